@@ -1,0 +1,36 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+DATA ?= data
+LISTEN ?= 127.0.0.1:8080
+
+.PHONY: help run test test-long lint fmt doc bench release
+
+help: ## Lists the targets from their own comments.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+run: ## Builds iocast and starts it on embedded SQLite in ./data; prints where to sign in.
+	@.ci/need cc
+	cargo run --quiet --bin iocast -- serve --data $(DATA) --listen $(LISTEN) $(ARGS)
+
+test: ## Sets up what the tests need, and runs every check and test. CI runs this.
+	@tests/run
+
+test-long: ## The same campaigns with the large counts.
+	@IOCAST_CASES=5000 IOCAST_LONG=1 tests/run
+
+lint: ## Formatting and lints.
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt: ## Formats the code.
+	cargo fmt
+
+doc: ## Builds the documentation of all rooms.
+	cargo doc --workspace --no-deps --document-private-items
+
+bench: ## Measures imports, publications and polls on this machine (release build).
+	@tests/bench
+
+release: ## Builds the binary for operation: target/release/iocast.
+	@.ci/need cc
+	cargo build --release --bin iocast

@@ -1,0 +1,100 @@
+//! Accounts, made by the operator.
+
+use std::sync::Arc;
+
+use iocast_domain::{
+    account::{Account, Role, User, check_password, parse_account_name, parse_address},
+    id::{AccountId, UserId},
+    key::KeyKind,
+};
+use serde::Serialize;
+
+use crate::{
+    Actor, App, AppError, AppResult,
+    error::{Fields, taken},
+    secrets::random_hex,
+};
+
+/// A new account and everything that is needed to use it; the secrets are shown this once.
+#[derive(Clone, Debug, Serialize)]
+pub struct NewAccount {
+    /// 24 hexadecimal digits.
+    pub account_id: String,
+    /// The first administrator's password.
+    pub admin_password: String,
+    /// 128 hexadecimal digits.
+    pub api_key: String,
+    /// The password of every device.
+    pub appliance_key: String,
+}
+
+impl App {
+    /// Makes an account with its first administrator. Without a password one is generated.
+    ///
+    /// # Errors
+    /// If a name is not valid or the account is there already.
+    pub async fn account_create(self: &Arc<Self>, name: &str, admin: &str, password: Option<String>) -> AppResult<NewAccount> {
+        let mut fields = Fields::default();
+        let name = fields.take(parse_account_name(name));
+        let email = fields.take(parse_address(admin));
+        let admin_password = password.unwrap_or_else(|| random_hex(&*self.entropy, 12));
+        fields.take(check_password(&admin_password));
+        fields.done()?;
+        let (Some(name), Some(email)) = (name, email) else { return Err(AppError::Invalid(Vec::new())) };
+        let hash = self.hash_password(admin_password.clone()).await?;
+        let now = self.now();
+        let account = Account { id: AccountId::random(&*self.entropy), name, automation: true, tip: true, created_at: now };
+        let user = User { id: UserId::random(&*self.entropy), account_id: account.id.clone(), email, role: Role::Admin, active: true };
+        let actor = Actor::operator(account.id.clone());
+        let txn = self.store.write().await?;
+        txn.account_insert(&account).await.map_err(|e| taken(e, "account", "an account"))?;
+        txn.user_insert(&user, hash, now).await?;
+        let (_, api_key) = self.key_write(&txn, &actor, KeyKind::Api, None).await?;
+        let (_, appliance_key) = self.key_write(&txn, &actor, KeyKind::Appliance, None).await?;
+        self.audit(&txn, &actor, "account.create", &account.id, &serde_json::json!({ "name": account.name, "admin": user.email })).await?;
+        txn.commit().await?;
+        self.feed_reload_keys().await?;
+        Ok(NewAccount { account_id: account.id.to_string(), admin_password, api_key, appliance_key })
+    }
+
+    /// All accounts, for the operator.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn account_list(&self) -> AppResult<Vec<Account>> {
+        Ok(self.store.read().account_list().await?)
+    }
+
+    /// The actor's account.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn account_fetch(&self, actor: &Actor) -> AppResult<Account> {
+        self.store.read().account_fetch(&actor.account_id).await?.ok_or(AppError::NotFound("account"))
+    }
+
+    /// Gives everybody of this address (in one account, if one is named) a new password and ends their sessions.
+    /// Gives the password and how many people it was.
+    ///
+    /// # Errors
+    /// If there is nobody of this address.
+    pub async fn password_reset(self: &Arc<Self>, email: &str, account: Option<&str>, password: Option<String>) -> AppResult<(String, usize)> {
+        let email = parse_address(email)?;
+        let password = password.unwrap_or_else(|| random_hex(&*self.entropy, 12));
+        check_password(&password)?;
+        let hash = self.hash_password(password.clone()).await?;
+        let wanted = |user: &User| account.is_none_or(|a| a == user.account_id.as_str());
+        let people: Vec<User> = self.store.read().user_by_email(&email).await?.into_iter().map(|(u, _)| u).filter(wanted).collect();
+        if people.is_empty() {
+            return Err(AppError::NotFound("person; check the address, and the account ID if one is given"));
+        }
+        let txn = self.store.write().await?;
+        for user in &people {
+            txn.user_set_password(user.id, hash.clone()).await?;
+            txn.attempt_put(&format!("person:{email}"), None).await?;
+            self.audit(&txn, &Actor::operator(user.account_id.clone()), "user.password_reset", &user.id, &serde_json::json!({ "email": user.email })).await?;
+        }
+        txn.commit().await?;
+        Ok((password, people.len()))
+    }
+}

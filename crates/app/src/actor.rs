@@ -1,0 +1,55 @@
+//! Who is asking.
+
+use iocast_domain::{
+    account::{Role, User},
+    id::{AccountId, SessionId},
+};
+
+use crate::{AppError, AppResult};
+
+/// Where a request came from.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// Client address.
+    pub address: String,
+    /// Request id.
+    pub request_id: String,
+}
+
+/// A signed-in person, or the operator at the shell, in one account.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// The account: every query starts from it.
+    pub account_id: AccountId,
+    /// The person; none for the operator at the shell.
+    pub user: Option<User>,
+    /// The session signed in with.
+    pub session: Option<SessionId>,
+    /// Where from.
+    pub caller: Caller,
+}
+
+impl Actor {
+    /// The operator at the shell.
+    #[must_use]
+    pub fn operator(account_id: AccountId) -> Self {
+        Self { account_id, user: None, session: None, caller: Caller { address: "shell".to_owned(), ..Caller::default() } }
+    }
+
+    /// The name for the audit log.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.user.as_ref().map_or("operator", |u| u.email.as_str())
+    }
+
+    /// Lets only those through who may change things.
+    ///
+    /// # Errors
+    /// [`AppError::Forbidden`] for an analyst.
+    pub fn may_write(&self) -> AppResult<()> {
+        match &self.user {
+            Some(user) if user.role != Role::Admin => Err(AppError::Forbidden),
+            _ => Ok(()),
+        }
+    }
+}

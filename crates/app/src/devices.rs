@@ -1,0 +1,180 @@
+//! Devices.
+
+use std::sync::Arc;
+
+use iocast_domain::{
+    device::{Device, check_device_limit, check_type},
+    id::{DeviceId, GroupId},
+    name::Name,
+    staleness::{SILENT_AFTER, SyncState, judge},
+};
+use iocast_store::{GroupRow, Page, PageOf};
+
+use crate::{
+    Actor, App, AppError, AppResult,
+    error::{Fields, taken},
+};
+
+/// A device to be added.
+#[derive(Clone, Debug)]
+pub struct NewDevice {
+    /// At most 50 letters, digits, spaces, underscores.
+    pub name: String,
+    /// From the catalogue.
+    pub device_type: String,
+    /// The type's maximum unless given.
+    pub ioc_limit: Option<i64>,
+}
+
+/// What may be changed of a device.
+#[derive(Clone, Debug, Default)]
+pub struct DevicePatch {
+    /// New name.
+    pub name: Option<String>,
+    /// New limit.
+    pub ioc_limit: Option<i64>,
+    /// Pause or resume watching.
+    pub paused: Option<bool>,
+}
+
+/// A group as its device shows it.
+#[derive(Clone, Debug)]
+pub struct GroupView {
+    /// The group and what it serves.
+    pub row: GroupRow,
+    /// The group URL.
+    pub url: String,
+}
+
+/// A device with all that a person wants to see of it.
+#[derive(Clone, Debug)]
+pub struct DeviceView {
+    /// The device.
+    pub device: Device,
+    /// The dot.
+    pub sync: SyncState,
+    /// Its groups, by name.
+    pub groups: Vec<GroupView>,
+}
+
+impl App {
+    fn device_view(&self, device: Device, groups: Vec<GroupRow>) -> DeviceView {
+        let sync = judge(device.last_pull_at, SILENT_AFTER, self.now());
+        DeviceView { sync, groups: groups.into_iter().map(|row| self.group_view(row)).collect(), device }
+    }
+
+    pub(crate) fn group_view(&self, row: GroupRow) -> GroupView {
+        GroupView { url: self.group_url(row.group.id), row }
+    }
+
+    /// Adds a device.
+    ///
+    /// # Errors
+    /// If a field breaks a rule, or the type is one that would need a push.
+    pub async fn device_create(&self, actor: &Actor, new: NewDevice) -> AppResult<DeviceView> {
+        actor.may_write()?;
+        let mut fields = Fields::default();
+        let name = fields.take(Name::parse(&new.name));
+        let device_type = fields.take(check_type(&new.device_type));
+        let limit = device_type.and_then(|t| fields.take(check_device_limit(new.ioc_limit.unwrap_or(i64::from(t.max_iocs)), t, &[])));
+        fields.done()?;
+        let (Some(name), Some(device_type), Some(ioc_limit)) = (name, device_type, limit) else { return Err(AppError::Invalid(Vec::new())) };
+        let device = Device {
+            id: DeviceId::random(&*self.entropy),
+            account_id: actor.account_id.clone(),
+            name,
+            device_type,
+            ioc_limit,
+            paused: false,
+            last_pull_at: None,
+            created_at: self.now(),
+        };
+        let txn = self.store.write().await?;
+        txn.device_insert(&device).await.map_err(|e| taken(e, "name", "a device"))?;
+        self.audit(
+            &txn,
+            actor,
+            "device.create",
+            &device.id,
+            &serde_json::json!({ "name": device.name.as_str(), "device_type": device_type.id, "ioc_limit": ioc_limit }),
+        )
+        .await?;
+        txn.commit().await?;
+        Ok(self.device_view(device, Vec::new()))
+    }
+
+    /// The devices of the account, by name.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn device_list(&self, actor: &Actor, page: &Page) -> AppResult<PageOf<DeviceView>> {
+        let read = self.store.read();
+        let devices = read.device_list(&actor.account_id, page).await?;
+        let mut groups = read.group_list(&actor.account_id, None).await?;
+        Ok(devices.map(|device| {
+            let (own, others) = std::mem::take(&mut groups).into_iter().partition(|g: &GroupRow| g.group.device_id == device.id);
+            groups = others;
+            self.device_view(device, own)
+        }))
+    }
+
+    /// One device.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn device_fetch(&self, actor: &Actor, id: DeviceId) -> AppResult<DeviceView> {
+        let read = self.store.read();
+        let device = read.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
+        let groups = read.group_list(&actor.account_id, Some(id)).await?;
+        Ok(self.device_view(device, groups))
+    }
+
+    /// Changes a device.
+    ///
+    /// # Errors
+    /// If it is not there, or a field breaks a rule.
+    pub async fn device_update(self: &Arc<Self>, actor: &Actor, id: DeviceId, patch: DevicePatch) -> AppResult<DeviceView> {
+        actor.may_write()?;
+        let DevicePatch { name, ioc_limit, paused } = patch;
+        let txn = self.store.write().await?;
+        txn.device_lock(&actor.account_id, id).await?;
+        let before = txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
+        let groups = txn.group_list(&actor.account_id, Some(id)).await?;
+        let mut after = before.clone();
+        let mut fields = Fields::default();
+        if let Some(name) = name.and_then(|n| fields.take(Name::parse(&n))) {
+            after.name = name;
+        }
+        let limits: Vec<(GroupId, Name, u32)> = groups.iter().map(|g| (g.group.id, g.group.name.clone(), g.group.limit)).collect();
+        if let Some(limit) = ioc_limit.and_then(|l| fields.take(check_device_limit(l, before.device_type, &limits))) {
+            after.ioc_limit = limit;
+        }
+        after.paused = paused.unwrap_or(before.paused);
+        fields.done()?;
+        txn.device_update(&after).await.map_err(|e| taken(e, "name", "a device"))?;
+        let shown = |d: &Device| serde_json::json!({ "name": d.name.as_str(), "ioc_limit": d.ioc_limit, "paused": d.paused });
+        self.audit(&txn, actor, "device.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
+        txn.commit().await?;
+        Ok(self.device_view(after, groups))
+    }
+
+    /// Deletes a device with its groups, keys and history.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn device_delete(&self, actor: &Actor, id: DeviceId) -> AppResult<()> {
+        actor.may_write()?;
+        let txn = self.store.write().await?;
+        txn.device_lock(&actor.account_id, id).await?;
+        let device = txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
+        let groups: Vec<GroupId> = txn.group_list(&actor.account_id, Some(id)).await?.into_iter().map(|g| g.group.id).collect();
+        for group in &groups {
+            txn.group_delete(&actor.account_id, *group).await?;
+        }
+        txn.device_delete(&actor.account_id, id).await?;
+        self.audit(&txn, actor, "device.delete", &id, &serde_json::json!({ "name": device.name.as_str(), "groups": groups })).await?;
+        txn.commit().await?;
+        self.feed_drop_groups(&groups);
+        self.feed_reload_keys().await
+    }
+}

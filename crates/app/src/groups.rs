@@ -1,0 +1,266 @@
+//! IOC groups.
+
+use std::sync::Arc;
+
+use iocast_domain::{
+    device::check_group_limit,
+    group::{Cut, Group},
+    id::{DeviceId, GroupId, IocId, PartId, RuleId, SourceId},
+    ioc::Ioc,
+    name::Name,
+    problem::FieldError,
+    rule::{Criteria, Rule, StateFilter},
+    time::Timestamp,
+};
+use iocast_store::{GroupRow, Page, PageOf, PublicationLine, Txn};
+use uuid::Uuid;
+
+use crate::{
+    Actor, App, AppError, AppResult, GroupView,
+    error::{Fields, taken},
+};
+
+/// A group to be made.
+#[derive(Clone, Debug)]
+pub struct NewGroup {
+    /// At most 50 letters, digits, spaces, underscores.
+    pub name: String,
+    /// What the device has left unless given.
+    pub limit: Option<i64>,
+    /// Best first.
+    pub source_priority: Vec<SourceId>,
+    /// Whether to write when the limit is reached.
+    pub notify_on_limit: bool,
+    /// Whether to make a rule that sends everything the type takes.
+    pub default_rule: bool,
+}
+
+/// What may be changed of a group.
+#[derive(Clone, Debug, Default)]
+pub struct GroupPatch {
+    /// New name; events already begun keep the old one.
+    pub name: Option<String>,
+    /// New limit.
+    pub limit: Option<i64>,
+    /// New priority.
+    pub source_priority: Option<Vec<SourceId>>,
+    /// New notice.
+    pub notify_on_limit: Option<bool>,
+}
+
+/// A group with its history.
+#[derive(Clone, Debug)]
+pub struct GroupDetail {
+    /// The group.
+    pub view: GroupView,
+    /// Its last publications, newest first.
+    pub publications: Vec<PublicationLine>,
+}
+
+/// An IOC in a group.
+#[derive(Clone, Debug)]
+pub struct GroupIoc {
+    /// The IOC.
+    pub ioc: Ioc,
+    /// Since when it is in the group.
+    pub since: Timestamp,
+    /// The event it is in.
+    pub event: Uuid,
+}
+
+/// What to send again, in new events.
+#[derive(Clone, Copy, Debug)]
+pub enum SendAgain {
+    /// Everything in the group.
+    All,
+    /// What one event holds.
+    Event(Uuid),
+    /// One IOC.
+    Ioc(IocId),
+}
+
+impl App {
+    /// Makes a group, and answers when its first publication stands.
+    ///
+    /// # Errors
+    /// If the device is not there, or a field breaks a rule.
+    pub async fn group_create(self: &Arc<Self>, actor: &Actor, device_id: DeviceId, new: NewGroup) -> AppResult<GroupDetail> {
+        actor.may_write()?;
+        let txn = self.store.write().await?;
+        txn.device_lock(&actor.account_id, device_id).await?;
+        let device = txn.device_fetch(&actor.account_id, device_id).await?.ok_or(AppError::NotFound("device"))?;
+        let siblings = limits(&txn.group_list(&actor.account_id, Some(device_id)).await?, None);
+        let mut fields = Fields::default();
+        let name = fields.take(Name::parse(&new.name));
+        let limit = fields.take(check_group_limit(new.limit, device.ioc_limit, &siblings));
+        fields.take(self.check_sources(&txn, actor, "source_priority", &new.source_priority).await?);
+        fields.done()?;
+        let (Some(name), Some(limit)) = (name, limit) else { return Err(AppError::Invalid(Vec::new())) };
+        let group = Group {
+            id: GroupId::random(&*self.entropy),
+            account_id: actor.account_id.clone(),
+            device_id,
+            name: name.clone(),
+            limit,
+            source_priority: new.source_priority,
+            notify_on_limit: new.notify_on_limit,
+            created_at: self.now(),
+        };
+        txn.group_insert(&group).await.map_err(|e| taken(e, "name", "a group on this device"))?;
+        self.audit(&txn, actor, "group.create", &group.id, &serde_json::json!({ "name": name.as_str(), "device_id": device_id, "limit": limit })).await?;
+        if new.default_rule {
+            let names: Vec<String> = txn.rule_list(&actor.account_id).await?.iter().map(|r| r.name.folded()).collect();
+            let rule = Rule {
+                id: RuleId::random(&*self.entropy),
+                account_id: actor.account_id.clone(),
+                name: name.to_rule_name(|n| names.iter().any(|taken| taken == n)),
+                enabled: true,
+                criteria: Criteria { kinds: device.device_type.kinds.to_vec(), state: StateFilter::Active, ..Criteria::default() },
+                group_ids: vec![group.id],
+                created_at: self.now(),
+            };
+            txn.rule_insert(&rule).await?;
+            self.audit(&txn, actor, "rule.create", &rule.id, &serde_json::json!({ "name": rule.name.as_str(), "group_id": group.id })).await?;
+        }
+        txn.commit().await?;
+        // Known from now on: until the first publication stands its URL answers 503, not 404.
+        let unpublished = GroupRow { group: group.clone(), live: 0, cut: Cut::default(), publication: 0 };
+        self.feed_load_group(&unpublished).await?;
+        self.publish_now(&actor.account_id, group.id).await?;
+        self.group_fetch(actor, group.id).await
+    }
+
+    /// The groups of a device.
+    ///
+    /// # Errors
+    /// If the device is not there.
+    pub async fn group_list(&self, actor: &Actor, device: DeviceId) -> AppResult<Vec<GroupView>> {
+        let read = self.store.read();
+        read.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;
+        Ok(read.group_list(&actor.account_id, Some(device)).await?.into_iter().map(|row| self.group_view(row)).collect())
+    }
+
+    /// One group.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn group_fetch(&self, actor: &Actor, id: GroupId) -> AppResult<GroupDetail> {
+        let read = self.store.read();
+        let row = read.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        Ok(GroupDetail { view: self.group_view(row), publications: read.publication_list(id).await? })
+    }
+
+    /// Changes a group.
+    ///
+    /// # Errors
+    /// If it is not there, or a field breaks a rule.
+    pub async fn group_update(&self, actor: &Actor, id: GroupId, patch: GroupPatch) -> AppResult<GroupDetail> {
+        actor.may_write()?;
+        let GroupPatch { name, limit, source_priority, notify_on_limit } = patch;
+        let txn = self.store.write().await?;
+        let row = txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let before = row.group.clone();
+        txn.device_lock(&actor.account_id, before.device_id).await?;
+        let device = txn.device_fetch(&actor.account_id, before.device_id).await?.ok_or(AppError::NotFound("device"))?;
+        let siblings = limits(&txn.group_list(&actor.account_id, Some(device.id)).await?, Some(id));
+        let mut after = before.clone();
+        let mut fields = Fields::default();
+        if let Some(name) = name.and_then(|n| fields.take(Name::parse(&n))) {
+            after.name = name;
+        }
+        if let Some(limit) = limit.and_then(|l| fields.take(check_group_limit(Some(l), device.ioc_limit, &siblings))) {
+            after.limit = limit;
+        }
+        if let Some(priority) = source_priority {
+            fields.take(self.check_sources(&txn, actor, "source_priority", &priority).await?);
+            after.source_priority = priority;
+        }
+        after.notify_on_limit = notify_on_limit.unwrap_or(before.notify_on_limit);
+        fields.done()?;
+        txn.group_update(&after).await.map_err(|e| taken(e, "name", "a group on this device"))?;
+        let reselect = after.limit != before.limit || after.source_priority != before.source_priority;
+        if reselect {
+            txn.group_reconfigure(&[id]).await?;
+        }
+        let shown = |g: &Group| serde_json::json!({ "name": g.name.as_str(), "limit": g.limit, "source_priority": g.source_priority, "notify_on_limit": g.notify_on_limit });
+        self.audit(&txn, actor, "group.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
+        txn.commit().await?;
+        if reselect {
+            self.changed.notify_one();
+        }
+        self.feed_load_group(&GroupRow { group: after, ..row }).await?;
+        self.group_fetch(actor, id).await
+    }
+
+    /// Deletes a group: its URL answers 404 from now on.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn group_delete(&self, actor: &Actor, id: GroupId) -> AppResult<()> {
+        actor.may_write()?;
+        let txn = self.store.write().await?;
+        let row = txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        txn.group_delete(&actor.account_id, id).await?;
+        self.audit(&txn, actor, "group.delete", &id, &serde_json::json!({ "name": row.group.name.as_str() })).await?;
+        txn.commit().await?;
+        self.feed_drop_groups(&[id]);
+        Ok(())
+    }
+
+    /// What a group holds, by IOC id.
+    ///
+    /// # Errors
+    /// If the group is not there.
+    pub async fn group_iocs(&self, actor: &Actor, id: GroupId, page: &Page) -> AppResult<PageOf<GroupIoc>> {
+        let read = self.store.read();
+        read.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let members = read.member_list(id, page).await?;
+        let ids: Vec<IocId> = members.items.iter().map(|m| m.ioc_id).collect();
+        let mut iocs = read.ioc_fetch_many(&ids).await?;
+        let items = members
+            .items
+            .into_iter()
+            .filter_map(|m| iocs.remove(&m.ioc_id).map(|row| GroupIoc { ioc: row.ioc, since: Timestamp::from_micros(m.joined_at), event: m.part_id.0 }))
+            .collect();
+        Ok(PageOf { items, next: members.next })
+    }
+
+    /// Puts IOCs into new events, for a MISP that deleted them or lost an import halfway. Gives how many.
+    ///
+    /// # Errors
+    /// If the group is not there, or holds nothing of the kind.
+    pub async fn group_send_again(self: &Arc<Self>, actor: &Actor, id: GroupId, what: SendAgain) -> AppResult<u64> {
+        actor.may_write()?;
+        let (part, ioc) = match what {
+            SendAgain::All => (None, None),
+            SendAgain::Event(event) => (Some(PartId(event)), None),
+            SendAgain::Ioc(ioc) => (None, Some(ioc)),
+        };
+        let txn = self.store.write().await?;
+        txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        // The group's row before its members', in the order in which the publisher locks them.
+        txn.group_reconfigure(&[id]).await?;
+        let marked = txn.member_mark_resend(id, part, ioc).await?;
+        if marked == 0 && !matches!(what, SendAgain::All) {
+            return Err(AppError::NotFound("event or IOC in this group"));
+        }
+        self.audit(&txn, actor, "group.send_again", &id, &serde_json::json!({ "event": part, "ioc_id": ioc, "iocs": marked })).await?;
+        txn.commit().await?;
+        self.publish_now(&actor.account_id, id).await?;
+        Ok(marked)
+    }
+
+    /// Whether all these sources are the account's.
+    pub(crate) async fn check_sources(&self, txn: &Txn, actor: &Actor, field: &str, ids: &[SourceId]) -> AppResult<Result<(), FieldError>> {
+        for id in ids {
+            if txn.source_fetch(&actor.account_id, *id).await?.is_none() {
+                return Ok(Err(FieldError::new(field, "source_unknown", format!("There is no source {id}; list the sources at GET /api/v1/sources."))));
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+fn limits(groups: &[GroupRow], except: Option<GroupId>) -> Vec<(GroupId, Name, u32)> {
+    groups.iter().filter(|g| Some(g.group.id) != except).map(|g| (g.group.id, g.group.name.clone(), g.group.limit)).collect()
+}

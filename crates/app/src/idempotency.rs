@@ -1,0 +1,101 @@
+//! `Idempotency-Key`: the answer to a create or an import, kept for a day, comes back to the same request.
+
+use std::path::PathBuf;
+
+use iocast_domain::time::DAY;
+use iocast_store::Stored;
+use serde_json::Value;
+
+use crate::{Actor, App, AppError, AppResult};
+
+/// A request that may have been made before.
+#[derive(Clone, Debug)]
+pub struct Idempotent {
+    /// The key that the client chose.
+    pub key: String,
+    /// Method and path.
+    pub operation: String,
+    /// Hash of the body.
+    pub body_hash: String,
+}
+
+/// The kept answer.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// Status.
+    pub status: u16,
+    /// Body, secrets left out.
+    pub answer: String,
+}
+
+/// Longest key, in characters.
+const KEY_MAX: usize = 200;
+
+impl Idempotent {
+    /// Checks the key and hashes the body.
+    ///
+    /// # Errors
+    /// If the key is empty, too long, or not printable ASCII.
+    pub fn new(key: &str, operation: String, body: &[u8]) -> AppResult<Self> {
+        Self::hashed(key, operation, blake3::hash(body))
+    }
+
+    /// As [`Idempotent::new`], for a body that was spooled.
+    ///
+    /// # Errors
+    /// As there, or if the file can't be read.
+    pub async fn of_file(key: &str, operation: String, path: PathBuf) -> AppResult<Self> {
+        let hash = tokio::task::spawn_blocking(move || {
+            let mut hasher = blake3::Hasher::new();
+            std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
+            Ok::<_, std::io::Error>(hasher.finalize())
+        });
+        Self::hashed(key, operation, hash.await.map_err(AppError::internal)?.map_err(AppError::internal)?)
+    }
+
+    fn hashed(key: &str, operation: String, hash: blake3::Hash) -> AppResult<Self> {
+        if key.is_empty() || key.len() > KEY_MAX || !key.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
+            return Err(AppError::Malformed(format!("Idempotency-Key must be 1 to {KEY_MAX} printable ASCII characters.")));
+        }
+        Ok(Self { key: key.to_owned(), operation, body_hash: hash.to_hex().to_string() })
+    }
+}
+
+impl App {
+    /// The answer kept for this request, if it was made before.
+    ///
+    /// # Errors
+    /// If the key was used for another request.
+    pub async fn idempotency_find(&self, actor: &Actor, request: &Idempotent) -> AppResult<Option<Replay>> {
+        let since = self.now().plus(-DAY);
+        let Some(stored) = self.store.read().idempotency_fetch(&actor.account_id, &request.key, since).await? else { return Ok(None) };
+        if stored.operation != request.operation || stored.body_hash != request.body_hash {
+            return Err(AppError::field(
+                "Idempotency-Key",
+                "idempotency_key_reused",
+                "This Idempotency-Key was used for another request; choose a new key for a new request.",
+            ));
+        }
+        Ok(Some(Replay { status: stored.status, answer: stored.answer }))
+    }
+
+    /// Keeps an answer.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn idempotency_keep(&self, actor: &Actor, request: &Idempotent, status: u16, answer: &Value) -> AppResult<()> {
+        let mut answer = answer.clone();
+        if let Some(object) = answer.as_object_mut() {
+            object.remove("secret");
+        }
+        let now = self.now();
+        let stored = Stored { operation: request.operation.clone(), body_hash: request.body_hash.clone(), status, answer: answer.to_string() };
+        let txn = self.store.write().await?;
+        match txn.idempotency_insert(&actor.account_id, &request.key, &stored, now, now.plus(-DAY)).await {
+            // Two at once: the first answer stays.
+            Err(iocast_store::StoreError::Duplicate(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(txn.commit().await?),
+        }
+    }
+}

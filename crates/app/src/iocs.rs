@@ -1,0 +1,130 @@
+//! IOCs: listed, looked at, edited by people.
+
+use std::collections::{BTreeSet, HashMap};
+
+use iocast_domain::{
+    id::{IocId, SourceId},
+    ioc::{Comment, Ioc, Severity, Whitelist, label},
+    source::Source,
+};
+use iocast_store::{IocFilter, IocRow, Page, PageOf};
+
+use crate::{Actor, App, AppError, AppResult};
+
+pub use iocast_store::IocFilter as IocQuery;
+
+/// An IOC with the names of those who reported it.
+#[derive(Clone, Debug)]
+pub struct IocView {
+    /// The IOC.
+    pub ioc: Ioc,
+    /// Its sources, those deleted since left out.
+    pub sources: HashMap<SourceId, Source>,
+}
+
+/// What people may change of an IOC.
+#[derive(Clone, Debug, Default)]
+pub struct IocPatch {
+    /// The severity that counts; `Some(None)` goes back to what sources say.
+    pub severity: Option<Option<Severity>>,
+    /// User tags, whole.
+    pub user_tags: Option<Vec<String>>,
+    /// Whether it is sent.
+    pub whitelist: Option<Whitelist>,
+    /// A remark to be added.
+    pub comment: Option<String>,
+}
+
+impl App {
+    async fn ioc_view(&self, actor: &Actor, rows: Vec<IocRow>) -> AppResult<Vec<IocView>> {
+        let all: HashMap<SourceId, Source> = self.store.read().source_list(&actor.account_id).await?.into_iter().map(|s| (s.id, s)).collect();
+        let view = |row: IocRow| {
+            let sources = row.ioc.enrichment.reports.iter().filter_map(|r| all.get(&r.source_id).map(|s| (s.id, s.clone()))).collect();
+            IocView { ioc: row.ioc, sources }
+        };
+        Ok(rows.into_iter().map(view).collect())
+    }
+
+    /// The IOCs of the account, last changed first.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn ioc_list(&self, actor: &Actor, filter: &IocFilter, page: &Page) -> AppResult<PageOf<IocView>> {
+        let rows = self.store.read().ioc_list(&actor.account_id, filter, page).await?;
+        Ok(PageOf { items: self.ioc_view(actor, rows.items).await?, next: rows.next })
+    }
+
+    /// One IOC.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn ioc_fetch(&self, actor: &Actor, id: IocId) -> AppResult<IocView> {
+        let row = self.store.read().ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
+        self.ioc_view(actor, vec![row]).await?.pop().ok_or(AppError::NotFound("IOC"))
+    }
+
+    /// Changes what people say of an IOC. Whitelisted, it leaves the feeds at once.
+    ///
+    /// # Errors
+    /// If it is not there, or a tag is empty.
+    pub async fn ioc_update(&self, actor: &Actor, id: IocId, patch: IocPatch) -> AppResult<IocView> {
+        actor.may_write()?;
+        let IocPatch { severity, user_tags, whitelist, comment } = patch;
+        let txn = self.store.write().await?;
+        // The number first: it locks the account's row, so that nobody changes the IOC between reading and writing it.
+        let seq = txn.account_next_seq(&actor.account_id).await?;
+        let row = txn.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
+        let mut ioc = row.ioc.clone();
+        if let Some(severity) = severity {
+            ioc.enrichment.user_severity = severity;
+        }
+        if let Some(tags) = &user_tags {
+            let clean: BTreeSet<String> = tags.iter().filter_map(|t| label(t)).collect();
+            if clean.len() != tags.iter().collect::<BTreeSet<_>>().len() {
+                return Err(AppError::field(
+                    "user_tags",
+                    "tag_invalid",
+                    "A tag is 1 to 160 characters, without quotes or control characters, and not twice the same.",
+                ));
+            }
+            ioc.enrichment.user_tags = clean;
+        }
+        ioc.whitelist = whitelist.unwrap_or(ioc.whitelist);
+        if let Some(text) = comment {
+            let text = text.trim();
+            if text.is_empty() || text.chars().count() > 2_000 || text.contains('\0') {
+                return Err(AppError::field("comment", "comment_invalid", "A comment is 1 to 2,000 characters."));
+            }
+            ioc.enrichment.comments.push(Comment { at: self.now(), author: actor.name().to_owned(), text: text.to_owned() });
+        }
+        txn.ioc_put_many(&actor.account_id, &[(ioc, row.created_at)], None, seq).await?;
+        self.audit(
+            &txn,
+            actor,
+            "ioc.update",
+            &id,
+            &serde_json::json!({ "value": row.ioc.value, "severity": severity, "user_tags": user_tags, "whitelist": whitelist }),
+        )
+        .await?;
+        txn.commit().await?;
+        self.changed.notify_one();
+        self.ioc_fetch(actor, id).await
+    }
+
+    /// Deletes an IOC: it leaves every list and group, until somebody reports it again.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn ioc_delete(&self, actor: &Actor, id: IocId) -> AppResult<()> {
+        actor.may_write()?;
+        let txn = self.store.write().await?;
+        // The number first: it locks the account's row, so that nobody changes the IOC between reading and writing it.
+        let seq = txn.account_next_seq(&actor.account_id).await?;
+        let row = txn.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
+        txn.ioc_delete(&actor.account_id, &row, seq, self.now()).await?;
+        self.audit(&txn, actor, "ioc.delete", &id, &serde_json::json!({ "value": row.ioc.value })).await?;
+        txn.commit().await?;
+        self.changed.notify_one();
+        Ok(())
+    }
+}

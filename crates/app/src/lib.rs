@@ -1,0 +1,147 @@
+//! The desk: what may be done, by whom, in which order. It does not know what HTTP is.
+//!
+//! [`App`] is built once by the server and shared by all requests. Every use case takes an [`Actor`] first, and
+//! every query starts from the actor's account: what is not yours is not there.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicI64},
+};
+
+use iocast_domain::time::{Clock, Entropy, Timestamp};
+use iocast_store::Store;
+use tokio::sync::{Notify, Semaphore};
+
+mod accounts;
+mod actor;
+mod audit;
+mod devices;
+mod error;
+mod feed;
+mod groups;
+mod health;
+mod idempotency;
+mod imports;
+mod iocs;
+mod keys;
+mod publisher;
+mod publishing;
+mod pulls;
+mod rules;
+mod secrets;
+mod sessions;
+mod sources;
+
+pub use self::{
+    accounts::NewAccount,
+    actor::{Actor, Caller},
+    devices::{DevicePatch, DeviceView, GroupView, NewDevice},
+    error::{AppError, AppResult},
+    feed::{FeedAnswer, FeedBody, FeedRequest, File},
+    groups::{GroupDetail, GroupIoc, GroupPatch, NewGroup, SendAgain},
+    health::{Advanced, Readiness},
+    idempotency::{Idempotent, Replay},
+    imports::{ImportReport, ImportRequest, Progress},
+    iocs::{IocPatch, IocQuery, IocView},
+    keys::{KeyView, NewKey},
+    pulls::{Client, PullNote},
+    rules::{NewRule, RulePatch},
+    secrets::Secrets,
+    sessions::SignedIn,
+    sources::{NewSource, SourcePatch},
+};
+pub use iocast_formats::read::{Input, Options, Rejected};
+pub use iocast_store::{AuditLine, Page, PageOf, PublicationLine, PullLine};
+
+/// What the desk needs to know of its surroundings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where devices reach iocast: scheme and host, without a slash behind.
+    pub public_url: String,
+    /// The data folder: imports are spooled in it.
+    pub data: PathBuf,
+    /// Whether the product's clock may be moved.
+    pub emulator: bool,
+    /// Most bytes of one import.
+    pub import_max: u64,
+    /// Bytes of compressed feed files kept in memory.
+    pub cache_bytes: u64,
+}
+
+/// The application.
+pub struct App {
+    /// Settings.
+    pub settings: Settings,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    secrets: Secrets,
+    feed: feed::Feed,
+    notes: pulls::Notes,
+    publisher: publisher::Desk,
+    passwords: Semaphore,
+    last_tick: AtomicI64,
+    /// Poked whenever there may be something to publish.
+    changed: Notify,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// Puts the application together, checks that the secrets belong to the database, and loads the feed table.
+    ///
+    /// # Errors
+    /// If the database does not answer, or was made with other secrets.
+    pub async fn open(settings: Settings, store: Store, secrets: Secrets, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> AppResult<Arc<Self>> {
+        let app = Arc::new(Self {
+            feed: feed::Feed::new(settings.cache_bytes),
+            settings,
+            store,
+            clock,
+            entropy,
+            secrets,
+            notes: pulls::Notes::default(),
+            publisher: publisher::Desk::default(),
+            passwords: Semaphore::new(2),
+            last_tick: AtomicI64::new(0),
+            changed: Notify::new(),
+        });
+        app.check_secrets().await?;
+        app.restore_clock().await?;
+        app.sweep_spool();
+        app.release_claims().await?;
+        app.feed_reload().await?;
+        Ok(app)
+    }
+
+    /// The product's time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A fresh id for a request.
+    #[must_use]
+    pub fn request_id(&self) -> String {
+        self.entropy.uuid().to_string()
+    }
+
+    /// The group URL: at most 255 characters, without a query.
+    #[must_use]
+    pub fn group_url(&self, id: iocast_domain::id::GroupId) -> String {
+        format!("{}/feeds/{id}", self.settings.public_url)
+    }
+
+    /// Closes the database.
+    ///
+    /// # Errors
+    /// If it does not answer any more.
+    pub async fn close(&self) -> AppResult<()> {
+        self.pulls_flush().await?;
+        Ok(self.store.clone().close().await?)
+    }
+}

@@ -1,0 +1,113 @@
+//! Who publishes when: one publisher a group at a time, poked by changes and looked after by a tick.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use iocast_domain::{
+    id::{AccountId, GroupId},
+    time::MINUTE,
+};
+
+use crate::{App, AppError, AppResult, publishing::Work};
+
+/// How long a claim is held at most, in microseconds of real time: a publisher that died holds a group no longer.
+const CLAIM: i64 = 5 * MINUTE;
+/// How long the creator of a group waits for its first publication.
+const FIRST_PUBLICATION: Duration = Duration::from_secs(60);
+
+/// One lock a group, so that this process never publishes a group twice at once.
+#[derive(Default)]
+pub(crate) struct Desk(Mutex<HashMap<GroupId, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Desk {
+    fn of(&self, id: GroupId) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default())
+    }
+}
+
+impl App {
+    /// Takes back the claims of a process that was killed. On PostgreSQL they run out by themselves: another replica may
+    /// hold one.
+    pub(crate) async fn release_claims(&self) -> AppResult<()> {
+        if self.store.is_bundled() {
+            let txn = self.store.write().await?;
+            txn.publish_release_all().await?;
+            txn.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until something changed that may have to be published.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Publishes every group with something to publish. Gives how many publications were made. A group that fails
+    /// is logged and tried again at the next tick; it does not hold back the others.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn publish_due(self: &Arc<Self>) -> AppResult<u64> {
+        let mut made = 0;
+        for (account, group) in self.store.read().publish_due(self.now()).await? {
+            match self.publish_group(&account, group, false).await {
+                Ok(published) => made += u64::from(published),
+                Err(error) => {
+                    tracing::error!(group.id = %group, error = &error as &dyn std::error::Error, "Group {group} could not be published; it is tried again");
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    /// Publishes one group and waits until its present state stands, whoever publishes it.
+    pub(crate) async fn publish_now(self: &Arc<Self>, account: &AccountId, id: GroupId) -> AppResult<()> {
+        let wait = async {
+            loop {
+                // On a task of its own: a caller that gives up must not leave the work half done and the group claimed.
+                let (app, account) = (Arc::clone(self), account.clone());
+                tokio::spawn(async move { app.publish_group(&account, id, true).await }).await.map_err(AppError::internal)??;
+                match self.store.read().publish_state(id).await? {
+                    Some(state) if state.publication == 0 || state.applied_config < state.config_version => tokio::time::sleep(Duration::from_millis(50)).await,
+                    _ => return Ok(()),
+                }
+            }
+        };
+        let late = || AppError::Unavailable("The IOC group was saved, but is still being built; its URL answers 503 until it is whole.".to_owned());
+        tokio::time::timeout(FIRST_PUBLICATION, wait).await.map_err(|_elapsed| late())?
+    }
+
+    /// Publishes one group if this process gets hold of it. Gives whether a publication was made.
+    /// With `wait` it waits for somebody in this process who publishes it just now.
+    async fn publish_group(self: &Arc<Self>, account: &AccountId, id: GroupId, wait: bool) -> AppResult<bool> {
+        let lock = self.publisher.of(id);
+        let Some(_alone) = (if wait { Some(lock.lock().await) } else { lock.try_lock().ok() }) else { return Ok(false) };
+        let token = self.entropy.uuid();
+        let now = self.clock.real_now();
+        let txn = self.store.write().await?;
+        if !txn.publish_claim(id, token, now, now.plus(CLAIM)).await? {
+            return Ok(false);
+        }
+        txn.commit().await?;
+        let result = self.publish_claimed(account, id, token).await;
+        if !matches!(result, Ok(true)) {
+            let txn = self.store.write().await?;
+            txn.publish_release(id, token).await?;
+            txn.commit().await?;
+        }
+        result
+    }
+
+    async fn publish_claimed(self: &Arc<Self>, account: &AccountId, id: GroupId, token: uuid::Uuid) -> AppResult<bool> {
+        let Some(work) = Work::begin(self, account, id, token).await? else { return Ok(false) };
+        let published = work.run().await?;
+        if published && let Some(row) = self.store.read().group_fetch(account, id).await? {
+            self.feed_load_group(&row).await?;
+            tracing::info!(group.id = %id, group.publication = row.publication, group.live = row.live, "Group {id} published {} IOCs as number {}", row.live, row.publication);
+        }
+        Ok(published)
+    }
+}

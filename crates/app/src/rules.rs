@@ -1,0 +1,156 @@
+//! IOC management rules.
+
+use iocast_domain::{
+    id::{GroupId, RuleId},
+    name::Name,
+    problem::FieldError,
+    rule::{Criteria, Rule},
+};
+use iocast_store::Txn;
+
+use crate::{
+    Actor, App, AppError, AppResult,
+    error::{Fields, taken},
+};
+
+/// A rule to be made.
+#[derive(Clone, Debug)]
+pub struct NewRule {
+    /// At most 13 letters, digits, spaces, underscores.
+    pub name: String,
+    /// Switched on?
+    pub enabled: bool,
+    /// What it chooses.
+    pub criteria: Criteria,
+    /// Where to.
+    pub group_ids: Vec<GroupId>,
+}
+
+/// What may be changed of a rule.
+#[derive(Clone, Debug, Default)]
+pub struct RulePatch {
+    /// New name.
+    pub name: Option<String>,
+    /// On or off.
+    pub enabled: Option<bool>,
+    /// New criteria, whole.
+    pub criteria: Option<Criteria>,
+    /// New groups, whole.
+    pub group_ids: Option<Vec<GroupId>>,
+}
+
+impl App {
+    async fn check_rule(&self, txn: &Txn, actor: &Actor, rule: &Rule, fields: &mut Fields) -> AppResult<()> {
+        fields.take(self.check_sources(txn, actor, "source_ids", &rule.criteria.source_ids).await?);
+        for id in &rule.group_ids {
+            let there = txn.group_fetch(&actor.account_id, *id).await?.is_some();
+            fields.take(there.then_some(()).ok_or_else(|| {
+                FieldError::new("group_ids", "group_unknown", format!("There is no IOC group {id}; list them with their devices at GET /api/v1/devices."))
+            }));
+        }
+        if let (Some(from), Some(to)) = (rule.criteria.first_seen_from, rule.criteria.first_seen_to)
+            && from >= to
+        {
+            fields.take::<()>(Err(FieldError::new("first_seen_to", "window_empty", "The window is empty: first_seen_to must be later than first_seen_from.")));
+        }
+        Ok(())
+    }
+
+    /// Makes a rule.
+    ///
+    /// # Errors
+    /// If a field breaks a rule.
+    pub async fn rule_create(&self, actor: &Actor, new: NewRule) -> AppResult<Rule> {
+        actor.may_write()?;
+        let NewRule { name, enabled, criteria, mut group_ids } = new;
+        group_ids.sort_unstable();
+        group_ids.dedup();
+        let mut fields = Fields::default();
+        let name = fields.take(Name::parse_rule(&name));
+        let placeholder = Name::parse_rule("rule")?;
+        let rule = Rule {
+            id: RuleId::random(&*self.entropy),
+            account_id: actor.account_id.clone(),
+            name: name.unwrap_or(placeholder),
+            enabled,
+            criteria,
+            group_ids,
+            created_at: self.now(),
+        };
+        let txn = self.store.write().await?;
+        self.check_rule(&txn, actor, &rule, &mut fields).await?;
+        fields.done()?;
+        txn.rule_insert(&rule).await.map_err(|e| taken(e, "name", "a rule"))?;
+        txn.group_reconfigure(&rule.group_ids).await?;
+        self.audit(&txn, actor, "rule.create", &rule.id, &shown(&rule)).await?;
+        txn.commit().await?;
+        self.changed.notify_one();
+        Ok(rule)
+    }
+
+    /// The rules of the account, by name.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn rule_list(&self, actor: &Actor) -> AppResult<Vec<Rule>> {
+        Ok(self.store.read().rule_list(&actor.account_id).await?)
+    }
+
+    /// One rule.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn rule_fetch(&self, actor: &Actor, id: RuleId) -> AppResult<Rule> {
+        self.store.read().rule_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("rule"))
+    }
+
+    /// Changes a rule; the groups that it fed or feeds reselect.
+    ///
+    /// # Errors
+    /// If it is not there, or a field breaks a rule.
+    pub async fn rule_update(&self, actor: &Actor, id: RuleId, patch: RulePatch) -> AppResult<Rule> {
+        actor.may_write()?;
+        let RulePatch { name, enabled, criteria, group_ids } = patch;
+        let txn = self.store.write().await?;
+        let before = txn.rule_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("rule"))?;
+        let mut after = before.clone();
+        let mut fields = Fields::default();
+        if let Some(name) = name.and_then(|n| fields.take(Name::parse_rule(&n))) {
+            after.name = name;
+        }
+        after.enabled = enabled.unwrap_or(before.enabled);
+        after.criteria = criteria.unwrap_or(after.criteria);
+        after.group_ids = group_ids.unwrap_or(after.group_ids);
+        after.group_ids.sort_unstable();
+        after.group_ids.dedup();
+        self.check_rule(&txn, actor, &after, &mut fields).await?;
+        fields.done()?;
+        txn.rule_update(&after).await.map_err(|e| taken(e, "name", "a rule"))?;
+        let touched: Vec<GroupId> = before.group_ids.iter().chain(&after.group_ids).copied().collect();
+        txn.group_reconfigure(&touched).await?;
+        self.audit(&txn, actor, "rule.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
+        txn.commit().await?;
+        self.changed.notify_one();
+        Ok(after)
+    }
+
+    /// Deletes a rule; the groups that it fed reselect.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn rule_delete(&self, actor: &Actor, id: RuleId) -> AppResult<()> {
+        actor.may_write()?;
+        let txn = self.store.write().await?;
+        let rule = txn.rule_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("rule"))?;
+        txn.rule_delete(&actor.account_id, id).await?;
+        txn.group_reconfigure(&rule.group_ids).await?;
+        self.audit(&txn, actor, "rule.delete", &id, &shown(&rule)).await?;
+        txn.commit().await?;
+        self.changed.notify_one();
+        Ok(())
+    }
+}
+
+fn shown(rule: &Rule) -> serde_json::Value {
+    serde_json::json!({ "name": rule.name.as_str(), "enabled": rule.enabled, "criteria": rule.criteria, "group_ids": rule.group_ids })
+}

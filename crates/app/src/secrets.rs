@@ -1,0 +1,74 @@
+//! The pepper and the signing key: made once, kept in one file outside the database.
+
+use std::fmt;
+
+use iocast_domain::time::Entropy;
+use serde::{Deserialize, Serialize};
+
+use crate::{App, AppError, AppResult};
+
+/// Secrets of the installation, the same on every replica.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Secrets {
+    /// Under it, machine keys are hashed; 64 hexadecimal digits.
+    pepper: String,
+    /// With it, session tokens are signed; 64 hexadecimal digits.
+    signing_key: String,
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secrets(…)")
+    }
+}
+
+impl Secrets {
+    /// Fresh ones.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        Self { pepper: random_hex(entropy, 32), signing_key: random_hex(entropy, 32) }
+    }
+
+    /// The keyed hash under which a machine key is kept.
+    pub(crate) fn hash(&self, secret: &str) -> [u8; 32] {
+        let mut key = [0; 32];
+        // A pepper that is not what we wrote still gives a hash, only never a match: `check_secrets` says so at start.
+        let _ = hex::decode_to_slice(&self.pepper, &mut key);
+        *blake3::keyed_hash(&key, secret.as_bytes()).as_bytes()
+    }
+
+    pub(crate) fn signing_key(&self) -> &[u8] {
+        self.signing_key.as_bytes()
+    }
+
+    fn fingerprint(&self) -> String {
+        hex::encode(self.hash(&format!("fingerprint of {}", self.signing_key)))
+    }
+}
+
+/// `bytes` random bytes in hexadecimal.
+pub(crate) fn random_hex(entropy: &dyn Entropy, bytes: usize) -> String {
+    let mut buffer = vec![0; bytes];
+    entropy.fill(&mut buffer);
+    hex::encode(buffer)
+}
+
+const FINGERPRINT: &str = "secrets_fingerprint";
+
+impl App {
+    /// Refuses to run with other secrets than the database was made with: no key would open anything.
+    pub(crate) async fn check_secrets(&self) -> AppResult<()> {
+        let ours = self.secrets.fingerprint();
+        let txn = self.store.write().await?;
+        match txn.setting_fetch(FINGERPRINT).await? {
+            Some(theirs) if theirs != ours => Err(AppError::Unavailable(
+                "The secrets file is not the one this database was made with, so no key would work. Put the original `secrets.json` back into the data folder."
+                    .to_owned(),
+            )),
+            Some(_) => Ok(()),
+            None => {
+                txn.setting_put(FINGERPRINT, &ours).await?;
+                Ok(txn.commit().await?)
+            }
+        }
+    }
+}

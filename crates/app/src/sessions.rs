@@ -1,0 +1,201 @@
+//! Signing in and out.
+
+use std::{sync::Arc, time::Duration};
+
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use iocast_domain::{
+    account::User,
+    id::{SessionId, UserId},
+    time::{HOUR, MINUTE, SECOND, Timestamp},
+};
+use iocast_store::Attempt;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Actor, App, AppError, AppResult, Caller};
+
+/// How long a session lasts, in microseconds.
+const SESSION: i64 = HOUR;
+/// The time over which failures are counted, and the longest block, in microseconds.
+const WINDOW: i64 = 15 * MINUTE;
+/// Failures in a window before one person's sign-ins are slowed down.
+const PER_PERSON: u32 = 10;
+/// The same for one client address.
+const PER_ADDRESS: u32 = 30;
+/// How long a sign-in waits for its turn at the password hash.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Checked when there is no such person, so that the answer takes as long.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$9WwbLMVkLvpbXSOHSDbGhKQhJWOnTbQRuVGEMXJJVSo";
+const WRONG: AppError = AppError::Unauthenticated("The e-mail address or the password is wrong.");
+
+/// A fresh session.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// The token: for the cookie, or as Bearer.
+    pub token: String,
+    /// When it ends, real time.
+    pub expires_at: Timestamp,
+    /// Who signed in.
+    pub user: User,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: Uuid,
+    sid: Uuid,
+    iat: i64,
+    exp: i64,
+}
+
+impl App {
+    /// Signs a person in.
+    ///
+    /// # Errors
+    /// The same for an unknown address and a wrong password; throttled after too many failures.
+    pub async fn sign_in(self: &Arc<Self>, email: &str, password: &str, caller: &Caller) -> AppResult<SignedIn> {
+        let email = email.trim().to_lowercase();
+        let now = self.clock.real_now();
+        let subjects = [(format!("person:{email}"), PER_PERSON), (format!("address:{}", network(&caller.address)), PER_ADDRESS)];
+        let candidates = self.store.read().user_by_email(&email).await?;
+        // Counted before the password is looked at, and forgiven when it is right: tries at the same time count, too.
+        let txn = self.store.write().await?;
+        for (subject, allowed) in &subjects {
+            let attempt = txn.attempt_fetch(subject).await?;
+            if attempt.blocked_until > now {
+                return Err(AppError::Throttled { retry_after: u64::try_from(attempt.blocked_until.since(now) / SECOND + 1).unwrap_or(1) });
+            }
+            txn.attempt_put(subject, Some(failed(attempt, *allowed, now))).await?;
+        }
+        txn.commit().await?;
+        let user = self.right_person(candidates, password.to_owned()).await?.ok_or(WRONG)?;
+        let txn = self.store.write().await?;
+        for (subject, allowed) in &subjects {
+            let attempt = txn.attempt_fetch(subject).await?;
+            txn.attempt_put(subject, forgiven(attempt, *allowed)).await?;
+        }
+        let id = SessionId::random(&*self.entropy);
+        let expires_at = now.plus(SESSION);
+        txn.session_insert(id, &user, now, expires_at).await?;
+        let actor = Actor { account_id: user.account_id.clone(), user: Some(user.clone()), session: Some(id), caller: caller.clone() };
+        self.audit(&txn, &actor, "session.create", &id, &()).await?;
+        txn.commit().await?;
+        let claims = Claims { iss: "iocast".to_owned(), aud: "iocast".to_owned(), sub: user.id.0, sid: id.0, iat: now.secs(), exp: expires_at.secs() };
+        let token =
+            jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(self.secrets.signing_key())).map_err(AppError::internal)?;
+        Ok(SignedIn { token, expires_at, user })
+    }
+
+    /// The person whose password this is; all of an address's accounts are tried, few at a time.
+    async fn right_person(self: &Arc<Self>, candidates: Vec<(User, String)>, password: String) -> AppResult<Option<User>> {
+        let busy = || AppError::Unavailable("Too many people are signing in at once; try again in a few seconds.".to_owned());
+        let _turn = tokio::time::timeout(PATIENCE, self.passwords.acquire()).await.map_err(|_elapsed| busy())?.map_err(|_closed| busy())?;
+        let found = tokio::task::spawn_blocking(move || {
+            if candidates.is_empty() {
+                let _ = Argon2::default().verify_password(password.as_bytes(), NOBODY);
+            }
+            candidates.into_iter().find(|(_, hash)| Argon2::default().verify_password(password.as_bytes(), hash.as_str()).is_ok()).map(|(user, _)| user)
+        });
+        Ok(found.await.map_err(AppError::internal)?.filter(|user| user.active))
+    }
+
+    /// The actor behind a token.
+    ///
+    /// # Errors
+    /// If the token is not ours, has ended, or its session was ended.
+    pub async fn authenticate(&self, token: &str, caller: Caller) -> AppResult<Actor> {
+        const ENDED: AppError = AppError::Unauthenticated("The session has ended; sign in again.");
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.validate_exp = false;
+        validation.required_spec_claims.clear();
+        validation.set_issuer(&["iocast"]);
+        validation.set_audience(&["iocast"]);
+        let claims =
+            jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(self.secrets.signing_key()), &validation).map_err(|_invalid| ENDED)?.claims;
+        let now = self.clock.real_now();
+        if claims.exp <= now.secs() || claims.iat > now.secs() + 5 {
+            return Err(ENDED);
+        }
+        let session = SessionId(claims.sid);
+        let user = self.store.read().session_user(session, now).await?.filter(|u| u.active && u.id == UserId(claims.sub)).ok_or(ENDED)?;
+        Ok(Actor { account_id: user.account_id.clone(), user: Some(user), session: Some(session), caller })
+    }
+
+    /// Ends the actor's session.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn sign_out(&self, actor: &Actor) -> AppResult<()> {
+        if let Some(session) = actor.session {
+            let txn = self.store.write().await?;
+            txn.session_delete(session).await?;
+            self.audit(&txn, actor, "session.end", &session, &()).await?;
+            txn.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// The hash of a new password.
+    pub(crate) async fn hash_password(&self, password: String) -> AppResult<String> {
+        let mut salt = [0_u8; 16];
+        self.entropy.fill(&mut salt);
+        let hash = tokio::task::spawn_blocking(move || Argon2::default().hash_password_with_salt(password.as_bytes(), &salt).map(|h| h.to_string()));
+        hash.await.map_err(AppError::internal)?.map_err(|e| AppError::Internal(e.to_string().into()))
+    }
+}
+
+/// One more failure: beyond the allowance each one doubles the wait, up to the window.
+fn failed(before: Attempt, allowed: u32, now: Timestamp) -> Attempt {
+    let fresh = now.since(before.window_start) > WINDOW;
+    let failures = if fresh { 1 } else { before.failures.saturating_add(1) };
+    let window_start = if fresh { now } else { before.window_start };
+    let over = failures.saturating_sub(allowed);
+    let wait = if failures < allowed { 0 } else { (30 * SECOND).saturating_mul(1_i64.checked_shl(over.min(10)).unwrap_or(1)).min(WINDOW) };
+    Attempt { failures, window_start, blocked_until: now.plus(wait) }
+}
+
+/// One failure less. For a person the rest are forgotten with it; an address keeps what others tried from there.
+fn forgiven(after: Attempt, allowed: u32) -> Option<Attempt> {
+    let failures = after.failures.saturating_sub(1);
+    (allowed == PER_ADDRESS && failures > 0).then_some(Attempt {
+        failures,
+        blocked_until: if failures < allowed { after.window_start } else { after.blocked_until },
+        ..after
+    })
+}
+
+/// The address, or for IPv6 its /64: one household has more addresses than we have rows.
+fn network(address: &str) -> String {
+    match address.parse::<std::net::Ipv6Addr>() {
+        Ok(v6) => v6.segments().iter().take(4).map(|s| format!("{s:x}")).collect::<Vec<_>>().join(":"),
+        Err(_) => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_failures_are_free_and_then_it_gets_slow() {
+        let now = Timestamp::from_secs(1_000_000);
+        let mut attempt = Attempt::default();
+        for _ in 0..9 {
+            attempt = failed(attempt, PER_PERSON, now);
+            assert!(attempt.blocked_until <= now);
+        }
+        attempt = failed(attempt, PER_PERSON, now);
+        assert_eq!(attempt.blocked_until.since(now), 30 * SECOND);
+        attempt = failed(attempt, PER_PERSON, now);
+        assert_eq!(attempt.blocked_until.since(now), MINUTE);
+        assert_eq!(failed(attempt, PER_PERSON, now.plus(WINDOW + 1)).failures, 1);
+        assert_eq!(network("2001:db8:1:2:3::4"), "2001:db8:1:2");
+    }
+
+    #[test]
+    fn the_hash_of_nobody_takes_as_long_as_a_real_one() {
+        assert!(matches!(Argon2::default().verify_password(b"x", NOBODY), Err(argon2::password_hash::Error::PasswordInvalid)));
+    }
+}

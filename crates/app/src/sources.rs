@@ -1,0 +1,140 @@
+//! Sources of IOCs.
+
+use iocast_domain::{
+    id::SourceId,
+    problem::FieldError,
+    source::{Confidence, Source, parse_source_name},
+};
+
+use crate::{
+    Actor, App, AppError, AppResult,
+    error::{Fields, taken},
+};
+
+/// A source to be made.
+#[derive(Clone, Debug)]
+pub struct NewSource {
+    /// At most 100 characters.
+    pub name: String,
+    /// 1 to 3.
+    pub confidence: i64,
+    /// Switched on?
+    pub enabled: bool,
+}
+
+/// What may be changed of a source.
+#[derive(Clone, Debug, Default)]
+pub struct SourcePatch {
+    /// New name.
+    pub name: Option<String>,
+    /// New confidence, for reports from now on.
+    pub confidence: Option<i64>,
+    /// On or off.
+    pub enabled: Option<bool>,
+}
+
+fn confidence(level: i64) -> Result<Confidence, FieldError> {
+    let wrong = || FieldError::new("confidence", "confidence_out_of_range", "Give a confidence of 1 (low), 2 (medium) or 3 (high).");
+    u8::try_from(level).ok().and_then(|l| Confidence::try_from(l).ok()).ok_or_else(wrong)
+}
+
+impl App {
+    /// Makes a source.
+    ///
+    /// # Errors
+    /// If a field breaks a rule.
+    pub async fn source_create(&self, actor: &Actor, new: NewSource) -> AppResult<Source> {
+        actor.may_write()?;
+        let mut fields = Fields::default();
+        let name = fields.take(parse_source_name(&new.name));
+        let level = fields.take(confidence(new.confidence));
+        fields.done()?;
+        let (Some(name), Some(confidence)) = (name, level) else { return Err(AppError::Invalid(Vec::new())) };
+        let source = Source { id: SourceId::random(&*self.entropy), name, confidence, enabled: new.enabled, created_at: self.now() };
+        let txn = self.store.write().await?;
+        txn.source_insert(&actor.account_id, &source).await.map_err(|e| taken(e, "name", "a source"))?;
+        self.audit(&txn, actor, "source.create", &source.id, &shown(&source)).await?;
+        txn.commit().await?;
+        Ok(source)
+    }
+
+    /// The source of this name, made where it is not there (for imports from the shell).
+    ///
+    /// # Errors
+    /// If the name is not valid.
+    pub async fn source_named(&self, actor: &Actor, name: &str, confidence: i64) -> AppResult<Source> {
+        let wanted = parse_source_name(name)?.to_lowercase();
+        let there = self.store.read().source_list(&actor.account_id).await?.into_iter().find(|s| s.name.to_lowercase() == wanted);
+        match there {
+            Some(source) => Ok(source),
+            None => self.source_create(actor, NewSource { name: name.to_owned(), confidence, enabled: true }).await,
+        }
+    }
+
+    /// The sources of the account, by name.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn source_list(&self, actor: &Actor) -> AppResult<Vec<Source>> {
+        Ok(self.store.read().source_list(&actor.account_id).await?)
+    }
+
+    /// One source.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn source_fetch(&self, actor: &Actor, id: SourceId) -> AppResult<Source> {
+        self.store.read().source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))
+    }
+
+    /// Changes a source. Switched off, its reports don't count: IOCs that nobody else reported leave the groups.
+    ///
+    /// # Errors
+    /// If it is not there, or a field breaks a rule.
+    pub async fn source_update(&self, actor: &Actor, id: SourceId, patch: SourcePatch) -> AppResult<Source> {
+        actor.may_write()?;
+        let SourcePatch { name, confidence: level, enabled } = patch;
+        let txn = self.store.write().await?;
+        let before = txn.source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))?;
+        let mut after = before.clone();
+        let mut fields = Fields::default();
+        if let Some(name) = name.and_then(|n| fields.take(parse_source_name(&n))) {
+            after.name = name;
+        }
+        if let Some(level) = level.and_then(|l| fields.take(confidence(l))) {
+            after.confidence = level;
+        }
+        after.enabled = enabled.unwrap_or(before.enabled);
+        fields.done()?;
+        txn.source_update(&actor.account_id, &after).await.map_err(|e| taken(e, "name", "a source"))?;
+        if after.enabled != before.enabled || after.name != before.name {
+            let seq = txn.account_next_seq(&actor.account_id).await?;
+            txn.source_touch_iocs(&actor.account_id, id, seq).await?;
+        }
+        self.audit(&txn, actor, "source.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
+        txn.commit().await?;
+        self.changed.notify_one();
+        Ok(after)
+    }
+
+    /// Deletes a source. Its IOCs stay, but a report of it counts no more.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn source_delete(&self, actor: &Actor, id: SourceId) -> AppResult<()> {
+        actor.may_write()?;
+        let txn = self.store.write().await?;
+        let source = txn.source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))?;
+        let seq = txn.account_next_seq(&actor.account_id).await?;
+        txn.source_touch_iocs(&actor.account_id, id, seq).await?;
+        txn.source_delete(&actor.account_id, id).await?;
+        self.audit(&txn, actor, "source.delete", &id, &shown(&source)).await?;
+        txn.commit().await?;
+        self.changed.notify_one();
+        Ok(())
+    }
+}
+
+fn shown(source: &Source) -> serde_json::Value {
+    serde_json::json!({ "name": source.name, "confidence": u8::from(source.confidence), "enabled": source.enabled })
+}

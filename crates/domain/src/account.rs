@@ -1,0 +1,93 @@
+//! Tenants and the people in them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{AccountId, UserId},
+    problem::FieldError,
+    time::Timestamp,
+};
+
+/// The tenant.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// 24 hexadecimal digits.
+    pub id: AccountId,
+    /// The name given at `init`.
+    pub name: String,
+    /// The Automation module: devices, groups, rules.
+    pub automation: bool,
+    /// The TIP module: IOCs and sources.
+    pub tip: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// What a person may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Reads; writes only what an admin granted.
+    Analyst,
+}
+
+/// A person who signs in.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Id.
+    pub id: UserId,
+    /// The account the person belongs to.
+    pub account_id: AccountId,
+    /// E-mail address, lower case.
+    pub email: String,
+    /// Role.
+    pub role: Role,
+    /// A disabled person can't sign in.
+    pub active: bool,
+}
+
+/// Reads an account name: 1 to 100 characters without control characters, trimmed.
+///
+/// # Errors
+/// The broken rule, as an error of the field `account`.
+pub fn parse_account_name(text: &str) -> Result<String, FieldError> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > 100 || text.chars().any(char::is_control) {
+        return Err(FieldError::new("account", "account_name_invalid", "Give an account name of 1 to 100 characters without control characters."));
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads the address of a person, in lower case.
+///
+/// # Errors
+/// The broken rule, as an error of the field `email`.
+pub fn parse_address(text: &str) -> Result<String, FieldError> {
+    crate::normalise::email(text.trim())
+        .ok()
+        .filter(|address| address.len() <= 254)
+        .ok_or_else(|| FieldError::new("email", "email_invalid", "Give an e-mail address such as admin@example.com."))
+}
+
+/// Shortest password, in characters (ASVS 6.2.1).
+pub const PASSWORD_MIN: usize = 8;
+/// Longest password, in characters: long enough for any phrase, short enough to hash.
+pub const PASSWORD_MAX: usize = 256;
+
+/// Judges a password that a person chose.
+///
+/// # Errors
+/// The broken rule, as an error of the field `password`.
+pub fn check_password(text: &str) -> Result<(), FieldError> {
+    let length = text.chars().count();
+    if !(PASSWORD_MIN..=PASSWORD_MAX).contains(&length) {
+        return Err(FieldError::new(
+            "password",
+            "password_length",
+            format!("Choose a password of {PASSWORD_MIN} to {PASSWORD_MAX} characters; this one has {length}."),
+        ));
+    }
+    Ok(())
+}

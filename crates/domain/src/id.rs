@@ -1,0 +1,109 @@
+//! Identifiers. An id of one kind can't be passed for another.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::time::Entropy;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl $name {
+            /// A fresh random id.
+            pub fn random(entropy: &dyn Entropy) -> Self {
+                Self(entropy.uuid())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )+};
+}
+
+ids! {
+    /// A person who signs in.
+    UserId,
+    /// One sign-in of a person.
+    SessionId,
+    /// An API, appliance or device key.
+    KeyId,
+    /// Something that pulls.
+    DeviceId,
+    /// An IOC group; also the last part of its group URL.
+    GroupId,
+    /// An IOC management rule.
+    RuleId,
+    /// Where IOCs come from.
+    SourceId,
+    /// An IOC of one account: version 5 over account, kind and value, so the same IOC has one id for ever.
+    IocId,
+    /// One event of a MISP feed: version 5 over account, group, day and part.
+    PartId,
+}
+
+/// The tenant's public name: 24 lower-case hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AccountId(String);
+
+impl AccountId {
+    /// A fresh random account ID.
+    pub fn random(entropy: &dyn Entropy) -> Self {
+        let mut bytes = [0_u8; 12];
+        entropy.fill(&mut bytes);
+        Self(bytes.iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    /// The 24 digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The namespace under which this account's version 5 UUIDs are made.
+    #[must_use]
+    pub fn namespace(&self) -> Uuid {
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("iocast/{}", self.0).as_bytes())
+    }
+}
+
+impl FromStr for AccountId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.len() == 24 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("an account ID is 24 lower-case hexadecimal digits".to_owned())
+        }
+    }
+}
+
+impl TryFrom<String> for AccountId {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<AccountId> for String {
+    fn from(id: AccountId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

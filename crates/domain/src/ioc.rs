@@ -1,0 +1,403 @@
+//! Indicators of compromise: kinds, enrichment, age, and how two sightings become one.
+
+use std::{collections::BTreeSet, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    id::{AccountId, IocId, SourceId},
+    source::Confidence,
+    time::{DAY, Timestamp},
+};
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant = $code),+ }
+
+        impl $name {
+            /// Every value, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word on the wire.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            /// The number in which it is stored.
+            #[must_use]
+            pub const fn code(self) -> i16 {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            /// The value stored as `code`.
+            #[must_use]
+            pub fn from_code(code: i16) -> Option<Self> {
+                Self::ALL.iter().copied().find(|v| v.code() == code)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                Self::ALL.iter().copied().find(|v| v.word().eq_ignore_ascii_case(text)).ok_or_else(|| {
+                    let all: Vec<_> = Self::ALL.iter().map(|v| v.word()).collect();
+                    format!("`{}` is none of {}", crate::time::clip(text, 40), all.join(", "))
+                })
+            }
+        }
+    };
+}
+
+words! {
+    /// What an IOC is. An address may be a single one or a CIDR block.
+    Kind {
+        /// A domain or host name.
+        Domain = 1 "domain",
+        /// A URL.
+        Url = 2 "url",
+        /// An e-mail address.
+        Email = 3 "email",
+        /// An IPv4 address or block.
+        Ipv4 = 4 "ipv4",
+        /// An IPv6 address or block.
+        Ipv6 = 5 "ipv6",
+        /// An MD5 hash of a file.
+        Md5 = 6 "md5",
+        /// A SHA-1 hash of a file.
+        Sha1 = 7 "sha1",
+        /// A SHA-256 hash of a file.
+        Sha256 = 8 "sha256",
+    }
+}
+
+words! {
+    /// How bad it is. Where no source says, an IOC is Low and marked "not rated".
+    Severity {
+        /// Low.
+        Low = 1 "low",
+        /// Medium.
+        Medium = 2 "medium",
+        /// High.
+        High = 3 "high",
+    }
+}
+
+words! {
+    /// Whether an IOC is young enough to count.
+    State {
+        /// Seen lately.
+        Active = 1 "active",
+        /// Not seen for longer than its kind's lifetime.
+        Retired = 2 "retired",
+    }
+}
+
+words! {
+    /// What people said about sending an IOC.
+    Whitelist {
+        /// The system decides.
+        Default = 0 "default",
+        /// Never sent to a device.
+        NeverSent = 1 "never_sent",
+        /// Sent even if the system would not.
+        AlwaysSent = 2 "always_sent",
+    }
+}
+
+impl Kind {
+    /// How long an IOC of this kind stays Active after it was last seen, in microseconds
+    /// (Threat Command's ages: IP 2 weeks, URL and e-mail 2 months, domain 3 months, hash 1 year).
+    #[must_use]
+    pub const fn lifetime(self) -> i64 {
+        match self {
+            Self::Ipv4 | Self::Ipv6 => 14 * DAY,
+            Self::Url | Self::Email => 60 * DAY,
+            Self::Domain => 90 * DAY,
+            Self::Md5 | Self::Sha1 | Self::Sha256 => 365 * DAY,
+        }
+    }
+}
+
+/// One source's word on an IOC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Who says so.
+    #[serde(rename = "s")]
+    pub source_id: SourceId,
+    /// How sure this report is, 1 to 3.
+    #[serde(rename = "c")]
+    pub confidence: Confidence,
+    /// When it was last received, in UTC microseconds.
+    #[serde(rename = "t")]
+    pub reported_at: i64,
+}
+
+/// A remark of a person about an IOC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comment {
+    /// When.
+    pub at: Timestamp,
+    /// Who: an e-mail address.
+    pub author: String,
+    /// The remark.
+    pub text: String,
+}
+
+/// What is known about an IOC beyond its value; kept with it as one document.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Enrichment {
+    /// Who reported it, one entry a source.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reports: Vec<Report>,
+    /// Tags set by users.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub user_tags: BTreeSet<String>,
+    /// Tags set by sources and by the product.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub system_tags: BTreeSet<String>,
+    /// Threat actors.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub threat_actors: BTreeSet<String>,
+    /// Campaigns.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub campaigns: BTreeSet<String>,
+    /// Malware families.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub malware_families: BTreeSet<String>,
+    /// The alert it came up in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alert_id: Option<String>,
+    /// 0 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// The worst severity a source gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reported_severity: Option<Severity>,
+    /// The severity a user set instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_severity: Option<Severity>,
+    /// Remarks, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub comments: Vec<Comment>,
+}
+
+/// An indicator of compromise of one account.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ioc {
+    /// Id.
+    pub id: IocId,
+    /// What it is.
+    pub kind: Kind,
+    /// The normalised value.
+    pub value: String,
+    /// First seen.
+    pub first_seen: Timestamp,
+    /// Last seen.
+    pub last_seen: Timestamp,
+    /// Young enough to count.
+    pub state: State,
+    /// What people said about sending it.
+    pub whitelist: Whitelist,
+    /// Everything else.
+    pub enrichment: Enrichment,
+}
+
+/// The id of an IOC: version 5 UUID over account, kind and normalised value.
+#[must_use]
+pub fn ioc_id(account: &AccountId, kind: Kind, value: &str) -> IocId {
+    ioc_id_in(&account.namespace(), kind, value)
+}
+
+/// As [`ioc_id`], for a caller that has the account's namespace at hand.
+#[must_use]
+pub fn ioc_id_in(namespace: &Uuid, kind: Kind, value: &str) -> IocId {
+    IocId(Uuid::new_v5(namespace, format!("{}|{value}", kind.word()).as_bytes()))
+}
+
+impl Ioc {
+    /// The severity that counts: the user's, else the worst reported, else Low.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.enrichment.user_severity.or(self.enrichment.reported_severity).unwrap_or(Severity::Low)
+    }
+
+    /// Whether anybody gave a severity.
+    #[must_use]
+    pub fn rated(&self) -> bool {
+        self.enrichment.user_severity.is_some() || self.enrichment.reported_severity.is_some()
+    }
+
+    /// When it retires unless it is seen again.
+    #[must_use]
+    pub fn retires_at(&self) -> Timestamp {
+        self.last_seen.plus(self.kind.lifetime())
+    }
+
+    /// Active while younger than its kind's lifetime at `now`.
+    #[must_use]
+    pub fn state_at(&self, now: Timestamp) -> State {
+        if now >= self.retires_at() { State::Retired } else { State::Active }
+    }
+}
+
+/// An IOC as a reader found it, before it meets what is already known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sighting {
+    /// What it is and its normalised value.
+    pub indicator: Option<(Kind, String)>,
+    /// First seen, where the input says so.
+    pub first_seen: Option<Timestamp>,
+    /// Last seen, where the input says so; without it the sighting is now.
+    pub last_seen: Option<Timestamp>,
+    /// The confidence of this report, where it has its own.
+    pub confidence: Option<Confidence>,
+    /// What people said about sending it, where the input says so.
+    pub whitelist: Option<Whitelist>,
+    /// Tags, actors, families and the rest; `reports` stays empty.
+    pub enrichment: Enrichment,
+}
+
+/// What an import did to one IOC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was not there before.
+    Accepted,
+    /// It was there, and something about it changed.
+    Updated,
+    /// It was there; at most it was seen again.
+    Unchanged,
+}
+
+/// Makes one IOC of a sighting and what was known before. The order of sightings doesn't matter for
+/// anything but the alert ID and a source's confidence, where the later word counts.
+pub fn merge(
+    known: Option<Ioc>,
+    id: IocId,
+    kind: Kind,
+    value: &str,
+    seen: &Sighting,
+    source: SourceId,
+    default_confidence: Confidence,
+    now: Timestamp,
+) -> (Ioc, Change) {
+    let last_seen = seen.last_seen.map_or(now, |t| t.min(now));
+    let first_seen = seen.first_seen.map_or(last_seen, |t| t.min(last_seen));
+    let fresh = known.is_none();
+    let before = known.unwrap_or_else(|| Ioc {
+        id,
+        kind,
+        value: value.to_owned(),
+        first_seen,
+        last_seen,
+        state: State::Active,
+        whitelist: Whitelist::Default,
+        enrichment: Enrichment::default(),
+    });
+    let mut after = before.clone();
+    // An undated sighting says "there now", not "first there now": it only moves first seen where nothing was known.
+    if seen.first_seen.is_some() || seen.last_seen.is_some() {
+        after.first_seen = after.first_seen.min(first_seen);
+    }
+    after.last_seen = after.last_seen.max(last_seen);
+    if let Some(whitelist) = seen.whitelist {
+        after.whitelist = whitelist;
+    }
+    let confidence = seen.confidence.unwrap_or(default_confidence);
+    after.enrichment.absorb(&seen.enrichment);
+    let reports = &mut after.enrichment.reports;
+    match reports.iter_mut().find(|r| r.source_id == source) {
+        Some(report) => report.confidence = confidence,
+        None => reports.push(Report { source_id: source, confidence, reported_at: now.micros() }),
+    }
+    reports.sort_by_key(|r| r.source_id);
+    after.state = after.state_at(now);
+    let dated = seen.last_seen.is_some() && after.last_seen != before.last_seen;
+    let same =
+        after.first_seen == before.first_seen && after.state == before.state && after.whitelist == before.whitelist && after.enrichment == before.enrichment;
+    let change = match (fresh, same && !dated) {
+        (true, _) => Change::Accepted,
+        (false, false) => Change::Updated,
+        (false, true) => Change::Unchanged,
+    };
+    if change != Change::Accepted
+        && (change == Change::Updated || after.last_seen != before.last_seen)
+        && let Some(report) = after.enrichment.reports.iter_mut().find(|r| r.source_id == source)
+    {
+        report.reported_at = now.micros();
+    }
+    (after, change)
+}
+
+impl Enrichment {
+    /// Takes in what a sighting says: sets grow, the worst severity and score stay.
+    pub fn absorb(&mut self, seen: &Self) {
+        let grow = |mine: &mut BTreeSet<String>, theirs: &BTreeSet<String>| mine.extend(theirs.iter().cloned());
+        grow(&mut self.user_tags, &seen.user_tags);
+        grow(&mut self.system_tags, &seen.system_tags);
+        grow(&mut self.threat_actors, &seen.threat_actors);
+        grow(&mut self.campaigns, &seen.campaigns);
+        grow(&mut self.malware_families, &seen.malware_families);
+        self.reported_severity = self.reported_severity.max(seen.reported_severity);
+        self.score = match (self.score, seen.score) {
+            (Some(a), Some(b)) => Some(a.max(b)),
+            (a, b) => a.or(b),
+        };
+        if seen.alert_id.is_some() {
+            self.alert_id.clone_from(&seen.alert_id);
+        }
+    }
+}
+
+/// Longest tag or name in the enrichment, in characters: MISP cuts tag names at 255, and ours carry a prefix.
+pub const LABEL_MAX: usize = 160;
+
+/// Makes a tag, actor, campaign or family name fit to be stored: trimmed, without control characters or `"`
+/// (MISP and its clients split on quotes), at most [`LABEL_MAX`] characters. `None` if nothing is left.
+#[must_use]
+pub fn label(text: &str) -> Option<String> {
+    let clean: String = text.chars().map(|c| if c.is_control() || c == '"' { ' ' } else { c }).collect();
+    let clean: String = clean.trim().chars().take(LABEL_MAX).collect();
+    let clean = clean.trim_end();
+    (!clean.is_empty()).then(|| clean.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(first: Option<&str>, last: Option<&str>) -> Sighting {
+        let time = |t: &str| Timestamp::parse(t).unwrap();
+        Sighting { first_seen: first.map(time), last_seen: last.map(time), ..Sighting::default() }
+    }
+
+    #[test]
+    fn a_sighting_revives_and_an_old_one_does_not_age() {
+        let now = Timestamp::parse("2026-11-01").unwrap();
+        let source = SourceId(Uuid::nil());
+        let id = IocId(Uuid::nil());
+        let add = |known, sighting: &Sighting, now| merge(known, id, Kind::Ipv4, "203.0.113.5", sighting, source, Confidence::MEDIUM, now);
+        let (old, change) = add(None, &seen(None, Some("2026-01-01")), now);
+        assert_eq!((old.state, change), (State::Retired, Change::Accepted));
+        let (again, change) = add(Some(old.clone()), &seen(None, Some("2025-01-01")), now);
+        assert_eq!((again.last_seen, again.first_seen.day().as_str(), change), (old.last_seen, "2025-01-01", Change::Updated));
+        let (revived, change) = add(Some(again), &seen(None, None), now);
+        assert_eq!((revived.state, change), (State::Active, Change::Updated));
+        let (_, change) = add(Some(revived), &seen(None, None), now.plus(DAY));
+        assert_eq!(change, Change::Unchanged);
+    }
+
+    #[test]
+    fn ages_are_threat_commands() {
+        let now = Timestamp::parse("2026-11-01").unwrap();
+        let source = SourceId(Uuid::nil());
+        let (ioc, _) = merge(None, IocId(Uuid::nil()), Kind::Ipv4, "x", &seen(None, None), source, Confidence::LOW, now);
+        assert_eq!(ioc.state_at(now.plus(14 * DAY - 1)), State::Active);
+        assert_eq!(ioc.state_at(now.plus(14 * DAY)), State::Retired);
+    }
+}

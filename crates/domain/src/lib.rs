@@ -1,0 +1,21 @@
+//! The words of iocast and the judgements made with them.
+//!
+//! Every room above speaks these types. This room waits for nothing and talks to nobody: it reads no clock,
+//! opens no file and does not know that a database or HTTP exists. Whoever calls it brings the time along.
+
+pub mod account;
+pub mod device;
+pub mod device_type;
+pub mod group;
+pub mod id;
+pub mod ioc;
+pub mod key;
+pub mod member;
+pub mod name;
+pub mod normalise;
+pub mod problem;
+pub mod rule;
+pub mod selection;
+pub mod source;
+pub mod staleness;
+pub mod time;

@@ -1,0 +1,105 @@
+//! Names of devices, groups and rules (design section 4, "Names").
+
+use std::fmt;
+
+use crate::problem::FieldError;
+
+/// Longest device or group name, in characters.
+pub const NAME_MAX: usize = 50;
+/// Longest rule name, in characters.
+pub const RULE_NAME_MAX: usize = 13;
+
+/// A device, group or rule name: ASCII letters, digits, spaces and underscores, trimmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+impl Name {
+    /// Reads a device or group name of 1 to 50 characters.
+    ///
+    /// # Errors
+    /// The broken rule, as an error of the field `name`.
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        Self::parse_to(text, NAME_MAX)
+    }
+
+    /// Reads a rule name of 1 to 13 characters.
+    ///
+    /// # Errors
+    /// The broken rule, as an error of the field `name`.
+    pub fn parse_rule(text: &str) -> Result<Self, FieldError> {
+        Self::parse_to(text, RULE_NAME_MAX)
+    }
+
+    fn parse_to(text: &str, max: usize) -> Result<Self, FieldError> {
+        let text = text.trim_matches([' ', '\t']);
+        let wrong = |code: &str, message: String| Err(FieldError::new("name", code, message));
+        if text.is_empty() {
+            return wrong("name_empty", format!("Give a name of 1 to {max} letters, digits, spaces or underscores."));
+        }
+        if let Some(c) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == ' ' || *c == '_')) {
+            return wrong(
+                "name_bad_character",
+                format!("The name may hold only ASCII letters, digits, spaces and underscores; take out {}.", c.escape_debug()),
+            );
+        }
+        let length = text.chars().count();
+        if length > max {
+            return wrong("name_too_long", format!("The name has {length} characters; shorten it to at most {max}."));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The name as typed, trimmed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The form in which names are compared: lower case.
+    #[must_use]
+    pub fn folded(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+
+    /// A rule name made from this one: its first 13 characters, with a number behind where `taken` says so.
+    pub fn to_rule_name(&self, taken: impl Fn(&str) -> bool) -> Self {
+        let cut = |max: usize| self.0.chars().take(max).collect::<String>().trim_end().to_owned();
+        let first = cut(RULE_NAME_MAX);
+        if !taken(&first.to_ascii_lowercase()) {
+            return Self(first);
+        }
+        let numbered =
+            (2_u32..).map(|n| format!("{} {n}", cut(RULE_NAME_MAX.saturating_sub(1 + n.to_string().len())))).find(|name| !taken(&name.to_ascii_lowercase()));
+        Self(numbered.unwrap_or(first))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fifty_letters_digits_spaces_underscores() {
+        assert_eq!(Name::parse("  MISP_1 lab ").unwrap().as_str(), "MISP_1 lab");
+        assert!(Name::parse(&"x".repeat(50)).is_ok());
+        assert_eq!(Name::parse(&"x".repeat(51)).unwrap_err().code, "name_too_long");
+        assert_eq!(Name::parse("   ").unwrap_err().code, "name_empty");
+        for bad in ["a-b", "é", "a\u{0}b", "<b>", "a\nb", "a.b"] {
+            assert_eq!(Name::parse(bad).unwrap_err().code, "name_bad_character", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rule_is_named_after_its_group() {
+        let group = Name::parse("Perimeter firewalls").unwrap();
+        assert_eq!(group.to_rule_name(|_| false).as_str(), "Perimeter fir");
+        assert_eq!(group.to_rule_name(|n| n == "perimeter fir").as_str(), "Perimeter f 2");
+        assert!(Name::parse_rule(group.to_rule_name(|n| !n.ends_with("12")).as_str()).is_ok());
+    }
+}

@@ -1,0 +1,148 @@
+//! IOC management rules: which IOCs go into which groups.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{AccountId, GroupId, RuleId, SourceId},
+    ioc::{Ioc, Kind, Severity, State, Whitelist},
+    name::Name,
+    source::Confidence,
+    time::Timestamp,
+};
+
+/// Which lifecycle states a rule takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateFilter {
+    /// Active ones: retired IOCs leave.
+    #[default]
+    Active,
+    /// Retired ones, for those who ask for them.
+    Retired,
+    /// Both.
+    Any,
+}
+
+/// What an IOC must be to be chosen. An empty list asks for nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Criteria {
+    /// One of these kinds.
+    pub kinds: Vec<Kind>,
+    /// One of these severities.
+    pub severities: Vec<Severity>,
+    /// Reported by one of these sources.
+    pub source_ids: Vec<SourceId>,
+    /// By a report at least this sure.
+    pub min_confidence: Option<Confidence>,
+    /// Carries one of these tags (user or system, ignoring case).
+    pub tags: Vec<String>,
+    /// In this state.
+    pub state: StateFilter,
+    /// First seen at this time or later.
+    pub first_seen_from: Option<Timestamp>,
+    /// First seen before this time.
+    pub first_seen_to: Option<Timestamp>,
+}
+
+/// An IOC management rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Id.
+    pub id: RuleId,
+    /// The account it belongs to.
+    pub account_id: AccountId,
+    /// At most 13 characters, unique in the account ignoring case.
+    pub name: Name,
+    /// Switched off, it chooses nothing.
+    pub enabled: bool,
+    /// What it chooses.
+    pub criteria: Criteria,
+    /// Where to.
+    pub group_ids: Vec<GroupId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Sources that are on.
+pub type EnabledSources = HashSet<SourceId>;
+
+/// The rank of each source in a group's priority; a source that is not named ranks behind all that are.
+pub type SourceRanks = HashMap<SourceId, u32>;
+
+impl Criteria {
+    /// Whether the criteria choose this IOC. Reports of sources that are off don't count.
+    #[must_use]
+    pub fn choose(&self, ioc: &Ioc, enabled: &EnabledSources) -> bool {
+        let any = |list: bool, hit: bool| list || hit;
+        let state = match self.state {
+            StateFilter::Active => ioc.state == State::Active,
+            StateFilter::Retired => ioc.state == State::Retired,
+            StateFilter::Any => true,
+        };
+        let tagged = || {
+            let tags = || ioc.enrichment.user_tags.iter().chain(&ioc.enrichment.system_tags);
+            self.tags.iter().any(|wanted| tags().any(|tag| tag.eq_ignore_ascii_case(wanted)))
+        };
+        let reported = || {
+            ioc.enrichment.reports.iter().any(|r| {
+                enabled.contains(&r.source_id)
+                    && any(self.source_ids.is_empty(), self.source_ids.contains(&r.source_id))
+                    && self.min_confidence.is_none_or(|min| r.confidence >= min)
+            })
+        };
+        state
+            && any(self.kinds.is_empty(), self.kinds.contains(&ioc.kind))
+            && any(self.severities.is_empty(), self.severities.contains(&ioc.severity()))
+            && self.first_seen_from.is_none_or(|from| ioc.first_seen >= from)
+            && self.first_seen_to.is_none_or(|to| ioc.first_seen < to)
+            && (self.tags.is_empty() || tagged())
+            && reported()
+    }
+}
+
+/// Whether an IOC may leave at all: whitelisted IOCs never do (design section 4).
+#[must_use]
+pub fn may_leave(ioc: &Ioc) -> bool {
+    ioc.whitelist != Whitelist::NeverSent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ioc::{Enrichment, Report};
+
+    #[test]
+    fn criteria_are_all_asked_and_sources_that_are_off_do_not_count() {
+        let source = SourceId(uuid::Uuid::from_u128(1));
+        let now = Timestamp::parse("2026-11-01").unwrap();
+        let ioc = Ioc {
+            id: crate::id::IocId(uuid::Uuid::nil()),
+            kind: Kind::Domain,
+            value: "evil.example".into(),
+            first_seen: now,
+            last_seen: now,
+            state: State::Active,
+            whitelist: Whitelist::Default,
+            enrichment: Enrichment {
+                reports: vec![Report { source_id: source, confidence: Confidence::MEDIUM, reported_at: 0 }],
+                user_tags: ["Phishing".to_owned()].into(),
+                ..Enrichment::default()
+            },
+        };
+        let on = EnabledSources::from([source]);
+        let chosen = |criteria: Criteria| criteria.choose(&ioc, &on);
+        assert!(chosen(Criteria::default()));
+        assert!(!Criteria::default().choose(&ioc, &EnabledSources::new()));
+        assert!(chosen(Criteria { tags: vec!["phishing".into()], ..Criteria::default() }));
+        assert!(!chosen(Criteria { kinds: vec![Kind::Url], ..Criteria::default() }));
+        assert!(!chosen(Criteria { severities: vec![Severity::High], ..Criteria::default() }));
+        assert!(!chosen(Criteria { min_confidence: Some(Confidence::HIGH), ..Criteria::default() }));
+        assert!(!chosen(Criteria { source_ids: vec![SourceId(uuid::Uuid::nil())], ..Criteria::default() }));
+        assert!(!chosen(Criteria { state: StateFilter::Retired, ..Criteria::default() }));
+        assert!(chosen(Criteria { first_seen_from: Some(now), ..Criteria::default() }));
+        assert!(!chosen(Criteria { first_seen_to: Some(now), ..Criteria::default() }));
+    }
+}

@@ -1,0 +1,113 @@
+//! Who stays when a group is over its limit (design section 4, "Over the limit").
+
+use std::{cmp::Ordering, collections::BinaryHeap};
+
+use crate::{
+    id::IocId,
+    ioc::{Ioc, Severity},
+    rule::{EnabledSources, SourceRanks},
+    time::Timestamp,
+};
+
+/// The place of an IOC in the queue; the least goes first: source priority, severity, last seen, then value bytewise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    source_rank: u32,
+    severity: Severity,
+    last_seen: Timestamp,
+    value: String,
+    /// The IOC.
+    pub id: IocId,
+}
+
+impl Place {
+    /// Where `ioc` stands.
+    #[must_use]
+    pub fn of(ioc: &Ioc, ranks: &SourceRanks, enabled: &EnabledSources) -> Self {
+        let source_rank =
+            ioc.enrichment.reports.iter().filter(|r| enabled.contains(&r.source_id)).filter_map(|r| ranks.get(&r.source_id).copied()).min().unwrap_or(u32::MAX);
+        Self { source_rank, severity: ioc.severity(), last_seen: ioc.last_seen, value: ioc.value.clone(), id: ioc.id }
+    }
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.source_rank
+            .cmp(&other.source_rank)
+            .then(other.severity.cmp(&self.severity))
+            .then(other.last_seen.cmp(&self.last_seen))
+            .then(self.value.as_bytes().cmp(other.value.as_bytes()))
+            .then(self.id.cmp(&other.id))
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Keeps the first `limit` places of any number offered, in memory bounded by `limit`.
+#[derive(Debug)]
+pub struct Selection {
+    limit: usize,
+    kept: BinaryHeap<Place>,
+    cut: u64,
+}
+
+impl Selection {
+    /// An empty selection.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { limit, kept: BinaryHeap::new(), cut: 0 }
+    }
+
+    /// Offers one IOC.
+    pub fn offer(&mut self, place: Place) {
+        if self.kept.len() < self.limit {
+            self.kept.push(place);
+            return;
+        }
+        self.cut += 1;
+        if self.kept.peek().is_some_and(|last| place < *last) {
+            self.kept.pop();
+            self.kept.push(place);
+        }
+    }
+
+    /// The ones that stay, best first, and how many were cut.
+    #[must_use]
+    pub fn finish(self) -> (Vec<IocId>, u64) {
+        (self.kept.into_sorted_vec().into_iter().map(|p| p.id).collect(), self.cut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn priority_then_severity_then_last_seen_then_value() {
+        let place = |rank, severity, seen, value: &str, id| Place {
+            source_rank: rank,
+            severity,
+            last_seen: Timestamp::from_secs(seen),
+            value: value.to_owned(),
+            id: IocId(uuid::Uuid::from_u128(id)),
+        };
+        let mut selection = Selection::new(4);
+        for p in [
+            place(1, Severity::High, 9, "a", 5),
+            place(0, Severity::Low, 1, "z", 4),
+            place(0, Severity::High, 1, "b", 2),
+            place(0, Severity::High, 1, "a", 1),
+            place(0, Severity::High, 2, "z", 0),
+            place(0, Severity::Medium, 9, "a", 3),
+        ] {
+            selection.offer(p);
+        }
+        let (kept, cut) = selection.finish();
+        assert_eq!(kept.iter().map(|id| id.0.as_u128()).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(cut, 2);
+    }
+}

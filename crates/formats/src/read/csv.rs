@@ -1,0 +1,126 @@
+//! `text/csv` with a header that names at least a `value` column.
+
+use std::io::BufRead;
+
+use iocast_domain::{
+    ioc::{Kind, Sighting, label},
+    normalise,
+    source::Confidence,
+    time::Timestamp,
+};
+
+use super::{Item, ReadError, Rejected, Sink, send, unclean};
+
+/// The columns that are read; others are passed over.
+const COLUMNS: &[(&str, &[&str])] = &[
+    ("value", &["value", "indicator", "ioc"]),
+    ("kind", &["kind", "type"]),
+    ("first_seen", &["first_seen", "firstseen"]),
+    ("last_seen", &["last_seen", "lastseen"]),
+    ("severity", &["severity"]),
+    ("confidence", &["confidence"]),
+    ("score", &["score"]),
+    ("alert_id", &["alert_id"]),
+    ("user_tags", &["user_tags", "tags"]),
+    ("system_tags", &["system_tags"]),
+    ("threat_actors", &["threat_actors"]),
+    ("campaigns", &["campaigns"]),
+    ("malware_families", &["malware_families"]),
+];
+
+pub(super) fn read(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadError> {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(from);
+    let header = reader.byte_headers().map_err(malformed)?.clone();
+    let columns: Vec<Option<&str>> = header.iter().map(|h| column(&String::from_utf8_lossy(h))).collect();
+    if !columns.contains(&Some("value")) {
+        return Err(ReadError::Malformed(
+            "The first line must name the columns, and one of them must be `value`; for a list without a header send text/plain.".to_owned(),
+        ));
+    }
+    let mut row = csv::ByteRecord::new();
+    while reader.read_byte_record(&mut row).map_err(malformed)? {
+        let line = row.position().map_or(0, csv::Position::line);
+        let cells: Vec<(&str, String)> = columns.iter().zip(&row).filter_map(|(c, cell)| Some(((*c)?, String::from_utf8_lossy(cell).into_owned()))).collect();
+        let value = cells.iter().find(|(c, _)| *c == "value").map(|(_, v)| v.as_str()).unwrap_or_default();
+        if value.is_empty() && row.iter().all(<[u8]>::is_empty) {
+            continue;
+        }
+        let read = match cells.iter().find_map(|(_, v)| unclean(v)) {
+            Some(reason) => Err(reason.to_owned()),
+            None => sighting(&cells, value),
+        };
+        send(
+            sink,
+            match read {
+                Ok(sighting) => Item::Sighting(Box::new(sighting)),
+                Err(reason) => Rejected::item(line, value, reason),
+            },
+        )?;
+    }
+    Ok(())
+}
+
+fn malformed(error: csv::Error) -> ReadError {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => ReadError::Io(error),
+        other => ReadError::Malformed(format!("The CSV is broken: {other:?}.")),
+    }
+}
+
+fn column(header: &str) -> Option<&'static str> {
+    let name = header.trim_start_matches('\u{feff}').trim().to_ascii_lowercase().replace([' ', '-'], "_");
+    COLUMNS.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(column, _)| *column)
+}
+
+fn sighting(cells: &[(&str, String)], value: &str) -> Result<Sighting, String> {
+    let mut sighting = Sighting::default();
+    let mut kind: Option<Kind> = None;
+    for (column, cell) in cells.iter().filter(|(_, cell)| !cell.is_empty()) {
+        let labels = || cell.split([';', '|']).filter_map(label);
+        let enrichment = &mut sighting.enrichment;
+        match *column {
+            "kind" => kind = super::json::kind_word(cell)?,
+            "first_seen" => sighting.first_seen = Some(Timestamp::parse(cell)?),
+            "last_seen" => sighting.last_seen = Some(Timestamp::parse(cell)?),
+            "severity" => enrichment.reported_severity = Some(cell.parse()?),
+            "confidence" => sighting.confidence = Some(cell.parse::<u8>().ok().and_then(|c| Confidence::try_from(c).ok()).ok_or("confidence is 1, 2 or 3")?),
+            "score" => enrichment.score = Some(super::json::score(cell.parse().ok().ok_or("score is a number of 0 to 100")?)?),
+            "alert_id" => enrichment.alert_id = label(cell),
+            "user_tags" => enrichment.user_tags.extend(labels()),
+            "system_tags" => enrichment.system_tags.extend(labels()),
+            "threat_actors" => enrichment.threat_actors.extend(labels()),
+            "campaigns" => enrichment.campaigns.extend(labels()),
+            "malware_families" => enrichment.malware_families.extend(labels()),
+            _ => {}
+        }
+    }
+    sighting.indicator = Some(match kind {
+        Some(kind) => normalise::of_kind(kind, value)?,
+        None => normalise::detect(value)?,
+    });
+    Ok(sighting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{sightings, values};
+    use super::super::{Input, ReadError};
+
+    #[test]
+    fn a_table_with_enrichment() {
+        let text = "Value,Type,Severity,Tags,Malware families,Note\nevil.example,domain,High,a;b,Emotet|QakBot,x\n203.0.113.1,,,,,\nnodots,,,,,\nevil2.example,domain,awful,,,\n";
+        let (found, rejected) = sightings(Input::Csv, text).unwrap();
+        assert_eq!(found[0].enrichment.malware_families.len(), 2);
+        assert_eq!(found[0].enrichment.reported_severity.map(iocast_domain::ioc::Severity::word), Some("high"));
+        assert_eq!(found.len(), 2);
+        assert_eq!(rejected.iter().map(|r| r.line).collect::<Vec<_>>(), [4, 5]);
+        assert!(rejected[1].reason.contains("low, medium, high"));
+    }
+
+    #[test]
+    fn a_table_without_a_header_says_what_to_do() {
+        let Err(ReadError::Malformed(message)) = sightings(Input::Csv, "evil.example\nevil2.example\n") else { panic!("taken") };
+        assert!(message.contains("text/plain"));
+        assert_eq!(values(Input::Csv, "value\nevil.example\n").0, ["domain evil.example"]);
+    }
+}

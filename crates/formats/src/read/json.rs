@@ -1,0 +1,290 @@
+//! `application/json`: our own list, or MISP events, told apart by the first key of each object.
+
+use std::{
+    cell::Cell,
+    fmt,
+    io::{BufRead, Seek, SeekFrom},
+};
+
+use iocast_domain::{
+    ioc::{Kind, Severity, Sighting, Whitelist, label},
+    normalise,
+    source::Confidence,
+    time::Timestamp,
+};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Value};
+
+use super::{Item, Options, ReadError, Rejected, Sink, misp};
+
+const SHAPES: &str = "send a list of IOCs, a MISP event {\"Event\": …}, {\"response\": […]} or a list of MISP events";
+
+/// Two passes: the first learns what holds for each whole MISP event, the second hands out the IOCs.
+pub(super) fn read<R: BufRead + Seek>(from: &mut R, options: Options, sink: Sink<'_>) -> Result<(), ReadError> {
+    let mut events = Vec::new();
+    walk(from, &mut Pass::Learn(&mut events))?;
+    from.seek(SeekFrom::Start(0)).map_err(ReadError::Io)?;
+    let stopped = Cell::new(false);
+    let mut give = Give { events: &events, next_event: 0, place: 0, options, sink, stopped: &stopped };
+    let walked = walk(from, &mut Pass::Give(&mut give));
+    if stopped.get() { Err(ReadError::Stopped) } else { walked }
+}
+
+fn walk<R: BufRead>(from: &mut R, pass: &mut Pass<'_, '_>) -> Result<(), ReadError> {
+    skip_bom(from)?;
+    let mut json = serde_json::Deserializer::from_reader(from);
+    Level { pass, top: true }.deserialize(&mut json)?;
+    json.end()?;
+    Ok(())
+}
+
+fn skip_bom<R: BufRead>(from: &mut R) -> Result<(), ReadError> {
+    if from.fill_buf().map_err(ReadError::Io)?.starts_with(&[0xef, 0xbb, 0xbf]) {
+        from.consume(3);
+    }
+    Ok(())
+}
+
+/// What is done with the things met on the way.
+pub(super) enum Pass<'a, 's> {
+    /// Collect the events' heads.
+    Learn(&'a mut Vec<misp::Head>),
+    /// Hand out sightings.
+    Give(&'a mut Give<'a, 's>),
+}
+
+pub(super) struct Give<'a, 's> {
+    pub(super) events: &'a [misp::Head],
+    pub(super) next_event: usize,
+    pub(super) place: u64,
+    pub(super) options: Options,
+    pub(super) sink: Sink<'s>,
+    pub(super) stopped: &'a Cell<bool>,
+}
+
+impl Give<'_, '_> {
+    pub(super) fn send<E: serde::de::Error>(&mut self, item: Item) -> Result<(), E> {
+        if (self.sink)(item) {
+            return Ok(());
+        }
+        self.stopped.set(true);
+        Err(E::custom("stopped"))
+    }
+}
+
+/// A list of things, or one thing.
+struct Level<'p, 'a, 's> {
+    pass: &'p mut Pass<'a, 's>,
+    top: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Level<'_, '_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Level<'_, '_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SHAPES)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(Level { pass: &mut *self.pass, top: false })?.is_some() {}
+        Ok(())
+    }
+
+    /// A bare value in our own list.
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        if self.top {
+            return Err(E::custom(SHAPES));
+        }
+        if let Pass::Give(give) = self.pass {
+            give.place += 1;
+            let item = match normalise::detect(text) {
+                Ok(indicator) => Item::Sighting(Box::new(Sighting { indicator: Some(indicator), ..Sighting::default() })),
+                Err(reason) => Rejected::item(give.place, text, reason),
+            };
+            give.send(item)?;
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Some(first) = map.next_key::<String>()? else {
+            return if self.top { Err(A::Error::custom(SHAPES)) } else { own(self.pass, Map::new()) };
+        };
+        match first.as_str() {
+            "Event" => {
+                map.next_value_seed(misp::Event { pass: &mut *self.pass })?;
+                ignore_rest(map)
+            }
+            "response" | "iocs" | "items" if self.top => {
+                map.next_value_seed(Level { pass: &mut *self.pass, top: false })?;
+                ignore_rest(map)
+            }
+            _ if self.top => {
+                Err(A::Error::custom(format!("there is no reading an object that begins with `{}`; {SHAPES}", iocast_domain::time::clip(&first, 40))))
+            }
+            _ => {
+                let mut object = Map::new();
+                object.insert(first, map.next_value()?);
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    object.insert(key, value);
+                }
+                own(self.pass, object)
+            }
+        }
+    }
+}
+
+fn ignore_rest<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
+    while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+    Ok(())
+}
+
+fn own<E: serde::de::Error>(pass: &mut Pass<'_, '_>, object: Map<String, Value>) -> Result<(), E> {
+    let Pass::Give(give) = pass else { return Ok(()) };
+    give.place += 1;
+    let shown = object.get("value").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let read = serde_json::from_value::<IocIn>(Value::Object(object)).map_err(|e| e.to_string()).and_then(IocIn::sighting);
+    let item = match read {
+        Ok(sighting) => Item::Sighting(Box::new(sighting)),
+        Err(reason) => Rejected::item(give.place, &shown, reason),
+    };
+    give.send(item)
+}
+
+/// One IOC of our own list, with all its enrichment.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IocIn {
+    value: String,
+    #[serde(default, alias = "type")]
+    kind: Option<String>,
+    #[serde(default)]
+    first_seen: Option<Timestamp>,
+    #[serde(default)]
+    last_seen: Option<Timestamp>,
+    #[serde(default)]
+    severity: Option<String>,
+    #[serde(default)]
+    score: Option<f64>,
+    #[serde(default)]
+    confidence: Option<u8>,
+    #[serde(default)]
+    alert_id: Option<String>,
+    #[serde(default, alias = "tags")]
+    user_tags: Vec<String>,
+    #[serde(default)]
+    system_tags: Vec<String>,
+    #[serde(default)]
+    threat_actors: Vec<String>,
+    #[serde(default)]
+    campaigns: Vec<String>,
+    #[serde(default)]
+    malware_families: Vec<String>,
+    #[serde(default)]
+    whitelist: Option<Whitelist>,
+}
+
+impl IocIn {
+    fn sighting(self) -> Result<Sighting, String> {
+        let Self {
+            value,
+            kind,
+            first_seen,
+            last_seen,
+            severity,
+            score: given,
+            confidence,
+            alert_id,
+            user_tags,
+            system_tags,
+            threat_actors,
+            campaigns,
+            malware_families,
+            whitelist,
+        } = self;
+        if value.contains('\0') {
+            return Err("it holds a NUL byte".to_owned());
+        }
+        let kind = kind.as_deref().map(kind_word).transpose()?.flatten();
+        let labels = |list: Vec<String>| list.iter().filter_map(|t| label(t)).collect();
+        let mut sighting = Sighting { first_seen, last_seen, whitelist, confidence: confidence.map(Confidence::try_from).transpose()?, ..Sighting::default() };
+        sighting.indicator = Some(match kind {
+            Some(kind) => normalise::of_kind(kind, &value)?,
+            None => normalise::detect(&value)?,
+        });
+        if let (Some(first), Some(last)) = (first_seen, last_seen)
+            && first > last
+        {
+            return Err("first_seen is later than last_seen".to_owned());
+        }
+        let enrichment = &mut sighting.enrichment;
+        enrichment.reported_severity = severity.map(|s| s.parse::<Severity>()).transpose()?;
+        enrichment.score = given.map(score).transpose()?;
+        enrichment.alert_id = alert_id.as_deref().and_then(label);
+        enrichment.user_tags = labels(user_tags);
+        enrichment.system_tags = labels(system_tags);
+        enrichment.threat_actors = labels(threat_actors);
+        enrichment.campaigns = labels(campaigns);
+        enrichment.malware_families = labels(malware_families);
+        Ok(sighting)
+    }
+}
+
+/// The kind that a word names; `None` for words that leave it to the value (`ip`, `hash`).
+pub(super) fn kind_word(word: &str) -> Result<Option<Kind>, String> {
+    let folded = word.trim().to_ascii_lowercase();
+    Ok(match folded.as_str() {
+        "ip" | "ip-dst" | "ip-src" | "cidr" | "address" | "ipaddresses" => Some(Kind::Ipv4),
+        "hostname" | "host" | "fqdn" | "domains" => Some(Kind::Domain),
+        "urls" | "uri" => Some(Kind::Url),
+        "e-mail" | "email-src" | "email-dst" | "emails" => Some(Kind::Email),
+        "sha-1" => Some(Kind::Sha1),
+        "sha-256" => Some(Kind::Sha256),
+        "hash" | "hashes" | "" => None,
+        other => Some(other.parse()?),
+    })
+}
+
+/// A score of 0 to 100.
+pub(super) fn score(score: f64) -> Result<f64, String> {
+    if (0.0..=100.0).contains(&score) { Ok(score) } else { Err("score is a number of 0 to 100".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{sightings, values};
+    use super::super::{Input, ReadError};
+
+    #[test]
+    fn our_own_list_and_bare_values() {
+        let text = r#"[{"value":"Evil[.]example","severity":"high","user_tags":["a"],"confidence":3,"score":85.5},
+            "203.0.113.1", {"value":"x"}, {"value":"evil2.example","colour":"red"}, {"kind":"ip","value":"2001:db8::1"},
+            {"value":"evil3.example","confidence":4}, {"value":"evil4.example","first_seen":"2026-02-01","last_seen":"2026-01-01"}]"#;
+        let (found, rejected) = values(Input::Json, text);
+        assert_eq!(found, ["domain evil.example", "ipv4 203.0.113.1", "ipv6 2001:db8::1"]);
+        assert_eq!(rejected.iter().map(|r| r.line).collect::<Vec<_>>(), [3, 4, 6, 7]);
+        assert!(rejected[1].reason.contains("colour"));
+        assert!(values(Input::Json, r#"{"iocs":[{"value":"evil.example"}]}"#).0.len() == 1);
+        assert!(values(Input::Json, "[]").0.is_empty());
+    }
+
+    #[test]
+    fn broken_json_says_where() {
+        for text in ["", "{", "[{\"value\":", "nonsense", "{\"a\":1}", "{}", "3", "[\"evil.example\"] x", "[[[[", "\"evil.example\""] {
+            let Err(ReadError::Malformed(message)) = sightings(Input::Json, text) else { panic!("{text} was taken") };
+            assert!(message.contains("line 1") || message.contains("MISP"), "{text}: {message}");
+        }
+        assert!(sightings(Input::Json, &"[".repeat(100_000)).is_err());
+    }
+}

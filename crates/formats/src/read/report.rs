@@ -1,0 +1,215 @@
+//! `text/vnd.iocast.report`: an analyst's prose, Markdown or AsciiDoc. Every indicator that stands in it.
+
+use std::{io::BufRead, sync::LazyLock};
+
+use iocast_domain::{
+    ioc::{Kind, Sighting},
+    normalise,
+};
+use regex::Regex;
+
+use super::{Item, ReadError, Rejected, Sink, each_line, send, unclean};
+
+/// Top-level domains that are also the endings of files: a bare `setup.py` is a file, a defanged `setup[.]py` a name.
+const FILE_ENDINGS: &[&str] = &[
+    "app", "bar", "bat", "bin", "bz", "cab", "cc", "cpl", "dev", "download", "foo", "gz", "inc", "ini", "java", "js", "kt", "ls", "map", "md", "mm", "mov",
+    "ms", "pl", "pm", "ps", "pub", "py", "rs", "sc", "sh", "so", "st", "tf", "ts", "vb", "vi", "zip",
+];
+
+/// Marks of a pattern: a range, a class, an escaped dot, a star.
+static PATTERN: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(r"\{\d+,\d*\}|\{[^}]*,[^}]*\}|\[[^\].:@/]{2,}\][+*{]|\\[.dw]|\.\*|\.\+|\(\?|^\*\.|\|\)").ok());
+
+pub(super) fn read(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadError> {
+    let mut code: Option<String> = None;
+    each_line(from, |number, line| {
+        let line = match line {
+            Ok(line) => line,
+            Err(start) => return send(sink, Rejected::item(number, start, "the line is too long for prose")),
+        };
+        let trimmed = line.trim();
+        if let Some(fence) = fence(trimmed) {
+            code = match code.take() {
+                Some(open) if open == fence => None,
+                Some(open) => Some(open),
+                None => Some(fence.to_owned()),
+            };
+            return Ok(());
+        }
+        for word in words(line) {
+            let Some(item) = meaning(&word, code.is_some(), number) else { continue };
+            send(sink, item)?;
+        }
+        Ok(())
+    })
+}
+
+/// A line that opens or closes a block of code: AsciiDoc's `----` and `....`, Markdown's three backticks.
+fn fence(line: &str) -> Option<&str> {
+    if line.starts_with("```") {
+        return Some("```");
+    }
+    let all = |c: char| line.len() >= 4 && line.chars().all(|l| l == c);
+    (all('-') || all('.')).then_some(line)
+}
+
+struct Word<'l> {
+    text: &'l str,
+    /// Between backticks: set as code.
+    quoted: bool,
+    /// Followed by `[`, as links are in AsciiDoc, or within `](…)`, as in Markdown.
+    link: bool,
+}
+
+/// The words of a line, without the punctuation and mark-up around them.
+fn words(line: &str) -> Vec<Word<'_>> {
+    let mut out = Vec::new();
+    for (i, span) in line.split('`').enumerate() {
+        let quoted = i % 2 == 1;
+        for raw in span.split(|c: char| c.is_whitespace() || matches!(c, '|' | '"' | '<' | '>' | ';' | '“' | '”' | '‘' | '’' | '«' | '»' | '→')) {
+            for piece in split_commas(raw) {
+                let mut text = piece.trim_matches(|c: char| matches!(c, ',' | '!' | '\'' | '+' | '_' | '=')).trim_end_matches([':', '.', '?']);
+                let mut link = false;
+                if let Some((target, _)) = text.split_once("](").and_then(|(_, rest)| rest.split_once(')')) {
+                    (text, link) = (target, true);
+                } else if let Some(open) = link_text(text) {
+                    (text, link) = (text.get(..open).unwrap_or_default(), true);
+                }
+                text = text.trim_start_matches('*');
+                text = unbalanced(text);
+                if text.contains(['.', ']', ')', '}', '@', ':']) || text.len() >= 32 {
+                    out.push(Word { text, quoted, link });
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Commas separate words, except inside the braces of a range such as `{1,30}`.
+fn split_commas(text: &str) -> Vec<&str> {
+    if text.contains('{') { vec![text] } else { text.split(',').collect() }
+}
+
+/// Where the text of an AsciiDoc link begins: `https://host/path[text`, but not the `[` of `[.]`.
+fn link_text(text: &str) -> Option<usize> {
+    text.contains("://").then(|| {
+        text.char_indices().filter(|(_, c)| *c == '[').map(|(at, _)| at).find(|at| {
+            let inner = text.get(at + 1..).unwrap_or_default();
+            at.checked_sub(1).and_then(|b| text.as_bytes().get(b)).is_some_and(|b| *b != b'/')
+                && !inner.starts_with(['.', ':', '@'])
+                && !inner.get(..4).is_some_and(|d| d.eq_ignore_ascii_case("dot]"))
+        })
+    })?
+}
+
+/// Drops brackets that were opened or closed outside the word: `(evil.example)`.
+fn unbalanced(text: &str) -> &str {
+    let text = match text.strip_prefix('(') {
+        Some(inner) if !inner.starts_with('.') => inner,
+        _ => text,
+    };
+    let opens = text.matches('(').count();
+    if text.matches(')').count() > opens { text.trim_end_matches([')', '.', ',']) } else { text }
+}
+
+fn meaning(word: &Word<'_>, in_code: bool, line: u64) -> Option<Item> {
+    let text = word.text;
+    if let Some(reason) = unclean(text).filter(|_| text.contains('.')) {
+        return Some(Rejected::item(line, text, reason));
+    }
+    let plain = normalise::refang(text);
+    let defanged = plain != text;
+    if looks_like_host(&plain) && PATTERN.as_ref().is_some_and(|p| p.is_match(text)) {
+        return Some(Rejected::item(line, text, "this is a pattern, not one indicator; list the names that were seen"));
+    }
+    let found = |kind: Kind, value: String| Some(Item::Sighting(Box::new(Sighting { indicator: Some((kind, value)), ..Sighting::default() })));
+    let refused = |reason: String| defanged.then(|| Rejected::item(line, text, reason));
+    if plain.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return match plain.len() {
+            32 | 40 | 64 => normalise::detect(&plain).ok().and_then(|(kind, value)| found(kind, value)),
+            _ => None,
+        };
+    }
+    if let Some((scheme, rest)) = plain.split_once("://") {
+        if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https" | "ftp" | "ftps" | "tcp" | "udp") {
+            return None;
+        }
+        let by_address = normalise::ip(rest.split(['/', ':', '?']).next().unwrap_or_default()).is_ok();
+        if word.link || !(defanged || in_code || word.quoted || by_address) {
+            return Some(Rejected::item(line, text, "a live link is taken for a reference; if it is an indicator, defang it (hxxp, [.])"));
+        }
+        return match normalise::url(&plain) {
+            Ok(value) => found(Kind::Url, value),
+            Err(reason) => refused(reason),
+        };
+    }
+    if plain.contains('@') {
+        return match normalise::email(&plain) {
+            Ok(value) if normalise::has_public_suffix(value.rsplit('@').next().unwrap_or_default()) => found(Kind::Email, value),
+            Ok(_) => None,
+            Err(reason) => refused(reason),
+        };
+    }
+    match normalise::detect(&plain) {
+        Ok((kind @ (Kind::Ipv4 | Kind::Ipv6), value)) if is_address(&plain, defanged) => found(kind, value),
+        Ok((Kind::Domain, value)) if normalise::has_public_suffix(&value) && (defanged || !is_file_name(&value)) => found(Kind::Domain, value),
+        Ok((Kind::Url, value)) if defanged => found(Kind::Url, value),
+        Ok(_) => None,
+        Err(reason) => refused(reason).filter(|_| looks_like_host(&plain)),
+    }
+}
+
+/// Whether a pattern's word is about hosts at all: it has a dot and a letter behind it.
+fn looks_like_host(plain: &str) -> bool {
+    !plain.contains(['\\', '/'])
+        && plain.rsplit_once('.').is_some_and(|(before, last)| !before.is_empty() && last.len() >= 2 && last.bytes().all(|b| b.is_ascii_alphabetic()))
+        || plain.contains("\\.")
+}
+
+/// Version numbers such as `1.2.3.4` can't be told from addresses; times such as `10:11:12` can.
+fn is_address(plain: &str, defanged: bool) -> bool {
+    defanged || plain.contains("::") || plain.matches('.').count() >= 3 || plain.matches(':').count() >= 4
+}
+
+fn is_file_name(value: &str) -> bool {
+    value.rsplit_once('.').is_some_and(|(before, last)| FILE_ENDINGS.contains(&last) && !before.starts_with("www.") && !normalise::has_public_suffix(before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Input;
+    use super::super::tests::values;
+
+    #[test]
+    fn indicators_in_prose_tables_and_code() {
+        let text = "The post is at https://www.blog.example.com/2020/x.pdf. See link:event.json[`event.json`].\n\
+            |`+nododru[.]ru+` |`+N/A+` |2023-12-20\n| `38.180.76[.]31` | `recsecas[.]com` (first)\n\
+            Run setup.py, read readme.md; mail to team.x@outlook[.]com or (evil-site.com).\n\
+            ----\nserver-{1,30}[.]ostdownload.xyz\nhttp://45.9.239[.]50/a.msi\nplain-domain.space\nhttp://live.evil-site.com/x\n----\n\
+            hash `DA39A3EE5E6B4B0D3255BFEF95601890AFD80709` time 10:11:12, JS/Agent.SVE Win32/Filecoder.B\n\
+            https://gitlab[.]com/a/b/README.md and c2-[a-z]{3}\\.evil\\.com\n5[.]101.6.132 hxxps://bad[.]example[.]com/p(1)\n";
+        let (found, rejected) = values(Input::Report, text);
+        assert_eq!(
+            found,
+            [
+                "domain nododru.ru",
+                "ipv4 38.180.76.31",
+                "domain recsecas.com",
+                "email team.x@outlook.com",
+                "domain evil-site.com",
+                "url http://45.9.239.50/a.msi",
+                "domain plain-domain.space",
+                "url http://live.evil-site.com/x",
+                "sha1 da39a3ee5e6b4b0d3255bfef95601890afd80709",
+                "url https://gitlab.com/a/b/README.md",
+                "ipv4 5.101.6.132",
+                "url https://bad.example.com/p(1)",
+            ]
+        );
+        assert_eq!(
+            rejected.iter().map(|r| (r.line, r.value.as_str())).collect::<Vec<_>>(),
+            [(1, "https://www.blog.example.com/2020/x.pdf"), (6, "server-{1,30}[.]ostdownload.xyz"), (12, "c2-[a-z]{3}\\.evil\\.com"),]
+        );
+    }
+}

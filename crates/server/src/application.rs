@@ -1,0 +1,186 @@
+//! The whole server: built, listening, running until it is told to stop.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, Write as _},
+    net::TcpListener,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use iocast_app::{App, AppError, NewAccount, Secrets, Settings};
+use iocast_domain::time::{Clock, Entropy};
+use iocast_store::{Store, StoreError};
+use socket2::SockRef;
+use tokio::sync::watch;
+
+use crate::{config::Config, shell, ticker};
+
+/// Why the server can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder can't be used.
+    #[error("the data folder {path} can't be used: {source}")]
+    Data {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process uses the data folder.
+    #[error("another iocast uses the data folder {0}; stop it first, or give this one a folder of its own")]
+    Locked(PathBuf),
+    /// The address can't be listened on.
+    #[error("can't listen on {address}: {source}; choose another address with --listen")]
+    Listen {
+        /// `HOST:PORT`.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The database can't be opened.
+    #[error("the database can't be opened: {}", chain(.0))]
+    Store(#[from] StoreError),
+    /// The application refuses to start.
+    #[error("{}", chain(.0))]
+    App(#[from] AppError),
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// The desk over an opened database, with the lock that keeps others off the bundled one.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) app: Arc<App>,
+    _lock: Option<File>,
+}
+
+/// Opens the data folder and the database. The bundled SQLite is locked against other processes.
+pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, public_url: String) -> Result<Desk, StartError> {
+    let data = &config.data;
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StartError::Data { path, source }
+    };
+    std::fs::create_dir_all(data).map_err(failed(data))?;
+    let lock = if config.database_url.is_none() { Some(lock(data)?) } else { None };
+    let secrets_path = config.secrets_file.clone().unwrap_or_else(|| data.join("secrets.json"));
+    let secrets = secrets(&secrets_path, &*entropy).map_err(failed(&secrets_path))?;
+    let store = Store::open(config.database_url.as_deref(), data).await?;
+    let settings = Settings { public_url, data: data.clone(), emulator: config.emulator, import_max: config.import_max_bytes, cache_bytes: config.cache_bytes };
+    Ok(Desk { app: App::open(settings, store, secrets, clock, entropy).await?, _lock: lock })
+}
+
+/// Takes the lock on the data folder.
+pub(crate) fn lock(data: &Path) -> Result<File, StartError> {
+    let path = data.join("iocast.lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|source| StartError::Data { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::Locked(data.to_owned())),
+        Err(TryLockError::Error(source)) => Err(StartError::Data { path, source }),
+    }
+}
+
+/// Reads the secrets file, or makes it for its owner's eyes only.
+fn secrets(path: &Path, entropy: &dyn Entropy) -> io::Result<Secrets> {
+    match File::open(path) {
+        Ok(file) => serde_json::from_reader(file).map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let secrets = Secrets::generate(entropy);
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+            file.write_all(&serde_json::to_vec(&secrets).map_err(io::Error::other)?)?;
+            file.sync_all()?;
+            Ok(secrets)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The server, ready to run.
+#[derive(Debug)]
+pub struct Application {
+    desk: Desk,
+    config: Config,
+    listener: TcpListener,
+    port: u16,
+    /// The account made on an empty database.
+    pub first: Option<NewAccount>,
+}
+
+/// The first administrator's address on an empty database.
+pub const FIRST_ADMIN: &str = "admin@iocast.local";
+
+impl Application {
+    /// Binds the address, opens the database, and on an empty one makes an account.
+    ///
+    /// # Errors
+    /// What to do about it.
+    pub async fn build(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, StartError> {
+        let listen = |source| StartError::Listen { address: config.listen.clone(), source };
+        let listener = TcpListener::bind(&config.listen).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        // Accepted sockets inherit it: they count as writable only while less than this waits unsent in the kernel. By
+        // that the feed knows when a body is really on its way.
+        SockRef::from(&listener).set_tcp_notsent_lowat(4 * 1024).map_err(listen)?;
+        let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let desk = open(&config, clock, entropy, public_url).await?;
+        let first = if desk.app.account_list().await?.is_empty() { Some(desk.app.account_create("iocast", FIRST_ADMIN, None).await?) } else { None };
+        Ok(Self { desk, config, listener, port: address.port(), first })
+    }
+
+    /// The port that is listened on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where devices and people reach it.
+    #[must_use]
+    pub fn public_url(&self) -> &str {
+        &self.desk.app.settings.public_url
+    }
+
+    /// Serves until `shutdown` resolves, then ends in order: no new requests, requests under way, ticks, database.
+    ///
+    /// # Errors
+    /// If the listener fails or the database can't be closed.
+    pub async fn run_until_stopped(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+        let Self { desk, config, listener, .. } = self;
+        let app = &desk.app;
+        let failed = |source| StartError::Listen { address: config.listen.clone(), source };
+        let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
+        let drain = Duration::from_secs(config.drain_seconds);
+        let (stopper, stop) = watch::channel(false);
+        let mut ticks = ticker::start(app, &stop);
+        shell::listen(app, &config.data, &mut ticks, stop);
+        let server = iocast_web::serve(Arc::clone(app), listener, workers, drain).map_err(failed)?;
+        let handle = server.handle();
+        tokio::pin!(server);
+        tokio::select! {
+            ended = &mut server => ended.map_err(failed)?,
+            () = shutdown => {
+                // The server must be polled for the stop to come through.
+                let ((), ended) = tokio::join!(handle.stop(true), &mut server);
+                ended.map_err(failed)?;
+            }
+        }
+        // Nobody listens any more only if the ticks ended before; then there is nobody to tell.
+        let _ = stopper.send(true);
+        while ticks.join_next().await.is_some() {}
+        app.close().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,366 @@
+//! The command line.
+
+use std::{
+    io::{self, BufRead as _, IsTerminal as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::{
+    application::{Application, FIRST_ADMIN, StartError, open},
+    clock::{SystemClock, SystemEntropy},
+    config::{Config, Flags},
+    shell::{self, Command, Import},
+    telemetry,
+};
+
+/// iocast gets indicators of compromise onto every device that polls it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "iocast",
+    version,
+    after_help = "Every setting is also an environment variable (IOCAST_LISTEN, IOCAST_DATABASE_URL, …) and a line of iocast.toml; flags win over environment, environment over file.\n\nExamples:\n  iocast serve --data ./data --listen 0.0.0.0:8080 --public-url https://iocast.example.com\n  iocast init --data ./data --account Acme --admin admin@example.com --json\n  iocast import --data ./data --source 'Malware trails' *.txt"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Verb,
+    /// Configuration file (TOML).
+    #[arg(long, global = true, value_name = "FILE", env = "IOCAST_CONFIG")]
+    config: Option<PathBuf>,
+    /// `text` or `json`; logs go to standard error.
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+/// Which data.
+#[derive(Debug, Args)]
+struct DataFlags {
+    /// Folder for database, secrets and spool [default: data].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// postgres://…; the bundled SQLite unless given.
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the server. On an empty database an account is made and its secrets are printed.
+    Serve {
+        /// Address to listen on [default: 127.0.0.1:8080].
+        #[arg(long, value_name = "HOST:PORT")]
+        listen: Option<String>,
+        #[command(flatten)]
+        data: DataFlags,
+        /// Where devices reach iocast [default: http:// and the listening address].
+        #[arg(long, value_name = "URL")]
+        public_url: Option<String>,
+        /// Let administrators move the product's clock.
+        #[arg(long)]
+        emulator: bool,
+    },
+    /// Make an account, and print its ID and secrets this once.
+    Init {
+        #[command(flatten)]
+        data: DataFlags,
+        /// Name of the account.
+        #[arg(long, value_name = "NAME")]
+        account: String,
+        /// E-mail address of its first administrator.
+        #[arg(long, value_name = "EMAIL")]
+        admin: String,
+        /// Read the administrator's password from standard input instead of making one.
+        #[arg(long)]
+        password_stdin: bool,
+        /// Print one JSON object and nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Import files: lists, CSV with a header, MISP events or our own JSON, told apart by their names.
+    Import {
+        /// Files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        data: DataFlags,
+        /// Name of the source; made where it is not there.
+        #[arg(long, value_name = "NAME")]
+        source: String,
+        /// Confidence of a source that is made: 1 to 3.
+        #[arg(long, default_value_t = 2, value_name = "1..3")]
+        confidence: i64,
+        /// Account ID or name; needed where there are several.
+        #[arg(long, value_name = "ACCOUNT")]
+        account: Option<String>,
+        /// The files are prose: take every indicator that stands in them.
+        #[arg(long)]
+        report: bool,
+        /// Of MISP attributes take only those marked to_ids.
+        #[arg(long)]
+        to_ids_only: bool,
+        /// A tag for every IOC.
+        #[arg(long, value_name = "TAG")]
+        tag: Option<String>,
+        /// A malware family for every IOC; `-` takes each file's name.
+        #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+        malware_family: Option<String>,
+        /// Say what would happen, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Print one JSON object a file and nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Help people who are locked out.
+    Admin {
+        #[command(subcommand)]
+        what: AdminVerb,
+    },
+    /// Look at the settings.
+    Config {
+        #[command(subcommand)]
+        what: ConfigVerb,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminVerb {
+    /// Give somebody a new password, and end the sessions.
+    ResetPassword {
+        #[command(flatten)]
+        data: DataFlags,
+        /// E-mail address.
+        #[arg(long, value_name = "EMAIL")]
+        email: String,
+        /// Account ID, where the address is in several.
+        #[arg(long, value_name = "ACCOUNT_ID")]
+        account: Option<String>,
+        /// Read the password from standard input instead of making one.
+        #[arg(long)]
+        password_stdin: bool,
+        /// Print one JSON object and nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigVerb {
+    /// Check the settings.
+    Check,
+    /// Show the settings that hold, without secrets.
+    Show,
+}
+
+/// Runs a command line. Exit codes: 0 done, 1 it did not work, 2 the words were off.
+pub async fn run(cli: Cli) -> ExitCode {
+    match execute(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("iocast: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(cli: Cli) -> Result<(), String> {
+    let Cli { command, config: file, log_format } = cli;
+    let file = file.as_deref();
+    let load = |flags: Flags| Config::load(file, &Flags { log_format: log_format.clone(), ..flags }).map_err(|e| e.to_string());
+    let with = |data: DataFlags| Flags { data: data.data, database_url: data.database_url, ..Flags::default() };
+    match command {
+        Verb::Serve { listen, data, public_url, emulator } => {
+            let config = load(Flags { listen, public_url, emulator: emulator.then_some(true), ..with(data) })?;
+            serve(config).await
+        }
+        Verb::Init { data, account, admin, password_stdin, json } => {
+            let password = password(password_stdin)?;
+            let made = command_once(&quiet(load(with(data))?), Command::Init { account, admin: admin.clone(), password }).await?;
+            if json {
+                println!("{made}");
+            } else {
+                print_account(&made, &admin);
+            }
+            Ok(())
+        }
+        Verb::Import { files, data, source, confidence, account, report, to_ids_only, tag, malware_family, dry_run, json } => {
+            let config = quiet(load(with(data))?);
+            let one = Import { account, source, confidence, name: String::new(), report, only_to_ids: to_ids_only, dry_run, tag, malware_family, size: 0 };
+            import(&config, &files, &one, json).await
+        }
+        Verb::Admin { what: AdminVerb::ResetPassword { data, email, account, password_stdin, json } } => {
+            let password = password(password_stdin)?;
+            let made = command_once(&quiet(load(with(data))?), Command::ResetPassword { email: email.clone(), account, password }).await?;
+            if json {
+                println!("{made}");
+            } else {
+                println!("New password of {email}: {}\nAll sessions were ended.", text(&made, "admin_password"));
+            }
+            Ok(())
+        }
+        Verb::Config { what: ConfigVerb::Check } => load(Flags::default()).map(|_| println!("The configuration is valid.")),
+        Verb::Config { what: ConfigVerb::Show } => load(Flags::default()).map(|config| print!("{}", config.shown())),
+    }
+}
+
+/// Short commands log only what went wrong.
+fn quiet(config: Config) -> Config {
+    Config { log: "warn".to_owned(), ..config }
+}
+
+fn password(from_stdin: bool) -> Result<Option<String>, String> {
+    if !from_stdin {
+        return Ok(None);
+    }
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(|e| format!("reading the password from standard input: {e}"))?;
+    Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+async fn serve(config: Config) -> Result<(), String> {
+    telemetry::start(&config);
+    let application = Application::build(config, Arc::new(SystemClock::default()), Arc::new(SystemEntropy)).await.map_err(|e| e.to_string())?;
+    let url = application.public_url().to_owned();
+    if let Some(first) = &application.first {
+        println!("iocast made an account. These secrets are shown this once:");
+        print_account(&json!(first), FIRST_ADMIN);
+    }
+    println!("iocast listens. Sign in at {url}/ (API to try: {url}/api/docs/)");
+    application.run_until_stopped(signal()).await.map_err(|e| e.to_string())
+}
+
+/// SIGTERM or Ctrl-C.
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        },
+        Err(_) => drop(tokio::signal::ctrl_c().await),
+    }
+    tracing::info!("Stopping: requests under way are answered first");
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn print_account(account: &Value, admin: &str) {
+    println!("  administrator   {admin}");
+    println!("  password        {}", text(account, "admin_password"));
+    println!("  account ID      {}   (the user name of every device)", text(account, "account_id"));
+    println!("  appliance key   {}   (the password of every device)", text(account, "appliance_key"));
+    println!("  API key         {}", text(account, "api_key"));
+}
+
+/// Opens the database here, where no server runs on the folder.
+async fn open_here(config: &Config) -> Result<crate::application::Desk, String> {
+    telemetry::start(config);
+    match open(config, Arc::new(SystemClock::default()), Arc::new(SystemEntropy), String::new()).await {
+        Err(StartError::Locked(data)) => Err(format!("a server uses {}, but its socket does not answer; try again, or stop it", data.display())),
+        other => other.map_err(|e| e.to_string()),
+    }
+}
+
+async fn command_once(config: &Config, command: Command) -> Result<Value, String> {
+    if config.database_url.is_none()
+        && let Some(answer) = shell::ask(&config.data, &command, None, &|_| {}).await
+    {
+        return answer;
+    }
+    let desk = open_here(config).await?;
+    let done = shell::execute(&desk.app, command, None, &|_| {}).await.map_err(|e| shell::told(&e));
+    desk.app.close().await.map_err(|e| e.to_string())?;
+    done
+}
+
+async fn import(config: &Config, files: &[PathBuf], settings: &Import, json: bool) -> Result<(), String> {
+    let mut here = None;
+    let mut failures = 0;
+    let bar = bar(files.len() as u64, json);
+    for file in files {
+        let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        bar.set_message(name.clone());
+        let size = std::fs::metadata(file).map(|m| m.len()).unwrap_or_default();
+        let stem = file.file_stem().map(|n| n.to_string_lossy().into_owned());
+        let malware_family = settings.malware_family.clone().and_then(|f| if f == "-" { stem } else { Some(f) });
+        let one = Import { name: name.clone(), malware_family, size, ..settings.clone() };
+        let progress = |n: u64| bar.set_message(format!("{name}: {n}"));
+        match import_one(config, &mut here, file, one, &progress).await {
+            Ok(report) if json => println!("{report}"),
+            Ok(report) => bar.suspend(|| print_report(file, &report)),
+            Err(message) => {
+                failures += 1;
+                bar.suspend(|| eprintln!("iocast: {}: {message}", file.display()));
+            }
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if let Some(desk) = here {
+        let desk: crate::application::Desk = desk;
+        desk.app.close().await.map_err(|e| e.to_string())?;
+    }
+    if failures > 0 { Err(format!("{failures} of {} files were not imported", files.len())) } else { Ok(()) }
+}
+
+async fn import_one(
+    config: &Config,
+    here: &mut Option<crate::application::Desk>,
+    file: &Path,
+    one: Import,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Result<Value, String> {
+    if let Err(error) = std::fs::File::open(file) {
+        return Err(error.to_string());
+    }
+    let command = Command::Import(one);
+    if config.database_url.is_none()
+        && here.is_none()
+        && let Some(answer) = shell::ask(&config.data, &command, Some(file), progress).await
+    {
+        return answer;
+    }
+    let desk = match here {
+        Some(desk) => desk,
+        None => here.insert(open_here(config).await?),
+    };
+    shell::execute(&desk.app, command, Some(file.to_owned()), progress).await.map_err(|e| shell::told(&e))
+}
+
+/// A bar over the files, on a terminal only.
+fn bar(files: u64, json: bool) -> ProgressBar {
+    if json || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(files);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} files  {elapsed}  {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn print_report(file: &Path, report: &Value) {
+    let number = |key: &str| report.get(key).and_then(Value::as_u64).unwrap_or_default();
+    println!(
+        "{}: {} new, {} updated, {} unchanged, {} refused",
+        file.display(),
+        number("accepted"),
+        number("updated"),
+        number("unchanged"),
+        number("rejected_count")
+    );
+    for rejected in report.get("rejected").and_then(Value::as_array).into_iter().flatten().take(20) {
+        println!("  line {}: {} ({})", rejected.get("line").and_then(Value::as_u64).unwrap_or_default(), text(rejected, "value"), text(rejected, "reason"));
+    }
+    if number("rejected_count") > 20 {
+        println!("  and {} more; --json lists up to a thousand", number("rejected_count") - 20);
+    }
+}

@@ -1,0 +1,14 @@
+//! The front door: flags, environment, the real clock and dice, signals, ticks. It builds the rooms once and stops
+//! them in order; no rule of the business lives here.
+
+pub mod application;
+pub mod cli;
+pub mod clock;
+pub mod config;
+mod shell;
+mod telemetry;
+mod ticker;
+
+/// What else a test needs of the rooms: the OpenAPI document and the clock's trait.
+pub use iocast_domain::time::{Clock, Entropy, Timestamp};
+pub use iocast_web::openapi;

@@ -1,0 +1,230 @@
+//! Commands from the shell: through the running server's socket in the data folder, or with the database opened here.
+//!
+//! One line of JSON says what to do, the bytes of a file may follow; lines of progress and one result come back.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use iocast_app::{Actor, App, AppError, AppResult, ImportRequest, Input, Options};
+use iocast_domain::{
+    id::AccountId,
+    ioc::{Enrichment, label},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::watch,
+    task::JoinSet,
+};
+
+/// What can be done from the shell.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "command")]
+pub(crate) enum Command {
+    /// Make an account.
+    Init { account: String, admin: String, password: Option<String> },
+    /// Import one file.
+    Import(Import),
+    /// Give somebody a new password.
+    ResetPassword { email: String, account: Option<String>, password: Option<String> },
+}
+
+/// One file to be imported.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Import {
+    /// Account ID; needed where there are several.
+    pub(crate) account: Option<String>,
+    /// Name of the source, made where it is not there.
+    pub(crate) source: String,
+    /// Confidence of a source that is made.
+    pub(crate) confidence: i64,
+    /// File name, which tells the form.
+    pub(crate) name: String,
+    /// Prose.
+    pub(crate) report: bool,
+    /// Only attributes marked `to_ids`.
+    pub(crate) only_to_ids: bool,
+    /// Write nothing.
+    pub(crate) dry_run: bool,
+    /// A tag for everything in it.
+    pub(crate) tag: Option<String>,
+    /// A malware family for everything in it.
+    pub(crate) malware_family: Option<String>,
+    /// Bytes that follow.
+    pub(crate) size: u64,
+}
+
+/// A line that comes back.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Reply {
+    /// IOCs handled so far.
+    Progress(u64),
+    /// The result.
+    Done(Value),
+    /// What went wrong.
+    Failed(String),
+}
+
+/// Where the socket lies.
+fn socket(data: &Path) -> PathBuf {
+    data.join("iocast.sock")
+}
+
+/// Does what a command says; `file` is what an import reads.
+pub(crate) async fn execute(app: &Arc<App>, command: Command, file: Option<PathBuf>, progress: &(dyn Fn(u64) + Send + Sync)) -> AppResult<Value> {
+    match command {
+        Command::Init { account, admin, password } => {
+            let new = app.account_create(&account, &admin, password).await?;
+            serde_json::to_value(new).map_err(|e| AppError::Internal(Box::new(e)))
+        }
+        Command::ResetPassword { email, account, password } => {
+            let (password, people) = app.password_reset(&email, account.as_deref(), password).await?;
+            Ok(json!({ "admin_password": password, "people": people }))
+        }
+        Command::Import(import) => {
+            let actor = Actor::operator(account(app, import.account.as_deref()).await?);
+            let source = app.source_named(&actor, &import.source, import.confidence).await?;
+            let input = if import.report { Input::Report } else { Input::from_file_name(&import.name) };
+            let mut also = Enrichment::default();
+            also.user_tags.extend(import.tag.as_deref().and_then(label));
+            also.malware_families.extend(import.malware_family.as_deref().and_then(label));
+            let path = file.ok_or_else(|| AppError::Malformed("No file came with the import.".to_owned()))?;
+            let request = ImportRequest { path, input, options: Options { only_to_ids: import.only_to_ids }, also, dry_run: import.dry_run };
+            let report = app.import(&actor, source.id, request, progress).await?;
+            serde_json::to_value(report).map_err(|e| AppError::Internal(Box::new(e)))
+        }
+    }
+}
+
+/// The account meant: the one named, or the only one there is.
+async fn account(app: &App, named: Option<&str>) -> AppResult<AccountId> {
+    let all = app.account_list().await?;
+    let list = || all.iter().map(|a| format!("{} ({})", a.id, a.name)).collect::<Vec<_>>().join(", ");
+    match (named, all.as_slice()) {
+        (Some(named), all) => {
+            let found = all.iter().find(|a| a.id.as_str() == named || a.name.eq_ignore_ascii_case(named)).map(|a| a.id.clone());
+            found.ok_or_else(|| AppError::Malformed(format!("There is no account `{named}`; there are: {}.", list())))
+        }
+        (None, [only]) => Ok(only.id.clone()),
+        (None, []) => Err(AppError::Malformed("There is no account yet; make one with `iocast init`.".to_owned())),
+        (None, _) => Err(AppError::Malformed(format!("There are several accounts; name one with --account: {}.", list()))),
+    }
+}
+
+/// What a failed command says on the shell.
+pub(crate) fn told(error: &AppError) -> String {
+    match error {
+        AppError::Invalid(fields) => fields.iter().map(|f| format!("{}: {}", f.field, f.message)).collect::<Vec<_>>().join("\n"),
+        other => crate::application::chain(other),
+    }
+}
+
+/// Listens for commands until `stop`. A folder whose path is too long for a socket only loses the convenience.
+pub(crate) fn listen(app: &Arc<App>, data: &Path, tasks: &mut JoinSet<()>, mut stop: watch::Receiver<bool>) {
+    let path = socket(data);
+    // A socket file of a server that was killed; the lock says that it is gone. Replicas on PostgreSQL need none.
+    let _ = std::fs::remove_file(&path);
+    let listener = match UnixListener::bind(&path) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "Shell commands can't reach this server while it runs: its socket could not be made");
+            return;
+        }
+    };
+    let app = Arc::clone(app);
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                Ok((stream, _)) = listener.accept() => {
+                    let app = Arc::clone(&app);
+                    tokio::spawn(async move {
+                        if let Err(error) = answer(&app, stream).await {
+                            tracing::warn!(error = &error as &dyn std::error::Error, "A shell command was cut off");
+                        }
+                    });
+                }
+                _ = stop.changed() => break,
+            }
+        }
+        let _ = std::fs::remove_file(&path);
+    });
+}
+
+async fn answer(app: &Arc<App>, stream: UnixStream) -> std::io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let mut line = String::new();
+    reader.read_line(&mut line).await?;
+    let command: Command = serde_json::from_str(&line)?;
+    let file = match &command {
+        Command::Import(import) => {
+            tokio::fs::create_dir_all(app.spool()).await?;
+            let path = app.spool_path();
+            let mut file = tokio::fs::File::create(&path).await?;
+            tokio::io::copy(&mut reader.take(import.size), &mut file).await?;
+            file.flush().await?;
+            Some(path)
+        }
+        _ => None,
+    };
+    let (sender, mut progress) = tokio::sync::mpsc::unbounded_channel::<u64>();
+    let report = move |n: u64| {
+        // Nobody reads any more when the line broke; the work goes on.
+        let _ = sender.send(n);
+    };
+    let work = async {
+        let result = execute(app, command, file.clone(), &report).await;
+        drop(report);
+        result
+    };
+    let relay = async {
+        while let Some(n) = progress.recv().await {
+            send(&mut writer, &Reply::Progress(n)).await?;
+        }
+        Ok::<_, std::io::Error>(writer)
+    };
+    let (result, writer) = tokio::join!(work, relay);
+    if let Some(path) = file {
+        let _ = tokio::fs::remove_file(path).await;
+    }
+    let reply = match result {
+        Ok(value) => Reply::Done(value),
+        Err(error) => Reply::Failed(told(&error)),
+    };
+    send(&mut writer?, &reply).await
+}
+
+async fn send(writer: &mut (impl tokio::io::AsyncWrite + Unpin), reply: &Reply) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(reply)?;
+    line.push(b'\n');
+    writer.write_all(&line).await
+}
+
+/// Has the running server do a command; none if there is no server on this folder.
+pub(crate) async fn ask(data: &Path, command: &Command, file: Option<&Path>, progress: &(dyn Fn(u64) + Send + Sync)) -> Option<Result<Value, String>> {
+    let stream = UnixStream::connect(socket(data)).await.ok()?;
+    let asked = async {
+        let (reader, mut writer) = stream.into_split();
+        let mut line = serde_json::to_vec(command)?;
+        line.push(b'\n');
+        writer.write_all(&line).await?;
+        if let Some(file) = file {
+            tokio::io::copy(&mut tokio::fs::File::open(file).await?, &mut writer).await?;
+        }
+        let mut lines = BufReader::new(reader).lines();
+        while let Some(line) = lines.next_line().await? {
+            match serde_json::from_str(&line)? {
+                Reply::Progress(n) => progress(n),
+                Reply::Done(value) => return Ok(Ok(value)),
+                Reply::Failed(message) => return Ok(Err(message)),
+            }
+        }
+        Ok::<_, std::io::Error>(Err("the server ended before it answered".to_owned()))
+    };
+    Some(asked.await.unwrap_or_else(|error| Err(format!("talking to the running server: {error}"))))
+}

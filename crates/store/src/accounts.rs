@@ -1,0 +1,147 @@
+//! Accounts, people, sessions.
+
+use iocast_domain::{
+    account::{Account, Role, User},
+    id::{AccountId, SessionId, UserId},
+    time::Timestamp,
+};
+use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Set, sea_query::Expr};
+
+use crate::{
+    Conn, StoreResult, Txn,
+    error::corrupt,
+    row::{account, session, user},
+};
+
+fn role_code(role: Role) -> i16 {
+    match role {
+        Role::Admin => 1,
+        Role::Analyst => 2,
+    }
+}
+
+pub(crate) fn account_id(table: &'static str, text: String) -> StoreResult<AccountId> {
+    text.parse().map_err(|_: String| corrupt(table, "account_id", text))
+}
+
+fn to_account(row: account::Model) -> StoreResult<Account> {
+    let account::Model { id, name, folded: _, automation, tip, change_seq: _, created_at } = row;
+    Ok(Account { id: account_id("accounts", id)?, name, automation, tip, created_at: Timestamp::from_micros(created_at) })
+}
+
+fn to_user(row: user::Model) -> StoreResult<(User, String)> {
+    let user::Model { id, account_id: account, email, password_hash, role, active, created_at: _ } = row;
+    let role = match role {
+        1 => Role::Admin,
+        2 => Role::Analyst,
+        other => return Err(corrupt("users", "role", other)),
+    };
+    Ok((User { id: UserId(id), account_id: account_id("users", account)?, email, role, active }, password_hash))
+}
+
+impl<C: ConnectionTrait> Conn<C> {
+    /// One account.
+    pub async fn account_fetch(&self, id: &AccountId) -> StoreResult<Option<Account>> {
+        account::Entity::find_by_id(id.to_string()).one(&self.0).await?.map(to_account).transpose()
+    }
+
+    /// All accounts, by age.
+    pub async fn account_list(&self) -> StoreResult<Vec<Account>> {
+        account::Entity::find().order_by_asc(account::Column::CreatedAt).all(&self.0).await?.into_iter().map(to_account).collect()
+    }
+
+    /// The number of the account's last change.
+    pub async fn account_seq(&self, id: &AccountId) -> StoreResult<i64> {
+        Ok(account::Entity::find_by_id(id.to_string()).one(&self.0).await?.map_or(0, |a| a.change_seq))
+    }
+
+    /// The people who sign in with this address, in whatever account, with their password hashes.
+    pub async fn user_by_email(&self, email: &str) -> StoreResult<Vec<(User, String)>> {
+        user::Entity::find().filter(user::Column::Email.eq(email)).order_by_asc(user::Column::CreatedAt).all(&self.0).await?.into_iter().map(to_user).collect()
+    }
+
+    /// A person.
+    pub async fn user_fetch(&self, id: UserId) -> StoreResult<Option<User>> {
+        user::Entity::find_by_id(id.0).one(&self.0).await?.map(|row| to_user(row).map(|(u, _)| u)).transpose()
+    }
+
+    /// Whose session this is, if it has not ended at `now` (real time).
+    pub async fn session_user(&self, id: SessionId, now: Timestamp) -> StoreResult<Option<User>> {
+        let Some(row) = session::Entity::find_by_id(id.0).filter(session::Column::ExpiresAt.gt(now.micros())).one(&self.0).await? else { return Ok(None) };
+        self.user_fetch(UserId(row.user_id)).await
+    }
+}
+
+impl Txn {
+    /// Writes a new account.
+    pub async fn account_insert(&self, new: &Account) -> StoreResult<()> {
+        let Account { id, name, automation, tip, created_at } = new;
+        account::ActiveModel {
+            id: Set(id.to_string()),
+            name: Set(name.clone()),
+            folded: Set(name.to_lowercase()),
+            automation: Set(*automation),
+            tip: Set(*tip),
+            change_seq: Set(0),
+            created_at: Set(created_at.micros()),
+        }
+        .insert(&self.0)
+        .await?;
+        Ok(())
+    }
+
+    /// Takes the account's next change number, and its row lock: numbers become visible in order.
+    pub async fn account_next_seq(&self, id: &AccountId) -> StoreResult<i64> {
+        account::Entity::update_many()
+            .col_expr(account::Column::ChangeSeq, Expr::col(account::Column::ChangeSeq).add(1))
+            .filter(account::Column::Id.eq(id.as_str()))
+            .exec(&self.0)
+            .await?;
+        self.account_seq(id).await
+    }
+
+    /// Writes a new person.
+    pub async fn user_insert(&self, new: &User, password_hash: String, now: Timestamp) -> StoreResult<()> {
+        let User { id, account_id, email, role, active } = new;
+        user::ActiveModel {
+            id: Set(id.0),
+            account_id: Set(account_id.to_string()),
+            email: Set(email.clone()),
+            password_hash: Set(password_hash),
+            role: Set(role_code(*role)),
+            active: Set(*active),
+            created_at: Set(now.micros()),
+        }
+        .insert(&self.0)
+        .await?;
+        Ok(())
+    }
+
+    /// Gives a person a new password and ends all of his or her sessions.
+    pub async fn user_set_password(&self, id: UserId, password_hash: String) -> StoreResult<()> {
+        user::Entity::update_many().col_expr(user::Column::PasswordHash, Expr::value(password_hash)).filter(user::Column::Id.eq(id.0)).exec(&self.0).await?;
+        session::Entity::delete_many().filter(session::Column::UserId.eq(id.0)).exec(&self.0).await?;
+        Ok(())
+    }
+
+    /// Writes a new session, and forgets those that ended before `now`.
+    pub async fn session_insert(&self, id: SessionId, of: &User, now: Timestamp, expires_at: Timestamp) -> StoreResult<()> {
+        session::Entity::delete_many().filter(session::Column::ExpiresAt.lte(now.micros())).exec(&self.0).await?;
+        session::ActiveModel {
+            id: Set(id.0),
+            account_id: Set(of.account_id.to_string()),
+            user_id: Set(of.id.0),
+            created_at: Set(now.micros()),
+            expires_at: Set(expires_at.micros()),
+        }
+        .insert(&self.0)
+        .await?;
+        Ok(())
+    }
+
+    /// Ends a session.
+    pub async fn session_delete(&self, id: SessionId) -> StoreResult<()> {
+        session::Entity::delete_by_id(id.0).exec(&self.0).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! Opening the database. The only place that knows which engine it is.
+
+use std::{path::Path, time::Duration};
+
+use iocast_migrations::{Migrator, MigratorTrait};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+};
+
+use crate::{Conn, Reader, StoreError, StoreResult, Txn};
+
+/// Locks every replica's migrations against each other; the number is only ours.
+const MIGRATION_LOCK: i64 = 0x696f_6361_7374;
+/// Connections to PostgreSQL, for reading and writing.
+const POSTGRES_CONNECTIONS: u32 = 10;
+/// How long closing waits for a database that does not answer any more.
+const CLOSING: Duration = Duration::from_secs(3);
+/// How long a statement waits for a locked database.
+const BUSY: Duration = Duration::from_secs(8);
+
+/// The database: one pool that writes, one that reads.
+#[derive(Clone, Debug)]
+pub struct Store {
+    writer: DatabaseConnection,
+    reader: DatabaseConnection,
+}
+
+impl Store {
+    /// Opens `url`, or the bundled SQLite file `iocast.sqlite` in `data` where there is none, and migrates it.
+    ///
+    /// # Errors
+    /// If it can't be reached, or was written by a newer version.
+    pub async fn open(url: Option<&str>, data: &Path) -> StoreResult<Self> {
+        let store = match url {
+            Some(url) => Self::postgres(url).await?,
+            None => Self::sqlite(&data.join("iocast.sqlite")).await?,
+        };
+        store.migrate().await?;
+        Ok(store)
+    }
+
+    async fn sqlite(path: &Path) -> StoreResult<Self> {
+        let url = format!("sqlite://{}?mode=rwc", path.display());
+        let options = |connections, query_only: &'static str| {
+            let mut options = ConnectOptions::new(url.clone());
+            options.max_connections(connections).min_connections(1).sqlx_logging(false).acquire_timeout(Duration::from_secs(60)).map_sqlx_sqlite_opts(
+                move |o| {
+                    o.busy_timeout(BUSY)
+                        .pragma("journal_mode", "WAL")
+                        .pragma("synchronous", "FULL")
+                        .pragma("foreign_keys", "ON")
+                        .pragma("trusted_schema", "OFF")
+                        .pragma("journal_size_limit", "67108864")
+                        .pragma("cache_size", "-65536")
+                        .pragma("temp_store", "MEMORY")
+                        .pragma("query_only", query_only)
+                },
+            );
+            options
+        };
+        let writer = Database::connect(options(1, "OFF")).await?;
+        let reader = Database::connect(options(4, "ON")).await?;
+        Ok(Self { writer, reader })
+    }
+
+    async fn postgres(url: &str) -> StoreResult<Self> {
+        if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+            return Err(StoreError::Unusable("The database URL must begin with postgres://; leave it out for the bundled SQLite.".to_owned()));
+        }
+        let mut options = ConnectOptions::new(url);
+        // All connections are opened here, on the runtime that lives longest: one that was opened by a thread that answers
+        // requests would die with that thread.
+        options
+            .max_connections(POSTGRES_CONNECTIONS)
+            .min_connections(POSTGRES_CONNECTIONS)
+            .sqlx_logging(false)
+            .connect_timeout(Duration::from_secs(10))
+            .acquire_timeout(Duration::from_secs(10))
+            .set_application_name("iocast");
+        let pool = Database::connect(options).await?;
+        Ok(Self { writer: pool.clone(), reader: pool })
+    }
+
+    /// Whether this is the bundled SQLite, which one process owns.
+    #[must_use]
+    pub fn is_bundled(&self) -> bool {
+        self.writer.get_database_backend() == DbBackend::Sqlite
+    }
+
+    /// Brings the schema up to date, one process at a time.
+    async fn migrate(&self) -> StoreResult<()> {
+        let lock = if self.is_bundled() {
+            None
+        } else {
+            let txn = self.writer.begin().await?;
+            txn.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, "SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK.into()])).await?;
+            Some(txn)
+        };
+        let known: Vec<String> = Migrator::migrations().iter().map(|m| m.name().to_owned()).collect();
+        let applied = Migrator::get_migration_models(&self.writer).await.unwrap_or_default();
+        if let Some(newer) = applied.iter().find(|m| !known.contains(&m.version)) {
+            return Err(StoreError::Unusable(format!(
+                "The database was written by a newer iocast (it knows the step `{}`). Run that version, or restore a backup.",
+                newer.version
+            )));
+        }
+        Migrator::up(&self.writer, None).await?;
+        if let Some(txn) = lock {
+            txn.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Something to read with.
+    #[must_use]
+    pub fn read(&self) -> Reader {
+        Conn(self.reader.clone())
+    }
+
+    /// Begins a write. On SQLite it begins IMMEDIATE: a transaction that reads first and writes later fails at once
+    /// under contention, whatever the busy timeout.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database stays locked.
+    pub async fn write(&self) -> StoreResult<Txn> {
+        let sqlite_transaction_mode = self.is_bundled().then_some(SqliteTransactionMode::Immediate);
+        Ok(Conn(self.writer.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() }).await?))
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn ping(&self) -> StoreResult<()> {
+        self.reader.ping().await?;
+        Ok(())
+    }
+
+    /// Closes both pools; on SQLite the write-ahead log is emptied first.
+    ///
+    /// # Errors
+    /// If the database does not answer any more.
+    pub async fn close(self) -> StoreResult<()> {
+        if self.is_bundled() {
+            self.writer.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+            self.reader.close().await?;
+        }
+        match tokio::time::timeout(CLOSING, self.writer.close()).await {
+            Ok(closed) => Ok(closed?),
+            Err(_elapsed) => Ok(()),
+        }
+    }
+}
+
+impl Txn {
+    /// Makes everything written seen, and lasting.
+    ///
+    /// # Errors
+    /// If the database could not do so; then nothing was written.
+    pub async fn commit(self) -> StoreResult<()> {
+        Ok(self.0.commit().await?)
+    }
+}

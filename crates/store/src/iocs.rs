@@ -1,0 +1,285 @@
+//! IOCs.
+
+use std::collections::HashMap;
+
+use iocast_domain::{
+    id::{AccountId, IocId, SourceId},
+    ioc::{Ioc, Kind, Severity, State, Whitelist},
+    normalise::reversed_host,
+    time::Timestamp,
+};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    sea_query::{Expr, OnConflict},
+};
+use uuid::Uuid;
+
+use crate::{
+    Conn, Page, PageOf, StoreResult, Txn,
+    error::corrupt,
+    page::cursor,
+    row::{ioc, ioc_source},
+};
+
+/// Most rows in one statement: 16 columns each, under SQLite's 32,766 variables.
+const ROWS: usize = 1_000;
+/// Characters of a value that are indexed: PostgreSQL's index rows are small.
+const HEAD: usize = 250;
+
+/// An IOC with the number of its last change.
+#[derive(Clone, Debug)]
+pub struct IocRow {
+    /// The IOC.
+    pub ioc: Ioc,
+    /// Change number.
+    pub seq: i64,
+    /// When it was first imported, in UTC microseconds.
+    pub created_at: i64,
+    /// Deleted by a person: gone from every list, kept for the tombstones.
+    pub deleted: bool,
+}
+
+/// What to list.
+#[derive(Clone, Debug, Default)]
+pub struct IocFilter {
+    /// This value exactly.
+    pub value: Option<String>,
+    /// Values that begin so.
+    pub prefix: Option<String>,
+    /// Hosts under this domain.
+    pub domain_suffix: Option<String>,
+    /// This kind.
+    pub kind: Option<Kind>,
+    /// This severity.
+    pub severity: Option<Severity>,
+    /// This state.
+    pub state: Option<State>,
+    /// Reported by this source.
+    pub source: Option<SourceId>,
+    /// This whitelist state.
+    pub whitelist: Option<Whitelist>,
+}
+
+/// In which order to list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// Last changed first.
+    Newest,
+}
+
+fn to_row(row: ioc::Model) -> StoreResult<IocRow> {
+    let ioc::Model {
+        id,
+        account_id: _,
+        seq,
+        kind,
+        value,
+        value_head: _,
+        reversed_host: _,
+        first_seen,
+        last_seen,
+        severity: _,
+        state,
+        retires_at: _,
+        whitelist,
+        enrichment,
+        created_at,
+        deleted_at,
+    } = row;
+    Ok(IocRow {
+        ioc: Ioc {
+            id: IocId(id),
+            kind: Kind::from_code(kind).ok_or_else(|| corrupt("iocs", "kind", kind))?,
+            value,
+            first_seen: Timestamp::from_micros(first_seen),
+            last_seen: Timestamp::from_micros(last_seen),
+            state: State::from_code(state).ok_or_else(|| corrupt("iocs", "state", state))?,
+            whitelist: Whitelist::from_code(whitelist).ok_or_else(|| corrupt("iocs", "whitelist", whitelist))?,
+            enrichment: serde_json::from_str(&enrichment).map_err(|e| corrupt("iocs", "enrichment", e))?,
+        },
+        seq,
+        created_at,
+        deleted: deleted_at.is_some(),
+    })
+}
+
+/// Where an IOC stands in the order of changes; compared as a pair, so that a page is a range of the index.
+fn place() -> Expr {
+    Expr::tuple([Expr::col(ioc::Column::Seq), Expr::col(ioc::Column::Id)])
+}
+
+fn head(value: &str) -> String {
+    value.chars().take(HEAD).collect()
+}
+
+/// The least text behind every text that begins with `prefix`.
+fn behind(prefix: &str) -> String {
+    format!("{prefix}\u{10ffff}")
+}
+
+impl<C: ConnectionTrait> Conn<C> {
+    /// IOCs by id, deleted ones too.
+    pub async fn ioc_fetch_many(&self, ids: &[IocId]) -> StoreResult<HashMap<IocId, IocRow>> {
+        let mut found = HashMap::with_capacity(ids.len());
+        for chunk in ids.chunks(ROWS) {
+            for row in ioc::Entity::find().filter(ioc::Column::Id.is_in(chunk.iter().map(|i| i.0))).all(&self.0).await? {
+                let row = to_row(row)?;
+                found.insert(row.ioc.id, row);
+            }
+        }
+        Ok(found)
+    }
+
+    /// One IOC of an account, unless it was deleted.
+    pub async fn ioc_fetch(&self, account: &AccountId, id: IocId) -> StoreResult<Option<IocRow>> {
+        let find = ioc::Entity::find_by_id(id.0).filter(ioc::Column::AccountId.eq(account.as_str())).filter(ioc::Column::DeletedAt.is_null());
+        find.one(&self.0).await?.map(to_row).transpose()
+    }
+
+    /// A page of the account's IOCs.
+    pub async fn ioc_list(&self, account: &AccountId, filter: &IocFilter, page: &Page) -> StoreResult<PageOf<IocRow>> {
+        let IocFilter { value, prefix, domain_suffix, kind, severity, state, source, whitelist } = filter;
+        let mut find = ioc::Entity::find().filter(ioc::Column::AccountId.eq(account.as_str())).filter(ioc::Column::DeletedAt.is_null());
+        if let Some(value) = value {
+            find = find.filter(ioc::Column::ValueHead.eq(head(value))).filter(ioc::Column::Value.eq(value.as_str()));
+        }
+        if let Some(prefix) = prefix {
+            find = find.filter(ioc::Column::ValueHead.gte(head(prefix))).filter(ioc::Column::ValueHead.lt(behind(&head(prefix))));
+        }
+        if let Some(suffix) = domain_suffix {
+            // What is no domain has nothing under it: no host begins with a blank.
+            let reversed = reversed_host(Kind::Domain, suffix).unwrap_or_else(|| " ".to_owned());
+            find = find.filter(ioc::Column::ReversedHost.gte(reversed.as_str())).filter(ioc::Column::ReversedHost.lt(behind(&reversed)));
+        }
+        if let Some(kind) = kind {
+            find = find.filter(ioc::Column::Kind.eq(kind.code()));
+        }
+        if let Some(severity) = severity {
+            find = find.filter(ioc::Column::Severity.eq(severity.code()));
+        }
+        if let Some(state) = state {
+            find = find.filter(ioc::Column::State.eq(state.code()));
+        }
+        if let Some(whitelist) = whitelist {
+            find = find.filter(ioc::Column::Whitelist.eq(whitelist.code()));
+        }
+        if let Some(source) = source {
+            let of_source = sea_orm::sea_query::Query::select()
+                .column(ioc_source::Column::IocId)
+                .from(ioc_source::Entity)
+                .and_where(ioc_source::Column::SourceId.eq(source.0))
+                .take();
+            find = find.filter(ioc::Column::Id.in_subquery(of_source));
+        }
+        if let Some((seq, id)) = page.after.as_deref().and_then(cursor) {
+            find = find.filter(place().lt(Expr::tuple([Expr::value(seq), Expr::value(id)])));
+        }
+        let rows = find.order_by_desc(ioc::Column::Seq).order_by_desc(ioc::Column::Id).limit(page.limit + 1).all(&self.0).await?;
+        let rows = rows.into_iter().map(to_row).collect::<StoreResult<Vec<_>>>()?;
+        Ok(PageOf::cut(rows, page.limit, |r| format!("{}.{}", r.seq, r.ioc.id)))
+    }
+
+    /// A page of what changed after number `from` and up to `to`, in order of (number, id); deleted ones too.
+    pub async fn ioc_changed(&self, account: &AccountId, from: i64, to: i64, after: Option<(i64, IocId)>, limit: u64) -> StoreResult<Vec<IocRow>> {
+        let mut find =
+            ioc::Entity::find().filter(ioc::Column::AccountId.eq(account.as_str())).filter(ioc::Column::Seq.gt(from)).filter(ioc::Column::Seq.lte(to));
+        if let Some((seq, id)) = after {
+            find = find.filter(place().gt(Expr::tuple([Expr::value(seq), Expr::value(id.0)])));
+        }
+        find.order_by_asc(ioc::Column::Seq).order_by_asc(ioc::Column::Id).limit(limit).all(&self.0).await?.into_iter().map(to_row).collect()
+    }
+
+    /// How many IOCs an account has.
+    pub async fn ioc_any(&self, account: &AccountId) -> StoreResult<bool> {
+        Ok(ioc::Entity::find().filter(ioc::Column::AccountId.eq(account.as_str())).one(&self.0).await?.is_some())
+    }
+
+    /// Accounts that hold Active IOCs due to retire at `now`, with some of those IOCs.
+    pub async fn ioc_due_to_retire(&self, now: Timestamp, limit: u64) -> StoreResult<Vec<(AccountId, IocId)>> {
+        let rows: Vec<(String, Uuid)> = ioc::Entity::find()
+            .select_only()
+            .column(ioc::Column::AccountId)
+            .column(ioc::Column::Id)
+            .filter(ioc::Column::State.eq(State::Active.code()))
+            .filter(ioc::Column::RetiresAt.lte(now.micros()))
+            .order_by_asc(ioc::Column::RetiresAt)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        rows.into_iter().map(|(account, id)| Ok((crate::accounts::account_id("iocs", account)?, IocId(id)))).collect()
+    }
+}
+
+impl Txn {
+    /// Writes IOCs, new or changed, under change number `seq`. `reported_by` are the sources of new reports.
+    pub async fn ioc_put_many(&self, account: &AccountId, iocs: &[(Ioc, i64)], reported_by: Option<SourceId>, seq: i64) -> StoreResult<()> {
+        for chunk in iocs.chunks(ROWS) {
+            let rows = chunk.iter().map(|(ioc, created_at)| active(account, ioc, *created_at, seq, None)).collect::<StoreResult<Vec<_>>>()?;
+            let update = OnConflict::column(ioc::Column::Id)
+                .update_columns([
+                    ioc::Column::Seq,
+                    ioc::Column::FirstSeen,
+                    ioc::Column::LastSeen,
+                    ioc::Column::Severity,
+                    ioc::Column::State,
+                    ioc::Column::RetiresAt,
+                    ioc::Column::Whitelist,
+                    ioc::Column::Enrichment,
+                    ioc::Column::CreatedAt,
+                    ioc::Column::DeletedAt,
+                ])
+                .to_owned();
+            ioc::Entity::insert_many(rows).on_conflict(update).exec_without_returning(&self.0).await?;
+            if let Some(source) = reported_by {
+                let links = chunk.iter().map(|(ioc, _)| ioc_source::ActiveModel { source_id: Set(source.0), ioc_id: Set(ioc.id.0) });
+                let keep = OnConflict::columns([ioc_source::Column::SourceId, ioc_source::Column::IocId]).do_nothing().to_owned();
+                ioc_source::Entity::insert_many(links).on_conflict(keep).exec_without_returning(&self.0).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes an IOC: it leaves every list and group; the row stays for the tombstones.
+    pub async fn ioc_delete(&self, account: &AccountId, row: &IocRow, seq: i64, now: Timestamp) -> StoreResult<()> {
+        active(account, &row.ioc, row.created_at, seq, Some(now.micros()))?.update(&self.0).await?;
+        ioc_source::Entity::delete_many().filter(ioc_source::Column::IocId.eq(row.ioc.id.0)).exec(&self.0).await?;
+        Ok(())
+    }
+
+    /// Retires IOCs of one account under its change number `seq`, unless they were seen again meanwhile.
+    pub async fn ioc_retire(&self, ids: &[IocId], seq: i64, now: Timestamp) -> StoreResult<()> {
+        for chunk in ids.chunks(ROWS) {
+            ioc::Entity::update_many()
+                .col_expr(ioc::Column::State, Expr::value(State::Retired.code()))
+                .col_expr(ioc::Column::Seq, Expr::value(seq))
+                .filter(ioc::Column::Id.is_in(chunk.iter().map(|i| i.0)))
+                .filter(ioc::Column::RetiresAt.lte(now.micros()))
+                .exec(&self.0)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn active(account: &AccountId, ioc: &Ioc, created_at: i64, seq: i64, deleted_at: Option<i64>) -> StoreResult<ioc::ActiveModel> {
+    let Ioc { id, kind, value, first_seen, last_seen, state, whitelist, enrichment } = ioc;
+    Ok(ioc::ActiveModel {
+        id: Set(id.0),
+        account_id: Set(account.to_string()),
+        seq: Set(seq),
+        kind: Set(kind.code()),
+        value: Set(value.clone()),
+        value_head: Set(head(value)),
+        reversed_host: Set(reversed_host(*kind, value)),
+        first_seen: Set(first_seen.micros()),
+        last_seen: Set(last_seen.micros()),
+        severity: Set(ioc.severity().code()),
+        state: Set(state.code()),
+        retires_at: Set(ioc.retires_at().micros()),
+        whitelist: Set(whitelist.code()),
+        enrichment: Set(serde_json::to_string(enrichment).map_err(|e| corrupt("iocs", "enrichment", e))?),
+        created_at: Set(created_at),
+        deleted_at: Set(deleted_at),
+    })
+}

@@ -1,0 +1,41 @@
+//! The memory: rows in, domain words out. No entity leaves this room, and only [`backend`] knows which engine it is.
+//!
+//! Functions are named noun first (`device_list`). They live on [`Conn`]: reading ones on every connection, writing
+//! ones only on a transaction ([`Txn`]), so that nothing is written outside of one.
+
+use sea_orm::{DatabaseConnection, DatabaseTransaction};
+
+mod accounts;
+mod backend;
+mod devices;
+mod error;
+mod groups;
+mod iocs;
+mod keys;
+mod log;
+mod page;
+mod publications;
+mod row;
+mod rules;
+mod sources;
+
+pub use self::{
+    backend::Store,
+    devices::{FailedPull, NewPull, PullLine},
+    error::{StoreError, StoreResult},
+    groups::GroupRow,
+    iocs::{IocFilter, IocRow, Sort},
+    log::{Attempt, AuditLine, Stored},
+    page::{Page, PageOf},
+    publications::{BlobRef, FileRef, GroupUpdate, MemberRow, NewBlob, PartRow, PublicationLine, PublishState},
+};
+
+/// A connection that reads, or a transaction that also writes.
+#[derive(Debug)]
+pub struct Conn<C>(pub(crate) C);
+
+/// Reads committed rows.
+pub type Reader = Conn<DatabaseConnection>;
+
+/// Writes: nothing of it is seen before [`Txn::commit`], and all of it is undone when it is dropped.
+pub type Txn = Conn<DatabaseTransaction>;

@@ -1,0 +1,174 @@
+//! What is written down on the side: audit, login attempts, stored answers, settings.
+
+use iocast_domain::{id::AccountId, time::Timestamp};
+use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::OnConflict};
+use uuid::Uuid;
+
+use crate::{
+    Conn, Page, PageOf, StoreResult, Txn,
+    page::cursor,
+    row::{attempt, audit, idempotency, setting},
+};
+
+/// A line of the audit log.
+#[derive(Clone, Debug)]
+pub struct AuditLine {
+    /// A fresh id.
+    pub id: Uuid,
+    /// The account it happened in.
+    pub account_id: AccountId,
+    /// When.
+    pub at: Timestamp,
+    /// Who: an e-mail address, or what did it.
+    pub actor: String,
+    /// What: `device.create`.
+    pub action: String,
+    /// To what: an id.
+    pub object: String,
+    /// Before and after, as JSON without secrets.
+    pub detail: String,
+    /// From which address.
+    pub address: String,
+    /// In which request.
+    pub request_id: String,
+}
+
+/// Failed sign-ins of one person or from one address.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attempt {
+    /// Failures since the window began.
+    pub failures: u32,
+    /// When it began, real time.
+    pub window_start: Timestamp,
+    /// No further try before this, real time.
+    pub blocked_until: Timestamp,
+}
+
+/// An answer kept for an `Idempotency-Key`.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Method and path.
+    pub operation: String,
+    /// Hash of the request body.
+    pub body_hash: String,
+    /// Status of the answer.
+    pub status: u16,
+    /// Body of the answer, secrets left out.
+    pub answer: String,
+}
+
+impl<C: ConnectionTrait> Conn<C> {
+    /// The audit log of an account, newest first.
+    pub async fn audit_list(&self, account: &AccountId, page: &Page) -> StoreResult<PageOf<AuditLine>> {
+        let mut find = audit::Entity::find().filter(audit::Column::AccountId.eq(account.as_str()));
+        if let Some((at, id)) = page.after.as_deref().and_then(cursor) {
+            find = find.filter(audit::Column::At.lt(at).or(audit::Column::At.eq(at).and(audit::Column::Id.lt(id))));
+        }
+        let rows = find.order_by_desc(audit::Column::At).order_by_desc(audit::Column::Id).limit(page.limit + 1).all(&self.0).await?;
+        Ok(PageOf::cut(rows, page.limit, |r| format!("{}.{}", r.at, r.id)).map(|r| AuditLine {
+            id: r.id,
+            account_id: account.clone(),
+            at: Timestamp::from_micros(r.at),
+            actor: r.actor,
+            action: r.action,
+            object: r.object,
+            detail: r.detail,
+            address: r.address,
+            request_id: r.request_id,
+        }))
+    }
+
+    /// Failed sign-ins of `subject`.
+    pub async fn attempt_fetch(&self, subject: &str) -> StoreResult<Attempt> {
+        Ok(attempt::Entity::find_by_id(subject)
+            .one(&self.0)
+            .await?
+            .map(|r| Attempt {
+                failures: u32::try_from(r.failures).unwrap_or_default(),
+                window_start: Timestamp::from_micros(r.window_start),
+                blocked_until: Timestamp::from_micros(r.blocked_until),
+            })
+            .unwrap_or_default())
+    }
+
+    /// The answer kept for a key since `since`.
+    pub async fn idempotency_fetch(&self, account: &AccountId, key: &str, since: Timestamp) -> StoreResult<Option<Stored>> {
+        let row = idempotency::Entity::find_by_id((account.to_string(), key.to_owned()))
+            .filter(idempotency::Column::CreatedAt.gt(since.micros()))
+            .one(&self.0)
+            .await?;
+        Ok(row.map(|r| Stored { operation: r.operation, body_hash: r.body_hash, status: u16::try_from(r.status).unwrap_or_default(), answer: r.answer }))
+    }
+
+    /// A setting of the whole installation.
+    pub async fn setting_fetch(&self, name: &str) -> StoreResult<Option<String>> {
+        Ok(setting::Entity::find_by_id(name).one(&self.0).await?.map(|r| r.value))
+    }
+}
+
+impl Txn {
+    /// Writes a line of the audit log.
+    pub async fn audit_insert(&self, line: &AuditLine) -> StoreResult<()> {
+        let AuditLine { id, account_id, at, actor, action, object, detail, address, request_id } = line.clone();
+        audit::ActiveModel {
+            id: Set(id),
+            account_id: Set(account_id.to_string()),
+            at: Set(at.micros()),
+            actor: Set(actor),
+            action: Set(action),
+            object: Set(object),
+            detail: Set(detail),
+            address: Set(address),
+            request_id: Set(request_id),
+        }
+        .insert(&self.0)
+        .await?;
+        Ok(())
+    }
+
+    /// Writes how often `subject` failed to sign in; none forgets it.
+    pub async fn attempt_put(&self, subject: &str, attempt: Option<Attempt>) -> StoreResult<()> {
+        let Some(Attempt { failures, window_start, blocked_until }) = attempt else {
+            attempt::Entity::delete_by_id(subject).exec(&self.0).await?;
+            return Ok(());
+        };
+        let row = attempt::ActiveModel {
+            subject: Set(subject.to_owned()),
+            failures: Set(i32::try_from(failures).unwrap_or(i32::MAX)),
+            window_start: Set(window_start.micros()),
+            blocked_until: Set(blocked_until.micros()),
+        };
+        let update = OnConflict::column(attempt::Column::Subject)
+            .update_columns([attempt::Column::Failures, attempt::Column::WindowStart, attempt::Column::BlockedUntil])
+            .to_owned();
+        attempt::Entity::insert(row).on_conflict(update).exec_without_returning(&self.0).await?;
+        Ok(())
+    }
+
+    /// Keeps an answer; forgets those older than `since`.
+    pub async fn idempotency_insert(&self, account: &AccountId, key: &str, stored: &Stored, now: Timestamp, since: Timestamp) -> StoreResult<()> {
+        idempotency::Entity::delete_many().filter(idempotency::Column::CreatedAt.lte(since.micros())).exec(&self.0).await?;
+        let Stored { operation, body_hash, status, answer } = stored.clone();
+        let row = idempotency::ActiveModel {
+            account_id: Set(account.to_string()),
+            key: Set(key.to_owned()),
+            operation: Set(operation),
+            body_hash: Set(body_hash),
+            status: Set(i16::try_from(status).unwrap_or_default()),
+            answer: Set(answer),
+            created_at: Set(now.micros()),
+        };
+        idempotency::Entity::insert(row).exec_without_returning(&self.0).await?;
+        Ok(())
+    }
+
+    /// Writes a setting of the whole installation.
+    pub async fn setting_put(&self, name: &str, value: &str) -> StoreResult<()> {
+        let row = setting::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
+        setting::Entity::insert(row)
+            .on_conflict(OnConflict::column(setting::Column::Name).update_column(setting::Column::Value).to_owned())
+            .exec_without_returning(&self.0)
+            .await?;
+        Ok(())
+    }
+}

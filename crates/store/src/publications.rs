@@ -1,0 +1,607 @@
+//! What groups publish: members, parts, publications, and the blobs that hold their files.
+
+use std::collections::HashMap;
+
+use iocast_domain::{
+    group::Cut,
+    id::{AccountId, GroupId, IocId, PartId},
+    member::{Leave, Standing},
+    time::Timestamp,
+};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Set,
+    sea_query::{Expr, OnConflict},
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    Conn, Page, PageOf, StoreResult, Txn,
+    error::corrupt,
+    row::{account, blob, group, member, part, publication},
+};
+
+/// Publications kept of each group.
+const PUBLICATIONS_KEPT: i64 = 20;
+/// Most member rows in one statement: 11 columns each.
+const ROWS: usize = 2_000;
+
+/// A compressed piece of a file, by content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobRef {
+    /// BLAKE3 of the compressed bytes, in hexadecimal.
+    #[serde(rename = "h")]
+    pub hash: String,
+    /// CRC-32 of the plain bytes.
+    #[serde(rename = "c")]
+    pub crc: u32,
+    /// Plain length.
+    #[serde(rename = "r")]
+    pub raw_len: u64,
+    /// Compressed length.
+    #[serde(rename = "l")]
+    pub len: u64,
+}
+
+/// A file of a publication.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FileRef {
+    /// Path below the group URL.
+    #[serde(rename = "p")]
+    pub path: String,
+    /// Its pieces, in order.
+    #[serde(rename = "s")]
+    pub segments: Vec<BlobRef>,
+}
+
+/// A blob to write.
+#[derive(Clone, Debug)]
+pub struct NewBlob {
+    /// Its name.
+    pub hash: String,
+    /// Its bytes.
+    pub data: Vec<u8>,
+}
+
+/// What the publisher knows of a group.
+#[derive(Clone, Debug)]
+pub struct PublishState {
+    /// Raised by every change of rules, limit, priority or sources.
+    pub config_version: i64,
+    /// The configuration that the last publication was made from.
+    pub applied_config: i64,
+    /// The change number that the last publication holds.
+    pub applied_seq: i64,
+    /// Number of the last publication.
+    pub publication: i64,
+    /// Live members.
+    pub live: u32,
+    /// What was left out.
+    pub cut: Cut,
+    /// When something is to do even without a change.
+    pub due_at: Option<i64>,
+    /// The latest stamp given to an event, in UTC seconds.
+    pub latest_stamp: Option<i64>,
+}
+
+/// A part as it is stored.
+#[derive(Clone, Debug)]
+pub struct PartRow {
+    /// Event UUID.
+    pub id: PartId,
+    /// `YYYY-MM-DD`.
+    pub day: String,
+    /// From 1 within the day.
+    pub number: u32,
+    /// The group's name when it was begun.
+    pub group_name: String,
+    /// Event timestamp, UTC seconds.
+    pub stamp: i64,
+    /// Takes no more members.
+    pub sealed: bool,
+    /// Members, tombstones counted.
+    pub total: u32,
+    /// Live members.
+    pub live: u32,
+    /// Something waits to be told to receivers.
+    pub dirty: bool,
+    /// Until when it rests, in UTC microseconds.
+    pub rested_at: i64,
+    /// Its entry in the manifest.
+    pub manifest_entry: String,
+    /// Its event file.
+    pub event: BlobRef,
+    /// Its lines of `hashes.csv`.
+    pub hashes: BlobRef,
+}
+
+/// A member as it is stored.
+#[derive(Clone, Debug)]
+pub struct MemberRow {
+    /// The part it is in.
+    pub part_id: PartId,
+    /// The IOC.
+    pub ioc_id: IocId,
+    /// Where it stands.
+    pub standing: Standing,
+    /// When it joined, in UTC microseconds.
+    pub joined_at: i64,
+    /// When its attribute last changed, in UTC seconds.
+    pub stamp: i64,
+    /// Of the enrichment that was last published.
+    pub fingerprint: i64,
+    /// Its enrichment changed and waits.
+    pub dirty: bool,
+    /// When it left, in UTC microseconds.
+    pub left_at: Option<i64>,
+    /// Why it left.
+    pub leave: Option<Leave>,
+    /// To be sent again in a new part.
+    pub resend: bool,
+}
+
+/// A publication in the history of a group.
+#[derive(Clone, Debug)]
+pub struct PublicationLine {
+    /// From 1.
+    pub number: i64,
+    /// When.
+    pub created_at: Timestamp,
+    /// IOCs in it.
+    pub live: u32,
+    /// IOCs that joined.
+    pub added: u32,
+    /// IOCs that left.
+    pub removed: u32,
+}
+
+/// What a new publication says of its group.
+#[derive(Clone, Debug)]
+pub struct GroupUpdate {
+    /// The claim it was made under.
+    pub claim: Uuid,
+    /// The configuration it was made from.
+    pub applied_config: i64,
+    /// The change number it holds.
+    pub applied_seq: i64,
+    /// Its number; unchanged where nothing was published.
+    pub publication: i64,
+    /// Live members.
+    pub live: u32,
+    /// What was left out.
+    pub cut: Cut,
+    /// When something is to do next.
+    pub due_at: Option<i64>,
+    /// The latest stamp given.
+    pub latest_stamp: Option<i64>,
+}
+
+fn count(n: i32) -> u32 {
+    u32::try_from(n).unwrap_or_default()
+}
+
+fn stored(n: u32) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+fn blob_ref(column: &'static str, text: &str) -> StoreResult<BlobRef> {
+    serde_json::from_str(text).map_err(|e| corrupt("parts", column, e))
+}
+
+fn json(value: &impl Serialize) -> StoreResult<String> {
+    serde_json::to_string(value).map_err(|e| corrupt("parts", "json", e))
+}
+
+fn to_part(row: part::Model) -> StoreResult<PartRow> {
+    let part::Model { id, group_id: _, day, number, group_name, stamp, sealed, total, live, dirty, rested_at, manifest_entry, event_segment, hashes_segment } =
+        row;
+    Ok(PartRow {
+        id: PartId(id),
+        day,
+        number: count(number),
+        group_name,
+        stamp,
+        sealed,
+        total: count(total),
+        live: count(live),
+        dirty,
+        rested_at,
+        manifest_entry,
+        event: blob_ref("event_segment", &event_segment)?,
+        hashes: blob_ref("hashes_segment", &hashes_segment)?,
+    })
+}
+
+fn to_member(row: member::Model) -> StoreResult<MemberRow> {
+    let member::Model { part_id, ioc_id, group_id: _, standing, joined_at, stamp, fingerprint, dirty, left_at, leave_reason, resend } = row;
+    Ok(MemberRow {
+        part_id: PartId(part_id),
+        ioc_id: IocId(ioc_id),
+        standing: Standing::from_code(standing).ok_or_else(|| corrupt("members", "standing", standing))?,
+        joined_at,
+        stamp,
+        fingerprint,
+        dirty,
+        left_at,
+        leave: Leave::from_code(leave_reason),
+        resend,
+    })
+}
+
+impl<C: ConnectionTrait> Conn<C> {
+    /// What the publisher knows of a group.
+    pub async fn publish_state(&self, id: GroupId) -> StoreResult<Option<PublishState>> {
+        let Some(row) = group::Entity::find_by_id(id.0).one(&self.0).await? else { return Ok(None) };
+        Ok(Some(PublishState {
+            config_version: row.config_version,
+            applied_config: row.applied_config,
+            applied_seq: row.applied_seq,
+            publication: row.publication,
+            live: count(row.live),
+            cut: serde_json::from_str(&row.cut).map_err(|e| corrupt("ioc_groups", "cut", e))?,
+            due_at: row.due_at,
+            latest_stamp: row.latest_stamp,
+        }))
+    }
+
+    /// Groups with something to publish at `now`, with their accounts.
+    pub async fn publish_due(&self, now: Timestamp) -> StoreResult<Vec<(AccountId, GroupId)>> {
+        let rows: Vec<(String, Uuid)> = group::Entity::find()
+            .join(JoinType::InnerJoin, group::Entity::belongs_to(account::Entity).from(group::Column::AccountId).to(account::Column::Id).into())
+            .select_only()
+            .column(group::Column::AccountId)
+            .column(group::Column::Id)
+            .filter(
+                Condition::any()
+                    .add(Expr::col((group::Entity, group::Column::AppliedConfig)).lt(Expr::col((group::Entity, group::Column::ConfigVersion))))
+                    .add(Expr::col((group::Entity, group::Column::AppliedSeq)).lt(Expr::col((account::Entity, account::Column::ChangeSeq))))
+                    .add(group::Column::DueAt.lte(now.micros())),
+            )
+            .order_by_asc(group::Column::AppliedSeq)
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        rows.into_iter().map(|(account, id)| Ok((crate::accounts::account_id("ioc_groups", account)?, GroupId(id)))).collect()
+    }
+
+    /// The parts of a group, oldest first.
+    pub async fn part_list(&self, id: GroupId) -> StoreResult<Vec<PartRow>> {
+        part::Entity::find()
+            .filter(part::Column::GroupId.eq(id.0))
+            .order_by_asc(part::Column::Day)
+            .order_by_asc(part::Column::Number)
+            .all(&self.0)
+            .await?
+            .into_iter()
+            .map(to_part)
+            .collect()
+    }
+
+    /// The members of a part, in the order of their ids.
+    pub async fn member_of_part(&self, id: PartId) -> StoreResult<Vec<MemberRow>> {
+        member::Entity::find()
+            .filter(member::Column::PartId.eq(id.0))
+            .order_by_asc(member::Column::JoinedAt)
+            .order_by_asc(member::Column::IocId)
+            .all(&self.0)
+            .await?
+            .into_iter()
+            .map(to_member)
+            .collect()
+    }
+
+    /// All rows of some IOCs in a group, tombstones too.
+    pub async fn member_of_iocs(&self, id: GroupId, iocs: &[IocId]) -> StoreResult<HashMap<IocId, Vec<MemberRow>>> {
+        let mut found: HashMap<IocId, Vec<MemberRow>> = HashMap::new();
+        for chunk in iocs.chunks(ROWS) {
+            let rows = member::Entity::find()
+                .filter(member::Column::GroupId.eq(id.0))
+                .filter(member::Column::IocId.is_in(chunk.iter().map(|i| i.0)))
+                .all(&self.0)
+                .await?;
+            for row in rows {
+                let row = to_member(row)?;
+                found.entry(row.ioc_id).or_default().push(row);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The members of a group that are in one of these standings.
+    pub async fn member_standing(&self, id: GroupId, standings: &[Standing]) -> StoreResult<Vec<MemberRow>> {
+        let find = member::Entity::find().filter(member::Column::GroupId.eq(id.0)).filter(member::Column::Standing.is_in(standings.iter().map(|s| s.code())));
+        find.all(&self.0).await?.into_iter().map(to_member).collect()
+    }
+
+    /// The members of a group that are to be sent again.
+    pub async fn member_to_resend(&self, id: GroupId) -> StoreResult<Vec<MemberRow>> {
+        let find = member::Entity::find()
+            .filter(member::Column::GroupId.eq(id.0))
+            .filter(member::Column::Standing.eq(Standing::Live.code()))
+            .filter(member::Column::Resend.eq(true));
+        find.all(&self.0).await?.into_iter().map(to_member).collect()
+    }
+
+    /// A page of the live members of a group, by IOC id.
+    pub async fn member_list(&self, id: GroupId, page: &Page) -> StoreResult<PageOf<MemberRow>> {
+        let mut find = member::Entity::find().filter(member::Column::GroupId.eq(id.0)).filter(member::Column::Standing.eq(Standing::Live.code()));
+        if let Some(after) = page.after.as_deref().and_then(|a| a.parse::<Uuid>().ok()) {
+            find = find.filter(member::Column::IocId.gt(after));
+        }
+        let rows = find.order_by_asc(member::Column::IocId).limit(page.limit + 1).all(&self.0).await?;
+        Ok(PageOf::cut(rows.into_iter().map(to_member).collect::<StoreResult<_>>()?, page.limit, |m: &MemberRow| m.ioc_id.to_string()))
+    }
+
+    /// When the oldest tombstone of a group was laid, in UTC microseconds.
+    pub async fn member_oldest_tombstone(&self, id: GroupId) -> StoreResult<Option<i64>> {
+        let row = member::Entity::find()
+            .filter(member::Column::GroupId.eq(id.0))
+            .filter(member::Column::Standing.eq(Standing::Tombstone.code()))
+            .order_by_asc(member::Column::LeftAt)
+            .limit(1)
+            .one(&self.0)
+            .await?;
+        Ok(row.and_then(|r| r.left_at))
+    }
+
+    /// The files of a group's last publication, with its number.
+    pub async fn publication_files(&self, id: GroupId) -> StoreResult<Option<(i64, Vec<FileRef>)>> {
+        let Some(row) =
+            publication::Entity::find().filter(publication::Column::GroupId.eq(id.0)).order_by_desc(publication::Column::Number).limit(1).one(&self.0).await?
+        else {
+            return Ok(None);
+        };
+        let files = serde_json::from_str(&row.files).map_err(|e| corrupt("publications", "files", e))?;
+        Ok(Some((row.number, files)))
+    }
+
+    /// The last publications of a group, newest first.
+    pub async fn publication_list(&self, id: GroupId) -> StoreResult<Vec<PublicationLine>> {
+        let rows = publication::Entity::find().filter(publication::Column::GroupId.eq(id.0)).order_by_desc(publication::Column::Number).all(&self.0).await?;
+        let line = |r: publication::Model| PublicationLine {
+            number: r.number,
+            created_at: Timestamp::from_micros(r.created_at),
+            live: count(r.live),
+            added: count(r.added),
+            removed: count(r.removed),
+        };
+        Ok(rows.into_iter().map(line).collect())
+    }
+
+    /// The numbers of the last publications of all groups.
+    pub async fn publication_numbers(&self) -> StoreResult<HashMap<GroupId, i64>> {
+        let rows: Vec<(Uuid, i64)> =
+            group::Entity::find().select_only().column(group::Column::Id).column(group::Column::Publication).into_tuple().all(&self.0).await?;
+        Ok(rows.into_iter().map(|(id, number)| (GroupId(id), number)).collect())
+    }
+
+    /// Blobs of a group by content.
+    pub async fn blob_fetch(&self, id: GroupId, hashes: &[String]) -> StoreResult<HashMap<String, Vec<u8>>> {
+        let mut found = HashMap::with_capacity(hashes.len());
+        for chunk in hashes.chunks(ROWS) {
+            let rows = blob::Entity::find()
+                .filter(blob::Column::GroupId.eq(id.0))
+                .filter(blob::Column::Hash.is_in(chunk.iter().map(String::as_str)))
+                .all(&self.0)
+                .await?;
+            found.extend(rows.into_iter().map(|r| (r.hash, r.data)));
+        }
+        Ok(found)
+    }
+}
+
+impl Txn {
+    /// Claims a group for one publisher until `until`; false if another one holds it. Claims run on the real clock.
+    pub async fn publish_claim(&self, id: GroupId, token: Uuid, now: Timestamp, until: Timestamp) -> StoreResult<bool> {
+        let done = group::Entity::update_many()
+            .col_expr(group::Column::ClaimToken, Expr::value(token))
+            .col_expr(group::Column::ClaimUntil, Expr::value(until.micros()))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(group::Column::ClaimUntil.lte(now.micros()))
+            .exec(&self.0)
+            .await?;
+        Ok(done.rows_affected == 1)
+    }
+
+    /// Writes what a group serves from now on and releases the claim; false if the claim was lost or the group is gone.
+    pub async fn publish_settle(&self, id: GroupId, update: &GroupUpdate) -> StoreResult<bool> {
+        let GroupUpdate { claim, applied_config, applied_seq, publication, live, cut, due_at, latest_stamp } = update;
+        let done = group::Entity::update_many()
+            .col_expr(group::Column::AppliedConfig, Expr::value(*applied_config))
+            .col_expr(group::Column::AppliedSeq, Expr::value(*applied_seq))
+            .col_expr(group::Column::Publication, Expr::value(*publication))
+            .col_expr(group::Column::Live, Expr::value(stored(*live)))
+            .col_expr(group::Column::Cut, Expr::value(json(cut)?))
+            .col_expr(group::Column::DueAt, Expr::value(*due_at))
+            .col_expr(group::Column::LatestStamp, Expr::value(*latest_stamp))
+            .col_expr(group::Column::ClaimUntil, Expr::value(0_i64))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(group::Column::ClaimToken.eq(*claim))
+            .exec(&self.0)
+            .await?;
+        Ok(done.rows_affected == 1)
+    }
+
+    /// Releases all claims: on the bundled database no other process can hold one.
+    pub async fn publish_release_all(&self) -> StoreResult<()> {
+        group::Entity::update_many().col_expr(group::Column::ClaimUntil, Expr::value(0_i64)).exec(&self.0).await?;
+        Ok(())
+    }
+
+    /// Releases a claim without a publication.
+    pub async fn publish_release(&self, id: GroupId, token: Uuid) -> StoreResult<()> {
+        group::Entity::update_many()
+            .col_expr(group::Column::ClaimUntil, Expr::value(0_i64))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(group::Column::ClaimToken.eq(token))
+            .exec(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Writes members, new or changed.
+    pub async fn member_put_many(&self, id: GroupId, members: &[MemberRow]) -> StoreResult<()> {
+        for chunk in members.chunks(ROWS) {
+            let rows = chunk.iter().map(|m| {
+                let MemberRow { part_id, ioc_id, standing, joined_at, stamp, fingerprint, dirty, left_at, leave, resend } = m;
+                member::ActiveModel {
+                    part_id: Set(part_id.0),
+                    ioc_id: Set(ioc_id.0),
+                    group_id: Set(id.0),
+                    standing: Set(standing.code()),
+                    joined_at: Set(*joined_at),
+                    stamp: Set(*stamp),
+                    fingerprint: Set(*fingerprint),
+                    dirty: Set(*dirty),
+                    left_at: Set(*left_at),
+                    leave_reason: Set(leave.map_or(0, Leave::code)),
+                    resend: Set(*resend),
+                }
+            });
+            let update = OnConflict::columns([member::Column::PartId, member::Column::IocId])
+                .update_columns([
+                    member::Column::Standing,
+                    member::Column::Stamp,
+                    member::Column::Fingerprint,
+                    member::Column::Dirty,
+                    member::Column::LeftAt,
+                    member::Column::LeaveReason,
+                ])
+                .to_owned();
+            member::Entity::insert_many(rows).on_conflict(update).exec_without_returning(&self.0).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the marks off members that were sent again.
+    pub async fn member_resent(&self, part: PartId, iocs: &[IocId]) -> StoreResult<()> {
+        for chunk in iocs.chunks(ROWS) {
+            member::Entity::update_many()
+                .col_expr(member::Column::Resend, Expr::value(false))
+                .filter(member::Column::PartId.eq(part.0))
+                .filter(member::Column::IocId.is_in(chunk.iter().map(|i| i.0)))
+                .exec(&self.0)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets tombstones of a part.
+    pub async fn member_delete_many(&self, part: PartId, iocs: &[IocId]) -> StoreResult<()> {
+        for chunk in iocs.chunks(ROWS) {
+            member::Entity::delete_many()
+                .filter(member::Column::PartId.eq(part.0))
+                .filter(member::Column::IocId.is_in(chunk.iter().map(|i| i.0)))
+                .exec(&self.0)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Marks live members of a group to be sent again: those of one event, one IOC, or all. Gives how many.
+    pub async fn member_mark_resend(&self, id: GroupId, part: Option<PartId>, ioc: Option<IocId>) -> StoreResult<u64> {
+        let mut update = member::Entity::update_many()
+            .col_expr(member::Column::Resend, Expr::value(true))
+            .filter(member::Column::GroupId.eq(id.0))
+            .filter(member::Column::Standing.eq(Standing::Live.code()));
+        if let Some(part) = part {
+            update = update.filter(member::Column::PartId.eq(part.0));
+        }
+        if let Some(ioc) = ioc {
+            update = update.filter(member::Column::IocId.eq(ioc.0));
+        }
+        Ok(update.exec(&self.0).await?.rows_affected)
+    }
+
+    /// Writes parts, new or changed.
+    pub async fn part_put_many(&self, id: GroupId, parts: &[PartRow]) -> StoreResult<()> {
+        for chunk in parts.chunks(ROWS) {
+            let rows = chunk
+                .iter()
+                .map(|p| {
+                    let PartRow { id: part_id, day, number, group_name, stamp, sealed, total, live, dirty, rested_at, manifest_entry, event, hashes } = p;
+                    Ok(part::ActiveModel {
+                        id: Set(part_id.0),
+                        group_id: Set(id.0),
+                        day: Set(day.clone()),
+                        number: Set(stored(*number)),
+                        group_name: Set(group_name.clone()),
+                        stamp: Set(*stamp),
+                        sealed: Set(*sealed),
+                        total: Set(stored(*total)),
+                        live: Set(stored(*live)),
+                        dirty: Set(*dirty),
+                        rested_at: Set(*rested_at),
+                        manifest_entry: Set(manifest_entry.clone()),
+                        event_segment: Set(json(event)?),
+                        hashes_segment: Set(json(hashes)?),
+                    })
+                })
+                .collect::<StoreResult<Vec<_>>>()?;
+            let update = OnConflict::column(part::Column::Id)
+                .update_columns([
+                    part::Column::Stamp,
+                    part::Column::Sealed,
+                    part::Column::Total,
+                    part::Column::Live,
+                    part::Column::Dirty,
+                    part::Column::RestedAt,
+                    part::Column::ManifestEntry,
+                    part::Column::EventSegment,
+                    part::Column::HashesSegment,
+                ])
+                .to_owned();
+            part::Entity::insert_many(rows).on_conflict(update).exec_without_returning(&self.0).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a part that holds nothing any more.
+    pub async fn part_delete(&self, id: PartId) -> StoreResult<()> {
+        part::Entity::delete_by_id(id.0).exec(&self.0).await?;
+        member::Entity::delete_many().filter(member::Column::PartId.eq(id.0)).exec(&self.0).await?;
+        Ok(())
+    }
+
+    /// Writes a publication with its new blobs, and forgets what is older than the last twenty.
+    pub async fn publication_insert(&self, id: GroupId, line: &PublicationLine, seq: i64, files: &[FileRef], new_blobs: Vec<NewBlob>) -> StoreResult<()> {
+        let PublicationLine { number, created_at, live, added, removed } = line.clone();
+        let mut new_blobs = new_blobs;
+        new_blobs.sort_unstable_by(|a, b| a.hash.cmp(&b.hash));
+        new_blobs.dedup_by(|a, b| a.hash == b.hash);
+        for chunk in new_blobs.chunks(64) {
+            let rows = chunk.iter().map(|b| blob::ActiveModel {
+                group_id: Set(id.0),
+                hash: Set(b.hash.clone()),
+                last_publication: Set(number),
+                data: Set(b.data.clone()),
+            });
+            let keep = OnConflict::columns([blob::Column::GroupId, blob::Column::Hash]).update_column(blob::Column::LastPublication).to_owned();
+            blob::Entity::insert_many(rows).on_conflict(keep).exec_without_returning(&self.0).await?;
+        }
+        let used: Vec<&str> = files.iter().flat_map(|f| f.segments.iter().map(|s| s.hash.as_str())).collect();
+        for chunk in used.chunks(ROWS) {
+            blob::Entity::update_many()
+                .col_expr(blob::Column::LastPublication, Expr::value(number))
+                .filter(blob::Column::GroupId.eq(id.0))
+                .filter(blob::Column::Hash.is_in(chunk.iter().copied()))
+                .exec(&self.0)
+                .await?;
+        }
+        let row = publication::ActiveModel {
+            group_id: Set(id.0),
+            number: Set(number),
+            created_at: Set(created_at.micros()),
+            seq: Set(seq),
+            live: Set(stored(live)),
+            added: Set(stored(added)),
+            removed: Set(stored(removed)),
+            files: Set(json(&files)?),
+        };
+        publication::Entity::insert(row).exec_without_returning(&self.0).await?;
+        let oldest = number - PUBLICATIONS_KEPT;
+        publication::Entity::delete_many().filter(publication::Column::GroupId.eq(id.0)).filter(publication::Column::Number.lte(oldest)).exec(&self.0).await?;
+        blob::Entity::delete_many().filter(blob::Column::GroupId.eq(id.0)).filter(blob::Column::LastPublication.lte(oldest)).exec(&self.0).await?;
+        Ok(())
+    }
+}

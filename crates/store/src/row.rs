@@ -1,0 +1,84 @@
+//! Rows as they lie in the database. Private to this room: each module turns them into domain words.
+
+macro_rules! row {
+    ($module:ident, $table:literal, { $($(#[$attr:meta])* $field:ident: $ty:ty),+ $(,)? }) => {
+        pub(crate) mod $module {
+            use sea_orm::entity::prelude::*;
+
+            #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+            #[sea_orm(table_name = $table)]
+            pub struct Model { $($(#[$attr])* pub $field: $ty),+ }
+
+            #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+            pub enum Relation {}
+
+            impl ActiveModelBehavior for ActiveModel {}
+        }
+    };
+}
+
+row!(account, "accounts", { #[sea_orm(primary_key, auto_increment = false)] id: String, name: String, folded: String, automation: bool, tip: bool, change_seq: i64, created_at: i64 });
+row!(user, "users", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, email: String, password_hash: String, role: i16, active: bool, created_at: i64 });
+row!(session, "sessions", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, user_id: Uuid, created_at: i64, expires_at: i64 });
+row!(attempt, "login_attempts", { #[sea_orm(primary_key, auto_increment = false)] subject: String, failures: i32, window_start: i64, blocked_until: i64 });
+row!(key, "keys", {
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    account_id: String, kind: i16, device_id: Option<Uuid>, prefix: String, hash: String,
+    created_at: i64, expires_at: Option<i64>, revoked_at: Option<i64>, last_used_at: Option<i64>,
+});
+row!(source, "sources", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, name: String, folded: String, confidence: i16, enabled: bool, created_at: i64 });
+row!(ioc, "iocs", {
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    account_id: String, seq: i64, kind: i16, value: String, value_head: String, reversed_host: Option<String>,
+    first_seen: i64, last_seen: i64, severity: i16, state: i16, retires_at: i64, whitelist: i16, enrichment: String,
+    created_at: i64, deleted_at: Option<i64>,
+});
+row!(ioc_source, "ioc_sources", { #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid });
+row!(device, "devices", {
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    account_id: String, name: String, folded: String, device_type: String, ioc_limit: i32, paused: bool, last_pull_at: Option<i64>, created_at: i64,
+});
+row!(group, "ioc_groups", {
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    account_id: String, device_id: Uuid, name: String, folded: String, ioc_limit: i32, source_priority: String, notify_on_limit: bool, created_at: i64,
+    config_version: i64, applied_config: i64, applied_seq: i64, publication: i64, live: i32, cut: String,
+    due_at: Option<i64>, latest_stamp: Option<i64>, claim_token: Option<Uuid>, claim_until: i64,
+});
+row!(rule, "rules", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, name: String, folded: String, enabled: bool, criteria: String, created_at: i64 });
+row!(rule_group, "rule_groups", { #[sea_orm(primary_key, auto_increment = false)] rule_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid });
+row!(part, "parts", {
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    group_id: Uuid, day: String, number: i32, group_name: String, stamp: i64, sealed: bool, total: i32, live: i32, dirty: bool, rested_at: i64,
+    manifest_entry: String, event_segment: String, hashes_segment: String,
+});
+row!(member, "members", {
+    #[sea_orm(primary_key, auto_increment = false)] part_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid,
+    group_id: Uuid, standing: i16, joined_at: i64, stamp: i64, fingerprint: i64, dirty: bool, left_at: Option<i64>, leave_reason: i16, resend: bool,
+});
+row!(publication, "publications", {
+    #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] number: i64,
+    created_at: i64, seq: i64, live: i32, added: i32, removed: i32, files: String,
+});
+row!(blob, "blobs", {
+    #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] hash: String,
+    last_publication: i64, data: Vec<u8>,
+});
+row!(pull, "pulls", {
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    device_id: Uuid, group_id: Uuid, failed: bool, at: i64, first_at: i64, count: i32, address: String, user_agent: String,
+    misp_version: Option<String>, misp_uuid: Option<String>, status: i16, bytes: i64, reason: Option<String>,
+});
+row!(pull_hour, "pull_hours", { #[sea_orm(primary_key, auto_increment = false)] device_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] hour: i64, pulls: i32, failures: i32 });
+row!(audit, "audit", {
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    account_id: String, at: i64, actor: String, action: String, object: String, detail: String, address: String, request_id: String,
+});
+row!(idempotency, "idempotency", {
+    #[sea_orm(primary_key, auto_increment = false)] account_id: String,
+    #[sea_orm(primary_key, auto_increment = false)] key: String,
+    operation: String, body_hash: String, status: i16, answer: String, created_at: i64,
+});
+row!(setting, "settings", { #[sea_orm(primary_key, auto_increment = false)] name: String, value: String });

@@ -1,0 +1,112 @@
+//! IOC management rules.
+
+use std::collections::HashMap;
+
+use iocast_domain::{
+    id::{AccountId, GroupId, RuleId},
+    name::Name,
+    rule::Rule,
+    time::Timestamp,
+};
+use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Set};
+use uuid::Uuid;
+
+use crate::{
+    Conn, StoreResult, Txn,
+    error::corrupt,
+    row::{rule, rule_group},
+};
+
+fn to_rule(row: rule::Model, group_ids: Vec<GroupId>) -> StoreResult<Rule> {
+    let rule::Model { id, account_id, name, folded: _, enabled, criteria, created_at } = row;
+    Ok(Rule {
+        id: RuleId(id),
+        account_id: crate::accounts::account_id("rules", account_id)?,
+        name: Name::parse_rule(&name).map_err(|e| corrupt("rules", "name", e.message))?,
+        enabled,
+        criteria: serde_json::from_str(&criteria).map_err(|e| corrupt("rules", "criteria", e))?,
+        group_ids,
+        created_at: Timestamp::from_micros(created_at),
+    })
+}
+
+fn rule_row(of: &Rule) -> StoreResult<rule::ActiveModel> {
+    let Rule { id, account_id, name, enabled, criteria, group_ids: _, created_at } = of;
+    Ok(rule::ActiveModel {
+        id: Set(id.0),
+        account_id: Set(account_id.to_string()),
+        name: Set(name.to_string()),
+        folded: Set(name.folded()),
+        enabled: Set(*enabled),
+        criteria: Set(serde_json::to_string(criteria).map_err(|e| corrupt("rules", "criteria", e))?),
+        created_at: Set(created_at.micros()),
+    })
+}
+
+impl<C: ConnectionTrait> Conn<C> {
+    async fn rules_with_groups(&self, rows: Vec<rule::Model>) -> StoreResult<Vec<Rule>> {
+        let ids: Vec<Uuid> = rows.iter().map(|r| r.id).collect();
+        let mut groups: HashMap<Uuid, Vec<GroupId>> = HashMap::new();
+        for link in rule_group::Entity::find().filter(rule_group::Column::RuleId.is_in(ids)).order_by_asc(rule_group::Column::GroupId).all(&self.0).await? {
+            groups.entry(link.rule_id).or_default().push(GroupId(link.group_id));
+        }
+        rows.into_iter()
+            .map(|row| {
+                let ids = groups.remove(&row.id).unwrap_or_default();
+                to_rule(row, ids)
+            })
+            .collect()
+    }
+
+    /// The rules of an account, by name.
+    pub async fn rule_list(&self, account: &AccountId) -> StoreResult<Vec<Rule>> {
+        let rows = rule::Entity::find().filter(rule::Column::AccountId.eq(account.as_str())).order_by_asc(rule::Column::Folded).all(&self.0).await?;
+        self.rules_with_groups(rows).await
+    }
+
+    /// One rule of an account.
+    pub async fn rule_fetch(&self, account: &AccountId, id: RuleId) -> StoreResult<Option<Rule>> {
+        let rows = rule::Entity::find_by_id(id.0).filter(rule::Column::AccountId.eq(account.as_str())).all(&self.0).await?;
+        Ok(self.rules_with_groups(rows).await?.pop())
+    }
+
+    /// The rules that feed a group and are on.
+    pub async fn rule_feeding(&self, group: GroupId) -> StoreResult<Vec<Rule>> {
+        let of_group = sea_orm::sea_query::Query::select()
+            .column(rule_group::Column::RuleId)
+            .from(rule_group::Entity)
+            .and_where(rule_group::Column::GroupId.eq(group.0))
+            .take();
+        let rows = rule::Entity::find().filter(rule::Column::Id.in_subquery(of_group)).filter(rule::Column::Enabled.eq(true)).all(&self.0).await?;
+        self.rules_with_groups(rows).await
+    }
+}
+
+impl Txn {
+    /// Writes a new rule.
+    pub async fn rule_insert(&self, new: &Rule) -> StoreResult<()> {
+        rule_row(new)?.insert(&self.0).await?;
+        self.rule_link(new).await
+    }
+
+    /// Writes a changed rule.
+    pub async fn rule_update(&self, changed: &Rule) -> StoreResult<()> {
+        rule_row(changed)?.update(&self.0).await?;
+        rule_group::Entity::delete_many().filter(rule_group::Column::RuleId.eq(changed.id.0)).exec(&self.0).await?;
+        self.rule_link(changed).await
+    }
+
+    /// Deletes a rule.
+    pub async fn rule_delete(&self, account: &AccountId, id: RuleId) -> StoreResult<()> {
+        rule::Entity::delete_many().filter(rule::Column::Id.eq(id.0)).filter(rule::Column::AccountId.eq(account.as_str())).exec(&self.0).await?;
+        rule_group::Entity::delete_many().filter(rule_group::Column::RuleId.eq(id.0)).exec(&self.0).await?;
+        Ok(())
+    }
+
+    async fn rule_link(&self, of: &Rule) -> StoreResult<()> {
+        for group in &of.group_ids {
+            rule_group::ActiveModel { rule_id: Set(of.id.0), group_id: Set(group.0) }.insert(&self.0).await?;
+        }
+        Ok(())
+    }
+}

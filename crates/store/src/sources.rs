@@ -1,0 +1,98 @@
+//! Sources of IOCs.
+
+use iocast_domain::{
+    id::{AccountId, SourceId},
+    source::{Confidence, Source},
+    time::Timestamp,
+};
+use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::Expr};
+
+use crate::{
+    Conn, StoreResult, Txn,
+    error::corrupt,
+    row::{ioc, ioc_source, source},
+};
+
+fn to_source(row: source::Model) -> StoreResult<Source> {
+    let source::Model { id, account_id: _, name, folded: _, confidence, enabled, created_at } = row;
+    let confidence = u8::try_from(confidence).ok().and_then(|c| Confidence::try_from(c).ok()).ok_or_else(|| corrupt("sources", "confidence", confidence))?;
+    Ok(Source { id: SourceId(id), name, confidence, enabled, created_at: Timestamp::from_micros(created_at) })
+}
+
+fn to_row(account: &AccountId, source: &Source) -> source::ActiveModel {
+    let Source { id, name, confidence, enabled, created_at } = source;
+    source::ActiveModel {
+        id: Set(id.0),
+        account_id: Set(account.to_string()),
+        name: Set(name.clone()),
+        folded: Set(name.to_lowercase()),
+        confidence: Set(u8::from(*confidence).into()),
+        enabled: Set(*enabled),
+        created_at: Set(created_at.micros()),
+    }
+}
+
+impl<C: ConnectionTrait> Conn<C> {
+    /// The sources of an account, by name.
+    pub async fn source_list(&self, account: &AccountId) -> StoreResult<Vec<Source>> {
+        source::Entity::find()
+            .filter(source::Column::AccountId.eq(account.as_str()))
+            .order_by_asc(source::Column::Folded)
+            .all(&self.0)
+            .await?
+            .into_iter()
+            .map(to_source)
+            .collect()
+    }
+
+    /// One source of an account.
+    pub async fn source_fetch(&self, account: &AccountId, id: SourceId) -> StoreResult<Option<Source>> {
+        source::Entity::find_by_id(id.0).filter(source::Column::AccountId.eq(account.as_str())).one(&self.0).await?.map(to_source).transpose()
+    }
+
+    /// The ids of a page of the IOCs that a source reported, by id.
+    pub async fn source_ioc_ids(&self, id: SourceId, after: Option<uuid::Uuid>, limit: u64) -> StoreResult<Vec<uuid::Uuid>> {
+        let mut find = ioc_source::Entity::find().select_only().column(ioc_source::Column::IocId).filter(ioc_source::Column::SourceId.eq(id.0));
+        if let Some(after) = after {
+            find = find.filter(ioc_source::Column::IocId.gt(after));
+        }
+        Ok(find.order_by_asc(ioc_source::Column::IocId).limit(limit).into_tuple::<uuid::Uuid>().all(&self.0).await?)
+    }
+}
+
+impl Txn {
+    /// Writes a new source.
+    pub async fn source_insert(&self, account: &AccountId, new: &Source) -> StoreResult<()> {
+        to_row(account, new).insert(&self.0).await?;
+        Ok(())
+    }
+
+    /// Writes a changed source.
+    pub async fn source_update(&self, account: &AccountId, changed: &Source) -> StoreResult<()> {
+        to_row(account, changed).update(&self.0).await?;
+        Ok(())
+    }
+
+    /// Deletes a source and its links; the reports in the IOCs' documents don't count any more without it.
+    pub async fn source_delete(&self, account: &AccountId, id: SourceId) -> StoreResult<()> {
+        source::Entity::delete_many().filter(source::Column::Id.eq(id.0)).filter(source::Column::AccountId.eq(account.as_str())).exec(&self.0).await?;
+        ioc_source::Entity::delete_many().filter(ioc_source::Column::SourceId.eq(id.0)).exec(&self.0).await?;
+        Ok(())
+    }
+
+    /// Gives all IOCs of a source a new change number.
+    pub async fn source_touch_iocs(&self, account: &AccountId, id: SourceId, seq: i64) -> StoreResult<()> {
+        let of_source = sea_orm::sea_query::Query::select()
+            .column(ioc_source::Column::IocId)
+            .from(ioc_source::Entity)
+            .and_where(ioc_source::Column::SourceId.eq(id.0))
+            .take();
+        ioc::Entity::update_many()
+            .col_expr(ioc::Column::Seq, Expr::value(seq))
+            .filter(ioc::Column::AccountId.eq(account.as_str()))
+            .filter(ioc::Column::Id.in_subquery(of_source))
+            .exec(&self.0)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! The management API: one file a noun. Wire types stand beside the handlers that take and give them.
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
+use iocast_app::{Actor, App, Idempotent, PageOf};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::problem::Problem;
+
+pub(crate) mod audit;
+pub(crate) mod device_types;
+pub(crate) mod devices;
+pub(crate) mod emulator;
+pub(crate) mod groups;
+pub(crate) mod health;
+pub(crate) mod imports;
+pub(crate) mod iocs;
+pub(crate) mod keys;
+pub(crate) mod rules;
+pub(crate) mod sessions;
+pub(crate) mod sources;
+
+/// Result of a handler.
+pub(crate) type Answer = Result<HttpResponse, Problem>;
+
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct List<T> {
+    /// Entries.
+    pub(crate) items: Vec<T>,
+    /// Pass it as `cursor` for the next page; null at the end.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// Answers with a page, and names the next one in a `Link` header.
+pub(crate) fn list<T: Serialize>(request: &HttpRequest, page: PageOf<T>) -> HttpResponse {
+    let mut answer = HttpResponse::Ok();
+    if let Some(next) = &page.next {
+        let others: Vec<&str> = request.query_string().split('&').filter(|p| !p.is_empty() && !p.starts_with("cursor=")).collect();
+        let query = others.into_iter().map(str::to_owned).chain([format!("cursor={next}")]).collect::<Vec<_>>().join("&");
+        answer.insert_header((header::LINK, format!("<{}?{query}>; rel=\"next\"", request.path())));
+    }
+    answer.json(List { items: page.items, next_cursor: page.next })
+}
+
+/// A list that has no further pages.
+pub(crate) fn whole<T: Serialize>(items: Vec<T>) -> HttpResponse {
+    HttpResponse::Ok().json(List { items, next_cursor: None })
+}
+
+/// Answers a create. With an `Idempotency-Key`, the answer given before comes back to the same request.
+pub(crate) async fn create<T: Serialize>(
+    request: &HttpRequest,
+    app: &web::Data<App>,
+    actor: &Actor,
+    body: &[u8],
+    status: StatusCode,
+    make: impl Future<Output = Result<T, Problem>>,
+) -> Answer {
+    let key = idempotency_key(request, |key, operation| Idempotent::new(key, operation, body))?;
+    answer_once(app, actor, key, status, make).await
+}
+
+/// The `Idempotency-Key` of a request with the operation it is for.
+pub(crate) fn idempotency_key<T>(request: &HttpRequest, make: impl FnOnce(&str, String) -> iocast_app::AppResult<T>) -> Result<Option<T>, Problem> {
+    let Some(header) = request.headers().get("idempotency-key") else { return Ok(None) };
+    let operation = format!("{} {}?{}", request.method(), request.path(), request.query_string());
+    Ok(Some(make(header.to_str().unwrap_or_default(), operation)?))
+}
+
+pub(crate) async fn answer_once<T: Serialize>(
+    app: &web::Data<App>,
+    actor: &Actor,
+    key: Option<Idempotent>,
+    status: StatusCode,
+    make: impl Future<Output = Result<T, Problem>>,
+) -> Answer {
+    if let Some(key) = &key
+        && let Some(replay) = app.idempotency_find(actor, key).await?
+    {
+        let status = StatusCode::from_u16(replay.status).unwrap_or(status);
+        return Ok(HttpResponse::build(status).insert_header(("idempotency-replayed", "true")).content_type("application/json").body(replay.answer));
+    }
+    let made = make.await?;
+    if let Some(key) = &key {
+        let answer = serde_json::to_value(&made).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
+        app.idempotency_keep(actor, key, status.as_u16(), &answer).await?;
+    }
+    Ok(HttpResponse::build(status).json(made))
+}

@@ -1,0 +1,196 @@
+//! Devices and their pulls.
+
+use actix_web::{HttpRequest, HttpResponse, delete, get, http::StatusCode, patch, post, web};
+use iocast_app::{App, DevicePatch, DeviceView, GroupView, NewDevice, PullLine};
+use iocast_domain::{
+    id::DeviceId,
+    staleness::{Dot, Reason},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::Validate;
+
+use super::{Answer, List, groups::GroupOut};
+use crate::{
+    extract::{Body, Id, Paging, Query, Session},
+    problem::Problem,
+};
+
+/// A device to be added.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeviceIn {
+    /// 1 to 50 letters, digits, spaces and underscores.
+    name: String,
+    /// Id of a device type.
+    device_type: String,
+    /// The type's maximum unless given.
+    #[serde(default)]
+    ioc_limit: Option<i64>,
+}
+
+/// What may be changed of a device.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DevicePatchIn {
+    /// New name.
+    #[serde(default)]
+    name: Option<String>,
+    /// New limit.
+    #[serde(default)]
+    ioc_limit: Option<i64>,
+    /// A paused device is served, only not watched.
+    #[serde(default)]
+    paused: Option<bool>,
+}
+
+/// The dot.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SyncOut {
+    /// `red` or `green`.
+    #[schema(value_type = String)]
+    status: Dot,
+    /// `never_pulled`, `synced` or `silent`.
+    #[schema(value_type = String)]
+    reason: Reason,
+    /// The last completed pull.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_pull_at: Option<Timestamp>,
+    /// While silent: since when.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    silent_since: Option<Timestamp>,
+}
+
+/// A device.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeviceOut {
+    /// Id.
+    id: String,
+    /// Name.
+    name: String,
+    /// Id of its type.
+    device_type: &'static str,
+    /// The most IOCs of all its groups together.
+    ioc_limit: u32,
+    /// Served, only not watched.
+    paused: bool,
+    /// The dot.
+    sync: SyncOut,
+    /// Its groups, by name.
+    groups: Vec<GroupOut>,
+    /// When it was added.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+impl From<DeviceView> for DeviceOut {
+    fn from(view: DeviceView) -> Self {
+        let DeviceView { device, sync, groups } = view;
+        Self {
+            id: device.id.to_string(),
+            name: device.name.to_string(),
+            device_type: device.device_type.id,
+            ioc_limit: device.ioc_limit,
+            paused: device.paused,
+            sync: SyncOut { status: sync.dot, reason: sync.reason, last_pull_at: sync.last_pull_at, silent_since: sync.silent_since },
+            groups: groups.into_iter().map(|view: GroupView| GroupOut::from(view)).collect(),
+            created_at: device.created_at,
+        }
+    }
+}
+
+/// A pull, or several like ones, or a refused one.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PullOut {
+    /// When, or when the last of them.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// When the first of them.
+    #[schema(value_type = String, format = DateTime)]
+    first_at: Timestamp,
+    /// How many.
+    count: u32,
+    /// The group.
+    group_id: String,
+    /// Client address.
+    address: String,
+    /// `User-Agent`.
+    user_agent: String,
+    /// `MISP-version`.
+    misp_version: Option<String>,
+    /// `MISP-uuid`.
+    misp_uuid: Option<String>,
+    /// HTTP status.
+    status: u16,
+    /// Body length.
+    bytes: u64,
+    /// For a refused one: why.
+    reason: Option<String>,
+}
+
+impl From<PullLine> for PullOut {
+    fn from(line: PullLine) -> Self {
+        let PullLine { pull, first_at, count, reason } = line;
+        Self {
+            at: pull.at,
+            first_at,
+            count,
+            group_id: pull.group_id.to_string(),
+            address: pull.address,
+            user_agent: pull.user_agent,
+            misp_version: pull.misp_version,
+            misp_uuid: pull.misp_uuid,
+            status: pull.status,
+            bytes: pull.bytes,
+            reason,
+        }
+    }
+}
+
+/// Add a device.
+#[utoipa::path(tag = "devices", params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = DeviceOut), (status = 422, body = Problem)))]
+#[post("/devices")]
+pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, body: Body<DeviceIn>) -> Answer {
+    let DeviceIn { name, device_type, ioc_limit } = body.value;
+    let make = async { Ok(DeviceOut::from(app.device_create(&session.0, NewDevice { name, device_type, ioc_limit }).await?)) };
+    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make).await
+}
+
+/// The devices, by name.
+#[utoipa::path(tag = "devices", params(Paging), responses((status = 200, body = List<DeviceOut>)))]
+#[get("/devices")]
+pub(crate) async fn list(request: HttpRequest, app: web::Data<App>, session: Session, paging: Query<Paging>) -> Answer {
+    Ok(super::list(&request, app.device_list(&session.0, &paging.0.page()?).await?.map(DeviceOut::from)))
+}
+
+/// One device.
+#[utoipa::path(tag = "devices", params(("id" = Uuid, Path)), responses((status = 200, body = DeviceOut), (status = 404, body = Problem)))]
+#[get("/devices/{id}")]
+pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answer {
+    Ok(HttpResponse::Ok().json(DeviceOut::from(app.device_fetch(&session.0, DeviceId(id.0)).await?)))
+}
+
+/// Change a device.
+#[utoipa::path(tag = "devices", params(("id" = Uuid, Path)), responses((status = 200, body = DeviceOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[patch("/devices/{id}")]
+pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<DevicePatchIn>) -> Answer {
+    let DevicePatchIn { name, ioc_limit, paused } = body.value;
+    let view = app.into_inner().device_update(&session.0, DeviceId(id.0), DevicePatch { name, ioc_limit, paused }).await?;
+    Ok(HttpResponse::Ok().json(DeviceOut::from(view)))
+}
+
+/// Delete a device with its groups, keys and history.
+#[utoipa::path(tag = "devices", params(("id" = Uuid, Path)), responses((status = 204), (status = 404, body = Problem)))]
+#[delete("/devices/{id}")]
+pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Answer {
+    app.device_delete(&session.0, DeviceId(id.0)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// The pulls of a device, refused ones too; newest first.
+#[utoipa::path(tag = "devices", params(("id" = Uuid, Path), Paging), responses((status = 200, body = List<PullOut>), (status = 404, body = Problem)))]
+#[get("/devices/{id}/pulls")]
+pub(crate) async fn pulls(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, paging: Query<Paging>) -> Answer {
+    Ok(super::list(&request, app.pull_list(&session.0, DeviceId(id.0), &paging.0.page()?).await?.map(PullOut::from)))
+}

@@ -1,0 +1,52 @@
+//! The emulator's clock. Without `--emulator` these endpoints do not exist.
+
+use actix_web::{HttpResponse, get, post, web};
+use iocast_app::{App, AppError};
+use iocast_domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use validator::Validate;
+
+use super::Answer;
+use crate::{
+    extract::{Body, Session},
+    problem::Problem,
+};
+
+/// How far to move the clock.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdvanceIn {
+    /// A span such as `49h`, `5m` or `1d 2h`.
+    advance: String,
+}
+
+/// The product's clock.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ClockOut {
+    /// The product's time.
+    #[schema(value_type = String, format = DateTime)]
+    now: Timestamp,
+    /// IOCs that retired on the way.
+    retired: u64,
+    /// Publications that were made on the way.
+    publications: u64,
+}
+
+/// The product's time.
+#[utoipa::path(tag = "emulator", responses((status = 200, body = ClockOut), (status = 404, body = Problem)))]
+#[get("/emulator/clock")]
+pub(crate) async fn clock(app: web::Data<App>, _session: Session) -> Answer {
+    if !app.settings.emulator {
+        return Err(AppError::NotFound("endpoint").into());
+    }
+    Ok(HttpResponse::Ok().json(ClockOut { now: app.now(), retired: 0, publications: 0 }))
+}
+
+/// Move the product's clock forward, and run what becomes due.
+#[utoipa::path(tag = "emulator", responses((status = 200, body = ClockOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[post("/emulator/clock")]
+pub(crate) async fn advance(app: web::Data<App>, session: Session, body: Body<AdvanceIn>) -> Answer {
+    let done = app.into_inner().clock_advance(&session.0, &body.value.advance).await?;
+    Ok(HttpResponse::Ok().json(ClockOut { now: done.now, retired: done.retired, publications: done.publications }))
+}

@@ -1,0 +1,47 @@
+//! Signs of life, without sign-in.
+
+use actix_web::{HttpResponse, get, web};
+use iocast_app::App;
+use iocast_domain::time::SECOND;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Answer;
+
+/// The process lives.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct HealthOut {
+    /// `ok`.
+    status: &'static str,
+    /// Version.
+    version: &'static str,
+}
+
+/// Whether requests can be served.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReadyOut {
+    /// `ready` or `not_ready`.
+    status: &'static str,
+    /// The database answers.
+    database: bool,
+    /// Groups that wait for the publisher.
+    groups_waiting: u64,
+    /// Seconds since the last tick.
+    tick_age_seconds: i64,
+}
+
+/// The process lives.
+#[utoipa::path(tag = "health", responses((status = 200, body = HealthOut)), security(()))]
+#[get("/health")]
+pub(crate) async fn health() -> Answer {
+    Ok(HttpResponse::Ok().json(HealthOut { status: "ok", version: env!("CARGO_PKG_VERSION") }))
+}
+
+/// Requests can be served.
+#[utoipa::path(tag = "health", responses((status = 200, body = ReadyOut), (status = 503, body = ReadyOut)), security(()))]
+#[get("/ready")]
+pub(crate) async fn ready(app: web::Data<App>) -> Answer {
+    let readiness = app.readiness().await;
+    let (mut answer, status) = if readiness.ready() { (HttpResponse::Ok(), "ready") } else { (HttpResponse::ServiceUnavailable(), "not_ready") };
+    Ok(answer.json(ReadyOut { status, database: readiness.database, groups_waiting: readiness.groups_waiting, tick_age_seconds: readiness.tick_age / SECOND }))
+}

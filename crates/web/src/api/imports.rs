@@ -1,0 +1,175 @@
+//! Imports: a body of any size is spooled to the data folder, then read and written in one transaction.
+
+use std::{path::PathBuf, time::Duration};
+
+use actix_web::{HttpMessage as _, HttpRequest, dev::Payload, http::StatusCode, post, web};
+use futures_util::StreamExt as _;
+use iocast_app::{App, Idempotent, ImportReport, ImportRequest, Input, Options, Rejected};
+use iocast_domain::{
+    id::SourceId,
+    ioc::{Enrichment, label},
+};
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt as _;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Answer, answer_once, idempotency_key};
+use crate::{
+    extract::{Id, Query, Session, cut_off, drain, too_slow, uncompressed},
+    problem::Problem,
+};
+
+/// How long nothing may arrive.
+const SILENCE: Duration = Duration::from_secs(15);
+/// After this, a body must have come at [`PACE`] on average.
+const GRACE: Duration = Duration::from_secs(30);
+/// Bytes per second.
+const PACE: u64 = 1_024;
+
+/// How to import.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ImportQuery {
+    /// Say what would happen, and write nothing.
+    dry_run: bool,
+    /// `only`: of MISP attributes only those marked `to_ids`.
+    to_ids: Option<String>,
+    /// A user tag for every IOC in it.
+    tag: Option<String>,
+    /// A malware family that every IOC in it belongs to.
+    malware_family: Option<String>,
+}
+
+/// A line that was refused.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RejectedOut {
+    /// Line in a text, or place in a list; from 1.
+    line: u64,
+    /// The value, clipped.
+    value: String,
+    /// Why.
+    reason: String,
+}
+
+/// What an import did.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ImportOut {
+    /// IOCs that were not there before, each once.
+    accepted: u64,
+    /// IOCs that were there and changed.
+    updated: u64,
+    /// IOCs that were there; at most they were seen again.
+    unchanged: u64,
+    /// The first thousand lines that were refused.
+    rejected: Vec<RejectedOut>,
+    /// How many were refused in all.
+    rejected_count: u64,
+    /// Nothing was written.
+    dry_run: bool,
+}
+
+impl From<ImportReport> for ImportOut {
+    fn from(report: ImportReport) -> Self {
+        let ImportReport { accepted, updated, unchanged, rejected_count, rejected, dry_run } = report;
+        let line = |r: Rejected| RejectedOut { line: r.line, value: r.value, reason: r.reason };
+        Self { accepted, updated, unchanged, rejected: rejected.into_iter().map(line).collect(), rejected_count, dry_run }
+    }
+}
+
+/// A spooled body, gone when dropped.
+struct Spooled(PathBuf);
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        // If it stays, the next start sweeps it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Import IOCs into a source: `application/json` (our own list, or MISP events), `text/csv`, `text/plain`, `text/vnd.iocast.report`.
+#[utoipa::path(
+    tag = "sources",
+    params(("id" = Uuid, Path), ImportQuery, ("Idempotency-Key" = Option<String>, Header)),
+    request_body(content((String = "application/json"), (String = "text/csv"), (String = "text/plain"), (String = "text/vnd.iocast.report"))),
+    responses((status = 200, body = ImportOut), (status = 400, body = Problem), (status = 404, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem))
+)]
+#[post("/sources/{id}/iocs")]
+pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, query: Query<ImportQuery>, payload: web::Payload) -> Answer {
+    let actor = &session.0;
+    let source = SourceId(id.0);
+    let mut payload = payload.into_inner();
+    let Some(input) = Input::from_content_type(request.content_type()) else {
+        drain(&mut payload, 0).await;
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "media_type",
+            "Name the form in Content-Type: application/json, text/csv (with a header), text/plain (one value a line) or text/vnd.iocast.report (prose).",
+        ));
+    };
+    uncompressed(&request)?;
+    let only_to_ids = match query.0.to_ids.as_deref() {
+        None => false,
+        Some("only") => true,
+        Some(_) => {
+            return Err(
+                iocast_app::AppError::field("to_ids", "to_ids_invalid", "to_ids takes only the value `only`; leave it out to import all attributes.").into()
+            );
+        }
+    };
+    let mut also = Enrichment::default();
+    also.user_tags.extend(query.0.tag.as_deref().and_then(label));
+    also.malware_families.extend(query.0.malware_family.as_deref().and_then(label));
+    // Who may not, or where there is no such source, is told before the body is read.
+    actor.may_write()?;
+    app.source_fetch(actor, source).await?;
+    let spooled = spool(&app, payload).await?;
+    let key = match idempotency_key(&request, |key, operation| Ok((key.to_owned(), operation)))? {
+        Some((key, operation)) => Some(Idempotent::of_file(&key, operation, spooled.0.clone()).await?),
+        None => None,
+    };
+    let import = ImportRequest { path: spooled.0.clone(), input, options: Options { only_to_ids }, also, dry_run: query.0.dry_run };
+    let desk = app.clone().into_inner();
+    let make = async { Ok(ImportOut::from(desk.import(actor, source, import, &|_| {}).await?)) };
+    answer_once(&app, actor, key, StatusCode::OK, make).await
+}
+
+/// Writes the body to the spool, within bounds of size and time.
+async fn spool(app: &App, mut payload: Payload) -> Result<Spooled, Problem> {
+    let failed = |error: std::io::Error| {
+        tracing::error!(error = &error as &dyn std::error::Error, "An import could not be spooled");
+        Problem::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "spool_failed",
+            "The import could not be put aside: the data folder is full or not writable. Nothing was written.",
+        )
+    };
+    let max = app.settings.import_max;
+    tokio::fs::create_dir_all(app.spool()).await.map_err(failed)?;
+    let spooled = Spooled(app.spool_path());
+    let mut file = tokio::fs::File::create(&spooled.0).await.map_err(failed)?;
+    let mut written: u64 = 0;
+    let begun = tokio::time::Instant::now();
+    loop {
+        let chunk = match tokio::time::timeout(SILENCE, payload.next()).await {
+            Err(_elapsed) => return Err(too_slow()),
+            Ok(None) => break,
+            Ok(Some(chunk)) => chunk.map_err(|_cut| cut_off())?,
+        };
+        written += chunk.len() as u64;
+        if written > max {
+            drain(&mut payload, written).await;
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                format!("The body is larger than {max} bytes; split it, or raise import_max_bytes."),
+            ));
+        }
+        if begun.elapsed() > GRACE && written < PACE.saturating_mul(begun.elapsed().as_secs()) {
+            return Err(too_slow());
+        }
+        file.write_all(&chunk).await.map_err(failed)?;
+    }
+    file.flush().await.map_err(failed)?;
+    Ok(spooled)
+}

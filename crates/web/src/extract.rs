@@ -1,0 +1,298 @@
+//! What handlers ask for in their signatures: a signed-in person, a checked body, an id, a page.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use actix_web::{
+    FromRequest, HttpMessage as _, HttpRequest,
+    dev::Payload,
+    http::{Method, StatusCode, header},
+    web,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use iocast_app::{Actor, App, Caller, Page};
+use serde::{Deserialize, de::DeserializeOwned};
+use uuid::Uuid;
+use validator::{Validate, ValidationErrors};
+
+use crate::{
+    problem::{Problem, ProblemField},
+    trace::RequestId,
+};
+
+/// Most bytes of a JSON body.
+const BODY_MAX: usize = 1024 * 1024;
+/// How long a JSON body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// An over-long body is read and thrown away up to this, so that its sender gets to see the answer.
+const DRAIN_MAX: u64 = 1 << 30;
+
+type Extracting<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
+
+/// Where a request came from.
+pub(crate) fn caller(request: &HttpRequest) -> Caller {
+    let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    Caller { address: request.peer_addr().map(|a| a.ip().to_string()).unwrap_or_default(), request_id }
+}
+
+pub(crate) fn app(request: &HttpRequest) -> Result<web::Data<App>, Problem> {
+    request.app_data::<web::Data<App>>().cloned().ok_or_else(|| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The application is not there."))
+}
+
+/// The name of the session cookie: with the `__Host-` guard where the public URL is https.
+pub(crate) fn cookie_name(app: &App) -> &'static str {
+    if is_https(app) { "__Host-iocast" } else { "iocast" }
+}
+
+pub(crate) fn is_https(app: &App) -> bool {
+    app.settings.public_url.starts_with("https://")
+}
+
+/// A signed-in person.
+pub(crate) struct Session(pub(crate) Actor);
+
+impl FromRequest for Session {
+    type Error = Problem;
+    type Future = Extracting<Self>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let caller = caller(&request);
+            let app = app(&request)?;
+            let bearer = request.headers().get(header::AUTHORIZATION).map(|v| v.to_str().unwrap_or_default());
+            let cookie = request.cookie(cookie_name(&app));
+            let token = match (bearer, cookie) {
+                (Some(_), Some(_)) => {
+                    return Err(Problem::new(
+                        StatusCode::BAD_REQUEST,
+                        "two_credentials",
+                        "Send either the session cookie or an Authorization header, not both.",
+                    ));
+                }
+                (Some(header), None) => match header.split_once(' ') {
+                    Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim().to_owned(),
+                    _ => {
+                        return Err(Problem::new(
+                            StatusCode::UNAUTHORIZED,
+                            "unauthenticated",
+                            "This API takes Bearer tokens: POST /api/v1/sessions gives one. Basic with account ID and appliance key is for group URLs only.",
+                        ));
+                    }
+                },
+                (None, Some(cookie)) => {
+                    same_origin(&request, &app)?;
+                    cookie.value().to_owned()
+                }
+                (None, None) => {
+                    return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Sign in first: POST /api/v1/sessions with e-mail and password."));
+                }
+            };
+            Ok(Self(app.authenticate(&token, caller).await?))
+        })
+    }
+}
+
+/// Lets a request with the cookie change something only if it comes from our own pages.
+fn same_origin(request: &HttpRequest, app: &App) -> Result<(), Problem> {
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Ok(());
+    }
+    let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok());
+    let ours = match (header("sec-fetch-site"), header("origin")) {
+        (Some(site), _) => site == "same-origin",
+        (None, Some(origin)) => app.settings.public_url == origin || host_of(origin) == header("host"),
+        (None, None) => false,
+    };
+    if ours {
+        Ok(())
+    } else {
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "foreign_origin",
+            "A request with the session cookie must come from iocast's own pages; scripts send the token as Bearer.",
+        ))
+    }
+}
+
+fn host_of(origin: &str) -> Option<&str> {
+    origin.split_once("://").map(|(_, host)| host)
+}
+
+/// A JSON body, read within bounds, parsed without unknown fields, and checked.
+pub(crate) struct Body<T> {
+    pub(crate) value: T,
+    /// As it came, for the idempotency key.
+    pub(crate) bytes: Bytes,
+}
+
+impl<T: DeserializeOwned + Validate + 'static> FromRequest for Body<T> {
+    type Error = Problem;
+    type Future = Extracting<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        let payload = payload.take();
+        Box::pin(async move {
+            caller(&request);
+            if request.content_type() != "application/json" {
+                return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "Send the body as application/json."));
+            }
+            uncompressed(&request)?;
+            let bytes = read_small(&request, payload).await?;
+            let value: T = serde_json::from_slice(&bytes).map_err(|error| json_problem(&error))?;
+            value.validate().map_err(|errors| field_problem(&errors))?;
+            Ok(Self { value, bytes })
+        })
+    }
+}
+
+/// Compressed bodies are not taken: a small one may hold a very large one.
+pub(crate) fn uncompressed(request: &HttpRequest) -> Result<(), Problem> {
+    match request.headers().get(header::CONTENT_ENCODING).map(|v| v.to_str().unwrap_or_default()) {
+        None | Some("" | "identity") => Ok(()),
+        Some(_) => Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", "Send the body uncompressed, without Content-Encoding.")),
+    }
+}
+
+async fn read_small(request: &HttpRequest, mut payload: Payload) -> Result<Bytes, Problem> {
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let too_large = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            format!("The body is larger than {BODY_MAX} bytes; IOCs are imported at POST /api/v1/sources/{{id}}/iocs."),
+        )
+    };
+    let mut body = BytesMut::new();
+    let reading = async {
+        if declared.is_some_and(|d| d > BODY_MAX as u64) {
+            drain(&mut payload, 0).await;
+            return Err(too_large());
+        }
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_cut| cut_off())?;
+            if body.len() + chunk.len() > BODY_MAX {
+                drain(&mut payload, BODY_MAX as u64).await;
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(())
+    };
+    tokio::time::timeout(BODY_DEADLINE, reading).await.map_err(|_elapsed| too_slow())??;
+    Ok(body.freeze())
+}
+
+/// Reads the rest of a body and throws it away, within bounds.
+pub(crate) async fn drain(payload: &mut Payload, mut read: u64) {
+    while let Some(Ok(chunk)) = payload.next().await {
+        read += chunk.len() as u64;
+        if read > DRAIN_MAX {
+            return;
+        }
+    }
+}
+
+pub(crate) fn cut_off() -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "body_cut_off", "The body ended before it was whole; nothing was written. Send it again.")
+}
+
+pub(crate) fn too_slow() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body took too long to arrive; nothing was written. Send it again.")
+}
+
+fn json_problem(error: &serde_json::Error) -> Problem {
+    let text = error.to_string();
+    if error.is_data() {
+        // A known field of a wrong type, or an unknown one.
+        let field = text.split('`').nth(1).filter(|_| text.starts_with("unknown field") || text.starts_with("missing field")).unwrap_or("body").to_owned();
+        let code = if text.starts_with("unknown field") {
+            "unknown_field"
+        } else if text.starts_with("missing field") {
+            "missing_field"
+        } else {
+            "wrong_type"
+        };
+        return Problem::fields(vec![ProblemField { field, code: code.to_owned(), message: format!("The body does not fit: {text}.") }]);
+    }
+    Problem::new(StatusCode::BAD_REQUEST, "malformed", format!("The body is not JSON: {text}."))
+}
+
+fn field_problem(errors: &ValidationErrors) -> Problem {
+    let fields = errors.field_errors().into_iter().flat_map(|(field, errors)| {
+        errors.iter().map(move |e| ProblemField {
+            field: field.to_string(),
+            code: e.code.to_string(),
+            message: e.message.as_ref().map_or_else(|| "This value is not valid.".to_owned(), ToString::to_string),
+        })
+    });
+    let mut fields: Vec<_> = fields.collect();
+    fields.sort_by(|a, b| a.field.cmp(&b.field));
+    Problem::fields(fields)
+}
+
+/// An id in the path: what is no UUID is not there.
+pub(crate) struct Id(pub(crate) Uuid);
+
+impl FromRequest for Id {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        caller(request);
+        std::future::ready(path_id(request, "id").map(Self))
+    }
+}
+
+pub(crate) fn path_id(request: &HttpRequest, name: &str) -> Result<Uuid, Problem> {
+    let text = request.match_info().get(name).unwrap_or_default();
+    text.parse().map_err(|_: uuid::Error| {
+        Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such object in this account: the id in the path is not a UUID.")
+    })
+}
+
+/// Query parameters, without unknown ones.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Query<T> {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        caller(request);
+        let read = web::Query::<T>::from_query(request.query_string());
+        std::future::ready(
+            read.map(|q| Self(q.into_inner())).map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "query", format!("A query parameter does not fit: {e}."))),
+        )
+    }
+}
+
+/// The part of a list that is wanted.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Paging {
+    /// Entries at most: 1 to 1,000, 100 unless given.
+    limit: Option<u64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl Paging {
+    pub(crate) fn page(self) -> Result<Page, Problem> {
+        page(self.limit, self.cursor)
+    }
+}
+
+pub(crate) fn page(limit: Option<u64>, cursor: Option<String>) -> Result<Page, Problem> {
+    let limit = limit.unwrap_or(100);
+    if !(1..=1_000).contains(&limit) {
+        return Err(Problem::fields(vec![ProblemField {
+            field: "limit".to_owned(),
+            code: "limit_out_of_range".to_owned(),
+            message: "Give a limit of 1 to 1,000 entries a page.".to_owned(),
+        }]));
+    }
+    Ok(Page { limit, after: cursor })
+}

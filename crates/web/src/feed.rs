@@ -1,0 +1,247 @@
+//! What devices poll. One call to the desk that never waits; only a body that is not in memory costs a read.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    os::fd::{AsFd as _, OwnedFd},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    body::{BodySize, MessageBody},
+    dev::Extensions,
+    http::{Method, StatusCode, header},
+    web,
+};
+use bytes::Bytes;
+use iocast_app::{App, Client, FeedAnswer, FeedRequest, PullNote};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::{
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+use crate::{extract::caller, templates};
+
+/// Bytes handed over at once.
+const CHUNK: usize = 32 * 1024;
+/// Bytes of an entry document that are held back to the end.
+const LAST: usize = 1024;
+/// How long to wait before a full socket is asked again.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
+    let address = caller(&request).address;
+    let head = request.method() == Method::HEAD;
+    let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
+    let path = request.match_info().get("path").unwrap_or_default().trim_matches('/').split('/').filter(|p| !p.is_empty()).collect::<Vec<_>>().join("/");
+    let asked = FeedRequest {
+        group: request.match_info().get("group").unwrap_or_default(),
+        path: &path,
+        authorization: text(header::AUTHORIZATION),
+        if_none_match: text(header::IF_NONE_MATCH),
+    };
+    let client = || Client {
+        address: address.clone(),
+        user_agent: text(header::USER_AGENT).unwrap_or_default().to_owned(),
+        misp_version: text(header::HeaderName::from_static("misp-version")).map(str::to_owned),
+        misp_uuid: text(header::HeaderName::from_static("misp-uuid")).map(str::to_owned),
+    };
+    match app.feed_open(&asked) {
+        FeedAnswer::NotModified { etag, pull } => {
+            if let Some(pulled) = pull.filter(|_| !head) {
+                app.pull_note(PullNote::Done(pulled), client(), 304, 0);
+            }
+            feed_headers(HttpResponse::NotModified(), &etag).finish()
+        }
+        FeedAnswer::Page { lines } => {
+            let mut answer = HttpResponse::Ok();
+            answer.insert_header((header::CACHE_CONTROL, "private, no-cache"));
+            let wants_html = text(header::ACCEPT).is_some_and(|a| a.contains("text/html"));
+            match wants_html.then(|| templates::render("pages/feed.html", minijinja::context! { lines => &lines })) {
+                Some(Ok(page)) => answer.content_type("text/html; charset=utf-8").body(page),
+                _ => answer.content_type("text/plain; charset=utf-8").body(lines.join("\n") + "\n"),
+            }
+        }
+        FeedAnswer::Refused { status, sentence, device } => {
+            if let Some((device, group)) = device {
+                app.pull_note(PullNote::Failed(device, group, sentence.clone()), client(), status, 0);
+            }
+            refusal(status, sentence)
+        }
+        FeedAnswer::File { file, pull } => {
+            let gzip = accepts_gzip(text(header::ACCEPT_ENCODING));
+            let etag = if gzip { format!("\"{}-gzip\"", file.etag) } else { format!("\"{}\"", file.etag) };
+            let mut answer = feed_headers(HttpResponse::Ok(), &etag);
+            answer.content_type(file.content_type);
+            if gzip {
+                answer.insert_header((header::CONTENT_ENCODING, "gzip"));
+            }
+            if head {
+                let length = if gzip { file.gzip_len() } else { file.raw_len };
+                return answer.body(Whole::new(Bytes::new(), length, None));
+            }
+            let body = match app.feed_body(&file, gzip).await {
+                Ok(body) => body,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "A feed file could not be read");
+                    let sentence = "This file can't be read now; try again in a few seconds.".to_owned();
+                    if let Some(pulled) = pull {
+                        app.pull_note(PullNote::Failed(pulled.device_id, pulled.group_id, sentence.clone()), client(), 503, 0);
+                    }
+                    return refusal(503, sentence);
+                }
+            };
+            let length = body.bytes.len() as u64;
+            let socket = request.conn_data::<Socket>().cloned();
+            let note = pull.map(|pulled| Note { app, pulled: PullNote::Done(pulled), client: client(), socket });
+            answer.body(Whole::new(body.bytes, length, note))
+        }
+    }
+}
+
+fn feed_headers(mut answer: actix_web::HttpResponseBuilder, etag: &str) -> actix_web::HttpResponseBuilder {
+    answer
+        .insert_header((header::ETAG, etag))
+        .insert_header((header::CACHE_CONTROL, "private, no-cache"))
+        .insert_header((header::VARY, "Accept-Encoding, Authorization"));
+    answer
+}
+
+fn refusal(status: u16, sentence: String) -> HttpResponse {
+    let mut answer = HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE));
+    match status {
+        401 => answer.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"iocast\", charset=\"UTF-8\"")),
+        503 => answer.insert_header((header::RETRY_AFTER, 5)),
+        _ => &mut answer,
+    };
+    answer.content_type("text/plain; charset=utf-8").body(sentence + "\n")
+}
+
+/// Whether the client takes gzip: named, or meant by `*`, and not with a weight of zero.
+fn accepts_gzip(header: Option<&str>) -> bool {
+    let weight = |name: &str| {
+        header?.split(',').find_map(|part| {
+            let (coding, weight) = part.split_once(';').unwrap_or((part, "q=1"));
+            coding.trim().eq_ignore_ascii_case(name).then(|| weight.trim().strip_prefix("q=").and_then(|q| q.trim().parse::<f32>().ok()).unwrap_or(1.0))
+        })
+    };
+    weight("gzip").or_else(|| weight("*")).is_some_and(|q| q > 0.0)
+}
+
+struct Note {
+    app: web::Data<App>,
+    pulled: PullNote,
+    client: Client,
+    socket: Option<Socket>,
+}
+
+/// The connection's socket, to be asked whether it takes more.
+#[derive(Clone, Debug)]
+pub(crate) struct Socket(Arc<OwnedFd>);
+
+impl Socket {
+    /// Whether next to nothing waits unsent (`TCP_NOTSENT_LOWAT` is set on the listener).
+    fn is_drained(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.0, PollFlags::OUT)];
+        // If the question can't be asked, the body must not wait for an answer.
+        poll(&mut fds, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
+    }
+}
+
+/// Keeps the socket of a new connection where the feed finds it.
+pub(crate) fn keep_socket(connection: &dyn Any, data: &mut Extensions) {
+    if let Some(stream) = connection.downcast_ref::<TcpStream>()
+        && let Ok(fd) = stream.as_fd().try_clone_to_owned()
+    {
+        data.insert(Socket(Arc::new(fd)));
+    }
+}
+
+/// A body of known length in pieces. Of an entry document the last piece is held back until all others are on their
+/// way to the client, and the pull is noted after it: a client that goes away midway did not pull.
+struct Whole {
+    bytes: Bytes,
+    length: u64,
+    handed_over: usize,
+    /// The buffers were given a chance to be written since the last piece.
+    flushed: bool,
+    waiting: Option<Pin<Box<Sleep>>>,
+    note: Option<Note>,
+}
+
+impl Whole {
+    fn new(bytes: Bytes, length: u64, note: Option<Note>) -> Self {
+        Self { bytes, length, handed_over: 0, flushed: false, waiting: None, note }
+    }
+
+    /// Where the next piece ends.
+    fn next_end(&self) -> usize {
+        let whole = self.bytes.len();
+        let held_back = if self.note.is_some() { LAST.min(whole / 2) } else { 0 };
+        let before_last = whole - held_back;
+        if self.handed_over < before_last { (self.handed_over + CHUNK).min(before_last) } else { whole }
+    }
+}
+
+impl MessageBody for Whole {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Sized(self.length)
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let this = self.get_mut();
+        let end = this.next_end();
+        let last = end == this.bytes.len();
+        if let Some(note) = &this.note
+            && last
+            && this.handed_over > 0
+        {
+            if !this.flushed {
+                // Once around the loop: what is buffered is written first, and a broken line drops this body.
+                this.flushed = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            while this.handed_over < end && !note.socket.as_ref().is_none_or(Socket::is_drained) {
+                let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+                if waiting.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                this.waiting = None;
+            }
+        }
+        if this.handed_over < this.bytes.len() {
+            let piece = this.bytes.slice(this.handed_over..end);
+            this.handed_over = end;
+            this.flushed = false;
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        if let Some(Note { app, pulled, client, .. }) = this.note.take() {
+            app.pull_note(pulled, client, 200, this.length);
+        }
+        Poll::Ready(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::accepts_gzip;
+
+    #[test]
+    fn gzip_is_sent_to_those_who_take_it() {
+        for yes in ["gzip", "deflate, gzip, br, zstd", "GZIP;q=0.5", "*", "br, *;q=0.1"] {
+            assert!(accepts_gzip(Some(yes)), "{yes}");
+        }
+        for no in ["", "identity", "br", "gzip;q=0", "gzip;q=0, *"] {
+            assert!(!accepts_gzip(Some(no)), "{no}");
+        }
+        assert!(!accepts_gzip(None));
+    }
+}

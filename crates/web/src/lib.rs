@@ -1,0 +1,54 @@
+//! The counter: HTTP in, HTTP out. It asks the desk ([`iocast_app`]) and never touches the store.
+//!
+//! Begin with [`routes`]: every URL is on that screen.
+
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
+
+use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web};
+use utoipa_actix_web::AppExt as _;
+
+mod api;
+mod docs;
+mod extract;
+mod feed;
+mod pages;
+mod problem;
+mod routes;
+mod templates;
+mod trace;
+
+/// The headers that every answer carries unless it says otherwise.
+pub use trace::SECURITY_HEADERS;
+
+/// Serves `app` on `listener` until the server is stopped; requests under way get `drain` to end.
+///
+/// # Errors
+/// If the listener can't be used.
+pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, workers: usize, drain: Duration) -> io::Result<Server> {
+    let app = web::Data::from(app);
+    let document = web::Data::new(docs::document());
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(app.clone())
+            .app_data(document.clone())
+            .wrap(from_fn(trace::around))
+            .into_utoipa_app()
+            .configure(routes::api)
+            .into_app()
+            .configure(routes::other)
+    })
+    .on_connect(feed::keep_socket)
+    .workers(workers)
+    .keep_alive(Duration::from_secs(75))
+    .client_request_timeout(Duration::from_secs(10))
+    .shutdown_timeout(drain.as_secs())
+    .disable_signals()
+    .listen(listener)?;
+    Ok(server.run())
+}
+
+/// The OpenAPI document, made from the code.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    docs::document()
+}

@@ -1,0 +1,19 @@
+//! The steps by which a database reaches the present schema. A shipped step is never edited; new ones go to the end.
+//!
+//! Every step is portable to SQLite and PostgreSQL, runs in a transaction on both, and names no domain type.
+
+use sea_orm_migration::{MigrationTrait, async_trait::async_trait};
+pub use sea_orm_migration::{MigratorTrait, sea_orm};
+
+mod m0001_first;
+
+/// All steps, oldest first.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_first::Migration)]
+    }
+}

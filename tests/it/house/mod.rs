@@ -1,0 +1,257 @@
+//! The house in which a story plays: a whole iocast in this process, with a database, a clock and a data folder of its own.
+
+use std::{
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+        mpsc,
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use iocast_server::{
+    Clock, Timestamp,
+    application::Application,
+    clock::{SystemClock, SystemEntropy},
+    config::Config,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+mod client;
+
+pub(crate) use client::{Admin, Device, Feed, agent, basic};
+
+/// Which database.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// A product clock that stands still until it is moved. Sessions run on the real one.
+#[derive(Debug)]
+pub(crate) struct StillClock(AtomicI64);
+
+impl StillClock {
+    fn at(text: &str) -> Self {
+        Self(AtomicI64::new(Timestamp::parse(text).unwrap().micros()))
+    }
+}
+
+impl Clock for StillClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+
+    fn real_now(&self) -> Timestamp {
+        SystemClock::default().real_now()
+    }
+
+    fn advance(&self, micros: i64) {
+        self.0.fetch_add(micros, Ordering::SeqCst);
+    }
+}
+
+pub(crate) struct House {
+    pub(crate) url: String,
+    pub(crate) password: String,
+    pub(crate) account_id: String,
+    pub(crate) appliance_key: String,
+    pub(crate) clock: Arc<StillClock>,
+    pub(crate) data: TempDir,
+    config: Config,
+    database: Option<String>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The administrator of the first account.
+pub(crate) const ADMIN: &str = "admin@iocast.local";
+
+impl House {
+    pub(crate) fn open(engine: Engine) -> Self {
+        Self::with(engine, |_| {})
+    }
+
+    pub(crate) fn with(engine: Engine, change: impl FnOnce(&mut Config)) -> Self {
+        let data = TempDir::new().unwrap();
+        let database = matches!(engine, Engine::Postgres).then(postgres_database);
+        let mut config = Config {
+            listen: "127.0.0.1:0".into(),
+            data: data.path().join("data"),
+            database_url: database.clone(),
+            workers: Some(2),
+            drain_seconds: 2,
+            emulator: true,
+            ..Config::default()
+        };
+        change(&mut config);
+        let mut house = Self {
+            url: String::new(),
+            password: String::new(),
+            account_id: String::new(),
+            appliance_key: String::new(),
+            clock: Arc::new(StillClock::at("2026-11-03T10:00:00Z")),
+            data,
+            config,
+            database,
+            stop: None,
+            thread: None,
+        };
+        house.start();
+        house
+    }
+
+    fn start(&mut self) {
+        let (config, clock) = (self.config.clone(), self.clock.clone());
+        let (ready, told) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        self.thread = Some(std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let application = Application::build(config, clock, Arc::new(SystemEntropy)).await.unwrap();
+                ready.send((application.public_url().to_owned(), application.first.clone())).unwrap();
+                application.run_until_stopped(async { drop(stopped.await) }).await.unwrap();
+            });
+        }));
+        let (url, first) = told.recv().expect("the house starts");
+        self.url = url;
+        self.stop = Some(stop);
+        if let Some(first) = first {
+            self.password = first.admin_password;
+            self.account_id = first.account_id;
+            self.appliance_key = first.appliance_key;
+        }
+    }
+
+    pub(crate) fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the house stops in order");
+        }
+    }
+
+    /// Stops the house and starts it again on the same data.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        self.start();
+    }
+
+    pub(crate) fn admin(&self) -> Admin {
+        Admin::sign_in(&self.url, ADMIN, &self.password)
+    }
+
+    /// A device that pulls with the account's appliance key.
+    pub(crate) fn device(&self) -> Device {
+        Device::new(&self.account_id, &self.appliance_key)
+    }
+
+    /// Moves the product's clock through the emulator's door, so that what becomes due has happened after it.
+    pub(crate) fn advance(&self, admin: &Admin, span: &str) {
+        admin.post("/api/v1/emulator/clock", serde_json::json!({ "advance": span }), 200);
+    }
+
+    pub(crate) fn database_url(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
+    pub(crate) fn data_folder(&self) -> PathBuf {
+        self.config.data.clone()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            drop(self.stop.take());
+            return;
+        }
+        self.stop();
+        if let Some(url) = &self.database {
+            let name = url.rsplit('/').next().unwrap();
+            psql(&format!("DROP DATABASE \"{name}\" WITH (FORCE)"));
+        }
+    }
+}
+
+fn postgres() -> String {
+    std::env::var("IOCAST_TEST_POSTGRES").expect("IOCAST_TEST_POSTGRES names a PostgreSQL server for the stories; `make test` starts one")
+}
+
+fn psql(sql: &str) {
+    let done = Command::new("psql").arg(format!("{}/postgres", postgres())).args(["-q", "-c", sql]).output().expect("psql runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// A fresh database on the test server.
+pub(crate) fn postgres_database() -> String {
+    let mut bytes = [0; 8];
+    iocast_server::Entropy::fill(&SystemEntropy, &mut bytes);
+    let name = format!("iocast_{}", hex::encode(bytes));
+    psql(&format!("CREATE DATABASE \"{name}\""));
+    format!("{}/{name}", postgres())
+}
+
+/// Waits until `what` gives something. The limit is there only so that a story that can't succeed ends.
+pub(crate) fn eventually<T>(story: &str, mut what: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = what() {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "never happened: {story}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What most stories begin with: a MISP device with one group, and a source.
+pub(crate) struct Scene {
+    pub(crate) device: String,
+    pub(crate) group: String,
+    pub(crate) url: String,
+    pub(crate) source: String,
+}
+
+impl Scene {
+    pub(crate) fn set(admin: &Admin, limit: Option<u32>) -> Self {
+        let device = admin.post("/api/v1/devices", serde_json::json!({ "name": "Lab MISP", "device_type": "misp", "ioc_limit": limit }), 201);
+        let device = text(&device, "id");
+        let group = admin.post(&format!("/api/v1/devices/{device}/groups"), serde_json::json!({ "name": "Perimeter" }), 201);
+        let source = admin.post("/api/v1/sources", serde_json::json!({ "name": "Own feed", "confidence": 2 }), 201);
+        Self { device, group: text(&group, "id"), url: text(&group, "url"), source: text(&source, "id") }
+    }
+
+    /// Imports a list and waits until the group holds exactly these live values.
+    pub(crate) fn import(&self, admin: &Admin, list: &str) -> Value {
+        admin.import(&self.source, "text/plain", list, 200)
+    }
+
+    /// Waits until the feed lists exactly `expected` as live, and gives it.
+    pub(crate) fn settled(&self, device: &Device, expected: &[&str]) -> Feed {
+        let mut wanted: Vec<String> = expected.iter().map(|v| (*v).to_owned()).collect();
+        wanted.sort();
+        eventually(&format!("the feed lists {wanted:?}"), || Some(device.feed(&self.url)).filter(|feed| feed.live() == wanted))
+    }
+}
+
+pub(crate) fn text(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_else(|| panic!("{key} in {value}")).to_owned()
+}
+
+/// Has every story of a file run on both engines.
+macro_rules! stories {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[test] fn $name() { super::$name(&mut crate::house::House::open(crate::house::Engine::Sqlite)); })+
+        }
+        mod postgres {
+            $(#[test] fn $name() { super::$name(&mut crate::house::House::open(crate::house::Engine::Postgres)); })+
+        }
+    };
+}
+pub(crate) use stories;

@@ -1,0 +1,15 @@
+//! One binary for all stories. Each story runs on both engines; the clock is moved by hand.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a story that goes wrong ends there")]
+
+mod house;
+
+mod accounts;
+mod api;
+mod edges;
+mod feed;
+mod imports;
+mod keys;
+mod licences;
+mod main_job;
+mod shell;

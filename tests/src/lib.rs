@@ -1,0 +1,1 @@
+//! Stories told through the door: HTTP, the shell, real clients. They live in `it/`; this library is empty.
