@@ -6,10 +6,14 @@ mod house;
 
 mod accounts;
 mod api;
+mod clients;
+mod crash;
 mod edges;
 mod feed;
 mod imports;
 mod keys;
 mod licences;
 mod main_job;
+mod properties;
+mod real_data;
 mod shell;

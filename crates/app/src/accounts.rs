@@ -1,6 +1,6 @@
 //! Accounts, made by the operator.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use iocast_domain::{
     account::{Account, Role, User, check_password, parse_account_name, parse_address},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A new account and everything that is needed to use it; the secrets are shown this once.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Serialize)]
 pub struct NewAccount {
     /// 24 hexadecimal digits.
     pub account_id: String,
@@ -26,6 +26,12 @@ pub struct NewAccount {
     pub api_key: String,
     /// The password of every device.
     pub appliance_key: String,
+}
+
+impl fmt::Debug for NewAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NewAccount(…)")
+    }
 }
 
 impl App {

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -101,7 +102,7 @@ impl File {
 }
 
 /// A request of a device.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct FeedRequest<'a> {
     /// The group in the URL.
     pub group: &'a str,
@@ -111,6 +112,12 @@ pub struct FeedRequest<'a> {
     pub authorization: Option<&'a str>,
     /// The `If-None-Match` header.
     pub if_none_match: Option<&'a str>,
+}
+
+impl fmt::Debug for FeedRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FeedRequest").field("group", &self.group).field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 /// What a device is told.

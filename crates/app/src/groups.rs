@@ -172,7 +172,8 @@ impl App {
             after.limit = limit;
         }
         if let Some(priority) = source_priority {
-            fields.take(self.check_sources(&txn, actor, "source_priority", &priority).await?);
+            let new: Vec<SourceId> = priority.iter().copied().filter(|id| !before.source_priority.contains(id)).collect();
+            fields.take(self.check_sources(&txn, actor, "source_priority", &new).await?);
             after.source_priority = priority;
         }
         after.notify_on_limit = notify_on_limit.unwrap_or(before.notify_on_limit);

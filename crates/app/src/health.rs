@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use iocast_domain::{
     id::{AccountId, IocId},
-    time::{MINUTE, Timestamp, parse_span, span_in_words},
+    time::{DAY, MINUTE, Timestamp, parse_span, span_in_words},
 };
 
 use crate::{Actor, App, AppError, AppResult};
@@ -40,6 +40,8 @@ pub struct Advanced {
 }
 
 const CLOCK: &str = "emulator_clock_offset";
+/// The longest step of the emulator's clock, in microseconds.
+const ADVANCE_MAX: i64 = 3_653 * DAY;
 const RETIRE_AT_ONCE: u64 = 5_000;
 
 impl App {
@@ -100,20 +102,23 @@ impl App {
     /// # Errors
     /// If there is no emulator, or the span is not readable.
     pub async fn clock_advance(self: &Arc<Self>, actor: &Actor, span: &str) -> AppResult<Advanced> {
-        actor.may_write()?;
         if !self.settings.emulator {
             return Err(AppError::NotFound("endpoint"));
         }
+        actor.may_write()?;
         let micros = parse_span(span).map_err(|message| AppError::field("advance", "span_invalid", message))?;
+        if micros > ADVANCE_MAX {
+            return Err(AppError::field("advance", "span_too_long", "Advance the clock by at most ten years at a time."));
+        }
         self.pulls_flush().await?;
-        self.clock.advance(micros);
         let txn = self.store.write().await?;
         let offset: i64 = txn.setting_fetch(CLOCK).await?.and_then(|o| o.parse().ok()).unwrap_or(0);
         txn.setting_put(CLOCK, &offset.saturating_add(micros).to_string()).await?;
         self.audit(&txn, actor, "emulator.advance", &span_in_words(micros), &()).await?;
         txn.commit().await?;
+        self.clock.advance(micros);
         let retired = self.retire_tick().await?;
-        let publications = self.publish_due().await?;
+        let publications = self.publish_due(true).await?;
         Ok(Advanced { now: self.now(), retired, publications })
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use iocast_domain::time::DAY;
-use iocast_store::Stored;
+use iocast_store::{StoreError, Stored};
 use serde_json::Value;
 
 use crate::{Actor, App, AppError, AppResult};
@@ -61,25 +61,39 @@ impl Idempotent {
     }
 }
 
+/// What is known of a request with a key.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// It was made before; this was the answer.
+    Answered(Replay),
+    /// It is new, and its key is now reserved: keep the answer, or release the key.
+    Reserved,
+}
+
 impl App {
-    /// The answer kept for this request, if it was made before.
+    /// Looks up a request, and reserves its key if it is new.
     ///
     /// # Errors
-    /// If the key was used for another request.
-    pub async fn idempotency_find(&self, actor: &Actor, request: &Idempotent) -> AppResult<Option<Replay>> {
-        let since = self.now().plus(-DAY);
-        let Some(stored) = self.store.read().idempotency_fetch(&actor.account_id, &request.key, since).await? else { return Ok(None) };
-        if stored.operation != request.operation || stored.body_hash != request.body_hash {
-            return Err(AppError::field(
-                "Idempotency-Key",
-                "idempotency_key_reused",
-                "This Idempotency-Key was used for another request; choose a new key for a new request.",
-            ));
+    /// If the key was used for another request, or the same request is being carried out just now.
+    pub async fn idempotency_begin(&self, actor: &Actor, request: &Idempotent) -> AppResult<Known> {
+        let now = self.now();
+        let since = now.plus(-DAY);
+        let txn = self.store.write().await?;
+        if let Some(stored) = txn.idempotency_fetch(&actor.account_id, &request.key, since).await? {
+            return known(stored, request);
         }
-        Ok(Some(Replay { status: stored.status, answer: stored.answer }))
+        let stored = Stored { operation: request.operation.clone(), body_hash: request.body_hash.clone(), status: 0, answer: String::new() };
+        match txn.idempotency_reserve(&actor.account_id, &request.key, &stored, now, since).await {
+            Ok(()) => {
+                txn.commit().await?;
+                Ok(Known::Reserved)
+            }
+            Err(StoreError::Duplicate(_)) => Err(under_way()),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// Keeps an answer.
+    /// Keeps the answer, secrets left out.
     ///
     /// # Errors
     /// If the database does not answer.
@@ -88,14 +102,37 @@ impl App {
         if let Some(object) = answer.as_object_mut() {
             object.remove("secret");
         }
-        let now = self.now();
-        let stored = Stored { operation: request.operation.clone(), body_hash: request.body_hash.clone(), status, answer: answer.to_string() };
         let txn = self.store.write().await?;
-        match txn.idempotency_insert(&actor.account_id, &request.key, &stored, now, now.plus(-DAY)).await {
-            // Two at once: the first answer stays.
-            Err(iocast_store::StoreError::Duplicate(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-            Ok(()) => Ok(txn.commit().await?),
-        }
+        txn.idempotency_keep(&actor.account_id, &request.key, status, &answer.to_string()).await?;
+        Ok(txn.commit().await?)
+    }
+
+    /// Gives the key of a failed request back.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn idempotency_release(&self, actor: &Actor, request: &Idempotent) -> AppResult<()> {
+        let txn = self.store.write().await?;
+        txn.idempotency_release(&actor.account_id, &request.key).await?;
+        Ok(txn.commit().await?)
+    }
+}
+
+fn known(stored: Stored, request: &Idempotent) -> AppResult<Known> {
+    if stored.operation != request.operation || stored.body_hash != request.body_hash {
+        return Err(AppError::field(
+            "Idempotency-Key",
+            "idempotency_key_reused",
+            "This Idempotency-Key was used for another request; choose a new key for a new request.",
+        ));
+    }
+    if stored.status == 0 { Err(under_way()) } else { Ok(Known::Answered(Replay { status: stored.status, answer: stored.answer })) }
+}
+
+fn under_way() -> AppError {
+    AppError::Conflict {
+        code: "idempotency_under_way",
+        detail: "A request with this Idempotency-Key is being carried out, or was cut off by a restart. Look whether it took effect; then use a new key."
+            .to_owned(),
     }
 }

@@ -74,8 +74,8 @@ impl App {
         self.spool().join(self.entropy.uuid().to_string())
     }
 
-    /// Sweeps what an earlier process left behind.
-    pub(crate) fn sweep_spool(&self) {
+    /// Sweeps what an earlier server left behind. Only the server does, at its start: a shell command beside it must not.
+    pub fn sweep_spool(&self) {
         let Ok(entries) = std::fs::read_dir(self.spool()) else { return };
         for entry in entries.flatten() {
             if let Err(error) = std::fs::remove_file(entry.path()) {

@@ -1,5 +1,7 @@
 //! API, appliance and device keys: made, listed, rotated with an overlap, revoked.
 
+use std::fmt;
+
 use iocast_domain::{
     id::{DeviceId, KeyId},
     key::{Key, KeyKind},
@@ -24,12 +26,18 @@ pub struct KeyView {
 }
 
 /// A new key: the only time that its secret is shown.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewKey {
     /// The key.
     pub view: KeyView,
     /// The secret.
     pub secret: String,
+}
+
+impl fmt::Debug for NewKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NewKey(…)")
+    }
 }
 
 impl App {

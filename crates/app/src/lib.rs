@@ -40,7 +40,7 @@ pub use self::{
     feed::{FeedAnswer, FeedBody, FeedRequest, File},
     groups::{GroupDetail, GroupIoc, GroupPatch, NewGroup, SendAgain},
     health::{Advanced, Readiness},
-    idempotency::{Idempotent, Replay},
+    idempotency::{Idempotent, Known, Replay},
     imports::{ImportReport, ImportRequest, Progress},
     iocs::{IocPatch, IocQuery, IocView},
     keys::{KeyView, NewKey},
@@ -112,7 +112,6 @@ impl App {
         });
         app.check_secrets().await?;
         app.restore_clock().await?;
-        app.sweep_spool();
         app.release_claims().await?;
         app.feed_reload().await?;
         Ok(app)

@@ -46,14 +46,15 @@ impl App {
     }
 
     /// Publishes every group with something to publish. Gives how many publications were made. A group that fails
-    /// is logged and tried again at the next tick; it does not hold back the others.
+    /// is logged and tried again at the next tick; it does not hold back the others. With `wait`, groups that are being
+    /// published just now are waited for, and looked at again.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn publish_due(self: &Arc<Self>) -> AppResult<u64> {
+    pub async fn publish_due(self: &Arc<Self>, wait: bool) -> AppResult<u64> {
         let mut made = 0;
         for (account, group) in self.store.read().publish_due(self.now()).await? {
-            match self.publish_group(&account, group, false).await {
+            match self.publish_group(&account, group, wait).await {
                 Ok(published) => made += u64::from(published),
                 Err(error) => {
                     tracing::error!(group.id = %group, error = &error as &dyn std::error::Error, "Group {group} could not be published; it is tried again");

@@ -1,7 +1,7 @@
 //! IOC management rules.
 
 use iocast_domain::{
-    id::{GroupId, RuleId},
+    id::{GroupId, RuleId, SourceId},
     name::Name,
     problem::FieldError,
     rule::{Criteria, Rule},
@@ -40,9 +40,12 @@ pub struct RulePatch {
 }
 
 impl App {
-    async fn check_rule(&self, txn: &Txn, actor: &Actor, rule: &Rule, fields: &mut Fields) -> AppResult<()> {
-        fields.take(self.check_sources(txn, actor, "source_ids", &rule.criteria.source_ids).await?);
-        for id in &rule.group_ids {
+    async fn check_rule(&self, txn: &Txn, actor: &Actor, before: Option<&Rule>, rule: &Rule, fields: &mut Fields) -> AppResult<()> {
+        // What was named before may be gone by now; that is no reason to refuse another change.
+        let named = |id: &SourceId| before.is_some_and(|b| b.criteria.source_ids.contains(id));
+        let new: Vec<SourceId> = rule.criteria.source_ids.iter().copied().filter(|id| !named(id)).collect();
+        fields.take(self.check_sources(txn, actor, "source_ids", &new).await?);
+        for id in rule.group_ids.iter().filter(|id| before.is_none_or(|b| !b.group_ids.contains(id))) {
             let there = txn.group_fetch(&actor.account_id, *id).await?.is_some();
             fields.take(there.then_some(()).ok_or_else(|| {
                 FieldError::new("group_ids", "group_unknown", format!("There is no IOC group {id}; list them with their devices at GET /api/v1/devices."))
@@ -78,7 +81,7 @@ impl App {
             created_at: self.now(),
         };
         let txn = self.store.write().await?;
-        self.check_rule(&txn, actor, &rule, &mut fields).await?;
+        self.check_rule(&txn, actor, None, &rule, &mut fields).await?;
         fields.done()?;
         txn.rule_insert(&rule).await.map_err(|e| taken(e, "name", "a rule"))?;
         txn.group_reconfigure(&rule.group_ids).await?;
@@ -123,7 +126,7 @@ impl App {
         after.group_ids = group_ids.unwrap_or(after.group_ids);
         after.group_ids.sort_unstable();
         after.group_ids.dedup();
-        self.check_rule(&txn, actor, &after, &mut fields).await?;
+        self.check_rule(&txn, actor, Some(&before), &after, &mut fields).await?;
         fields.done()?;
         txn.rule_update(&after).await.map_err(|e| taken(e, "name", "a rule"))?;
         let touched: Vec<GroupId> = before.group_ids.iter().chain(&after.group_ids).copied().collect();

@@ -28,6 +28,13 @@ impl Secrets {
         Self { pepper: random_hex(entropy, 32), signing_key: random_hex(entropy, 32) }
     }
 
+    /// Whether they are what [`Secrets::generate`] makes, and not an empty or cut file.
+    #[must_use]
+    pub fn sound(&self) -> bool {
+        let key = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        key(&self.pepper) && key(&self.signing_key)
+    }
+
     /// The keyed hash under which a machine key is kept.
     pub(crate) fn hash(&self, secret: &str) -> [u8; 32] {
         let mut key = [0; 32];

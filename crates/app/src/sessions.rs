@@ -1,6 +1,6 @@
 //! Signing in and out.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use iocast_domain::{
@@ -30,7 +30,6 @@ const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$9Wwb
 const WRONG: AppError = AppError::Unauthenticated("The e-mail address or the password is wrong.");
 
 /// A fresh session.
-#[derive(Debug)]
 pub struct SignedIn {
     /// The token: for the cookie, or as Bearer.
     pub token: String,
@@ -38,6 +37,12 @@ pub struct SignedIn {
     pub expires_at: Timestamp,
     /// Who signed in.
     pub user: User,
+}
+
+impl fmt::Debug for SignedIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignedIn(…)")
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,11 +60,13 @@ impl App {
     ///
     /// # Errors
     /// The same for an unknown address and a wrong password; throttled after too many failures.
-    pub async fn sign_in(self: &Arc<Self>, email: &str, password: &str, caller: &Caller) -> AppResult<SignedIn> {
+    pub async fn sign_in(self: &Arc<Self>, email: &str, password: &str, account: Option<&str>, caller: &Caller) -> AppResult<SignedIn> {
         let email = email.trim().to_lowercase();
         let now = self.clock.real_now();
         let subjects = [(format!("person:{email}"), PER_PERSON), (format!("address:{}", network(&caller.address)), PER_ADDRESS)];
-        let candidates = self.store.read().user_by_email(&email).await?;
+        let email = email.replace('\0', " ");
+        let mut candidates = self.store.read().user_by_email(&email).await?;
+        candidates.retain(|(user, _)| account.is_none_or(|a| a == user.account_id.as_str()));
         // Counted before the password is looked at, and forgiven when it is right: tries at the same time count, too.
         let txn = self.store.write().await?;
         for (subject, allowed) in &subjects {
@@ -96,9 +103,19 @@ impl App {
             if candidates.is_empty() {
                 let _ = Argon2::default().verify_password(password.as_bytes(), NOBODY);
             }
-            candidates.into_iter().find(|(_, hash)| Argon2::default().verify_password(password.as_bytes(), hash.as_str()).is_ok()).map(|(user, _)| user)
+            let right = |hash: &str| Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
+            candidates.into_iter().filter(|(user, hash)| user.active && right(hash)).map(|(user, _)| user).collect::<Vec<_>>()
         });
-        Ok(found.await.map_err(AppError::internal)?.filter(|user| user.active))
+        let mut found = found.await.map_err(AppError::internal)?;
+        if found.len() > 1 {
+            let accounts: Vec<String> = found.iter().map(|u| u.account_id.to_string()).collect();
+            return Err(AppError::field(
+                "account_id",
+                "account_ambiguous",
+                format!("This address and password belong to several accounts; say which in account_id: {}.", accounts.join(", ")),
+            ));
+        }
+        Ok(found.pop())
     }
 
     /// The actor behind a token.

@@ -14,6 +14,18 @@ pub const VALUE_MAX: usize = 8_192;
 /// Undoes the usual defanging: `hxxp`, `[.]`, `(dot)`, `[at]`, `[:]`, `[://]`.
 #[must_use]
 pub fn refang(text: &str) -> String {
+    let mut text = text.to_owned();
+    // Brackets may stand in brackets: as often as something changes, and each time it gets shorter.
+    loop {
+        let once = refang_once(&text);
+        if once == text {
+            return once;
+        }
+        text = once;
+    }
+}
+
+fn refang_once(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(open) = rest.find(['[', '(', '{']) {

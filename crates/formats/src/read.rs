@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Seek};
 use iocast_domain::{ioc::Sighting, time::clip};
 
 mod csv;
+mod guard;
 mod json;
 mod list;
 mod misp;
@@ -97,7 +98,14 @@ pub enum ReadError {
 
 impl From<serde_json::Error> for ReadError {
     fn from(error: serde_json::Error) -> Self {
-        if error.is_io() { Self::Io(error.into()) } else { Self::Malformed(format!("The JSON is broken: {error}.")) }
+        if error.is_io() { Self::from(io::Error::from(error)) } else { Self::Malformed(format!("The JSON is broken: {error}.")) }
+    }
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        // What our own bounds say; everything else is the file's fault, not the sender's.
+        if error.kind() == io::ErrorKind::InvalidData { Self::Malformed(format!("The import can't be read: {error}.")) } else { Self::Io(error) }
     }
 }
 

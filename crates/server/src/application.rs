@@ -1,10 +1,10 @@
 //! The whole server: built, listening, running until it is told to stop.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Write as _},
     net::TcpListener,
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -74,7 +74,8 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
         let path = path.to_owned();
         move |source| StartError::Data { path, source }
     };
-    std::fs::create_dir_all(data).map_err(failed(data))?;
+    // What is in it is nobody else's business.
+    DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed(data))?;
     let lock = if config.database_url.is_none() { Some(lock(data)?) } else { None };
     let secrets_path = config.secrets_file.clone().unwrap_or_else(|| data.join("secrets.json"));
     let secrets = secrets(&secrets_path, &*entropy).map_err(failed(&secrets_path))?;
@@ -97,7 +98,9 @@ pub(crate) fn lock(data: &Path) -> Result<File, StartError> {
 /// Reads the secrets file, or makes it for its owner's eyes only.
 fn secrets(path: &Path, entropy: &dyn Entropy) -> io::Result<Secrets> {
     match File::open(path) {
-        Ok(file) => serde_json::from_reader(file).map_err(io::Error::other),
+        Ok(file) => serde_json::from_reader(file).map_err(io::Error::other).and_then(|secrets: Secrets| {
+            if secrets.sound() { Ok(secrets) } else { Err(io::Error::other("it does not hold two keys of 64 hexadecimal digits")) }
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secrets = Secrets::generate(entropy);
             let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
@@ -137,6 +140,7 @@ impl Application {
         SockRef::from(&listener).set_tcp_notsent_lowat(4 * 1024).map_err(listen)?;
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let desk = open(&config, clock, entropy, public_url).await?;
+        desk.app.sweep_spool();
         let first = if desk.app.account_list().await?.is_empty() { Some(desk.app.account_create("iocast", FIRST_ADMIN, None).await?) } else { None };
         Ok(Self { desk, config, listener, port: address.port(), first })
     }

@@ -318,8 +318,10 @@ async fn import_one(
     one: Import,
     progress: &(dyn Fn(u64) + Send + Sync),
 ) -> Result<Value, String> {
-    if let Err(error) = std::fs::File::open(file) {
-        return Err(error.to_string());
+    match std::fs::File::open(file).and_then(|f| f.metadata()) {
+        Err(error) => return Err(error.to_string()),
+        Ok(metadata) if !metadata.is_file() => return Err("this is not a regular file; save what it gives in one first".to_owned()),
+        Ok(_) => {}
     }
     let command = Command::Import(one);
     if config.database_url.is_none()

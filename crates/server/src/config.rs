@@ -1,6 +1,9 @@
 //! Settings: flags before environment (`IOCAST_…`) before file (TOML) before defaults.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use figment::{
     Figment,
@@ -9,7 +12,7 @@ use figment::{
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Address to listen on: `HOST:PORT`.
@@ -58,7 +61,7 @@ impl Default for Config {
 }
 
 /// Settings given as flags; what is not given is left to the layers below.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Default, Serialize)]
 pub struct Flags {
     /// See [`Config::listen`].
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +83,12 @@ pub struct Flags {
     pub log_format: Option<String>,
 }
 
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
 /// Why settings can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -90,6 +99,22 @@ pub enum ConfigError {
     #[error("{0}")]
     Invalid(String),
 }
+
+/// The settings that the environment may give; other variables that begin with `IOCAST_` are nobody's mistake.
+const SETTINGS: &[&str] = &[
+    "listen",
+    "data",
+    "public_url",
+    "database_url",
+    "secrets_file",
+    "emulator",
+    "log_format",
+    "log",
+    "workers",
+    "import_max_bytes",
+    "cache_bytes",
+    "drain_seconds",
+];
 
 /// Longest public URL, in characters: with `/feeds/` and an id behind, MISP's 255 are kept.
 const PUBLIC_URL_MAX: usize = 200;
@@ -107,7 +132,7 @@ impl Config {
             None if Path::new("iocast.toml").exists() => figment.merge(Toml::file_exact("iocast.toml")),
             None => figment,
         };
-        let environment = Env::prefixed("IOCAST_").ignore(&["config", "samples", "test_postgres"]);
+        let environment = Env::prefixed("IOCAST_").only(SETTINGS);
         let mut config: Self = figment.merge(environment).merge(Serialized::defaults(flags)).extract().map_err(|e| ConfigError::Unreadable(Box::new(e)))?;
         config.check()?;
         Ok(std::mem::take(&mut config))
@@ -155,7 +180,8 @@ impl Config {
 fn redact(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     match rest.rsplit_once('@') {
-        Some((user, host)) => format!("{scheme}://{}:…@{host}", user.split(':').next().unwrap_or_default()),
+        // What stands behind a question mark may hold a password, too.
+        Some((user, host)) => format!("{scheme}://{}:…@{host}", user.split(':').next().unwrap_or_default(), host = host.split('?').next().unwrap_or_default()),
         None => url.to_owned(),
     }
 }

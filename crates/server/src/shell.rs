@@ -22,7 +22,7 @@ use tokio::{
 };
 
 /// What can be done from the shell.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "command")]
 pub(crate) enum Command {
     /// Make an account.
@@ -166,8 +166,12 @@ async fn answer(app: &Arc<App>, stream: UnixStream) -> std::io::Result<()> {
             tokio::fs::create_dir_all(app.spool()).await?;
             let path = app.spool_path();
             let mut file = tokio::fs::File::create(&path).await?;
-            tokio::io::copy(&mut reader.take(import.size), &mut file).await?;
+            let copied = tokio::io::copy(&mut reader.take(import.size), &mut file).await?;
             file.flush().await?;
+            if copied != import.size {
+                tokio::fs::remove_file(&path).await?;
+                return Err(std::io::Error::other("the file ended before it was whole; nothing was imported"));
+            }
             Some(path)
         }
         _ => None,

@@ -48,7 +48,7 @@ async fn every<F: Future<Output = AppResult<()>>>(pause: Duration, mut stop: wat
 async fn publish(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut failing = false;
     while !*stop.borrow() {
-        failing = told("publishing", failing, app.publish_due().await.map(drop));
+        failing = told("publishing", failing, app.publish_due(false).await.map(drop));
         app.tick_done();
         tokio::select! {
             () = app.changed() => tokio::time::sleep(GATHER).await,

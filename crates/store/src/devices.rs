@@ -132,7 +132,7 @@ impl<C: ConnectionTrait> Conn<C> {
     /// The pulls and failures of a device, newest first.
     pub async fn pull_list(&self, device: DeviceId, page: &Page) -> StoreResult<PageOf<PullLine>> {
         let mut find = pull::Entity::find().filter(pull::Column::DeviceId.eq(device.0));
-        if let Some((at, id)) = page.after.as_deref().and_then(cursor) {
+        if let Some((at, id)) = page.after.as_deref().map(cursor).transpose()? {
             find = find.filter(pull::Column::At.lt(at).or(pull::Column::At.eq(at).and(pull::Column::Id.gt(id))));
         }
         let rows = find.order_by_desc(pull::Column::At).order_by_asc(pull::Column::Id).limit(page.limit + 1).all(&self.0).await?;

@@ -27,6 +27,9 @@ pub enum StoreError {
     /// Anything else the driver said.
     #[error("the database refused a statement")]
     Database(#[source] DbErr),
+    /// A cursor that no page of this list gave.
+    #[error("the cursor is not one that this list gave")]
+    Cursor,
     /// The database can't be opened as it is.
     #[error("{0}")]
     Unusable(String),

@@ -171,7 +171,7 @@ impl<C: ConnectionTrait> Conn<C> {
                 .take();
             find = find.filter(ioc::Column::Id.in_subquery(of_source));
         }
-        if let Some((seq, id)) = page.after.as_deref().and_then(cursor) {
+        if let Some((seq, id)) = page.after.as_deref().map(cursor).transpose()? {
             find = find.filter(place().lt(Expr::tuple([Expr::value(seq), Expr::value(id)])));
         }
         let rows = find.order_by_desc(ioc::Column::Seq).order_by_desc(ioc::Column::Id).limit(page.limit + 1).all(&self.0).await?;

@@ -1,7 +1,10 @@
 //! What is written down on the side: audit, login attempts, stored answers, settings.
 
 use iocast_domain::{id::AccountId, time::Timestamp};
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::OnConflict};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    sea_query::{Expr, OnConflict},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -51,7 +54,7 @@ pub struct Stored {
     pub operation: String,
     /// Hash of the request body.
     pub body_hash: String,
-    /// Status of the answer.
+    /// Status of the answer; 0 while the request is being carried out.
     pub status: u16,
     /// Body of the answer, secrets left out.
     pub answer: String,
@@ -61,7 +64,7 @@ impl<C: ConnectionTrait> Conn<C> {
     /// The audit log of an account, newest first.
     pub async fn audit_list(&self, account: &AccountId, page: &Page) -> StoreResult<PageOf<AuditLine>> {
         let mut find = audit::Entity::find().filter(audit::Column::AccountId.eq(account.as_str()));
-        if let Some((at, id)) = page.after.as_deref().and_then(cursor) {
+        if let Some((at, id)) = page.after.as_deref().map(cursor).transpose()? {
             find = find.filter(audit::Column::At.lt(at).or(audit::Column::At.eq(at).and(audit::Column::Id.lt(id))));
         }
         let rows = find.order_by_desc(audit::Column::At).order_by_desc(audit::Column::Id).limit(page.limit + 1).all(&self.0).await?;
@@ -145,8 +148,11 @@ impl Txn {
         Ok(())
     }
 
-    /// Keeps an answer; forgets those older than `since`.
-    pub async fn idempotency_insert(&self, account: &AccountId, key: &str, stored: &Stored, now: Timestamp, since: Timestamp) -> StoreResult<()> {
+    /// Reserves a key for a request that is about to be carried out; forgets those older than `since`.
+    ///
+    /// # Errors
+    /// [`StoreError::Duplicate`](crate::StoreError::Duplicate) if it is taken.
+    pub async fn idempotency_reserve(&self, account: &AccountId, key: &str, stored: &Stored, now: Timestamp, since: Timestamp) -> StoreResult<()> {
         idempotency::Entity::delete_many().filter(idempotency::Column::CreatedAt.lte(since.micros())).exec(&self.0).await?;
         let Stored { operation, body_hash, status, answer } = stored.clone();
         let row = idempotency::ActiveModel {
@@ -159,6 +165,24 @@ impl Txn {
             created_at: Set(now.micros()),
         };
         idempotency::Entity::insert(row).exec_without_returning(&self.0).await?;
+        Ok(())
+    }
+
+    /// Keeps the answer to a request whose key was reserved.
+    pub async fn idempotency_keep(&self, account: &AccountId, key: &str, status: u16, answer: &str) -> StoreResult<()> {
+        idempotency::Entity::update_many()
+            .col_expr(idempotency::Column::Status, Expr::value(i16::try_from(status).unwrap_or_default()))
+            .col_expr(idempotency::Column::Answer, Expr::value(answer))
+            .filter(idempotency::Column::AccountId.eq(account.as_str()))
+            .filter(idempotency::Column::Key.eq(key))
+            .exec(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Gives a reserved key back: the request failed and may be made again.
+    pub async fn idempotency_release(&self, account: &AccountId, key: &str) -> StoreResult<()> {
+        idempotency::Entity::delete_by_id((account.to_string(), key.to_owned())).exec(&self.0).await?;
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Pages of long lists: an opaque cursor over the order in which they are listed.
 
+use crate::{StoreError, StoreResult};
+
 /// Which part of a list is wanted.
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -45,7 +47,10 @@ impl<T> PageOf<T> {
 }
 
 /// Splits a cursor `number.uuid`.
-pub(crate) fn cursor(text: &str) -> Option<(i64, uuid::Uuid)> {
-    let (number, id) = text.split_once('.')?;
-    Some((number.parse().ok()?, id.parse().ok()?))
+pub(crate) fn cursor(text: &str) -> StoreResult<(i64, uuid::Uuid)> {
+    let split = || {
+        let (number, id) = text.split_once('.')?;
+        Some((number.parse().ok()?, id.parse().ok()?))
+    };
+    split().ok_or(StoreError::Cursor)
 }

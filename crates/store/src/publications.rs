@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Conn, Page, PageOf, StoreResult, Txn,
+    Conn, Page, PageOf, StoreError, StoreResult, Txn,
     error::corrupt,
     row::{account, blob, group, member, part, publication},
 };
@@ -325,7 +325,7 @@ impl<C: ConnectionTrait> Conn<C> {
     /// A page of the live members of a group, by IOC id.
     pub async fn member_list(&self, id: GroupId, page: &Page) -> StoreResult<PageOf<MemberRow>> {
         let mut find = member::Entity::find().filter(member::Column::GroupId.eq(id.0)).filter(member::Column::Standing.eq(Standing::Live.code()));
-        if let Some(after) = page.after.as_deref().and_then(|a| a.parse::<Uuid>().ok()) {
+        if let Some(after) = page.after.as_deref().map(|a| a.parse::<Uuid>().map_err(|_invalid| StoreError::Cursor)).transpose()? {
             find = find.filter(member::Column::IocId.gt(after));
         }
         let rows = find.order_by_asc(member::Column::IocId).limit(page.limit + 1).all(&self.0).await?;

@@ -1,7 +1,7 @@
 //! The management API: one file a noun. Wire types stand beside the handlers that take and give them.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
-use iocast_app::{Actor, App, Idempotent, PageOf};
+use iocast_app::{Actor, App, Idempotent, Known, PageOf};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -37,10 +37,16 @@ pub(crate) fn list<T: Serialize>(request: &HttpRequest, page: PageOf<T>) -> Http
     let mut answer = HttpResponse::Ok();
     if let Some(next) = &page.next {
         let others: Vec<&str> = request.query_string().split('&').filter(|p| !p.is_empty() && !p.starts_with("cursor=")).collect();
-        let query = others.into_iter().map(str::to_owned).chain([format!("cursor={next}")]).collect::<Vec<_>>().join("&");
+        let query = others.into_iter().map(str::to_owned).chain([format!("cursor={}", encoded(next))]).collect::<Vec<_>>().join("&");
         answer.insert_header((header::LINK, format!("<{}?{query}>; rel=\"next\"", request.path())));
     }
     answer.json(List { items: page.items, next_cursor: page.next })
+}
+
+/// A cursor as it stands in a URL.
+fn encoded(cursor: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    cursor.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// A list that has no further pages.
@@ -76,12 +82,19 @@ pub(crate) async fn answer_once<T: Serialize>(
     make: impl Future<Output = Result<T, Problem>>,
 ) -> Answer {
     if let Some(key) = &key
-        && let Some(replay) = app.idempotency_find(actor, key).await?
+        && let Known::Answered(replay) = app.idempotency_begin(actor, key).await?
     {
         let status = StatusCode::from_u16(replay.status).unwrap_or(status);
         return Ok(HttpResponse::build(status).insert_header(("idempotency-replayed", "true")).content_type("application/json").body(replay.answer));
     }
-    let made = make.await?;
+    let made = match (make.await, &key) {
+        (Ok(made), _) => made,
+        (Err(problem), None) => return Err(problem),
+        (Err(problem), Some(key)) => {
+            app.idempotency_release(actor, key).await?;
+            return Err(problem);
+        }
+    };
     if let Some(key) = &key {
         let answer = serde_json::to_value(&made).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
         app.idempotency_keep(actor, key, status.as_u16(), &answer).await?;

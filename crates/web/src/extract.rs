@@ -135,11 +135,20 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Body<T> {
         let payload = payload.take();
         Box::pin(async move {
             caller(&request);
-            if request.content_type() != "application/json" {
+            // Where every field may be left out, so may the body.
+            let declared = request.headers().get(header::CONTENT_LENGTH).is_some_and(|l| l != "0") || request.headers().contains_key(header::TRANSFER_ENCODING);
+            if declared && request.content_type() != "application/json" {
                 return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "Send the body as application/json."));
             }
             uncompressed(&request)?;
-            let bytes = read_small(&request, payload).await?;
+            let bytes = if declared { read_small(&request, payload).await? } else { Bytes::from_static(b"{}") };
+            if bytes.windows(6).any(|w| w == br"\u0000") {
+                return Err(Problem::fields(vec![ProblemField {
+                    field: "body".to_owned(),
+                    code: "nul".to_owned(),
+                    message: "Text can't hold NUL characters; take them out.".to_owned(),
+                }]));
+            }
             let value: T = serde_json::from_slice(&bytes).map_err(|error| json_problem(&error))?;
             value.validate().map_err(|errors| field_problem(&errors))?;
             Ok(Self { value, bytes })
@@ -261,6 +270,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for Query<T> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         caller(request);
+        if request.query_string().contains("%00") {
+            return std::future::ready(Err(Problem::new(StatusCode::BAD_REQUEST, "query", "A query parameter can't hold NUL characters.")));
+        }
         let read = web::Query::<T>::from_query(request.query_string());
         std::future::ready(
             read.map(|q| Self(q.into_inner())).map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "query", format!("A query parameter does not fit: {e}."))),

@@ -9,7 +9,7 @@ use iocast_domain::{
     time::Timestamp,
 };
 
-use super::{Item, ReadError, Rejected, Sink, send, unclean};
+use super::{Item, ReadError, Rejected, Sink, guard, send, unclean};
 
 /// The columns that are read; others are passed over.
 const COLUMNS: &[(&str, &[&str])] = &[
@@ -29,7 +29,7 @@ const COLUMNS: &[(&str, &[&str])] = &[
 ];
 
 pub(super) fn read(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadError> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(from);
+    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(guard::Quoted::csv(from));
     let header = reader.byte_headers().map_err(malformed)?.clone();
     let columns: Vec<Option<&str>> = header.iter().map(|h| column(&String::from_utf8_lossy(h))).collect();
     if !columns.contains(&Some("value")) {
@@ -62,7 +62,7 @@ pub(super) fn read(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadEr
 
 fn malformed(error: csv::Error) -> ReadError {
     match error.into_kind() {
-        csv::ErrorKind::Io(error) => ReadError::Io(error),
+        csv::ErrorKind::Io(error) => error.into(),
         other => ReadError::Malformed(format!("The CSV is broken: {other:?}.")),
     }
 }
@@ -98,6 +98,9 @@ fn sighting(cells: &[(&str, String)], value: &str) -> Result<Sighting, String> {
         Some(kind) => normalise::of_kind(kind, value)?,
         None => normalise::detect(value)?,
     });
+    if sighting.first_seen.zip(sighting.last_seen).is_some_and(|(first, last)| first > last) {
+        return Err("first_seen is later than last_seen".to_owned());
+    }
     Ok(sighting)
 }
 
@@ -115,6 +118,13 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_eq!(rejected.iter().map(|r| r.line).collect::<Vec<_>>(), [4, 5]);
         assert!(rejected[1].reason.contains("low, medium, high"));
+    }
+
+    #[test]
+    fn a_quote_without_end_is_told() {
+        let text = format!("value\n\"evil.example\n{}", "more.example\n".repeat(200_000));
+        let Err(ReadError::Malformed(message)) = sightings(Input::Csv, &text) else { panic!("taken") };
+        assert!(message.contains("closing quote"), "{message}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     fmt,
-    io::{BufRead, Seek, SeekFrom},
+    io::{BufRead, BufReader, Seek},
 };
 
 use iocast_domain::{
@@ -18,7 +18,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use super::{Item, Options, ReadError, Rejected, Sink, misp};
+use super::{Item, Options, ReadError, Rejected, Sink, guard, misp};
 
 const SHAPES: &str = "send a list of IOCs, a MISP event {\"Event\": …}, {\"response\": […]} or a list of MISP events";
 
@@ -26,7 +26,7 @@ const SHAPES: &str = "send a list of IOCs, a MISP event {\"Event\": …}, {\"res
 pub(super) fn read<R: BufRead + Seek>(from: &mut R, options: Options, sink: Sink<'_>) -> Result<(), ReadError> {
     let mut events = Vec::new();
     walk(from, &mut Pass::Learn(&mut events))?;
-    from.seek(SeekFrom::Start(0)).map_err(ReadError::Io)?;
+    guard::rewind(from)?;
     let stopped = Cell::new(false);
     let mut give = Give { events: &events, next_event: 0, place: 0, options, sink, stopped: &stopped };
     let walked = walk(from, &mut Pass::Give(&mut give));
@@ -35,7 +35,7 @@ pub(super) fn read<R: BufRead + Seek>(from: &mut R, options: Options, sink: Sink
 
 fn walk<R: BufRead>(from: &mut R, pass: &mut Pass<'_, '_>) -> Result<(), ReadError> {
     skip_bom(from)?;
-    let mut json = serde_json::Deserializer::from_reader(from);
+    let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(64 * 1024, guard::Quoted::json(from)));
     Level { pass, top: true }.deserialize(&mut json)?;
     json.end()?;
     Ok(())
@@ -135,8 +135,10 @@ impl<'de> Visitor<'de> for Level<'_, '_, '_> {
             }
             _ => {
                 let mut object = Map::new();
-                object.insert(first, map.next_value()?);
-                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                let mut element = guard::Element::new();
+                object.insert(first, map.next_value_seed(&mut element)?);
+                while let Some(key) = map.next_key::<String>()? {
+                    let value = map.next_value_seed(&mut element)?;
                     object.insert(key, value);
                 }
                 own(self.pass, object)
@@ -193,6 +195,17 @@ struct IocIn {
     malware_families: Vec<String>,
     #[serde(default)]
     whitelist: Option<Whitelist>,
+    /// What our own listing adds is passed over: an export can be imported.
+    #[serde(default, rename = "id")]
+    _id: IgnoredAny,
+    #[serde(default, rename = "state")]
+    _state: IgnoredAny,
+    #[serde(default, rename = "severity_rated")]
+    _severity_rated: IgnoredAny,
+    #[serde(default, rename = "reports")]
+    _reports: IgnoredAny,
+    #[serde(default, rename = "comments")]
+    _comments: IgnoredAny,
 }
 
 impl IocIn {
@@ -212,6 +225,7 @@ impl IocIn {
             campaigns,
             malware_families,
             whitelist,
+            ..
         } = self;
         if value.contains('\0') {
             return Err("it holds a NUL byte".to_owned());
@@ -277,6 +291,17 @@ mod tests {
         assert!(rejected[1].reason.contains("colour"));
         assert!(values(Input::Json, r#"{"iocs":[{"value":"evil.example"}]}"#).0.len() == 1);
         assert!(values(Input::Json, "[]").0.is_empty());
+    }
+
+    #[test]
+    fn what_is_too_much_for_memory_is_refused() {
+        let long = format!("[\"{}\"]", "a".repeat(3 << 20));
+        let wide = format!("[{{\"value\":[{}1]}}]", "1,".repeat(200_000));
+        let events = format!("[{}{{\"Event\":{{}}}}]", "{\"Event\":{}},".repeat(30_000));
+        for text in [long, wide, events] {
+            let Err(ReadError::Malformed(message)) = sightings(Input::Json, &text) else { panic!("taken") };
+            assert!(message.contains("more than") || message.contains("longer than"), "{message}");
+        }
     }
 
     #[test]

@@ -13,8 +13,12 @@ use serde_json::Value;
 
 use super::{
     Item, Rejected,
+    guard::Element,
     json::{Give, Pass},
 };
+
+/// Most events of one import: what is known of each whole event is kept in memory.
+const EVENTS_MAX: usize = 20_000;
 
 /// What holds for every attribute of an event.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +26,7 @@ pub(super) struct Head {
     date: Option<Timestamp>,
     timestamp: Option<Timestamp>,
     enrichment: Enrichment,
+    confidence: Option<Confidence>,
 }
 
 /// The value behind `"Event"`.
@@ -57,12 +62,15 @@ impl<'de> Visitor<'de> for Event<'_, '_, '_> {
                 "date" => head.date = time(&map.next_value()?),
                 "timestamp" => head.timestamp = time(&map.next_value()?),
                 "threat_level_id" => head.enrichment.reported_severity = threat_level(&map.next_value()?),
-                "Tag" => tags(&map.next_value()?, &mut head.enrichment, &mut None),
-                "Galaxy" => galaxies(&map.next_value()?, &mut head.enrichment),
+                "Tag" => tags(&map.next_value_seed(&mut Element::new())?, &mut head.enrichment, &mut head.confidence),
+                "Galaxy" => galaxies(&map.next_value_seed(&mut Element::new())?, &mut head.enrichment),
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         match self.pass {
+            Pass::Learn(events) if events.len() >= EVENTS_MAX => {
+                return Err(serde::de::Error::custom(format!("there are more than {EVENTS_MAX} events; send them in several imports")));
+            }
             Pass::Learn(events) => events.push(head),
             Pass::Give(give) => give.next_event += 1,
         }
@@ -98,7 +106,7 @@ impl<'de> Visitor<'de> for Attributes<'_, '_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(entry) = seq.next_element::<Value>()? {
+        while let Some(entry) = seq.next_element_seed(&mut Element::new())? {
             if self.objects {
                 if is_deleted(&entry) {
                     continue;
@@ -117,6 +125,7 @@ impl<'de> Visitor<'de> for Attributes<'_, '_, '_> {
 impl Pass<'_, '_> {
     fn meet<E: serde::de::Error>(&mut self, attribute: &Value, head: &mut Head, index: usize) -> Result<(), E> {
         match self {
+            Pass::Learn(_) if is_deleted(attribute) => Ok(()),
             Pass::Learn(_) => {
                 // Attribution of the whole event, written as an attribute.
                 let name = text(attribute, "value").and_then(label);
@@ -143,13 +152,13 @@ impl Give<'_, '_> {
         let (Some(kind), Some(value)) = (text(attribute, "type"), text(attribute, "value")) else {
             return self.send(Rejected::item(place, "", "the attribute lacks a type or a value"));
         };
-        let indicators = match indicators(kind, text(attribute, "category").unwrap_or_default(), value) {
+        let indicators = match indicators(kind, text(attribute, "category").unwrap_or_default(), flag(attribute, "to_ids"), value) {
             Meaning::Context => return Ok(()),
             Meaning::Untaken => return self.send(Rejected::item(place, value, format!("`{kind}` is not a kind of IOC that devices take"))),
             Meaning::Indicators(indicators) => indicators,
         };
         let head = self.events.get(index).cloned().unwrap_or_default();
-        let mut sighting = Sighting { enrichment: head.enrichment, ..Sighting::default() };
+        let mut sighting = Sighting { enrichment: head.enrichment, confidence: head.confidence, ..Sighting::default() };
         let mut own_severity = None;
         if let Some(list) = attribute.get("Tag") {
             tags(list, &mut sighting.enrichment, &mut sighting.confidence);
@@ -187,8 +196,9 @@ enum Meaning {
 }
 
 /// What an attribute of this type and category stands for. Composite types are split.
-fn indicators(kind: &str, category: &str, value: &str) -> Meaning {
-    let reference = matches!(category, "External analysis" | "Internal reference" | "Attribution" | "Targeting data" | "Person" | "Social network");
+fn indicators(kind: &str, category: &str, to_ids: bool, value: &str) -> Meaning {
+    // Where somebody wrote about it, who did it, whom it hit; unless the analyst says that it is to be detected.
+    let reference = !to_ids && matches!(category, "External analysis" | "Internal reference" | "Attribution" | "Targeting data" | "Person");
     let one = |kind| Meaning::Indicators(vec![(kind, value.to_owned())]);
     let half = |kind, second: bool| {
         let (a, b) = value.split_once('|').unwrap_or((value, value));
@@ -240,7 +250,11 @@ fn indicators(kind: &str, category: &str, value: &str) -> Meaning {
         "hostname|port" => half(Kind::Domain, false),
         "url" => one(Kind::Url),
         "ip-src" | "ip-dst" => one(Kind::Ipv4),
-        "ip-src|port" | "ip-dst|port" => half(Kind::Ipv4, false),
+        "ip-src|port" | "ip-dst|port" => match value.split_once('|') {
+            Some((ip, _)) => Meaning::Indicators(vec![(Kind::Ipv4, ip.to_owned())]),
+            // MISP takes a colon, too.
+            None => normalise::detect(value).map_or_else(|_| one(Kind::Ipv4), |found| Meaning::Indicators(vec![found])),
+        },
         "domain|ip" => match value.split_once('|') {
             Some((domain, ip)) => Meaning::Indicators(vec![(Kind::Domain, domain.to_owned()), (Kind::Ipv4, ip.to_owned())]),
             None => one(Kind::Domain),
@@ -320,11 +334,12 @@ fn tags(list: &Value, enrichment: &mut Enrichment, confidence: &mut Option<Confi
             "iocast:severity" | "iocast:source" | "iocast:group" => {}
             "iocast:user-tag" => enrichment.user_tags.extend(clean),
             "iocast:system-tag" => enrichment.system_tags.extend(clean),
-            "iocast:campaign" | "misp-galaxy:campaign" | "misp-galaxy:tidal-campaigns" | "campaign" => enrichment.campaigns.extend(clean),
+            "iocast:campaign" | "campaign" => enrichment.campaigns.extend(clean),
             "misp:confidence-level" => *confidence = confidence_word(value).or(*confidence),
             other => match other.strip_prefix("misp-galaxy:").map(|galaxy| (galaxy, galaxy_role(galaxy))) {
                 Some((_, Role::Actor)) => enrichment.threat_actors.extend(cluster(value)),
                 Some((_, Role::Family)) => enrichment.malware_families.extend(cluster(value)),
+                Some((_, Role::Campaign)) => enrichment.campaigns.extend(cluster(value)),
                 _ => enrichment.system_tags.extend(tag(name)),
             },
         }
@@ -358,8 +373,8 @@ fn galaxy_role(galaxy: &str) -> Role {
         "threat-actor" | "microsoft-activity-group" | "360net-threat-actor" => Role::Actor,
         g if g.ends_with("intrusion-set") => Role::Actor,
         "malpedia" | "tool" | "ransomware" | "banker" | "rat" | "botnet" | "stealer" | "backdoor" | "exploit-kit" | "cryptominers" | "android" => Role::Family,
-        g if g.ends_with("malware") || g.ends_with("mitre-tool") => Role::Family,
-        "tidal-campaigns" | "campaign" => Role::Campaign,
+        g if g.ends_with("malware") || (g.starts_with("mitre-") && g.ends_with("-tool")) => Role::Family,
+        g if g.ends_with("campaign") || g.ends_with("campaigns") => Role::Campaign,
         _ => Role::Other,
     }
 }

@@ -11,10 +11,16 @@ use regex::Regex;
 use super::{Item, ReadError, Rejected, Sink, each_line, send, unclean};
 
 /// Top-level domains that are also the endings of files: a bare `setup.py` is a file, a defanged `setup[.]py` a name.
-const FILE_ENDINGS: &[&str] = &[
-    "app", "bar", "bat", "bin", "bz", "cab", "cc", "cpl", "dev", "download", "foo", "gz", "inc", "ini", "java", "js", "kt", "ls", "map", "md", "mm", "mov",
-    "ms", "pl", "pm", "ps", "pub", "py", "rs", "sc", "sh", "so", "st", "tf", "ts", "vb", "vi", "zip",
-];
+const FILE_ENDINGS: &[&str] = &["md", "mov", "pl", "pm", "ps", "py", "rs", "sh", "so", "zip"];
+
+/// Names of products and fields that look like domains.
+const NO_DOMAINS: &[&str] = &["ado.net", "asp.net", "host.name", "process.name", "socket.io", "system.io", "user.name", "vb.net"];
+
+/// Words before an indicator, as in `MD5:…` and `ip=…`.
+const LABELS: &[&str] =
+    &["c2", "cc", "domain", "email", "hash", "host", "hostname", "ioc", "ip", "ipv4", "ipv6", "md5", "sha1", "sha-1", "sha256", "sha-256", "uri", "url"];
+
+const LIVE: &str = "a live link is taken for a reference; if it is an indicator, defang it (hxxp, [.])";
 
 /// Marks of a pattern: a range, a class, an escaped dot, a star.
 static PATTERN: LazyLock<Option<Regex>> =
@@ -75,7 +81,7 @@ fn words(line: &str) -> Vec<Word<'_>> {
                 } else if let Some(open) = link_text(text) {
                     (text, link) = (text.get(..open).unwrap_or_default(), true);
                 }
-                text = text.trim_start_matches('*');
+                text = unlabelled(unwrapped(text));
                 text = unbalanced(text);
                 if text.contains(['.', ']', ')', '}', '@', ':']) || text.len() >= 32 {
                     out.push(Word { text, quoted, link });
@@ -86,9 +92,30 @@ fn words(line: &str) -> Vec<Word<'_>> {
     out
 }
 
-/// Commas separate words, except inside the braces of a range such as `{1,30}`.
+/// Commas separate words, except inside the braces of a range such as `{1,30}` and inside URLs.
 fn split_commas(text: &str) -> Vec<&str> {
-    if text.contains('{') { vec![text] } else { text.split(',').collect() }
+    if text.contains('{') || text.contains("//") { vec![text] } else { text.split(',').collect() }
+}
+
+/// Without emphasis and whole brackets around it: `**evil.example**`, `[evil.example]`.
+fn unwrapped(text: &str) -> &str {
+    let mut text = text.trim_matches('*');
+    for (open, close) in [('[', ']'), ('{', '}'), ('<', '>')] {
+        if let Some(inner) = text.strip_prefix(open).and_then(|t| t.strip_suffix(close))
+            && !inner.contains([open, close])
+        {
+            text = inner;
+        }
+    }
+    text
+}
+
+/// Without the word before it that says what it is.
+fn unlabelled(text: &str) -> &str {
+    match text.split_once(['=', ':']) {
+        Some((label, rest)) if !rest.is_empty() && LABELS.contains(&label.to_ascii_lowercase().as_str()) => rest,
+        _ => text,
+    }
 }
 
 /// Where the text of an AsciiDoc link begins: `https://host/path[text`, but not the `[` of `[.]`.
@@ -120,6 +147,9 @@ fn meaning(word: &Word<'_>, in_code: bool, line: u64) -> Option<Item> {
     }
     let plain = normalise::refang(text);
     let defanged = plain != text;
+    if is_range(&plain) {
+        return Some(Rejected::item(line, text, "this is a range of addresses; list those that were seen, or give a CIDR block"));
+    }
     if looks_like_host(&plain) && PATTERN.as_ref().is_some_and(|p| p.is_match(text)) {
         return Some(Rejected::item(line, text, "this is a pattern, not one indicator; list the names that were seen"));
     }
@@ -137,7 +167,7 @@ fn meaning(word: &Word<'_>, in_code: bool, line: u64) -> Option<Item> {
         }
         let by_address = normalise::ip(rest.split(['/', ':', '?']).next().unwrap_or_default()).is_ok();
         if word.link || !(defanged || in_code || word.quoted || by_address) {
-            return Some(Rejected::item(line, text, "a live link is taken for a reference; if it is an indicator, defang it (hxxp, [.])"));
+            return Some(Rejected::item(line, text, LIVE));
         }
         return match normalise::url(&plain) {
             Ok(value) => found(Kind::Url, value),
@@ -155,6 +185,7 @@ fn meaning(word: &Word<'_>, in_code: bool, line: u64) -> Option<Item> {
         Ok((kind @ (Kind::Ipv4 | Kind::Ipv6), value)) if is_address(&plain, defanged) => found(kind, value),
         Ok((Kind::Domain, value)) if normalise::has_public_suffix(&value) && (defanged || !is_file_name(&value)) => found(Kind::Domain, value),
         Ok((Kind::Url, value)) if defanged => found(Kind::Url, value),
+        Ok((Kind::Url, _)) if is_host_with_path(&plain) => Some(Rejected::item(line, text, LIVE)),
         Ok(_) => None,
         Err(reason) => refused(reason).filter(|_| looks_like_host(&plain)),
     }
@@ -167,13 +198,28 @@ fn looks_like_host(plain: &str) -> bool {
         || plain.contains("\\.")
 }
 
+/// `evil.example/path` and `203.0.113.7:443/path`, but not `JS/Agent.A` and `and/or`.
+fn is_host_with_path(plain: &str) -> bool {
+    let host = plain.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host.split(':').next().unwrap_or_default();
+    normalise::ip(host).is_ok() || (normalise::domain(host).is_ok() && normalise::has_public_suffix(host) && !is_file_name(host))
+}
+
+/// Two addresses with a hyphen between them.
+fn is_range(plain: &str) -> bool {
+    plain.split_once('-').is_some_and(|(from, to)| normalise::ip(from).is_ok() && normalise::ip(to).is_ok())
+}
+
 /// Version numbers such as `1.2.3.4` can't be told from addresses; times such as `10:11:12` can.
 fn is_address(plain: &str, defanged: bool) -> bool {
     defanged || plain.contains("::") || plain.matches('.').count() >= 3 || plain.matches(':').count() >= 4
 }
 
 fn is_file_name(value: &str) -> bool {
-    value.rsplit_once('.').is_some_and(|(before, last)| FILE_ENDINGS.contains(&last) && !before.starts_with("www.") && !normalise::has_public_suffix(before))
+    NO_DOMAINS.contains(&value)
+        || value
+            .rsplit_once('.')
+            .is_some_and(|(before, last)| FILE_ENDINGS.contains(&last) && !before.starts_with("www.") && !normalise::has_public_suffix(before))
 }
 
 #[cfg(test)]
@@ -211,5 +257,30 @@ mod tests {
             rejected.iter().map(|r| (r.line, r.value.as_str())).collect::<Vec<_>>(),
             [(1, "https://www.blog.example.com/2020/x.pdf"), (6, "server-{1,30}[.]ostdownload.xyz"), (12, "c2-[a-z]{3}\\.evil\\.com"),]
         );
+    }
+
+    #[test]
+    fn nothing_is_lost_in_mark_up() {
+        let text = "**evil-a.com** [evil-b.com] {evil-c.com} SHA1=DA39A3EE5E6B4B0D3255BFEF95601890AFD80709 ip=5.6.7.8 domain: evil-d.com\n\
+            url=hxxp://evil-e[.]org/a,b md5:d41d8cd98f00b204e9800998ecf8427e evil-site.cc c2.evil-f.cc `panel.badguys.app` uses ASP.NET and user.name\n\
+            45.9.239.50:443/a evil-g.com/path 1.1.1.1-1.1.1.9 JS/Agent.A and/or\n";
+        let (found, rejected) = values(Input::Report, text);
+        assert_eq!(
+            found,
+            [
+                "domain evil-a.com",
+                "domain evil-b.com",
+                "domain evil-c.com",
+                "sha1 da39a3ee5e6b4b0d3255bfef95601890afd80709",
+                "ipv4 5.6.7.8",
+                "domain evil-d.com",
+                "url http://evil-e.org/a,b",
+                "md5 d41d8cd98f00b204e9800998ecf8427e",
+                "domain evil-site.cc",
+                "domain c2.evil-f.cc",
+                "domain panel.badguys.app",
+            ]
+        );
+        assert_eq!(rejected.iter().map(|r| r.value.as_str()).collect::<Vec<_>>(), ["45.9.239.50:443/a", "evil-g.com/path", "1.1.1.1-1.1.1.9"]);
     }
 }

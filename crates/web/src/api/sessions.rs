@@ -27,6 +27,9 @@ pub(crate) struct SessionIn {
     /// Password.
     #[validate(length(min = 1, max = 256, code = "password_length", message = "Give your password, at most 256 characters."))]
     password: String,
+    /// Which account, where the address is in several with the same password.
+    #[serde(default)]
+    account_id: Option<String>,
 }
 
 /// A session.
@@ -60,9 +63,9 @@ pub(crate) struct MeOut {
 #[utoipa::path(tag = "sessions", responses((status = 201, body = SessionOut), (status = 401, body = Problem), (status = 429, body = Problem)), security(()))]
 #[post("/sessions")]
 pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, body: Body<SessionIn>) -> Answer {
-    let SessionIn { email, password } = body.value;
+    let SessionIn { email, password, account_id } = body.value;
     let app = app.into_inner();
-    let signed_in = app.sign_in(&email, &password, &caller(&request)).await?;
+    let signed_in = app.sign_in(&email, &password, account_id.as_deref(), &caller(&request)).await?;
     let https = is_https(&app);
     let cookie = Cookie::build(cookie_name(&app), signed_in.token.clone())
         .path("/")

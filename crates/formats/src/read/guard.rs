@@ -1,0 +1,147 @@
+//! Bounds on what one element of an import may hold, so that memory stays bounded whatever is sent.
+
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// Longest quoted text, in bytes.
+const QUOTED_MAX: usize = 1 << 20;
+/// The most that one element may weigh when it is held in memory, in bytes.
+const ELEMENT_MAX: usize = 4 << 20;
+/// What a value weighs beyond its text.
+const NODE: usize = 64;
+
+/// Passes bytes on, and refuses a quoted text without end before anybody holds it in memory.
+pub(super) struct Quoted<'r, R> {
+    inner: &'r mut R,
+    /// JSON escapes with a backslash; in CSV a doubled quote closes and opens again.
+    escapes: bool,
+    in_quotes: bool,
+    escaped: bool,
+    length: usize,
+}
+
+impl<'r, R: BufRead> Quoted<'r, R> {
+    pub(super) fn json(inner: &'r mut R) -> Self {
+        Self { inner, escapes: true, in_quotes: false, escaped: false, length: 0 }
+    }
+
+    pub(super) fn csv(inner: &'r mut R) -> Self {
+        Self { inner, escapes: false, in_quotes: false, escaped: false, length: 0 }
+    }
+
+    fn watch(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for byte in bytes {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.escapes && self.in_quotes => self.escaped = true,
+                b'"' => {
+                    self.in_quotes = !self.in_quotes;
+                    self.length = 0;
+                }
+                _ => {}
+            }
+            if self.in_quotes {
+                self.length += 1;
+            }
+        }
+        if self.length > QUOTED_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a quoted text is longer than 1 MiB; is a closing quote missing?"));
+        }
+        Ok(())
+    }
+}
+
+impl<R: BufRead> Read for Quoted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.watch(buffer.get(..read).unwrap_or_default())?;
+        Ok(read)
+    }
+}
+
+/// Back to the beginning.
+pub(super) fn rewind<R: BufRead + Seek>(from: &mut R) -> io::Result<()> {
+    from.seek(SeekFrom::Start(0)).map(drop)
+}
+
+/// Reads one element into memory, up to a weight.
+pub(super) struct Element {
+    left: usize,
+}
+
+impl Element {
+    pub(super) fn new() -> Self {
+        Self { left: ELEMENT_MAX }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Element {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Element {
+    fn weigh<E: serde::de::Error>(&mut self, weight: usize) -> Result<(), E> {
+        self.left = self.left.checked_sub(weight + NODE).ok_or_else(|| E::custom("one element holds more than 4 MiB"))?;
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Element {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
+        self.weigh(text.len())?;
+        Ok(Value::String(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(value) = seq.next_element_seed(&mut *self)? {
+            self.weigh::<A::Error>(0)?;
+            list.push(value);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            self.weigh::<A::Error>(key.len())?;
+            let value = map.next_value_seed(&mut *self)?;
+            if object.insert(key, value).is_some() {
+                return Err(A::Error::custom("a key stands twice in one object"));
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}

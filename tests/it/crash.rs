@@ -1,0 +1,100 @@
+//! A kill leaves nothing half done.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use crate::house::{Admin, Scene, eventually};
+
+struct Server {
+    child: Child,
+    url: String,
+    password: Option<String>,
+}
+
+fn serve(data: &std::path::Path) -> Server {
+    let mut child = Command::new(crate::shell::binary())
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut password = None;
+    let url = loop {
+        let line = lines.next().expect("the server says where it listens");
+        if let Some(rest) = line.trim().strip_prefix("password") {
+            password = Some(rest.trim().to_owned());
+        }
+        if let Some(rest) = line.strip_prefix("iocast listens. Sign in at ") {
+            break rest.split('/').take(3).collect::<Vec<_>>().join("/");
+        }
+    };
+    Server { child, url, password }
+}
+
+#[test]
+fn a_kill_during_an_import_leaves_all_or_nothing_and_sweeps_the_stage() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let first = serve(folder.path());
+    let password = first.password.clone().unwrap();
+    let admin = Admin::sign_in(&first.url, crate::house::ADMIN, &password);
+    let scene = Scene::set(&admin, None);
+    drop(first);
+    let rounds = if std::env::var_os("IOCAST_LONG").is_some() { 40 } else { 6 };
+    let mut whole = 0;
+    for round in 0..rounds {
+        let mut server = serve(folder.path());
+        let admin = Admin::sign_in(&server.url, crate::house::ADMIN, &password);
+        let body: String = (0..20_000).map(|i| format!("r{round}-{i}.example\n")).collect();
+        let importing = {
+            let (admin, source) = (admin.clone(), scene.source.clone());
+            std::thread::spawn(move || {
+                // The line may break: that is the story.
+                let _ = crate::house::agent()
+                    .post(format!("{}/api/v1/sources/{source}/iocs", admin.url))
+                    .header("authorization", format!("Bearer {}", admin.token))
+                    .header("content-type", "text/plain")
+                    .send(body.as_bytes());
+            })
+        };
+        std::thread::sleep(std::time::Duration::from_millis(40 * (round + 1)));
+        server.child.kill().unwrap();
+        server.child.wait().unwrap();
+        importing.join().unwrap();
+
+        let server = serve(folder.path());
+        let admin = Admin::sign_in(&server.url, crate::house::ADMIN, &password);
+        let count = |value: &str| admin.get(&format!("/api/v1/iocs?value={value}"))["items"].as_array().unwrap().len();
+        let (begin, end) = (count(&format!("r{round}-0.example")), count(&format!("r{round}-19999.example")));
+        assert_eq!(begin, end, "round {round}: all or nothing");
+        whole += begin;
+        assert_eq!(std::fs::read_dir(folder.path().join("spool")).map_or(0, Iterator::count), 0, "round {round}: the stage is swept");
+        // What was published before stands, and the group is published on.
+        let expected = (20_000 * whole).min(50_000);
+        eventually("the server publishes on", || (admin.get(&format!("/api/v1/groups/{}", scene.group))["published"] == expected).then_some(()));
+    }
+}
+
+#[test]
+fn a_term_signal_ends_the_server_in_order() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut server = serve(folder.path());
+    let admin = Admin::sign_in(&server.url, crate::house::ADMIN, server.password.as_ref().unwrap());
+    Scene::set(&admin, None);
+    let killed = Command::new("kill").arg(server.child.id().to_string()).status().unwrap();
+    assert!(killed.success());
+    let status = eventually("the server ends", || server.child.try_wait().unwrap());
+    assert!(status.success());
+    assert!(!folder.path().join("iocast.sock").exists());
+    assert_eq!(std::fs::metadata(folder.path().join("iocast.sqlite-wal")).map_or(0, |m| m.len()), 0, "the write-ahead log was emptied");
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

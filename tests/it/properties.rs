@@ -1,0 +1,180 @@
+//! What must hold whatever happens: random days of a group, watched by a receiver that does as a MISP does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::house::{Admin, Device, Engine, Feed, House, Scene, text};
+
+/// A receiver that keeps what it pulled, by the rules of a real MISP.
+#[derive(Default)]
+struct Receiver {
+    /// Event UUID → (timestamp, attribute UUID → (timestamp, value, deleted)).
+    events: BTreeMap<String, (i64, BTreeMap<String, (i64, String, bool)>)>,
+}
+
+impl Receiver {
+    fn pull(&mut self, feed: &Feed) {
+        for (id, entry) in &feed.manifest {
+            let stamp = entry["timestamp"].as_i64().unwrap();
+            let known = self.events.get(id).map(|(t, _)| *t);
+            if known.is_some_and(|t| stamp <= t) {
+                assert!(known == Some(stamp), "a stamp went back");
+                continue;
+            }
+            let (kept, attributes) = self.events.entry(id.clone()).or_default();
+            *kept = stamp;
+            for attribute in feed.events[id]["Attribute"].as_array().unwrap() {
+                let changed: i64 = text(attribute, "timestamp").parse().unwrap();
+                assert!(changed <= stamp, "an attribute is younger than its event");
+                let deleted = attribute["deleted"] == true;
+                match attributes.get_mut(&text(attribute, "uuid")) {
+                    Some(old) if changed > old.0 => *old = (changed, text(attribute, "value"), old.2 || deleted),
+                    Some(_) => {}
+                    None => {
+                        let value = text(attribute, "value");
+                        let twin = attributes.values().any(|(_, v, gone)| *v == value && !gone);
+                        assert!(!twin || deleted, "{value} is twice in one event: a MISP would drop it");
+                        attributes.insert(text(attribute, "uuid"), (changed, value, deleted));
+                    }
+                }
+            }
+        }
+    }
+
+    fn live(&self) -> BTreeSet<String> {
+        self.events.values().flat_map(|(_, a)| a.values()).filter(|(_, _, deleted)| !deleted).map(|(_, v, _)| v.clone()).collect()
+    }
+}
+
+/// A small generator, so that a seed tells the whole story.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+fn held(admin: &Admin, scene: &Scene) -> BTreeSet<String> {
+    admin.get(&format!("/api/v1/groups/{}/iocs?limit=1000", scene.group))["items"].as_array().unwrap().iter().map(|i| text(i, "value")).collect()
+}
+
+fn check(feed: &Feed, limit: usize, latest: &mut BTreeMap<String, i64>) {
+    assert!(feed.live().len() <= limit, "{} live of {limit}", feed.live().len());
+    assert_eq!(feed.live().len(), feed.hashes.lines().count());
+    let mut stamps = BTreeSet::new();
+    let mut uuids = BTreeSet::new();
+    for (id, entry) in &feed.manifest {
+        let stamp = entry["timestamp"].as_i64().unwrap();
+        assert!(stamps.insert(stamp), "two events share a stamp");
+        assert!(latest.insert(id.clone(), stamp).is_none_or(|before| before <= stamp), "a stamp went back");
+        assert_eq!(stamp.to_string(), text(&feed.events[id], "timestamp"));
+    }
+    for (event, attribute) in feed.attributes() {
+        assert!(uuids.insert(text(attribute, "uuid")), "two events share an attribute");
+        assert!(event["Attribute"].as_array().unwrap().len() <= 2_000);
+    }
+}
+
+fn a_random_life(engine: Engine, seed: u64, steps: u64) {
+    println!("seed {seed}");
+    let house = House::open(engine);
+    let admin = house.admin();
+    let scene = Scene::set(&admin, Some(50));
+    let misp: Device = house.device();
+    let (mut dice, mut receiver, mut latest) = (Dice(seed), Receiver::default(), BTreeMap::new());
+    let mut limit = 50;
+    let rule = text(&admin.get("/api/v1/rules")["items"][0], "id");
+    for step in 0..steps {
+        let value = format!("host{}.example", dice.roll(40));
+        let ioc = || admin.ioc(&value)["id"].as_str().map(str::to_owned);
+        match dice.roll(12) {
+            0..=3 => {
+                let some: Vec<Value> = (0..dice.roll(12))
+                    .map(|_| json!({ "value": format!("host{}.example", dice.roll(40)), "severity": if dice.roll(2) == 1 { "high" } else { "low" } }))
+                    .collect();
+                admin.import(&scene.source, "application/json", &json!(some).to_string(), 200);
+            }
+            4 => drop(ioc().map(|id| admin.delete(&format!("/api/v1/iocs/{id}"), 204))),
+            5 => {
+                drop(ioc().map(|id| {
+                    admin.patch(&format!("/api/v1/iocs/{id}"), json!({ "whitelist": if dice.roll(2) == 1 { "default" } else { "never_sent" } }), 200)
+                }));
+            }
+            6 => drop(ioc().map(|id| admin.patch(&format!("/api/v1/iocs/{id}"), json!({ "user_tags": [format!("t{}", dice.roll(3))] }), 200))),
+            7 => {
+                limit = 1 + usize::try_from(dice.roll(50)).unwrap();
+                admin.patch(&format!("/api/v1/groups/{}", scene.group), json!({ "limit": limit }), 200);
+            }
+            8 => drop(admin.patch(
+                &format!("/api/v1/rules/{rule}"),
+                json!({ "criteria": { "severities": [if dice.roll(2) == 1 { "high" } else { "low" }] } }),
+                200,
+            )),
+            9 => drop(admin.patch(&format!("/api/v1/rules/{rule}"), json!({ "criteria": {} }), 200)),
+            10 => drop(admin.post(&format!("/api/v1/groups/{}/send-again", scene.group), json!({}), 200)),
+            _ => {}
+        }
+        // Moving the clock runs what is due, so the next pull sees a settled feed.
+        let span = ["1s", "20m", "2h", "1d"][usize::try_from(dice.roll(4)).unwrap()];
+        house.advance(&admin, span);
+        let feed = misp.feed(&scene.url);
+        check(&feed, limit, &mut latest);
+        assert_eq!(feed.live().into_iter().collect::<BTreeSet<_>>(), held(&admin, &scene), "seed {seed}, step {step}: the feed lists what the group holds");
+        if dice.roll(3) > 0 {
+            receiver.pull(&feed);
+        }
+    }
+    house.advance(&admin, "2h");
+    receiver.pull(&misp.feed(&scene.url));
+    assert_eq!(receiver.live(), held(&admin, &scene), "seed {seed}: what was pulled over time is what the group holds");
+}
+
+/// Seeds tried: few in `make test`, many in `make test-long`.
+fn seeds() -> u64 {
+    if std::env::var_os("IOCAST_LONG").is_some() { 200 } else { 6 }
+}
+
+#[test]
+fn random_lives_on_sqlite() {
+    for seed in 0..seeds() {
+        a_random_life(Engine::Sqlite, seed, 30);
+    }
+}
+
+#[test]
+fn random_lives_on_postgres() {
+    for seed in 0..seeds() {
+        a_random_life(Engine::Postgres, 1_000 + seed, 30);
+    }
+}
+
+#[test]
+fn any_order_of_imports_gives_the_same_set() {
+    let bodies = [
+        r#"[{"value":"a.example","severity":"low","user_tags":["x"],"first_seen":"2026-01-01","last_seen":"2026-10-01"}]"#,
+        r#"[{"value":"a.example","severity":"high","user_tags":["y"],"last_seen":"2026-10-20","score":10}]"#,
+        r#"[{"value":"A.example","threat_actors":["APT28"],"last_seen":"2026-09-01","score":90},{"value":"b.example","last_seen":"2026-10-01"}]"#,
+    ];
+    let mut results = BTreeSet::new();
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let house = House::open(Engine::Sqlite);
+        let admin = house.admin();
+        let scene = Scene::set(&admin, None);
+        for i in order {
+            admin.import(&scene.source, "application/json", bodies[i], 200);
+        }
+        let mut iocs: Vec<Value> = admin.get("/api/v1/iocs")["items"].as_array().unwrap().clone();
+        iocs.sort_by_key(|i| text(i, "value"));
+        for ioc in &mut iocs {
+            // Its id is the account's own.
+            let ioc = ioc.as_object_mut().unwrap();
+            ioc.remove("id");
+            ioc.remove("reports");
+        }
+        results.insert(serde_json::to_string(&iocs).unwrap());
+    }
+    assert_eq!(results.len(), 1, "{results:#?}");
+}
