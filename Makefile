@@ -16,7 +16,7 @@ test: ## Sets up what the tests need, and runs every check and test. CI runs thi
 	@tests/run
 
 test-long: ## The same campaigns with the large counts.
-	@IOCAST_CASES=5000 IOCAST_LONG=1 tests/run
+	@PROPTEST_CASES=20000 IOCAST_LONG=1 tests/run
 
 lint: ## Formatting and lints.
 	cargo fmt --check

@@ -154,7 +154,7 @@ pub enum FeedAnswer {
 }
 
 /// Who pulled what.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pulled {
     /// The device.
     pub device_id: DeviceId,

@@ -1,20 +1,23 @@
 //! Pulls: noted in memory when the last byte is handed over, written in batches.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Mutex, PoisonError},
+};
 
 use iocast_domain::{
     id::{DeviceId, GroupId},
     time::{Timestamp, clip},
 };
-use iocast_store::{FailedPull, NewPull, Page, PageOf, PullLine, Txn};
+use iocast_store::{NewPull, Page, PageOf, PullLine, Txn};
 
 use crate::{Actor, App, AppError, AppResult, feed::Pulled};
 
-/// Notes kept when the database is away; beyond that the oldest are dropped.
+/// Different notes kept when the database is away; beyond that new ones are dropped.
 const NOTES_MAX: usize = 100_000;
 
 /// What a client says of itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Client {
     /// Address.
     pub address: String,
@@ -27,7 +30,7 @@ pub struct Client {
 }
 
 /// Something that a device did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PullNote {
     /// It pulled.
     Done(Pulled),
@@ -35,27 +38,49 @@ pub enum PullNote {
     Failed(DeviceId, GroupId, String),
 }
 
-#[derive(Clone, Debug)]
+/// What is alike is one note: a device that polls a thousand times between two batches costs one line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Note {
     what: PullNote,
     client: Client,
-    at: Timestamp,
     status: u16,
     bytes: u64,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    first_at: Timestamp,
+    at: Timestamp,
+    count: u32,
+}
+
 #[derive(Default)]
-pub(crate) struct Notes(Mutex<Vec<Note>>);
+pub(crate) struct Notes(Mutex<HashMap<Note, Times>>);
+
+impl Notes {
+    fn add(&self, note: Note, times: Times) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = notes.len();
+        match notes.entry(note) {
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.first_at = known.first_at.min(times.first_at);
+                known.at = known.at.max(times.at);
+                known.count = known.count.saturating_add(times.count);
+            }
+            Entry::Vacant(place) if there < NOTES_MAX => {
+                place.insert(times);
+            }
+            Entry::Vacant(_) => {}
+        }
+    }
+}
 
 impl App {
     /// Notes what a device did. Never waits.
     pub fn pull_note(&self, what: PullNote, client: Client, status: u16, bytes: u64) {
         let at = self.now();
-        let mut notes = self.notes.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if notes.len() >= NOTES_MAX {
-            notes.remove(0);
-        }
-        notes.push(Note { what, client, at, status, bytes });
+        self.notes.add(Note { what, client, status, bytes }, Times { first_at: at, at, count: 1 });
     }
 
     /// Writes the notes. If the database is away they are kept for the next time.
@@ -67,23 +92,26 @@ impl App {
         if notes.is_empty() {
             return Ok(());
         }
-        let written = self.pulls_write(&notes).await;
+        let mut in_order: Vec<(Note, Times)> = notes.into_iter().collect();
+        in_order.sort_by_key(|(_, times)| times.at);
+        let written = self.pulls_write(&in_order).await;
         if written.is_err() {
-            let mut later = self.notes.0.lock().unwrap_or_else(PoisonError::into_inner);
-            later.splice(0..0, notes);
+            for (note, times) in in_order {
+                self.notes.add(note, times);
+            }
         }
         written
     }
 
-    async fn pulls_write(&self, notes: &[Note]) -> AppResult<()> {
+    async fn pulls_write(&self, notes: &[(Note, Times)]) -> AppResult<()> {
         let txn = self.store.write().await?;
-        for note in notes {
-            self.pull_write(&txn, note).await?;
+        for (note, times) in notes {
+            self.pull_write(&txn, note, *times).await?;
         }
         Ok(txn.commit().await?)
     }
 
-    async fn pull_write(&self, txn: &Txn, note: &Note) -> AppResult<()> {
+    async fn pull_write(&self, txn: &Txn, note: &Note, times: Times) -> AppResult<()> {
         let (device_id, group_id) = match &note.what {
             PullNote::Done(pulled) => (pulled.device_id, pulled.group_id),
             PullNote::Failed(device, group, _) => (*device, *group),
@@ -93,7 +121,7 @@ impl App {
             id: self.entropy.uuid(),
             device_id,
             group_id,
-            at: note.at,
+            at: times.at,
             address: note.client.address.clone(),
             user_agent: header(&note.client.user_agent),
             misp_version: note.client.misp_version.as_deref().map(header),
@@ -101,14 +129,14 @@ impl App {
             status: note.status,
             bytes: note.bytes,
         };
-        match &note.what {
+        let reason = match &note.what {
             PullNote::Done(pulled) => {
-                txn.pull_insert(&pull).await?;
-                txn.key_used(pulled.key_id, note.at).await?;
+                txn.key_used(pulled.key_id, times.at).await?;
+                None
             }
-            PullNote::Failed(_, _, reason) => txn.pull_failure_insert(&FailedPull { pull, reason: reason.clone() }).await?,
-        }
-        Ok(())
+            PullNote::Failed(_, _, reason) => Some(reason.clone()),
+        };
+        Ok(txn.pull_insert(&PullLine { pull, first_at: times.first_at, count: times.count, reason }).await?)
     }
 
     /// The pull history of a device, newest first.

@@ -186,4 +186,29 @@ mod tests {
         assert_eq!(Leave::Unchosen.due(10, 99, true), 99);
         assert_eq!(Leave::Unchosen.due(10, 99, false), 10);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn stamps_are_distinct_and_later_than_all_before(rounds in proptest::collection::vec((1_usize..40, 0_i64..30), 1..20)) {
+            let (mut now, mut latest) = (1_000_i64, None);
+            for (count, wait) in rounds {
+                now += wait;
+                for stamp in stamps(count, now, latest).collect::<Vec<_>>() {
+                    proptest::prop_assert!(latest.is_none_or(|l| stamp > l));
+                    latest = Some(stamp);
+                }
+            }
+        }
+
+        #[test]
+        fn everybody_gets_a_place_and_no_part_overflows(joining in 0_usize..9_000, total in 0_u32..=2_000, avoid: bool) {
+            let open = OpenPart { number: 4, total };
+            let placed = place(joining, Some(&open), 4, avoid);
+            proptest::prop_assert_eq!(placed.iter().map(|(_, n)| n).sum::<usize>(), joining);
+            for (number, n) in placed {
+                let before = if number == 4 { total } else { 0 };
+                proptest::prop_assert!(before + u32::try_from(n).unwrap() <= PART_MAX && (number > 4 || (number == 4 && !avoid)));
+            }
+        }
+    }
 }

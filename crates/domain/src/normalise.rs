@@ -409,4 +409,25 @@ mod tests {
         assert_eq!(reversed_host(Kind::Url, "http://203.0.113.7/x"), None);
         assert_eq!(reversed_host(Kind::Email, "a@evil.example").as_deref(), Some("example.evil."));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn normalising_twice_changes_nothing(text in ".{0,60}") {
+            if let Ok((kind, value)) = detect(&text) {
+                proptest::prop_assert_eq!(of_kind(kind, &value), Ok((kind, value.clone())));
+                proptest::prop_assert_eq!(detect(&value), Ok((kind, value)));
+            }
+        }
+
+        #[test]
+        fn normalising_twice_changes_nothing_of_what_looks_like_one(
+            text in "(hxxps?(://|\\[:\\]//))?([a-zA-Z0-9_ü-]{1,8}(\\.|\\[\\.\\]|\\(dot\\))){1,3}[a-z]{2,4}(:[0-9]{1,5})?(/[A-Za-z0-9%\\[\\]().,ü ]{0,12})?|[0-9]{1,3}(\\[?\\.\\]?[0-9]{1,3}){3}(/[0-9]{1,2})?|[0-9a-fA-F:]{2,30}(/[0-9]{1,3})?|[A-Za-z.+]{1,8}(@|\\[at\\])[a-z]{1,8}\\.[a-z]{2,3}|[0-9a-fA-F]{32}|[0-9A-F]{64}",
+        ) {
+            if let Ok((kind, value)) = detect(&text) {
+                proptest::prop_assert_eq!(of_kind(kind, &value), Ok((kind, value.clone())));
+                proptest::prop_assert!(value.len() <= VALUE_MAX && !value.chars().any(char::is_whitespace), "{}", value);
+                proptest::prop_assert!(kind == Kind::Url || value == value.to_lowercase(), "{}", value);
+            }
+        }
+    }
 }

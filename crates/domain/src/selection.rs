@@ -110,4 +110,21 @@ mod tests {
         assert_eq!(kept.iter().map(|id| id.0.as_u128()).collect::<Vec<_>>(), [0, 1, 2, 3]);
         assert_eq!(cut, 2);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn the_limit_is_never_exceeded_and_the_best_stay(limit in 0_usize..8, seen in proptest::collection::vec(0_i64..5, 0..30)) {
+            let place = |i: usize, seen: i64| Place { source_rank: 0, severity: Severity::Low, last_seen: Timestamp::from_secs(seen), value: format!("{i:03}"), id: IocId(uuid::Uuid::from_u128(i as u128)) };
+            let mut all: Vec<Place> = seen.iter().enumerate().map(|(i, s)| place(i, *s)).collect();
+            let mut selection = Selection::new(limit);
+            for p in &all {
+                selection.offer(p.clone());
+            }
+            let (kept, cut) = selection.finish();
+            all.sort();
+            let best: Vec<IocId> = all.iter().take(limit).map(|p| p.id).collect();
+            proptest::prop_assert_eq!(&kept, &best);
+            proptest::prop_assert_eq!(usize::try_from(cut).unwrap(), all.len() - kept.len());
+        }
+    }
 }

@@ -52,15 +52,6 @@ pub struct NewPull {
     pub bytes: u64,
 }
 
-/// A refused pull of a known device, about to be written.
-#[derive(Clone, Debug)]
-pub struct FailedPull {
-    /// Everything that a pull has.
-    pub pull: NewPull,
-    /// Why, for people.
-    pub reason: String,
-}
-
 /// A line of the pull history.
 #[derive(Clone, Debug)]
 pub struct PullLine {
@@ -190,17 +181,23 @@ impl Txn {
         Ok(())
     }
 
-    /// Writes a pull and moves the device's last pull. A 304 like the one before it is counted there.
-    pub async fn pull_insert(&self, new: &NewPull) -> StoreResult<()> {
-        device::Entity::update_many()
-            .col_expr(device::Column::LastPullAt, Expr::value(new.at.micros()))
-            .filter(device::Column::Id.eq(new.device_id.0))
-            .filter(device::Column::LastPullAt.is_null().or(device::Column::LastPullAt.lt(new.at.micros())))
-            .exec(&self.0)
-            .await?;
+    /// Writes a line of the pull history, and with a pull moves the device's last one. 304s like the ones before are
+    /// counted with them.
+    pub async fn pull_insert(&self, line: &PullLine) -> StoreResult<()> {
+        let PullLine { pull: new, first_at, count, reason } = line;
+        let failed = reason.is_some();
+        let times = i32::try_from(*count).unwrap_or(i32::MAX);
+        if !failed {
+            device::Entity::update_many()
+                .col_expr(device::Column::LastPullAt, Expr::value(new.at.micros()))
+                .filter(device::Column::Id.eq(new.device_id.0))
+                .filter(device::Column::LastPullAt.is_null().or(device::Column::LastPullAt.lt(new.at.micros())))
+                .exec(&self.0)
+                .await?;
+        }
         let last = pull::Entity::find()
             .filter(pull::Column::DeviceId.eq(new.device_id.0))
-            .filter(pull::Column::Failed.eq(false))
+            .filter(pull::Column::Failed.eq(failed))
             .order_by_desc(pull::Column::At)
             .limit(1)
             .one(&self.0)
@@ -218,38 +215,32 @@ impl Txn {
             Some(last) => {
                 let mut row = pull::ActiveModel { id: Set(last.id), ..Default::default() };
                 row.at = Set(new.at.micros());
-                row.count = Set(last.count.saturating_add(1));
+                row.count = Set(last.count.saturating_add(times));
                 row.update(&self.0).await?;
             }
-            None => self.pull_row(new, None).await?,
+            None => self.pull_row(line, *first_at, times).await?,
         }
-        self.pull_count(new.device_id, new.at, 1, 0).await
+        if failed { self.pull_count(new.device_id, new.at, 0, times).await } else { self.pull_count(new.device_id, new.at, times, 0).await }
     }
 
-    /// Writes a failure.
-    pub async fn pull_failure_insert(&self, new: &FailedPull) -> StoreResult<()> {
-        self.pull_row(&new.pull, Some(new.reason.clone())).await?;
-        self.pull_count(new.pull.device_id, new.pull.at, 0, 1).await
-    }
-
-    async fn pull_row(&self, new: &NewPull, reason: Option<String>) -> StoreResult<()> {
-        let NewPull { id, device_id, group_id, at, address, user_agent, misp_version, misp_uuid, status, bytes } = new.clone();
-        let failed = reason.is_some();
+    async fn pull_row(&self, line: &PullLine, first_at: Timestamp, times: i32) -> StoreResult<()> {
+        let NewPull { id, device_id, group_id, at, address, user_agent, misp_version, misp_uuid, status, bytes } = line.pull.clone();
+        let failed = line.reason.is_some();
         let row = pull::ActiveModel {
             id: Set(id),
             device_id: Set(device_id.0),
             group_id: Set(group_id.0),
             failed: Set(failed),
             at: Set(at.micros()),
-            first_at: Set(at.micros()),
-            count: Set(1),
+            first_at: Set(first_at.micros()),
+            count: Set(times),
             address: Set(address),
             user_agent: Set(user_agent),
             misp_version: Set(misp_version),
             misp_uuid: Set(misp_uuid),
             status: Set(i16::try_from(status).unwrap_or_default()),
             bytes: Set(i64::try_from(bytes).unwrap_or(i64::MAX)),
-            reason: Set(reason),
+            reason: Set(line.reason.clone()),
         };
         pull::Entity::insert(row).exec_without_returning(&self.0).await?;
         let kept = if failed { FAILURES_KEPT } else { PULLS_KEPT };

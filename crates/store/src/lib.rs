@@ -21,7 +21,7 @@ mod sources;
 
 pub use self::{
     backend::Store,
-    devices::{FailedPull, NewPull, PullLine},
+    devices::{NewPull, PullLine},
     error::{StoreError, StoreResult},
     groups::GroupRow,
     iocs::{IocFilter, IocRow, Sort},

@@ -487,4 +487,42 @@ mod tests {
         assert_eq!(read[&Uuid::from_u128(1)]["timestamp"], 1_793_527_872);
         assert_eq!(manifest([]), b"{}");
     }
+
+    fn label_text() -> impl proptest::strategy::Strategy<Value = BTreeSet<String>> {
+        proptest::collection::btree_set("[A-Za-z][A-Za-z0-9 _.ü-]{0,18}[A-Za-z0-9]", 0..4)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_written_is_read_back(
+            host in "[a-z0-9]{1,10}", path in "[A-Za-z0-9\\\\\"'<>&]{0,12}", first in 0_i64..1_700_000_000_000_000, span in 0_i64..50_000_000_000_000,
+            user in label_text(), system in label_text(), actors in label_text(), campaigns in label_text(), families in label_text(),
+            alert in proptest::option::of("[0-9a-f]{24}"), severity in proptest::option::of(0_usize..3), level in 1_u8..=3,
+        ) {
+            let (_, names) = rich();
+            let source = *names.keys().next().unwrap();
+            let enrichment = Enrichment {
+                reports: vec![Report { source_id: source, confidence: Confidence::try_from(level).unwrap(), reported_at: 0 }],
+                user_tags: user, system_tags: system, threat_actors: actors, campaigns, malware_families: families, alert_id: alert,
+                reported_severity: severity.map(|i| Severity::ALL[i]),
+                ..Enrichment::default()
+            };
+            let mut one = ioc(Kind::Url, &format!("http://{host}.example/{path}"), enrichment.clone());
+            one.first_seen = Timestamp::from_micros(1_000_000 + first);
+            one.last_seen = one.first_seen.plus(span);
+            let file = render(&[Member { ioc: &one, stamp: 5, tombstone: false }], &names, &ListedTags::new());
+            let mut back = Vec::new();
+            read(Input::Json, &mut Cursor::new(&file.json), Options::default(), &mut |item| {
+                back.push(item);
+                true
+            }).unwrap();
+            let Some(Item::Sighting(seen)) = back.pop() else { panic!("{back:?}") };
+            proptest::prop_assert_eq!(seen.indicator, Some((one.kind, one.value)));
+            proptest::prop_assert_eq!((seen.first_seen, seen.last_seen), (Some(one.first_seen), Some(one.last_seen)));
+            // What nobody rated goes out as low, and can only come back so.
+            let rated = enrichment.reported_severity.or(Some(Severity::Low));
+            proptest::prop_assert_eq!(seen.enrichment, Enrichment { reports: Vec::new(), reported_severity: rated, ..enrichment });
+            proptest::prop_assert_eq!(seen.confidence.map(u8::from), Some(level));
+        }
+    }
 }
