@@ -13,6 +13,7 @@ mod groups;
 mod iocs;
 mod keys;
 mod log;
+mod members;
 mod page;
 mod publications;
 mod row;
@@ -26,8 +27,9 @@ pub use self::{
     groups::GroupRow,
     iocs::{IocFilter, IocRow, Sort},
     log::{Attempt, AuditLine, Stored},
+    members::MemberRow,
     page::{Page, PageOf},
-    publications::{BlobRef, FileRef, GroupUpdate, MemberRow, NewBlob, PartRow, PublicationLine, PublishState},
+    publications::{BlobRef, FileRef, GroupUpdate, NewBlob, PartRow, PublicationLine, PublishState},
 };
 
 /// A connection that reads, or a transaction that also writes.

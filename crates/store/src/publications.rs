@@ -1,11 +1,10 @@
-//! What groups publish: members, parts, publications, and the blobs that hold their files.
+//! What groups publish: parts, publications, and the blobs that hold their files.
 
 use std::collections::HashMap;
 
 use iocast_domain::{
     group::Cut,
-    id::{AccountId, GroupId, IocId, PartId},
-    member::{Leave, Standing},
+    id::{AccountId, GroupId, PartId},
     time::Timestamp,
 };
 use sea_orm::{
@@ -16,14 +15,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Conn, Page, PageOf, StoreError, StoreResult, Txn,
+    Conn, StoreResult, Txn,
     error::corrupt,
     row::{account, blob, group, member, part, publication},
 };
 
 /// Publications kept of each group.
 const PUBLICATIONS_KEPT: i64 = 20;
-/// Most member rows in one statement: 11 columns each.
+/// Most rows in one statement.
 const ROWS: usize = 2_000;
 
 /// A compressed piece of a file, by content.
@@ -115,31 +114,6 @@ pub struct PartRow {
     pub hashes: BlobRef,
 }
 
-/// A member as it is stored.
-#[derive(Clone, Debug)]
-pub struct MemberRow {
-    /// The part it is in.
-    pub part_id: PartId,
-    /// The IOC.
-    pub ioc_id: IocId,
-    /// Where it stands.
-    pub standing: Standing,
-    /// When it joined, in UTC microseconds.
-    pub joined_at: i64,
-    /// When its attribute last changed, in UTC seconds.
-    pub stamp: i64,
-    /// Of the enrichment that was last published.
-    pub fingerprint: i64,
-    /// Its enrichment changed and waits.
-    pub dirty: bool,
-    /// When it left, in UTC microseconds.
-    pub left_at: Option<i64>,
-    /// Why it left.
-    pub leave: Option<Leave>,
-    /// To be sent again in a new part.
-    pub resend: bool,
-}
-
 /// A publication in the history of a group.
 #[derive(Clone, Debug)]
 pub struct PublicationLine {
@@ -212,22 +186,6 @@ fn to_part(row: part::Model) -> StoreResult<PartRow> {
     })
 }
 
-fn to_member(row: member::Model) -> StoreResult<MemberRow> {
-    let member::Model { part_id, ioc_id, group_id: _, standing, joined_at, stamp, fingerprint, dirty, left_at, leave_reason, resend } = row;
-    Ok(MemberRow {
-        part_id: PartId(part_id),
-        ioc_id: IocId(ioc_id),
-        standing: Standing::from_code(standing).ok_or_else(|| corrupt("members", "standing", standing))?,
-        joined_at,
-        stamp,
-        fingerprint,
-        dirty,
-        left_at,
-        leave: Leave::from_code(leave_reason),
-        resend,
-    })
-}
-
 impl<C: ConnectionTrait> Conn<C> {
     /// What the publisher knows of a group.
     pub async fn publish_state(&self, id: GroupId) -> StoreResult<Option<PublishState>> {
@@ -275,73 +233,6 @@ impl<C: ConnectionTrait> Conn<C> {
             .into_iter()
             .map(to_part)
             .collect()
-    }
-
-    /// The members of a part, in the order of their ids.
-    pub async fn member_of_part(&self, id: PartId) -> StoreResult<Vec<MemberRow>> {
-        member::Entity::find()
-            .filter(member::Column::PartId.eq(id.0))
-            .order_by_asc(member::Column::JoinedAt)
-            .order_by_asc(member::Column::IocId)
-            .all(&self.0)
-            .await?
-            .into_iter()
-            .map(to_member)
-            .collect()
-    }
-
-    /// All rows of some IOCs in a group, tombstones too.
-    pub async fn member_of_iocs(&self, id: GroupId, iocs: &[IocId]) -> StoreResult<HashMap<IocId, Vec<MemberRow>>> {
-        let mut found: HashMap<IocId, Vec<MemberRow>> = HashMap::new();
-        for chunk in iocs.chunks(ROWS) {
-            let rows = member::Entity::find()
-                .filter(member::Column::GroupId.eq(id.0))
-                .filter(member::Column::IocId.is_in(chunk.iter().map(|i| i.0)))
-                .all(&self.0)
-                .await?;
-            for row in rows {
-                let row = to_member(row)?;
-                found.entry(row.ioc_id).or_default().push(row);
-            }
-        }
-        Ok(found)
-    }
-
-    /// The members of a group that are in one of these standings.
-    pub async fn member_standing(&self, id: GroupId, standings: &[Standing]) -> StoreResult<Vec<MemberRow>> {
-        let find = member::Entity::find().filter(member::Column::GroupId.eq(id.0)).filter(member::Column::Standing.is_in(standings.iter().map(|s| s.code())));
-        find.all(&self.0).await?.into_iter().map(to_member).collect()
-    }
-
-    /// The members of a group that are to be sent again.
-    pub async fn member_to_resend(&self, id: GroupId) -> StoreResult<Vec<MemberRow>> {
-        let find = member::Entity::find()
-            .filter(member::Column::GroupId.eq(id.0))
-            .filter(member::Column::Standing.eq(Standing::Live.code()))
-            .filter(member::Column::Resend.eq(true));
-        find.all(&self.0).await?.into_iter().map(to_member).collect()
-    }
-
-    /// A page of the live members of a group, by IOC id.
-    pub async fn member_list(&self, id: GroupId, page: &Page) -> StoreResult<PageOf<MemberRow>> {
-        let mut find = member::Entity::find().filter(member::Column::GroupId.eq(id.0)).filter(member::Column::Standing.eq(Standing::Live.code()));
-        if let Some(after) = page.after.as_deref().map(|a| a.parse::<Uuid>().map_err(|_invalid| StoreError::Cursor)).transpose()? {
-            find = find.filter(member::Column::IocId.gt(after));
-        }
-        let rows = find.order_by_asc(member::Column::IocId).limit(page.limit + 1).all(&self.0).await?;
-        Ok(PageOf::cut(rows.into_iter().map(to_member).collect::<StoreResult<_>>()?, page.limit, |m: &MemberRow| m.ioc_id.to_string()))
-    }
-
-    /// When the oldest tombstone of a group was laid, in UTC microseconds.
-    pub async fn member_oldest_tombstone(&self, id: GroupId) -> StoreResult<Option<i64>> {
-        let row = member::Entity::find()
-            .filter(member::Column::GroupId.eq(id.0))
-            .filter(member::Column::Standing.eq(Standing::Tombstone.code()))
-            .order_by_asc(member::Column::LeftAt)
-            .limit(1)
-            .one(&self.0)
-            .await?;
-        Ok(row.and_then(|r| r.left_at))
     }
 
     /// The files of a group's last publication, with its number.
@@ -437,80 +328,6 @@ impl Txn {
             .exec(&self.0)
             .await?;
         Ok(())
-    }
-
-    /// Writes members, new or changed.
-    pub async fn member_put_many(&self, id: GroupId, members: &[MemberRow]) -> StoreResult<()> {
-        for chunk in members.chunks(ROWS) {
-            let rows = chunk.iter().map(|m| {
-                let MemberRow { part_id, ioc_id, standing, joined_at, stamp, fingerprint, dirty, left_at, leave, resend } = m;
-                member::ActiveModel {
-                    part_id: Set(part_id.0),
-                    ioc_id: Set(ioc_id.0),
-                    group_id: Set(id.0),
-                    standing: Set(standing.code()),
-                    joined_at: Set(*joined_at),
-                    stamp: Set(*stamp),
-                    fingerprint: Set(*fingerprint),
-                    dirty: Set(*dirty),
-                    left_at: Set(*left_at),
-                    leave_reason: Set(leave.map_or(0, Leave::code)),
-                    resend: Set(*resend),
-                }
-            });
-            let update = OnConflict::columns([member::Column::PartId, member::Column::IocId])
-                .update_columns([
-                    member::Column::Standing,
-                    member::Column::Stamp,
-                    member::Column::Fingerprint,
-                    member::Column::Dirty,
-                    member::Column::LeftAt,
-                    member::Column::LeaveReason,
-                ])
-                .to_owned();
-            member::Entity::insert_many(rows).on_conflict(update).exec_without_returning(&self.0).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes the marks off members that were sent again.
-    pub async fn member_resent(&self, part: PartId, iocs: &[IocId]) -> StoreResult<()> {
-        for chunk in iocs.chunks(ROWS) {
-            member::Entity::update_many()
-                .col_expr(member::Column::Resend, Expr::value(false))
-                .filter(member::Column::PartId.eq(part.0))
-                .filter(member::Column::IocId.is_in(chunk.iter().map(|i| i.0)))
-                .exec(&self.0)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Forgets tombstones of a part.
-    pub async fn member_delete_many(&self, part: PartId, iocs: &[IocId]) -> StoreResult<()> {
-        for chunk in iocs.chunks(ROWS) {
-            member::Entity::delete_many()
-                .filter(member::Column::PartId.eq(part.0))
-                .filter(member::Column::IocId.is_in(chunk.iter().map(|i| i.0)))
-                .exec(&self.0)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Marks live members of a group to be sent again: those of one event, one IOC, or all. Gives how many.
-    pub async fn member_mark_resend(&self, id: GroupId, part: Option<PartId>, ioc: Option<IocId>) -> StoreResult<u64> {
-        let mut update = member::Entity::update_many()
-            .col_expr(member::Column::Resend, Expr::value(true))
-            .filter(member::Column::GroupId.eq(id.0))
-            .filter(member::Column::Standing.eq(Standing::Live.code()));
-        if let Some(part) = part {
-            update = update.filter(member::Column::PartId.eq(part.0));
-        }
-        if let Some(ioc) = ioc {
-            update = update.filter(member::Column::IocId.eq(ioc.0));
-        }
-        Ok(update.exec(&self.0).await?.rows_affected)
     }
 
     /// Writes parts, new or changed.

@@ -20,6 +20,7 @@ use actix_web::{
 use bytes::Bytes;
 use iocast_app::{App, Client, FeedAnswer, FeedRequest, PullNote};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::SockRef;
 use tokio::{
     net::TcpStream,
     time::{Sleep, sleep},
@@ -98,6 +99,9 @@ pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpRespo
             };
             let length = body.bytes.len() as u64;
             let socket = request.conn_data::<Socket>().cloned();
+            if let Some(socket) = &socket {
+                socket.send_small_pieces_at_once();
+            }
             let note = pull.map(|pulled| Note { app, pulled: PullNote::Done(pulled), client: client(), socket });
             answer.body(Whole::new(body.bytes, length, note))
         }
@@ -145,6 +149,12 @@ struct Note {
 pub(crate) struct Socket(Arc<OwnedFd>);
 
 impl Socket {
+    /// The last piece of a body is small and must not wait for the client's delayed acknowledgement.
+    fn send_small_pieces_at_once(&self) {
+        // If it can't be set, the answer is late, not wrong.
+        let _ = SockRef::from(&*self.0).set_tcp_nodelay(true);
+    }
+
     /// Whether next to nothing waits unsent (`TCP_NOTSENT_LOWAT` is set on the listener).
     fn is_drained(&self) -> bool {
         let mut fds = [PollFd::new(&*self.0, PollFlags::OUT)];
@@ -155,9 +165,8 @@ impl Socket {
 
 /// Keeps the socket of a new connection where the feed finds it.
 pub(crate) fn keep_socket(connection: &dyn Any, data: &mut Extensions) {
-    if let Some(stream) = connection.downcast_ref::<TcpStream>()
-        && let Ok(fd) = stream.as_fd().try_clone_to_owned()
-    {
+    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+    if let Ok(fd) = stream.as_fd().try_clone_to_owned() {
         data.insert(Socket(Arc::new(fd)));
     }
 }
