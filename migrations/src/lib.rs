@@ -6,6 +6,11 @@ use sea_orm_migration::{MigrationTrait, async_trait::async_trait};
 pub use sea_orm_migration::{MigratorTrait, sea_orm};
 
 mod m0001_first;
+mod m0002_stage;
+mod table;
+
+/// What going back is answered with.
+const FORWARD: &str = "iocast's migrations only go forward; restore a backup instead";
 
 /// All steps, oldest first.
 #[derive(Debug)]
@@ -14,6 +19,6 @@ pub struct Migrator;
 #[async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Migration)]
+        vec![Box::new(m0001_first::Migration), Box::new(m0002_stage::Migration)]
     }
 }

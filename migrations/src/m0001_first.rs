@@ -4,8 +4,9 @@ use sea_orm_migration::{
     async_trait::async_trait,
     prelude::*,
     schema::{big_integer, big_integer_null, blob, boolean, integer, small_integer, string, string_null, text, text_null, uuid, uuid_null},
-    sea_orm::DbBackend,
 };
+
+use crate::table::{IndexSpec, TableSpec, create, index, table, unique};
 
 #[derive(Debug)]
 pub(crate) struct Migration;
@@ -14,31 +15,6 @@ impl MigrationName for Migration {
     fn name(&self) -> &'static str {
         "m0001_first"
     }
-}
-
-struct TableSpec {
-    name: &'static str,
-    columns: Vec<ColumnDef>,
-    key: &'static [&'static str],
-}
-
-struct IndexSpec {
-    table: &'static str,
-    name: &'static str,
-    columns: &'static [&'static str],
-    unique: bool,
-}
-
-const fn index(table: &'static str, name: &'static str, columns: &'static [&'static str]) -> IndexSpec {
-    IndexSpec { table, name, columns, unique: false }
-}
-
-const fn unique(table: &'static str, name: &'static str, columns: &'static [&'static str]) -> IndexSpec {
-    IndexSpec { table, name, columns, unique: true }
-}
-
-fn table(name: &'static str, key: &'static [&'static str], columns: Vec<ColumnDef>) -> TableSpec {
-    TableSpec { name, columns, key }
 }
 
 fn tables() -> Vec<TableSpec> {
@@ -260,8 +236,6 @@ fn tables() -> Vec<TableSpec> {
     ]
 }
 
-const BYTEWISE: &[&str] = &["folded", "value_head", "reversed_host", "email"];
-
 const INDEXES: &[IndexSpec] = &[
     unique("accounts", "accounts_folded", &["folded"]),
     unique("users", "users_account_email", &["account_id", "email"]),
@@ -294,38 +268,10 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for spec in tables() {
-            let mut statement = Table::create();
-            statement.table(Alias::new(spec.name));
-            for mut column in spec.columns {
-                // Searched by prefix and compared bytewise, the same on both engines and under any locale.
-                if manager.get_database_backend() == DbBackend::Postgres && BYTEWISE.contains(&column.get_column_name().as_str()) {
-                    column.extra("COLLATE \"C\"");
-                }
-                statement.col(&mut column);
-            }
-            let mut key = Index::create();
-            for column in spec.key {
-                key.col(Alias::new(*column));
-            }
-            statement.primary_key(&mut key);
-            manager.create_table(statement).await?;
-        }
-        for spec in INDEXES {
-            let mut statement = Index::create();
-            statement.name(spec.name).table(Alias::new(spec.table));
-            for column in spec.columns {
-                statement.col(Alias::new(*column));
-            }
-            if spec.unique {
-                statement.unique();
-            }
-            manager.create_index(statement).await?;
-        }
-        Ok(())
+        create(manager, tables(), INDEXES).await
     }
 
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
-        Err(DbErr::Migration("iocast's migrations only go forward; restore a backup instead".to_owned()))
+        Err(DbErr::Migration(crate::FORWARD.to_owned()))
     }
 }

@@ -4,7 +4,14 @@ use serde_json::{Value, json};
 
 use crate::house::{ADMIN, Admin, Device, House, Scene, agent, basic, eventually, stories, text};
 
-stories!(two_accounts_never_see_each_other, signing_in_and_out, guessing_is_slowed_down, the_cookie_is_guarded, tokens_are_checked);
+stories!(
+    two_accounts_never_see_each_other,
+    what_a_missing_module_takes_away,
+    signing_in_and_out,
+    guessing_is_slowed_down,
+    the_cookie_is_guarded,
+    tokens_are_checked
+);
 
 /// A second account, made through the shell's door while the server runs.
 fn second_account(house: &House) -> (Admin, Value) {
@@ -16,6 +23,43 @@ fn second_account(house: &House) -> (Admin, Value) {
         (device.get(&format!("{}/feeds/6f9619ff-8b86-4d01-b42d-00cf4fc964ff/manifest.json", house.url), &[]).status == 404).then_some(())
     });
     (Admin::sign_in(&house.url, "other@example.com", &text(&account, "admin_password")), account)
+}
+
+fn what_a_missing_module_takes_away(house: &mut House) {
+    let admin = house.admin();
+    let scene = Scene::set(&admin, None);
+    scene.import(&admin, "evil.example");
+    scene.settled(&house.device(), &["evil.example"]);
+    let switch = |args: &[&str]| crate::shell::iocast_on(house, &[&["admin", "modules"], args].concat(), None);
+    assert_eq!(switch(&[]), "Automation is on, TIP is on.\n");
+    let refused = |path: &str, module: &str| {
+        let answer = admin.send("GET", path, &[], None);
+        let said = answer.json();
+        answer.status == 403 && said["code"] == "module_missing" && text(&said, "detail").contains(&format!("the {module} module"))
+    };
+
+    switch(&["--tip", "off"]);
+    assert_eq!(admin.get("/api/v1/me")["modules"], json!(["automation"]));
+    for path in ["/api/v1/iocs".to_owned(), "/api/v1/sources".to_owned(), format!("/api/v1/sources/{}", scene.source)] {
+        assert!(refused(&path, "TIP"), "{path}");
+    }
+    assert_eq!(admin.import(&scene.source, "text/plain", "more.example", 403)["code"], "module_missing");
+    admin.get("/api/v1/devices");
+
+    switch(&["--tip", "on", "--automation", "off"]);
+    for path in
+        ["/api/v1/devices".to_owned(), "/api/v1/rules".to_owned(), format!("/api/v1/groups/{}", scene.group), format!("/api/v1/devices/{}/pulls", scene.device)]
+    {
+        assert!(refused(&path, "Automation"), "{path}");
+    }
+    assert_eq!(admin.post("/api/v1/devices", json!({ "name": "Second", "device_type": "misp" }), 403)["code"], "module_missing");
+    scene.import(&admin, "more.example");
+    scene.settled(&house.device(), &["evil.example", "more.example"]);
+
+    assert_eq!(switch(&["--automation", "on"]), "Automation is on, TIP is on.\n");
+    eventually("devices were served and noted all along", || (admin.dot(&scene.device).0 == "green").then_some(()));
+    let audit = admin.get("/api/v1/audit");
+    assert_eq!(audit["items"].as_array().unwrap().iter().filter(|l| l["action"] == "account.modules").count(), 4);
 }
 
 fn two_accounts_never_see_each_other(house: &mut House) {

@@ -33,6 +33,8 @@ fn broken_rules_are_told_field_by_field(house: &mut House) {
     assert_eq!(admin.send("POST", "/api/v1/devices", &[("content-type", "text/plain")], Some(b"{}")).status, 415);
     assert_eq!(admin.get_status("/api/v1/devices/not-a-uuid"), 404);
     assert_eq!(admin.get_status("/api/v1/nothing"), 404);
+    let wrong = admin.send("DELETE", "/api/v1/devices", &[], None);
+    assert_eq!((wrong.status, wrong.header("allow"), text(&wrong.json(), "code").as_str()), (405, "GET, POST", "method"));
     let anonymous = agent().get(format!("{}/api/v1/devices", house.url)).call().unwrap();
     assert_eq!((anonymous.status().as_u16(), anonymous.headers()["www-authenticate"].to_str().unwrap()), (401, "Bearer realm=\"iocast\""));
     let types = admin.get("/api/v1/device-types");
@@ -171,6 +173,10 @@ fn signs_of_life(house: &mut House) {
         let mut answer = agent().get(format!("{}/api/v1/{path}", house.url)).call().unwrap();
         let body: serde_json::Value = answer.body_mut().read_json().unwrap();
         assert_eq!((answer.status().as_u16(), body["status"].as_str()), (200, Some(status)), "{body}");
+        if path == "ready" {
+            let counts = ["write_age_seconds", "groups_waiting", "publisher_lag_seconds", "tick_age_seconds"].map(|c| body[c].as_i64());
+            assert_eq!(counts, [Some(0); 4], "{body}");
+        }
     }
 }
 

@@ -98,3 +98,39 @@ impl Drop for Server {
         let _ = self.child.wait();
     }
 }
+
+#[test]
+fn a_kill_between_doing_and_answering_loses_no_idempotent_request() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut server = serve(folder.path());
+    let password = server.password.clone().unwrap();
+    let rounds = if std::env::var_os("IOCAST_LONG").is_some() { 100 } else { 12 };
+    for round in 0..rounds {
+        let admin = Admin::sign_in(&server.url, crate::house::ADMIN, &password);
+        let body = format!("{{\"name\":\"Device {round}\",\"device_type\":\"misp\"}}");
+        let making = {
+            let (admin, body) = (admin.clone(), body.clone());
+            std::thread::spawn(move || {
+                // The line may break: that is the story.
+                let _ = crate::house::agent()
+                    .post(format!("{}/api/v1/devices", admin.url))
+                    .header("authorization", format!("Bearer {}", admin.token))
+                    .header("content-type", "application/json")
+                    .header("idempotency-key", format!("make-{round}"))
+                    .send(body.as_bytes());
+            })
+        };
+        std::thread::sleep(std::time::Duration::from_micros(700 * (round % 12 + 1)));
+        server.child.kill().unwrap();
+        server.child.wait().unwrap();
+        making.join().unwrap();
+
+        server = serve(folder.path());
+        let admin = Admin::sign_in(&server.url, crate::house::ADMIN, &password);
+        let key = format!("make-{round}");
+        let again = admin.send("POST", "/api/v1/devices", &[("content-type", "application/json"), ("idempotency-key", &key)], Some(body.as_bytes()));
+        assert_eq!(again.status, 201, "round {round}: {}", again.text());
+        assert_eq!(again.json()["name"], format!("Device {round}"));
+        assert_eq!(admin.get("/api/v1/devices?limit=1000")["items"].as_array().unwrap().len() as u64, round + 1);
+    }
+}

@@ -10,7 +10,16 @@ use serde_json::{Value, json};
 
 use crate::house::{Admin, House, Scene, stories, text};
 
-stories!(every_form_is_read, a_dry_run_writes_nothing, all_or_nothing, the_same_import_twice, bad_bodies_change_nothing, deleted_and_reported_again);
+stories!(
+    every_form_is_read,
+    a_dry_run_writes_nothing,
+    all_or_nothing,
+    the_same_import_twice,
+    bad_bodies_change_nothing,
+    deleted_and_reported_again,
+    what_people_say_during_an_import_is_kept,
+    two_imports_at_once_are_like_one_after_the_other
+);
 
 fn counts(report: &Value) -> (u64, u64, u64, u64) {
     let n = |key: &str| report[key].as_u64().unwrap();
@@ -149,4 +158,73 @@ fn deleted_and_reported_again(house: &mut House) {
     assert_eq!(counts(&admin.import(&source, "text/plain", "a.example", 200)), (1, 0, 0, 0));
     let back = admin.ioc("a.example");
     assert_eq!((text(&back, "id"), back["user_tags"].as_array().unwrap().len(), back["severity_rated"].as_bool()), (id, 0, Some(false)), "it starts afresh");
+}
+
+fn what_people_say_during_an_import_is_kept(house: &mut House) {
+    let admin = house.admin();
+    let source = Scene::set(&admin, None).source;
+    admin.import(&source, "text/plain", "talked-of.example\ndeleted.example", 200);
+    let id = |value: &str| text(&admin.ioc(value), "id");
+    let (talked_of, deleted) = (id("talked-of.example"), id("deleted.example"));
+    // Talked of in the first line: it lies on the stage while people write.
+    let mut body = String::from("talked-of.example\ndeleted.example\n");
+    for i in 0..60_000 {
+        body.push_str(&format!("host{i}.example\n"));
+    }
+    let (done, is_done) = std::sync::mpsc::channel();
+    let importing = {
+        let (admin, source) = (admin.clone(), source.clone());
+        std::thread::spawn(move || {
+            let path = format!("/api/v1/sources/{source}/iocs?tag=imported");
+            let report = admin.send("POST", &path, &[("content-type", "text/plain")], Some(body.as_bytes())).json();
+            done.send(()).unwrap();
+            report
+        })
+    };
+    let mut said = 0;
+    loop {
+        admin.patch(&format!("/api/v1/iocs/{talked_of}"), json!({ "comment": format!("remark {said}") }), 200);
+        said += 1;
+        if said == 2 {
+            admin.delete(&format!("/api/v1/iocs/{deleted}"), 204);
+        }
+        if is_done.try_recv().is_ok() {
+            break;
+        }
+    }
+    let report = importing.join().unwrap();
+    let (accepted, updated, ..) = counts(&report);
+    assert!(said > 2, "people could write while the import ran");
+    assert!(accepted + updated == 60_002 && updated <= 2, "{report}");
+    let ioc = admin.ioc("talked-of.example");
+    let remarks: Vec<String> = ioc["comments"].as_array().unwrap().iter().map(|c| text(c, "text")).collect();
+    assert_eq!(remarks, (0..said).map(|n| format!("remark {n}")).collect::<Vec<_>>(), "no remark is lost");
+    assert_eq!(ioc["user_tags"], json!(["imported"]), "nor what the import said");
+    // Deleted before the import counted: it is back. After: it is gone. Nothing else.
+    let after = admin.ioc("deleted.example");
+    assert!(after.is_null() || after["user_tags"] == json!(["imported"]), "{after}");
+}
+
+fn two_imports_at_once_are_like_one_after_the_other(house: &mut House) {
+    let admin = house.admin();
+    let scene = Scene::set(&admin, None);
+    let other = text(&admin.post("/api/v1/sources", json!({ "name": "Other feed", "confidence": 3 }), 201), "id");
+    let body: String = (0..8_000).map(|i| format!("host{i}.example\n")).collect();
+    let imports: Vec<_> = [(scene.source.clone(), "mine"), (other, "other")]
+        .into_iter()
+        .map(|(source, tag)| {
+            let (admin, body) = (admin.clone(), body.clone());
+            std::thread::spawn(move || {
+                let path = format!("/api/v1/sources/{source}/iocs?tag={tag}");
+                counts(&admin.send("POST", &path, &[("content-type", "text/plain")], Some(body.as_bytes())).json())
+            })
+        })
+        .collect();
+    let mut reports: Vec<_> = imports.into_iter().map(|i| i.join().unwrap()).collect();
+    reports.sort_unstable();
+    assert_eq!(reports, [(0, 8_000, 0, 0), (8_000, 0, 0, 0)], "each IOC is new in one of them and known in the other");
+    for value in ["host0.example", "host7999.example"] {
+        let ioc = admin.ioc(value);
+        assert_eq!((ioc["user_tags"].clone(), ioc["reports"].as_array().unwrap().len()), (json!(["mine", "other"]), 2), "{value}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use iocast_domain::{
-    account::{Account, Role, User, check_password, parse_account_name, parse_address},
+    account::{Account, Modules, Role, User, check_password, parse_account_name, parse_address},
     id::{AccountId, UserId},
     key::KeyKind,
 };
@@ -49,7 +49,7 @@ impl App {
         let (Some(name), Some(email)) = (name, email) else { return Err(AppError::Invalid(Vec::new())) };
         let hash = self.hash_password(admin_password.clone()).await?;
         let now = self.now();
-        let account = Account { id: AccountId::random(&*self.entropy), name, automation: true, tip: true, created_at: now };
+        let account = Account { id: AccountId::random(&*self.entropy), name, modules: Modules::ALL, created_at: now };
         let user = User { id: UserId::random(&*self.entropy), account_id: account.id.clone(), email, role: Role::Admin, active: true };
         let actor = Actor::operator(account.id.clone());
         let txn = self.store.write().await?;
@@ -77,6 +77,22 @@ impl App {
     /// If the database does not answer.
     pub async fn account_fetch(&self, actor: &Actor) -> AppResult<Account> {
         self.store.read().account_fetch(&actor.account_id).await?.ok_or(AppError::NotFound("account"))
+    }
+
+    /// Switches modules of an account on or off. Its devices are served either way: taking protection off them is nobody's
+    /// wish. Gives what the account has now.
+    ///
+    /// # Errors
+    /// If the account is not there.
+    pub async fn account_switch(&self, operator: &Actor, automation: Option<bool>, tip: Option<bool>) -> AppResult<Modules> {
+        let txn = self.store.write().await?;
+        let before = txn.account_fetch(&operator.account_id).await?.ok_or(AppError::NotFound("account"))?.modules;
+        let after = Modules { automation: automation.unwrap_or(before.automation), tip: tip.unwrap_or(before.tip) };
+        txn.account_set_modules(&operator.account_id, after).await?;
+        let shown = |m: Modules| serde_json::json!({ "automation": m.automation, "tip": m.tip });
+        self.audit(&txn, operator, "account.modules", &operator.account_id, &serde_json::json!({ "before": shown(before), "after": shown(after) })).await?;
+        txn.commit().await?;
+        Ok(after)
     }
 
     /// Gives everybody of this address (in one account, if one is named) a new password and ends their sessions.

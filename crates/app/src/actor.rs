@@ -1,7 +1,7 @@
 //! Who is asking.
 
 use iocast_domain::{
-    account::{Role, User},
+    account::{Module, Modules, Role, User},
     id::{AccountId, SessionId},
 };
 
@@ -14,6 +14,8 @@ pub struct Caller {
     pub address: String,
     /// Request id.
     pub request_id: String,
+    /// The `Idempotency-Key` of a request that makes something.
+    pub idempotency_key: Option<String>,
 }
 
 /// A signed-in person, or the operator at the shell, in one account.
@@ -21,6 +23,8 @@ pub struct Caller {
 pub struct Actor {
     /// The account: every query starts from it.
     pub account_id: AccountId,
+    /// What the account may use.
+    pub modules: Modules,
     /// The person; none for the operator at the shell.
     pub user: Option<User>,
     /// The session signed in with.
@@ -33,13 +37,30 @@ impl Actor {
     /// The operator at the shell.
     #[must_use]
     pub fn operator(account_id: AccountId) -> Self {
-        Self { account_id, user: None, session: None, caller: Caller { address: "shell".to_owned(), ..Caller::default() } }
+        Self { account_id, modules: Modules::ALL, user: None, session: None, caller: Caller { address: "shell".to_owned(), ..Caller::default() } }
     }
 
     /// The name for the audit log.
     #[must_use]
     pub fn name(&self) -> &str {
         self.user.as_ref().map_or("operator", |u| u.email.as_str())
+    }
+
+    /// Lets only accounts through that have the module.
+    ///
+    /// # Errors
+    /// [`AppError::NoModule`] for the others.
+    pub fn may_read(&self, module: Module) -> AppResult<()> {
+        if self.modules.has(module) { Ok(()) } else { Err(AppError::NoModule(module)) }
+    }
+
+    /// Lets only those through who may change things in a module.
+    ///
+    /// # Errors
+    /// [`AppError::NoModule`] or [`AppError::Forbidden`].
+    pub fn may_change(&self, module: Module) -> AppResult<()> {
+        self.may_read(module)?;
+        self.may_write()
     }
 
     /// Lets only those through who may change things.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use iocast_domain::{
+    account::Module,
     device::{Device, check_device_limit, check_type},
     id::{DeviceId, GroupId},
     name::Name,
@@ -72,7 +73,7 @@ impl App {
     /// # Errors
     /// If a field breaks a rule, or the type is one that would need a push.
     pub async fn device_create(&self, actor: &Actor, new: NewDevice) -> AppResult<DeviceView> {
-        actor.may_write()?;
+        actor.may_change(Module::Automation)?;
         let mut fields = Fields::default();
         let name = fields.take(Name::parse(&new.name));
         let device_type = fields.take(check_type(&new.device_type));
@@ -99,6 +100,7 @@ impl App {
             &serde_json::json!({ "name": device.name.as_str(), "device_type": device_type.id, "ioc_limit": ioc_limit }),
         )
         .await?;
+        self.idempotency_effect(&txn, actor, &device.id).await?;
         txn.commit().await?;
         Ok(self.device_view(device, Vec::new()))
     }
@@ -108,6 +110,7 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn device_list(&self, actor: &Actor, page: &Page) -> AppResult<PageOf<DeviceView>> {
+        actor.may_read(Module::Automation)?;
         let read = self.store.read();
         let devices = read.device_list(&actor.account_id, page).await?;
         let mut groups = read.group_list(&actor.account_id, None).await?;
@@ -123,6 +126,7 @@ impl App {
     /// # Errors
     /// If it is not there.
     pub async fn device_fetch(&self, actor: &Actor, id: DeviceId) -> AppResult<DeviceView> {
+        actor.may_read(Module::Automation)?;
         let read = self.store.read();
         let device = read.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
         let groups = read.group_list(&actor.account_id, Some(id)).await?;
@@ -134,7 +138,7 @@ impl App {
     /// # Errors
     /// If it is not there, or a field breaks a rule.
     pub async fn device_update(self: &Arc<Self>, actor: &Actor, id: DeviceId, patch: DevicePatch) -> AppResult<DeviceView> {
-        actor.may_write()?;
+        actor.may_change(Module::Automation)?;
         let DevicePatch { name, ioc_limit, paused } = patch;
         let txn = self.store.write().await?;
         txn.device_lock(&actor.account_id, id).await?;
@@ -163,7 +167,7 @@ impl App {
     /// # Errors
     /// If it is not there.
     pub async fn device_delete(&self, actor: &Actor, id: DeviceId) -> AppResult<()> {
-        actor.may_write()?;
+        actor.may_change(Module::Automation)?;
         let txn = self.store.write().await?;
         txn.device_lock(&actor.account_id, id).await?;
         let device = txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;

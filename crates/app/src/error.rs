@@ -1,6 +1,6 @@
 //! The few ways in which a use case ends other than well.
 
-use iocast_domain::problem::FieldError;
+use iocast_domain::{account::Module, problem::FieldError};
 use iocast_store::StoreError;
 
 /// Result of a use case.
@@ -32,6 +32,9 @@ pub enum AppError {
     /// Signed in, but not allowed.
     #[error("only an administrator may do this")]
     Forbidden,
+    /// The account lacks a part of the product.
+    #[error("this account does not have the {} module; the operator can switch it on: iocast admin modules", .0.name())]
+    NoModule(Module),
     /// Too many tries.
     #[error("too many failed sign-ins; try again in {retry_after} seconds")]
     Throttled {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use iocast_domain::{
+    account::Module,
     device::check_group_limit,
     group::{Cut, Group},
     id::{DeviceId, GroupId, IocId, PartId, RuleId, SourceId},
@@ -85,7 +86,7 @@ impl App {
     /// # Errors
     /// If the device is not there, or a field breaks a rule.
     pub async fn group_create(self: &Arc<Self>, actor: &Actor, device_id: DeviceId, new: NewGroup) -> AppResult<GroupDetail> {
-        actor.may_write()?;
+        actor.may_change(Module::Automation)?;
         let txn = self.store.write().await?;
         txn.device_lock(&actor.account_id, device_id).await?;
         let device = txn.device_fetch(&actor.account_id, device_id).await?.ok_or(AppError::NotFound("device"))?;
@@ -122,6 +123,7 @@ impl App {
             txn.rule_insert(&rule).await?;
             self.audit(&txn, actor, "rule.create", &rule.id, &serde_json::json!({ "name": rule.name.as_str(), "group_id": group.id })).await?;
         }
+        self.idempotency_effect(&txn, actor, &group.id).await?;
         txn.commit().await?;
         // Known from now on: until the first publication stands its URL answers 503, not 404.
         let unpublished = GroupRow { group: group.clone(), live: 0, cut: Cut::default(), publication: 0 };
@@ -135,6 +137,7 @@ impl App {
     /// # Errors
     /// If the device is not there.
     pub async fn group_list(&self, actor: &Actor, device: DeviceId) -> AppResult<Vec<GroupView>> {
+        actor.may_read(Module::Automation)?;
         let read = self.store.read();
         read.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;
         Ok(read.group_list(&actor.account_id, Some(device)).await?.into_iter().map(|row| self.group_view(row)).collect())
@@ -145,6 +148,7 @@ impl App {
     /// # Errors
     /// If it is not there.
     pub async fn group_fetch(&self, actor: &Actor, id: GroupId) -> AppResult<GroupDetail> {
+        actor.may_read(Module::Automation)?;
         let read = self.store.read();
         let row = read.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
         Ok(GroupDetail { view: self.group_view(row), publications: read.publication_list(id).await? })
@@ -155,7 +159,7 @@ impl App {
     /// # Errors
     /// If it is not there, or a field breaks a rule.
     pub async fn group_update(&self, actor: &Actor, id: GroupId, patch: GroupPatch) -> AppResult<GroupDetail> {
-        actor.may_write()?;
+        actor.may_change(Module::Automation)?;
         let GroupPatch { name, limit, source_priority, notify_on_limit } = patch;
         let txn = self.store.write().await?;
         let row = txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
@@ -198,7 +202,7 @@ impl App {
     /// # Errors
     /// If it is not there.
     pub async fn group_delete(&self, actor: &Actor, id: GroupId) -> AppResult<()> {
-        actor.may_write()?;
+        actor.may_change(Module::Automation)?;
         let txn = self.store.write().await?;
         let row = txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
         txn.group_delete(&actor.account_id, id).await?;
@@ -213,6 +217,7 @@ impl App {
     /// # Errors
     /// If the group is not there.
     pub async fn group_iocs(&self, actor: &Actor, id: GroupId, page: &Page) -> AppResult<PageOf<GroupIoc>> {
+        actor.may_read(Module::Automation)?;
         let read = self.store.read();
         read.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
         let members = read.member_list(id, page).await?;
@@ -231,7 +236,7 @@ impl App {
     /// # Errors
     /// If the group is not there, or holds nothing of the kind.
     pub async fn group_send_again(self: &Arc<Self>, actor: &Actor, id: GroupId, what: SendAgain) -> AppResult<u64> {
-        actor.may_write()?;
+        actor.may_change(Module::Automation)?;
         let (part, ioc) = match what {
             SendAgain::All => (None, None),
             SendAgain::Event(event) => (Some(PartId(event)), None),

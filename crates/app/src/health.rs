@@ -1,10 +1,13 @@
 //! Signs of life, and the ticks that keep things moving.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use iocast_domain::{
     id::{AccountId, IocId},
-    time::{DAY, MINUTE, Timestamp, parse_span, span_in_words},
+    time::{DAY, MINUTE, SECOND, Timestamp, parse_span, span_in_words},
 };
 
 use crate::{Actor, App, AppError, AppResult};
@@ -14,8 +17,12 @@ use crate::{Actor, App, AppError, AppResult};
 pub struct Readiness {
     /// The database answers.
     pub database: bool,
+    /// Microseconds since the database last took a write of ours.
+    pub write_age: i64,
     /// Groups that wait for the publisher.
     pub groups_waiting: u64,
+    /// Microseconds that the first of them has waited.
+    pub publisher_lag: i64,
     /// Microseconds since the last tick.
     pub tick_age: i64,
 }
@@ -24,7 +31,7 @@ impl Readiness {
     /// All is well.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.database && self.tick_age < 2 * MINUTE
+        self.database && self.write_age < 6 * HEARTBEAT && self.tick_age < 2 * MINUTE
     }
 }
 
@@ -39,6 +46,9 @@ pub struct Advanced {
     pub publications: u64,
 }
 
+/// How often the heart beats, in microseconds.
+const HEARTBEAT: i64 = 5 * SECOND;
+const HEARTBEAT_AT: &str = "heartbeat";
 const CLOCK: &str = "emulator_clock_offset";
 /// The longest step of the emulator's clock, in microseconds.
 const ADVANCE_MAX: i64 = 3_653 * DAY;
@@ -51,8 +61,28 @@ impl App {
             Ok(()) => self.store.read().publish_due(self.now()).await.ok(),
             Err(_) => None,
         };
-        let tick_age = self.clock.real_now().micros() - self.last_tick.load(Ordering::Relaxed);
-        Readiness { database: waiting.is_some(), groups_waiting: waiting.map_or(0, |w| w.len() as u64), tick_age }
+        let now = self.clock.real_now();
+        let age = |last: &AtomicI64| now.micros() - last.load(Ordering::Relaxed);
+        Readiness {
+            database: waiting.is_some(),
+            write_age: age(&self.last_heartbeat),
+            groups_waiting: waiting.map_or(0, |w| w.len() as u64),
+            publisher_lag: self.publisher.lag(now),
+            tick_age: age(&self.last_tick),
+        }
+    }
+
+    /// Writes that this server could answer just now: proof that the database takes writes.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn heartbeat(&self) -> AppResult<()> {
+        let now = self.clock.real_now();
+        let txn = self.store.write().await?;
+        txn.setting_put(HEARTBEAT_AT, &now.micros().to_string()).await?;
+        txn.commit().await?;
+        self.last_heartbeat.store(now.micros(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Notes that the ticks are running.

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use iocast_domain::time::DAY;
-use iocast_store::{StoreError, Stored};
+use iocast_domain::time::{DAY, MINUTE};
+use iocast_store::{StoreError, Stored, Txn};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{Actor, App, AppError, AppResult};
@@ -30,6 +31,8 @@ pub struct Replay {
 
 /// Longest key, in characters.
 const KEY_MAX: usize = 200;
+/// After how long a request that brought nothing about is taken for cut off, in microseconds.
+const CUT_OFF: i64 = 15 * MINUTE;
 
 impl Idempotent {
     /// Checks the key and hashes the body.
@@ -66,6 +69,8 @@ impl Idempotent {
 pub enum Known {
     /// It was made before; this was the answer.
     Answered(Replay),
+    /// It was made before and brought this about, but was cut off before it was answered.
+    Took(Value),
     /// It is new, and its key is now reserved: keep the answer, or release the key.
     Reserved,
 }
@@ -80,10 +85,13 @@ impl App {
         let since = now.plus(-DAY);
         let txn = self.store.write().await?;
         if let Some(stored) = txn.idempotency_fetch(&actor.account_id, &request.key, since).await? {
-            return known(stored, request);
+            if stored.status != 0 || !stored.answer.is_empty() || stored.created_at > now.plus(-CUT_OFF) {
+                return known(stored, request);
+            }
+            txn.idempotency_release(&actor.account_id, &request.key).await?;
         }
-        let stored = Stored { operation: request.operation.clone(), body_hash: request.body_hash.clone(), status: 0, answer: String::new() };
-        match txn.idempotency_reserve(&actor.account_id, &request.key, &stored, now, since).await {
+        let stored = Stored { operation: request.operation.clone(), body_hash: request.body_hash.clone(), status: 0, answer: String::new(), created_at: now };
+        match txn.idempotency_reserve(&actor.account_id, &request.key, &stored, since).await {
             Ok(()) => {
                 txn.commit().await?;
                 Ok(Known::Reserved)
@@ -91,6 +99,27 @@ impl App {
             Err(StoreError::Duplicate(_)) => Err(under_way()),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Writes down what the actor's request brings about, in the transaction that does it: the id of what was made. A kill
+    /// before the answer then loses nothing.
+    pub(crate) async fn idempotency_effect(&self, txn: &Txn, actor: &Actor, effect: &impl Serialize) -> AppResult<()> {
+        if let Some(key) = &actor.caller.idempotency_key {
+            let effect = serde_json::to_string(effect).map_err(AppError::internal)?;
+            txn.idempotency_effect(&actor.account_id, key, &effect).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the keys of a killed server's requests back. On PostgreSQL they are given back after a quarter of an hour:
+    /// another replica may be at one.
+    pub(crate) async fn idempotency_forget_cut_off(&self) -> AppResult<()> {
+        if self.store.is_bundled() {
+            let txn = self.store.write().await?;
+            txn.idempotency_release_all().await?;
+            txn.commit().await?;
+        }
+        Ok(())
     }
 
     /// Keeps the answer, secrets left out.
@@ -107,7 +136,7 @@ impl App {
         Ok(txn.commit().await?)
     }
 
-    /// Gives the key of a failed request back.
+    /// Gives the key of a failed request back, unless it brought something about.
     ///
     /// # Errors
     /// If the database does not answer.
@@ -126,13 +155,16 @@ fn known(stored: Stored, request: &Idempotent) -> AppResult<Known> {
             "This Idempotency-Key was used for another request; choose a new key for a new request.",
         ));
     }
-    if stored.status == 0 { Err(under_way()) } else { Ok(Known::Answered(Replay { status: stored.status, answer: stored.answer })) }
+    match stored {
+        Stored { status: 0, answer, .. } if answer.is_empty() => Err(under_way()),
+        Stored { status: 0, answer, .. } => Ok(Known::Took(serde_json::from_str(&answer).map_err(AppError::internal)?)),
+        Stored { status, answer, .. } => Ok(Known::Answered(Replay { status, answer })),
+    }
 }
 
 fn under_way() -> AppError {
     AppError::Conflict {
         code: "idempotency_under_way",
-        detail: "A request with this Idempotency-Key is being carried out, or was cut off by a restart. Look whether it took effect; then use a new key."
-            .to_owned(),
+        detail: "A request with this Idempotency-Key is being carried out; try again in a few seconds.".to_owned(),
     }
 }

@@ -1,28 +1,33 @@
-//! Imports: a spooled body is read on a blocking thread and written in one transaction, all or nothing.
+//! Imports: a spooled body is read on a blocking thread, merged with what is known onto a stage in small writes, and made
+//! seen by one short transaction, all or nothing.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     fs::File,
     io::BufReader,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use iocast_domain::{
+    account::Module,
     id::{IocId, SourceId},
-    ioc::{Change, Enrichment, Ioc, Sighting, ioc_id_in, merge},
+    ioc::{Enrichment, Sighting, ioc_id_in, merge},
     source::Source,
-    time::Timestamp,
+    time::{HOUR, Timestamp},
 };
 use iocast_formats::read::{Input, Item, Options, ReadError, Rejected, read};
-use iocast_store::Txn;
+use iocast_store::{StageCounts, Staged, Txn};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
+use uuid::Uuid;
 
 use crate::{Actor, App, AppError, AppResult};
 
-/// Sightings that are merged and written together.
-const BATCH: usize = 1_000;
+/// Sightings that are merged and staged together: one small write.
+const BATCH: usize = 2_000;
+/// After how long without a sign of life an import is taken for dead, in microseconds.
+const ALIVE: i64 = HOUR;
 /// Refused lines that are listed; all are counted.
 const REJECTED_MAX: usize = 1_000;
 
@@ -84,47 +89,241 @@ impl App {
         }
     }
 
+    /// Sweeps what killed imports left on the stage.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn stage_sweep(&self) -> AppResult<()> {
+        let txn = self.store.write().await?;
+        txn.import_end_lapsed(self.clock.real_now()).await?;
+        txn.commit().await?;
+        while let Some(import) = self.store.read().stage_left_behind().await? {
+            if !self.stage_clear(import).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Clears the stage of an import that ended, in small writes, one import at a time. Gives false where the server is
+    /// stopping: the next start sweeps the rest.
+    async fn stage_clear(&self, import: Uuid) -> AppResult<bool> {
+        let _alone = self.clearing.lock().await;
+        while !self.closing.load(Ordering::Relaxed) {
+            let txn = self.store.write().await?;
+            let more = txn.stage_clear(import).await?;
+            txn.commit().await?;
+            if !more {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Ends the imports of a server that was killed. On PostgreSQL they lapse: another replica may be at one.
+    pub(crate) async fn end_imports(&self) -> AppResult<()> {
+        if self.store.is_bundled() {
+            let txn = self.store.write().await?;
+            txn.import_end_lapsed(Timestamp::from_micros(i64::MAX)).await?;
+            txn.commit().await?;
+        }
+        Ok(())
+    }
+
     /// Imports a spooled body into a source.
     ///
     /// # Errors
     /// If the source is not there or the body can't be read; then nothing was written.
     pub async fn import(self: &Arc<Self>, actor: &Actor, source_id: SourceId, request: ImportRequest, progress: Progress<'_>) -> AppResult<ImportReport> {
-        actor.may_write()?;
+        actor.may_change(Module::Tip)?;
         let source = self.source_fetch(actor, source_id).await?;
-        let (sender, mut items) = mpsc::channel::<Vec<Item>>(4);
-        let path = request.path.clone();
-        let reading = tokio::task::spawn_blocking(move || read_spooled(&path, request.input, request.options, &sender));
-        // The first batch is awaited before the transaction begins: a body that can't be read never takes the lock.
-        let first = items.recv().await;
-        let txn = self.store.write().await?;
-        let mut report = ImportReport { dry_run: request.dry_run, ..ImportReport::default() };
-        let seq = txn.account_next_seq(&actor.account_id).await?;
-        let mut batch = Batch {
-            namespace: actor.account_id.namespace(),
-            source: &source,
-            also: &request.also,
-            left_alone: HashSet::new(),
-            seq,
-            now: self.now(),
+        let seen = self.store.read().account_seq(&actor.account_id).await?;
+        let mut import = Import {
+            app: self,
+            id: self.entropy.uuid(),
             actor,
-            txn: &txn,
+            namespace: actor.account_id.namespace(),
+            source,
+            request: &request,
+            known_same: HashSet::new(),
+            now: self.now(),
+            report: ImportReport { dry_run: request.dry_run, ..ImportReport::default() },
         };
+        let result = match import.stage(progress).await {
+            Ok(()) if request.dry_run => import.count().await,
+            Ok(()) => import.flip(seen).await,
+            Err(error) => Err(error),
+        };
+        if result.is_err() || request.dry_run {
+            let txn = self.store.write().await?;
+            txn.import_end(import.id).await?;
+            txn.commit().await?;
+        }
+        let (id, report) = (import.id, import.report);
+        // Publishing comes first; what lies on the stage is in nobody's way.
+        self.changed.notify_one();
+        let app = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = app.stage_clear(id).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "The stage of an import could not be cleared; it is tried again");
+            }
+        });
+        result.map(|()| report)
+    }
+}
+
+/// An import under way.
+struct Import<'a> {
+    app: &'a Arc<App>,
+    id: Uuid,
+    actor: &'a Actor,
+    namespace: Uuid,
+    source: Source,
+    request: &'a ImportRequest,
+    /// IOCs about which the import says nothing new; they are counted, and not staged.
+    known_same: HashSet<IocId>,
+    now: Timestamp,
+    report: ImportReport,
+}
+
+impl Import<'_> {
+    fn alive_until(&self) -> Timestamp {
+        self.app.clock.real_now().plus(ALIVE)
+    }
+
+    /// Reads the body and lays what it says on the stage.
+    async fn stage(&mut self, progress: Progress<'_>) -> AppResult<()> {
+        let (mut items, reading) = self.read();
+        // The first batch is awaited before anything is written: a body that can't be read never gets that far.
+        let mut next = items.recv().await;
+        let txn = self.app.store.write().await?;
+        txn.import_begin(self.id, &self.actor.account_id, self.alive_until()).await?;
+        txn.commit().await?;
         let mut handled = 0;
-        let mut next = first;
-        while let Some(some) = next {
-            handled += some.len() as u64;
-            batch.write(some, &mut report).await?;
+        while let Some(batch) = next {
+            handled += batch.len() as u64;
+            let sightings = self.sightings(batch);
+            let txn = self.app.store.write().await?;
+            self.stage_batch(&txn, sightings).await?;
+            txn.commit().await?;
             progress(handled);
             next = items.recv().await;
         }
-        reading.await.map_err(AppError::internal)?.map_err(unreadable)?;
-        if request.dry_run {
-            return Ok(report);
+        reading.await.map_err(AppError::internal)?.map_err(unreadable)
+    }
+
+    fn read(&self) -> (mpsc::Receiver<Vec<Item>>, JoinHandle<Result<(), ReadError>>) {
+        let (sender, items) = mpsc::channel(2);
+        let ImportRequest { path, input, options, .. } = self.request.clone();
+        (items, tokio::task::spawn_blocking(move || read_spooled(&path, input, options, &sender)))
+    }
+
+    fn sightings(&mut self, items: Vec<Item>) -> Vec<(IocId, Box<Sighting>)> {
+        let mut sightings = Vec::with_capacity(items.len());
+        for item in items {
+            match item {
+                Item::Sighting(mut sighting) => {
+                    sighting.enrichment.absorb(&self.request.also);
+                    if let Some((kind, value)) = &sighting.indicator {
+                        sightings.push((ioc_id_in(&self.namespace, *kind, value), sighting));
+                    }
+                }
+                Item::Rejected(rejected) => {
+                    self.report.rejected_count += 1;
+                    if self.report.rejected.len() < REJECTED_MAX {
+                        self.report.rejected.push(rejected);
+                    }
+                }
+            }
         }
-        self.audit(&txn, actor, "ioc.import", &source.id, &serde_json::json!({ "source": source.name, "accepted": report.accepted, "updated": report.updated, "unchanged": report.unchanged, "rejected": report.rejected_count })).await?;
-        txn.commit().await?;
-        self.changed.notify_one();
-        Ok(report)
+        sightings
+    }
+
+    /// Merges sightings with what is on the stage or, where nothing is, with what is known.
+    async fn stage_batch(&mut self, txn: &Txn, sightings: Vec<(IocId, Box<Sighting>)>) -> AppResult<()> {
+        let mut ids: Vec<IocId> = sightings.iter().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let staged = txn.stage_fetch_many(self.id, &ids).await?;
+        let mut known = txn.ioc_fetch_many(&ids).await?;
+        // Deleted by a person and reported again: it starts afresh.
+        known.retain(|_, row| !row.deleted);
+        let mut merged: BTreeMap<IocId, Staged> = BTreeMap::new();
+        for (id, sighting) in sightings {
+            let Some((kind, value)) = &sighting.indicator else { continue };
+            let earlier = merged.remove(&id).or_else(|| staged.get(&id).cloned());
+            let (before, created_at, change) = match (earlier, known.get(&id)) {
+                (Some(Staged { ioc, created_at, change }), _) => (Some(ioc), created_at, Some(change)),
+                (None, Some(row)) => (Some(row.ioc.clone()), row.created_at, None),
+                (None, None) => (None, self.now.micros(), None),
+            };
+            let (ioc, now) = merge(before, id, *kind, value, &sighting, self.source.id, self.source.confidence, self.now);
+            // Within one import an IOC counts once, by the most that happened to it.
+            let change = change.map_or(now, |earlier| earlier.min(now));
+            merged.insert(id, Staged { ioc, created_at, change });
+        }
+        let mut rows = Vec::with_capacity(merged.len());
+        for (id, row) in merged {
+            let before = staged.get(&id).map(|s| &s.ioc).or_else(|| known.get(&id).map(|k| &k.ioc));
+            if before != Some(&row.ioc) {
+                self.known_same.remove(&id);
+                rows.push(row);
+            } else if !staged.contains_key(&id) {
+                self.known_same.insert(id);
+            }
+        }
+        Ok(txn.stage_put_many(self.id, &rows, self.alive_until()).await?)
+    }
+
+    /// Makes everything on the stage seen, under one change number. `seen` is the account's number before staging began:
+    /// what others changed since is merged again.
+    async fn flip(&mut self, seen: i64) -> AppResult<()> {
+        let txn = self.app.store.write().await?;
+        let account = &self.actor.account_id;
+        // The number first: it locks the account's row, so that nobody changes an IOC from here on.
+        let seq = txn.account_next_seq(account).await?;
+        self.source = txn.source_fetch(account, self.source.id).await?.ok_or(AppError::NotFound("source"))?;
+        if seq > seen + 1 {
+            let overtaken = txn.stage_overtaken(self.id, account, seen).await?;
+            self.stage_again(&txn, &overtaken).await?;
+        }
+        self.count_in(txn.stage_counts(self.id).await?);
+        txn.stage_flip(self.id, account, self.source.id, seq).await?;
+        let ImportReport { accepted, updated, unchanged, rejected_count, .. } = self.report;
+        let detail =
+            serde_json::json!({ "source": self.source.name, "accepted": accepted, "updated": updated, "unchanged": unchanged, "rejected": rejected_count });
+        self.app.audit(&txn, self.actor, "ioc.import", &self.source.id, &detail).await?;
+        self.app.idempotency_effect(&txn, self.actor, &self.report).await?;
+        Ok(txn.commit().await?)
+    }
+
+    /// Reads the body once more for these IOCs alone.
+    async fn stage_again(&mut self, txn: &Txn, overtaken: &[IocId]) -> AppResult<()> {
+        if overtaken.is_empty() {
+            return Ok(());
+        }
+        txn.stage_take_off(self.id, overtaken).await?;
+        let overtaken: HashSet<IocId> = overtaken.iter().copied().collect();
+        let (mut items, reading) = self.read();
+        while let Some(mut batch) = items.recv().await {
+            // Refused lines were counted the first time.
+            batch.retain(|item| matches!(item, Item::Sighting(_)));
+            let mut sightings = self.sightings(batch);
+            sightings.retain(|(id, _)| overtaken.contains(id));
+            self.stage_batch(txn, sightings).await?;
+        }
+        reading.await.map_err(AppError::internal)?.map_err(unreadable)
+    }
+
+    async fn count(&mut self) -> AppResult<()> {
+        self.count_in(self.app.store.read().stage_counts(self.id).await?);
+        Ok(())
+    }
+
+    fn count_in(&mut self, StageCounts { accepted, updated, unchanged }: StageCounts) {
+        self.report.accepted = accepted;
+        self.report.updated = updated;
+        self.report.unchanged = unchanged + self.known_same.len() as u64;
     }
 }
 
@@ -142,78 +341,5 @@ fn unreadable(error: ReadError) -> AppError {
     match error {
         ReadError::Malformed(message) => AppError::Malformed(message),
         other => AppError::internal(other),
-    }
-}
-
-struct Batch<'a> {
-    namespace: uuid::Uuid,
-    source: &'a Source,
-    also: &'a Enrichment,
-    /// IOCs that were counted although nothing about them was written.
-    left_alone: HashSet<IocId>,
-    seq: i64,
-    now: Timestamp,
-    actor: &'a Actor,
-    txn: &'a Txn,
-}
-
-impl Batch<'_> {
-    async fn write(&mut self, items: Vec<Item>, report: &mut ImportReport) -> AppResult<()> {
-        let mut sightings: Vec<(IocId, Box<Sighting>)> = Vec::with_capacity(items.len());
-        for item in items {
-            match item {
-                Item::Sighting(mut sighting) => {
-                    sighting.enrichment.absorb(self.also);
-                    if let Some((kind, value)) = &sighting.indicator {
-                        sightings.push((ioc_id_in(&self.namespace, *kind, value), sighting));
-                    }
-                }
-                Item::Rejected(rejected) => {
-                    report.rejected_count += 1;
-                    if report.rejected.len() < REJECTED_MAX {
-                        report.rejected.push(rejected);
-                    }
-                }
-            }
-        }
-        let mut ids: Vec<IocId> = sightings.iter().map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let known = self.txn.ioc_fetch_many(&ids).await?;
-        let mut merged: HashMap<IocId, (Ioc, i64, Change)> = HashMap::with_capacity(ids.len());
-        for (id, sighting) in sightings {
-            let Some((kind, value)) = &sighting.indicator else { continue };
-            let earlier = merged.remove(&id);
-            // Deleted by a person and reported again: it starts afresh.
-            let stored = known.get(&id).filter(|row| !row.deleted);
-            let created_at = stored.map_or(self.now.micros(), |row| row.created_at);
-            let before = earlier.as_ref().map(|(ioc, _, _)| ioc.clone()).or_else(|| stored.map(|row| row.ioc.clone()));
-            let (ioc, change) = merge(before, id, *kind, value, &sighting, self.source.id, self.source.confidence, self.now);
-            // Within one import an IOC counts once, by the most that happened to it.
-            let change = match (earlier.map(|(_, _, c)| c), change) {
-                (Some(Change::Accepted), _) => Change::Accepted,
-                (Some(Change::Updated), _) | (_, Change::Updated) => Change::Updated,
-                (_, change) => change,
-            };
-            merged.insert(id, (ioc, created_at, change));
-        }
-        let mut rows = Vec::with_capacity(merged.len());
-        for (id, (ioc, created_at, change)) in merged {
-            // Written by an earlier batch of this import: counted there.
-            let counted = known.get(&id).is_some_and(|row| row.seq == self.seq && !row.deleted);
-            let changed = known.get(&id).is_none_or(|row| row.deleted || row.ioc != ioc);
-            if !counted && (changed || self.left_alone.insert(id)) {
-                match change {
-                    Change::Accepted => report.accepted += 1,
-                    Change::Updated => report.updated += 1,
-                    Change::Unchanged => report.unchanged += 1,
-                }
-            }
-            if changed {
-                rows.push((ioc, created_at));
-            }
-        }
-        rows.sort_unstable_by_key(|(ioc, _)| ioc.id);
-        Ok(self.txn.ioc_put_many(&self.actor.account_id, &rows, Some(self.source.id), self.seq).await?)
     }
 }

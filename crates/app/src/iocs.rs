@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use iocast_domain::{
+    account::Module,
     id::{IocId, SourceId},
     ioc::{Comment, Ioc, Severity, Whitelist, label},
     source::Source,
@@ -50,6 +51,7 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn ioc_list(&self, actor: &Actor, filter: &IocFilter, page: &Page) -> AppResult<PageOf<IocView>> {
+        actor.may_read(Module::Tip)?;
         let rows = self.store.read().ioc_list(&actor.account_id, filter, page).await?;
         Ok(PageOf { items: self.ioc_view(actor, rows.items).await?, next: rows.next })
     }
@@ -59,6 +61,7 @@ impl App {
     /// # Errors
     /// If it is not there.
     pub async fn ioc_fetch(&self, actor: &Actor, id: IocId) -> AppResult<IocView> {
+        actor.may_read(Module::Tip)?;
         let row = self.store.read().ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
         self.ioc_view(actor, vec![row]).await?.pop().ok_or(AppError::NotFound("IOC"))
     }
@@ -68,13 +71,13 @@ impl App {
     /// # Errors
     /// If it is not there, or a tag is empty.
     pub async fn ioc_update(&self, actor: &Actor, id: IocId, patch: IocPatch) -> AppResult<IocView> {
-        actor.may_write()?;
+        actor.may_change(Module::Tip)?;
         let IocPatch { severity, user_tags, whitelist, comment } = patch;
         let txn = self.store.write().await?;
         // The number first: it locks the account's row, so that nobody changes the IOC between reading and writing it.
         let seq = txn.account_next_seq(&actor.account_id).await?;
-        let row = txn.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
-        let mut ioc = row.ioc.clone();
+        let mut row = txn.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
+        let ioc = &mut row.ioc;
         if let Some(severity) = severity {
             ioc.enrichment.user_severity = severity;
         }
@@ -97,7 +100,7 @@ impl App {
             }
             ioc.enrichment.comments.push(Comment { at: self.now(), author: actor.name().to_owned(), text: text.to_owned() });
         }
-        txn.ioc_put_many(&actor.account_id, &[(ioc, row.created_at)], None, seq).await?;
+        txn.ioc_update(&actor.account_id, &row, seq).await?;
         self.audit(
             &txn,
             actor,
@@ -116,7 +119,7 @@ impl App {
     /// # Errors
     /// If it is not there.
     pub async fn ioc_delete(&self, actor: &Actor, id: IocId) -> AppResult<()> {
-        actor.may_write()?;
+        actor.may_change(Module::Tip)?;
         let txn = self.store.write().await?;
         // The number first: it locks the account's row, so that nobody changes the IOC between reading and writing it.
         let seq = txn.account_next_seq(&actor.account_id).await?;

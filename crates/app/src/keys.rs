@@ -62,6 +62,7 @@ impl App {
         };
         txn.key_insert(&key).await?;
         self.audit(txn, actor, "key.create", &key.id, &serde_json::json!({ "kind": kind, "prefix": key.prefix, "device_id": device_id })).await?;
+        self.idempotency_effect(txn, actor, &key.id).await?;
         Ok((key, secret))
     }
 
@@ -95,6 +96,14 @@ impl App {
             read.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;
         }
         Ok(read.key_list(&actor.account_id, device).await?.into_iter().map(|k| self.key_view(k)).collect())
+    }
+
+    /// One key of the account.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn key_fetch(&self, actor: &Actor, id: KeyId) -> AppResult<KeyView> {
+        Ok(self.key_view(self.store.read().key_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("key"))?))
     }
 
     /// Makes a new key of the same kind; the old one works until the overlap (in microseconds, 24 h unless given) ends.

@@ -5,7 +5,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::AtomicI64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
 };
 
 use iocast_domain::time::{Clock, Entropy, Timestamp};
@@ -81,6 +84,10 @@ pub struct App {
     publisher: publisher::Desk,
     passwords: Semaphore,
     last_tick: AtomicI64,
+    last_heartbeat: AtomicI64,
+    /// Held by whoever clears the stage of an import.
+    clearing: tokio::sync::Mutex<()>,
+    closing: AtomicBool,
     /// Poked whenever there may be something to publish.
     changed: Notify,
 }
@@ -108,11 +115,16 @@ impl App {
             publisher: publisher::Desk::default(),
             passwords: Semaphore::new(2),
             last_tick: AtomicI64::new(0),
+            last_heartbeat: AtomicI64::new(0),
+            clearing: tokio::sync::Mutex::default(),
+            closing: AtomicBool::new(false),
             changed: Notify::new(),
         });
         app.check_secrets().await?;
         app.restore_clock().await?;
         app.release_claims().await?;
+        app.end_imports().await?;
+        app.idempotency_forget_cut_off().await?;
         app.feed_reload().await?;
         Ok(app)
     }
@@ -140,6 +152,8 @@ impl App {
     /// # Errors
     /// If it does not answer any more.
     pub async fn close(&self) -> AppResult<()> {
+        self.closing.store(true, Ordering::Relaxed);
+        let _cleared = self.clearing.lock().await;
         self.pulls_flush().await?;
         Ok(self.store.clone().close().await?)
     }

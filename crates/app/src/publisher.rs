@@ -8,7 +8,7 @@ use std::{
 
 use iocast_domain::{
     id::{AccountId, GroupId},
-    time::MINUTE,
+    time::{MINUTE, Timestamp},
 };
 
 use crate::{App, AppError, AppResult, publishing::Work};
@@ -18,13 +18,31 @@ const CLAIM: i64 = 5 * MINUTE;
 /// How long the creator of a group waits for its first publication.
 const FIRST_PUBLICATION: Duration = Duration::from_secs(60);
 
-/// One lock a group, so that this process never publishes a group twice at once.
 #[derive(Default)]
-pub(crate) struct Desk(Mutex<HashMap<GroupId, Arc<tokio::sync::Mutex<()>>>>);
+pub(crate) struct Desk {
+    /// One lock a group, so that this process never publishes a group twice at once.
+    locks: Mutex<HashMap<GroupId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Since when groups have been seen waiting, in real time.
+    waiting: Mutex<HashMap<GroupId, Timestamp>>,
+}
 
 impl Desk {
+    fn waits(&self, groups: &[(AccountId, GroupId)], now: Timestamp) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiting = groups.iter().map(|(_, id)| (*id, waiting.get(id).copied().unwrap_or(now))).collect();
+    }
+
+    fn published(&self, id: GroupId) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    /// Microseconds that the group which waits longest has been seen waiting.
+    pub(crate) fn lag(&self, now: Timestamp) -> i64 {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).values().map(|since| now.since(*since)).max().unwrap_or(0)
+    }
+
     fn of(&self, id: GroupId) -> Arc<tokio::sync::Mutex<()>> {
-        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default())
+        Arc::clone(self.locks.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default())
     }
 }
 
@@ -53,9 +71,15 @@ impl App {
     /// If the database does not answer.
     pub async fn publish_due(self: &Arc<Self>, wait: bool) -> AppResult<u64> {
         let mut made = 0;
-        for (account, group) in self.store.read().publish_due(self.now()).await? {
+        let due = self.store.read().publish_due(self.now()).await?;
+        self.publisher.waits(&due, self.clock.real_now());
+        for (account, group) in due {
             match self.publish_group(&account, group, wait).await {
-                Ok(published) => made += u64::from(published),
+                Ok(true) => {
+                    made += 1;
+                    self.publisher.published(group);
+                }
+                Ok(false) => {}
                 Err(error) => {
                     tracing::error!(group.id = %group, error = &error as &dyn std::error::Error, "Group {group} could not be published; it is tried again");
                 }

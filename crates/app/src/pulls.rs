@@ -6,6 +6,7 @@ use std::{
 };
 
 use iocast_domain::{
+    account::Module,
     id::{DeviceId, GroupId},
     time::{Timestamp, clip},
 };
@@ -144,6 +145,7 @@ impl App {
     /// # Errors
     /// If the device is not there.
     pub async fn pull_list(&self, actor: &Actor, device: DeviceId, page: &Page) -> AppResult<PageOf<PullLine>> {
+        actor.may_read(Module::Automation)?;
         let read = self.store.read();
         read.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;
         Ok(read.pull_list(device, page).await?)

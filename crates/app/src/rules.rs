@@ -1,6 +1,7 @@
 //! IOC management rules.
 
 use iocast_domain::{
+    account::Module,
     id::{GroupId, RuleId, SourceId},
     name::Name,
     problem::FieldError,
@@ -64,7 +65,7 @@ impl App {
     /// # Errors
     /// If a field breaks a rule.
     pub async fn rule_create(&self, actor: &Actor, new: NewRule) -> AppResult<Rule> {
-        actor.may_write()?;
+        actor.may_change(Module::Automation)?;
         let NewRule { name, enabled, criteria, mut group_ids } = new;
         group_ids.sort_unstable();
         group_ids.dedup();
@@ -86,6 +87,7 @@ impl App {
         txn.rule_insert(&rule).await.map_err(|e| taken(e, "name", "a rule"))?;
         txn.group_reconfigure(&rule.group_ids).await?;
         self.audit(&txn, actor, "rule.create", &rule.id, &shown(&rule)).await?;
+        self.idempotency_effect(&txn, actor, &rule.id).await?;
         txn.commit().await?;
         self.changed.notify_one();
         Ok(rule)
@@ -96,6 +98,7 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn rule_list(&self, actor: &Actor) -> AppResult<Vec<Rule>> {
+        actor.may_read(Module::Automation)?;
         Ok(self.store.read().rule_list(&actor.account_id).await?)
     }
 
@@ -104,6 +107,7 @@ impl App {
     /// # Errors
     /// If it is not there.
     pub async fn rule_fetch(&self, actor: &Actor, id: RuleId) -> AppResult<Rule> {
+        actor.may_read(Module::Automation)?;
         self.store.read().rule_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("rule"))
     }
 
@@ -112,7 +116,7 @@ impl App {
     /// # Errors
     /// If it is not there, or a field breaks a rule.
     pub async fn rule_update(&self, actor: &Actor, id: RuleId, patch: RulePatch) -> AppResult<Rule> {
-        actor.may_write()?;
+        actor.may_change(Module::Automation)?;
         let RulePatch { name, enabled, criteria, group_ids } = patch;
         let txn = self.store.write().await?;
         let before = txn.rule_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("rule"))?;
@@ -142,7 +146,7 @@ impl App {
     /// # Errors
     /// If it is not there.
     pub async fn rule_delete(&self, actor: &Actor, id: RuleId) -> AppResult<()> {
-        actor.may_write()?;
+        actor.may_change(Module::Automation)?;
         let txn = self.store.write().await?;
         let rule = txn.rule_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("rule"))?;
         txn.rule_delete(&actor.account_id, id).await?;

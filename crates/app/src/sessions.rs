@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use iocast_domain::{
-    account::User,
+    account::{Modules, User},
     id::{SessionId, UserId},
     time::{HOUR, MINUTE, SECOND, Timestamp},
 };
@@ -86,7 +86,7 @@ impl App {
         let id = SessionId::random(&*self.entropy);
         let expires_at = now.plus(SESSION);
         txn.session_insert(id, &user, now, expires_at).await?;
-        let actor = Actor { account_id: user.account_id.clone(), user: Some(user.clone()), session: Some(id), caller: caller.clone() };
+        let actor = Actor { account_id: user.account_id.clone(), modules: Modules::ALL, user: Some(user.clone()), session: Some(id), caller: caller.clone() };
         self.audit(&txn, &actor, "session.create", &id, &()).await?;
         txn.commit().await?;
         let claims = Claims { iss: "iocast".to_owned(), aud: "iocast".to_owned(), sub: user.id.0, sid: id.0, iat: now.secs(), exp: expires_at.secs() };
@@ -137,7 +137,8 @@ impl App {
         }
         let session = SessionId(claims.sid);
         let user = self.store.read().session_user(session, now).await?.filter(|u| u.active && u.id == UserId(claims.sub)).ok_or(ENDED)?;
-        Ok(Actor { account_id: user.account_id.clone(), user: Some(user), session: Some(session), caller })
+        let account = self.store.read().account_fetch(&user.account_id).await?.ok_or(ENDED)?;
+        Ok(Actor { account_id: account.id, modules: account.modules, user: Some(user), session: Some(session), caller })
     }
 
     /// Ends the actor's session.

@@ -1,6 +1,7 @@
 //! Sources of IOCs.
 
 use iocast_domain::{
+    account::Module,
     id::SourceId,
     problem::FieldError,
     source::{Confidence, Source, parse_source_name},
@@ -44,7 +45,7 @@ impl App {
     /// # Errors
     /// If a field breaks a rule.
     pub async fn source_create(&self, actor: &Actor, new: NewSource) -> AppResult<Source> {
-        actor.may_write()?;
+        actor.may_change(Module::Tip)?;
         let mut fields = Fields::default();
         let name = fields.take(parse_source_name(&new.name));
         let level = fields.take(confidence(new.confidence));
@@ -54,6 +55,7 @@ impl App {
         let txn = self.store.write().await?;
         txn.source_insert(&actor.account_id, &source).await.map_err(|e| taken(e, "name", "a source"))?;
         self.audit(&txn, actor, "source.create", &source.id, &shown(&source)).await?;
+        self.idempotency_effect(&txn, actor, &source.id).await?;
         txn.commit().await?;
         Ok(source)
     }
@@ -76,6 +78,7 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn source_list(&self, actor: &Actor) -> AppResult<Vec<Source>> {
+        actor.may_read(Module::Tip)?;
         Ok(self.store.read().source_list(&actor.account_id).await?)
     }
 
@@ -84,6 +87,7 @@ impl App {
     /// # Errors
     /// If it is not there.
     pub async fn source_fetch(&self, actor: &Actor, id: SourceId) -> AppResult<Source> {
+        actor.may_read(Module::Tip)?;
         self.store.read().source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))
     }
 
@@ -92,7 +96,7 @@ impl App {
     /// # Errors
     /// If it is not there, or a field breaks a rule.
     pub async fn source_update(&self, actor: &Actor, id: SourceId, patch: SourcePatch) -> AppResult<Source> {
-        actor.may_write()?;
+        actor.may_change(Module::Tip)?;
         let SourcePatch { name, confidence: level, enabled } = patch;
         let txn = self.store.write().await?;
         let before = txn.source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))?;
@@ -122,7 +126,7 @@ impl App {
     /// # Errors
     /// If it is not there.
     pub async fn source_delete(&self, actor: &Actor, id: SourceId) -> AppResult<()> {
-        actor.may_write()?;
+        actor.may_change(Module::Tip)?;
         let txn = self.store.write().await?;
         let source = txn.source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))?;
         let seq = txn.account_next_seq(&actor.account_id).await?;

@@ -15,12 +15,53 @@ pub struct Account {
     pub id: AccountId,
     /// The name given at `init`.
     pub name: String,
-    /// The Automation module: devices, groups, rules.
-    pub automation: bool,
-    /// The TIP module: IOCs and sources.
-    pub tip: bool,
+    /// What it may use.
+    pub modules: Modules,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// A part of the product that an account has or has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Module {
+    /// Devices, groups, rules.
+    Automation,
+    /// IOCs and sources.
+    Tip,
+}
+
+impl Module {
+    /// Its name, as people know it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Automation => "Automation",
+            Self::Tip => "TIP",
+        }
+    }
+}
+
+/// The modules an account has: both, unless the operator said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Modules {
+    /// [`Module::Automation`].
+    pub automation: bool,
+    /// [`Module::Tip`].
+    pub tip: bool,
+}
+
+impl Modules {
+    /// Both.
+    pub const ALL: Self = Self { automation: true, tip: true };
+
+    /// Whether `module` is among them.
+    #[must_use]
+    pub const fn has(self, module: Module) -> bool {
+        match module {
+            Module::Automation => self.automation,
+            Module::Tip => self.tip,
+        }
+    }
 }
 
 /// What a person may do.

@@ -263,8 +263,8 @@ pub struct Sighting {
     pub enrichment: Enrichment,
 }
 
-/// What an import did to one IOC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an import did to one IOC, the most first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     /// It was not there before.
     Accepted,

@@ -117,7 +117,7 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Help people who are locked out.
+    /// What only the operator may do: new passwords, modules.
     Admin {
         #[command(subcommand)]
         what: AdminVerb,
@@ -131,6 +131,23 @@ enum Verb {
 
 #[derive(Debug, Subcommand)]
 enum AdminVerb {
+    /// Switch modules of an account on or off, or show them. Devices are served either way.
+    Modules {
+        #[command(flatten)]
+        data: DataFlags,
+        /// Account ID or name; needed where there are several.
+        #[arg(long, value_name = "ACCOUNT")]
+        account: Option<String>,
+        /// Devices, groups and rules.
+        #[arg(long, value_name = "on|off")]
+        automation: Option<Switch>,
+        /// IOCs and sources.
+        #[arg(long, value_name = "on|off")]
+        tip: Option<Switch>,
+        /// Print one JSON object and nothing else.
+        #[arg(long)]
+        json: bool,
+    },
     /// Give somebody a new password, and end the sessions.
     ResetPassword {
         #[command(flatten)]
@@ -148,6 +165,12 @@ enum AdminVerb {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Subcommand)]
@@ -201,6 +224,17 @@ async fn execute(cli: Cli) -> Result<(), String> {
                 println!("{made}");
             } else {
                 println!("New password of {email}: {}\nAll sessions were ended.", text(&made, "admin_password"));
+            }
+            Ok(())
+        }
+        Verb::Admin { what: AdminVerb::Modules { data, account, automation, tip, json } } => {
+            let on = |switch: Option<Switch>| switch.map(|s| matches!(s, Switch::On));
+            let made = command_once(&quiet(load(with(data))?), Command::Modules { account, automation: on(automation), tip: on(tip) }).await?;
+            if json {
+                println!("{made}");
+            } else {
+                let word = |key: &str| if made.get(key).and_then(Value::as_bool) == Some(true) { "on" } else { "off" };
+                println!("Automation is {}, TIP is {}.", word("automation"), word("tip"));
             }
             Ok(())
         }

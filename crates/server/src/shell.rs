@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Import(Import),
     /// Give somebody a new password.
     ResetPassword { email: String, account: Option<String>, password: Option<String> },
+    /// Switch modules of an account.
+    Modules { account: Option<String>, automation: Option<bool>, tip: Option<bool> },
 }
 
 /// One file to be imported.
@@ -85,6 +87,11 @@ pub(crate) async fn execute(app: &Arc<App>, command: Command, file: Option<PathB
         Command::ResetPassword { email, account, password } => {
             let (password, people) = app.password_reset(&email, account.as_deref(), password).await?;
             Ok(json!({ "admin_password": password, "people": people }))
+        }
+        Command::Modules { account: named, automation, tip } => {
+            let operator = Actor::operator(account(app, named.as_deref()).await?);
+            let modules = app.account_switch(&operator, automation, tip).await?;
+            Ok(json!({ "account_id": operator.account_id, "automation": modules.automation, "tip": modules.tip }))
         }
         Command::Import(import) => {
             let actor = Actor::operator(account(app, import.account.as_deref()).await?);

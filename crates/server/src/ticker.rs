@@ -6,10 +6,12 @@ use iocast_app::{App, AppResult};
 use tokio::{sync::watch, task::JoinSet};
 
 const FLUSH: Duration = Duration::from_millis(400);
+const HEARTBEAT: Duration = Duration::from_secs(5);
 const FOLLOW: Duration = Duration::from_millis(500);
 const PUBLISH: Duration = Duration::from_secs(1);
 /// A burst of changes makes one publication, not many.
 const GATHER: Duration = Duration::from_millis(30);
+const SWEEP: Duration = Duration::from_secs(60);
 const RETIRE: Duration = Duration::from_secs(60);
 
 /// Starts all ticks; they end when `stop` turns true.
@@ -20,6 +22,11 @@ pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()>
         let app = Arc::clone(&flush);
         async move { app.pulls_flush().await }
     }));
+    let heart = Arc::clone(app);
+    ticks.spawn(every(HEARTBEAT, stop.clone(), "writing the heartbeat", move || {
+        let app = Arc::clone(&heart);
+        async move { app.heartbeat().await }
+    }));
     let follow = Arc::clone(app);
     ticks.spawn(every(FOLLOW, stop.clone(), "following other replicas", move || {
         let app = Arc::clone(&follow);
@@ -29,6 +36,11 @@ pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()>
     ticks.spawn(every(RETIRE, stop.clone(), "retiring IOCs", move || {
         let app = Arc::clone(&retire);
         async move { app.retire_tick().await.map(drop) }
+    }));
+    let sweep = Arc::clone(app);
+    ticks.spawn(every(SWEEP, stop.clone(), "sweeping the stage", move || {
+        let app = Arc::clone(&sweep);
+        async move { app.stage_sweep().await }
     }));
     ticks.spawn(publish(Arc::clone(app), stop.clone()));
     ticks

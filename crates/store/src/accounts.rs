@@ -1,7 +1,7 @@
 //! Accounts, people, sessions.
 
 use iocast_domain::{
-    account::{Account, Role, User},
+    account::{Account, Modules, Role, User},
     id::{AccountId, SessionId, UserId},
     time::Timestamp,
 };
@@ -26,7 +26,7 @@ pub(crate) fn account_id(table: &'static str, text: String) -> StoreResult<Accou
 
 fn to_account(row: account::Model) -> StoreResult<Account> {
     let account::Model { id, name, folded: _, automation, tip, change_seq: _, created_at } = row;
-    Ok(Account { id: account_id("accounts", id)?, name, automation, tip, created_at: Timestamp::from_micros(created_at) })
+    Ok(Account { id: account_id("accounts", id)?, name, modules: Modules { automation, tip }, created_at: Timestamp::from_micros(created_at) })
 }
 
 fn to_user(row: user::Model) -> StoreResult<(User, String)> {
@@ -75,18 +75,29 @@ impl<C: ConnectionTrait> Conn<C> {
 impl Txn {
     /// Writes a new account.
     pub async fn account_insert(&self, new: &Account) -> StoreResult<()> {
-        let Account { id, name, automation, tip, created_at } = new;
+        let Account { id, name, modules, created_at } = new;
         account::ActiveModel {
             id: Set(id.to_string()),
             name: Set(name.clone()),
             folded: Set(name.to_lowercase()),
-            automation: Set(*automation),
-            tip: Set(*tip),
+            automation: Set(modules.automation),
+            tip: Set(modules.tip),
             change_seq: Set(0),
             created_at: Set(created_at.micros()),
         }
         .insert(&self.0)
         .await?;
+        Ok(())
+    }
+
+    /// Says what an account may use.
+    pub async fn account_set_modules(&self, id: &AccountId, modules: Modules) -> StoreResult<()> {
+        account::Entity::update_many()
+            .col_expr(account::Column::Automation, Expr::value(modules.automation))
+            .col_expr(account::Column::Tip, Expr::value(modules.tip))
+            .filter(account::Column::Id.eq(id.as_str()))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 

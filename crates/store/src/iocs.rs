@@ -8,10 +8,7 @@ use iocast_domain::{
     normalise::reversed_host,
     time::Timestamp,
 };
-use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set,
-    sea_query::{Expr, OnConflict},
-};
+use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::Expr};
 use uuid::Uuid;
 
 use crate::{
@@ -21,7 +18,7 @@ use crate::{
     row::{ioc, ioc_source},
 };
 
-/// Most rows in one statement: 16 columns each, under SQLite's 32,766 variables.
+/// Most ids in one statement: few enough for SQLite's 32,766 variables.
 const ROWS: usize = 1_000;
 /// Characters of a value that are indexed: PostgreSQL's index rows are small.
 const HEAD: usize = 250;
@@ -68,38 +65,22 @@ pub enum Sort {
 }
 
 fn to_row(row: ioc::Model) -> StoreResult<IocRow> {
-    let ioc::Model {
-        id,
-        account_id: _,
-        seq,
-        kind,
+    let (seq, created_at, deleted) = (row.seq, row.created_at, row.deleted_at.is_some());
+    let ioc = to_ioc(row.id, row.kind, row.value, row.first_seen, row.last_seen, row.state, row.whitelist, &row.enrichment)?;
+    Ok(IocRow { ioc, seq, created_at, deleted })
+}
+
+/// The IOC in the columns that `iocs` and the stage share.
+pub(crate) fn to_ioc(id: Uuid, kind: i16, value: String, first_seen: i64, last_seen: i64, state: i16, whitelist: i16, enrichment: &str) -> StoreResult<Ioc> {
+    Ok(Ioc {
+        id: IocId(id),
+        kind: Kind::from_code(kind).ok_or_else(|| corrupt("iocs", "kind", kind))?,
         value,
-        value_head: _,
-        reversed_host: _,
-        first_seen,
-        last_seen,
-        severity: _,
-        state,
-        retires_at: _,
-        whitelist,
-        enrichment,
-        created_at,
-        deleted_at,
-    } = row;
-    Ok(IocRow {
-        ioc: Ioc {
-            id: IocId(id),
-            kind: Kind::from_code(kind).ok_or_else(|| corrupt("iocs", "kind", kind))?,
-            value,
-            first_seen: Timestamp::from_micros(first_seen),
-            last_seen: Timestamp::from_micros(last_seen),
-            state: State::from_code(state).ok_or_else(|| corrupt("iocs", "state", state))?,
-            whitelist: Whitelist::from_code(whitelist).ok_or_else(|| corrupt("iocs", "whitelist", whitelist))?,
-            enrichment: serde_json::from_str(&enrichment).map_err(|e| corrupt("iocs", "enrichment", e))?,
-        },
-        seq,
-        created_at,
-        deleted: deleted_at.is_some(),
+        first_seen: Timestamp::from_micros(first_seen),
+        last_seen: Timestamp::from_micros(last_seen),
+        state: State::from_code(state).ok_or_else(|| corrupt("iocs", "state", state))?,
+        whitelist: Whitelist::from_code(whitelist).ok_or_else(|| corrupt("iocs", "whitelist", whitelist))?,
+        enrichment: serde_json::from_str(enrichment).map_err(|e| corrupt("iocs", "enrichment", e))?,
     })
 }
 
@@ -212,31 +193,9 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Txn {
-    /// Writes IOCs, new or changed, under change number `seq`. `reported_by` are the sources of new reports.
-    pub async fn ioc_put_many(&self, account: &AccountId, iocs: &[(Ioc, i64)], reported_by: Option<SourceId>, seq: i64) -> StoreResult<()> {
-        for chunk in iocs.chunks(ROWS) {
-            let rows = chunk.iter().map(|(ioc, created_at)| active(account, ioc, *created_at, seq, None)).collect::<StoreResult<Vec<_>>>()?;
-            let update = OnConflict::column(ioc::Column::Id)
-                .update_columns([
-                    ioc::Column::Seq,
-                    ioc::Column::FirstSeen,
-                    ioc::Column::LastSeen,
-                    ioc::Column::Severity,
-                    ioc::Column::State,
-                    ioc::Column::RetiresAt,
-                    ioc::Column::Whitelist,
-                    ioc::Column::Enrichment,
-                    ioc::Column::CreatedAt,
-                    ioc::Column::DeletedAt,
-                ])
-                .to_owned();
-            ioc::Entity::insert_many(rows).on_conflict(update).exec_without_returning(&self.0).await?;
-            if let Some(source) = reported_by {
-                let links = chunk.iter().map(|(ioc, _)| ioc_source::ActiveModel { source_id: Set(source.0), ioc_id: Set(ioc.id.0) });
-                let keep = OnConflict::columns([ioc_source::Column::SourceId, ioc_source::Column::IocId]).do_nothing().to_owned();
-                ioc_source::Entity::insert_many(links).on_conflict(keep).exec_without_returning(&self.0).await?;
-            }
-        }
+    /// Writes a changed IOC under the account's change number `seq`.
+    pub async fn ioc_update(&self, account: &AccountId, row: &IocRow, seq: i64) -> StoreResult<()> {
+        active(account, &row.ioc, row.created_at, seq, None)?.update(&self.0).await?;
         Ok(())
     }
 
@@ -262,23 +221,57 @@ impl Txn {
     }
 }
 
-fn active(account: &AccountId, ioc: &Ioc, created_at: i64, seq: i64, deleted_at: Option<i64>) -> StoreResult<ioc::ActiveModel> {
+/// An IOC as columns.
+pub(crate) struct Parts {
+    pub(crate) id: Uuid,
+    pub(crate) kind: i16,
+    pub(crate) value: String,
+    pub(crate) value_head: String,
+    pub(crate) reversed_host: Option<String>,
+    pub(crate) first_seen: i64,
+    pub(crate) last_seen: i64,
+    pub(crate) severity: i16,
+    pub(crate) state: i16,
+    pub(crate) retires_at: i64,
+    pub(crate) whitelist: i16,
+    pub(crate) enrichment: String,
+}
+
+pub(crate) fn parts(ioc: &Ioc) -> StoreResult<Parts> {
     let Ioc { id, kind, value, first_seen, last_seen, state, whitelist, enrichment } = ioc;
+    Ok(Parts {
+        id: id.0,
+        kind: kind.code(),
+        value: value.clone(),
+        value_head: head(value),
+        reversed_host: reversed_host(*kind, value),
+        first_seen: first_seen.micros(),
+        last_seen: last_seen.micros(),
+        severity: ioc.severity().code(),
+        state: state.code(),
+        retires_at: ioc.retires_at().micros(),
+        whitelist: whitelist.code(),
+        enrichment: serde_json::to_string(enrichment).map_err(|e| corrupt("iocs", "enrichment", e))?,
+    })
+}
+
+fn active(account: &AccountId, ioc: &Ioc, created_at: i64, seq: i64, deleted_at: Option<i64>) -> StoreResult<ioc::ActiveModel> {
+    let Parts { id, kind, value, value_head, reversed_host, first_seen, last_seen, severity, state, retires_at, whitelist, enrichment } = parts(ioc)?;
     Ok(ioc::ActiveModel {
-        id: Set(id.0),
+        id: Set(id),
         account_id: Set(account.to_string()),
         seq: Set(seq),
-        kind: Set(kind.code()),
-        value: Set(value.clone()),
-        value_head: Set(head(value)),
-        reversed_host: Set(reversed_host(*kind, value)),
-        first_seen: Set(first_seen.micros()),
-        last_seen: Set(last_seen.micros()),
-        severity: Set(ioc.severity().code()),
-        state: Set(state.code()),
-        retires_at: Set(ioc.retires_at().micros()),
-        whitelist: Set(whitelist.code()),
-        enrichment: Set(serde_json::to_string(enrichment).map_err(|e| corrupt("iocs", "enrichment", e))?),
+        kind: Set(kind),
+        value: Set(value),
+        value_head: Set(value_head),
+        reversed_host: Set(reversed_host),
+        first_seen: Set(first_seen),
+        last_seen: Set(last_seen),
+        severity: Set(severity),
+        state: Set(state),
+        retires_at: Set(retires_at),
+        whitelist: Set(whitelist),
+        enrichment: Set(enrichment),
         created_at: Set(created_at),
         deleted_at: Set(deleted_at),
     })

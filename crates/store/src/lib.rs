@@ -19,6 +19,7 @@ mod publications;
 mod row;
 mod rules;
 mod sources;
+mod stage;
 
 pub use self::{
     backend::Store,
@@ -30,6 +31,7 @@ pub use self::{
     members::MemberRow,
     page::{Page, PageOf},
     publications::{BlobRef, FileRef, GroupUpdate, NewBlob, PartRow, PublicationLine, PublishState},
+    stage::{StageCounts, Staged},
 };
 
 /// A connection that reads, or a transaction that also writes.

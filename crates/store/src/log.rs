@@ -2,7 +2,7 @@
 
 use iocast_domain::{id::AccountId, time::Timestamp};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DeleteMany, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set,
     sea_query::{Expr, OnConflict},
 };
 use uuid::Uuid;
@@ -56,8 +56,14 @@ pub struct Stored {
     pub body_hash: String,
     /// Status of the answer; 0 while the request is being carried out.
     pub status: u16,
-    /// Body of the answer, secrets left out.
+    /// Body of the answer, secrets left out; while status is 0, what the request brought about so far.
     pub answer: String,
+    /// When the key was reserved.
+    pub created_at: Timestamp,
+}
+
+fn without_effect() -> DeleteMany<idempotency::Entity> {
+    idempotency::Entity::delete_many().filter(idempotency::Column::Status.eq(0)).filter(idempotency::Column::Answer.eq(""))
 }
 
 impl<C: ConnectionTrait> Conn<C> {
@@ -100,7 +106,13 @@ impl<C: ConnectionTrait> Conn<C> {
             .filter(idempotency::Column::CreatedAt.gt(since.micros()))
             .one(&self.0)
             .await?;
-        Ok(row.map(|r| Stored { operation: r.operation, body_hash: r.body_hash, status: u16::try_from(r.status).unwrap_or_default(), answer: r.answer }))
+        Ok(row.map(|r| Stored {
+            operation: r.operation,
+            body_hash: r.body_hash,
+            status: u16::try_from(r.status).unwrap_or_default(),
+            answer: r.answer,
+            created_at: Timestamp::from_micros(r.created_at),
+        }))
     }
 
     /// A setting of the whole installation.
@@ -152,9 +164,9 @@ impl Txn {
     ///
     /// # Errors
     /// [`StoreError::Duplicate`](crate::StoreError::Duplicate) if it is taken.
-    pub async fn idempotency_reserve(&self, account: &AccountId, key: &str, stored: &Stored, now: Timestamp, since: Timestamp) -> StoreResult<()> {
+    pub async fn idempotency_reserve(&self, account: &AccountId, key: &str, stored: &Stored, since: Timestamp) -> StoreResult<()> {
         idempotency::Entity::delete_many().filter(idempotency::Column::CreatedAt.lte(since.micros())).exec(&self.0).await?;
-        let Stored { operation, body_hash, status, answer } = stored.clone();
+        let Stored { operation, body_hash, status, answer, created_at } = stored.clone();
         let row = idempotency::ActiveModel {
             account_id: Set(account.to_string()),
             key: Set(key.to_owned()),
@@ -162,7 +174,7 @@ impl Txn {
             body_hash: Set(body_hash),
             status: Set(i16::try_from(status).unwrap_or_default()),
             answer: Set(answer),
-            created_at: Set(now.micros()),
+            created_at: Set(created_at.micros()),
         };
         idempotency::Entity::insert(row).exec_without_returning(&self.0).await?;
         Ok(())
@@ -180,9 +192,27 @@ impl Txn {
         Ok(())
     }
 
-    /// Gives a reserved key back: the request failed and may be made again.
+    /// Writes down what a request under way brings about, in the transaction that does it.
+    pub async fn idempotency_effect(&self, account: &AccountId, key: &str, effect: &str) -> StoreResult<()> {
+        idempotency::Entity::update_many()
+            .col_expr(idempotency::Column::Answer, Expr::value(effect))
+            .filter(idempotency::Column::AccountId.eq(account.as_str()))
+            .filter(idempotency::Column::Key.eq(key))
+            .filter(idempotency::Column::Status.eq(0))
+            .exec(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Gives a reserved key back, unless its request brought something about: it may be made again.
     pub async fn idempotency_release(&self, account: &AccountId, key: &str) -> StoreResult<()> {
-        idempotency::Entity::delete_by_id((account.to_string(), key.to_owned())).exec(&self.0).await?;
+        without_effect().filter(idempotency::Column::AccountId.eq(account.as_str())).filter(idempotency::Column::Key.eq(key)).exec(&self.0).await?;
+        Ok(())
+    }
+
+    /// Gives back all keys whose requests are under way and brought nothing about yet.
+    pub async fn idempotency_release_all(&self) -> StoreResult<()> {
+        without_effect().exec(&self.0).await?;
         Ok(())
     }
 

@@ -34,6 +34,14 @@ row!(ioc, "iocs", {
     created_at: i64, deleted_at: Option<i64>,
 });
 row!(ioc_source, "ioc_sources", { #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid });
+row!(import, "imports", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, alive_until: i64 });
+row!(staged, "ioc_stage", {
+    #[sea_orm(primary_key, auto_increment = false)] import_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    change: i16, kind: i16, value: String, value_head: String, reversed_host: Option<String>,
+    first_seen: i64, last_seen: i64, severity: i16, state: i16, retires_at: i64, whitelist: i16, enrichment: String,
+    created_at: i64,
+});
 row!(device, "devices", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     account_id: String, name: String, folded: String, device_type: String, ioc_limit: i32, paused: bool, last_pull_at: Option<i64>, created_at: i64,

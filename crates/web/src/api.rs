@@ -3,7 +3,9 @@
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 use iocast_app::{Actor, App, Idempotent, Known, PageOf};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::problem::Problem;
 
@@ -62,9 +64,12 @@ pub(crate) async fn create<T: Serialize>(
     body: &[u8],
     status: StatusCode,
     make: impl Future<Output = Result<T, Problem>>,
+    fetch: impl AsyncFnOnce(Uuid) -> Result<T, Problem>,
 ) -> Answer {
     let key = idempotency_key(request, |key, operation| Idempotent::new(key, operation, body))?;
-    answer_once(app, actor, key, status, make).await
+    // What was made is its id; shown as it is now.
+    let again = async |id: Value| fetch(serde_json::from_value(id).unwrap_or_default()).await;
+    answer_once(app, actor, key, status, make, again).await
 }
 
 /// The `Idempotency-Key` of a request with the operation it is for.
@@ -80,12 +85,15 @@ pub(crate) async fn answer_once<T: Serialize>(
     key: Option<Idempotent>,
     status: StatusCode,
     make: impl Future<Output = Result<T, Problem>>,
+    again: impl AsyncFnOnce(Value) -> Result<T, Problem>,
 ) -> Answer {
-    if let Some(key) = &key
-        && let Known::Answered(replay) = app.idempotency_begin(actor, key).await?
-    {
-        let status = StatusCode::from_u16(replay.status).unwrap_or(status);
-        return Ok(HttpResponse::build(status).insert_header(("idempotency-replayed", "true")).content_type("application/json").body(replay.answer));
+    let replayed = |status| HttpResponse::build(status).insert_header(("idempotency-replayed", "true")).content_type("application/json").take();
+    if let Some(key) = &key {
+        match app.idempotency_begin(actor, key).await? {
+            Known::Reserved => {}
+            Known::Answered(replay) => return Ok(replayed(StatusCode::from_u16(replay.status).unwrap_or(status)).body(replay.answer)),
+            Known::Took(effect) => return Ok(replayed(status).json(again(effect).await?)),
+        }
     }
     let made = match (make.await, &key) {
         (Ok(made), _) => made,

@@ -38,6 +38,26 @@ pub(crate) fn document() -> openapi::OpenApi {
     document
 }
 
+/// The methods that the document knows for a path, in capitals.
+pub(crate) fn methods(document: &openapi::OpenApi, path: &str) -> Vec<&'static str> {
+    let fits = |pattern: &str| {
+        let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+        loop {
+            match (wanted.next(), given.next()) {
+                (None, None) => return true,
+                (Some(w), Some(g)) if w == g || (w.starts_with('{') && !g.is_empty()) => {}
+                _ => return false,
+            }
+        }
+    };
+    let mut methods = Vec::new();
+    for (_, item) in document.paths.paths.iter().filter(|(pattern, _)| fits(pattern)) {
+        let known = [("GET", &item.get), ("POST", &item.post), ("PUT", &item.put), ("PATCH", &item.patch), ("DELETE", &item.delete)];
+        methods.extend(known.iter().filter(|(_, operation)| operation.is_some()).map(|(name, _)| *name));
+    }
+    methods
+}
+
 pub(crate) async fn openapi_json(document: web::Data<openapi::OpenApi>) -> HttpResponse {
     HttpResponse::Ok().json(document.get_ref())
 }

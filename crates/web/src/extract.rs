@@ -32,7 +32,9 @@ type Extracting<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
 /// Where a request came from.
 pub(crate) fn caller(request: &HttpRequest) -> Caller {
     let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-    Caller { address: request.peer_addr().map(|a| a.ip().to_string()).unwrap_or_default(), request_id }
+    let key = request.headers().get("idempotency-key").filter(|_| request.method() == Method::POST);
+    let idempotency_key = key.and_then(|k| k.to_str().ok()).map(str::to_owned);
+    Caller { address: request.peer_addr().map(|a| a.ip().to_string()).unwrap_or_default(), request_id, idempotency_key }
 }
 
 pub(crate) fn app(request: &HttpRequest) -> Result<web::Data<App>, Problem> {

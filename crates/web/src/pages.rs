@@ -3,8 +3,9 @@
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 use iocast_app::App;
 use minijinja::{Value, context};
+use utoipa::openapi::OpenApi;
 
-use crate::{extract::caller, problem::Problem, templates};
+use crate::{docs, extract::caller, problem::Problem, templates};
 
 fn page(status: StatusCode, name: &str, context: Value) -> HttpResponse {
     match templates::render(name, context) {
@@ -30,11 +31,15 @@ pub(crate) async fn asset(request: HttpRequest) -> HttpResponse {
 }
 
 /// Where no route leads: problem details for programs, a page for people.
-pub(crate) async fn nothing_here(request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(crate) async fn nothing_here(request: HttpRequest, app: web::Data<App>, document: web::Data<OpenApi>) -> Result<HttpResponse, Problem> {
     caller(&request);
     let wants_html = request.headers().get(header::ACCEPT).and_then(|a| a.to_str().ok()).is_some_and(|a| a.contains("text/html"));
     if wants_html {
         return Ok(page(StatusCode::NOT_FOUND, "pages/nothing_here.html", context! { path => request.path() }));
+    }
+    let allowed = docs::methods(&document, request.path());
+    if !allowed.is_empty() && (app.settings.emulator || !request.path().contains("/emulator/")) {
+        return Err(Problem::wrong_method(request.method(), allowed.join(", ")));
     }
     Err(Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address; the endpoints are listed at /api/docs/."))
 }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use actix_web::{
     HttpResponse, ResponseError,
-    http::{StatusCode, header},
+    http::{Method, StatusCode, header},
 };
 use iocast_app::AppError;
 use iocast_domain::problem::FieldError;
@@ -54,6 +54,8 @@ pub(crate) struct Problem {
     pub(crate) errors: Vec<ProblemField>,
     #[serde(skip)]
     retry_after: Option<u64>,
+    #[serde(skip)]
+    allow: Option<String>,
 }
 
 impl Problem {
@@ -67,6 +69,7 @@ impl Problem {
             request_id: request_id(),
             errors: Vec::new(),
             retry_after: None,
+            allow: None,
         }
     }
 
@@ -76,6 +79,12 @@ impl Problem {
             _ => "Several fields break a rule; see errors.".to_owned(),
         };
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail) }
+    }
+
+    /// The path is there, the method is not.
+    pub(crate) fn wrong_method(method: &Method, allowed: String) -> Self {
+        let detail = format!("This address takes {allowed}, not {method}.");
+        Self { allow: Some(allowed), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail) }
     }
 
     fn retry(self, seconds: u64) -> Self {
@@ -100,6 +109,9 @@ impl ResponseError for Problem {
         if let Some(seconds) = self.retry_after {
             answer.insert_header((header::RETRY_AFTER, seconds));
         }
+        if let Some(allowed) = &self.allow {
+            answer.insert_header((header::ALLOW, allowed.as_str()));
+        }
         if self.status == 401 {
             answer.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"iocast\""));
         }
@@ -117,6 +129,11 @@ impl From<AppError> for Problem {
             AppError::Conflict { code, .. } => Self::new(StatusCode::CONFLICT, code, detail),
             AppError::Unauthenticated(_) => Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail),
             AppError::Forbidden => Self::new(StatusCode::FORBIDDEN, "forbidden", "Only an administrator of the account may do this."),
+            AppError::NoModule(module) => Self::new(
+                StatusCode::FORBIDDEN,
+                "module_missing",
+                format!("This account does not have the {} module. The operator can switch it on: iocast admin modules.", module.name()),
+            ),
             AppError::Throttled { retry_after } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", format!("Too many failed sign-ins; try again in {retry_after} seconds."))
                     .retry(retry_after)

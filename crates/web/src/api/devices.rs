@@ -154,7 +154,8 @@ impl From<PullLine> for PullOut {
 pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, body: Body<DeviceIn>) -> Answer {
     let DeviceIn { name, device_type, ioc_limit } = body.value;
     let make = async { Ok(DeviceOut::from(app.device_create(&session.0, NewDevice { name, device_type, ioc_limit }).await?)) };
-    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make).await
+    let made = async |id| Ok(DeviceOut::from(app.device_fetch(&session.0, DeviceId(id)).await?));
+    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
 /// The devices, by name.

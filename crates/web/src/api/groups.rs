@@ -217,7 +217,8 @@ pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: S
     let new = NewGroup { name, limit, source_priority: source_priority.into_iter().map(SourceId).collect(), notify_on_limit, default_rule };
     let desk = app.clone().into_inner();
     let make = async { Ok(GroupOut::from(desk.group_create(&session.0, DeviceId(id.0), new).await?)) };
-    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make).await
+    let made = async |id| Ok(GroupOut::from(app.group_fetch(&session.0, GroupId(id)).await?));
+    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
 /// The groups of a device, by name.

@@ -1,7 +1,7 @@
 //! Signs of life, without sign-in.
 
 use actix_web::{HttpResponse, get, web};
-use iocast_app::App;
+use iocast_app::{App, Readiness};
 use iocast_domain::time::SECOND;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -24,8 +24,12 @@ pub(crate) struct ReadyOut {
     status: &'static str,
     /// The database answers.
     database: bool,
+    /// Seconds since the database last took a write.
+    write_age_seconds: i64,
     /// Groups that wait for the publisher.
     groups_waiting: u64,
+    /// Seconds that the first of them has waited.
+    publisher_lag_seconds: i64,
     /// Seconds since the last tick.
     tick_age_seconds: i64,
 }
@@ -43,5 +47,13 @@ pub(crate) async fn health() -> Answer {
 pub(crate) async fn ready(app: web::Data<App>) -> Answer {
     let readiness = app.readiness().await;
     let (mut answer, status) = if readiness.ready() { (HttpResponse::Ok(), "ready") } else { (HttpResponse::ServiceUnavailable(), "not_ready") };
-    Ok(answer.json(ReadyOut { status, database: readiness.database, groups_waiting: readiness.groups_waiting, tick_age_seconds: readiness.tick_age / SECOND }))
+    let Readiness { database, write_age, groups_waiting, publisher_lag, tick_age } = readiness;
+    Ok(answer.json(ReadyOut {
+        status,
+        database,
+        write_age_seconds: write_age / SECOND,
+        groups_waiting,
+        publisher_lag_seconds: publisher_lag / SECOND,
+        tick_age_seconds: tick_age / SECOND,
+    }))
 }

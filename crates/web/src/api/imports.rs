@@ -6,6 +6,7 @@ use actix_web::{HttpMessage as _, HttpRequest, dev::Payload, http::StatusCode, p
 use futures_util::StreamExt as _;
 use iocast_app::{App, Idempotent, ImportReport, ImportRequest, Input, Options, Rejected};
 use iocast_domain::{
+    account::Module,
     id::SourceId,
     ioc::{Enrichment, label},
 };
@@ -42,7 +43,7 @@ pub(crate) struct ImportQuery {
 }
 
 /// A line that was refused.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub(crate) struct RejectedOut {
     /// Line in a text, or place in a list; from 1.
     line: u64,
@@ -53,7 +54,7 @@ pub(crate) struct RejectedOut {
 }
 
 /// What an import did.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub(crate) struct ImportOut {
     /// IOCs that were not there before, each once.
     accepted: u64,
@@ -121,7 +122,7 @@ pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: S
     also.user_tags.extend(query.0.tag.as_deref().and_then(label));
     also.malware_families.extend(query.0.malware_family.as_deref().and_then(label));
     // Who may not, or where there is no such source, is told before the body is read.
-    actor.may_write()?;
+    actor.may_change(Module::Tip)?;
     app.source_fetch(actor, source).await?;
     let spooled = spool(&app, payload).await?;
     let key = match idempotency_key(&request, |key, operation| Ok((key.to_owned(), operation)))? {
@@ -131,7 +132,8 @@ pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: S
     let import = ImportRequest { path: spooled.0.clone(), input, options: Options { only_to_ids }, also, dry_run: query.0.dry_run };
     let desk = app.clone().into_inner();
     let make = async { Ok(ImportOut::from(desk.import(actor, source, import, &|_| {}).await?)) };
-    answer_once(&app, actor, key, StatusCode::OK, make).await
+    let again = async |report| serde_json::from_value(report).map_err(|error| Problem::from(iocast_app::AppError::Internal(Box::new(error))));
+    answer_once(&app, actor, key, StatusCode::OK, make, again).await
 }
 
 /// Writes the body to the spool, within bounds of size and time.

@@ -113,7 +113,8 @@ pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: S
         AccountKeyKind::Appliance => KeyKind::Appliance,
     };
     let make = async { Ok(KeyOut::from(app.key_create(&session.0, kind, None).await?)) };
-    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make).await
+    let made = async |id| Ok(KeyOut::from(app.key_fetch(&session.0, KeyId(id)).await?));
+    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
 /// The account's API and appliance keys, newest first.
@@ -129,7 +130,8 @@ pub(crate) async fn list(app: web::Data<App>, session: Session) -> Answer {
 pub(crate) async fn rotate(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, body: Body<RotateIn>) -> Answer {
     let overlap = body.value.overlap_hours.map(|h| h.saturating_mul(HOUR));
     let make = async { Ok(KeyOut::from(app.key_rotate(&session.0, KeyId(id.0), overlap).await?)) };
-    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make).await
+    let made = async |id| Ok(KeyOut::from(app.key_fetch(&session.0, KeyId(id)).await?));
+    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
 /// Revoke a key at once.
@@ -146,7 +148,8 @@ pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Ans
 pub(crate) async fn create_for_device(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, body: Body<DeviceKeyIn>) -> Answer {
     let DeviceKeyIn {} = body.value;
     let make = async { Ok(KeyOut::from(app.key_create(&session.0, KeyKind::Device, Some(DeviceId(id.0))).await?)) };
-    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make).await
+    let made = async |id| Ok(KeyOut::from(app.key_fetch(&session.0, KeyId(id)).await?));
+    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
 /// The keys of a device, newest first.

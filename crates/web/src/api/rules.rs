@@ -142,7 +142,8 @@ pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: S
     let RuleIn { name, enabled, criteria, group_ids } = body.value;
     let new = NewRule { name, enabled, criteria: criteria.into(), group_ids: group_ids.into_iter().map(GroupId).collect() };
     let make = async { Ok(RuleOut::from(app.rule_create(&session.0, new).await?)) };
-    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make).await
+    let made = async |id| Ok(RuleOut::from(app.rule_fetch(&session.0, RuleId(id)).await?));
+    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
 /// The rules, by name.

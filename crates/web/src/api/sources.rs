@@ -74,7 +74,8 @@ impl From<Source> for SourceOut {
 pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, body: Body<SourceIn>) -> Answer {
     let SourceIn { name, confidence, enabled } = body.value;
     let make = async { Ok(SourceOut::from(app.source_create(&session.0, NewSource { name, confidence, enabled }).await?)) };
-    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make).await
+    let made = async |id| Ok(SourceOut::from(app.source_fetch(&session.0, SourceId(id)).await?));
+    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
 /// The sources, by name.
