@@ -7,6 +7,7 @@ pub use sea_orm_migration::{MigratorTrait, sea_orm};
 
 mod m0001_first;
 mod m0002_stage;
+mod m0003_watch;
 mod table;
 
 /// What going back is answered with.
@@ -19,6 +20,6 @@ pub struct Migrator;
 #[async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Migration), Box::new(m0002_stage::Migration)]
+        vec![Box::new(m0001_first::Migration), Box::new(m0002_stage::Migration), Box::new(m0003_watch::Migration)]
     }
 }

@@ -30,6 +30,15 @@ pub(crate) fn table(name: &'static str, key: &'static [&'static str], columns: V
 /// Searched by prefix and compared bytewise, the same on both engines and under any locale.
 const BYTEWISE: &[&str] = &["folded", "value_head", "reversed_host", "email"];
 
+/// Adds columns to a table that may hold rows.
+pub(crate) async fn add(manager: &SchemaManager<'_>, table: &'static str, columns: Vec<ColumnDef>) -> Result<(), DbErr> {
+    // One by one: SQLite takes no two at once.
+    for column in columns {
+        manager.alter_table(Table::alter().table(Alias::new(table)).add_column(column).to_owned()).await?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn create(manager: &SchemaManager<'_>, tables: Vec<TableSpec>, indexes: &[IndexSpec]) -> Result<(), DbErr> {
     for spec in tables {
         let mut statement = Table::create();

@@ -25,8 +25,10 @@ pub struct Actor {
     pub account_id: AccountId,
     /// What the account may use.
     pub modules: Modules,
-    /// The person; none for the operator at the shell.
+    /// The person; none for the operator at the shell and for what happens by itself.
     pub user: Option<User>,
+    /// Who it is where it is no person.
+    pub role: &'static str,
     /// The session signed in with.
     pub session: Option<SessionId>,
     /// Where from.
@@ -34,16 +36,29 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// What notices silence.
+    #[must_use]
+    pub fn watchdog(account_id: AccountId) -> Self {
+        Self { role: "watchdog", caller: Caller::default(), ..Self::operator(account_id) }
+    }
+
     /// The operator at the shell.
     #[must_use]
     pub fn operator(account_id: AccountId) -> Self {
-        Self { account_id, modules: Modules::ALL, user: None, session: None, caller: Caller { address: "shell".to_owned(), ..Caller::default() } }
+        Self {
+            account_id,
+            modules: Modules::ALL,
+            user: None,
+            role: "operator",
+            session: None,
+            caller: Caller { address: "shell".to_owned(), ..Caller::default() },
+        }
     }
 
     /// The name for the audit log.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.user.as_ref().map_or("operator", |u| u.email.as_str())
+        self.user.as_ref().map_or(self.role, |u| u.email.as_str())
     }
 
     /// Lets only accounts through that have the module.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use iocast_domain::{
-    account::Module,
+    account::{Account, Module},
     device::{Device, check_device_limit, check_type},
     id::{DeviceId, GroupId},
     name::Name,
-    staleness::{SILENT_AFTER, SyncState, judge},
+    staleness::SyncState,
+    time::HOUR,
+    watch::check_silent_after,
 };
 use iocast_store::{GroupRow, Page, PageOf};
 
@@ -36,6 +38,8 @@ pub struct DevicePatch {
     pub ioc_limit: Option<i64>,
     /// Pause or resume watching.
     pub paused: Option<bool>,
+    /// After how many hours of silence it is told of; `None` inside goes back to the account's threshold.
+    pub silent_after_hours: Option<Option<i64>>,
 }
 
 /// A group as its device shows it.
@@ -59,8 +63,8 @@ pub struct DeviceView {
 }
 
 impl App {
-    fn device_view(&self, device: Device, groups: Vec<GroupRow>) -> DeviceView {
-        let sync = judge(device.last_pull_at, SILENT_AFTER, self.now());
+    fn device_view(&self, device: Device, groups: Vec<GroupRow>, account: &Account) -> DeviceView {
+        let sync = self.sync_state(&device, account.silent_after);
         DeviceView { sync, groups: groups.into_iter().map(|row| self.group_view(row)).collect(), device }
     }
 
@@ -80,6 +84,7 @@ impl App {
         let limit = device_type.and_then(|t| fields.take(check_device_limit(new.ioc_limit.unwrap_or(i64::from(t.max_iocs)), t, &[])));
         fields.done()?;
         let (Some(name), Some(device_type), Some(ioc_limit)) = (name, device_type, limit) else { return Err(AppError::Invalid(Vec::new())) };
+        let now = self.now();
         let device = Device {
             id: DeviceId::random(&*self.entropy),
             account_id: actor.account_id.clone(),
@@ -87,8 +92,10 @@ impl App {
             device_type,
             ioc_limit,
             paused: false,
+            silent_after: None,
+            watched_since: now,
             last_pull_at: None,
-            created_at: self.now(),
+            created_at: now,
         };
         let txn = self.store.write().await?;
         txn.device_insert(&device).await.map_err(|e| taken(e, "name", "a device"))?;
@@ -102,7 +109,7 @@ impl App {
         .await?;
         self.idempotency_effect(&txn, actor, &device.id).await?;
         txn.commit().await?;
-        Ok(self.device_view(device, Vec::new()))
+        Ok(self.device_view(device, Vec::new(), &self.account_fetch(actor).await?))
     }
 
     /// The devices of the account, by name.
@@ -111,13 +118,14 @@ impl App {
     /// If the database does not answer.
     pub async fn device_list(&self, actor: &Actor, page: &Page) -> AppResult<PageOf<DeviceView>> {
         actor.may_read(Module::Automation)?;
+        let account = self.account_fetch(actor).await?;
         let read = self.store.read();
         let devices = read.device_list(&actor.account_id, page).await?;
         let mut groups = read.group_list(&actor.account_id, None).await?;
         Ok(devices.map(|device| {
             let (own, others) = std::mem::take(&mut groups).into_iter().partition(|g: &GroupRow| g.group.device_id == device.id);
             groups = others;
-            self.device_view(device, own)
+            self.device_view(device, own, &account)
         }))
     }
 
@@ -130,7 +138,7 @@ impl App {
         let read = self.store.read();
         let device = read.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
         let groups = read.group_list(&actor.account_id, Some(id)).await?;
-        Ok(self.device_view(device, groups))
+        Ok(self.device_view(device, groups, &self.account_fetch(actor).await?))
     }
 
     /// Changes a device.
@@ -139,7 +147,7 @@ impl App {
     /// If it is not there, or a field breaks a rule.
     pub async fn device_update(self: &Arc<Self>, actor: &Actor, id: DeviceId, patch: DevicePatch) -> AppResult<DeviceView> {
         actor.may_change(Module::Automation)?;
-        let DevicePatch { name, ioc_limit, paused } = patch;
+        let DevicePatch { name, ioc_limit, paused, silent_after_hours } = patch;
         let txn = self.store.write().await?;
         txn.device_lock(&actor.account_id, id).await?;
         let before = txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
@@ -153,13 +161,24 @@ impl App {
         if let Some(limit) = ioc_limit.and_then(|l| fields.take(check_device_limit(l, before.device_type, &limits))) {
             after.ioc_limit = limit;
         }
+        match silent_after_hours {
+            Some(Some(hours)) => after.silent_after = fields.take(check_silent_after(hours)),
+            Some(None) => after.silent_after = None,
+            None => {}
+        }
         after.paused = paused.unwrap_or(before.paused);
+        if before.paused && !after.paused {
+            after.watched_since = self.now();
+        }
         fields.done()?;
         txn.device_update(&after).await.map_err(|e| taken(e, "name", "a device"))?;
-        let shown = |d: &Device| serde_json::json!({ "name": d.name.as_str(), "ioc_limit": d.ioc_limit, "paused": d.paused });
+        if after.paused && !before.paused {
+            self.outage_paused(&txn, id).await?;
+        }
+        let shown = |d: &Device| serde_json::json!({ "name": d.name.as_str(), "ioc_limit": d.ioc_limit, "paused": d.paused, "silent_after_hours": d.silent_after.map(|s| s / HOUR) });
         self.audit(&txn, actor, "device.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
         txn.commit().await?;
-        Ok(self.device_view(after, groups))
+        Ok(self.device_view(after, groups, &self.account_fetch(actor).await?))
     }
 
     /// Deletes a device with its groups, keys and history.
@@ -175,6 +194,7 @@ impl App {
         for group in &groups {
             txn.group_delete(&actor.account_id, *group).await?;
         }
+        txn.outage_delete_of(id).await?;
         txn.device_delete(&actor.account_id, id).await?;
         self.audit(&txn, actor, "device.delete", &id, &serde_json::json!({ "name": device.name.as_str(), "groups": groups })).await?;
         txn.commit().await?;

@@ -36,7 +36,7 @@ pub enum AppError {
     #[error("this account does not have the {} module; the operator can switch it on: iocast admin modules", .0.name())]
     NoModule(Module),
     /// Too many tries.
-    #[error("too many failed sign-ins; try again in {retry_after} seconds")]
+    #[error("too many tries; try again in {retry_after} seconds")]
     Throttled {
         /// Seconds.
         retry_after: u64,

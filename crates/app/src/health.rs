@@ -7,10 +7,13 @@ use std::sync::{
 
 use iocast_domain::{
     id::{AccountId, IocId},
+    letter::LetterState,
     time::{DAY, MINUTE, SECOND, Timestamp, parse_span, span_in_words},
 };
 
-use crate::{Actor, App, AppError, AppResult};
+use subtle::ConstantTimeEq as _;
+
+use crate::{Actor, App, AppError, AppResult, Delivered, Watched};
 
 /// Whether requests can be served.
 #[derive(Clone, Debug)]
@@ -25,6 +28,23 @@ pub struct Readiness {
     pub publisher_lag: i64,
     /// Microseconds since the last tick.
     pub tick_age: i64,
+    /// Letters that are due are looked at.
+    pub sender_alive: bool,
+}
+
+/// Figures for a monitoring system.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Signs of life.
+    pub readiness: Readiness,
+    /// Open outages of all accounts.
+    pub outages_open: u64,
+    /// Letters by state.
+    pub letters: Vec<(LetterState, u64)>,
+    /// Microseconds that the letter has been due which is due longest.
+    pub oldest_due: i64,
+    /// What became of letters since the server started.
+    pub delivered: Delivered,
 }
 
 impl Readiness {
@@ -44,11 +64,14 @@ pub struct Advanced {
     pub retired: u64,
     /// Publications that were made.
     pub publications: u64,
+    /// Outages that were opened, and letters written about them.
+    pub watched: Watched,
+    /// What became of the letters that were due.
+    pub delivered: Delivered,
 }
 
 /// How often the heart beats, in microseconds.
 const HEARTBEAT: i64 = 5 * SECOND;
-const HEARTBEAT_AT: &str = "heartbeat";
 const CLOCK: &str = "emulator_clock_offset";
 /// The longest step of the emulator's clock, in microseconds.
 const ADVANCE_MAX: i64 = 3_653 * DAY;
@@ -69,20 +92,36 @@ impl App {
             groups_waiting: waiting.map_or(0, |w| w.len() as u64),
             publisher_lag: self.publisher.lag(now),
             tick_age: age(&self.last_tick),
+            sender_alive: age(&self.last_delivery) < 4 * i64::try_from(self.settings.mail_deadline.as_micros()).unwrap_or(i64::MAX) + MINUTE,
         }
     }
 
-    /// Writes that this server could answer just now: proof that the database takes writes.
+    /// Lets only those see the metrics who know the token.
     ///
     /// # Errors
-    /// If it does not.
-    pub async fn heartbeat(&self) -> AppResult<()> {
-        let now = self.clock.real_now();
-        let txn = self.store.write().await?;
-        txn.setting_put(HEARTBEAT_AT, &now.micros().to_string()).await?;
-        txn.commit().await?;
-        self.last_heartbeat.store(now.micros(), Ordering::Relaxed);
-        Ok(())
+    /// For the others; where there is no token they are not there.
+    pub fn may_see_metrics(&self, token: &str) -> AppResult<()> {
+        let Some(wanted) = &self.settings.metrics_token else { return Err(AppError::NotFound("endpoint")) };
+        if bool::from(wanted.as_bytes().ct_eq(token.as_bytes())) {
+            Ok(())
+        } else {
+            Err(AppError::Unauthenticated("The metrics take the token of the setting `metrics_token` as Bearer."))
+        }
+    }
+
+    /// Figures for a monitoring system.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn metrics(&self) -> AppResult<Metrics> {
+        let letters = self.letter_counts().await?;
+        Ok(Metrics {
+            readiness: self.readiness().await,
+            outages_open: self.store.read().outage_open_count().await?,
+            oldest_due: letters.oldest_due.map_or(0, |at| self.now().since(at)),
+            letters: letters.by_state,
+            delivered: self.tally.read(),
+        })
     }
 
     /// Notes that the ticks are running.
@@ -141,6 +180,7 @@ impl App {
             return Err(AppError::field("advance", "span_too_long", "Advance the clock by at most ten years at a time."));
         }
         self.pulls_flush().await?;
+        let before = self.tally.read();
         let txn = self.store.write().await?;
         let offset: i64 = txn.setting_fetch(CLOCK).await?.and_then(|o| o.parse().ok()).unwrap_or(0);
         txn.setting_put(CLOCK, &offset.saturating_add(micros).to_string()).await?;
@@ -149,6 +189,8 @@ impl App {
         self.clock.advance(micros);
         let retired = self.retire_tick().await?;
         let publications = self.publish_due(true).await?;
-        Ok(Advanced { now: self.now(), retired, publications })
+        let watched = self.watch_tick().await?;
+        self.deliver_and_wait().await?;
+        Ok(Advanced { now: self.now(), retired, publications, watched, delivered: self.tally.read().since(before) })
     }
 }

@@ -9,9 +9,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
-use iocast_domain::time::{Clock, Entropy, Timestamp};
+use arc_swap::ArcSwap;
+use iocast_domain::{
+    time::{Clock, Entropy, Timestamp},
+    watch::Gap,
+};
 use iocast_store::Store;
 use tokio::sync::{Notify, Semaphore};
 
@@ -27,6 +32,8 @@ mod idempotency;
 mod imports;
 mod iocs;
 mod keys;
+mod outbox;
+mod people;
 mod publisher;
 mod publishing;
 mod pulls;
@@ -34,6 +41,7 @@ mod rules;
 mod secrets;
 mod sessions;
 mod sources;
+mod watchdog;
 
 pub use self::{
     accounts::NewAccount,
@@ -42,19 +50,23 @@ pub use self::{
     error::{AppError, AppResult},
     feed::{FeedAnswer, FeedBody, FeedRequest, File},
     groups::{GroupDetail, GroupIoc, GroupPatch, NewGroup, SendAgain},
-    health::{Advanced, Readiness},
+    health::{Advanced, Metrics, Readiness},
     idempotency::{Idempotent, Known, Replay},
     imports::{ImportReport, ImportRequest, Progress},
     iocs::{IocPatch, IocQuery, IocView},
     keys::{KeyView, NewKey},
+    outbox::Delivered,
+    people::UserPatch,
     pulls::{Client, PullNote},
     rules::{NewRule, RulePatch},
     secrets::Secrets,
     sessions::SignedIn,
     sources::{NewSource, SourcePatch},
+    watchdog::Watched,
 };
 pub use iocast_formats::read::{Input, Options, Rejected};
-pub use iocast_store::{AuditLine, Page, PageOf, PublicationLine, PullLine};
+pub use iocast_mail::{Post, Security, Smtp, Transport};
+pub use iocast_store::{AuditLine, LetterRow, OutageRow, Page, PageOf, PublicationLine, PullLine};
 
 /// What the desk needs to know of its surroundings.
 #[derive(Clone, Debug)]
@@ -69,6 +81,12 @@ pub struct Settings {
     pub import_max: u64,
     /// Bytes of compressed feed files kept in memory.
     pub cache_bytes: u64,
+    /// Sender of all letters.
+    pub mail_from: String,
+    /// How long handing over one letter may take.
+    pub mail_deadline: Duration,
+    /// Bearer token for the metrics.
+    pub metrics_token: Option<String>,
 }
 
 /// The application.
@@ -82,9 +100,18 @@ pub struct App {
     feed: feed::Feed,
     notes: pulls::Notes,
     publisher: publisher::Desk,
+    post: Post,
+    /// Poked whenever a letter was written.
+    letters: Notify,
+    /// When nobody could answer.
+    gaps: ArcSwap<Vec<Gap>>,
     passwords: Semaphore,
     last_tick: AtomicI64,
     last_heartbeat: AtomicI64,
+    last_delivery: AtomicI64,
+    /// Real minus steady time, at the last tick of the watchdog.
+    clocks_apart: AtomicI64,
+    tally: outbox::Tally,
     /// Held by whoever clears the stage of an import.
     clearing: tokio::sync::Mutex<()>,
     closing: AtomicBool,
@@ -103,7 +130,14 @@ impl App {
     ///
     /// # Errors
     /// If the database does not answer, or was made with other secrets.
-    pub async fn open(settings: Settings, store: Store, secrets: Secrets, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> AppResult<Arc<Self>> {
+    pub async fn open(
+        settings: Settings,
+        store: Store,
+        secrets: Secrets,
+        post: Post,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> AppResult<Arc<Self>> {
         let app = Arc::new(Self {
             feed: feed::Feed::new(settings.cache_bytes),
             settings,
@@ -113,9 +147,15 @@ impl App {
             secrets,
             notes: pulls::Notes::default(),
             publisher: publisher::Desk::default(),
+            post,
+            letters: Notify::new(),
+            gaps: ArcSwap::default(),
             passwords: Semaphore::new(2),
             last_tick: AtomicI64::new(0),
             last_heartbeat: AtomicI64::new(0),
+            last_delivery: AtomicI64::new(0),
+            clocks_apart: AtomicI64::new(i64::MIN),
+            tally: outbox::Tally::default(),
             clearing: tokio::sync::Mutex::default(),
             closing: AtomicBool::new(false),
             changed: Notify::new(),
@@ -124,6 +164,7 @@ impl App {
         app.restore_clock().await?;
         app.release_claims().await?;
         app.end_imports().await?;
+        app.letter_release().await?;
         app.idempotency_forget_cut_off().await?;
         app.feed_reload().await?;
         Ok(app)

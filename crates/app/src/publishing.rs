@@ -21,7 +21,8 @@ use iocast_formats::{
     gzip,
     write::misp::{self, Orgc, SourceNames},
 };
-use iocast_store::{BlobRef, FileRef, GroupRow, GroupUpdate, IocRow, MemberRow, NewBlob, PartRow, PublicationLine, PublishState, Reader};
+use iocast_mail::Content;
+use iocast_store::{BlobRef, FileRef, GroupRow, GroupUpdate, IocRow, MemberRow, NewBlob, PartRow, PublicationLine, PublishState, Reader, Txn};
 use uuid::Uuid;
 
 use crate::{App, AppError, AppResult};
@@ -57,6 +58,7 @@ pub(crate) struct Work<'a> {
     account: Account,
     row: GroupRow,
     device_type: &'static DeviceType,
+    device_name: String,
     rules: Vec<Rule>,
     enabled: EnabledSources,
     names: SourceNames,
@@ -86,6 +88,7 @@ impl<'a> Work<'a> {
             account,
             row,
             device_type: device.device_type,
+            device_name: device.name.to_string(),
             enabled: sources.iter().map(|s| s.id).collect(),
             names: sources.into_iter().map(|s| (s.id, s.name)).collect(),
             ranks,
@@ -152,8 +155,28 @@ impl<'a> Work<'a> {
             let line = PublicationLine { number, created_at: self.now, live: plan.live, added: plan.added, removed: plan.removed };
             txn.publication_insert(id, &line, update.applied_seq, &files, blobs).await?;
         }
+        self.tell_limit(&txn, &update).await?;
         txn.commit().await?;
         Ok(publishes)
+    }
+
+    /// Tells people once that the group is full, and again only after it has fallen under 95 % of its limit.
+    async fn tell_limit(&self, txn: &Txn, update: &GroupUpdate) -> AppResult<()> {
+        let group = &self.row.group;
+        let (live, limit) = (u64::from(update.live), u64::from(group.limit));
+        if live * 100 < limit * 95 {
+            txn.group_set_limit_told(group.id, false).await?;
+        } else if group.notify_on_limit && live >= limit && txn.group_set_limit_told(group.id, true).await? {
+            let content = Content::Limit {
+                device: self.device_name.clone(),
+                group: group.name.to_string(),
+                limit: group.limit,
+                wanted: live + update.cut.reasons.get("limit").copied().unwrap_or(0),
+                link: format!("{}/automation/integrations/{}", self.app.settings.public_url, group.device_id),
+            };
+            self.app.limit_letters(txn, &self.account, &content, &format!("limit:{}:{}", group.id, update.publication)).await?;
+        }
+        Ok(())
     }
 }
 

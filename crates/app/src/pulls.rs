@@ -106,9 +106,15 @@ impl App {
 
     async fn pulls_write(&self, notes: &[(Note, Times)]) -> AppResult<()> {
         let txn = self.store.write().await?;
+        let mut pulled = HashMap::new();
         for (note, times) in notes {
             self.pull_write(&txn, note, *times).await?;
+            if let PullNote::Done(pull) = &note.what {
+                // In order of time: the last one stays.
+                pulled.insert(pull.device_id, times.at);
+            }
         }
+        self.outages_pulled(&txn, &pulled).await?;
         Ok(txn.commit().await?)
     }
 

@@ -72,7 +72,7 @@ impl App {
         for (subject, allowed) in &subjects {
             let attempt = txn.attempt_fetch(subject).await?;
             if attempt.blocked_until > now {
-                return Err(AppError::Throttled { retry_after: u64::try_from(attempt.blocked_until.since(now) / SECOND + 1).unwrap_or(1) });
+                return Err(throttled(attempt, now));
             }
             txn.attempt_put(subject, Some(failed(attempt, *allowed, now))).await?;
         }
@@ -86,13 +86,32 @@ impl App {
         let id = SessionId::random(&*self.entropy);
         let expires_at = now.plus(SESSION);
         txn.session_insert(id, &user, now, expires_at).await?;
-        let actor = Actor { account_id: user.account_id.clone(), modules: Modules::ALL, user: Some(user.clone()), session: Some(id), caller: caller.clone() };
+        let actor = Actor {
+            account_id: user.account_id.clone(),
+            modules: Modules::ALL,
+            user: Some(user.clone()),
+            role: "user",
+            session: Some(id),
+            caller: caller.clone(),
+        };
         self.audit(&txn, &actor, "session.create", &id, &()).await?;
         txn.commit().await?;
         let claims = Claims { iss: "iocast".to_owned(), aud: "iocast".to_owned(), sub: user.id.0, sid: id.0, iat: now.secs(), exp: expires_at.secs() };
         let token =
             jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(self.secrets.signing_key())).map_err(AppError::internal)?;
         Ok(SignedIn { token, expires_at, user })
+    }
+
+    /// Counts a try that nobody signs in with: beyond the allowance of one address each one doubles the wait.
+    pub(crate) async fn count_try(&self, subject: &str) -> AppResult<()> {
+        let now = self.clock.real_now();
+        let txn = self.store.write().await?;
+        let attempt = txn.attempt_fetch(subject).await?;
+        if attempt.blocked_until > now {
+            return Err(throttled(attempt, now));
+        }
+        txn.attempt_put(subject, Some(failed(attempt, PER_PERSON, now))).await?;
+        Ok(txn.commit().await?)
     }
 
     /// The person whose password this is; all of an address's accounts are tried, few at a time.
@@ -138,7 +157,7 @@ impl App {
         let session = SessionId(claims.sid);
         let user = self.store.read().session_user(session, now).await?.filter(|u| u.active && u.id == UserId(claims.sub)).ok_or(ENDED)?;
         let account = self.store.read().account_fetch(&user.account_id).await?.ok_or(ENDED)?;
-        Ok(Actor { account_id: account.id, modules: account.modules, user: Some(user), session: Some(session), caller })
+        Ok(Actor { account_id: account.id, modules: account.modules, user: Some(user), role: "user", session: Some(session), caller })
     }
 
     /// Ends the actor's session.
@@ -162,6 +181,10 @@ impl App {
         let hash = tokio::task::spawn_blocking(move || Argon2::default().hash_password_with_salt(password.as_bytes(), &salt).map(|h| h.to_string()));
         hash.await.map_err(AppError::internal)?.map_err(|e| AppError::Internal(e.to_string().into()))
     }
+}
+
+fn throttled(attempt: Attempt, now: Timestamp) -> AppError {
+    AppError::Throttled { retry_after: u64::try_from(attempt.blocked_until.since(now) / SECOND + 1).unwrap_or(1) }
 }
 
 /// One more failure: beyond the allowance each one doubles the wait, up to the window.

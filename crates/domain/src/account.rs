@@ -17,6 +17,8 @@ pub struct Account {
     pub name: String,
     /// What it may use.
     pub modules: Modules,
+    /// After how much silence a device is told of, in microseconds; 48 h unless given.
+    pub silent_after: Option<i64>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -87,6 +89,16 @@ pub struct User {
     pub role: Role,
     /// A disabled person can't sign in.
     pub active: bool,
+    /// Gets letters about silent devices and full groups.
+    pub mail_alerts: bool,
+}
+
+impl User {
+    /// Gets the account's alerts: an active administrator who wants them.
+    #[must_use]
+    pub fn gets_alerts(&self) -> bool {
+        self.active && self.mail_alerts && self.role == Role::Admin
+    }
 }
 
 /// Reads an account name: 1 to 100 characters without control characters, trimmed.

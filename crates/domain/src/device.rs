@@ -23,6 +23,10 @@ pub struct Device {
     pub ioc_limit: u32,
     /// Served, only not watched.
     pub paused: bool,
+    /// After how much silence it is told of, in microseconds; the account's threshold unless given.
+    pub silent_after: Option<i64>,
+    /// Since when it is watched: its creation, or the end of its last pause.
+    pub watched_since: Timestamp,
     /// The last completed pull.
     pub last_pull_at: Option<Timestamp>,
     /// When it was made.

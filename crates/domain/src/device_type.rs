@@ -82,7 +82,17 @@ pub struct DeviceType {
     pub original: bool,
     /// The device's own set-up form.
     pub setup: &'static [SetupField],
+    /// What to look at when it falls silent.
+    pub checks: &'static [&'static str],
 }
+
+const MISP_CHECKS: &[&str] = &[
+    "In MISP, Sync Actions > Feeds: is this feed enabled, and what does its last fetch say under Administration > Jobs?",
+    "Does something fetch it at all? MISP fetches feeds when asked: by a scheduled task, or `cake Server fetchFeed` in cron.",
+    "Are MISP's workers running (Administration > Server Settings & Maintenance > Workers, queue `default`)?",
+    "Is the feed's user the account ID, and its password an appliance or device key that still works? The pull log says why one was refused.",
+    "Does MISP's host reach iocast (DNS, proxy, firewall, certificate)? Try there: curl -u ACCOUNT_ID:KEY GROUP_URL/manifest.json",
+];
 
 const fn field(label: &'static str, value: &'static str) -> SetupField {
     SetupField { label, value }
@@ -115,6 +125,7 @@ pub const CATALOGUE: &[DeviceType] = &[
             field("Distribution", "Your organisation only"),
             field("then, in List Feeds", "Fetch all events"),
         ],
+        checks: MISP_CHECKS,
     },
     DeviceType {
         id: "crowdstrike-falcon",
@@ -131,6 +142,7 @@ pub const CATALOGUE: &[DeviceType] = &[
         delivery: Delivery::Full,
         original: true,
         setup: &[],
+        checks: &[],
     },
     DeviceType {
         id: "office-365",
@@ -147,6 +159,7 @@ pub const CATALOGUE: &[DeviceType] = &[
         delivery: Delivery::Full,
         original: true,
         setup: &[],
+        checks: &[],
     },
 ];
 

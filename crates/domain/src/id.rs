@@ -46,6 +46,10 @@ ids! {
     SourceId,
     /// An IOC of one account: version 5 over account, kind and value, so the same IOC has one id for ever.
     IocId,
+    /// A stretch of silence of a device.
+    OutageId,
+    /// A letter in the outbox.
+    LetterId,
     /// One event of a MISP feed: version 5 over account, group, day and part.
     PartId,
 }

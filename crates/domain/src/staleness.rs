@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::{HOUR, Timestamp};
+use crate::{
+    time::{HOUR, Timestamp},
+    watch::{Gap, is_outage},
+};
 
 /// Silence longer than this is an outage, unless an account or device says otherwise: 48 h, in microseconds.
 pub const SILENT_AFTER: i64 = 48 * HOUR;
@@ -42,12 +45,12 @@ pub struct SyncState {
     pub silent_since: Option<Timestamp>,
 }
 
-/// Judges a device at `now`: silent is *more than* `threshold` microseconds since its last pull.
+/// Judges a device at `now`: silent is *more than* `threshold` microseconds since its last pull, in which it could have pulled.
 #[must_use]
-pub fn judge(last_pull_at: Option<Timestamp>, threshold: i64, now: Timestamp) -> SyncState {
+pub fn judge(last_pull_at: Option<Timestamp>, threshold: i64, gaps: &[Gap], now: Timestamp) -> SyncState {
     let (dot, reason, silent_since) = match last_pull_at {
         None => (Dot::Red, Reason::NeverPulled, None),
-        Some(at) if now.since(at) > threshold => (Dot::Red, Reason::Silent, Some(at)),
+        Some(at) if is_outage(at, threshold, gaps, now) => (Dot::Red, Reason::Silent, Some(at)),
         Some(_) => (Dot::Green, Reason::Synced, None),
     };
     SyncState { dot, reason, last_pull_at, silent_since }
@@ -60,10 +63,10 @@ mod tests {
     #[test]
     fn exactly_48_hours_is_still_green() {
         let pulled = Timestamp::from_secs(1_700_000_000);
-        let at = |offset| judge(Some(pulled), SILENT_AFTER, pulled.plus(SILENT_AFTER + offset));
+        let at = |offset| judge(Some(pulled), SILENT_AFTER, &[], pulled.plus(SILENT_AFTER + offset));
         assert_eq!(at(-1).dot, Dot::Green);
         assert_eq!(at(0).dot, Dot::Green);
         assert_eq!((at(1).dot, at(1).reason, at(1).silent_since), (Dot::Red, Reason::Silent, Some(pulled)));
-        assert_eq!(judge(None, SILENT_AFTER, pulled).reason, Reason::NeverPulled);
+        assert_eq!(judge(None, SILENT_AFTER, &[], pulled).reason, Reason::NeverPulled);
     }
 }

@@ -33,6 +33,13 @@ impl Timestamp {
         Self(secs.saturating_mul(SECOND))
     }
 
+    /// As people read it: `2026-11-03 10:00 UTC`.
+    #[must_use]
+    pub fn minute(self) -> String {
+        let text: String = self.to_string().chars().take(16).collect();
+        format!("{} UTC", text.replace('T', " "))
+    }
+
     /// UTC microseconds since 1970.
     #[must_use]
     pub const fn micros(self) -> i64 {

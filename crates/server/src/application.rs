@@ -10,13 +10,16 @@ use std::{
     time::Duration,
 };
 
-use iocast_app::{App, AppError, NewAccount, Secrets, Settings};
+use iocast_app::{App, AppError, NewAccount, Post, Secrets, Settings};
 use iocast_domain::time::{Clock, Entropy};
 use iocast_store::{Store, StoreError};
 use socket2::SockRef;
 use tokio::sync::watch;
 
-use crate::{config::Config, shell, ticker};
+use crate::{
+    config::{Config, ConfigError},
+    shell, ticker,
+};
 
 /// Why the server can't start.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// A setting is wrong.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
     /// The database can't be opened.
     #[error("the database can't be opened: {}", chain(.0))]
     Store(#[from] StoreError),
@@ -80,8 +86,18 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
     let secrets_path = config.secrets_file.clone().unwrap_or_else(|| data.join("secrets.json"));
     let secrets = secrets(&secrets_path, &*entropy).map_err(failed(&secrets_path))?;
     let store = Store::open(config.database_url.as_deref(), data).await?;
-    let settings = Settings { public_url, data: data.clone(), emulator: config.emulator, import_max: config.import_max_bytes, cache_bytes: config.cache_bytes };
-    Ok(Desk { app: App::open(settings, store, secrets, clock, entropy).await?, _lock: lock })
+    let settings = Settings {
+        public_url,
+        data: data.clone(),
+        emulator: config.emulator,
+        import_max: config.import_max_bytes,
+        cache_bytes: config.cache_bytes,
+        mail_from: config.mail_from.clone(),
+        mail_deadline: Duration::from_secs(config.mail_deadline_seconds),
+        metrics_token: config.metrics_token.clone(),
+    };
+    let post = Post::new(config.transport()?);
+    Ok(Desk { app: App::open(settings, store, secrets, post, clock, entropy).await?, _lock: lock })
 }
 
 /// Takes the lock on the data folder.
@@ -171,6 +187,15 @@ impl Application {
         let mut ticks = ticker::start(app, &stop);
         shell::listen(app, &config.data, &mut ticks, stop);
         let server = iocast_web::serve(Arc::clone(app), listener, workers, drain).map_err(failed)?;
+        let metrics = match &config.metrics_listen {
+            Some(address) => {
+                let listen = |source| StartError::Listen { address: address.clone(), source };
+                Some(iocast_web::serve_metrics(Arc::clone(app), TcpListener::bind(address).map_err(listen)?).map_err(listen)?)
+            }
+            None => None,
+        };
+        let metrics_handle = metrics.as_ref().map(|listening| listening.handle());
+        let metrics = metrics.map(tokio::spawn);
         let handle = server.handle();
         tokio::pin!(server);
         tokio::select! {
@@ -181,6 +206,10 @@ impl Application {
                 ended.map_err(failed)?;
             }
         }
+        if let Some(metrics) = metrics_handle {
+            metrics.stop(false).await;
+        }
+        drop(metrics);
         // Nobody listens any more only if the ticks ended before; then there is nobody to tell.
         let _ = stopper.send(true);
         while ticks.join_next().await.is_some() {}

@@ -122,6 +122,11 @@ enum Verb {
         #[command(subcommand)]
         what: AdminVerb,
     },
+    /// See whether letters arrive.
+    Mail {
+        #[command(subcommand)]
+        what: MailVerb,
+    },
     /// Look at the settings.
     Config {
         #[command(subcommand)]
@@ -161,6 +166,24 @@ enum AdminVerb {
         /// Read the password from standard input instead of making one.
         #[arg(long)]
         password_stdin: bool,
+        /// Print one JSON object and nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum MailVerb {
+    /// Send a test letter, and show what the mail server said.
+    Test {
+        #[command(flatten)]
+        data: DataFlags,
+        /// E-mail address.
+        #[arg(long, value_name = "ADDR")]
+        to: String,
+        /// Account ID or name; needed where there are several.
+        #[arg(long, value_name = "ACCOUNT")]
+        account: Option<String>,
         /// Print one JSON object and nothing else.
         #[arg(long)]
         json: bool,
@@ -235,6 +258,15 @@ async fn execute(cli: Cli) -> Result<(), String> {
             } else {
                 let word = |key: &str| if made.get(key).and_then(Value::as_bool) == Some(true) { "on" } else { "off" };
                 println!("Automation is {}, TIP is {}.", word("automation"), word("tip"));
+            }
+            Ok(())
+        }
+        Verb::Mail { what: MailVerb::Test { data, to, account, json } } => {
+            let made = command_once(&quiet(load(with(data))?), Command::MailTest { account, to: to.clone() }).await?;
+            if json {
+                println!("{made}");
+            } else {
+                println!("The letter to {to} was taken: {}", text(&made, "answer"));
             }
             Ok(())
         }

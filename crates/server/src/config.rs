@@ -3,12 +3,14 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
+use iocast_app::{Post, Security, Smtp, Transport};
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
@@ -39,6 +41,32 @@ pub struct Config {
     pub cache_bytes: u64,
     /// Seconds that requests under way get when iocast stops.
     pub drain_seconds: u64,
+    /// `smtp`, `folder` or `off`; `smtp` where there is an `smtp_host`, else `folder`.
+    pub mail: Option<String>,
+    /// Sender of all letters.
+    pub mail_from: String,
+    /// Folder for letters where there is no mail server; `mail` in the data folder unless given.
+    pub mail_folder: Option<PathBuf>,
+    /// Seconds that handing over one letter may take.
+    pub mail_deadline_seconds: u64,
+    /// Mail server.
+    pub smtp_host: Option<String>,
+    /// Its port; 587, 465 or 25 by `smtp_security` unless given.
+    pub smtp_port: Option<u16>,
+    /// `starttls` (required), `tls` (from the first byte) or `plain`.
+    pub smtp_security: String,
+    /// User at the mail server.
+    pub smtp_user: Option<String>,
+    /// Password there.
+    pub smtp_password: Option<String>,
+    /// File that holds the password.
+    pub smtp_password_file: Option<PathBuf>,
+    /// Certificates (PEM) that are trusted beside the public ones.
+    pub smtp_ca_file: Option<PathBuf>,
+    /// Bearer token for `/metrics`; without one it is not there.
+    pub metrics_token: Option<String>,
+    /// Address on which `/metrics` is served without a token.
+    pub metrics_listen: Option<String>,
 }
 
 impl Default for Config {
@@ -56,6 +84,19 @@ impl Default for Config {
             import_max_bytes: 1 << 30,
             cache_bytes: 256 << 20,
             drain_seconds: 25,
+            mail: None,
+            mail_from: "iocast <iocast@localhost>".to_owned(),
+            mail_folder: None,
+            mail_deadline_seconds: 45,
+            smtp_host: None,
+            smtp_port: None,
+            smtp_security: "starttls".to_owned(),
+            smtp_user: None,
+            smtp_password: None,
+            smtp_password_file: None,
+            smtp_ca_file: None,
+            metrics_token: None,
+            metrics_listen: None,
         }
     }
 }
@@ -114,6 +155,19 @@ const SETTINGS: &[&str] = &[
     "import_max_bytes",
     "cache_bytes",
     "drain_seconds",
+    "mail",
+    "mail_from",
+    "mail_folder",
+    "mail_deadline_seconds",
+    "smtp_host",
+    "smtp_port",
+    "smtp_security",
+    "smtp_user",
+    "smtp_password",
+    "smtp_password_file",
+    "smtp_ca_file",
+    "metrics_token",
+    "metrics_listen",
 ];
 
 /// Longest public URL, in characters: with `/feeds/` and an id behind, MISP's 255 are kept.
@@ -158,14 +212,80 @@ impl Config {
         if self.workers == Some(0) {
             return wrong("`workers` must be at least 1.".to_owned());
         }
+        if let Some(address) = &self.metrics_listen
+            && address.parse::<std::net::SocketAddr>().is_err()
+        {
+            return wrong(format!("`metrics_listen` must be ADDRESS:PORT, such as 127.0.0.1:9090; it is `{address}`."));
+        }
+        if self.metrics_token.as_ref().is_some_and(|token| token.len() < 16) {
+            return wrong("`metrics_token` must be at least 16 characters.".to_owned());
+        }
+        if self.mail_deadline_seconds == 0 || self.mail_deadline_seconds > 600 {
+            return wrong("`mail_deadline_seconds` must be 1 to 600.".to_owned());
+        }
+        self.transport()?;
         Ok(())
     }
 
-    /// The settings as TOML, with the database password left out.
+    /// Where letters go.
+    ///
+    /// # Errors
+    /// Which setting is wrong and what it may be.
+    pub fn transport(&self) -> Result<Transport, ConfigError> {
+        let wrong = |message: String| Err(ConfigError::Invalid(message));
+        if !Post::is_sender(&self.mail_from) {
+            return wrong(format!("`mail_from` must be an address such as iocast@example.com; it is `{}`.", self.mail_from));
+        }
+        let way = self.mail.as_deref().unwrap_or(if self.smtp_host.is_some() { "smtp" } else { "folder" });
+        match (way, &self.smtp_host) {
+            ("off", _) => Ok(Transport::Off),
+            ("folder", _) => Ok(Transport::Folder(self.mail_folder.clone().unwrap_or_else(|| self.data.join("mail")))),
+            ("smtp", Some(host)) => Ok(Transport::Smtp(self.smtp(host)?)),
+            ("smtp", None) => wrong("`smtp_host` must name the mail server.".to_owned()),
+            (other, _) => wrong(format!("`mail` must be smtp, folder or off; it is `{other}`.")),
+        }
+    }
+
+    fn smtp(&self, host: &str) -> Result<Smtp, ConfigError> {
+        let wrong = |message: String| Err(ConfigError::Invalid(message));
+        let read = |name: &str, path: &Path| std::fs::read(path).map_err(|e| ConfigError::Invalid(format!("`{name}` {} can't be read: {e}.", path.display())));
+        let (security, port) = match self.smtp_security.as_str() {
+            "starttls" => (Security::StartTls, 587),
+            "tls" => (Security::Tls, 465),
+            "plain" => (Security::Plain, 25),
+            other => return wrong(format!("`smtp_security` must be starttls, tls or plain; it is `{other}`.")),
+        };
+        let password = match (&self.smtp_password, &self.smtp_password_file) {
+            (Some(_), Some(_)) => return wrong("Give `smtp_password` or `smtp_password_file`, not both.".to_owned()),
+            (Some(password), None) => Some(password.clone()),
+            (None, Some(path)) => Some(String::from_utf8_lossy(&read("smtp_password_file", path)?).trim_end().to_owned()),
+            (None, None) => None,
+        };
+        let credentials = match (&self.smtp_user, password) {
+            (Some(user), Some(password)) => Some((user.clone(), password)),
+            (None, None) => None,
+            _ => return wrong("`smtp_user` and a password go together.".to_owned()),
+        };
+        let total = Duration::from_secs(self.mail_deadline_seconds);
+        Ok(Smtp {
+            host: host.to_owned(),
+            port: self.smtp_port.unwrap_or(port),
+            security,
+            credentials,
+            ca: self.smtp_ca_file.as_deref().map(|path| read("smtp_ca_file", path)).transpose()?,
+            connect: total.min(Duration::from_secs(10)),
+            total,
+        })
+    }
+
+    /// The settings as TOML, with passwords left out.
     #[must_use]
     pub fn shown(&self) -> String {
         let mut shown = self.clone();
         shown.database_url = shown.database_url.map(|url| redact(&url));
+        for secret in [&mut shown.smtp_password, &mut shown.metrics_token] {
+            *secret = secret.take().map(|_| "…".to_owned());
+        }
         let json = serde_json::to_value(&shown).unwrap_or_default();
         let lines = json
             .as_object()

@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Import(Import),
     /// Give somebody a new password.
     ResetPassword { email: String, account: Option<String>, password: Option<String> },
+    /// Send a test letter.
+    MailTest { account: Option<String>, to: String },
     /// Switch modules of an account.
     Modules { account: Option<String>, automation: Option<bool>, tip: Option<bool> },
 }
@@ -87,6 +89,11 @@ pub(crate) async fn execute(app: &Arc<App>, command: Command, file: Option<PathB
         Command::ResetPassword { email, account, password } => {
             let (password, people) = app.password_reset(&email, account.as_deref(), password).await?;
             Ok(json!({ "admin_password": password, "people": people }))
+        }
+        Command::MailTest { account: named, to } => {
+            let operator = Actor::operator(account(app, named.as_deref()).await?);
+            let answer = app.mail_test(&operator, &to).await?;
+            Ok(json!({ "to": to, "answer": answer }))
         }
         Command::Modules { account: named, automation, tip } => {
             let operator = Actor::operator(account(app, named.as_deref()).await?);

@@ -3,10 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use iocast_app::{App, AppResult};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 const FLUSH: Duration = Duration::from_millis(400);
-const HEARTBEAT: Duration = Duration::from_secs(5);
+const WATCH: Duration = Duration::from_secs(5);
+const PRUNE: Duration = Duration::from_secs(3_600);
+const DELIVER: Duration = Duration::from_secs(1);
+/// Letters on their way at once: a mail server that hangs holds up as many, not all.
+const SENDERS: usize = 4;
 const FOLLOW: Duration = Duration::from_millis(500);
 const PUBLISH: Duration = Duration::from_secs(1);
 /// A burst of changes makes one publication, not many.
@@ -22,11 +26,20 @@ pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()>
         let app = Arc::clone(&flush);
         async move { app.pulls_flush().await }
     }));
-    let heart = Arc::clone(app);
-    ticks.spawn(every(HEARTBEAT, stop.clone(), "writing the heartbeat", move || {
-        let app = Arc::clone(&heart);
-        async move { app.heartbeat().await }
+    let dog = Arc::clone(app);
+    let begun = Instant::now();
+    ticks.spawn(every(WATCH, stop.clone(), "watching for silence", move || {
+        let app = Arc::clone(&dog);
+        async move { app.watch(begun.elapsed()).await.map(drop) }
     }));
+    let prune = Arc::clone(app);
+    ticks.spawn(every(PRUNE, stop.clone(), "forgetting old letters", move || {
+        let app = Arc::clone(&prune);
+        async move { app.letter_prune().await }
+    }));
+    for _ in 0..SENDERS {
+        ticks.spawn(deliver(Arc::clone(app), stop.clone()));
+    }
     let follow = Arc::clone(app);
     ticks.spawn(every(FOLLOW, stop.clone(), "following other replicas", move || {
         let app = Arc::clone(&follow);
@@ -65,6 +78,18 @@ async fn publish(app: Arc<App>, mut stop: watch::Receiver<bool>) {
         tokio::select! {
             () = app.changed() => tokio::time::sleep(GATHER).await,
             () = tokio::time::sleep(PUBLISH) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+async fn deliver(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut failing = false;
+    while !*stop.borrow() {
+        failing = told("handing over letters", failing, app.deliver_due().await.map(drop));
+        tokio::select! {
+            () = app.letter_written() => {}
+            () = tokio::time::sleep(DELIVER) => {}
             _ = stop.changed() => {}
         }
     }

@@ -25,18 +25,18 @@ pub(crate) fn account_id(table: &'static str, text: String) -> StoreResult<Accou
 }
 
 fn to_account(row: account::Model) -> StoreResult<Account> {
-    let account::Model { id, name, folded: _, automation, tip, change_seq: _, created_at } = row;
-    Ok(Account { id: account_id("accounts", id)?, name, modules: Modules { automation, tip }, created_at: Timestamp::from_micros(created_at) })
+    let account::Model { id, name, folded: _, automation, tip, change_seq: _, created_at, silent_after, nobody_told: _ } = row;
+    Ok(Account { id: account_id("accounts", id)?, name, modules: Modules { automation, tip }, silent_after, created_at: Timestamp::from_micros(created_at) })
 }
 
 fn to_user(row: user::Model) -> StoreResult<(User, String)> {
-    let user::Model { id, account_id: account, email, password_hash, role, active, created_at: _ } = row;
+    let user::Model { id, account_id: account, email, password_hash, role, active, created_at: _, mail_alerts } = row;
     let role = match role {
         1 => Role::Admin,
         2 => Role::Analyst,
         other => return Err(corrupt("users", "role", other)),
     };
-    Ok((User { id: UserId(id), account_id: account_id("users", account)?, email, role, active }, password_hash))
+    Ok((User { id: UserId(id), account_id: account_id("users", account)?, email, role, active, mail_alerts }, password_hash))
 }
 
 impl<C: ConnectionTrait> Conn<C> {
@@ -60,6 +60,17 @@ impl<C: ConnectionTrait> Conn<C> {
         user::Entity::find().filter(user::Column::Email.eq(email)).order_by_asc(user::Column::CreatedAt).all(&self.0).await?.into_iter().map(to_user).collect()
     }
 
+    /// The people of an account, by age.
+    pub async fn user_list(&self, account: &AccountId) -> StoreResult<Vec<User>> {
+        let find = user::Entity::find().filter(user::Column::AccountId.eq(account.as_str())).order_by_asc(user::Column::CreatedAt);
+        find.all(&self.0).await?.into_iter().map(|row| to_user(row).map(|(u, _)| u)).collect()
+    }
+
+    /// A person with the password's hash.
+    pub async fn user_with_password(&self, id: UserId) -> StoreResult<Option<(User, String)>> {
+        user::Entity::find_by_id(id.0).one(&self.0).await?.map(to_user).transpose()
+    }
+
     /// A person.
     pub async fn user_fetch(&self, id: UserId) -> StoreResult<Option<User>> {
         user::Entity::find_by_id(id.0).one(&self.0).await?.map(|row| to_user(row).map(|(u, _)| u)).transpose()
@@ -75,7 +86,7 @@ impl<C: ConnectionTrait> Conn<C> {
 impl Txn {
     /// Writes a new account.
     pub async fn account_insert(&self, new: &Account) -> StoreResult<()> {
-        let Account { id, name, modules, created_at } = new;
+        let Account { id, name, modules, silent_after, created_at } = new;
         account::ActiveModel {
             id: Set(id.to_string()),
             name: Set(name.clone()),
@@ -84,6 +95,8 @@ impl Txn {
             tip: Set(modules.tip),
             change_seq: Set(0),
             created_at: Set(created_at.micros()),
+            silent_after: Set(*silent_after),
+            nobody_told: Set(false),
         }
         .insert(&self.0)
         .await?;
@@ -113,7 +126,7 @@ impl Txn {
 
     /// Writes a new person.
     pub async fn user_insert(&self, new: &User, password_hash: String, now: Timestamp) -> StoreResult<()> {
-        let User { id, account_id, email, role, active } = new;
+        let User { id, account_id, email, role, active, mail_alerts } = new;
         user::ActiveModel {
             id: Set(id.0),
             account_id: Set(account_id.to_string()),
@@ -122,9 +135,32 @@ impl Txn {
             role: Set(role_code(*role)),
             active: Set(*active),
             created_at: Set(now.micros()),
+            mail_alerts: Set(*mail_alerts),
         }
         .insert(&self.0)
         .await?;
+        Ok(())
+    }
+
+    /// Locks the account's row.
+    pub async fn account_lock(&self, id: &AccountId) -> StoreResult<()> {
+        let touch = account::Entity::update_many().col_expr(account::Column::ChangeSeq, Expr::col(account::Column::ChangeSeq));
+        touch.filter(account::Column::Id.eq(id.as_str())).exec(&self.0).await?;
+        Ok(())
+    }
+
+    /// Writes a person's role, whether he or she is active, and gets alerts. The sessions of a disabled one end.
+    pub async fn user_update(&self, changed: &User) -> StoreResult<()> {
+        user::Entity::update_many()
+            .col_expr(user::Column::Role, Expr::value(role_code(changed.role)))
+            .col_expr(user::Column::Active, Expr::value(changed.active))
+            .col_expr(user::Column::MailAlerts, Expr::value(changed.mail_alerts))
+            .filter(user::Column::Id.eq(changed.id.0))
+            .exec(&self.0)
+            .await?;
+        if !changed.active {
+            session::Entity::delete_many().filter(session::Column::UserId.eq(changed.id.0)).exec(&self.0).await?;
+        }
         Ok(())
     }
 

@@ -20,6 +20,8 @@ use crate::{
     row::{device, key, pull, pull_hour},
 };
 
+/// Most ids in one statement.
+const IDS: usize = 1_000;
 /// Pulls kept for each device.
 const PULLS_KEPT: u64 = 200;
 /// Failures kept for each device.
@@ -65,8 +67,8 @@ pub struct PullLine {
     pub reason: Option<String>,
 }
 
-fn to_device(row: device::Model) -> StoreResult<Device> {
-    let device::Model { id, account_id, name, folded: _, device_type, ioc_limit, paused, last_pull_at, created_at } = row;
+pub(crate) fn to_device(row: device::Model) -> StoreResult<Device> {
+    let device::Model { id, account_id, name, folded: _, device_type, ioc_limit, paused, last_pull_at, created_at, silent_after, watched_since } = row;
     Ok(Device {
         id: DeviceId(id),
         account_id: crate::accounts::account_id("devices", account_id)?,
@@ -74,6 +76,8 @@ fn to_device(row: device::Model) -> StoreResult<Device> {
         device_type: device_type::find(&device_type).ok_or_else(|| corrupt("devices", "device_type", &device_type))?,
         ioc_limit: u32::try_from(ioc_limit).map_err(|e| corrupt("devices", "ioc_limit", e))?,
         paused,
+        silent_after,
+        watched_since: Timestamp::from_micros(watched_since),
         last_pull_at: last_pull_at.map(Timestamp::from_micros),
         created_at: Timestamp::from_micros(created_at),
     })
@@ -83,7 +87,7 @@ pub(crate) fn limit_column(limit: u32) -> StoreResult<i32> {
     i32::try_from(limit).map_err(|e| corrupt("devices", "ioc_limit", e))
 }
 
-fn to_line(row: pull::Model) -> PullLine {
+pub(crate) fn to_line(row: pull::Model) -> PullLine {
     let pull::Model { id, device_id, group_id, failed: _, at, first_at, count, address, user_agent, misp_version, misp_uuid, status, bytes, reason } = row;
     PullLine {
         pull: NewPull {
@@ -120,6 +124,18 @@ impl<C: ConnectionTrait> Conn<C> {
         device::Entity::find_by_id(id.0).filter(device::Column::AccountId.eq(account.as_str())).one(&self.0).await?.map(to_device).transpose()
     }
 
+    /// Those of these devices that are there.
+    pub async fn device_fetch_many(&self, account: &AccountId, ids: &[DeviceId]) -> StoreResult<Vec<Device>> {
+        let mut found = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(IDS) {
+            let of_chunk = device::Column::Id.is_in(chunk.iter().map(|d| d.0));
+            for row in device::Entity::find().filter(device::Column::AccountId.eq(account.as_str())).filter(of_chunk).all(&self.0).await? {
+                found.push(to_device(row)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// The pulls and failures of a device, newest first.
     pub async fn pull_list(&self, device: DeviceId, page: &Page) -> StoreResult<PageOf<PullLine>> {
         let mut find = pull::Entity::find().filter(pull::Column::DeviceId.eq(device.0));
@@ -147,7 +163,7 @@ impl Txn {
     }
 
     fn device_row(&self, device: &Device) -> StoreResult<device::ActiveModel> {
-        let Device { id, account_id, name, device_type, ioc_limit, paused, last_pull_at, created_at } = device;
+        let Device { id, account_id, name, device_type, ioc_limit, paused, silent_after, watched_since, last_pull_at, created_at } = device;
         Ok(device::ActiveModel {
             id: Set(id.0),
             account_id: Set(account_id.to_string()),
@@ -158,6 +174,8 @@ impl Txn {
             paused: Set(*paused),
             last_pull_at: Set(last_pull_at.map(Timestamp::micros)),
             created_at: Set(created_at.micros()),
+            silent_after: Set(*silent_after),
+            watched_since: Set(watched_since.micros()),
         })
     }
 
@@ -178,6 +196,15 @@ impl Txn {
             .filter(device::Column::AccountId.eq(account.as_str()))
             .exec(&self.0)
             .await?;
+        Ok(())
+    }
+
+    /// As [`Txn::device_lock`], for many.
+    pub async fn device_lock_many(&self, ids: &[DeviceId]) -> StoreResult<()> {
+        for chunk in ids.chunks(IDS) {
+            let of_chunk = device::Column::Id.is_in(chunk.iter().map(|d| d.0));
+            device::Entity::update_many().col_expr(device::Column::IocLimit, Expr::col(device::Column::IocLimit)).filter(of_chunk).exec(&self.0).await?;
+        }
         Ok(())
     }
 

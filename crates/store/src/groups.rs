@@ -145,5 +145,6 @@ fn group_row(of: &Group) -> StoreResult<group::ActiveModel> {
         latest_stamp: NotSet,
         claim_token: NotSet,
         claim_until: NotSet,
+        limit_told: NotSet,
     })
 }

@@ -12,8 +12,10 @@ mod error;
 mod groups;
 mod iocs;
 mod keys;
+mod letters;
 mod log;
 mod members;
+mod outages;
 mod page;
 mod publications;
 mod row;
@@ -27,8 +29,10 @@ pub use self::{
     error::{StoreError, StoreResult},
     groups::GroupRow,
     iocs::{IocFilter, IocRow, Sort},
+    letters::{LetterCounts, LetterRow, NewLetter},
     log::{Attempt, AuditLine, Stored},
     members::MemberRow,
+    outages::OutageRow,
     page::{Page, PageOf},
     publications::{BlobRef, FileRef, GroupUpdate, NewBlob, PartRow, PublicationLine, PublishState},
     stage::{StageCounts, Staged},

@@ -313,6 +313,15 @@ impl Txn {
         Ok(done.rows_affected == 1)
     }
 
+    /// Notes whether people were told that a group is full. Gives false if it was noted so already.
+    pub async fn group_set_limit_told(&self, id: GroupId, told: bool) -> StoreResult<bool> {
+        let note = group::Entity::update_many()
+            .col_expr(group::Column::LimitTold, Expr::value(told))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(group::Column::LimitTold.eq(!told));
+        Ok(note.exec(&self.0).await?.rows_affected > 0)
+    }
+
     /// Releases all claims: on the bundled database no other process can hold one.
     pub async fn publish_release_all(&self) -> StoreResult<()> {
         group::Entity::update_many().col_expr(group::Column::ClaimUntil, Expr::value(0_i64)).exec(&self.0).await?;

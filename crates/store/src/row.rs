@@ -17,8 +17,8 @@ macro_rules! row {
     };
 }
 
-row!(account, "accounts", { #[sea_orm(primary_key, auto_increment = false)] id: String, name: String, folded: String, automation: bool, tip: bool, change_seq: i64, created_at: i64 });
-row!(user, "users", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, email: String, password_hash: String, role: i16, active: bool, created_at: i64 });
+row!(account, "accounts", { #[sea_orm(primary_key, auto_increment = false)] id: String, name: String, folded: String, automation: bool, tip: bool, change_seq: i64, created_at: i64, silent_after: Option<i64>, nobody_told: bool });
+row!(user, "users", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, email: String, password_hash: String, role: i16, active: bool, created_at: i64, mail_alerts: bool });
 row!(session, "sessions", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, user_id: Uuid, created_at: i64, expires_at: i64 });
 row!(attempt, "login_attempts", { #[sea_orm(primary_key, auto_increment = false)] subject: String, failures: i32, window_start: i64, blocked_until: i64 });
 row!(key, "keys", {
@@ -45,12 +45,13 @@ row!(staged, "ioc_stage", {
 row!(device, "devices", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     account_id: String, name: String, folded: String, device_type: String, ioc_limit: i32, paused: bool, last_pull_at: Option<i64>, created_at: i64,
+    silent_after: Option<i64>, watched_since: i64,
 });
 row!(group, "ioc_groups", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     account_id: String, device_id: Uuid, name: String, folded: String, ioc_limit: i32, source_priority: String, notify_on_limit: bool, created_at: i64,
     config_version: i64, applied_config: i64, applied_seq: i64, publication: i64, live: i32, cut: String,
-    due_at: Option<i64>, latest_stamp: Option<i64>, claim_token: Option<Uuid>, claim_until: i64,
+    due_at: Option<i64>, latest_stamp: Option<i64>, claim_token: Option<Uuid>, claim_until: i64, limit_told: bool,
 });
 row!(rule, "rules", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, name: String, folded: String, enabled: bool, criteria: String, created_at: i64 });
 row!(rule_group, "rule_groups", { #[sea_orm(primary_key, auto_increment = false)] rule_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid });
@@ -90,3 +91,20 @@ row!(idempotency, "idempotency", {
     operation: String, body_hash: String, status: i16, answer: String, created_at: i64,
 });
 row!(setting, "settings", { #[sea_orm(primary_key, auto_increment = false)] name: String, value: String });
+row!(outage, "outages", {
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    account_id: String, device_id: Uuid, began_at: i64, noticed_at: i64, ended_at: Option<i64>, ended_by: Option<i16>,
+});
+row!(letter, "letters", {
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    account_id: String, kind: i16, recipient: String, message_id: String, subject: String, body_text: String, body_html: String,
+    state: i16, attempts: i32, created_at: i64, next_at: i64, claim_token: Option<Uuid>, claim_until: i64,
+    settled_at: Option<i64>, last_answer: Option<String>, subject_key: Option<String>, after_letter: Option<Uuid>,
+});
+row!(outage_letter, "outage_letters", {
+    #[sea_orm(primary_key, auto_increment = false)] outage_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] recipient: String,
+    #[sea_orm(primary_key, auto_increment = false)] kind: i16,
+    letter_id: Uuid,
+});
+row!(gap, "gaps", { #[sea_orm(primary_key, auto_increment = false)] from_at: i64, to_at: i64 });

@@ -2,13 +2,14 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 use iocast_app::{Actor, App, Idempotent, Known, PageOf};
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::problem::Problem;
 
+pub(crate) mod account;
 pub(crate) mod audit;
 pub(crate) mod device_types;
 pub(crate) mod devices;
@@ -18,6 +19,8 @@ pub(crate) mod health;
 pub(crate) mod imports;
 pub(crate) mod iocs;
 pub(crate) mod keys;
+pub(crate) mod outages;
+pub(crate) mod outbox;
 pub(crate) mod rules;
 pub(crate) mod sessions;
 pub(crate) mod sources;
@@ -108,4 +111,9 @@ pub(crate) async fn answer_once<T: Serialize>(
         app.idempotency_keep(actor, key, status.as_u16(), &answer).await?;
     }
     Ok(HttpResponse::build(status).json(made))
+}
+
+/// Tells null (`Some(None)`) from absent (`None`).
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
 }

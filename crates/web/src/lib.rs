@@ -11,6 +11,7 @@ mod api;
 mod docs;
 mod extract;
 mod feed;
+mod metrics;
 mod pages;
 mod problem;
 mod routes;
@@ -45,6 +46,16 @@ pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, workers: usize, d
     .disable_signals()
     .listen(listener)?;
     Ok(server.run())
+}
+
+/// Serves the metrics alone, without a token, on a listener of their own.
+///
+/// # Errors
+/// If the listener can't be used.
+pub fn serve_metrics(app: Arc<iocast_app::App>, listener: TcpListener) -> io::Result<Server> {
+    let app = web::Data::from(app);
+    let server = HttpServer::new(move || App::new().app_data(app.clone()).route("/metrics", web::get().to(metrics::open)));
+    Ok(server.workers(1).disable_signals().listen(listener)?.run())
 }
 
 /// The OpenAPI document, made from the code.

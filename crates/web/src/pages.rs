@@ -26,8 +26,17 @@ pub(crate) async fn asset(request: HttpRequest) -> HttpResponse {
         Some("style.css") => {
             HttpResponse::Ok().content_type("text/css; charset=utf-8").insert_header((header::CACHE_CONTROL, "max-age=3600")).body(templates::STYLE)
         }
+        Some("password.js") => HttpResponse::Ok()
+            .content_type("text/javascript; charset=utf-8")
+            .insert_header((header::CACHE_CONTROL, "max-age=3600"))
+            .body(templates::PASSWORD_SCRIPT),
         _ => HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("There is no such file.\n"),
     }
+}
+
+/// Where a person chooses a password; the link in the letter carries what it takes behind the `#`, which no log sees.
+pub(crate) async fn password() -> HttpResponse {
+    page(StatusCode::OK, "pages/password.html", context! {})
 }
 
 /// Where no route leads: problem details for programs, a page for people.

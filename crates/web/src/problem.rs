@@ -135,8 +135,7 @@ impl From<AppError> for Problem {
                 format!("This account does not have the {} module. The operator can switch it on: iocast admin modules.", module.name()),
             ),
             AppError::Throttled { retry_after } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", format!("Too many failed sign-ins; try again in {retry_after} seconds."))
-                    .retry(retry_after)
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", format!("Too many tries; try again in {retry_after} seconds.")).retry(retry_after)
             }
             AppError::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail),
             AppError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry(5),

@@ -3,7 +3,7 @@
 use actix_web::{guard, web};
 use utoipa_actix_web::{scope::scope, service_config::ServiceConfig};
 
-use crate::{api, docs, feed, pages};
+use crate::{api, docs, feed, metrics, pages};
 
 /// The management API, as described at `/api/openapi.json`.
 pub(crate) fn api(config: &mut ServiceConfig<'_>) {
@@ -48,6 +48,18 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::iocs::fetch)
             .service(api::iocs::update)
             .service(api::iocs::delete)
+            .service(api::outages::list)
+            .service(api::outbox::list)
+            .service(api::outbox::retry)
+            .service(api::outbox::discard)
+            .service(api::outbox::test)
+            .service(api::account::fetch)
+            .service(api::account::update)
+            .service(api::account::users)
+            .service(api::account::invite)
+            .service(api::account::user_update)
+            .service(api::account::password_reset)
+            .service(api::account::password)
             .service(api::audit::list)
             .service(api::health::health)
             .service(api::health::ready)
@@ -62,6 +74,8 @@ pub(crate) fn other(config: &mut web::ServiceConfig) {
     config
         .route("/feeds/{group}", get_or_head().to(feed::pull))
         .route("/feeds/{group}/{path:.*}", get_or_head().to(feed::pull))
+        .route("/metrics", web::get().to(metrics::guarded))
+        .route("/password", web::get().to(pages::password))
         .route("/api/openapi.json", web::get().to(docs::openapi_json))
         .route("/api/docs", web::get().to(docs::ui))
         .route("/api/docs/{file:.*}", web::get().to(docs::ui))

@@ -9,11 +9,15 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("parts/frame.html", include_str!("../../../web-templates/parts/frame.html")),
     ("pages/start.html", include_str!("../../../web-templates/pages/start.html")),
     ("pages/feed.html", include_str!("../../../web-templates/pages/feed.html")),
+    ("pages/password.html", include_str!("../../../web-templates/pages/password.html")),
     ("pages/nothing_here.html", include_str!("../../../web-templates/pages/nothing_here.html")),
 ];
 
 /// The style sheet of all pages.
 pub(crate) const STYLE: &str = include_str!("../../../web-templates/parts/style.css");
+
+/// The script of the page where a password is chosen.
+pub(crate) const PASSWORD_SCRIPT: &str = include_str!("../../../web-templates/parts/password.js");
 
 static ENVIRONMENT: LazyLock<Result<Environment<'static>, minijinja::Error>> = LazyLock::new(|| {
     let mut environment = Environment::new();

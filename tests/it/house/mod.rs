@@ -35,25 +35,37 @@ pub(crate) enum Engine {
 
 /// A product clock that stands still until it is moved. Sessions run on the real one.
 #[derive(Debug)]
-pub(crate) struct StillClock(AtomicI64);
+pub(crate) struct StillClock {
+    product: AtomicI64,
+    /// How far the real clock is ahead of the machine's.
+    real_ahead: AtomicI64,
+}
 
 impl StillClock {
     fn at(text: &str) -> Self {
-        Self(AtomicI64::new(Timestamp::parse(text).unwrap().micros()))
+        Self { product: AtomicI64::new(Timestamp::parse(text).unwrap().micros()), real_ahead: AtomicI64::new(0) }
     }
 }
 
 impl Clock for StillClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+        Timestamp::from_micros(self.product.load(Ordering::SeqCst))
     }
 
     fn real_now(&self) -> Timestamp {
-        SystemClock::default().real_now()
+        SystemClock::default().real_now().plus(self.real_ahead.load(Ordering::SeqCst))
     }
 
     fn advance(&self, micros: i64) {
-        self.0.fetch_add(micros, Ordering::SeqCst);
+        self.product.fetch_add(micros, Ordering::SeqCst);
+    }
+}
+
+impl StillClock {
+    /// Lets time pass for the machine and the product alike.
+    pub(crate) fn pass(&self, micros: i64) {
+        self.product.fetch_add(micros, Ordering::SeqCst);
+        self.real_ahead.fetch_add(micros, Ordering::SeqCst);
     }
 }
 

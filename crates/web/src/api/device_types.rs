@@ -51,14 +51,16 @@ pub(crate) struct DeviceTypeOut {
     original: bool,
     /// The device's own set-up form, in the vendor's words and order.
     setup: Vec<SetupOut>,
+    /// What to look at when it falls silent.
+    checks: Vec<&'static str>,
 }
 
 impl From<&DeviceType> for DeviceTypeOut {
     fn from(of: &DeviceType) -> Self {
-        let DeviceType { id, name, method, unsupported, location, kinds, mixed_group, max_iocs, format, delivery, original, setup } = *of;
+        let DeviceType { id, name, method, unsupported, location, kinds, mixed_group, max_iocs, format, delivery, original, setup, checks } = *of;
         let kinds = kinds.iter().copied().map(Kind::word).collect();
         let setup = setup.iter().map(|f| SetupOut { label: f.label, value: f.value }).collect();
-        Self { id, name, method, unsupported, location, kinds, mixed_group, max_iocs, format, delivery, original, setup }
+        Self { id, name, method, unsupported, location, kinds, mixed_group, max_iocs, format, delivery, original, setup, checks: checks.to_vec() }
     }
 }
 

@@ -5,13 +5,13 @@ use iocast_app::{App, DevicePatch, DeviceView, GroupView, NewDevice, PullLine};
 use iocast_domain::{
     id::DeviceId,
     staleness::{Dot, Reason},
-    time::Timestamp,
+    time::{HOUR, Timestamp},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
 
-use super::{Answer, List, groups::GroupOut};
+use super::{Answer, List, given, groups::GroupOut};
 use crate::{
     extract::{Body, Id, Paging, Query, Session},
     problem::Problem,
@@ -43,6 +43,10 @@ pub(crate) struct DevicePatchIn {
     /// A paused device is served, only not watched.
     #[serde(default)]
     paused: Option<bool>,
+    /// After how many hours of silence it is told of: 1 to 720; null goes back to the account's.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<i64>)]
+    silent_after_hours: Option<Option<i64>>,
 }
 
 /// The dot.
@@ -75,6 +79,8 @@ pub(crate) struct DeviceOut {
     ioc_limit: u32,
     /// Served, only not watched.
     paused: bool,
+    /// After how many hours of silence it is told of; null where the account's threshold holds.
+    silent_after_hours: Option<i64>,
     /// The dot.
     sync: SyncOut,
     /// Its groups, by name.
@@ -93,6 +99,7 @@ impl From<DeviceView> for DeviceOut {
             device_type: device.device_type.id,
             ioc_limit: device.ioc_limit,
             paused: device.paused,
+            silent_after_hours: device.silent_after.map(|micros| micros / HOUR),
             sync: SyncOut { status: sync.dot, reason: sync.reason, last_pull_at: sync.last_pull_at, silent_since: sync.silent_since },
             groups: groups.into_iter().map(|view: GroupView| GroupOut::from(view)).collect(),
             created_at: device.created_at,
@@ -176,8 +183,8 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answ
 #[utoipa::path(tag = "devices", params(("id" = Uuid, Path)), responses((status = 200, body = DeviceOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[patch("/devices/{id}")]
 pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<DevicePatchIn>) -> Answer {
-    let DevicePatchIn { name, ioc_limit, paused } = body.value;
-    let view = app.into_inner().device_update(&session.0, DeviceId(id.0), DevicePatch { name, ioc_limit, paused }).await?;
+    let DevicePatchIn { name, ioc_limit, paused, silent_after_hours } = body.value;
+    let view = app.into_inner().device_update(&session.0, DeviceId(id.0), DevicePatch { name, ioc_limit, paused, silent_after_hours }).await?;
     Ok(HttpResponse::Ok().json(DeviceOut::from(view)))
 }
 

@@ -1,7 +1,7 @@
 //! The emulator's clock. Without `--emulator` these endpoints do not exist.
 
 use actix_web::{HttpResponse, get, post, web};
-use iocast_app::{App, AppError};
+use iocast_app::{Advanced, App, AppError};
 use iocast_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -21,7 +21,15 @@ pub(crate) struct AdvanceIn {
     advance: String,
 }
 
-/// The product's clock.
+/// The product's time.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NowOut {
+    /// The product's time.
+    #[schema(value_type = String, format = DateTime)]
+    now: Timestamp,
+}
+
+/// What moving the product's clock did.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ClockOut {
     /// The product's time.
@@ -31,16 +39,45 @@ pub(crate) struct ClockOut {
     retired: u64,
     /// Publications that were made on the way.
     publications: u64,
+    /// Outages that were opened on the way.
+    outages_opened: u64,
+    /// Letters about them that were written.
+    letters_queued: u64,
+    /// Letters that the mail server took.
+    letters_sent: u64,
+    /// Letters that are tried again later.
+    letters_failed: u64,
+    /// Letters that are given up.
+    letters_dead: u64,
+    /// Letters that are not needed any more.
+    letters_superseded: u64,
+}
+
+impl From<Advanced> for ClockOut {
+    fn from(done: Advanced) -> Self {
+        let Advanced { now, retired, publications, watched, delivered } = done;
+        Self {
+            now,
+            retired,
+            publications,
+            outages_opened: watched.outages,
+            letters_queued: watched.letters,
+            letters_sent: delivered.sent,
+            letters_failed: delivered.failed,
+            letters_dead: delivered.dead,
+            letters_superseded: delivered.superseded,
+        }
+    }
 }
 
 /// The product's time.
-#[utoipa::path(tag = "emulator", responses((status = 200, body = ClockOut), (status = 404, body = Problem)))]
+#[utoipa::path(tag = "emulator", responses((status = 200, body = NowOut), (status = 404, body = Problem)))]
 #[get("/emulator/clock")]
 pub(crate) async fn clock(app: web::Data<App>, _session: Session) -> Answer {
     if !app.settings.emulator {
         return Err(AppError::NotFound("endpoint").into());
     }
-    Ok(HttpResponse::Ok().json(ClockOut { now: app.now(), retired: 0, publications: 0 }))
+    Ok(HttpResponse::Ok().json(NowOut { now: app.now() }))
 }
 
 /// Move the product's clock forward, and run what becomes due.
@@ -48,5 +85,5 @@ pub(crate) async fn clock(app: web::Data<App>, _session: Session) -> Answer {
 #[post("/emulator/clock")]
 pub(crate) async fn advance(app: web::Data<App>, session: Session, body: Body<AdvanceIn>) -> Answer {
     let done = app.into_inner().clock_advance(&session.0, &body.value.advance).await?;
-    Ok(HttpResponse::Ok().json(ClockOut { now: done.now, retired: done.retired, publications: done.publications }))
+    Ok(HttpResponse::Ok().json(ClockOut::from(done)))
 }

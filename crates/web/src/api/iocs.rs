@@ -7,12 +7,12 @@ use iocast_domain::{
     ioc::{Comment, Severity, Whitelist},
     time::Timestamp,
 };
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 use validator::Validate;
 
-use super::{Answer, List};
+use super::{Answer, List, given};
 use crate::{
     extract::{Body, Id, Query, Session, page},
     problem::{Problem, ProblemField},
@@ -64,11 +64,6 @@ pub(crate) struct IocPatchIn {
     /// A remark to be added.
     #[serde(default)]
     comment: Option<String>,
-}
-
-/// Tells null (`Some(None)`) from absent (`None`).
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Some)
 }
 
 /// Who reported an IOC.

@@ -1,0 +1,315 @@
+//! The outbox: letters are written in the transaction that gives their reason, and handed over afterwards, at least once.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use iocast_domain::{
+    account::{Account, User, parse_address},
+    id::LetterId,
+    letter::{LetterKind, LetterState, Tried, after_try},
+    time::{DAY, Timestamp, clip},
+};
+use iocast_mail::{Content, Failure, Letter, render};
+use iocast_store::{LetterCounts, LetterRow, NewLetter, Page, PageOf, Txn};
+use uuid::Uuid;
+
+use crate::{Actor, App, AppError, AppResult};
+
+/// How long settled letters are kept, in microseconds.
+const KEPT: i64 = 90 * DAY;
+/// Tries to write down what became of a letter that was handed over.
+const SETTLE_TRIES: u32 = 5;
+/// Longest answer of a mail server that is kept, in characters.
+const ANSWER_MAX: usize = 500;
+
+/// What became of the letters that were due.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Delivered {
+    /// Taken by the mail server.
+    pub sent: u64,
+    /// To be tried again.
+    pub failed: u64,
+    /// Refused for good.
+    pub dead: u64,
+    /// Not needed any more.
+    pub superseded: u64,
+}
+
+/// The same, counted since the server started.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    sent: AtomicU64,
+    failed: AtomicU64,
+    dead: AtomicU64,
+    superseded: AtomicU64,
+}
+
+impl Tally {
+    fn count(&self, state: LetterState) {
+        let counter = match state {
+            LetterState::Sent => &self.sent,
+            LetterState::Dead => &self.dead,
+            LetterState::Superseded | LetterState::Discarded => &self.superseded,
+            LetterState::Due | LetterState::Claimed => &self.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read(&self) -> Delivered {
+        let [sent, failed, dead, superseded] = [&self.sent, &self.failed, &self.dead, &self.superseded].map(|c| c.load(Ordering::Relaxed));
+        Delivered { sent, failed, dead, superseded }
+    }
+}
+
+impl Delivered {
+    /// What came to it after `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            sent: self.sent - before.sent,
+            failed: self.failed - before.failed,
+            dead: self.dead - before.dead,
+            superseded: self.superseded - before.superseded,
+        }
+    }
+}
+
+impl App {
+    /// Makes a letter; it still has to be written.
+    pub(crate) fn letter(&self, account: &Account, kind: LetterKind, recipient: &str, content: &Content) -> AppResult<NewLetter> {
+        let words = render(content, &account.name, &self.settings.public_url).map_err(AppError::internal)?;
+        let id = LetterId::random(&*self.entropy);
+        let host = self.settings.mail_from.rsplit('@').next().unwrap_or_default().trim_end_matches('>').to_owned();
+        Ok(NewLetter {
+            id,
+            account_id: account.id.clone(),
+            kind,
+            recipient: recipient.to_owned(),
+            message_id: format!("<{id}@{host}>"),
+            subject: words.subject,
+            text: words.text,
+            html: words.html,
+            created_at: self.now(),
+            subject_key: None,
+            after_letter: None,
+        })
+    }
+
+    /// Waits until a letter was written.
+    pub async fn letter_written(&self) {
+        self.letters.notified().await;
+    }
+
+    /// Hands over every letter that is due, one after the other. Several may do so at once.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn deliver_due(&self) -> AppResult<()> {
+        loop {
+            let one = self.deliver_one().await?;
+            self.last_delivery.store(self.clock.real_now().micros(), Ordering::Relaxed);
+            if !one {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Claims a letter, hands it over with no transaction open, and writes down what became of it.
+    async fn deliver_one(&self) -> AppResult<bool> {
+        let token = self.entropy.uuid();
+        let real_now = self.clock.real_now();
+        // Twice as long as handing over may take: whoever is still at it then was stopped, and asks before it goes on.
+        let until = real_now.plus(i64::try_from(self.settings.mail_deadline.as_micros()).unwrap_or(i64::MAX).saturating_mul(2));
+        if !self.store.read().letter_is_due(self.now(), real_now).await? {
+            return Ok(false);
+        }
+        let txn = self.store.write().await?;
+        let Some(row) = txn.letter_claim(token, self.now(), real_now, until).await? else { return Ok(false) };
+        txn.commit().await?;
+        let (state, next_at, answer) = match self.pointless(&row.letter).await? {
+            Some(why) => (LetterState::Superseded, self.now(), why.to_owned()),
+            None => {
+                let message = self.message(&row.letter);
+                let ours = async || self.store.read().letter_is_claimed(row.letter.id, token).await.unwrap_or(false);
+                let (tried, answer) = match self.post.hand_over(&message, ours).await {
+                    Ok(answer) => (Tried::Taken, answer),
+                    Err(Failure::Transient(answer)) => (Tried::Failed, answer),
+                    Err(Failure::Permanent(answer)) => (Tried::Refused, answer),
+                    // What becomes of it is for whoever has it to say.
+                    Err(Failure::NotOurs) => return Ok(true),
+                };
+                let mut jitter = [0; 2];
+                self.entropy.fill(&mut jitter);
+                let (state, next_at) = after_try(tried, row.attempts, row.letter.created_at, self.now(), u16::from_le_bytes(jitter));
+                (state, next_at, answer)
+            }
+        };
+        self.tell_log(&row, state, &answer);
+        self.settle(&row.letter, token, state, next_at, &answer).await?;
+        self.tally.count(state);
+        Ok(true)
+    }
+
+    fn tell_log(&self, row: &LetterRow, state: LetterState, answer: &str) {
+        let id = row.letter.id;
+        match state {
+            LetterState::Sent => tracing::info!(letter.id = %id, "Letter {id} was handed over: {answer}"),
+            LetterState::Due => {
+                tracing::warn!(letter.id = %id, letter.attempts = row.attempts, "Letter {id} could not be handed over, and is tried again: {answer}");
+            }
+            LetterState::Dead => tracing::error!(letter.id = %id, letter.attempts = row.attempts, "Letter {id} is given up: {answer}"),
+            _ => tracing::info!(letter.id = %id, "Letter {id} is not needed any more: {answer}"),
+        }
+    }
+
+    /// Writes down what became of a letter. It was handed over already: giving up here would send it twice.
+    async fn settle(&self, letter: &NewLetter, token: Uuid, state: LetterState, next_at: Timestamp, answer: &str) -> AppResult<()> {
+        let answer = clip(&answer.replace(char::is_control, " "), ANSWER_MAX);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let written = async {
+                let txn = self.store.write().await?;
+                txn.letter_settle(letter.id, token, state, next_at, &answer, self.now()).await?;
+                txn.commit().await?;
+                Ok(())
+            };
+            match written.await {
+                Err(AppError::Unavailable(_)) if tries < SETTLE_TRIES => tokio::time::sleep(Duration::from_secs(1)).await,
+                done => return done,
+            }
+        }
+    }
+
+    /// Why a letter need not be sent any more.
+    async fn pointless(&self, letter: &NewLetter) -> AppResult<Option<&'static str>> {
+        let read = self.store.read();
+        Ok(match (letter.kind, letter.after_letter) {
+            (LetterKind::Warning, _) if !read.letter_has_open_outage(letter.id).await? => Some("the silence ended before it was handed over"),
+            (LetterKind::Recovery, Some(warning)) if read.letter_state(warning).await? != Some(LetterState::Sent) => Some("its warning was never sent"),
+            _ => None,
+        })
+    }
+
+    fn message(&self, letter: &NewLetter) -> Letter {
+        Letter {
+            message_id: letter.message_id.clone(),
+            from: self.settings.mail_from.clone(),
+            to: letter.recipient.clone(),
+            subject: letter.subject.clone(),
+            text: letter.text.clone(),
+            html: letter.html.clone(),
+        }
+    }
+
+    /// Writes letters about a group's limit to all who get alerts, once for each publication that reached it.
+    pub(crate) async fn limit_letters(&self, txn: &Txn, account: &Account, content: &Content, subject: &str) -> AppResult<()> {
+        if self.post.is_off() {
+            return Ok(());
+        }
+        for person in txn.user_list(&account.id).await?.into_iter().filter(User::gets_alerts) {
+            let mut letter = self.letter(account, LetterKind::Limit, &person.email, content)?;
+            letter.subject_key = Some(format!("{subject}:{}", person.email));
+            txn.letter_insert(&letter).await?;
+        }
+        self.letters.notify_one();
+        Ok(())
+    }
+
+    /// Sends a test letter at once, and gives what the mail server said.
+    ///
+    /// # Errors
+    /// If the address is none, or the letter was not taken.
+    pub async fn mail_test(&self, actor: &Actor, to: &str) -> AppResult<String> {
+        actor.may_write()?;
+        let to = parse_address(to).map_err(|e| AppError::field("to", &e.code, e.message))?;
+        let account = self.account_fetch(actor).await?;
+        let letter = self.letter(&account, LetterKind::Test, &to, &Content::Test { asked_by: actor.name().to_owned() })?;
+        let sent = self.post.hand_over(&self.message(&letter), async || true).await;
+        let txn = self.store.write().await?;
+        let said = sent.as_ref().map_or_else(ToString::to_string, Clone::clone);
+        self.audit(&txn, actor, "mail.test", &to, &serde_json::json!({ "taken": sent.is_ok(), "answer": said })).await?;
+        txn.commit().await?;
+        sent.map_err(|failure| AppError::Conflict { code: "mail_not_taken", detail: format!("The test letter was not taken. {failure}") })
+    }
+
+    /// The letters of the account, newest first.
+    ///
+    /// # Errors
+    /// If the actor may not see them.
+    pub async fn letter_list(&self, actor: &Actor, state: Option<LetterState>, page: &Page) -> AppResult<PageOf<LetterRow>> {
+        actor.may_write()?;
+        Ok(self.store.read().letter_list(&actor.account_id, state, page).await?)
+    }
+
+    /// Tries a letter again at once.
+    ///
+    /// # Errors
+    /// If it is not there, or neither dead nor waiting.
+    pub async fn letter_retry(&self, actor: &Actor, id: LetterId) -> AppResult<LetterRow> {
+        let row = self.letter_turn(actor, id, "letter.retry", LetterState::Due).await?;
+        self.letters.notify_one();
+        Ok(row)
+    }
+
+    /// Throws a letter away that was not sent.
+    ///
+    /// # Errors
+    /// If it is not there, or neither dead nor waiting.
+    pub async fn letter_discard(&self, actor: &Actor, id: LetterId) -> AppResult<LetterRow> {
+        self.letter_turn(actor, id, "letter.discard", LetterState::Discarded).await
+    }
+
+    async fn letter_turn(&self, actor: &Actor, id: LetterId, action: &str, to: LetterState) -> AppResult<LetterRow> {
+        actor.may_write()?;
+        let txn = self.store.write().await?;
+        let row = txn.letter_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("letter"))?;
+        if !txn.letter_move(id, &[LetterState::Due, LetterState::Dead], to, self.now()).await? {
+            let detail = "Only a letter that is due or dead can be tried again or thrown away; this one is on its way, was sent, or is not needed any more.";
+            return Err(AppError::Conflict { code: "letter_settled", detail: detail.to_owned() });
+        }
+        self.audit(&txn, actor, action, &id, &serde_json::json!({ "to": row.letter.recipient, "subject": row.letter.subject })).await?;
+        let row = txn.letter_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("letter"))?;
+        txn.commit().await?;
+        Ok(row)
+    }
+
+    /// Forgets letters that were settled long ago.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn letter_prune(&self) -> AppResult<()> {
+        let txn = self.store.write().await?;
+        txn.letter_prune(self.now().plus(-KEPT)).await?;
+        Ok(txn.commit().await?)
+    }
+
+    /// Lets go of the letters of a server that was killed. On PostgreSQL claims run out: another replica may hold one.
+    pub(crate) async fn letter_release(&self) -> AppResult<()> {
+        if self.store.is_bundled() {
+            let txn = self.store.write().await?;
+            txn.letter_release_all().await?;
+            txn.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// How many letters are in which state.
+    pub(crate) async fn letter_counts(&self) -> AppResult<LetterCounts> {
+        Ok(self.store.read().letter_counts(self.now()).await?)
+    }
+
+    /// Hands over what is due, and waits for those who are at it elsewhere in this process.
+    pub(crate) async fn deliver_and_wait(&self) -> AppResult<()> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            self.deliver_due().await?;
+            let under_way = self.letter_counts().await?.by_state.iter().any(|(state, n)| *state == LetterState::Claimed && *n > 0);
+            if !under_way || begun.elapsed() > 2 * self.settings.mail_deadline {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}

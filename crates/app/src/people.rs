@@ -1,0 +1,214 @@
+//! The people of an account: invited, changed, given a new password by letter.
+
+use std::sync::Arc;
+
+use iocast_domain::{
+    account::{Account, Role, User, check_password, parse_address},
+    id::UserId,
+    letter::LetterKind,
+    time::{DAY, HOUR, Timestamp},
+    watch::check_silent_after,
+};
+use iocast_mail::Content;
+use iocast_store::Txn;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    Actor, App, AppError, AppResult, Caller,
+    error::{Fields, taken},
+};
+
+/// How long an invitation holds, in microseconds of real time.
+const INVITED: i64 = 7 * DAY;
+/// How long the link for a new password holds.
+const FORGOTTEN: i64 = HOUR;
+const AUDIENCE: &str = "iocast-password";
+const NO_TOKEN: AppError = AppError::Unauthenticated("This link does not work any more: it was used, is too old, or is not whole. Ask for a new letter.");
+
+/// What may be changed of a person.
+#[derive(Clone, Debug, Default)]
+pub struct UserPatch {
+    /// New role.
+    pub role: Option<Role>,
+    /// Disable or enable.
+    pub active: Option<bool>,
+    /// Letters about silent devices and full groups.
+    pub mail_alerts: Option<bool>,
+}
+
+/// What a link in a letter carries. It names the password that it replaces: once that is another, the link is dead.
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    aud: String,
+    sub: Uuid,
+    exp: i64,
+    old: String,
+}
+
+fn fingerprint(password_hash: &str) -> String {
+    blake3::hash(password_hash.as_bytes()).to_hex().chars().take(32).collect()
+}
+
+impl App {
+    /// Where letters go, in words.
+    #[must_use]
+    pub fn mail_goes_to(&self) -> String {
+        self.post.describe()
+    }
+
+    /// Changes the account's threshold: `Some(None)` goes back to 48 hours.
+    ///
+    /// # Errors
+    /// If it is out of range.
+    pub async fn account_update(&self, actor: &Actor, silent_after_hours: Option<Option<i64>>) -> AppResult<Account> {
+        actor.may_write()?;
+        if let Some(hours) = silent_after_hours {
+            let silent_after = hours.map(check_silent_after).transpose()?;
+            let txn = self.store.write().await?;
+            let before = txn.account_fetch(&actor.account_id).await?.ok_or(AppError::NotFound("account"))?;
+            txn.account_set_silent_after(&actor.account_id, silent_after).await?;
+            let shown = |micros: Option<i64>| micros.map(|m| m / HOUR);
+            let detail =
+                serde_json::json!({ "before": { "silent_after_hours": shown(before.silent_after) }, "after": { "silent_after_hours": shown(silent_after) } });
+            self.audit(&txn, actor, "account.update", &actor.account_id, &detail).await?;
+            txn.commit().await?;
+        }
+        self.account_fetch(actor).await
+    }
+
+    /// The people of the account, by age.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn user_list(&self, actor: &Actor) -> AppResult<Vec<User>> {
+        Ok(self.store.read().user_list(&actor.account_id).await?)
+    }
+
+    /// Adds a person without a password, and writes where to choose one.
+    ///
+    /// # Errors
+    /// If the address is none, or there already; if mail is off, as nobody could ever choose a password.
+    pub async fn user_invite(self: &Arc<Self>, actor: &Actor, email: &str, role: Role) -> AppResult<User> {
+        actor.may_write()?;
+        if self.post.is_off() {
+            return Err(AppError::Conflict {
+                code: "mail_off",
+                detail: "Mail is switched off, so no invitation can be sent; see the setting `mail`.".to_owned(),
+            });
+        }
+        let mut fields = Fields::default();
+        let email = fields.take(parse_address(email));
+        fields.done()?;
+        let Some(email) = email else { return Err(AppError::Invalid(Vec::new())) };
+        let user = User { id: UserId::random(&*self.entropy), account_id: actor.account_id.clone(), email, role, active: true, mail_alerts: true };
+        // No password has this hash.
+        let nothing = format!("invited:{}", self.entropy.uuid());
+        let txn = self.store.write().await?;
+        txn.user_insert(&user, nothing.clone(), self.now()).await.map_err(|e| taken(e, "email", "a person"))?;
+        let account = txn.account_fetch(&actor.account_id).await?.ok_or(AppError::NotFound("account"))?;
+        let (link, until) = self.password_link(&user, &nothing, INVITED)?;
+        let content = Content::Invitation { invited_by: actor.name().to_owned(), link, until };
+        self.letter_to(&txn, &account, LetterKind::Invitation, &user, &content).await?;
+        self.audit(&txn, actor, "user.invite", &user.id, &serde_json::json!({ "email": user.email, "role": role })).await?;
+        txn.commit().await?;
+        self.letters.notify_one();
+        Ok(user)
+    }
+
+    async fn letter_to(&self, txn: &Txn, account: &Account, kind: LetterKind, user: &User, content: &Content) -> AppResult<()> {
+        let letter = self.letter(account, kind, &user.email, content)?;
+        txn.letter_insert(&letter).await?;
+        Ok(())
+    }
+
+    /// Changes a person. Whoever is disabled is signed out.
+    ///
+    /// # Errors
+    /// If the person is not there, or it would leave the account without an active administrator.
+    pub async fn user_update(&self, actor: &Actor, id: UserId, patch: UserPatch) -> AppResult<User> {
+        actor.may_write()?;
+        let txn = self.store.write().await?;
+        // The account's row is locked: two administrators can't disable each other at once.
+        txn.account_lock(&actor.account_id).await?;
+        let people = txn.user_list(&actor.account_id).await?;
+        let before = people.iter().find(|u| u.id == id).cloned().ok_or(AppError::NotFound("person"))?;
+        let after = User {
+            role: patch.role.unwrap_or(before.role),
+            active: patch.active.unwrap_or(before.active),
+            mail_alerts: patch.mail_alerts.unwrap_or(before.mail_alerts),
+            ..before.clone()
+        };
+        let rules = |u: &User| u.active && u.role == Role::Admin;
+        if !rules(&after) && !people.iter().any(|u| u.id != id && rules(u)) {
+            let detail = "This is the account's last active administrator; make another one first.".to_owned();
+            return Err(AppError::Conflict { code: "last_admin", detail });
+        }
+        txn.user_update(&after).await?;
+        let shown = |u: &User| serde_json::json!({ "role": u.role, "active": u.active, "mail_alerts": u.mail_alerts });
+        let detail = serde_json::json!({ "email": after.email, "before": shown(&before), "after": shown(&after) });
+        self.audit(&txn, actor, "user.update", &id, &detail).await?;
+        txn.commit().await?;
+        Ok(after)
+    }
+
+    /// Writes everybody of this address a letter by which to choose a new password. Gives nothing away.
+    ///
+    /// # Errors
+    /// If asked too often from one address.
+    pub async fn password_forgotten(&self, email: &str, caller: &Caller) -> AppResult<()> {
+        self.count_try(&format!("forgotten:{}", caller.address)).await?;
+        let Ok(email) = parse_address(email) else { return Ok(()) };
+        if self.post.is_off() {
+            return Ok(());
+        }
+        for (user, hash) in self.store.read().user_by_email(&email).await?.into_iter().filter(|(u, _)| u.active) {
+            let txn = self.store.write().await?;
+            let Some(account) = txn.account_fetch(&user.account_id).await? else { continue };
+            let (link, until) = self.password_link(&user, &hash, FORGOTTEN)?;
+            self.letter_to(&txn, &account, LetterKind::PasswordReset, &user, &Content::PasswordReset { link, until }).await?;
+            let who = Actor { caller: caller.clone(), role: "anybody", ..Actor::operator(user.account_id.clone()) };
+            self.audit(&txn, &who, "user.password_forgotten", &user.id, &serde_json::json!({ "email": user.email })).await?;
+            txn.commit().await?;
+        }
+        self.letters.notify_one();
+        Ok(())
+    }
+
+    /// A link that holds for `span` of real time; what it says of its end is in the product's time.
+    fn password_link(&self, user: &User, old: &str, span: i64) -> AppResult<(String, Timestamp)> {
+        let claims = Claims { aud: AUDIENCE.to_owned(), sub: user.id.0, exp: self.clock.real_now().plus(span).secs(), old: fingerprint(old) };
+        let key = EncodingKey::from_secret(self.secrets.signing_key());
+        let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(AppError::internal)?;
+        Ok((format!("{}/password#{token}", self.settings.public_url), self.now().plus(span)))
+    }
+
+    /// Gives a person the password that he or she chose by means of a letter, and ends the sessions.
+    ///
+    /// # Errors
+    /// If the token is not ours, too old, or was used; if the password breaks a rule.
+    pub async fn password_choose(self: &Arc<Self>, token: &str, password: String) -> AppResult<()> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.validate_exp = false;
+        validation.required_spec_claims.clear();
+        validation.set_audience(&[AUDIENCE]);
+        let key = DecodingKey::from_secret(self.secrets.signing_key());
+        let claims = jsonwebtoken::decode::<Claims>(token.trim(), &key, &validation).map_err(|_invalid| NO_TOKEN)?.claims;
+        if claims.exp <= self.clock.real_now().secs() {
+            return Err(NO_TOKEN);
+        }
+        check_password(&password)?;
+        let hash = self.hash_password(password).await?;
+        let txn = self.store.write().await?;
+        let (user, old) = txn.user_with_password(UserId(claims.sub)).await?.filter(|(u, _)| u.active).ok_or(NO_TOKEN)?;
+        if fingerprint(&old) != claims.old {
+            return Err(NO_TOKEN);
+        }
+        txn.user_set_password(user.id, hash).await?;
+        txn.attempt_put(&format!("person:{}", user.email), None).await?;
+        let who = Actor { role: "user", user: Some(user.clone()), ..Actor::operator(user.account_id.clone()) };
+        self.audit(&txn, &who, "user.password_chosen", &user.id, &serde_json::json!({ "email": user.email })).await?;
+        Ok(txn.commit().await?)
+    }
+}

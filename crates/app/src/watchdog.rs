@@ -1,0 +1,349 @@
+//! The watchdog: silence is noticed, told once, and over with the next pull.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use iocast_domain::{
+    account::{Account, User},
+    device::Device,
+    id::{AccountId, DeviceId, LetterId, OutageId},
+    letter::{LetterKind, LetterState},
+    staleness::{SyncState, judge},
+    time::{DAY, MINUTE, Timestamp, clip, span_in_words},
+    watch::{DIGEST_FROM, EndedBy, Outage, gap_found, is_outage, silence, silent_since, threshold},
+};
+use iocast_mail::{Content, SilentDevice};
+use iocast_store::{OutageRow, Page, PageOf, PullLine, Txn};
+
+use crate::{Actor, App, AppError, AppResult};
+
+/// Real clock and steady clock this much apart within a tick: somebody set the clock, in microseconds.
+const JUMP: i64 = MINUTE;
+/// How long gaps are remembered: longer than any threshold, in microseconds.
+const GAPS_KEPT: i64 = 366 * DAY;
+/// Devices looked at in one query.
+const LOOK: u64 = 1_000;
+const HEARTBEAT_AT: &str = "heartbeat";
+
+/// What a look around found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watched {
+    /// Outages that were opened.
+    pub outages: u64,
+    /// Letters that were written.
+    pub letters: u64,
+}
+
+/// An outage that ended.
+struct Ended {
+    outage: Outage,
+    device: Device,
+    at: Timestamp,
+}
+
+impl App {
+    /// The dot of a device, in an account with this threshold.
+    pub(crate) fn sync_state(&self, device: &Device, account: Option<i64>) -> SyncState {
+        judge(device.last_pull_at, threshold(device.silent_after, account), &self.gaps.load(), self.now())
+    }
+
+    /// Writes that this server could answer just now, which also proves that the database takes writes. A long pause since
+    /// the last such sign of any replica is a gap in which no device could pull.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn heartbeat(&self) -> AppResult<()> {
+        let (now, real_now) = (self.now(), self.clock.real_now());
+        let txn = self.store.write().await?;
+        let last: Option<i64> = txn.setting_fetch(HEARTBEAT_AT).await?.and_then(|at| at.parse().ok());
+        let gap = last.and_then(|last| gap_found(real_now.micros() - last, now));
+        if let Some(gap) = gap {
+            txn.gap_insert(gap, now.plus(-GAPS_KEPT)).await?;
+        }
+        txn.setting_put(HEARTBEAT_AT, &real_now.micros().to_string()).await?;
+        let gaps = txn.gap_list(now.plus(-GAPS_KEPT)).await?;
+        txn.commit().await?;
+        if let Some(gap) = gap {
+            let long = span_in_words(gap.to.since(gap.from));
+            tracing::warn!("No iocast could answer for {long}: the devices' deadlines move by as much");
+        }
+        self.gaps.store(Arc::new(gaps));
+        self.last_heartbeat.store(real_now.micros(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// One tick: a sign of life, and a look around. `steady` is the time since the server started, on a clock that nobody
+    /// sets: if the real clock went otherwise, somebody set it, and nobody is judged by it this time.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn watch(&self, steady: Duration) -> AppResult<Watched> {
+        let (real_now, steady) = (self.clock.real_now().micros(), i64::try_from(steady.as_micros()).unwrap_or(i64::MAX));
+        let apart = real_now - steady;
+        let before = self.clocks_apart.swap(apart, Ordering::Relaxed);
+        self.heartbeat().await?;
+        if before != i64::MIN && (apart - before).abs() > JUMP {
+            let (way, by) = (if apart > before { "forward" } else { "back" }, span_in_words((apart - before).abs()));
+            tracing::warn!("The clock jumped {way} by {by}: devices are judged at the next tick");
+            return Ok(Watched::default());
+        }
+        self.watch_tick().await
+    }
+
+    /// Looks for devices that fell silent; in one transaction an account it opens their outages and writes the letters. An
+    /// account that fails is logged and looked at again at the next tick; it does not hold back the others.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn watch_tick(&self) -> AppResult<Watched> {
+        let now = self.now();
+        let gaps = self.gaps.load_full();
+        let mut silent: BTreeMap<AccountId, Vec<DeviceId>> = BTreeMap::new();
+        let mut thresholds: BTreeMap<AccountId, Option<i64>> = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let some = self.store.read().device_maybe_silent(now, after, LOOK).await?;
+            for device in &some {
+                let since = silent_since(device.last_pull_at, device.created_at, device.watched_since);
+                let of_account = match thresholds.get(&device.account_id) {
+                    Some(known) => *known,
+                    None => {
+                        let known = self.store.read().account_fetch(&device.account_id).await?.and_then(|a| a.silent_after);
+                        thresholds.insert(device.account_id.clone(), known);
+                        known
+                    }
+                };
+                if is_outage(since, threshold(device.silent_after, of_account), &gaps, now) {
+                    silent.entry(device.account_id.clone()).or_default().push(device.id);
+                }
+            }
+            after = some.last().map(|device| device.id);
+            if (some.len() as u64) < LOOK {
+                break;
+            }
+        }
+        let mut watched = Watched::default();
+        for (account, devices) in silent {
+            match self.open_outages(&account, &devices).await {
+                Ok(opened) => {
+                    watched.outages += opened.outages;
+                    watched.letters += opened.letters;
+                }
+                Err(error) => {
+                    tracing::error!(account.id = %account, error = &error as &dyn std::error::Error, "Silent devices of account {account} could not be told of; it is tried again");
+                }
+            }
+        }
+        Ok(watched)
+    }
+
+    async fn open_outages(&self, account_id: &AccountId, devices: &[DeviceId]) -> AppResult<Watched> {
+        let (now, gaps) = (self.now(), self.gaps.load_full());
+        let txn = self.store.write().await?;
+        // Locked before they are read again: a pull that is being written either is seen here, or sees the outage.
+        txn.device_lock_many(devices).await?;
+        let Some(account) = txn.account_fetch(account_id).await? else { return Ok(Watched::default()) };
+        let mut opened: Vec<(Outage, Device)> = Vec::new();
+        for device in txn.device_fetch_many(account_id, devices).await? {
+            let since = silent_since(device.last_pull_at, device.created_at, device.watched_since);
+            if device.paused || !is_outage(since, threshold(device.silent_after, account.silent_after), &gaps, now) {
+                continue;
+            }
+            let id = OutageId::random(&*self.entropy);
+            let outage = Outage { id, account_id: account_id.clone(), device_id: device.id, began_at: since, noticed_at: now, ended: None };
+            if txn.outage_insert(&outage).await? {
+                opened.push((outage, device));
+            }
+        }
+        if opened.is_empty() {
+            return Ok(Watched::default());
+        }
+        let watchdog = Actor::watchdog(account_id.clone());
+        let people = self.alerted(&txn, &watchdog).await?;
+        let letters = self.warnings(&txn, &account, &people, &opened).await?;
+        for (outage, device) in &opened {
+            let detail = serde_json::json!({ "name": device.name.as_str(), "silent_since": outage.began_at, "told": people.len() });
+            self.audit(&txn, &watchdog, "device.silent", &device.id, &detail).await?;
+        }
+        txn.commit().await?;
+        tracing::warn!(account.id = %account_id, "{} devices of account {account_id} fell silent", opened.len());
+        self.letters.notify_one();
+        Ok(Watched { outages: opened.len() as u64, letters })
+    }
+
+    /// Who gets the account's alerts. That nobody does is told once.
+    async fn alerted(&self, txn: &Txn, watchdog: &Actor) -> AppResult<Vec<User>> {
+        if self.post.is_off() {
+            return Ok(Vec::new());
+        }
+        let people: Vec<User> = txn.user_list(&watchdog.account_id).await?.into_iter().filter(User::gets_alerts).collect();
+        if txn.account_set_nobody_told(&watchdog.account_id, people.is_empty()).await? && people.is_empty() {
+            tracing::warn!(account.id = %watchdog.account_id, "Account {} has no active administrator with mail alerts on: nobody is told", watchdog.account_id);
+            self.audit(txn, watchdog, "alerts.nobody", &watchdog.account_id, &()).await?;
+        }
+        Ok(people)
+    }
+
+    async fn warnings(&self, txn: &Txn, account: &Account, people: &[User], opened: &[(Outage, Device)]) -> AppResult<u64> {
+        let many = opened.len() >= DIGEST_FROM;
+        let mut told = Vec::with_capacity(opened.len());
+        for (outage, device) in opened {
+            told.push((outage.id, self.silent_device(txn, outage, device, None, !many).await?));
+        }
+        let mut letters = 0;
+        for person in people {
+            letters += self.tell(txn, account, LetterKind::Warning, &person.email, &told, None).await?;
+        }
+        Ok(letters)
+    }
+
+    /// Writes one person letters about outages: one each, or one for many. Gives how many letters.
+    async fn tell(
+        &self,
+        txn: &Txn,
+        account: &Account,
+        kind: LetterKind,
+        recipient: &str,
+        outages: &[(OutageId, SilentDevice)],
+        after: Option<LetterId>,
+    ) -> AppResult<u64> {
+        let size = if outages.len() >= DIGEST_FROM { outages.len() } else { 1 };
+        let mut written = 0;
+        for some in outages.chunks(size) {
+            let devices = some.iter().map(|(_, device)| device.clone()).collect();
+            let content = if kind == LetterKind::Warning { Content::Warning(devices) } else { Content::Recovery(devices) };
+            let mut letter = self.letter(account, kind, recipient, &content)?;
+            letter.after_letter = after;
+            let mut fresh = false;
+            for (outage, _) in some {
+                fresh |= txn.outage_letter_insert(*outage, recipient, kind, letter.id).await?;
+            }
+            if fresh {
+                txn.letter_insert(&letter).await?;
+                written += 1;
+            }
+        }
+        Ok(written)
+    }
+
+    /// A device as a letter tells of it. The last client and error are left out where many are told of together.
+    async fn silent_device(&self, txn: &Txn, outage: &Outage, device: &Device, until: Option<Timestamp>, fully: bool) -> AppResult<SilentDevice> {
+        let (last, failed) = if fully { (txn.pull_last(device.id, false).await?, txn.pull_last(device.id, true).await?) } else { (None, None) };
+        let gaps = if until.is_some() { Vec::new() } else { self.gaps.load().to_vec() };
+        Ok(SilentDevice {
+            name: device.name.to_string(),
+            type_name: device.device_type.name.to_owned(),
+            since: outage.began_at,
+            until,
+            silence: span_in_words(silence(outage.began_at, &gaps, until.unwrap_or(outage.noticed_at))),
+            never_pulled: until.is_none() && device.last_pull_at.is_none(),
+            last_client: last.as_ref().map(client),
+            last_error: failed
+                .filter(|f| f.pull.at >= outage.began_at)
+                .and_then(|f| Some(format!("{} at {}, from {}", f.reason.as_ref()?, f.pull.at.minute(), client(&f)))),
+            link: format!("{}/automation/integrations/{}", self.settings.public_url, device.id),
+            checks: device.device_type.checks.iter().map(|check| (*check).to_owned()).collect(),
+        })
+    }
+
+    /// Ends the outages of devices that pulled, in the transaction that writes the pulls. Whoever got the warning gets to know.
+    pub(crate) async fn outages_pulled(&self, txn: &Txn, pulls: &HashMap<DeviceId, Timestamp>) -> AppResult<()> {
+        let devices: Vec<DeviceId> = pulls.keys().copied().collect();
+        let mut ended: BTreeMap<AccountId, Vec<Ended>> = BTreeMap::new();
+        for outage in txn.outage_open(&devices).await? {
+            let Some(at) = pulls.get(&outage.device_id).copied().filter(|at| *at > outage.began_at) else { continue };
+            let Some(device) = txn.device_fetch(&outage.account_id, outage.device_id).await? else { continue };
+            if txn.outage_end(outage.id, at, EndedBy::Pull).await? {
+                ended.entry(outage.account_id.clone()).or_default().push(Ended { outage, device, at });
+            }
+        }
+        for (account_id, ended) in ended {
+            let Some(account) = txn.account_fetch(&account_id).await? else { continue };
+            self.recoveries(txn, &account, &ended).await?;
+            let watchdog = Actor::watchdog(account_id);
+            for Ended { outage, device, at } in &ended {
+                let detail = serde_json::json!({ "name": device.name.as_str(), "silent_since": outage.began_at, "pulled_at": at });
+                self.audit(txn, &watchdog, "device.recovered", &device.id, &detail).await?;
+            }
+            self.letters.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn recoveries(&self, txn: &Txn, account: &Account, ended: &[Ended]) -> AppResult<()> {
+        let many = ended.len() >= DIGEST_FROM;
+        let mut now: BTreeMap<String, Vec<(OutageId, SilentDevice)>> = BTreeMap::new();
+        for Ended { outage, device, at } in ended {
+            for (warning, recipient, fate) in self.take_back(txn, outage.id).await? {
+                let device = self.silent_device(txn, outage, device, Some(*at), !many).await?;
+                match fate {
+                    Fate::Sent => now.entry(recipient).or_default().push((outage.id, device)),
+                    Fate::OnItsWay => drop(self.tell(txn, account, LetterKind::Recovery, &recipient, &[(outage.id, device)], Some(warning)).await?),
+                }
+            }
+        }
+        for (recipient, outages) in now {
+            self.tell(txn, account, LetterKind::Recovery, &recipient, &outages, None).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back the warnings of an outage that are not on their way, and gives those that are or were.
+    async fn take_back(&self, txn: &Txn, outage: OutageId) -> AppResult<Vec<(LetterId, String, Fate)>> {
+        let mut gone = Vec::new();
+        for (letter, kind, recipient, state) in txn.outage_letters(outage).await? {
+            if kind != LetterKind::Warning {
+                continue;
+            }
+            match state {
+                LetterState::Sent => gone.push((letter, recipient, Fate::Sent)),
+                LetterState::Claimed => gone.push((letter, recipient, Fate::OnItsWay)),
+                LetterState::Due => {
+                    let needed = txn.letter_has_open_outage(letter).await?;
+                    if needed || !txn.letter_move(letter, &[LetterState::Due], LetterState::Superseded, self.now()).await? {
+                        gone.push((letter, recipient, Fate::OnItsWay));
+                    }
+                }
+                LetterState::Dead | LetterState::Superseded | LetterState::Discarded => {}
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Ends the outage of a device that is paused: nobody watches it, and nobody is told.
+    pub(crate) async fn outage_paused(&self, txn: &Txn, device: DeviceId) -> AppResult<()> {
+        for outage in txn.outage_open(&[device]).await? {
+            txn.outage_end(outage.id, self.now(), EndedBy::Pause).await?;
+            self.take_back(txn, outage.id).await?;
+        }
+        Ok(())
+    }
+
+    /// The outages of the account, or of one device; newest first.
+    ///
+    /// # Errors
+    /// If the device is not there.
+    pub async fn outage_list(&self, actor: &Actor, device: Option<DeviceId>, open: Option<bool>, page: &Page) -> AppResult<PageOf<OutageRow>> {
+        actor.may_read(iocast_domain::account::Module::Automation)?;
+        let read = self.store.read();
+        if let Some(device) = device {
+            read.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;
+        }
+        Ok(read.outage_list(&actor.account_id, device, open, page).await?)
+    }
+}
+
+/// What became of a warning whose outage ended.
+enum Fate {
+    Sent,
+    OnItsWay,
+}
+
+/// Who pulled: address and what it calls itself. A letter's reader must not find a link in it.
+fn client(line: &PullLine) -> String {
+    let agent = clip(&line.pull.user_agent.replace("://", "[:]//"), 100);
+    if agent.is_empty() { line.pull.address.clone() } else { format!("{}, {agent}", line.pull.address) }
+}

@@ -1,0 +1,87 @@
+//! One letter to one person, as a message.
+
+use lettre::{
+    Message,
+    message::{Mailbox, MultiPart},
+};
+
+/// A letter to one person.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// Fixed when the letter is written: every try carries the same one.
+    pub message_id: String,
+    /// Sender.
+    pub from: String,
+    /// The one recipient.
+    pub to: String,
+    /// Plain ASCII, one line.
+    pub subject: String,
+    /// Text for people who read text.
+    pub text: String,
+    /// The same as HTML.
+    pub html: String,
+}
+
+/// Why a letter is no message.
+#[derive(Debug, thiserror::Error)]
+pub enum LetterError {
+    /// An address is not one.
+    #[error("`{0}` is not an e-mail address")]
+    Address(String),
+    /// The subject would break out of its header.
+    #[error("the subject must be one line of plain ASCII")]
+    Subject,
+    /// The message can't be put together.
+    #[error("the message can't be put together")]
+    Message(#[source] lettre::error::Error),
+}
+
+impl Letter {
+    /// The file that it goes into where there is no mail server.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let id: String = self.message_id.chars().take_while(|c| *c != '@').filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        format!("{id}.eml")
+    }
+
+    /// The message, ready to be handed over.
+    ///
+    /// # Errors
+    /// If an address or the subject is not fit for a header.
+    pub fn message(&self) -> Result<Message, LetterError> {
+        let mailbox = |address: &str| address.parse::<Mailbox>().map_err(|_invalid| LetterError::Address(address.to_owned()));
+        if !self.subject.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
+            return Err(LetterError::Subject);
+        }
+        Message::builder()
+            .message_id(Some(self.message_id.clone()))
+            .from(mailbox(&self.from)?)
+            .to(mailbox(&self.to)?)
+            .subject(self.subject.clone())
+            .multipart(MultiPart::alternative_plain_html(self.text.clone(), self.html.clone()))
+            .map_err(LetterError::Message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_is_one_message_and_nothing_gets_into_its_headers() {
+        let letter = Letter {
+            message_id: "<1@iocast>".into(),
+            from: "iocast <iocast@example.com>".into(),
+            to: "admin@example.com".into(),
+            subject: "Device MISP is silent".into(),
+            text: "Text".into(),
+            html: "<p>Text</p>".into(),
+        };
+        let bytes = String::from_utf8(letter.message().unwrap().formatted()).unwrap();
+        assert!(bytes.contains("Message-ID: <1@iocast>\r\n") && bytes.contains("Subject: Device MISP is silent\r\n"));
+        for subject in ["a\r\nBcc: x@y.z", "a\nb", "\u{2028}"] {
+            assert!(Letter { subject: subject.into(), ..letter.clone() }.message().is_err());
+        }
+        assert!(Letter { to: "a@b\r\nBcc: c@d".into(), ..letter }.message().is_err());
+    }
+}

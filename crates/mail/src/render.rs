@@ -1,0 +1,212 @@
+//! What letters say: subject, text and HTML from `web-templates/mail`, compiled in.
+
+use std::sync::LazyLock;
+
+use iocast_domain::time::{Timestamp, clip};
+use minijinja::{Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde};
+use serde::Serialize;
+
+/// A device in a letter about silence.
+#[derive(Clone, Debug, Serialize)]
+pub struct SilentDevice {
+    /// Its name.
+    pub name: String,
+    /// Its type, in the vendor's words.
+    pub type_name: String,
+    /// Since when nothing was pulled.
+    pub since: Timestamp,
+    /// When it pulled again, in a letter that says so.
+    pub until: Option<Timestamp>,
+    /// How long that is, in words.
+    pub silence: String,
+    /// It never pulled at all.
+    pub never_pulled: bool,
+    /// Who pulled last.
+    pub last_client: Option<String>,
+    /// What was refused last, and when.
+    pub last_error: Option<String>,
+    /// Its page.
+    pub link: String,
+    /// What to check on a device of this type.
+    pub checks: Vec<String>,
+}
+
+/// Why a letter is written, with everything that it says.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Devices fell silent; many are told in one letter.
+    Warning(Vec<SilentDevice>),
+    /// Devices pull again.
+    Recovery(Vec<SilentDevice>),
+    /// A group reached its limit.
+    Limit {
+        /// The device.
+        device: String,
+        /// The group.
+        group: String,
+        /// Its limit.
+        limit: u32,
+        /// IOCs that would be in it without.
+        wanted: u64,
+        /// The device's page.
+        link: String,
+    },
+    /// Whether mail arrives.
+    Test {
+        /// Who wants to know.
+        asked_by: String,
+    },
+    /// A person is invited.
+    Invitation {
+        /// By whom.
+        invited_by: String,
+        /// Where to choose a password.
+        link: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A person forgot the password.
+    PasswordReset {
+        /// Where to choose a new one.
+        link: String,
+        /// Until when.
+        until: Timestamp,
+    },
+}
+
+/// A letter's words.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// One line of plain ASCII.
+    pub subject: String,
+    /// The text.
+    pub text: String,
+    /// The same as HTML.
+    pub html: String,
+}
+
+const TEMPLATES: &[(&str, &str)] = &[
+    ("frame.html", include_str!("../../../web-templates/mail/frame.html")),
+    ("warning.txt", include_str!("../../../web-templates/mail/warning.txt")),
+    ("warning.html", include_str!("../../../web-templates/mail/warning.html")),
+    ("recovery.txt", include_str!("../../../web-templates/mail/recovery.txt")),
+    ("recovery.html", include_str!("../../../web-templates/mail/recovery.html")),
+    ("limit.txt", include_str!("../../../web-templates/mail/limit.txt")),
+    ("limit.html", include_str!("../../../web-templates/mail/limit.html")),
+    ("test.txt", include_str!("../../../web-templates/mail/test.txt")),
+    ("test.html", include_str!("../../../web-templates/mail/test.html")),
+    ("invitation.txt", include_str!("../../../web-templates/mail/invitation.txt")),
+    ("invitation.html", include_str!("../../../web-templates/mail/invitation.html")),
+    ("password_reset.txt", include_str!("../../../web-templates/mail/password_reset.txt")),
+    ("password_reset.html", include_str!("../../../web-templates/mail/password_reset.html")),
+];
+
+static ENVIRONMENT: LazyLock<Result<Environment<'static>, minijinja::Error>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
+    environment.add_filter("utc", |time: String| Timestamp::parse(&time).map_or(time, Timestamp::minute));
+    for (name, text) in TEMPLATES {
+        environment.add_template(name, text)?;
+    }
+    Ok(environment)
+});
+
+/// A name as it may stand in a subject: printable ASCII, clipped.
+fn plain(name: &str) -> String {
+    let ascii: String = name.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect();
+    clip(&ascii, 60).replace('…', "...")
+}
+
+/// Renders a letter to the people of `account`.
+///
+/// # Errors
+/// If a template is broken.
+pub fn render(content: &Content, account: &str, public_url: &str) -> Result<Rendered, minijinja::Error> {
+    let of = plain(account);
+    let (name, subject, values) = match content {
+        Content::Warning(devices) => ("warning", silent(devices, "is silent", "devices are silent", &of), context! { devices => Value::from(Serde(devices)) }),
+        Content::Recovery(devices) => {
+            ("recovery", silent(devices, "pulls again", "devices pull again", &of), context! { devices => Value::from(Serde(devices)) })
+        }
+        Content::Limit { device, group, limit, wanted, link } => {
+            ("limit", format!("{} on {} reached its limit ({of})", plain(group), plain(device)), context! { device, group, limit, wanted, link })
+        }
+        Content::Test { asked_by } => ("test", format!("Test letter ({of})"), context! { asked_by }),
+        Content::Invitation { invited_by, link, until } => {
+            ("invitation", format!("You are invited to {of}"), context! { invited_by, link, until => until.to_string() })
+        }
+        Content::PasswordReset { link, until } => ("password_reset", format!("A new password for {of}"), context! { link, until => until.to_string() }),
+    };
+    let environment = ENVIRONMENT.as_ref().map_err(|error| minijinja::Error::new(error.kind(), error.to_string()))?;
+    let values = context! { account, public_url, ..values };
+    Ok(Rendered {
+        subject: format!("[iocast] {subject}"),
+        text: environment.get_template(&format!("{name}.txt"))?.render(&values)?,
+        html: environment.get_template(&format!("{name}.html"))?.render(&values)?,
+    })
+}
+
+fn silent(devices: &[SilentDevice], one: &str, many: &str, account: &str) -> String {
+    match devices {
+        [device] => format!("{} {one} ({account})", plain(&device.name)),
+        devices => format!("{} {many} ({account})", devices.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str) -> SilentDevice {
+        SilentDevice {
+            name: name.into(),
+            type_name: "MISP".into(),
+            since: Timestamp::parse("2026-11-03T10:00:00Z").unwrap(),
+            until: Some(Timestamp::parse("2026-11-06T10:00:00Z").unwrap()),
+            silence: "2 days".into(),
+            never_pulled: false,
+            last_client: Some("192.0.2.7, <script>alert(1)</script>".into()),
+            last_error: None,
+            link: "https://iocast.example/x".into(),
+            checks: vec!["Is the feed enabled?".into()],
+        }
+    }
+
+    fn every() -> Vec<Content> {
+        let until = Timestamp::parse("2026-11-03T10:00:00Z").unwrap();
+        let link = || "https://iocast.example/x".to_owned();
+        vec![
+            Content::Warning(vec![device("Lab MISP")]),
+            Content::Warning((0..7).map(|n| device(&format!("MISP {n}"))).collect()),
+            Content::Recovery(vec![device("Lab MISP")]),
+            Content::Recovery((0..7).map(|n| device(&format!("MISP {n}"))).collect()),
+            Content::Limit { device: "Lab MISP".into(), group: "Perimeter".into(), limit: 10, wanted: 12, link: link() },
+            Content::Test { asked_by: "admin@example.com".into() },
+            Content::Invitation { invited_by: "admin@example.com".into(), link: link(), until },
+            Content::PasswordReset { link: link(), until },
+        ]
+    }
+
+    #[test]
+    fn every_letter_renders_and_nasty_names_inject_nothing() {
+        for content in every() {
+            for account in ["Acme", "</p><script>alert(1)</script>", "a\r\nBcc: x@example.com", "Müller & Söhne", "{{ 7 * 7 }}"] {
+                let letter = render(&content, account, "https://iocast.example").unwrap();
+                assert!(letter.subject.bytes().all(|b| b == b' ' || b.is_ascii_graphic()), "{}", letter.subject);
+                assert!(!letter.html.contains("<script>") && !letter.text.contains("&amp;"), "{}", letter.html);
+                assert!(letter.text.contains(account) && !letter.text.contains("49"), "{}", letter.text);
+                assert!(letter.text.contains("https://iocast.example") && letter.html.contains("https:&#x2f;&#x2f;iocast.example"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_warning_says_what_happened_and_since_when() {
+        let letter = render(&Content::Warning(vec![device("Lab MISP")]), "Acme", "https://iocast.example").unwrap();
+        assert_eq!(letter.subject, "[iocast] Lab MISP is silent (Acme)");
+        for said in ["2026-11-03 10:00 UTC", "2 days", "192.0.2.7", "Is the feed enabled?", "https://iocast.example/x"] {
+            assert!(letter.text.contains(said), "{said} in {}", letter.text);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The outbox.
+
+use iocast_domain::{
+    id::{AccountId, LetterId},
+    letter::{LetterKind, LetterState},
+    time::Timestamp,
+};
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    sea_query::{Expr, OnConflict, Query},
+};
+use uuid::Uuid;
+
+use crate::{
+    Conn, Page, PageOf, StoreResult, Txn,
+    error::corrupt,
+    page::cursor,
+    row::{letter, outage, outage_letter},
+};
+
+/// A letter about to be written.
+#[derive(Clone, Debug)]
+pub struct NewLetter {
+    /// A fresh id.
+    pub id: LetterId,
+    /// The account.
+    pub account_id: AccountId,
+    /// Why it is written.
+    pub kind: LetterKind,
+    /// To whom.
+    pub recipient: String,
+    /// Carried by every try.
+    pub message_id: String,
+    /// One line of plain ASCII.
+    pub subject: String,
+    /// The text.
+    pub text: String,
+    /// The same as HTML.
+    pub html: String,
+    /// When it is written, and due.
+    pub created_at: Timestamp,
+    /// For letters without an outage: what makes it one of a kind.
+    pub subject_key: Option<String>,
+    /// The letter that must have gone out before.
+    pub after_letter: Option<LetterId>,
+}
+
+/// A letter and what became of it.
+#[derive(Clone, Debug)]
+pub struct LetterRow {
+    /// The letter.
+    pub letter: NewLetter,
+    /// What became of it.
+    pub state: LetterState,
+    /// Tries so far.
+    pub attempts: u32,
+    /// When it is due.
+    pub next_at: Timestamp,
+    /// When nothing more happens to it.
+    pub settled_at: Option<Timestamp>,
+    /// What the mail server said last.
+    pub last_answer: Option<String>,
+}
+
+/// How many letters are in which state.
+#[derive(Clone, Debug, Default)]
+pub struct LetterCounts {
+    /// Number of letters by state.
+    pub by_state: Vec<(LetterState, u64)>,
+    /// Since when the letter is due that is due longest.
+    pub oldest_due: Option<Timestamp>,
+}
+
+const STATES: [LetterState; 6] =
+    [LetterState::Due, LetterState::Claimed, LetterState::Sent, LetterState::Dead, LetterState::Superseded, LetterState::Discarded];
+const KINDS: [LetterKind; 6] =
+    [LetterKind::Warning, LetterKind::Recovery, LetterKind::Limit, LetterKind::Test, LetterKind::Invitation, LetterKind::PasswordReset];
+
+fn state_code(state: LetterState) -> i16 {
+    match state {
+        LetterState::Due => 1,
+        LetterState::Claimed => 2,
+        LetterState::Sent => 3,
+        LetterState::Dead => 4,
+        LetterState::Superseded => 5,
+        LetterState::Discarded => 6,
+    }
+}
+
+pub(crate) fn to_state(code: i16) -> StoreResult<LetterState> {
+    STATES.into_iter().find(|s| state_code(*s) == code).ok_or_else(|| corrupt("letters", "state", code))
+}
+
+pub(crate) fn kind_code(kind: LetterKind) -> i16 {
+    match kind {
+        LetterKind::Warning => 1,
+        LetterKind::Recovery => 2,
+        LetterKind::Limit => 3,
+        LetterKind::Test => 4,
+        LetterKind::Invitation => 5,
+        LetterKind::PasswordReset => 6,
+    }
+}
+
+pub(crate) fn to_kind(code: i16) -> StoreResult<LetterKind> {
+    KINDS.into_iter().find(|k| kind_code(*k) == code).ok_or_else(|| corrupt("letters", "kind", code))
+}
+
+fn to_letter(row: letter::Model) -> StoreResult<LetterRow> {
+    Ok(LetterRow {
+        state: to_state(row.state)?,
+        attempts: u32::try_from(row.attempts).unwrap_or_default(),
+        next_at: Timestamp::from_micros(row.next_at),
+        settled_at: row.settled_at.map(Timestamp::from_micros),
+        last_answer: row.last_answer,
+        letter: NewLetter {
+            id: LetterId(row.id),
+            account_id: crate::accounts::account_id("letters", row.account_id)?,
+            kind: to_kind(row.kind)?,
+            recipient: row.recipient,
+            message_id: row.message_id,
+            subject: row.subject,
+            text: row.body_text,
+            html: row.body_html,
+            created_at: Timestamp::from_micros(row.created_at),
+            subject_key: row.subject_key,
+            after_letter: row.after_letter.map(LetterId),
+        },
+    })
+}
+
+/// To be handed over at `now`: due, or left behind by somebody whose claim ran out at `real_now`.
+fn due(now: Timestamp, real_now: Timestamp) -> Condition {
+    let waits = Condition::all().add(letter::Column::State.eq(state_code(LetterState::Due))).add(letter::Column::NextAt.lte(now.micros()));
+    let left_behind = Condition::all().add(letter::Column::State.eq(state_code(LetterState::Claimed))).add(letter::Column::ClaimUntil.lte(real_now.micros()));
+    Condition::any().add(waits).add(left_behind)
+}
+
+impl<C: ConnectionTrait> Conn<C> {
+    /// The letters of an account, newest first.
+    pub async fn letter_list(&self, account: &AccountId, state: Option<LetterState>, page: &Page) -> StoreResult<PageOf<LetterRow>> {
+        let mut find = letter::Entity::find().filter(letter::Column::AccountId.eq(account.as_str()));
+        if let Some(state) = state {
+            find = find.filter(letter::Column::State.eq(state_code(state)));
+        }
+        if let Some((at, id)) = page.after.as_deref().map(cursor).transpose()? {
+            find = find.filter(letter::Column::CreatedAt.lt(at).or(letter::Column::CreatedAt.eq(at).and(letter::Column::Id.lt(id))));
+        }
+        let rows = find.order_by_desc(letter::Column::CreatedAt).order_by_desc(letter::Column::Id).limit(page.limit + 1).all(&self.0).await?;
+        let rows = rows.into_iter().map(to_letter).collect::<StoreResult<Vec<_>>>()?;
+        Ok(PageOf::cut(rows, page.limit, |r| format!("{}.{}", r.letter.created_at.micros(), r.letter.id)))
+    }
+
+    /// One letter of an account.
+    pub async fn letter_fetch(&self, account: &AccountId, id: LetterId) -> StoreResult<Option<LetterRow>> {
+        letter::Entity::find_by_id(id.0).filter(letter::Column::AccountId.eq(account.as_str())).one(&self.0).await?.map(to_letter).transpose()
+    }
+
+    /// What became of a letter, whoever's it is.
+    pub async fn letter_state(&self, id: LetterId) -> StoreResult<Option<LetterState>> {
+        letter::Entity::find_by_id(id.0).one(&self.0).await?.map(|row| to_state(row.state)).transpose()
+    }
+
+    /// Whether a claim still holds.
+    pub async fn letter_is_claimed(&self, id: LetterId, token: Uuid) -> StoreResult<bool> {
+        let find =
+            letter::Entity::find_by_id(id.0).filter(letter::Column::State.eq(state_code(LetterState::Claimed))).filter(letter::Column::ClaimToken.eq(token));
+        Ok(find.count(&self.0).await? > 0)
+    }
+
+    /// Whether any of the outages that a letter is about is still open.
+    pub async fn letter_has_open_outage(&self, id: LetterId) -> StoreResult<bool> {
+        let of = Query::select().column(outage_letter::Column::OutageId).from(outage_letter::Entity).and_where(outage_letter::Column::LetterId.eq(id.0)).take();
+        Ok(outage::Entity::find().filter(outage::Column::Id.in_subquery(of)).filter(outage::Column::EndedAt.is_null()).count(&self.0).await? > 0)
+    }
+
+    /// Whether a letter is to be handed over: looked at before a write is begun.
+    pub async fn letter_is_due(&self, now: Timestamp, real_now: Timestamp) -> StoreResult<bool> {
+        Ok(letter::Entity::find()
+            .select_only()
+            .column(letter::Column::Id)
+            .filter(due(now, real_now))
+            .limit(1)
+            .into_tuple::<Uuid>()
+            .one(&self.0)
+            .await?
+            .is_some())
+    }
+
+    /// How many letters are in which state, and which is due longest.
+    pub async fn letter_counts(&self, now: Timestamp) -> StoreResult<LetterCounts> {
+        let rows: Vec<(i16, i64)> = letter::Entity::find()
+            .select_only()
+            .column(letter::Column::State)
+            .column_as(letter::Column::Id.count(), "count")
+            .group_by(letter::Column::State)
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        let by_state = rows.into_iter().map(|(code, n)| Ok((to_state(code)?, u64::try_from(n).unwrap_or_default()))).collect::<StoreResult<_>>()?;
+        let oldest = letter::Entity::find()
+            .filter(letter::Column::State.is_in([LetterState::Due, LetterState::Claimed].map(state_code)))
+            .filter(letter::Column::NextAt.lte(now.micros()))
+            .order_by_asc(letter::Column::NextAt)
+            .one(&self.0)
+            .await?;
+        Ok(LetterCounts { by_state, oldest_due: oldest.map(|l| Timestamp::from_micros(l.next_at)) })
+    }
+}
+
+impl Txn {
+    /// Writes a letter. Gives false if there is one with its subject key.
+    pub async fn letter_insert(&self, new: &NewLetter) -> StoreResult<bool> {
+        let NewLetter { id, account_id, kind, recipient, message_id, subject, text, html, created_at, subject_key, after_letter } = new.clone();
+        let row = letter::ActiveModel {
+            id: Set(id.0),
+            account_id: Set(account_id.to_string()),
+            kind: Set(kind_code(kind)),
+            recipient: Set(recipient),
+            message_id: Set(message_id),
+            subject: Set(subject),
+            body_text: Set(text),
+            body_html: Set(html),
+            state: Set(state_code(LetterState::Due)),
+            attempts: Set(0),
+            created_at: Set(created_at.micros()),
+            next_at: Set(created_at.micros()),
+            claim_token: Set(None),
+            claim_until: Set(0),
+            settled_at: Set(None),
+            last_answer: Set(None),
+            subject_key: Set(subject_key),
+            after_letter: Set(after_letter.map(|l| l.0)),
+        };
+        let once = OnConflict::column(letter::Column::SubjectKey).do_nothing().to_owned();
+        Ok(letter::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0)
+    }
+
+    /// Claims the letter that is due longest, until `until` (real time). One that must follow another waits until that is
+    /// settled.
+    pub async fn letter_claim(&self, token: Uuid, now: Timestamp, real_now: Timestamp, until: Timestamp) -> StoreResult<Option<LetterRow>> {
+        loop {
+            let unsettled = Query::select()
+                .column(letter::Column::Id)
+                .from(letter::Entity)
+                .and_where(letter::Column::State.is_in([LetterState::Due, LetterState::Claimed].map(state_code)))
+                .take();
+            let first = Condition::any().add(letter::Column::AfterLetter.is_null()).add(letter::Column::AfterLetter.not_in_subquery(unsettled));
+            let find = letter::Entity::find().filter(due(now, real_now)).filter(first);
+            let Some(row) = find.order_by_asc(letter::Column::NextAt).order_by_asc(letter::Column::Id).one(&self.0).await? else { return Ok(None) };
+            let claim = letter::Entity::update_many()
+                .col_expr(letter::Column::State, Expr::value(state_code(LetterState::Claimed)))
+                .col_expr(letter::Column::ClaimToken, Expr::value(token))
+                .col_expr(letter::Column::ClaimUntil, Expr::value(until.micros()))
+                .col_expr(letter::Column::Attempts, Expr::col(letter::Column::Attempts).add(1))
+                .filter(letter::Column::Id.eq(row.id))
+                .filter(due(now, real_now));
+            // Another replica was quicker: look for the next.
+            if claim.exec(&self.0).await?.rows_affected > 0 {
+                return Ok(Some(to_letter(letter::Model { attempts: row.attempts.saturating_add(1), ..row })?));
+            }
+        }
+    }
+
+    /// Writes what became of a claimed letter. Gives false if the claim was lost meanwhile.
+    pub async fn letter_settle(&self, id: LetterId, token: Uuid, state: LetterState, next_at: Timestamp, answer: &str, now: Timestamp) -> StoreResult<bool> {
+        let settle = letter::Entity::update_many()
+            .col_expr(letter::Column::State, Expr::value(state_code(state)))
+            .col_expr(letter::Column::NextAt, Expr::value(next_at.micros()))
+            .col_expr(letter::Column::ClaimToken, Expr::value(Option::<Uuid>::None))
+            .col_expr(letter::Column::ClaimUntil, Expr::value(0_i64))
+            .col_expr(letter::Column::LastAnswer, Expr::value(answer))
+            .col_expr(letter::Column::SettledAt, Expr::value(state.is_settled().then_some(now.micros())))
+            .filter(letter::Column::Id.eq(id.0))
+            .filter(letter::Column::State.eq(state_code(LetterState::Claimed)))
+            .filter(letter::Column::ClaimToken.eq(token));
+        Ok(settle.exec(&self.0).await?.rows_affected > 0)
+    }
+
+    /// Moves a letter that nobody is handing over from one of `from` to `to`. Gives false if it is in none of them.
+    pub async fn letter_move(&self, id: LetterId, from: &[LetterState], to: LetterState, now: Timestamp) -> StoreResult<bool> {
+        let change = letter::Entity::update_many()
+            .col_expr(letter::Column::State, Expr::value(state_code(to)))
+            .col_expr(letter::Column::NextAt, Expr::value(now.micros()))
+            .col_expr(letter::Column::SettledAt, Expr::value(to.is_settled().then_some(now.micros())))
+            .filter(letter::Column::Id.eq(id.0))
+            .filter(letter::Column::State.is_in(from.iter().map(|s| state_code(*s))));
+        Ok(change.exec(&self.0).await?.rows_affected > 0)
+    }
+
+    /// Lets all claims run out: whoever held them is dead.
+    pub async fn letter_release_all(&self) -> StoreResult<()> {
+        letter::Entity::update_many()
+            .col_expr(letter::Column::ClaimUntil, Expr::value(0_i64))
+            .filter(letter::Column::State.eq(state_code(LetterState::Claimed)))
+            .exec(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets letters that were settled before `since`.
+    pub async fn letter_prune(&self, since: Timestamp) -> StoreResult<()> {
+        let old = Query::select().column(letter::Column::Id).from(letter::Entity).and_where(letter::Column::SettledAt.lt(since.micros())).take();
+        outage_letter::Entity::delete_many().filter(outage_letter::Column::LetterId.in_subquery(old)).exec(&self.0).await?;
+        letter::Entity::delete_many().filter(letter::Column::SettledAt.lt(since.micros())).exec(&self.0).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! Outages, what the watchdog looks at, and the gaps in which nobody could answer.
+
+use iocast_domain::{
+    device::Device,
+    id::{AccountId, DeviceId, LetterId, OutageId},
+    letter::{LetterKind, LetterState},
+    staleness::SILENT_AFTER,
+    time::Timestamp,
+    watch::{EndedBy, Gap, Outage},
+};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    sea_query::{Expr, Func, OnConflict, Query},
+};
+use uuid::Uuid;
+
+use crate::{
+    Conn, Page, PageOf, PullLine, StoreResult, Txn,
+    devices::{to_device, to_line},
+    error::corrupt,
+    letters::{kind_code, to_kind, to_state},
+    page::cursor,
+    row::{account, device, gap, letter, outage, outage_letter, pull},
+};
+
+/// An outage with the letters that were written about it.
+#[derive(Clone, Debug)]
+pub struct OutageRow {
+    /// The outage.
+    pub outage: Outage,
+    /// Letters: id, kind, recipient, state.
+    pub letters: Vec<(LetterId, LetterKind, String, LetterState)>,
+}
+
+fn ended_by(code: i16) -> StoreResult<EndedBy> {
+    match code {
+        1 => Ok(EndedBy::Pull),
+        2 => Ok(EndedBy::Pause),
+        other => Err(corrupt("outages", "ended_by", other)),
+    }
+}
+
+fn to_outage(row: outage::Model) -> StoreResult<Outage> {
+    let outage::Model { id, account_id, device_id, began_at, noticed_at, ended_at, ended_by: by } = row;
+    Ok(Outage {
+        id: OutageId(id),
+        account_id: crate::accounts::account_id("outages", account_id)?,
+        device_id: DeviceId(device_id),
+        began_at: Timestamp::from_micros(began_at),
+        noticed_at: Timestamp::from_micros(noticed_at),
+        ended: ended_at.zip(by).map(|(at, by)| Ok::<_, crate::StoreError>((Timestamp::from_micros(at), ended_by(by)?))).transpose()?,
+    })
+}
+
+impl<C: ConnectionTrait> Conn<C> {
+    /// Devices that may have fallen silent, in order of id: watched, quiet for longer than their threshold, and without an open
+    /// outage. Gaps are not looked at here.
+    pub async fn device_maybe_silent(&self, now: Timestamp, after: Option<DeviceId>, limit: u64) -> StoreResult<Vec<Device>> {
+        let column = |column: device::Column| Expr::col((device::Entity, column));
+        let of_account = Query::select()
+            .column(account::Column::SilentAfter)
+            .from(account::Entity)
+            .and_where(Expr::col((account::Entity, account::Column::Id)).equals((device::Entity, device::Column::AccountId)))
+            .take();
+        let threshold = Func::coalesce([column(device::Column::SilentAfter), Expr::SubQuery(None, Box::new(of_account.into())), Expr::value(SILENT_AFTER)]);
+        let cutoff = || Expr::value(now.micros()).sub(threshold.clone());
+        let open = Query::select().column(outage::Column::DeviceId).from(outage::Entity).and_where(outage::Column::EndedAt.is_null()).take();
+        let mut find = device::Entity::find()
+            .filter(device::Column::Paused.eq(false))
+            .filter(Expr::from(Func::coalesce([column(device::Column::LastPullAt), column(device::Column::CreatedAt)])).lt(cutoff()))
+            .filter(column(device::Column::WatchedSince).lt(cutoff()))
+            .filter(device::Column::Id.not_in_subquery(open));
+        if let Some(after) = after {
+            find = find.filter(device::Column::Id.gt(after.0));
+        }
+        find.order_by_asc(device::Column::Id).limit(limit).all(&self.0).await?.into_iter().map(to_device).collect()
+    }
+
+    /// The open outages of these devices.
+    pub async fn outage_open(&self, devices: &[DeviceId]) -> StoreResult<Vec<Outage>> {
+        let mut open = Vec::new();
+        for chunk in devices.chunks(1_000) {
+            let of = outage::Column::DeviceId.is_in(chunk.iter().map(|d| d.0));
+            for row in outage::Entity::find().filter(outage::Column::EndedAt.is_null()).filter(of).all(&self.0).await? {
+                open.push(to_outage(row)?);
+            }
+        }
+        Ok(open)
+    }
+
+    /// How many outages are open.
+    pub async fn outage_open_count(&self) -> StoreResult<u64> {
+        Ok(outage::Entity::find().filter(outage::Column::EndedAt.is_null()).count(&self.0).await?)
+    }
+
+    /// The outages of an account, or of one of its devices; newest first.
+    pub async fn outage_list(&self, account: &AccountId, device: Option<DeviceId>, open: Option<bool>, page: &Page) -> StoreResult<PageOf<OutageRow>> {
+        let mut find = outage::Entity::find().filter(outage::Column::AccountId.eq(account.as_str()));
+        if let Some(device) = device {
+            find = find.filter(outage::Column::DeviceId.eq(device.0));
+        }
+        if let Some(open) = open {
+            find = find.filter(if open { outage::Column::EndedAt.is_null() } else { outage::Column::EndedAt.is_not_null() });
+        }
+        if let Some((at, id)) = page.after.as_deref().map(cursor).transpose()? {
+            find = find.filter(outage::Column::NoticedAt.lt(at).or(outage::Column::NoticedAt.eq(at).and(outage::Column::Id.lt(id))));
+        }
+        let rows = find.order_by_desc(outage::Column::NoticedAt).order_by_desc(outage::Column::Id).limit(page.limit + 1).all(&self.0).await?;
+        let page = PageOf::cut(rows, page.limit, |r| format!("{}.{}", r.noticed_at, r.id));
+        let mut items = Vec::with_capacity(page.items.len());
+        for row in page.items {
+            let letters = self.outage_letters(OutageId(row.id)).await?;
+            items.push(OutageRow { outage: to_outage(row)?, letters });
+        }
+        Ok(PageOf { items, next: page.next })
+    }
+
+    /// The letters about an outage: id, kind, recipient, state.
+    pub async fn outage_letters(&self, id: OutageId) -> StoreResult<Vec<(LetterId, LetterKind, String, LetterState)>> {
+        let states: Vec<(Uuid, i16)> = letter::Entity::find()
+            .select_only()
+            .columns([letter::Column::Id, letter::Column::State])
+            .filter(letter::Column::Id.in_subquery(
+                Query::select().column(outage_letter::Column::LetterId).from(outage_letter::Entity).and_where(outage_letter::Column::OutageId.eq(id.0)).take(),
+            ))
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        let mut letters = Vec::new();
+        for row in outage_letter::Entity::find().filter(outage_letter::Column::OutageId.eq(id.0)).order_by_asc(outage_letter::Column::Kind).all(&self.0).await?
+        {
+            if let Some((_, state)) = states.iter().find(|(letter, _)| *letter == row.letter_id) {
+                letters.push((LetterId(row.letter_id), to_kind(row.kind)?, row.recipient, to_state(*state)?));
+            }
+        }
+        Ok(letters)
+    }
+
+    /// The last pull of a device, or the last refused one.
+    pub async fn pull_last(&self, device: DeviceId, failed: bool) -> StoreResult<Option<PullLine>> {
+        let find = pull::Entity::find().filter(pull::Column::DeviceId.eq(device.0)).filter(pull::Column::Failed.eq(failed));
+        Ok(find.order_by_desc(pull::Column::At).limit(1).one(&self.0).await?.map(to_line))
+    }
+
+    /// The gaps that end after `since`, oldest first.
+    pub async fn gap_list(&self, since: Timestamp) -> StoreResult<Vec<Gap>> {
+        let rows = gap::Entity::find().filter(gap::Column::ToAt.gt(since.micros())).order_by_asc(gap::Column::FromAt).all(&self.0).await?;
+        Ok(rows.into_iter().map(|r| Gap { from: Timestamp::from_micros(r.from_at), to: Timestamp::from_micros(r.to_at) }).collect())
+    }
+}
+
+impl Txn {
+    /// Writes an outage. Gives false if this silence is known already.
+    pub async fn outage_insert(&self, new: &Outage) -> StoreResult<bool> {
+        let Outage { id, account_id, device_id, began_at, noticed_at, ended: _ } = new;
+        let row = outage::ActiveModel {
+            id: Set(id.0),
+            account_id: Set(account_id.to_string()),
+            device_id: Set(device_id.0),
+            began_at: Set(began_at.micros()),
+            noticed_at: Set(noticed_at.micros()),
+            ended_at: Set(None),
+            ended_by: Set(None),
+        };
+        let once = OnConflict::columns([outage::Column::DeviceId, outage::Column::BeganAt]).do_nothing().to_owned();
+        Ok(outage::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0)
+    }
+
+    /// Ends an outage. Gives false if it had ended.
+    pub async fn outage_end(&self, id: OutageId, at: Timestamp, by: EndedBy) -> StoreResult<bool> {
+        let code: i16 = match by {
+            EndedBy::Pull => 1,
+            EndedBy::Pause => 2,
+        };
+        let end = outage::Entity::update_many()
+            .col_expr(outage::Column::EndedAt, Expr::value(at.micros()))
+            .col_expr(outage::Column::EndedBy, Expr::value(code))
+            .filter(outage::Column::Id.eq(id.0))
+            .filter(outage::Column::EndedAt.is_null());
+        Ok(end.exec(&self.0).await?.rows_affected > 0)
+    }
+
+    /// Forgets the outages of a device. Letters stay, and are pointless now.
+    pub async fn outage_delete_of(&self, device: DeviceId) -> StoreResult<()> {
+        let of = Query::select().column(outage::Column::Id).from(outage::Entity).and_where(outage::Column::DeviceId.eq(device.0)).take();
+        outage_letter::Entity::delete_many().filter(outage_letter::Column::OutageId.in_subquery(of)).exec(&self.0).await?;
+        outage::Entity::delete_many().filter(outage::Column::DeviceId.eq(device.0)).exec(&self.0).await?;
+        Ok(())
+    }
+
+    /// Notes that a letter is about an outage. Gives false if there is such a letter to this person already.
+    pub async fn outage_letter_insert(&self, outage: OutageId, recipient: &str, kind: LetterKind, letter: LetterId) -> StoreResult<bool> {
+        let row =
+            outage_letter::ActiveModel { outage_id: Set(outage.0), recipient: Set(recipient.to_owned()), kind: Set(kind_code(kind)), letter_id: Set(letter.0) };
+        let key = [outage_letter::Column::OutageId, outage_letter::Column::Recipient, outage_letter::Column::Kind];
+        let once = OnConflict::columns(key).do_nothing().to_owned();
+        Ok(outage_letter::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0)
+    }
+
+    /// Notes whether an account was told that nobody gets its alerts. Gives false if it was noted so already.
+    pub async fn account_set_nobody_told(&self, account: &AccountId, told: bool) -> StoreResult<bool> {
+        let note = account::Entity::update_many()
+            .col_expr(account::Column::NobodyTold, Expr::value(told))
+            .filter(account::Column::Id.eq(account.as_str()))
+            .filter(account::Column::NobodyTold.eq(!told));
+        Ok(note.exec(&self.0).await?.rows_affected > 0)
+    }
+
+    /// Writes the account's threshold.
+    pub async fn account_set_silent_after(&self, account: &AccountId, silent_after: Option<i64>) -> StoreResult<()> {
+        let set = account::Entity::update_many().col_expr(account::Column::SilentAfter, Expr::value(silent_after));
+        set.filter(account::Column::Id.eq(account.as_str())).exec(&self.0).await?;
+        Ok(())
+    }
+
+    /// Writes a gap, and forgets those that ended before `since`.
+    pub async fn gap_insert(&self, new: Gap, since: Timestamp) -> StoreResult<()> {
+        gap::Entity::delete_many().filter(gap::Column::ToAt.lt(since.micros())).exec(&self.0).await?;
+        let row = gap::ActiveModel { from_at: Set(new.from.micros()), to_at: Set(new.to.micros()) };
+        gap::Entity::insert(row).on_conflict(OnConflict::column(gap::Column::FromAt).do_nothing().to_owned()).exec_without_returning(&self.0).await?;
+        Ok(())
+    }
+}

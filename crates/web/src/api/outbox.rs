@@ -1,0 +1,133 @@
+//! The outbox: letters and what became of them.
+
+use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
+use iocast_app::{App, LetterRow};
+use iocast_domain::{
+    id::LetterId,
+    letter::{LetterKind, LetterState},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use super::{Answer, List};
+use crate::{
+    extract::{Body, Id, Query, Session, page},
+    problem::Problem,
+};
+
+/// Which letters.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OutboxQuery {
+    /// In this state only: `due`, `claimed`, `sent`, `dead`, `superseded` or `discarded`.
+    #[param(value_type = Option<String>)]
+    state: Option<LetterState>,
+    /// Entries at most: 1 to 1,000, 100 unless given.
+    limit: Option<u64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A letter.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LetterOut {
+    /// Id.
+    id: String,
+    /// Why it was written.
+    #[schema(value_type = String)]
+    kind: LetterKind,
+    /// To whom.
+    to: String,
+    /// Subject.
+    subject: String,
+    /// Carried by every try.
+    message_id: String,
+    /// `due`, `claimed` (on its way), `sent`, `dead` (given up), `superseded` (not needed any more) or `discarded`.
+    #[schema(value_type = String)]
+    state: LetterState,
+    /// Tries so far.
+    attempts: u32,
+    /// When it was written.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// While it is due: when it is tried next.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_at: Option<Timestamp>,
+    /// When nothing more happened to it.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    settled_at: Option<Timestamp>,
+    /// What the mail server said last.
+    last_answer: Option<String>,
+}
+
+impl From<LetterRow> for LetterOut {
+    fn from(row: LetterRow) -> Self {
+        let LetterRow { letter, state, attempts, next_at, settled_at, last_answer } = row;
+        // Its words stay out of the list: an invitation holds a secret.
+        Self {
+            id: letter.id.to_string(),
+            kind: letter.kind,
+            to: letter.recipient,
+            subject: letter.subject,
+            message_id: letter.message_id,
+            state,
+            attempts,
+            created_at: letter.created_at,
+            next_at: (!state.is_settled()).then_some(next_at),
+            settled_at,
+            last_answer,
+        }
+    }
+}
+
+/// To whom to send a test letter.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MailTestIn {
+    /// E-mail address; your own unless given.
+    #[serde(default)]
+    to: Option<String>,
+}
+
+/// What the mail server said.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MailTestOut {
+    /// To whom.
+    to: String,
+    /// Its answer.
+    answer: String,
+}
+
+/// The letters of the account, newest first.
+#[utoipa::path(tag = "mail", params(OutboxQuery), responses((status = 200, body = List<LetterOut>), (status = 403, body = Problem)))]
+#[get("/outbox")]
+pub(crate) async fn list(request: HttpRequest, app: web::Data<App>, session: Session, query: Query<OutboxQuery>) -> Answer {
+    let OutboxQuery { state, limit, cursor } = query.0;
+    Ok(super::list(&request, app.letter_list(&session.0, state, &page(limit, cursor)?).await?.map(LetterOut::from)))
+}
+
+/// Try a letter again at once that is due or dead.
+#[utoipa::path(tag = "mail", params(("id" = Uuid, Path)), responses((status = 200, body = LetterOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[post("/outbox/{id}/retry")]
+pub(crate) async fn retry(app: web::Data<App>, session: Session, id: Id) -> Answer {
+    Ok(HttpResponse::Ok().json(LetterOut::from(app.letter_retry(&session.0, LetterId(id.0)).await?)))
+}
+
+/// Throw a letter away that is due or dead; it stays in the list.
+#[utoipa::path(tag = "mail", params(("id" = Uuid, Path)), responses((status = 200, body = LetterOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[delete("/outbox/{id}")]
+pub(crate) async fn discard(app: web::Data<App>, session: Session, id: Id) -> Answer {
+    Ok(HttpResponse::Ok().json(LetterOut::from(app.letter_discard(&session.0, LetterId(id.0)).await?)))
+}
+
+/// Send a test letter at once, and show what the mail server said.
+#[utoipa::path(tag = "mail", responses((status = 200, body = MailTestOut), (status = 409, body = Problem), (status = 422, body = Problem)))]
+#[post("/mail/test")]
+pub(crate) async fn test(app: web::Data<App>, session: Session, body: Body<MailTestIn>) -> Answer {
+    let to = body.value.to.unwrap_or_else(|| session.0.name().to_owned());
+    let answer = app.mail_test(&session.0, &to).await?;
+    Ok(HttpResponse::Ok().json(MailTestOut { to, answer }))
+}

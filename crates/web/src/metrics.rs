@@ -1,0 +1,51 @@
+//! Figures for a monitoring system, in Prometheus' text form (version 0.0.4).
+
+use std::fmt::Write as _;
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use iocast_app::{App, Metrics};
+use iocast_domain::time::SECOND;
+
+use crate::problem::Problem;
+
+/// With the token of the setting `metrics_token`; without such a setting they are not there.
+pub(crate) async fn guarded(request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, Problem> {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
+    app.may_see_metrics(given.unwrap_or_default())?;
+    open(app).await
+}
+
+/// On a listener of their own.
+pub(crate) async fn open(app: web::Data<App>) -> Result<HttpResponse, Problem> {
+    let text = text(&app.metrics().await?);
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+}
+
+fn text(metrics: &Metrics) -> String {
+    let Metrics { readiness, outages_open, letters, oldest_due, delivered } = metrics;
+    let mut out = String::new();
+    let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, f64)]| {
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "# HELP iocast_{name} {help}\n# TYPE iocast_{name} {kind}");
+        for (labels, value) in samples {
+            let _ = writeln!(out, "iocast_{name}{labels} {value}");
+        }
+    };
+    let one = |value: f64| [(String::new(), value)];
+    let seconds = |micros: i64| one(micros as f64 / SECOND as f64);
+    let flag = |yes: bool| one(f64::from(u8::from(yes)));
+    family("ready", "gauge", "1 while requests can be served.", &flag(readiness.ready()));
+    family("last_write_age_seconds", "gauge", "Since the database last took a write.", &seconds(readiness.write_age));
+    family("last_tick_age_seconds", "gauge", "Since the ticks last ran.", &seconds(readiness.tick_age));
+    family("groups_waiting", "gauge", "Groups that wait for the publisher.", &one(readiness.groups_waiting as f64));
+    family("publisher_lag_seconds", "gauge", "How long the first of them has waited.", &seconds(readiness.publisher_lag));
+    family("outages_open", "gauge", "Devices that are silent.", &one(*outages_open as f64));
+    family("sender_alive", "gauge", "1 while due letters are looked at.", &flag(readiness.sender_alive));
+    family("oldest_due_letter_age_seconds", "gauge", "How long the letter has been due that is due longest.", &seconds(*oldest_due));
+    let states: Vec<(String, f64)> = letters.iter().map(|(state, n)| (format!("{{state=\"{}\"}}", state.word()), *n as f64)).collect();
+    family("letters", "gauge", "Letters in the outbox, by state.", &states);
+    let results = [("sent", delivered.sent), ("failed", delivered.failed), ("dead", delivered.dead), ("superseded", delivered.superseded)];
+    let results: Vec<(String, f64)> = results.into_iter().map(|(result, n)| (format!("{{result=\"{result}\"}}"), n as f64)).collect();
+    family("letter_tries_total", "counter", "Tries to hand letters over since the start, by result.", &results);
+    out
+}
