@@ -1,6 +1,6 @@
 """A mail server that does as it is told: aiosmtpd, with faults by script.
 
-usage: smtp.py [--tls CERT KEY]
+usage: smtp.py [--tls CERT KEY] [--port PORT]
 
 Prints its port, then one JSON line for each letter that it took and each step that it reached. Reads one JSON line for each
 change of its manners from standard input: {"at": STEP, "do": FAULT, "for": ADDRESS or null, "times": N or null}.
@@ -129,7 +129,7 @@ async def main() -> None:
         context.load_cert_chain(certificate, key)
     loop = asyncio.get_running_loop()
     make = lambda: Scripted(Letters(), hostname="stub", tls_context=context, loop=loop, timeout=3600)
-    server = await loop.create_server(make, "127.0.0.1", 0)
+    server = await loop.create_server(make, "127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1]) if "--port" in sys.argv else 0)
     say(port=server.sockets[0].getsockname()[1])
 
     def listen():

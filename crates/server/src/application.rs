@@ -194,6 +194,7 @@ impl Application {
             }
             None => None,
         };
+        #[expect(clippy::redundant_closure_for_method_calls, reason = "the type has no name in this room")]
         let metrics_handle = metrics.as_ref().map(|listening| listening.handle());
         let metrics = metrics.map(tokio::spawn);
         let handle = server.handle();

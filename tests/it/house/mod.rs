@@ -23,8 +23,10 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 mod client;
+mod post;
 
 pub(crate) use client::{Admin, Device, Feed, agent, basic};
+pub(crate) use post::Post;
 
 /// Which database.
 #[derive(Clone, Copy, Debug)]
@@ -151,6 +153,13 @@ impl House {
     /// Stops the house and starts it again on the same data.
     pub(crate) fn restart(&mut self) {
         self.stop();
+        self.start();
+    }
+
+    /// The same house with other settings.
+    pub(crate) fn reopen(&mut self, change: impl FnOnce(&mut Config)) {
+        self.stop();
+        change(&mut self.config);
         self.start();
     }
 

@@ -1,0 +1,292 @@
+//! Letters arrive, whatever the mail server does: once each, or twice with one Message-ID where nobody can know better.
+
+use std::{collections::BTreeMap, process::Command};
+
+use serde_json::{Value, json};
+
+use crate::{
+    house::{ADMIN, Admin, Engine, House, Post, Scene, eventually, stories, text},
+    watchdog::{look, with_post},
+};
+
+stories!(
+    every_fault_at_every_step,
+    one_bad_address_holds_nobody_back,
+    a_mail_server_away_for_three_days,
+    the_outbox_is_seen_and_turned,
+    a_password_by_letter,
+    what_monitoring_sees
+);
+
+fn letters(admin: &Admin, state: &str) -> Vec<Value> {
+    admin.get(&format!("/api/v1/outbox?limit=1000&state={state}"))["items"].as_array().unwrap().clone()
+}
+
+fn add(admin: &Admin, name: &str) -> String {
+    text(&admin.post("/api/v1/devices", json!({ "name": name, "device_type": "misp" }), 201), "id")
+}
+
+/// Adds a device and lets it fall silent.
+fn fall_silent(house: &House, admin: &Admin, name: &str) {
+    add(admin, name);
+    house.advance(admin, "49h");
+}
+
+fn copies(post: &Post, name: &str) -> Vec<String> {
+    let subject = format!("[iocast] {name} is silent (iocast)");
+    post.letters().iter().filter(|l| text(l, "subject") == subject).map(|l| text(l, "letter")).collect()
+}
+
+fn every_fault_at_every_step(house: &mut House) {
+    let mut post = with_post(house);
+    let admin = house.admin();
+    let mut table = String::from("| at | fault | tried again | copies after recovery |\n|---|---|---|---|\n");
+    let steps = ["connect", "EHLO", "MAIL", "RCPT", "DATA", "dot"];
+    let faults = ["451 later", "550 never", "421 closing", "hang", "reset", "close", "garbage"];
+    for (n, (step, fault)) in steps.iter().flat_map(|step| faults.iter().map(move |fault| (*step, *fault))).chain([("dot", "lost")]).enumerate() {
+        let name = format!("Fault {n}");
+        post.fault(step, fault);
+        fall_silent(house, &admin, &name);
+        let found = |state: &str| letters(&admin, state).into_iter().find(|l| text(l, "subject").contains(&format!("{name} ")));
+        // What is said of the letter for good is taken at its word; a server that is out of order is not.
+        let refused = fault == "550 never" && !["connect", "EHLO"].contains(&step);
+        let failed = eventually(&format!("{step} {fault} is known"), || found(if refused { "dead" } else { "due" }).filter(|l| l["attempts"] != 0));
+        assert!(failed["attempts"] == 1 && !text(&failed, "last_answer").is_empty(), "{step} {fault}: {failed}");
+        post.calm();
+        house.advance(&admin, "1m");
+        let taken = copies(&post, &name);
+        let expected = match (refused, fault) {
+            (true, _) => 0,
+            (false, "lost") => 2,
+            (false, _) => 1,
+        };
+        assert_eq!(taken.len(), expected, "{step} {fault}");
+        assert!(taken.iter().all(|id| *id == taken[0]), "one Message-ID");
+        table.push_str(&format!("| {step} | {fault} | {} | {expected} |\n", if refused { "no: dead at once" } else { "yes" }));
+        if refused {
+            admin.post(&format!("/api/v1/outbox/{}/retry", text(&failed, "id")), json!({}), 200);
+            eventually("tried again by hand it arrives", || (copies(&post, &name).len() == 1).then_some(()));
+        }
+    }
+    println!("{table}");
+}
+
+fn one_bad_address_holds_nobody_back(house: &mut House) {
+    let mut post = with_post(house);
+    let admin = house.admin();
+    for email in ["second@example.com", "third@example.com"] {
+        admin.post("/api/v1/users", json!({ "email": email, "role": "admin" }), 201);
+    }
+    look(&admin);
+    post.fault_for("RCPT", "550 no such user", "second@example.com");
+    fall_silent(house, &admin, "Lab MISP");
+    let mut to: Vec<String> =
+        post.letters().iter().filter(|l| text(l, "subject").contains("silent")).map(|l| l["to"][0].as_str().unwrap().to_owned()).collect();
+    to.sort();
+    assert_eq!(to, [ADMIN, "third@example.com"]);
+    let dead = letters(&admin, "dead");
+    assert_eq!((dead.len(), text(&dead[0], "to"), dead[0]["attempts"].as_u64()), (1, "second@example.com".into(), Some(1)));
+    assert!(text(&dead[0], "last_answer").contains("RCPT TO") && text(&dead[0], "last_answer").contains("no such user"), "{dead:?}");
+}
+
+fn a_mail_server_away_for_three_days(house: &mut House) {
+    let mut post = with_post(house);
+    let admin = house.admin();
+    post.fault("connect", "421 later");
+    fall_silent(house, &admin, "Lab MISP");
+    for _ in 0..72 {
+        house.advance(&admin, "1h");
+    }
+    let waiting = letters(&admin, "due");
+    assert!(waiting.len() == 1 && waiting[0]["attempts"].as_u64().unwrap() > 70, "{waiting:?}");
+    post.calm();
+    house.advance(&admin, "15m");
+    assert_eq!(copies(&post, "Lab MISP").len(), 1);
+    assert!(text(&post.letters()[0], "text").contains("It never pulled: it was added on 2026-11-03 10:00 UTC"), "the letter says since when");
+
+    // Longer than that nobody tries: the letter is dead, and seen to be.
+    post.fault("connect", "421 later");
+    fall_silent(house, &admin, "Another MISP");
+    for _ in 0..15 {
+        house.advance(&admin, "5h");
+    }
+    let dead = letters(&admin, "dead");
+    assert_eq!((dead.len(), letters(&admin, "due").len()), (1, 0), "{dead:?}");
+    assert!(text(&dead[0], "last_answer").contains("421"), "{dead:?}");
+}
+
+fn the_outbox_is_seen_and_turned(house: &mut House) {
+    let mut post = with_post(house);
+    let admin = house.admin();
+    assert_eq!(admin.post("/api/v1/mail/test", json!({}), 200)["to"], ADMIN);
+    assert_eq!(post.subjects(), ["[iocast] Test letter (iocast)"]);
+    assert_eq!(admin.post("/api/v1/mail/test", json!({ "to": "nobody" }), 422)["errors"][0]["field"], "to");
+    post.fault("RCPT", "550 no such user");
+    let refused = admin.post("/api/v1/mail/test", json!({ "to": "nobody@example.com" }), 409);
+    assert!(refused["code"] == "mail_not_taken" && text(&refused, "detail").contains("no such user"), "{refused}");
+    fall_silent(house, &admin, "Lab MISP");
+    let dead = text(&letters(&admin, "dead")[0], "id");
+    post.calm();
+    assert_eq!(admin.post(&format!("/api/v1/outbox/{dead}/retry"), json!({}), 200)["state"], "due");
+    eventually("it arrives", || (copies(&post, "Lab MISP").len() == 1).then_some(()));
+    eventually("it is settled", || (letters(&admin, "sent").len() == 1).then_some(()));
+    assert_eq!(admin.post(&format!("/api/v1/outbox/{dead}/retry"), json!({}), 409)["code"], "letter_settled");
+    post.fault("MAIL", "451 later");
+    fall_silent(house, &admin, "Other MISP");
+    let due = text(&letters(&admin, "due")[0], "id");
+    assert_eq!(admin.delete(&format!("/api/v1/outbox/{due}"), 200)["state"], "discarded");
+    post.calm();
+    house.advance(&admin, "1h");
+    assert_eq!((copies(&post, "Other MISP").len(), admin.get("/api/v1/outbox")["items"].as_array().unwrap().len()), (0, 2));
+    let out = crate::shell::iocast_on(house, &["mail", "test", "--to", "me@example.com"], None);
+    assert!(house.database_url().is_some() || out.contains("was taken: 250 taken"), "{out}");
+}
+
+fn a_password_by_letter(house: &mut House) {
+    let post = with_post(house);
+    let admin = house.admin();
+    admin.post("/api/v1/users", json!({ "email": "new@example.com", "role": "analyst" }), 201);
+    let token = |n: usize| {
+        let letter = eventually("the letter comes", || post.letters().get(n).cloned());
+        let words = text(&letter, "text");
+        words.split_once("/password#").unwrap_or_else(|| panic!("{words}")).1.split_whitespace().next().unwrap().to_owned()
+    };
+    let say = |path: &str, body: Value| {
+        let answer = crate::house::agent().post(format!("{}/api/v1/{path}", house.url)).header("content-type", "application/json").send(body.to_string());
+        answer.unwrap().status().as_u16()
+    };
+    let invited = token(0);
+    assert_eq!(say("passwords", json!({ "token": invited, "password": "short" })), 422);
+    assert_eq!(say("passwords", json!({ "token": format!("{invited}x"), "password": "long enough" })), 401);
+    assert_eq!(say("passwords", json!({ "token": invited, "password": "long enough" })), 204);
+    assert_eq!(say("passwords", json!({ "token": invited, "password": "once more please" })), 401, "a link works once");
+    let analyst = Admin::sign_in(&house.url, "new@example.com", "long enough");
+    assert_eq!(analyst.post("/api/v1/users", json!({ "email": "x@example.com", "role": "admin" }), 403)["code"], "forbidden");
+    assert_eq!((say("password-resets", json!({ "email": "new@example.com" })), say("password-resets", json!({ "email": "nobody@example.com" }))), (202, 202));
+    assert_eq!(say("passwords", json!({ "token": token(1), "password": "another one" })), 204);
+    assert_eq!(analyst.get_status("/api/v1/me"), 401, "the sessions were ended");
+    Admin::sign_in(&house.url, "new@example.com", "another one");
+    assert_eq!(
+        (post.letters().len(), admin.post("/api/v1/users", json!({ "email": "new@example.com", "role": "admin" }), 422)["errors"][0]["field"].as_str()),
+        (2, Some("email"))
+    );
+    assert!((0..40).any(|_| say("password-resets", json!({ "email": "new@example.com" })) == 429), "asking is slowed down");
+}
+
+fn what_monitoring_sees(house: &mut House) {
+    let mut post = Post::open();
+    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    house.reopen(|config| {
+        post.plain(config);
+        config.metrics_token = Some("0123456789abcdef".into());
+        config.metrics_listen = Some(listen.clone());
+    });
+    let admin = house.admin();
+    post.fault("connect", "421 later");
+    fall_silent(house, &admin, "Lab MISP");
+    let get = |url: &str, token: Option<&str>| {
+        let request = crate::house::agent().get(url);
+        let mut answer = match token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        }
+        .call()
+        .unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    };
+    let main = format!("{}/metrics", house.url);
+    assert_eq!((get(&main, None).0, get(&main, Some("0123456789abcdeX")).0), (401, 401));
+    for (status, figures) in [get(&main, Some("0123456789abcdef")), get(&format!("http://{listen}/metrics"), None)] {
+        assert_eq!(status, 200);
+        for line in [
+            "iocast_outages_open 1",
+            "iocast_ready 1",
+            "iocast_sender_alive 1",
+            "iocast_letters{state=\"due\"} 1",
+            "iocast_letter_tries_total{result=\"failed\"} 1",
+        ] {
+            assert!(figures.lines().any(|l| l == line), "{line} in {figures}");
+        }
+        let names: BTreeMap<&str, usize> = figures.lines().filter(|l| l.starts_with("# TYPE")).fold(BTreeMap::new(), |mut names, l| {
+            *names.entry(l.split(' ').nth(2).unwrap()).or_default() += 1;
+            names
+        });
+        assert!(names.len() > 8 && names.values().all(|n| *n == 1), "{figures}");
+    }
+}
+
+/// A certificate for `localhost` by an authority of its own.
+fn certificate(folder: &std::path::Path) -> (String, String) {
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    let done = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    (certificate.to_str().unwrap().to_owned(), key.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn nothing_is_sent_in_clear_unless_said_so() {
+    let clear = Post::open();
+    let mut house = House::with(Engine::Sqlite, |config| {
+        clear.plain(config);
+        config.smtp_security = "starttls".into();
+    });
+    let admin = house.admin();
+    let refused = admin.post("/api/v1/mail/test", json!({}), 409);
+    assert!(text(&refused, "detail").contains("STARTTLS"), "{refused}");
+    assert!(clear.reached("EHLO") > 0 && clear.reached("MAIL") == 0 && clear.letters().is_empty());
+
+    let folder = tempfile::TempDir::new().unwrap();
+    let (certificate, key) = certificate(folder.path());
+    let private = Post::with(&["--tls", &certificate, &key]);
+    let server = |config: &mut iocast_server::config::Config, trusted: bool| {
+        private.plain(config);
+        config.smtp_host = Some("localhost".into());
+        config.smtp_security = "starttls".into();
+        config.smtp_ca_file = trusted.then(|| certificate.clone().into());
+    };
+    house.reopen(|config| server(config, false));
+    let admin = house.admin();
+    assert!(text(&admin.post("/api/v1/mail/test", json!({}), 409), "detail").contains("STARTTLS"), "a certificate that nobody vouches for");
+    assert!(private.letters().is_empty());
+    house.reopen(|config| server(config, true));
+    let admin = house.admin();
+    admin.post("/api/v1/mail/test", json!({}), 200);
+    assert_eq!(private.letters()[0]["tls"], true);
+    house.reopen(|config| {
+        server(config, true);
+        config.smtp_host = Some("127.0.0.1".into());
+    });
+    admin_refused(&house);
+}
+
+fn admin_refused(house: &House) {
+    let refused = house.admin().post("/api/v1/mail/test", json!({}), 409);
+    assert!(text(&refused, "detail").contains("STARTTLS"), "a certificate for another name: {refused}");
+}
+
+#[test]
+fn a_mail_server_that_comes_back_gets_what_waited() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let house = House::with(Engine::Sqlite, |config| {
+        config.smtp_host = Some("127.0.0.1".into());
+        config.smtp_port = Some(port);
+        config.smtp_security = "plain".into();
+        config.mail_deadline_seconds = 1;
+    });
+    let admin = house.admin();
+    Scene::set(&admin, None);
+    house.advance(&admin, "49h");
+    let due = letters(&admin, "due");
+    assert!(due.len() == 1 && text(&due[0], "last_answer").contains("refused"), "{due:?}");
+    let post = Post::with(&["--port", &port.to_string()]);
+    house.advance(&admin, "1m");
+    assert_eq!(copies(&post, "Lab MISP").len(), 1);
+}

@@ -1,0 +1,318 @@
+//! Silence is noticed, told once, and over with the next pull.
+
+use iocast_server::Clock as _;
+use serde_json::{Value, json};
+
+use crate::house::{Admin, Engine, House, Post, Scene, eventually, stories, text};
+
+stories!(
+    more_than_48_hours_is_told_once_and_the_next_pull_is_told_too,
+    who_is_watched_and_who_is_told,
+    thresholds_of_account_and_device,
+    flapping_never_tells_twice,
+    many_at_once_are_one_letter,
+    our_downtime_is_not_their_silence,
+    a_full_group_is_told_of_once,
+    a_clock_that_jumps_judges_nobody
+);
+
+const HOUR: i64 = 3_600_000_000;
+const MILLI: i64 = 1_000;
+
+/// A house whose letters go to a mail server of its own.
+pub(crate) fn with_post(house: &mut House) -> Post {
+    let post = Post::open();
+    house.reopen(|config| post.plain(config));
+    post
+}
+
+/// Lets the watchdog look around, and letters be handed over.
+pub(crate) fn look(admin: &Admin) -> Value {
+    admin.post("/api/v1/emulator/clock", json!({ "advance": "0s" }), 200)
+}
+
+fn pull(house: &House, admin: &Admin, scene: &Scene) {
+    let device = house.device();
+    let before = admin.get(&format!("/api/v1/devices/{}", scene.device))["sync"]["last_pull_at"].clone();
+    assert_eq!(device.get(&format!("{}/manifest.json", scene.url), &[]).status, 200);
+    eventually("the pull shows", || {
+        let sync = admin.get(&format!("/api/v1/devices/{}", scene.device))["sync"].clone();
+        (sync["last_pull_at"] != before || sync["last_pull_at"] == admin.get("/api/v1/emulator/clock")["now"]).then_some(())
+    });
+}
+
+fn outages(admin: &Admin) -> Vec<Value> {
+    admin.get("/api/v1/outages")["items"].as_array().unwrap().clone()
+}
+
+fn audited(admin: &Admin, action: &str) -> usize {
+    admin.get("/api/v1/audit?limit=1000")["items"].as_array().unwrap().iter().filter(|l| l["action"] == action).count()
+}
+
+fn more_than_48_hours_is_told_once_and_the_next_pull_is_told_too(house: &mut House) {
+    let post = with_post(house);
+    let admin = house.admin();
+    let scene = Scene::set(&admin, None);
+    let device = house.device();
+    pull(house, &admin, &scene);
+    let refused = crate::house::Device::new(&house.account_id, "iak_wrong").get(&format!("{}/manifest.json", scene.url), &[]);
+    assert_eq!(refused.status, 401);
+    house.clock.advance(48 * HOUR - MILLI);
+    assert_eq!((look(&admin)["outages_opened"].as_u64(), admin.dot(&scene.device).0.as_str()), (Some(0), "green"), "47:59:59.999");
+    house.clock.advance(MILLI);
+    assert_eq!((look(&admin)["outages_opened"].as_u64(), admin.dot(&scene.device).0.as_str()), (Some(0), "green"), "48:00:00.000");
+    assert!(post.letters().is_empty());
+    house.clock.advance(MILLI);
+    let done = look(&admin);
+    assert_eq!((&done["outages_opened"], &done["letters_queued"], &done["letters_sent"]), (&json!(1), &json!(1), &json!(1)), "{done}");
+    assert_eq!(admin.dot(&scene.device), ("red".into(), "silent".into()));
+    let letter = post.letters().pop().unwrap();
+    assert_eq!((text(&letter, "subject"), letter["to"].clone()), ("[iocast] Lab MISP is silent (iocast)".into(), json!([crate::house::ADMIN])));
+    let words = text(&letter, "text");
+    for said in ["\"Lab MISP\" (MISP)", "2 days", "2026-11-03 10:00 UTC", "127.0.0.1", "What to check", &scene.device] {
+        assert!(words.contains(said), "{said} in {words}");
+    }
+    // Told once, however long it lasts.
+    for _ in 0..5 {
+        house.advance(&admin, "30h");
+    }
+    assert_eq!((post.letters().len(), outages(&admin).len()), (1, 1));
+
+    assert_eq!(device.get(&format!("{}/manifest.json", scene.url), &[]).status, 200);
+    let recovery = eventually("the recovery is told", || post.letters().get(1).cloned());
+    assert_eq!(text(&recovery, "subject"), "[iocast] Lab MISP pulls again (iocast)");
+    assert_eq!(admin.dot(&scene.device), ("green".into(), "synced".into()));
+    let outage = outages(&admin).pop().unwrap();
+    assert_eq!((outage["began_at"].as_str(), outage["ended_by"].as_str()), (Some("2026-11-03T10:00:00.000000Z"), Some("pull")));
+    let letters: Vec<(String, String)> = outage["letters"].as_array().unwrap().iter().map(|l| (text(l, "kind"), text(l, "state"))).collect();
+    assert_eq!(letters, [("warning".into(), "sent".into()), ("recovery".into(), "sent".into())]);
+    assert_eq!((audited(&admin, "device.silent"), audited(&admin, "device.recovered")), (1, 1));
+    // The next silence is another outage.
+    house.advance(&admin, "49h");
+    assert_eq!((post.letters().len(), outages(&admin).len()), (3, 2));
+}
+
+fn who_is_watched_and_who_is_told(house: &mut House) {
+    let post = with_post(house);
+    let admin = house.admin();
+    let add = |name: &str| text(&admin.post("/api/v1/devices", json!({ "name": name, "device_type": "misp" }), 201), "id");
+    let (_never, paused, deleted, renamed) = (add("Never pulled"), add("Paused"), add("Deleted"), add("Old name"));
+    admin.patch(&format!("/api/v1/devices/{paused}"), json!({ "paused": true }), 200);
+    admin.delete(&format!("/api/v1/devices/{deleted}"), 204);
+    admin.patch(&format!("/api/v1/devices/{renamed}"), json!({ "name": "New name" }), 200);
+    // People: a second administrator, one who wants no letters, one who is disabled, an analyst.
+    let invite = |email: &str, role: &str| text(&admin.post("/api/v1/users", json!({ "email": email, "role": role }), 201), "id");
+    invite("second@example.com", "admin");
+    let quiet = invite("quiet@example.com", "admin");
+    let gone = invite("gone@example.com", "admin");
+    invite("analyst@example.com", "analyst");
+    admin.patch(&format!("/api/v1/users/{quiet}"), json!({ "mail_alerts": false }), 200);
+    admin.patch(&format!("/api/v1/users/{gone}"), json!({ "active": false }), 200);
+    assert_eq!(admin.get("/api/v1/account")["alerted_people"], 2);
+    house.advance(&admin, "49h");
+    let warned = |post: &Post| {
+        let mut told: Vec<(String, String)> = post
+            .letters()
+            .iter()
+            .filter(|l| text(l, "subject").contains("silent"))
+            .map(|l| (l["to"][0].as_str().unwrap().to_owned(), text(l, "subject")))
+            .collect();
+        told.sort();
+        told
+    };
+    let expected: Vec<(String, String)> = [crate::house::ADMIN, "second@example.com"]
+        .into_iter()
+        .flat_map(|to| ["[iocast] Never pulled is silent (iocast)", "[iocast] New name is silent (iocast)"].map(|s| (to.to_owned(), s.to_owned())))
+        .collect();
+    assert_eq!(warned(&post), expected);
+    assert!(post.letters().iter().any(|l| text(l, "text").contains("It never pulled")));
+
+    // Pausing ends an outage quietly; resumed, silence counts from then.
+    admin.patch(&format!("/api/v1/devices/{renamed}"), json!({ "paused": true }), 200);
+    assert_eq!(outages(&admin).iter().filter(|o| o["ended_by"] == "pause").count(), 1);
+    admin.patch(&format!("/api/v1/devices/{paused}"), json!({ "paused": false }), 200);
+    house.advance(&admin, "48h");
+    assert_eq!(warned(&post).len(), 4);
+    house.advance(&admin, "1s");
+    assert_eq!(warned(&post).len(), 6, "48 hours after it was resumed");
+
+    // An account in which nobody gets letters says so, once.
+    for user in admin.get("/api/v1/users")["items"].as_array().unwrap() {
+        admin.patch(&format!("/api/v1/users/{}", text(user, "id")), json!({ "mail_alerts": false }), 200);
+    }
+    add("Untold");
+    house.advance(&admin, "49h");
+    add("Untold too");
+    house.advance(&admin, "49h");
+    assert_eq!((warned(&post).len(), audited(&admin, "alerts.nobody"), admin.get("/api/v1/account")["alerted_people"].as_u64()), (6, 1, Some(0)));
+    let me = text(&admin.get("/api/v1/me"), "id");
+    let last = admin.patch(&format!("/api/v1/users/{me}"), json!({ "role": "analyst" }), 200);
+    assert_eq!(last["role"], "analyst", "the invited second administrator is one, too");
+}
+
+fn thresholds_of_account_and_device(house: &mut House) {
+    let post = with_post(house);
+    let admin = house.admin();
+    let add = |name: &str| text(&admin.post("/api/v1/devices", json!({ "name": name, "device_type": "misp" }), 201), "id");
+    let (quick, slow) = (add("Quick"), add("Slow"));
+    assert_eq!(admin.get("/api/v1/account")["silent_after_hours"], 48);
+    assert_eq!(admin.patch("/api/v1/account", json!({ "silent_after_hours": 1 }), 200)["silent_after_hours"], 1);
+    assert_eq!(admin.patch(&format!("/api/v1/devices/{slow}"), json!({ "silent_after_hours": 720 }), 200)["silent_after_hours"], 720);
+    for (path, hours) in [("/api/v1/account".to_owned(), 0), (format!("/api/v1/devices/{quick}"), 721)] {
+        assert_eq!(admin.patch(&path, json!({ "silent_after_hours": hours }), 422)["errors"][0]["code"], "silent_after_out_of_range");
+    }
+    house.advance(&admin, "1h");
+    assert!(post.letters().is_empty());
+    house.advance(&admin, "1s");
+    assert_eq!(post.subjects(), ["[iocast] Quick is silent (iocast)"]);
+    house.advance(&admin, "718h");
+    assert_eq!(post.letters().len(), 1);
+    house.advance(&admin, "1h");
+    assert_eq!(post.subjects()[1], "[iocast] Slow is silent (iocast)");
+    assert_eq!(admin.patch("/api/v1/account", json!({ "silent_after_hours": null }), 200)["silent_after_hours"], 48);
+}
+
+fn flapping_never_tells_twice(house: &mut House) {
+    let mut post = with_post(house);
+    let admin = house.admin();
+    let scene = Scene::set(&admin, None);
+    pull(house, &admin, &scene);
+    for _ in 0..3 {
+        house.clock.advance(48 * HOUR - MILLI);
+        look(&admin);
+        pull(house, &admin, &scene);
+    }
+    assert_eq!((post.letters().len(), outages(&admin).len()), (0, 0), "always just in time");
+    for _ in 0..3 {
+        house.clock.advance(48 * HOUR + MILLI);
+        look(&admin);
+        look(&admin);
+        pull(house, &admin, &scene);
+        look(&admin);
+    }
+    let told: Vec<bool> = post.subjects().iter().map(|s| s.contains("silent")).collect();
+    assert_eq!(told, [true, false, true, false, true, false], "each a warning, then its recovery");
+
+    // Nobody got the warning: nobody needs to hear of the recovery.
+    post.fault("connect", "421 later");
+    house.advance(&admin, "49h");
+    assert_eq!(admin.get("/api/v1/outbox?state=due")["items"].as_array().unwrap().len(), 1);
+    pull(house, &admin, &scene);
+    post.calm();
+    house.advance(&admin, "1h");
+    assert_eq!(post.letters().len(), 6);
+    let states: Vec<String> = outages(&admin)[0]["letters"].as_array().unwrap().iter().map(|l| text(l, "state")).collect();
+    assert_eq!(states, ["superseded"]);
+}
+
+fn many_at_once_are_one_letter(house: &mut House) {
+    let post = with_post(house);
+    let admin = house.admin();
+    let device = house.device();
+    let scenes: Vec<(String, String)> = (0..7)
+        .map(|n| {
+            let id = text(&admin.post("/api/v1/devices", json!({ "name": format!("MISP {n}"), "device_type": "misp" }), 201), "id");
+            let group = admin.post(&format!("/api/v1/devices/{id}/groups"), json!({ "name": "Perimeter" }), 201);
+            (id, text(&group, "url"))
+        })
+        .collect();
+    house.advance(&admin, "49h");
+    assert_eq!(post.subjects(), ["[iocast] 7 devices are silent (iocast)"]);
+    let told = outages(&admin);
+    assert!(told.len() == 7 && told.iter().all(|o| o["letters"].as_array().unwrap().len() == 1 && o["letters"][0]["id"] == told[0]["letters"][0]["id"]));
+    for (_, url) in &scenes {
+        assert_eq!(device.get(&format!("{url}/manifest.json"), &[]).status, 200);
+    }
+    eventually("all are told to be back", || outages(&admin).iter().all(|o| o["letters"].as_array().unwrap().len() == 2).then_some(()));
+    eventually("every recovery is sent", || outages(&admin).iter().all(|o| o["letters"][1]["state"] == "sent").then_some(()));
+    assert!(post.subjects().iter().skip(1).all(|s| s.contains("again")));
+}
+
+fn our_downtime_is_not_their_silence(house: &mut House) {
+    let post = with_post(house);
+    let mut admin = house.admin();
+    let mut scene = Scene::set(&admin, None);
+    admin.post("/api/v1/devices", json!({ "name": "Really silent", "device_type": "misp" }), 201);
+    pull(house, &admin, &scene);
+    for hours in [49, 72] {
+        house.stop();
+        house.clock.pass(hours * HOUR);
+        house.restart();
+        admin = house.admin();
+        scene.url = format!("{}/feeds/{}", house.url, scene.group);
+        assert_eq!(look(&admin)["outages_opened"], 0, "after {hours} hours");
+        assert_eq!(admin.dot(&scene.device).0, "green");
+    }
+    pull(house, &admin, &scene);
+    house.clock.advance(48 * HOUR);
+    look(&admin);
+    house.clock.advance(HOUR);
+    look(&admin);
+    let mut subjects = post.subjects();
+    subjects.sort();
+    assert_eq!(subjects, ["[iocast] Lab MISP is silent (iocast)", "[iocast] Really silent is silent (iocast)"], "each once, 48 hours of ours later");
+}
+
+fn a_full_group_is_told_of_once(house: &mut House) {
+    let post = with_post(house);
+    let admin = house.admin();
+    let scene = Scene::set(&admin, Some(20));
+    admin.patch(&format!("/api/v1/groups/{}", scene.group), json!({ "notify_on_limit": true }), 200);
+    let list = |from: u32, to: u32| (from..to).map(|n| format!("host{n}.example\n")).collect::<String>();
+    let published =
+        |n: u32| eventually(&format!("{n} are published"), || (admin.get(&format!("/api/v1/groups/{}", scene.group))["published"] == n).then_some(()));
+    scene.import(&admin, &list(0, 19));
+    published(19);
+    look(&admin);
+    assert!(post.letters().is_empty());
+    scene.import(&admin, &list(19, 23));
+    published(20);
+    eventually("it is told", || (post.subjects() == ["[iocast] Perimeter on Lab MISP reached its limit (iocast)"]).then_some(()));
+    assert!(text(&post.letters()[0], "text").contains("Its rules choose 23 IOCs; 3 of them"), "{}", post.letters()[0]);
+    let cut = |n: u32| {
+        for i in 0..n {
+            admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc(&format!("host{i}.example")), "id")), 204);
+        }
+    };
+    cut(4);
+    published(19);
+    scene.import(&admin, &list(30, 31));
+    published(20);
+    look(&admin);
+    assert_eq!(post.letters().len(), 1, "it never fell under 95 %");
+    admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("host30.example"), "id")), 204);
+    admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("host10.example"), "id")), 204);
+    published(18);
+    scene.import(&admin, &list(40, 42));
+    published(20);
+    eventually("it is told again", || (post.letters().len() == 2).then_some(()));
+}
+
+fn a_clock_that_jumps_judges_nobody(house: &mut House) {
+    let post = with_post(house);
+    let admin = house.admin();
+    let scene = Scene::set(&admin, None);
+    pull(house, &admin, &scene);
+    // Three days forward and back again: nothing is told by that alone.
+    for jump in [72, -72] {
+        house.clock.pass(jump * HOUR);
+        let admin = house.admin();
+        // A tick, which is every five seconds.
+        std::thread::sleep(std::time::Duration::from_secs(6));
+        assert_eq!(look(&admin)["outages_opened"], 0, "after a jump of {jump} hours");
+    }
+    assert!(post.letters().is_empty());
+}
+
+#[test]
+fn letters_go_into_a_folder_where_there_is_no_mail_server() {
+    let house = House::open(Engine::Sqlite);
+    let admin = house.admin();
+    Scene::set(&admin, None);
+    assert!(text(&admin.get("/api/v1/account"), "mail").starts_with("folder "));
+    house.advance(&admin, "49h");
+    let letters: Vec<_> = std::fs::read_dir(house.data_folder().join("mail")).unwrap().map(|f| f.unwrap().path()).collect();
+    assert!(letters.len() == 1 && letters[0].extension().unwrap() == "eml", "{letters:?}");
+    let letter = std::fs::read_to_string(&letters[0]).unwrap();
+    assert!(letter.contains("Subject: [iocast] Lab MISP is silent (iocast)\r\n") && letter.contains("Message-ID: <"), "{letter}");
+}
