@@ -7,16 +7,22 @@ use std::{
 
 use crate::house::{Admin, Scene, eventually};
 
-struct Server {
-    child: Child,
-    url: String,
-    password: Option<String>,
+pub(crate) struct Server {
+    pub(crate) child: Child,
+    pub(crate) url: String,
+    pub(crate) password: Option<String>,
 }
 
 fn serve(data: &std::path::Path) -> Server {
+    serve_with(data, &[])
+}
+
+/// A server in a process of its own, with settings from the environment.
+pub(crate) fn serve_with(data: &std::path::Path, settings: &[(&str, String)]) -> Server {
     let mut child = Command::new(crate::shell::binary())
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(data)
+        .envs(settings.iter().map(|(name, value)| (format!("IOCAST_{name}"), value)))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

@@ -12,6 +12,7 @@ mod edges;
 mod feed;
 mod imports;
 mod keys;
+mod kills;
 mod licences;
 mod mail;
 mod main_job;

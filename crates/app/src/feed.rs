@@ -290,6 +290,7 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn feed_follow(&self) -> AppResult<()> {
+        self.clock_follow().await?;
         self.feed_reload_keys().await?;
         let numbers = self.store.read().publication_numbers().await?;
         let known = self.feed.groups.load_full();

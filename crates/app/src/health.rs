@@ -156,12 +156,14 @@ impl App {
         }
     }
 
-    /// Puts the product's clock where it was when the emulator last ran.
-    pub(crate) async fn restore_clock(&self) -> AppResult<()> {
+    /// Puts the product's clock where the emulator has it: where it was when it last ran, or where another replica moved it.
+    pub(crate) async fn clock_follow(&self) -> AppResult<()> {
         if self.settings.emulator
             && let Some(offset) = self.store.read().setting_fetch(CLOCK).await?
         {
-            self.clock.advance(offset.parse().unwrap_or(0));
+            let offset = offset.parse().unwrap_or(0);
+            let before = self.clock_offset.fetch_max(offset, Ordering::Relaxed);
+            self.clock.advance((offset - before).max(0));
         }
         Ok(())
     }
@@ -186,7 +188,7 @@ impl App {
         txn.setting_put(CLOCK, &offset.saturating_add(micros).to_string()).await?;
         self.audit(&txn, actor, "emulator.advance", &span_in_words(micros), &()).await?;
         txn.commit().await?;
-        self.clock.advance(micros);
+        self.clock_follow().await?;
         let retired = self.retire_tick().await?;
         let publications = self.publish_due(true).await?;
         let watched = self.watch_tick().await?;

@@ -109,6 +109,8 @@ pub struct App {
     last_tick: AtomicI64,
     last_heartbeat: AtomicI64,
     last_delivery: AtomicI64,
+    /// How far the emulator has moved the product's clock.
+    clock_offset: AtomicI64,
     /// Real minus steady time, at the last tick of the watchdog.
     clocks_apart: AtomicI64,
     tally: outbox::Tally,
@@ -154,6 +156,7 @@ impl App {
             last_tick: AtomicI64::new(0),
             last_heartbeat: AtomicI64::new(0),
             last_delivery: AtomicI64::new(0),
+            clock_offset: AtomicI64::new(0),
             clocks_apart: AtomicI64::new(i64::MIN),
             tally: outbox::Tally::default(),
             clearing: tokio::sync::Mutex::default(),
@@ -161,7 +164,7 @@ impl App {
             changed: Notify::new(),
         });
         app.check_secrets().await?;
-        app.restore_clock().await?;
+        app.clock_follow().await?;
         app.release_claims().await?;
         app.end_imports().await?;
         app.letter_release().await?;

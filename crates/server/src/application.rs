@@ -183,6 +183,8 @@ impl Application {
         let failed = |source| StartError::Listen { address: config.listen.clone(), source };
         let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
         let drain = Duration::from_secs(config.drain_seconds);
+        // Before anybody can be judged: how long nobody could answer.
+        app.heartbeat().await?;
         let (stopper, stop) = watch::channel(false);
         let mut ticks = ticker::start(app, &stop);
         shell::listen(app, &config.data, &mut ticks, stop);
