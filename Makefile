@@ -1,16 +1,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
-DATA ?= data
-LISTEN ?= 127.0.0.1:8080
 
 .PHONY: help run test test-long lint fmt doc bench release
 
 help: ## Lists the targets from their own comments.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-run: ## Builds iocast and starts it on embedded SQLite in ./data; prints where to sign in.
+run: ## Builds iocast and starts it on embedded SQLite in ./data; prints where to sign in. LISTEN=, DATA= and ARGS= go to it.
 	@.ci/need cc
-	cargo run --quiet --bin iocast -- serve --data $(DATA) --listen $(LISTEN) $(ARGS)
+	cargo run --bin iocast -- serve $(if $(DATA),--data $(DATA)) $(if $(LISTEN),--listen $(LISTEN)) $(ARGS)
 
 test: ## Sets up what the tests need, and runs every check and test. CI runs this.
 	@tests/run

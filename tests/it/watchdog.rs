@@ -72,6 +72,8 @@ fn more_than_48_hours_is_told_once_and_the_next_pull_is_told_too(house: &mut Hou
     for said in ["\"Lab MISP\" (MISP)", "2 days", "2026-11-03 10:00 UTC", "127.0.0.1", "What to check", &scene.device] {
         assert!(words.contains(said), "{said} in {words}");
     }
+    let link = words.lines().find_map(|l| l.strip_prefix("The device: ")).unwrap();
+    assert_eq!(crate::house::agent().get(link).call().unwrap().status().as_u16(), 200, "{link}");
     // Told once, however long it lasts.
     for _ in 0..5 {
         house.advance(&admin, "30h");

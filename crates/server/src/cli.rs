@@ -336,6 +336,9 @@ async fn open_here(config: &Config) -> Result<crate::application::Desk, String> 
 }
 
 async fn command_once(config: &Config, command: Command) -> Result<Value, String> {
+    if config.database_url.is_none() && !matches!(command, Command::Init { .. }) && !config.data.join("iocast.sqlite").exists() {
+        return Err(format!("there is no iocast in {}; name its folder with --data", config.data.display()));
+    }
     if config.database_url.is_none()
         && let Some(answer) = shell::ask(&config.data, &command, None, &|_| {}).await
     {

@@ -5,7 +5,12 @@ use iocast_app::App;
 use minijinja::{Value, context};
 use utoipa::openapi::OpenApi;
 
-use crate::{docs, extract::caller, problem::Problem, templates};
+use crate::{
+    docs,
+    extract::{Id, caller},
+    problem::Problem,
+    templates,
+};
 
 fn page(status: StatusCode, name: &str, context: Value) -> HttpResponse {
     match templates::render(name, context) {
@@ -32,6 +37,11 @@ pub(crate) async fn asset(request: HttpRequest) -> HttpResponse {
             .body(templates::PASSWORD_SCRIPT),
         _ => HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("There is no such file.\n"),
     }
+}
+
+/// Where the links in letters lead. It shows nothing that is not in the link itself.
+pub(crate) async fn device(id: Id) -> HttpResponse {
+    page(StatusCode::OK, "pages/device.html", context! { id => id.0.to_string() })
 }
 
 /// Where a person chooses a password; the link in the letter carries what it takes behind the `#`, which no log sees.

@@ -75,6 +75,7 @@ pub(crate) fn other(config: &mut web::ServiceConfig) {
         .route("/feeds/{group}", get_or_head().to(feed::pull))
         .route("/feeds/{group}/{path:.*}", get_or_head().to(feed::pull))
         .route("/metrics", web::get().to(metrics::guarded))
+        .route("/automation/integrations/{id}", web::get().to(pages::device))
         .route("/password", web::get().to(pages::password))
         .route("/api/openapi.json", web::get().to(docs::openapi_json))
         .route("/api/docs", web::get().to(docs::ui))

@@ -9,6 +9,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("parts/frame.html", include_str!("../../../web-templates/parts/frame.html")),
     ("pages/start.html", include_str!("../../../web-templates/pages/start.html")),
     ("pages/feed.html", include_str!("../../../web-templates/pages/feed.html")),
+    ("pages/device.html", include_str!("../../../web-templates/pages/device.html")),
     ("pages/password.html", include_str!("../../../web-templates/pages/password.html")),
     ("pages/nothing_here.html", include_str!("../../../web-templates/pages/nothing_here.html")),
 ];
@@ -44,7 +45,7 @@ mod tests {
     fn every_page_renders_with_nasty_values() {
         let lines = ["<script>alert(1)</script>", "\"quoted\" & more"];
         for (name, _) in TEMPLATES.iter().filter(|(n, _)| n.starts_with("pages/")) {
-            let page = render(name, minijinja::context! { lines, version => "0", emulator => true, path => "/<b>" }).unwrap();
+            let page = render(name, minijinja::context! { lines, version => "0", emulator => true, id => "0", path => "/<b>" }).unwrap();
             assert!(page.contains("<title>") && !page.contains("<script>alert") && !page.contains("/<b>"), "{name}");
         }
     }

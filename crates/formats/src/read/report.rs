@@ -22,9 +22,11 @@ const LABELS: &[&str] =
 
 const LIVE: &str = "a live link is taken for a reference; if it is an indicator, defang it (hxxp, [.])";
 
+const NO_SUFFIX: &str = "no public suffix ends like this, so prose does not count it as a domain; import it as a list if it is one";
+
 /// Marks of a pattern: a range, a class, an escaped dot, a star.
 static PATTERN: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"\{\d+,\d*\}|\{[^}]*,[^}]*\}|\[[^\].:@/]{2,}\][+*{]|\\[.dw]|\.\*|\.\+|\(\?|^\*\.|\|\)").ok());
+    LazyLock::new(|| Regex::new(r"\{\d+,\d*\}|\{[^}]*,[^}]*\}|\[[^\].:@/]{2,}\][+*{]|\\[.dw]|\.\*|\.\+|\(\?|^\*(\.|\[\.\])|\|\)").ok());
 
 pub(super) fn read(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadError> {
     let mut code: Option<String> = None;
@@ -99,7 +101,11 @@ fn split_commas(text: &str) -> Vec<&str> {
 
 /// Without emphasis and whole brackets around it: `**evil.example**`, `[evil.example]`.
 fn unwrapped(text: &str) -> &str {
-    let mut text = text.trim_matches('*');
+    let mut text = text.trim_end_matches('*');
+    let bare = text.trim_start_matches('*');
+    // The star of a wildcard (`*.evil.example`) is not emphasis.
+    let stars = text.len() - bare.len();
+    text = text.get(if bare.starts_with(['.', '[']) && stars == 1 { 0 } else { stars }..).unwrap_or_default();
     for (open, close) in [('[', ']'), ('{', '}'), ('<', '>')] {
         if let Some(inner) = text.strip_prefix(open).and_then(|t| t.strip_suffix(close))
             && !inner.contains([open, close])
@@ -177,13 +183,15 @@ fn meaning(word: &Word<'_>, in_code: bool, line: u64) -> Option<Item> {
     if plain.contains('@') {
         return match normalise::email(&plain) {
             Ok(value) if normalise::has_public_suffix(value.rsplit('@').next().unwrap_or_default()) => found(Kind::Email, value),
-            Ok(_) => None,
+            Ok(_) => refused(NO_SUFFIX.to_owned()),
             Err(reason) => refused(reason),
         };
     }
     match normalise::detect(&plain) {
         Ok((kind @ (Kind::Ipv4 | Kind::Ipv6), value)) if is_address(&plain, defanged) => found(kind, value),
         Ok((Kind::Domain, value)) if normalise::has_public_suffix(&value) && (defanged || !is_file_name(&value)) => found(Kind::Domain, value),
+        // Defanged, so somebody meant it.
+        Ok((Kind::Domain, _)) if defanged => refused(NO_SUFFIX.to_owned()),
         Ok((Kind::Url, value)) if defanged => found(Kind::Url, value),
         Ok((Kind::Url, _)) if is_host_with_path(&plain) => Some(Rejected::item(line, text, LIVE)),
         Ok(_) => None,
@@ -263,7 +271,8 @@ mod tests {
     fn nothing_is_lost_in_mark_up() {
         let text = "**evil-a.com** [evil-b.com] {evil-c.com} SHA1=DA39A3EE5E6B4B0D3255BFEF95601890AFD80709 ip=5.6.7.8 domain: evil-d.com\n\
             url=hxxp://evil-e[.]org/a,b md5:d41d8cd98f00b204e9800998ecf8427e evil-site.cc c2.evil-f.cc `panel.badguys.app` uses ASP.NET and user.name\n\
-            45.9.239.50:443/a evil-g.com/path 1.1.1.1-1.1.1.9 JS/Agent.A and/or\n";
+            45.9.239.50:443/a evil-g.com/path 1.1.1.1-1.1.1.9 JS/Agent.A and/or\n\
+            *.evil-h.com *[.]evil-i[.]com evil-j[.]example x@evil-k[.]lan *evil-l.com* plain.example\n";
         let (found, rejected) = values(Input::Report, text);
         assert_eq!(
             found,
@@ -279,8 +288,12 @@ mod tests {
                 "domain evil-site.cc",
                 "domain c2.evil-f.cc",
                 "domain panel.badguys.app",
+                "domain evil-l.com",
             ]
         );
-        assert_eq!(rejected.iter().map(|r| r.value.as_str()).collect::<Vec<_>>(), ["45.9.239.50:443/a", "evil-g.com/path", "1.1.1.1-1.1.1.9"]);
+        assert_eq!(
+            rejected.iter().map(|r| r.value.as_str()).collect::<Vec<_>>(),
+            ["45.9.239.50:443/a", "evil-g.com/path", "1.1.1.1-1.1.1.9", "*.evil-h.com", "*[.]evil-i[.]com", "evil-j[.]example", "x@evil-k[.]lan"]
+        );
     }
 }
