@@ -5,6 +5,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use iocast_app::{Actor, App, AppError, AppResult, ImportRequest, Input, Options};
@@ -20,6 +21,8 @@ use tokio::{
     sync::watch,
     task::JoinSet,
 };
+
+use crate::application::StartError;
 
 /// What can be done from the shell.
 #[derive(Clone, Serialize, Deserialize)]
@@ -73,6 +76,9 @@ enum Reply {
     /// What went wrong.
     Failed(String),
 }
+
+/// Tenths of a second that a server which is starting is waited for.
+const STARTING: u32 = 50;
 
 /// Where the socket lies.
 fn socket(data: &Path) -> PathBuf {
@@ -223,9 +229,21 @@ async fn send(writer: &mut (impl tokio::io::AsyncWrite + Unpin), reply: &Reply) 
     writer.write_all(&line).await
 }
 
+/// A line to the running server; none if there is no server on this folder. One that is just starting is waited for.
+async fn connect(data: &Path) -> Option<UnixStream> {
+    for _ in 0..STARTING {
+        match UnixStream::connect(socket(data)).await {
+            Ok(stream) => return Some(stream),
+            Err(_) if matches!(crate::application::lock(data), Err(StartError::Locked(_))) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
 /// Has the running server do a command; none if there is no server on this folder.
 pub(crate) async fn ask(data: &Path, command: &Command, file: Option<&Path>, progress: &(dyn Fn(u64) + Send + Sync)) -> Option<Result<Value, String>> {
-    let stream = UnixStream::connect(socket(data)).await.ok()?;
+    let stream = connect(data).await?;
     let asked = async {
         let (reader, mut writer) = stream.into_split();
         let mut line = serde_json::to_vec(command)?;
