@@ -48,7 +48,7 @@ pub use self::{
     actor::{Actor, Caller},
     devices::{DevicePatch, DeviceView, GroupView, NewDevice},
     error::{AppError, AppResult},
-    feed::{FeedAnswer, FeedBody, FeedRequest, File},
+    feed::{FeedAnswer, FeedBody, FeedRequest, File, Pulled},
     groups::{GroupDetail, GroupIoc, GroupPatch, NewGroup, SendAgain},
     health::{Advanced, Metrics, Readiness},
     idempotency::{Idempotent, Known, Replay},
@@ -65,7 +65,7 @@ pub use self::{
     watchdog::Watched,
 };
 pub use iocast_formats::read::{Input, Options, Rejected};
-pub use iocast_mail::{Post, Security, Smtp, Transport};
+pub use iocast_mail::{Courier, Failure, Letter, Post, Security, Smtp, Transport};
 pub use iocast_store::{AuditLine, LetterRow, OutageRow, Page, PageOf, PublicationLine, PullLine};
 
 /// What the desk needs to know of its surroundings.

@@ -6,6 +6,6 @@ mod render;
 
 pub use self::{
     letter::{Letter, LetterError},
-    post::{Failure, Post, Security, Smtp, Transport},
+    post::{Courier, Failure, Post, Security, Smtp, Transport},
     render::{Content, Rendered, SilentDevice, render},
 };

@@ -3,6 +3,8 @@
 use std::{
     fmt, io,
     path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
     time::Duration,
 };
 
@@ -56,6 +58,12 @@ impl fmt::Debug for Smtp {
     }
 }
 
+/// Hands letters over in a way of its own: a simulation puts one in the place of a mail server.
+pub trait Courier: fmt::Debug + Send + Sync {
+    /// Hands a letter over and gives an answer.
+    fn carry<'a>(&'a self, letter: &'a Letter) -> Pin<Box<dyn Future<Output = Result<String, Failure>> + Send + 'a>>;
+}
+
 /// Where letters go.
 #[derive(Clone, Debug)]
 pub enum Transport {
@@ -65,6 +73,8 @@ pub enum Transport {
     Folder(PathBuf),
     /// To a mail server.
     Smtp(Smtp),
+    /// To somebody else.
+    Courier(Arc<dyn Courier>),
 }
 
 /// Why a letter was not handed over.
@@ -113,6 +123,7 @@ impl Post {
             Transport::Off => "off".to_owned(),
             Transport::Folder(path) => format!("folder {}", path.display()),
             Transport::Smtp(smtp) => format!("smtp {}:{}", smtp.host, smtp.port),
+            Transport::Courier(_) => "courier".to_owned(),
         }
     }
 
@@ -131,6 +142,12 @@ impl Post {
                 }
                 let file = put(folder, &letter.file_name(), &message.formatted()).await;
                 file.map(|path| format!("written to {}", path.display())).map_err(|error| Failure::Transient(format!("The folder takes no letter: {error}.")))
+            }
+            Transport::Courier(courier) => {
+                if !ours().await {
+                    return Err(Failure::NotOurs);
+                }
+                courier.carry(letter).await
             }
             Transport::Smtp(smtp) => {
                 let late = |_elapsed| Failure::Transient(format!("The mail server did not finish within {} s.", smtp.total.as_secs_f32()));
