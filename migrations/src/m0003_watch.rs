@@ -83,7 +83,7 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         create(manager, tables(), INDEXES).await?;
         let flag = |name, value: bool| boolean(name).default(value).take();
-        add(manager, "accounts", vec![big_integer_null("silent_after"), flag("nobody_told", false)]).await?;
+        add(manager, "accounts", vec![big_integer_null("silent_after"), flag("nobody_told", false), text_null("webhook_url")]).await?;
         add(manager, "users", vec![flag("mail_alerts", true)]).await?;
         add(manager, "devices", vec![big_integer_null("silent_after"), big_integer("watched_since").default(0).take()]).await?;
         add(manager, "ioc_groups", vec![flag("limit_told", false)]).await

@@ -1,6 +1,12 @@
 //! Letters arrive, whatever the mail server does: once each, or twice with one Message-ID where nobody can know better.
 
-use std::{collections::BTreeMap, process::Command};
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use serde_json::{Value, json};
 
@@ -15,7 +21,8 @@ stories!(
     a_mail_server_away_for_three_days,
     the_outbox_is_seen_and_turned,
     a_password_by_letter,
-    what_monitoring_sees
+    what_monitoring_sees,
+    a_program_is_told_too
 );
 
 fn letters(admin: &Admin, state: &str) -> Vec<Value> {
@@ -289,4 +296,105 @@ fn a_mail_server_that_comes_back_gets_what_waited() {
     let post = Post::with(&["--port", &port.to_string()]);
     house.advance(&admin, "1m");
     assert_eq!(copies(&post, "Lab MISP").len(), 1);
+}
+
+/// A program with a webhook: answers as told, keeps what it heard.
+struct Program {
+    url: String,
+    answer: Arc<Mutex<&'static str>>,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Program {
+    fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let (answer, heard) = (Arc::new(Mutex::new("200 OK")), Arc::new(Mutex::new(Vec::new())));
+        let (says, hears) = (Arc::clone(&answer), Arc::clone(&heard));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = BufReader::new(stream.unwrap());
+                let (mut head, mut length) = (String::new(), 0);
+                while !head.ends_with("\r\n\r\n") {
+                    let mut line = String::new();
+                    stream.read_line(&mut line).unwrap();
+                    if let Some(n) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                        length = n.trim().parse().unwrap();
+                    }
+                    head.push_str(&line);
+                }
+                let mut body = vec![0; length];
+                stream.read_exact(&mut body).unwrap();
+                hears.lock().unwrap().push(head + &String::from_utf8(body).unwrap());
+                let status = *says.lock().unwrap();
+                let _ = write!(stream.get_mut(), "HTTP/1.1 {status}\r\nLocation: /elsewhere\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            }
+        });
+        Self { url, answer, heard }
+    }
+
+    fn says(&self, status: &'static str) {
+        *self.answer.lock().unwrap() = status;
+    }
+
+    fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+/// Base64 of the HMAC-SHA-256, by somebody else's code.
+fn hmac(secret: &str, signed: &str) -> String {
+    let python = std::env::var("IOCAST_PYTHON").unwrap();
+    let script = "import base64, hashlib, hmac, sys; print(base64.b64encode(hmac.new(base64.b64decode(sys.argv[1]), sys.argv[2].encode(), hashlib.sha256).digest()).decode())";
+    String::from_utf8(Command::new(python).args(["-c", script, secret, signed]).output().unwrap().stdout).unwrap().trim().to_owned()
+}
+
+fn a_program_is_told_too(house: &mut House) {
+    let post = with_post(house);
+    let program = Program::open();
+    let admin = house.admin();
+    for no in ["nowhere", "https://me:secret@hooks.example.com/"] {
+        assert_eq!(admin.patch("/api/v1/account", json!({ "webhook_url": no }), 422)["errors"][0]["code"], "webhook_url_invalid");
+    }
+    let account = admin.patch("/api/v1/account", json!({ "webhook_url": program.url }), 200);
+    assert_eq!(account["silent_after_hours"], 48, "what is not named stays");
+    // Private addresses are refused unless the operator allows them.
+    fall_silent(house, &admin, "Refused MISP");
+    let dead = letters(&admin, "dead");
+    assert!(dead.len() == 1 && text(&dead[0], "last_answer").contains("webhook_allow_private") && program.heard().is_empty(), "{dead:?}");
+    assert_eq!(post.letters().len(), 1, "people are told all the same");
+
+    let restart = |house: &mut House| house.reopen(|config| config.webhook_allow_private = true);
+    restart(house);
+    let admin = house.admin();
+    assert_eq!(admin.get("/api/v1/account")["webhook_secret"], account["webhook_secret"], "a restart changes no secret");
+    let scene = Scene::set(&admin, None);
+    for status in ["500 Oops", "302 Found"] {
+        program.says(status);
+        if status.starts_with("500") {
+            house.advance(&admin, "49h");
+        } else {
+            house.advance(&admin, "1m");
+        }
+        let due = letters(&admin, "due");
+        assert!(due.len() == 1 && text(&due[0], "last_answer").contains(&status[..3]), "{status}: {due:?}");
+    }
+    program.says("204 No Content");
+    house.advance(&admin, "2m");
+    assert_eq!(house.device().get(&format!("{}/feeds/{}/manifest.json", house.url, scene.group), &[]).status, 200);
+    let heard = eventually("silence and recovery are told", || Some(program.heard()).filter(|h| h.len() == 4));
+    let header = |n: usize, name: &str| {
+        let line = heard[n].lines().find_map(|l| l.to_ascii_lowercase().starts_with(&format!("{name}:")).then(|| l[name.len() + 1..].trim().to_owned()));
+        line.unwrap_or_else(|| panic!("{name} in {}", heard[n]))
+    };
+    let body = |n: usize| heard[n].split_once("\r\n\r\n").unwrap().1.to_owned();
+    let json = |n: usize| serde_json::from_str::<Value>(&body(n)).unwrap();
+    assert_eq!((header(0, "webhook-id"), body(0)), (header(2, "webhook-id"), body(2)), "every try carries the same id and body");
+    assert!(heard.iter().all(|h| h.starts_with("POST /hook ")), "no redirect is followed");
+    assert_eq!((json(2)["type"].as_str(), json(3)["type"].as_str()), (Some("device.silent"), Some("device.recovered")));
+    assert_eq!((json(2)["data"]["devices"][0]["name"].as_str(), json(2)["account_id"].as_str()), (Some("Lab MISP"), Some(house.account_id.as_str())));
+    let secret = text(&account, "webhook_secret");
+    let signed = format!("{}.{}.{}", header(3, "webhook-id"), header(3, "webhook-timestamp"), body(3));
+    assert_eq!(header(3, "webhook-signature"), format!("v1,{}", hmac(secret.strip_prefix("whsec_").unwrap(), &signed)));
+    assert!(admin.patch("/api/v1/account", json!({ "webhook_url": null }), 200)["webhook_secret"].is_null());
 }

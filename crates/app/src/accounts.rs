@@ -49,7 +49,7 @@ impl App {
         let (Some(name), Some(email)) = (name, email) else { return Err(AppError::Invalid(Vec::new())) };
         let hash = self.hash_password(admin_password.clone()).await?;
         let now = self.now();
-        let account = Account { id: AccountId::random(&*self.entropy), name, modules: Modules::ALL, silent_after: None, created_at: now };
+        let account = Account { id: AccountId::random(&*self.entropy), name, modules: Modules::ALL, silent_after: None, webhook_url: None, created_at: now };
         let user = User { id: UserId::random(&*self.entropy), account_id: account.id.clone(), email, role: Role::Admin, active: true, mail_alerts: true };
         let actor = Actor::operator(account.id.clone());
         let txn = self.store.write().await?;

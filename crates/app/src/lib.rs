@@ -65,7 +65,7 @@ pub use self::{
     watchdog::Watched,
 };
 pub use iocast_formats::read::{Input, Options, Rejected};
-pub use iocast_mail::{Courier, Failure, Letter, Post, Security, Smtp, Transport};
+pub use iocast_mail::{Courier, Failure, Letter, Post, Security, Smtp, Transport, Webhooks};
 pub use iocast_store::{AuditLine, LetterRow, OutageRow, Page, PageOf, PublicationLine, PullLine};
 
 /// What the desk needs to know of its surroundings.
@@ -85,6 +85,8 @@ pub struct Settings {
     pub mail_from: String,
     /// How long handing over one letter may take.
     pub mail_deadline: Duration,
+    /// Where webhooks may go.
+    pub webhooks: Webhooks,
     /// Bearer token for the metrics.
     pub metrics_token: Option<String>,
 }

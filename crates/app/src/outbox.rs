@@ -5,14 +5,19 @@ use std::{
     time::Duration,
 };
 
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use iocast_domain::{
     account::{Account, User, parse_address},
     id::LetterId,
     letter::{LetterKind, LetterState, Tried, after_try},
     time::{DAY, Timestamp, clip},
 };
-use iocast_mail::{Content, Failure, Letter, render};
+use iocast_mail::{Content, Failure, Hook, Letter, Rendered, is_webhook, payload, render};
 use iocast_store::{LetterCounts, LetterRow, NewLetter, Page, PageOf, Txn};
+use jsonwebtoken::{Algorithm, EncodingKey};
 use uuid::Uuid;
 
 use crate::{Actor, App, AppError, AppResult};
@@ -78,10 +83,18 @@ impl Delivered {
 impl App {
     /// Makes a letter; it still has to be written.
     pub(crate) fn letter(&self, account: &Account, kind: LetterKind, recipient: &str, content: &Content) -> AppResult<NewLetter> {
+        if is_webhook(recipient) {
+            let body = payload(content, account.id.as_str(), &account.name, self.now()).unwrap_or_default();
+            return Ok(self.words(account, kind, recipient, Rendered { subject: "webhook".to_owned(), text: body, html: String::new() }));
+        }
         let words = render(content, &account.name, &self.settings.public_url).map_err(AppError::internal)?;
+        Ok(self.words(account, kind, recipient, words))
+    }
+
+    fn words(&self, account: &Account, kind: LetterKind, recipient: &str, words: Rendered) -> NewLetter {
         let id = LetterId::random(&*self.entropy);
         let host = self.settings.mail_from.rsplit('@').next().unwrap_or_default().trim_end_matches('>').to_owned();
-        Ok(NewLetter {
+        NewLetter {
             id,
             account_id: account.id.clone(),
             kind,
@@ -93,7 +106,14 @@ impl App {
             created_at: self.now(),
             subject_key: None,
             after_letter: None,
-        })
+        }
+    }
+
+    /// Who gets an account's alerts: active administrators who want them, and the account's webhook.
+    pub(crate) async fn alerted(&self, txn: &Txn, account: &Account) -> AppResult<Vec<String>> {
+        let people = if self.post.is_off() { Vec::new() } else { txn.user_list(&account.id).await? };
+        let people = people.into_iter().filter(User::gets_alerts).map(|u| u.email);
+        Ok(people.chain(account.webhook_url.clone()).collect())
     }
 
     /// Waits until a letter was written.
@@ -130,9 +150,13 @@ impl App {
         let (state, next_at, answer) = match self.pointless(&row.letter).await? {
             Some(why) => (LetterState::Superseded, self.now(), why.to_owned()),
             None => {
-                let message = self.message(&row.letter);
                 let ours = async || self.store.read().letter_is_claimed(row.letter.id, token).await.unwrap_or(false);
-                let (tried, answer) = match self.post.hand_over(&message, ours).await {
+                let handed_over = if is_webhook(&row.letter.recipient) {
+                    self.post_hook(&row.letter, ours).await
+                } else {
+                    self.post.hand_over(&self.message(&row.letter), ours).await
+                };
+                let (tried, answer) = match handed_over {
                     Ok(answer) => (Tried::Taken, answer),
                     Err(Failure::Transient(answer)) => (Tried::Failed, answer),
                     Err(Failure::Permanent(answer)) => (Tried::Refused, answer),
@@ -149,6 +173,19 @@ impl App {
         self.settle(&row.letter, token, state, next_at, &answer).await?;
         self.tally.count(state);
         Ok(true)
+    }
+
+    async fn post_hook(&self, letter: &NewLetter, ours: impl AsyncFnOnce() -> bool) -> Result<String, Failure> {
+        let (id, timestamp) = (letter.id.to_string(), self.clock.real_now().secs());
+        let key = EncodingKey::from_secret(&self.secrets.webhook_key(letter.account_id.as_str(), &letter.recipient));
+        let signed = jsonwebtoken::crypto::sign(format!("{id}.{timestamp}.{}", letter.text).as_bytes(), &key, Algorithm::HS256);
+        let bytes = signed.ok().and_then(|signature| URL_SAFE_NO_PAD.decode(signature).ok());
+        let Some(bytes) = bytes else { return Err(Failure::Transient("The message could not be signed.".to_owned())) };
+        if !ours().await {
+            return Err(Failure::NotOurs);
+        }
+        let hook = Hook { url: letter.recipient.clone(), id, timestamp, signature: STANDARD.encode(bytes), body: letter.text.clone() };
+        self.settings.webhooks.post(hook).await
     }
 
     fn tell_log(&self, row: &LetterRow, state: LetterState, answer: &str) {
@@ -205,12 +242,9 @@ impl App {
 
     /// Writes letters about a group's limit to all who get alerts, once for each publication that reached it.
     pub(crate) async fn limit_letters(&self, txn: &Txn, account: &Account, content: &Content, subject: &str) -> AppResult<()> {
-        if self.post.is_off() {
-            return Ok(());
-        }
-        for person in txn.user_list(&account.id).await?.into_iter().filter(User::gets_alerts) {
-            let mut letter = self.letter(account, LetterKind::Limit, &person.email, content)?;
-            letter.subject_key = Some(format!("{subject}:{}", person.email));
+        for recipient in self.alerted(txn, account).await? {
+            let mut letter = self.letter(account, LetterKind::Limit, &recipient, content)?;
+            letter.subject_key = Some(format!("{subject}:{recipient}"));
             txn.letter_insert(&letter).await?;
         }
         self.letters.notify_one();

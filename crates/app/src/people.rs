@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use iocast_domain::{
     account::{Account, Role, User, check_password, parse_address},
     id::UserId,
@@ -9,7 +10,7 @@ use iocast_domain::{
     time::{DAY, HOUR, Timestamp},
     watch::check_silent_after,
 };
-use iocast_mail::Content;
+use iocast_mail::{Content, is_webhook};
 use iocast_store::Txn;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -58,24 +59,41 @@ impl App {
         self.post.describe()
     }
 
-    /// Changes the account's threshold: `Some(None)` goes back to 48 hours.
+    /// Changes the account's threshold (`Some(None)` goes back to 48 hours) and webhook (`Some(None)` takes it away).
     ///
     /// # Errors
-    /// If it is out of range.
-    pub async fn account_update(&self, actor: &Actor, silent_after_hours: Option<Option<i64>>) -> AppResult<Account> {
+    /// If a field breaks a rule.
+    pub async fn account_update(&self, actor: &Actor, silent_after_hours: Option<Option<i64>>, webhook_url: Option<Option<String>>) -> AppResult<Account> {
         actor.may_write()?;
-        if let Some(hours) = silent_after_hours {
-            let silent_after = hours.map(check_silent_after).transpose()?;
+        if webhook_url.as_ref().and_then(Option::as_deref).is_some_and(|url| !is_webhook(url)) {
+            let message = "Give an http or https URL of at most 250 characters, without credentials or a fragment.";
+            return Err(AppError::field("webhook_url", "webhook_url_invalid", message));
+        }
+        let silent_after = silent_after_hours.map(|hours| hours.map(check_silent_after).transpose()).transpose()?;
+        if silent_after.is_some() || webhook_url.is_some() {
             let txn = self.store.write().await?;
             let before = txn.account_fetch(&actor.account_id).await?.ok_or(AppError::NotFound("account"))?;
-            txn.account_set_silent_after(&actor.account_id, silent_after).await?;
-            let shown = |micros: Option<i64>| micros.map(|m| m / HOUR);
-            let detail =
-                serde_json::json!({ "before": { "silent_after_hours": shown(before.silent_after) }, "after": { "silent_after_hours": shown(silent_after) } });
+            let after = Account {
+                silent_after: silent_after.unwrap_or(before.silent_after),
+                webhook_url: webhook_url.unwrap_or_else(|| before.webhook_url.clone()),
+                ..before.clone()
+            };
+            txn.account_set_alerts(&actor.account_id, after.silent_after, after.webhook_url.clone()).await?;
+            let shown = |of: &Account| serde_json::json!({ "silent_after_hours": of.silent_after.map(|m| m / HOUR), "webhook_url": of.webhook_url });
+            let detail = serde_json::json!({ "before": shown(&before), "after": shown(&after) });
             self.audit(&txn, actor, "account.update", &actor.account_id, &detail).await?;
             txn.commit().await?;
         }
         self.account_fetch(actor).await
+    }
+
+    /// The secret by which a webhook knows us, in base64 as its specification wants it.
+    ///
+    /// # Errors
+    /// For everybody but an administrator.
+    pub fn webhook_secret(&self, actor: &Actor, url: &str) -> AppResult<String> {
+        actor.may_write()?;
+        Ok(format!("whsec_{}", STANDARD.encode(self.secrets.webhook_key(actor.account_id.as_str(), url))))
     }
 
     /// The people of the account, by age.

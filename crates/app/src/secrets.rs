@@ -43,6 +43,11 @@ impl Secrets {
         *blake3::keyed_hash(&key, secret.as_bytes()).as_bytes()
     }
 
+    /// The secret that signs what goes to a webhook: it follows from the pepper, so that it is stored nowhere.
+    pub(crate) fn webhook_key(&self, account: &str, url: &str) -> [u8; 32] {
+        self.hash(&format!("webhook {account} {url}"))
+    }
+
     pub(crate) fn signing_key(&self) -> &[u8] {
         self.signing_key.as_bytes()
     }

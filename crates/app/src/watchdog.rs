@@ -7,7 +7,7 @@ use std::{
 };
 
 use iocast_domain::{
-    account::{Account, User},
+    account::Account,
     device::Device,
     id::{AccountId, DeviceId, LetterId, OutageId},
     letter::{LetterKind, LetterState},
@@ -162,10 +162,10 @@ impl App {
             return Ok(Watched::default());
         }
         let watchdog = Actor::watchdog(account_id.clone());
-        let people = self.alerted(&txn, &watchdog).await?;
-        let letters = self.warnings(&txn, &account, &people, &opened).await?;
+        let recipients = self.alerted_or_told(&txn, &watchdog, &account).await?;
+        let letters = self.warnings(&txn, &account, &recipients, &opened).await?;
         for (outage, device) in &opened {
-            let detail = serde_json::json!({ "name": device.name.as_str(), "silent_since": outage.began_at, "told": people.len() });
+            let detail = serde_json::json!({ "name": device.name.as_str(), "silent_since": outage.began_at, "told": recipients.len() });
             self.audit(&txn, &watchdog, "device.silent", &device.id, &detail).await?;
         }
         txn.commit().await?;
@@ -175,27 +175,25 @@ impl App {
     }
 
     /// Who gets the account's alerts. That nobody does is told once.
-    async fn alerted(&self, txn: &Txn, watchdog: &Actor) -> AppResult<Vec<User>> {
-        if self.post.is_off() {
-            return Ok(Vec::new());
+    async fn alerted_or_told(&self, txn: &Txn, watchdog: &Actor, account: &Account) -> AppResult<Vec<String>> {
+        let recipients = self.alerted(txn, account).await?;
+        let nobody = recipients.is_empty() && !self.post.is_off();
+        if txn.account_set_nobody_told(&account.id, nobody).await? && nobody {
+            tracing::warn!(account.id = %account.id, "Account {} has no active administrator with mail alerts on: nobody is told", account.id);
+            self.audit(txn, watchdog, "alerts.nobody", &account.id, &()).await?;
         }
-        let people: Vec<User> = txn.user_list(&watchdog.account_id).await?.into_iter().filter(User::gets_alerts).collect();
-        if txn.account_set_nobody_told(&watchdog.account_id, people.is_empty()).await? && people.is_empty() {
-            tracing::warn!(account.id = %watchdog.account_id, "Account {} has no active administrator with mail alerts on: nobody is told", watchdog.account_id);
-            self.audit(txn, watchdog, "alerts.nobody", &watchdog.account_id, &()).await?;
-        }
-        Ok(people)
+        Ok(recipients)
     }
 
-    async fn warnings(&self, txn: &Txn, account: &Account, people: &[User], opened: &[(Outage, Device)]) -> AppResult<u64> {
+    async fn warnings(&self, txn: &Txn, account: &Account, recipients: &[String], opened: &[(Outage, Device)]) -> AppResult<u64> {
         let many = opened.len() >= DIGEST_FROM;
         let mut told = Vec::with_capacity(opened.len());
         for (outage, device) in opened {
             told.push((outage.id, self.silent_device(txn, outage, device, None, !many).await?));
         }
         let mut letters = 0;
-        for person in people {
-            letters += self.tell(txn, account, LetterKind::Warning, &person.email, &told, None).await?;
+        for recipient in recipients {
+            letters += self.tell(txn, account, LetterKind::Warning, recipient, &told, None).await?;
         }
         Ok(letters)
     }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use iocast_app::{Actor, App, Client, Courier, Failure, Letter, NewDevice, OutageRow, Page, Post, PullNote, Pulled, Secrets, Settings, Transport};
+use iocast_app::{Actor, App, Client, Courier, Failure, Letter, NewDevice, OutageRow, Page, Post, PullNote, Pulled, Secrets, Settings, Transport, Webhooks};
 use iocast_domain::{
     id::{AccountId, DeviceId, GroupId, KeyId},
     letter::{LetterKind, LetterState},
@@ -171,6 +171,7 @@ impl World {
             cache_bytes: 1 << 20,
             mail_from: "iocast@example.com".to_owned(),
             mail_deadline: Duration::from_secs(45),
+            webhooks: Webhooks { allow_private: false, total: Duration::from_secs(45) },
             metrics_token: None,
         };
         let store = Store::open(None, folder.path()).await.unwrap();

@@ -19,6 +19,8 @@ pub struct Account {
     pub modules: Modules,
     /// After how much silence a device is told of, in microseconds; 48 h unless given.
     pub silent_after: Option<i64>,
+    /// A program that is told what people are told.
+    pub webhook_url: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -3,9 +3,11 @@
 mod letter;
 mod post;
 mod render;
+mod webhook;
 
 pub use self::{
     letter::{Letter, LetterError},
     post::{Courier, Failure, Post, Security, Smtp, Transport},
-    render::{Content, Rendered, SilentDevice, render},
+    render::{Content, Rendered, SilentDevice, payload, render},
+    webhook::{Hook, Webhooks, is_webhook},
 };

@@ -147,6 +147,20 @@ pub fn render(content: &Content, account: &str, public_url: &str) -> Result<Rend
     })
 }
 
+/// The same for a program, as JSON; nothing for letters that only people get.
+#[must_use]
+pub fn payload(content: &Content, account_id: &str, account: &str, at: Timestamp) -> Option<String> {
+    let (kind, data) = match content {
+        Content::Warning(devices) => ("device.silent", serde_json::json!({ "devices": devices })),
+        Content::Recovery(devices) => ("device.recovered", serde_json::json!({ "devices": devices })),
+        Content::Limit { device, group, limit, wanted, link } => {
+            ("group.limit_reached", serde_json::json!({ "device": device, "group": group, "limit": limit, "wanted": wanted, "link": link }))
+        }
+        Content::Test { .. } | Content::Invitation { .. } | Content::PasswordReset { .. } => return None,
+    };
+    Some(serde_json::json!({ "type": kind, "timestamp": at, "account_id": account_id, "account": account, "data": data }).to_string())
+}
+
 fn silent(devices: &[SilentDevice], one: &str, many: &str, account: &str) -> String {
     match devices {
         [device] => format!("{} {one} ({account})", plain(&device.name)),

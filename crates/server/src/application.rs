@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use iocast_app::{App, AppError, NewAccount, Post, Secrets, Settings};
+use iocast_app::{App, AppError, NewAccount, Post, Secrets, Settings, Webhooks};
 use iocast_domain::time::{Clock, Entropy};
 use iocast_store::{Store, StoreError};
 use socket2::SockRef;
@@ -94,6 +94,7 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
         cache_bytes: config.cache_bytes,
         mail_from: config.mail_from.clone(),
         mail_deadline: Duration::from_secs(config.mail_deadline_seconds),
+        webhooks: Webhooks { allow_private: config.webhook_allow_private, total: Duration::from_secs(config.mail_deadline_seconds) },
         metrics_token: config.metrics_token.clone(),
     };
     let post = Post::new(config.transport()?);

@@ -63,6 +63,8 @@ pub struct Config {
     pub smtp_password_file: Option<PathBuf>,
     /// Certificates (PEM) that are trusted beside the public ones.
     pub smtp_ca_file: Option<PathBuf>,
+    /// Whether webhooks may lead to private and other special addresses.
+    pub webhook_allow_private: bool,
     /// Bearer token for `/metrics`; without one it is not there.
     pub metrics_token: Option<String>,
     /// Address on which `/metrics` is served without a token.
@@ -95,6 +97,7 @@ impl Default for Config {
             smtp_password: None,
             smtp_password_file: None,
             smtp_ca_file: None,
+            webhook_allow_private: false,
             metrics_token: None,
             metrics_listen: None,
         }
@@ -166,6 +169,7 @@ const SETTINGS: &[&str] = &[
     "smtp_password",
     "smtp_password_file",
     "smtp_ca_file",
+    "webhook_allow_private",
     "metrics_token",
     "metrics_listen",
 ];

@@ -25,8 +25,15 @@ pub(crate) fn account_id(table: &'static str, text: String) -> StoreResult<Accou
 }
 
 fn to_account(row: account::Model) -> StoreResult<Account> {
-    let account::Model { id, name, folded: _, automation, tip, change_seq: _, created_at, silent_after, nobody_told: _ } = row;
-    Ok(Account { id: account_id("accounts", id)?, name, modules: Modules { automation, tip }, silent_after, created_at: Timestamp::from_micros(created_at) })
+    let account::Model { id, name, folded: _, automation, tip, change_seq: _, created_at, silent_after, nobody_told: _, webhook_url } = row;
+    Ok(Account {
+        id: account_id("accounts", id)?,
+        name,
+        modules: Modules { automation, tip },
+        silent_after,
+        webhook_url,
+        created_at: Timestamp::from_micros(created_at),
+    })
 }
 
 fn to_user(row: user::Model) -> StoreResult<(User, String)> {
@@ -86,7 +93,7 @@ impl<C: ConnectionTrait> Conn<C> {
 impl Txn {
     /// Writes a new account.
     pub async fn account_insert(&self, new: &Account) -> StoreResult<()> {
-        let Account { id, name, modules, silent_after, created_at } = new;
+        let Account { id, name, modules, silent_after, webhook_url, created_at } = new;
         account::ActiveModel {
             id: Set(id.to_string()),
             name: Set(name.clone()),
@@ -97,6 +104,7 @@ impl Txn {
             created_at: Set(created_at.micros()),
             silent_after: Set(*silent_after),
             nobody_told: Set(false),
+            webhook_url: Set(webhook_url.clone()),
         }
         .insert(&self.0)
         .await?;

@@ -206,9 +206,11 @@ impl Txn {
         Ok(note.exec(&self.0).await?.rows_affected > 0)
     }
 
-    /// Writes the account's threshold.
-    pub async fn account_set_silent_after(&self, account: &AccountId, silent_after: Option<i64>) -> StoreResult<()> {
-        let set = account::Entity::update_many().col_expr(account::Column::SilentAfter, Expr::value(silent_after));
+    /// Writes the account's threshold and webhook.
+    pub async fn account_set_alerts(&self, account: &AccountId, silent_after: Option<i64>, webhook_url: Option<String>) -> StoreResult<()> {
+        let set = account::Entity::update_many()
+            .col_expr(account::Column::SilentAfter, Expr::value(silent_after))
+            .col_expr(account::Column::WebhookUrl, Expr::value(webhook_url));
         set.filter(account::Column::Id.eq(account.as_str())).exec(&self.0).await?;
         Ok(())
     }

@@ -17,7 +17,7 @@ macro_rules! row {
     };
 }
 
-row!(account, "accounts", { #[sea_orm(primary_key, auto_increment = false)] id: String, name: String, folded: String, automation: bool, tip: bool, change_seq: i64, created_at: i64, silent_after: Option<i64>, nobody_told: bool });
+row!(account, "accounts", { #[sea_orm(primary_key, auto_increment = false)] id: String, name: String, folded: String, automation: bool, tip: bool, change_seq: i64, created_at: i64, silent_after: Option<i64>, nobody_told: bool, webhook_url: Option<String> });
 row!(user, "users", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, email: String, password_hash: String, role: i16, active: bool, created_at: i64, mail_alerts: bool });
 row!(session, "sessions", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, user_id: Uuid, created_at: i64, expires_at: i64 });
 row!(attempt, "login_attempts", { #[sea_orm(primary_key, auto_increment = false)] subject: String, failures: i32, window_start: i64, blocked_until: i64 });

@@ -31,6 +31,10 @@ pub(crate) struct AccountOut {
     mail: String,
     /// How many people get letters about silent devices; with none, nobody is told.
     alerted_people: usize,
+    /// A program that is told of silence, recovery and full groups by signed POSTs (Standard Webhooks); null for none.
+    webhook_url: Option<String>,
+    /// The secret by which it knows us; shown to administrators.
+    webhook_secret: Option<String>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -44,6 +48,10 @@ pub(crate) struct AccountPatchIn {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>)]
     silent_after_hours: Option<Option<i64>>,
+    /// An http or https URL; null for none.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    webhook_url: Option<Option<String>>,
 }
 
 /// A person of the account.
@@ -120,6 +128,8 @@ async fn out(app: &App, session: &Session, account: Account) -> Answer {
         id: account.id.to_string(),
         name: account.name,
         silent_after_hours: account.silent_after.unwrap_or(SILENT_AFTER) / HOUR,
+        webhook_secret: account.webhook_url.as_deref().and_then(|url| app.webhook_secret(&session.0, url).ok()),
+        webhook_url: account.webhook_url,
         mail: app.mail_goes_to(),
         alerted_people,
         created_at: account.created_at,
@@ -137,7 +147,7 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session) -> Answer {
 #[utoipa::path(tag = "account", responses((status = 200, body = AccountOut), (status = 422, body = Problem)))]
 #[patch("/account")]
 pub(crate) async fn update(app: web::Data<App>, session: Session, body: Body<AccountPatchIn>) -> Answer {
-    out(&app, &session, app.account_update(&session.0, body.value.silent_after_hours).await?).await
+    out(&app, &session, app.account_update(&session.0, body.value.silent_after_hours, body.value.webhook_url).await?).await
 }
 
 /// The people of the account, by age.
