@@ -51,7 +51,7 @@ impl Readiness {
     /// All is well.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.database && self.write_age < 6 * HEARTBEAT && self.tick_age < 2 * MINUTE
+        self.database && self.write_age < 12 * HEARTBEAT && self.tick_age < 2 * MINUTE
     }
 }
 

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::{
     Actor, App, AppError, AppResult, Caller,
     error::{Fields, taken},
+    sessions::network,
 };
 
 /// How long an invitation holds, in microseconds of real time.
@@ -176,7 +177,7 @@ impl App {
     /// # Errors
     /// If asked too often from one address.
     pub async fn password_forgotten(&self, email: &str, caller: &Caller) -> AppResult<()> {
-        self.count_try(&format!("forgotten:{}", caller.address)).await?;
+        self.count_try(&format!("forgotten:{}", network(&caller.address))).await?;
         let Ok(email) = parse_address(email) else { return Ok(()) };
         if self.post.is_off() {
             return Ok(());

@@ -208,7 +208,7 @@ fn forgiven(after: Attempt, allowed: u32) -> Option<Attempt> {
 }
 
 /// The address, or for IPv6 its /64: one household has more addresses than we have rows.
-fn network(address: &str) -> String {
+pub(crate) fn network(address: &str) -> String {
     match address.parse::<std::net::Ipv6Addr>() {
         Ok(v6) => v6.segments().iter().take(4).map(|s| format!("{s:x}")).collect::<Vec<_>>().join(":"),
         Err(_) => address.to_owned(),
