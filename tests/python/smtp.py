@@ -6,7 +6,7 @@ Prints its port, then one JSON line for each letter that it took and each step t
 change of its manners from standard input: {"at": STEP, "do": FAULT, "for": ADDRESS or null, "times": N or null}.
 
 STEP is connect, EHLO, STARTTLS, MAIL, RCPT, DATA or dot. FAULT is an answer such as "451 later", or hang, reset, close, garbage;
-at dot also lost: the letter is taken, and the line dies before the answer. An empty object forgets all faults.
+at dot also lost: the letter is taken, and the line dies before the answer. An empty object forgets all faults; {"sync": true} only asks whether everything was heard.
 """
 
 import asyncio
@@ -135,7 +135,8 @@ async def main() -> None:
     def listen():
         for line in sys.stdin:
             change = json.loads(line)
-            loop.call_soon_threadsafe(faults.append if change else lambda _: faults.clear(), change)
+            if "sync" not in change:
+                loop.call_soon_threadsafe(faults.append if change else lambda _: faults.clear(), change)
             say(heard=True)
         loop.call_soon_threadsafe(loop.stop)
 

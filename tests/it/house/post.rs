@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{Arc, Mutex},
 };
 
@@ -13,6 +13,7 @@ use super::{eventually, text};
 
 pub(crate) struct Post {
     child: Child,
+    stdin: Mutex<ChildStdin>,
     said: Arc<Mutex<Vec<Value>>>,
     pub(crate) port: u16,
 }
@@ -34,7 +35,8 @@ impl Post {
                 heard.lock().unwrap().push(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}")));
             }
         });
-        let mut post = Self { child, said, port: 0 };
+        let stdin = Mutex::new(child.stdin.take().unwrap());
+        let mut post = Self { child, stdin, said, port: 0 };
         let port = eventually("the mail server listens", || post.said().iter().find_map(|s| s["port"].as_u64()));
         post.port = u16::try_from(port).unwrap();
         post
@@ -52,11 +54,12 @@ impl Post {
         self.said.lock().unwrap().clone()
     }
 
-    fn tell(&mut self, change: &Value) {
+    fn tell(&self, change: &Value) {
         let before = self.said().iter().filter(|s| s["heard"] == true).count();
-        let stdin = self.child.stdin.as_mut().unwrap();
+        let mut stdin = self.stdin.lock().unwrap();
         writeln!(stdin, "{change}").unwrap();
         stdin.flush().unwrap();
+        drop(stdin);
         eventually("the mail server heard", || (self.said().iter().filter(|s| s["heard"] == true).count() > before).then_some(()));
     }
 
@@ -76,6 +79,8 @@ impl Post {
 
     /// The letters that it took, in order.
     pub(crate) fn letters(&self) -> Vec<Value> {
+        // What it took before now is printed before it answers this.
+        self.tell(&json!({ "sync": true }));
         self.said().into_iter().filter(|s| s["letter"].is_string()).collect()
     }
 
