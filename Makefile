@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-.PHONY: help run test test-long lint fmt doc bench release
+.PHONY: help run test test-long lint fmt doc bench release screenshots
 
 help: ## Lists the targets from their own comments.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ doc: ## Builds the documentation of all rooms.
 
 bench: ## Measures imports, publications and polls on this machine (release build).
 	@tests/bench
+
+screenshots: ## Pictures of every page, light and dark, wide and narrow, into target/pictures.
+	@tests/run screenshots
 
 release: ## Builds the binary for operation: target/release/iocast.
 	@.ci/need cc

@@ -6,6 +6,7 @@ mod house;
 
 mod accounts;
 mod api;
+mod browser;
 mod clients;
 mod crash;
 mod edges;
@@ -16,6 +17,7 @@ mod kills;
 mod licences;
 mod mail;
 mod main_job;
+mod pages;
 mod properties;
 mod real_data;
 mod shell;

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use iocast_store::{AuditLine, Page, PageOf, Txn};
+use iocast_store::{AuditFilter, AuditLine, Page, PageOf, Txn};
 use serde::Serialize;
 
 use crate::{Actor, App, AppError, AppResult};
@@ -28,8 +28,8 @@ impl App {
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn audit_list(&self, actor: &Actor, page: &Page) -> AppResult<PageOf<AuditLine>> {
+    pub async fn audit_list(&self, actor: &Actor, filter: &AuditFilter, page: &Page) -> AppResult<PageOf<AuditLine>> {
         actor.may_write()?;
-        Ok(self.store.read().audit_list(&actor.account_id, page).await?)
+        Ok(self.store.read().audit_list(&actor.account_id, filter, page).await?)
     }
 }

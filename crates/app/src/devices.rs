@@ -1,6 +1,6 @@
 //! Devices.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use iocast_domain::{
     account::{Account, Module},
@@ -121,10 +121,12 @@ impl App {
         let account = self.account_fetch(actor).await?;
         let read = self.store.read();
         let devices = read.device_list(&actor.account_id, page).await?;
-        let mut groups = read.group_list(&actor.account_id, None).await?;
+        let mut groups: HashMap<DeviceId, Vec<GroupRow>> = HashMap::new();
+        for row in read.group_list(&actor.account_id, None).await? {
+            groups.entry(row.group.device_id).or_default().push(row);
+        }
         Ok(devices.map(|device| {
-            let (own, others) = std::mem::take(&mut groups).into_iter().partition(|g: &GroupRow| g.group.device_id == device.id);
-            groups = others;
+            let own = groups.remove(&device.id).unwrap_or_default();
             self.device_view(device, own, &account)
         }))
     }

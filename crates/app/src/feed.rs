@@ -4,7 +4,7 @@
 //! body that is not in the cache costs a read.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose};
 use bytes::Bytes;
 use iocast_domain::{
-    device_type::Format,
+    account::Module,
     id::{AccountId, DeviceId, GroupId, KeyId},
     key::{Key, KeyKind},
 };
@@ -22,7 +22,7 @@ use iocast_store::{BlobRef, FileRef, GroupRow};
 use quick_cache::{Weighter, sync::Cache};
 use subtle::ConstantTimeEq as _;
 
-use crate::{App, AppError, AppResult};
+use crate::{Actor, App, AppError, AppResult};
 
 /// A file of a group's publication.
 #[derive(Debug)]
@@ -256,6 +256,17 @@ impl App {
         Ok(FeedBody { bytes: Bytes::from(plain), gzip: false })
     }
 
+    /// The files that a group of the actor serves now, by path; none before its first publication.
+    ///
+    /// # Errors
+    /// If the group is not there.
+    pub fn group_files(&self, actor: &Actor, id: GroupId) -> AppResult<BTreeMap<String, Arc<File>>> {
+        actor.may_read(Module::Automation)?;
+        let groups = self.feed.groups.load();
+        let group = groups.get(&id).filter(|g| g.account_id == actor.account_id).ok_or(AppError::NotFound("group"))?;
+        Ok(group.files.iter().map(|(path, file)| (path.clone(), Arc::clone(file))).collect())
+    }
+
     async fn feed_assemble(&self, file: &File) -> AppResult<Vec<u8>> {
         let hashes: Vec<String> = file.segments.iter().map(|s| s.hash.clone()).collect();
         let blobs = self.store.read().blob_fetch(file.group, &hashes).await?;
@@ -309,17 +320,13 @@ impl App {
             Some((number, files)) => (number, files),
             None => (0, Vec::new()),
         };
-        let entry = match device.device_type.format {
-            Format::MispFeed => "manifest.json",
-            Format::VendorApi => "",
-        };
         let feed = GroupFeed {
             account_id: group.account_id.clone(),
             device_id: group.device_id,
             name: group.name.to_string(),
             device_name: device.name.to_string(),
             type_name: device.device_type.name,
-            entry,
+            entry: device.device_type.format.entry(),
             publication,
             live: row.live,
             files: files.into_iter().map(|f| (f.path.clone(), Arc::new(file(group.id, f)))).collect(),

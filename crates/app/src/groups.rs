@@ -10,10 +10,10 @@ use iocast_domain::{
     ioc::Ioc,
     name::Name,
     problem::FieldError,
-    rule::{Criteria, Rule, StateFilter},
+    rule::{Criteria, EnabledSources, Rule, StateFilter},
     time::Timestamp,
 };
-use iocast_store::{GroupRow, Page, PageOf, PublicationLine, Txn};
+use iocast_store::{GroupRow, IocFilter, Page, PageOf, PublicationLine, Txn};
 use uuid::Uuid;
 
 use crate::{
@@ -67,6 +67,8 @@ pub struct GroupIoc {
     pub since: Timestamp,
     /// The event it is in.
     pub event: Uuid,
+    /// Why: the rules that choose it.
+    pub rules: Vec<String>,
 }
 
 /// What to send again, in new events.
@@ -162,9 +164,11 @@ impl App {
         actor.may_change(Module::Automation)?;
         let GroupPatch { name, limit, source_priority, notify_on_limit } = patch;
         let txn = self.store.write().await?;
+        let there = txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        txn.device_lock(&actor.account_id, there.group.device_id).await?;
+        // Read again: somebody else may have changed it while the lock was waited for.
         let row = txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
         let before = row.group.clone();
-        txn.device_lock(&actor.account_id, before.device_id).await?;
         let device = txn.device_fetch(&actor.account_id, before.device_id).await?.ok_or(AppError::NotFound("device"))?;
         let siblings = limits(&txn.group_list(&actor.account_id, Some(device.id)).await?, Some(id));
         let mut after = before.clone();
@@ -212,21 +216,27 @@ impl App {
         Ok(())
     }
 
-    /// What a group holds, by IOC id.
+    /// What a group holds and fits, by IOC id.
     ///
     /// # Errors
     /// If the group is not there.
-    pub async fn group_iocs(&self, actor: &Actor, id: GroupId, page: &Page) -> AppResult<PageOf<GroupIoc>> {
+    pub async fn group_iocs(&self, actor: &Actor, id: GroupId, filter: &IocFilter, page: &Page) -> AppResult<PageOf<GroupIoc>> {
         actor.may_read(Module::Automation)?;
         let read = self.store.read();
         read.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
-        let members = read.member_list(id, page).await?;
+        let rules: Vec<Rule> = read.rule_list(&actor.account_id).await?.into_iter().filter(|r| r.enabled && r.group_ids.contains(&id)).collect();
+        let enabled: EnabledSources = read.source_list(&actor.account_id).await?.into_iter().filter(|s| s.enabled).map(|s| s.id).collect();
+        let members = read.member_list(id, filter, page).await?;
         let ids: Vec<IocId> = members.items.iter().map(|m| m.ioc_id).collect();
         let mut iocs = read.ioc_fetch_many(&ids).await?;
         let items = members
             .items
             .into_iter()
-            .filter_map(|m| iocs.remove(&m.ioc_id).map(|row| GroupIoc { ioc: row.ioc, since: Timestamp::from_micros(m.joined_at), event: m.part_id.0 }))
+            .filter_map(|m| {
+                let ioc = iocs.remove(&m.ioc_id)?.ioc;
+                let rules = rules.iter().filter(|r| r.criteria.choose(&ioc, &enabled)).map(|r| r.name.to_string()).collect();
+                Some(GroupIoc { rules, since: Timestamp::from_micros(m.joined_at), event: m.part_id.0, ioc })
+            })
             .collect();
         Ok(PageOf { items, next: members.next })
     }

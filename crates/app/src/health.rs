@@ -135,11 +135,11 @@ impl App {
     /// If the database does not answer.
     pub async fn retire_tick(&self) -> AppResult<u64> {
         let mut retired = 0;
-        loop {
+        while !self.is_closing() {
             let now = self.now();
             let due = self.store.read().ioc_due_to_retire(now, RETIRE_AT_ONCE).await?;
             if due.is_empty() {
-                return Ok(retired);
+                break;
             }
             let mut by_account: std::collections::BTreeMap<AccountId, Vec<IocId>> = std::collections::BTreeMap::new();
             for (account, id) in due {
@@ -154,6 +154,7 @@ impl App {
             }
             self.changed.notify_one();
         }
+        Ok(retired)
     }
 
     /// Puts the product's clock where the emulator has it: where it was when it last ran, or where another replica moved it.

@@ -6,7 +6,7 @@ use std::{
     fs::File,
     io::BufReader,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use iocast_domain::{
@@ -66,6 +66,17 @@ pub struct ImportReport {
 /// Told on the way: how many sightings were handled.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 
+/// A spooled body, gone when dropped.
+#[derive(Debug)]
+pub struct Spooled(pub PathBuf);
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        // If it stays, the next start sweeps it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 impl App {
     /// The folder where bodies of imports lie until they are read.
     #[must_use]
@@ -109,7 +120,7 @@ impl App {
     /// stopping: the next start sweeps the rest.
     async fn stage_clear(&self, import: Uuid) -> AppResult<bool> {
         let _alone = self.clearing.lock().await;
-        while !self.closing.load(Ordering::Relaxed) {
+        while !self.is_closing() {
             let txn = self.store.write().await?;
             let more = txn.stage_clear(import).await?;
             txn.commit().await?;

@@ -30,6 +30,7 @@ mod groups;
 mod health;
 mod idempotency;
 mod imports;
+mod integrations;
 mod iocs;
 mod keys;
 mod outbox;
@@ -52,13 +53,14 @@ pub use self::{
     groups::{GroupDetail, GroupIoc, GroupPatch, NewGroup, SendAgain},
     health::{Advanced, Metrics, Readiness},
     idempotency::{Idempotent, Known, Replay},
-    imports::{ImportReport, ImportRequest, Progress},
-    iocs::{IocPatch, IocQuery, IocView},
+    imports::{ImportReport, ImportRequest, Progress, Spooled},
+    integrations::{Condition, DayOfPulls, DeviceOrder, Overview, OverviewQuery},
+    iocs::{IocPatch, IocPlace, IocQuery, IocView},
     keys::{KeyView, NewKey},
     outbox::Delivered,
     people::UserPatch,
     pulls::{Client, PullNote},
-    rules::{NewRule, RulePatch},
+    rules::{Chosen, NewRule, RulePatch},
     secrets::Secrets,
     sessions::SignedIn,
     sources::{NewSource, SourcePatch},
@@ -66,7 +68,7 @@ pub use self::{
 };
 pub use iocast_formats::read::{Input, Options, Rejected};
 pub use iocast_mail::{Courier, Failure, Letter, Post, Security, Smtp, Transport, Webhooks};
-pub use iocast_store::{AuditLine, LetterRow, OutageRow, Page, PageOf, PublicationLine, PullLine};
+pub use iocast_store::{AuditFilter, AuditLine, LetterRow, OutageRow, Page, PageOf, PublicationLine, PullLine, SessionRow};
 
 /// What the desk needs to know of its surroundings.
 #[derive(Clone, Debug)]
@@ -193,12 +195,21 @@ impl App {
         format!("{}/feeds/{id}", self.settings.public_url)
     }
 
+    /// Begins to end: what works off a queue stops at the next piece.
+    pub fn begin_closing(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
     /// Closes the database.
     ///
     /// # Errors
     /// If it does not answer any more.
     pub async fn close(&self) -> AppResult<()> {
-        self.closing.store(true, Ordering::Relaxed);
+        self.begin_closing();
         let _cleared = self.clearing.lock().await;
         self.pulls_flush().await?;
         Ok(self.store.clone().close().await?)

@@ -126,13 +126,14 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn deliver_due(&self) -> AppResult<()> {
-        loop {
+        while !self.is_closing() {
             let one = self.deliver_one().await?;
             self.last_delivery.store(self.clock.real_now().micros(), Ordering::Relaxed);
             if !one {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     /// Claims a letter, hands it over with no transaction open, and writes down what became of it.
@@ -213,7 +214,7 @@ impl App {
                 Ok(())
             };
             match written.await {
-                Err(AppError::Unavailable(_)) if tries < SETTLE_TRIES => tokio::time::sleep(Duration::from_secs(1)).await,
+                Err(_) if tries < SETTLE_TRIES => tokio::time::sleep(Duration::from_secs(1)).await,
                 done => return done,
             }
         }

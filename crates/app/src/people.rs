@@ -73,6 +73,8 @@ impl App {
         let silent_after = silent_after_hours.map(|hours| hours.map(check_silent_after).transpose()).transpose()?;
         if silent_after.is_some() || webhook_url.is_some() {
             let txn = self.store.write().await?;
+            // Nobody changes it between reading and writing.
+            txn.account_lock(&actor.account_id).await?;
             let before = txn.account_fetch(&actor.account_id).await?.ok_or(AppError::NotFound("account"))?;
             let after = Account {
                 silent_after: silent_after.unwrap_or(before.silent_after),
@@ -95,6 +97,14 @@ impl App {
     pub fn webhook_secret(&self, actor: &Actor, url: &str) -> AppResult<String> {
         actor.may_write()?;
         Ok(format!("whsec_{}", STANDARD.encode(self.secrets.webhook_key(actor.account_id.as_str(), url))))
+    }
+
+    /// How many people get letters about silent devices; with none, nobody is told.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn alerted_people(&self, actor: &Actor) -> AppResult<usize> {
+        Ok(self.user_list(actor).await?.iter().filter(|u| u.gets_alerts()).count())
     }
 
     /// The people of the account, by age.
@@ -201,6 +211,26 @@ impl App {
         let key = EncodingKey::from_secret(self.secrets.signing_key());
         let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(AppError::internal)?;
         Ok((format!("{}/password#{token}", self.settings.public_url), self.now().plus(span)))
+    }
+
+    /// Gives the actor a new password, and ends all of his or her sessions.
+    ///
+    /// # Errors
+    /// If the present password is not right, or the new one breaks a rule.
+    pub async fn password_change(self: &Arc<Self>, actor: &Actor, present: &str, new: &str) -> AppResult<()> {
+        let user = actor.user.as_ref().ok_or(AppError::NotFound("person"))?;
+        self.count_try(&format!("change:{}", user.id)).await?;
+        let (_, hash) = self.store.read().user_with_password(user.id).await?.ok_or(AppError::NotFound("person"))?;
+        if self.right_person(vec![(user.clone(), hash)], present.to_owned()).await?.is_none() {
+            return Err(AppError::field("present", "password_wrong", "This is not your present password."));
+        }
+        check_password(new)?;
+        let hash = self.hash_password(new.to_owned()).await?;
+        let txn = self.store.write().await?;
+        txn.user_set_password(user.id, hash).await?;
+        txn.attempt_put(&format!("change:{}", user.id), None).await?;
+        self.audit(&txn, actor, "user.password_changed", &user.id, &()).await?;
+        Ok(txn.commit().await?)
     }
 
     /// Gives a person the password that he or she chose by means of a letter, and ends the sessions.

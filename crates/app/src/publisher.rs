@@ -74,6 +74,9 @@ impl App {
         let due = self.store.read().publish_due(self.now()).await?;
         self.publisher.waits(&due, self.clock.real_now());
         for (account, group) in due {
+            if self.is_closing() {
+                break;
+            }
             match self.publish_group(&account, group, wait).await {
                 Ok(true) => {
                     made += 1;

@@ -137,13 +137,15 @@ impl App {
             bytes: note.bytes,
         };
         let reason = match &note.what {
-            PullNote::Done(pulled) => {
-                txn.key_used(pulled.key_id, times.at).await?;
-                None
-            }
+            PullNote::Done(_) => None,
             PullNote::Failed(_, _, reason) => Some(reason.clone()),
         };
-        Ok(txn.pull_insert(&PullLine { pull, first_at: times.first_at, count: times.count, reason }).await?)
+        txn.pull_insert(&PullLine { pull, first_at: times.first_at, count: times.count, reason }).await?;
+        if let PullNote::Done(pulled) = &note.what {
+            // The device's row before the key's, in the order in which a device is deleted.
+            txn.key_used(pulled.key_id, times.at).await?;
+        }
+        Ok(())
     }
 
     /// The pull history of a device, newest first.

@@ -5,7 +5,7 @@ use iocast_domain::{
     id::{GroupId, RuleId, SourceId},
     name::Name,
     problem::FieldError,
-    rule::{Criteria, Rule},
+    rule::{Criteria, EnabledSources, Rule},
 };
 use iocast_store::Txn;
 
@@ -38,6 +38,18 @@ pub struct RulePatch {
     pub criteria: Option<Criteria>,
     /// New groups, whole.
     pub group_ids: Option<Vec<GroupId>>,
+}
+
+/// Most IOCs that are looked at one by one to count what a rule chooses.
+const LOOKED_AT: u64 = 20_000;
+
+/// What criteria choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// IOCs.
+    pub iocs: u64,
+    /// There may be more: only the latest were looked at.
+    pub at_least: bool,
 }
 
 impl App {
@@ -111,7 +123,26 @@ impl App {
         self.store.read().rule_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("rule"))
     }
 
-    /// Changes a rule; the groups that it fed or feeds reselect.
+    /// How many IOCs criteria choose now, before the limits of groups and devices.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn rule_count(&self, actor: &Actor, criteria: &Criteria) -> AppResult<Chosen> {
+        actor.may_read(Module::Automation)?;
+        let read = self.store.read();
+        let enabled: EnabledSources = read.source_list(&actor.account_id).await?.into_iter().filter(|s| s.enabled).map(|s| s.id).collect();
+        let wanted = |id: &SourceId| criteria.source_ids.is_empty() || criteria.source_ids.contains(id);
+        let sources: Vec<SourceId> = enabled.iter().copied().filter(wanted).collect();
+        if criteria.tags.is_empty() && criteria.min_confidence.is_none() {
+            return Ok(Chosen { iocs: read.ioc_count(&actor.account_id, criteria, &sources).await?, at_least: false });
+        }
+        // Tags and the confidence of reports are no columns: the latest are looked at one by one.
+        let latest = read.ioc_choosable(&actor.account_id, criteria, &sources, LOOKED_AT).await?;
+        let at_least = latest.len() as u64 == LOOKED_AT;
+        Ok(Chosen { iocs: latest.iter().filter(|row| criteria.choose(&row.ioc, &enabled)).count() as u64, at_least })
+    }
+
+    /// Changes; the groups that it fed or feeds reselect.
     ///
     /// # Errors
     /// If it is not there, or a field breaks a rule.
@@ -119,6 +150,8 @@ impl App {
         actor.may_change(Module::Automation)?;
         let RulePatch { name, enabled, criteria, group_ids } = patch;
         let txn = self.store.write().await?;
+        // Nobody changes it between reading and writing.
+        txn.account_lock(&actor.account_id).await?;
         let before = txn.rule_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("rule"))?;
         let mut after = before.clone();
         let mut fields = Fields::default();

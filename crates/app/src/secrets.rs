@@ -48,6 +48,11 @@ impl Secrets {
         self.hash(&format!("webhook {account} {url}"))
     }
 
+    /// What the forms of a session carry: another site can't know it.
+    pub(crate) fn form_token(&self, session: &str) -> String {
+        hex::encode(self.hash(&format!("form {session}")))
+    }
+
     pub(crate) fn signing_key(&self) -> &[u8] {
         self.signing_key.as_bytes()
     }
@@ -71,16 +76,14 @@ impl App {
     pub(crate) async fn check_secrets(&self) -> AppResult<()> {
         let ours = self.secrets.fingerprint();
         let txn = self.store.write().await?;
+        // Of two replicas that start at once on an empty database, one writes it.
+        txn.setting_insert(FINGERPRINT, &ours).await?;
         match txn.setting_fetch(FINGERPRINT).await? {
             Some(theirs) if theirs != ours => Err(AppError::Unavailable(
                 "The secrets file is not the one this database was made with, so no key would work. Put the original `secrets.json` back into the data folder."
                     .to_owned(),
             )),
-            Some(_) => Ok(()),
-            None => {
-                txn.setting_put(FINGERPRINT, &ours).await?;
-                Ok(txn.commit().await?)
-            }
+            _ => Ok(txn.commit().await?),
         }
     }
 }

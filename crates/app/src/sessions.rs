@@ -8,9 +8,10 @@ use iocast_domain::{
     id::{SessionId, UserId},
     time::{HOUR, MINUTE, SECOND, Timestamp},
 };
-use iocast_store::Attempt;
+use iocast_store::{Attempt, SessionRow};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 use crate::{Actor, App, AppError, AppResult, Caller};
@@ -25,6 +26,8 @@ const PER_PERSON: u32 = 10;
 const PER_ADDRESS: u32 = 30;
 /// How long a sign-in waits for its turn at the password hash.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest e-mail address, in bytes.
+const ADDRESS_MAX: usize = 254;
 /// Checked when there is no such person, so that the answer takes as long.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$9WwbLMVkLvpbXSOHSDbGhKQhJWOnTbQRuVGEMXJJVSo";
 const WRONG: AppError = AppError::Unauthenticated("The e-mail address or the password is wrong.");
@@ -63,13 +66,16 @@ impl App {
     pub async fn sign_in(self: &Arc<Self>, email: &str, password: &str, account: Option<&str>, caller: &Caller) -> AppResult<SignedIn> {
         let email = email.trim().to_lowercase();
         let now = self.clock.real_now();
-        let subjects = [(format!("person:{email}"), PER_PERSON), (format!("address:{}", network(&caller.address)), PER_ADDRESS)];
         let email = email.replace('\0', " ");
+        let by_address = (format!("address:{}", network(&caller.address)), PER_ADDRESS);
+        // What is no address is nobody's: it is counted where it came from, and kept nowhere.
+        let subjects = if email.len() > ADDRESS_MAX { vec![by_address] } else { vec![(format!("person:{email}"), PER_PERSON), by_address] };
         let mut candidates = self.store.read().user_by_email(&email).await?;
         candidates.retain(|(user, _)| account.is_none_or(|a| a == user.account_id.as_str()));
         // Counted before the password is looked at, and forgiven when it is right: tries at the same time count, too.
         let txn = self.store.write().await?;
         for (subject, allowed) in &subjects {
+            txn.attempt_lock(subject).await?;
             let attempt = txn.attempt_fetch(subject).await?;
             if attempt.blocked_until > now {
                 return Err(throttled(attempt, now));
@@ -80,6 +86,7 @@ impl App {
         let user = self.right_person(candidates, password.to_owned()).await?.ok_or(WRONG)?;
         let txn = self.store.write().await?;
         for (subject, allowed) in &subjects {
+            txn.attempt_lock(subject).await?;
             let attempt = txn.attempt_fetch(subject).await?;
             txn.attempt_put(subject, forgiven(attempt, *allowed)).await?;
         }
@@ -106,6 +113,7 @@ impl App {
     pub(crate) async fn count_try(&self, subject: &str) -> AppResult<()> {
         let now = self.clock.real_now();
         let txn = self.store.write().await?;
+        txn.attempt_lock(subject).await?;
         let attempt = txn.attempt_fetch(subject).await?;
         if attempt.blocked_until > now {
             return Err(throttled(attempt, now));
@@ -114,8 +122,19 @@ impl App {
         Ok(txn.commit().await?)
     }
 
+    /// Forgets failures that count no more.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn attempt_prune(&self) -> AppResult<()> {
+        let now = self.clock.real_now();
+        let txn = self.store.write().await?;
+        txn.attempt_prune(now.plus(-WINDOW), now).await?;
+        Ok(txn.commit().await?)
+    }
+
     /// The person whose password this is; all of an address's accounts are tried, few at a time.
-    async fn right_person(self: &Arc<Self>, candidates: Vec<(User, String)>, password: String) -> AppResult<Option<User>> {
+    pub(crate) async fn right_person(self: &Arc<Self>, candidates: Vec<(User, String)>, password: String) -> AppResult<Option<User>> {
         let busy = || AppError::Unavailable("Too many people are signing in at once; try again in a few seconds.".to_owned());
         let _turn = tokio::time::timeout(PATIENCE, self.passwords.acquire()).await.map_err(|_elapsed| busy())?.map_err(|_closed| busy())?;
         let found = tokio::task::spawn_blocking(move || {
@@ -158,6 +177,48 @@ impl App {
         let user = self.store.read().session_user(session, now).await?.filter(|u| u.active && u.id == UserId(claims.sub)).ok_or(ENDED)?;
         let account = self.store.read().account_fetch(&user.account_id).await?.ok_or(ENDED)?;
         Ok(Actor { account_id: account.id, modules: account.modules, user: Some(user), role: "user", session: Some(session), caller })
+    }
+
+    /// What the forms that the actor is shown carry, so that no other site can make up one.
+    #[must_use]
+    pub fn form_token(&self, actor: &Actor) -> String {
+        self.secrets.form_token(&actor.session.map(|s| s.to_string()).unwrap_or_default())
+    }
+
+    /// Whether a form was made for the actor's session.
+    #[must_use]
+    pub fn is_form_token(&self, actor: &Actor, token: &str) -> bool {
+        self.form_token(actor).as_bytes().ct_eq(token.as_bytes()).into()
+    }
+
+    /// Whether anybody has signed in since this installation began.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn anybody_signed_in(&self) -> AppResult<bool> {
+        Ok(self.store.read().audit_any("session.create").await?)
+    }
+
+    /// The actor's sessions, newest first.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn session_list(&self, actor: &Actor) -> AppResult<Vec<SessionRow>> {
+        let Some(user) = &actor.user else { return Ok(Vec::new()) };
+        Ok(self.store.read().session_list(user.id, self.clock.real_now()).await?)
+    }
+
+    /// Ends another session of the actor.
+    ///
+    /// # Errors
+    /// If it is not the actor's, or has ended.
+    pub async fn session_end(&self, actor: &Actor, id: SessionId) -> AppResult<()> {
+        let mine = self.session_list(actor).await?;
+        mine.iter().find(|s| s.id == id).ok_or(AppError::NotFound("session"))?;
+        let txn = self.store.write().await?;
+        txn.session_delete(id).await?;
+        self.audit(&txn, actor, "session.end", &id, &()).await?;
+        Ok(txn.commit().await?)
     }
 
     /// Ends the actor's session.

@@ -82,6 +82,15 @@ impl App {
         Ok(self.store.read().source_list(&actor.account_id).await?)
     }
 
+    /// How many IOCs a source reported.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn source_ioc_count(&self, actor: &Actor, id: SourceId) -> AppResult<u64> {
+        self.source_fetch(actor, id).await?;
+        Ok(self.store.read().source_ioc_count(id).await?)
+    }
+
     /// One source.
     ///
     /// # Errors
@@ -99,6 +108,8 @@ impl App {
         actor.may_change(Module::Tip)?;
         let SourcePatch { name, confidence: level, enabled } = patch;
         let txn = self.store.write().await?;
+        // Nobody changes it between reading and writing.
+        txn.account_lock(&actor.account_id).await?;
         let before = txn.source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))?;
         let mut after = before.clone();
         let mut fields = Fields::default();

@@ -60,6 +60,10 @@ impl App {
         let txn = self.store.write().await?;
         let last: Option<i64> = txn.setting_fetch(HEARTBEAT_AT).await?.and_then(|at| at.parse().ok());
         let gap = last.and_then(|last| gap_found(real_now.micros() - last, now));
+        if last.is_some_and(|last| last - real_now.micros() > JUMP) {
+            // The clock was set back. If it was ahead before, the gap that it made was none.
+            txn.gap_end_at(now).await?;
+        }
         if let Some(gap) = gap {
             txn.gap_insert(gap, now.plus(-GAPS_KEPT)).await?;
         }

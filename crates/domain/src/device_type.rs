@@ -169,6 +169,18 @@ pub fn find(id: &str) -> Option<&'static DeviceType> {
     CATALOGUE.iter().find(|t| t.id == id)
 }
 
+impl Format {
+    /// The file below the group URL that a device asks for first, and whose complete transfer is a pull; empty where it
+    /// is the group URL itself.
+    #[must_use]
+    pub const fn entry(self) -> &'static str {
+        match self {
+            Self::MispFeed => "manifest.json",
+            Self::VendorApi => "",
+        }
+    }
+}
+
 impl DeviceType {
     /// Whether the type takes IOCs of this kind.
     #[must_use]

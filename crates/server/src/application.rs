@@ -43,6 +43,14 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The operator's own templates can't be used.
+    #[error("the templates in {path} can't be used: {source}")]
+    Templates {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A setting is wrong.
     #[error("{0}")]
     Config(#[from] ConfigError),
@@ -70,7 +78,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 #[derive(Debug)]
 pub(crate) struct Desk {
     pub(crate) app: Arc<App>,
-    _lock: Option<File>,
+    /// None where another replica on the same PostgreSQL has the folder, too.
+    lock: Option<File>,
 }
 
 /// Opens the data folder and the database. The bundled SQLite is locked against other processes.
@@ -82,7 +91,7 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
     };
     // What is in it is nobody else's business.
     DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed(data))?;
-    let lock = if config.database_url.is_none() { Some(lock(data)?) } else { None };
+    let lock = if config.database_url.is_none() { Some(lock(data)?) } else { lock(data).ok() };
     let secrets_path = config.secrets_file.clone().unwrap_or_else(|| data.join("secrets.json"));
     let secrets = secrets(&secrets_path, &*entropy).map_err(failed(&secrets_path))?;
     let store = Store::open(config.database_url.as_deref(), data).await?;
@@ -98,7 +107,7 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
         metrics_token: config.metrics_token.clone(),
     };
     let post = Post::new(config.transport()?);
-    Ok(Desk { app: App::open(settings, store, secrets, post, clock, entropy).await?, _lock: lock })
+    Ok(Desk { app: App::open(settings, store, secrets, post, clock, entropy).await?, lock })
 }
 
 /// Takes the lock on the data folder.
@@ -129,6 +138,18 @@ fn secrets(path: &Path, entropy: &dyn Entropy) -> io::Result<Secrets> {
     }
 }
 
+/// Makes an account on an empty database; of several replicas that start at once, one does.
+async fn first_account(app: &Arc<App>) -> Result<Option<NewAccount>, StartError> {
+    if !app.account_list().await?.is_empty() {
+        return Ok(None);
+    }
+    match app.account_create("iocast", FIRST_ADMIN, None).await {
+        Ok(first) => Ok(Some(first)),
+        Err(_) if !app.account_list().await?.is_empty() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The server, ready to run.
 #[derive(Debug)]
 pub struct Application {
@@ -139,6 +160,9 @@ pub struct Application {
     /// The account made on an empty database.
     pub first: Option<NewAccount>,
 }
+
+/// How long the ticks under way get to end.
+const LAST_TICK: Duration = Duration::from_secs(4);
 
 /// The first administrator's address on an empty database.
 pub const FIRST_ADMIN: &str = "admin@iocast.local";
@@ -155,10 +179,15 @@ impl Application {
         // Accepted sockets inherit it: they count as writable only while less than this waits unsent in the kernel. By
         // that the feed knows when a body is really on its way.
         SockRef::from(&listener).set_tcp_notsent_lowat(4 * 1024).map_err(listen)?;
+        if let Some(folder) = &config.templates {
+            iocast_web::override_templates(folder).map_err(|source| StartError::Templates { path: folder.clone(), source })?;
+        }
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let desk = open(&config, clock, entropy, public_url).await?;
-        desk.app.sweep_spool();
-        let first = if desk.app.account_list().await?.is_empty() { Some(desk.app.account_create("iocast", FIRST_ADMIN, None).await?) } else { None };
+        if desk.lock.is_some() {
+            desk.app.sweep_spool();
+        }
+        let first = first_account(&desk.app).await?;
         Ok(Self { desk, config, listener, port: address.port(), first })
     }
 
@@ -188,7 +217,9 @@ impl Application {
         app.heartbeat().await?;
         let (stopper, stop) = watch::channel(false);
         let mut ticks = ticker::start(app, &stop);
-        shell::listen(app, &config.data, &mut ticks, stop);
+        if desk.lock.is_some() {
+            shell::listen(app, &config.data, &mut ticks, stop);
+        }
         let server = iocast_web::serve(Arc::clone(app), listener, workers, drain).map_err(failed)?;
         let metrics = match &config.metrics_listen {
             Some(address) => {
@@ -205,6 +236,7 @@ impl Application {
         tokio::select! {
             ended = &mut server => ended.map_err(failed)?,
             () = shutdown => {
+                app.begin_closing();
                 // The server must be polled for the stop to come through.
                 let ((), ended) = tokio::join!(handle.stop(true), &mut server);
                 ended.map_err(failed)?;
@@ -216,7 +248,12 @@ impl Application {
         drop(metrics);
         // Nobody listens any more only if the ticks ended before; then there is nobody to tell.
         let _ = stopper.send(true);
-        while ticks.join_next().await.is_some() {}
+        let ended = tokio::time::timeout(LAST_TICK, async { while ticks.join_next().await.is_some() {} });
+        if ended.await.is_err() {
+            // A mail server that hangs, most likely: its letter is claimed, and handed over by whoever runs next.
+            tracing::warn!("Stopping: what is still under way is cut off");
+            ticks.shutdown().await;
+        }
         app.close().await?;
         Ok(())
     }

@@ -301,8 +301,18 @@ async fn serve(config: Config) -> Result<(), String> {
     application.run_until_stopped(signal()).await.map_err(|e| e.to_string())
 }
 
-/// SIGTERM or Ctrl-C.
+/// The first SIGTERM or Ctrl-C; the second one ends the process at once.
 async fn signal() {
+    signalled().await;
+    tracing::info!("Stopping: requests under way are answered first; a second signal ends iocast at once");
+    tokio::spawn(async {
+        signalled().await;
+        tracing::warn!("Ended at once by a second signal");
+        std::process::exit(1);
+    });
+}
+
+async fn signalled() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {
         Ok(mut terminate) => tokio::select! {
@@ -311,7 +321,6 @@ async fn signal() {
         },
         Err(_) => drop(tokio::signal::ctrl_c().await),
     }
-    tracing::info!("Stopping: requests under way are answered first");
 }
 
 fn text(value: &Value, key: &str) -> String {

@@ -67,6 +67,8 @@ pub struct Config {
     pub webhook_allow_private: bool,
     /// Bearer token for `/metrics`; without one it is not there.
     pub metrics_token: Option<String>,
+    /// Folder whose files replace pages, mail texts excepted; the ones compiled in unless given.
+    pub templates: Option<PathBuf>,
     /// Address on which `/metrics` is served without a token.
     pub metrics_listen: Option<String>,
 }
@@ -100,6 +102,7 @@ impl Default for Config {
             webhook_allow_private: false,
             metrics_token: None,
             metrics_listen: None,
+            templates: None,
         }
     }
 }
@@ -172,6 +175,7 @@ const SETTINGS: &[&str] = &[
     "webhook_allow_private",
     "metrics_token",
     "metrics_listen",
+    "templates",
 ];
 
 /// Longest public URL, in characters: with `/feeds/` and an id behind, MISP's 255 are kept.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use iocast_app::{Actor, App, AppError, AppResult, ImportRequest, Input, Options};
+use iocast_app::{Actor, App, AppError, AppResult, ImportRequest, Input, Options, Spooled};
 use iocast_domain::{
     id::AccountId,
     ioc::{Enrichment, label},
@@ -160,14 +160,20 @@ pub(crate) fn listen(app: &Arc<App>, data: &Path, tasks: &mut JoinSet<()>, mut s
     tasks.spawn(async move {
         loop {
             tokio::select! {
-                Ok((stream, _)) = listener.accept() => {
-                    let app = Arc::clone(&app);
-                    tokio::spawn(async move {
-                        if let Err(error) = answer(&app, stream).await {
-                            tracing::warn!(error = &error as &dyn std::error::Error, "A shell command was cut off");
-                        }
-                    });
-                }
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let app = Arc::clone(&app);
+                        tokio::spawn(async move {
+                            if let Err(error) = answer(&app, stream).await {
+                                tracing::warn!(error = &error as &dyn std::error::Error, "A shell command was cut off");
+                            }
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = &error as &dyn std::error::Error, "A shell command could not be taken");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                },
                 _ = stop.changed() => break,
             }
         }
@@ -184,15 +190,14 @@ async fn answer(app: &Arc<App>, stream: UnixStream) -> std::io::Result<()> {
     let file = match &command {
         Command::Import(import) => {
             tokio::fs::create_dir_all(app.spool()).await?;
-            let path = app.spool_path();
-            let mut file = tokio::fs::File::create(&path).await?;
+            let spooled = Spooled(app.spool_path());
+            let mut file = tokio::fs::File::create(&spooled.0).await?;
             let copied = tokio::io::copy(&mut reader.take(import.size), &mut file).await?;
             file.flush().await?;
             if copied != import.size {
-                tokio::fs::remove_file(&path).await?;
                 return Err(std::io::Error::other("the file ended before it was whole; nothing was imported"));
             }
-            Some(path)
+            Some(spooled)
         }
         _ => None,
     };
@@ -202,7 +207,7 @@ async fn answer(app: &Arc<App>, stream: UnixStream) -> std::io::Result<()> {
         let _ = sender.send(n);
     };
     let work = async {
-        let result = execute(app, command, file.clone(), &report).await;
+        let result = execute(app, command, file.as_ref().map(|spooled| spooled.0.clone()), &report).await;
         drop(report);
         result
     };
@@ -213,9 +218,7 @@ async fn answer(app: &Arc<App>, stream: UnixStream) -> std::io::Result<()> {
         Ok::<_, std::io::Error>(writer)
     };
     let (result, writer) = tokio::join!(work, relay);
-    if let Some(path) = file {
-        let _ = tokio::fs::remove_file(path).await;
-    }
+    drop(file);
     let reply = match result {
         Ok(value) => Reply::Done(value),
         Err(error) => Reply::Failed(told(&error)),

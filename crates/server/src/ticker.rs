@@ -33,9 +33,12 @@ pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()>
         async move { app.watch(begun.elapsed()).await.map(drop) }
     }));
     let prune = Arc::clone(app);
-    ticks.spawn(every(PRUNE, stop.clone(), "forgetting old letters", move || {
+    ticks.spawn(every(PRUNE, stop.clone(), "forgetting what is old", move || {
         let app = Arc::clone(&prune);
-        async move { app.letter_prune().await }
+        async move {
+            app.letter_prune().await?;
+            app.attempt_prune().await
+        }
     }));
     for _ in 0..SENDERS {
         ticks.spawn(deliver(Arc::clone(app), stop.clone()));

@@ -46,6 +46,17 @@ fn to_user(row: user::Model) -> StoreResult<(User, String)> {
     Ok((User { id: UserId(id), account_id: account_id("users", account)?, email, role, active, mail_alerts }, password_hash))
 }
 
+/// A session that goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionRow {
+    /// Its id.
+    pub id: SessionId,
+    /// When the person signed in, real time.
+    pub created_at: Timestamp,
+    /// When it ends, real time.
+    pub expires_at: Timestamp,
+}
+
 impl<C: ConnectionTrait> Conn<C> {
     /// One account.
     pub async fn account_fetch(&self, id: &AccountId) -> StoreResult<Option<Account>> {
@@ -81,6 +92,17 @@ impl<C: ConnectionTrait> Conn<C> {
     /// A person.
     pub async fn user_fetch(&self, id: UserId) -> StoreResult<Option<User>> {
         user::Entity::find_by_id(id.0).one(&self.0).await?.map(|row| to_user(row).map(|(u, _)| u)).transpose()
+    }
+
+    /// A person's sessions that have not ended at `now` (real time), newest first.
+    pub async fn session_list(&self, user: UserId, now: Timestamp) -> StoreResult<Vec<SessionRow>> {
+        let find = session::Entity::find().filter(session::Column::UserId.eq(user.0)).filter(session::Column::ExpiresAt.gt(now.micros()));
+        let row = |r: session::Model| SessionRow {
+            id: SessionId(r.id),
+            created_at: Timestamp::from_micros(r.created_at),
+            expires_at: Timestamp::from_micros(r.expires_at),
+        };
+        Ok(find.order_by_desc(session::Column::CreatedAt).all(&self.0).await?.into_iter().map(row).collect())
     }
 
     /// Whose session this is, if it has not ended at `now` (real time).

@@ -68,14 +68,16 @@ impl Store {
             return Err(StoreError::Unusable("The database URL must begin with postgres://; leave it out for the bundled SQLite.".to_owned()));
         }
         let mut options = ConnectOptions::new(url);
-        // All connections are opened here, on the runtime that lives longest: one that was opened by a thread that answers
-        // requests would die with that thread.
+        // All connections are opened here, on the runtime that lives longest, and are not let go by age: one that was opened
+        // by a thread that answers requests would die with that thread.
         options
             .max_connections(POSTGRES_CONNECTIONS)
             .min_connections(POSTGRES_CONNECTIONS)
             .sqlx_logging(false)
             .connect_timeout(Duration::from_secs(10))
             .acquire_timeout(Duration::from_secs(10))
+            .max_lifetime(None)
+            .idle_timeout(None)
             .set_application_name("iocast");
         let pool = Database::connect(options).await?;
         Ok(Self { writer: pool.clone(), reader: pool })

@@ -147,6 +147,51 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 }
 
+/// Pulls of a device on a UTC day.
+#[derive(Clone, Copy, Debug)]
+pub struct PullDay {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Days since 1970.
+    pub day: i64,
+    /// Completed pulls.
+    pub pulls: u64,
+    /// Refused ones.
+    pub failures: u64,
+}
+
+impl<C: ConnectionTrait> Conn<C> {
+    /// Pulls by day of these devices, since an hour (hours since 1970).
+    pub async fn pull_days(&self, devices: &[DeviceId], since: i64) -> StoreResult<Vec<PullDay>> {
+        let mut found = Vec::new();
+        for chunk in devices.chunks(IDS) {
+            // The whole expression in text: two bound numbers would be two expressions to PostgreSQL.
+            let day = || Expr::cust("\"hour\" / 24");
+            let rows: Vec<(Uuid, i64, i64, i64)> = pull_hour::Entity::find()
+                .select_only()
+                .column(pull_hour::Column::DeviceId)
+                .expr_as(day(), "day")
+                .expr_as(pull_hour::Column::Pulls.sum(), "pulls")
+                .expr_as(pull_hour::Column::Failures.sum(), "failures")
+                .filter(pull_hour::Column::DeviceId.is_in(chunk.iter().map(|d| d.0)))
+                .filter(pull_hour::Column::Hour.gte(since))
+                .group_by(pull_hour::Column::DeviceId)
+                .group_by(day())
+                .into_tuple()
+                .all(&self.0)
+                .await?;
+            let count = |n: i64| u64::try_from(n).unwrap_or_default();
+            found.extend(rows.into_iter().map(|(device, day, pulls, failures)| PullDay {
+                device_id: DeviceId(device),
+                day,
+                pulls: count(pulls),
+                failures: count(failures),
+            }));
+        }
+        Ok(found)
+    }
+}
+
 impl Txn {
     /// Writes a new device.
     pub async fn device_insert(&self, new: &Device) -> StoreResult<()> {

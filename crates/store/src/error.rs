@@ -53,6 +53,12 @@ impl From<DbErr> for StoreError {
                     "unexpected end of file",
                     "pool timed out",
                     "Broken pipe",
+                    "Connection reset",
+                    "deadlock detected",
+                    "could not serialize access",
+                    "starting up",
+                    "shutting down",
+                    "being shutdown",
                 ]
                 .iter()
                 .any(|mark| text.contains(mark))

@@ -6,9 +6,13 @@ use iocast_domain::{
     id::{AccountId, IocId, SourceId},
     ioc::{Ioc, Kind, Severity, State, Whitelist},
     normalise::reversed_host,
+    rule::{Criteria, StateFilter},
     time::Timestamp,
 };
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::Expr};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select, Set,
+    sea_query::Expr,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -57,6 +61,16 @@ pub struct IocFilter {
     pub whitelist: Option<Whitelist>,
 }
 
+impl IocFilter {
+    /// Whether everything fits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { value, prefix, domain_suffix, kind, severity, state, source, whitelist } = self;
+        let text = value.is_none() && prefix.is_none() && domain_suffix.is_none();
+        text && kind.is_none() && severity.is_none() && state.is_none() && source.is_none() && whitelist.is_none()
+    }
+}
+
 /// In which order to list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
@@ -98,6 +112,44 @@ fn behind(prefix: &str) -> String {
     format!("{prefix}\u{10ffff}")
 }
 
+/// What a row must be to fit.
+pub(crate) fn conditions(filter: &IocFilter) -> Condition {
+    let IocFilter { value, prefix, domain_suffix, kind, severity, state, source, whitelist } = filter;
+    let mut all = Condition::all().add(ioc::Column::DeletedAt.is_null());
+    if let Some(value) = value {
+        all = all.add(ioc::Column::ValueHead.eq(head(value))).add(ioc::Column::Value.eq(value.as_str()));
+    }
+    if let Some(prefix) = prefix {
+        all = all.add(ioc::Column::ValueHead.gte(head(prefix))).add(ioc::Column::ValueHead.lt(behind(&head(prefix))));
+    }
+    if let Some(suffix) = domain_suffix {
+        // What is no domain has nothing under it: no host begins with a blank.
+        let reversed = reversed_host(Kind::Domain, suffix).unwrap_or_else(|| " ".to_owned());
+        all = all.add(ioc::Column::ReversedHost.gte(reversed.as_str())).add(ioc::Column::ReversedHost.lt(behind(&reversed)));
+    }
+    if let Some(kind) = kind {
+        all = all.add(ioc::Column::Kind.eq(kind.code()));
+    }
+    if let Some(severity) = severity {
+        all = all.add(ioc::Column::Severity.eq(severity.code()));
+    }
+    if let Some(state) = state {
+        all = all.add(ioc::Column::State.eq(state.code()));
+    }
+    if let Some(whitelist) = whitelist {
+        all = all.add(ioc::Column::Whitelist.eq(whitelist.code()));
+    }
+    if let Some(source) = source {
+        let of_source = sea_orm::sea_query::Query::select()
+            .column(ioc_source::Column::IocId)
+            .from(ioc_source::Entity)
+            .and_where(ioc_source::Column::SourceId.eq(source.0))
+            .take();
+        all = all.add(ioc::Column::Id.in_subquery(of_source));
+    }
+    all
+}
+
 impl<C: ConnectionTrait> Conn<C> {
     /// IOCs by id, deleted ones too.
     pub async fn ioc_fetch_many(&self, ids: &[IocId]) -> StoreResult<HashMap<IocId, IocRow>> {
@@ -119,39 +171,7 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// A page of the account's IOCs.
     pub async fn ioc_list(&self, account: &AccountId, filter: &IocFilter, page: &Page) -> StoreResult<PageOf<IocRow>> {
-        let IocFilter { value, prefix, domain_suffix, kind, severity, state, source, whitelist } = filter;
-        let mut find = ioc::Entity::find().filter(ioc::Column::AccountId.eq(account.as_str())).filter(ioc::Column::DeletedAt.is_null());
-        if let Some(value) = value {
-            find = find.filter(ioc::Column::ValueHead.eq(head(value))).filter(ioc::Column::Value.eq(value.as_str()));
-        }
-        if let Some(prefix) = prefix {
-            find = find.filter(ioc::Column::ValueHead.gte(head(prefix))).filter(ioc::Column::ValueHead.lt(behind(&head(prefix))));
-        }
-        if let Some(suffix) = domain_suffix {
-            // What is no domain has nothing under it: no host begins with a blank.
-            let reversed = reversed_host(Kind::Domain, suffix).unwrap_or_else(|| " ".to_owned());
-            find = find.filter(ioc::Column::ReversedHost.gte(reversed.as_str())).filter(ioc::Column::ReversedHost.lt(behind(&reversed)));
-        }
-        if let Some(kind) = kind {
-            find = find.filter(ioc::Column::Kind.eq(kind.code()));
-        }
-        if let Some(severity) = severity {
-            find = find.filter(ioc::Column::Severity.eq(severity.code()));
-        }
-        if let Some(state) = state {
-            find = find.filter(ioc::Column::State.eq(state.code()));
-        }
-        if let Some(whitelist) = whitelist {
-            find = find.filter(ioc::Column::Whitelist.eq(whitelist.code()));
-        }
-        if let Some(source) = source {
-            let of_source = sea_orm::sea_query::Query::select()
-                .column(ioc_source::Column::IocId)
-                .from(ioc_source::Entity)
-                .and_where(ioc_source::Column::SourceId.eq(source.0))
-                .take();
-            find = find.filter(ioc::Column::Id.in_subquery(of_source));
-        }
+        let mut find = ioc::Entity::find().filter(ioc::Column::AccountId.eq(account.as_str())).filter(conditions(filter));
         if let Some((seq, id)) = page.after.as_deref().map(cursor).transpose()? {
             find = find.filter(place().lt(Expr::tuple([Expr::value(seq), Expr::value(id)])));
         }
@@ -168,6 +188,50 @@ impl<C: ConnectionTrait> Conn<C> {
             find = find.filter(place().gt(Expr::tuple([Expr::value(seq), Expr::value(id.0)])));
         }
         find.order_by_asc(ioc::Column::Seq).order_by_asc(ioc::Column::Id).limit(limit).all(&self.0).await?.into_iter().map(to_row).collect()
+    }
+
+    /// How many IOCs of an account there are that a rule may choose: reported by one of these sources, of these kinds
+    /// and severities, in this state, first seen in this window; never those that are never sent. Empty lists of kinds
+    /// and severities ask for nothing.
+    pub async fn ioc_count(&self, account: &AccountId, criteria: &Criteria, sources: &[SourceId]) -> StoreResult<u64> {
+        Ok(self.choosable(account, criteria, sources).count(&self.0).await?)
+    }
+
+    /// The latest of the same IOCs.
+    pub async fn ioc_choosable(&self, account: &AccountId, criteria: &Criteria, sources: &[SourceId], limit: u64) -> StoreResult<Vec<IocRow>> {
+        let find = self.choosable(account, criteria, sources).order_by_desc(ioc::Column::Seq).limit(limit);
+        find.all(&self.0).await?.into_iter().map(to_row).collect()
+    }
+
+    fn choosable(&self, account: &AccountId, criteria: &Criteria, sources: &[SourceId]) -> Select<ioc::Entity> {
+        let reported = sea_orm::sea_query::Query::select()
+            .column(ioc_source::Column::IocId)
+            .from(ioc_source::Entity)
+            .and_where(ioc_source::Column::SourceId.is_in(sources.iter().map(|s| s.0)))
+            .take();
+        let mut find = ioc::Entity::find()
+            .filter(ioc::Column::AccountId.eq(account.as_str()))
+            .filter(ioc::Column::DeletedAt.is_null())
+            .filter(ioc::Column::Whitelist.ne(Whitelist::NeverSent.code()))
+            .filter(ioc::Column::Id.in_subquery(reported));
+        if !criteria.kinds.is_empty() {
+            find = find.filter(ioc::Column::Kind.is_in(criteria.kinds.iter().map(|k| k.code())));
+        }
+        if !criteria.severities.is_empty() {
+            find = find.filter(ioc::Column::Severity.is_in(criteria.severities.iter().map(|s| s.code())));
+        }
+        match criteria.state {
+            StateFilter::Active => find = find.filter(ioc::Column::State.eq(State::Active.code())),
+            StateFilter::Retired => find = find.filter(ioc::Column::State.eq(State::Retired.code())),
+            StateFilter::Any => {}
+        }
+        if let Some(from) = criteria.first_seen_from {
+            find = find.filter(ioc::Column::FirstSeen.gte(from.micros()));
+        }
+        if let Some(to) = criteria.first_seen_to {
+            find = find.filter(ioc::Column::FirstSeen.lt(to.micros()));
+        }
+        find
     }
 
     /// How many IOCs an account has.

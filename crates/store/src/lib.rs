@@ -24,13 +24,14 @@ mod sources;
 mod stage;
 
 pub use self::{
+    accounts::SessionRow,
     backend::Store,
-    devices::{NewPull, PullLine},
+    devices::{NewPull, PullDay, PullLine},
     error::{StoreError, StoreResult},
     groups::GroupRow,
     iocs::{IocFilter, IocRow, Sort},
     letters::{LetterCounts, LetterRow, NewLetter},
-    log::{Attempt, AuditLine, Stored},
+    log::{Attempt, AuditFilter, AuditLine, Stored},
     members::MemberRow,
     outages::OutageRow,
     page::{Page, PageOf},

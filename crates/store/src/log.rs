@@ -36,6 +36,17 @@ pub struct AuditLine {
     pub request_id: String,
 }
 
+/// Which lines of the audit log are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// By whom.
+    pub actor: Option<String>,
+    /// What: `device.create`, or `device` for everything done to devices.
+    pub action: Option<String>,
+    /// To what: an id.
+    pub object: Option<String>,
+}
+
 /// Failed sign-ins of one person or from one address.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Attempt {
@@ -68,8 +79,19 @@ fn without_effect() -> DeleteMany<idempotency::Entity> {
 
 impl<C: ConnectionTrait> Conn<C> {
     /// The audit log of an account, newest first.
-    pub async fn audit_list(&self, account: &AccountId, page: &Page) -> StoreResult<PageOf<AuditLine>> {
+    pub async fn audit_list(&self, account: &AccountId, filter: &AuditFilter, page: &Page) -> StoreResult<PageOf<AuditLine>> {
         let mut find = audit::Entity::find().filter(audit::Column::AccountId.eq(account.as_str()));
+        let AuditFilter { actor, action, object } = filter;
+        if let Some(actor) = actor {
+            find = find.filter(audit::Column::Actor.eq(actor.as_str()));
+        }
+        if let Some(action) = action {
+            // `device` stands for all of its actions.
+            find = find.filter(audit::Column::Action.eq(action.as_str()).or(audit::Column::Action.starts_with(format!("{action}."))));
+        }
+        if let Some(object) = object {
+            find = find.filter(audit::Column::Object.eq(object.as_str()));
+        }
         if let Some((at, id)) = page.after.as_deref().map(cursor).transpose()? {
             find = find.filter(audit::Column::At.lt(at).or(audit::Column::At.eq(at).and(audit::Column::Id.lt(id))));
         }
@@ -85,6 +107,11 @@ impl<C: ConnectionTrait> Conn<C> {
             address: r.address,
             request_id: r.request_id,
         }))
+    }
+
+    /// Whether something was ever done, in any account.
+    pub async fn audit_any(&self, action: &str) -> StoreResult<bool> {
+        Ok(audit::Entity::find().filter(audit::Column::Action.eq(action)).one(&self.0).await?.is_some())
     }
 
     /// Failed sign-ins of `subject`.
@@ -138,6 +165,25 @@ impl Txn {
         }
         .insert(&self.0)
         .await?;
+        Ok(())
+    }
+
+    /// Locks the failures of `subject`, so that two tries at once count as two.
+    pub async fn attempt_lock(&self, subject: &str) -> StoreResult<()> {
+        let row = attempt::ActiveModel { subject: Set(subject.to_owned()), failures: Set(0), window_start: Set(0), blocked_until: Set(0) };
+        let same = Expr::col((attempt::Entity, attempt::Column::Failures));
+        let lock = OnConflict::column(attempt::Column::Subject).value(attempt::Column::Failures, same).to_owned();
+        attempt::Entity::insert(row).on_conflict(lock).exec_without_returning(&self.0).await?;
+        Ok(())
+    }
+
+    /// Forgets failures of windows that began before `window`, unless they block somebody at `now` (real time).
+    pub async fn attempt_prune(&self, window: Timestamp, now: Timestamp) -> StoreResult<()> {
+        attempt::Entity::delete_many()
+            .filter(attempt::Column::WindowStart.lt(window.micros()))
+            .filter(attempt::Column::BlockedUntil.lt(now.micros()))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 
@@ -213,6 +259,13 @@ impl Txn {
     /// Gives back all keys whose requests are under way and brought nothing about yet.
     pub async fn idempotency_release_all(&self) -> StoreResult<()> {
         without_effect().exec(&self.0).await?;
+        Ok(())
+    }
+
+    /// Writes a setting of the whole installation, unless somebody did before.
+    pub async fn setting_insert(&self, name: &str, value: &str) -> StoreResult<()> {
+        let row = setting::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
+        setting::Entity::insert(row).on_conflict(OnConflict::column(setting::Column::Name).do_nothing().to_owned()).exec_without_returning(&self.0).await?;
         Ok(())
     }
 

@@ -7,12 +7,17 @@ use iocast_domain::{
     member::{Leave, Standing},
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Set,
     sea_query::{Expr, OnConflict},
 };
 use uuid::Uuid;
 
-use crate::{Conn, Page, PageOf, StoreError, StoreResult, Txn, error::corrupt, row::member};
+use crate::{
+    Conn, Page, PageOf, StoreError, StoreResult, Txn,
+    error::corrupt,
+    iocs::{IocFilter, conditions},
+    row::{ioc, member},
+};
 
 /// Most member rows in one statement: 11 columns each.
 const ROWS: usize = 2_000;
@@ -104,9 +109,26 @@ impl<C: ConnectionTrait> Conn<C> {
         find.all(&self.0).await?.into_iter().map(to_member).collect()
     }
 
-    /// A page of the live members of a group, by IOC id.
-    pub async fn member_list(&self, id: GroupId, page: &Page) -> StoreResult<PageOf<MemberRow>> {
+    /// All rows of one IOC in these groups, tombstones too, the latest first.
+    pub async fn member_of_ioc(&self, groups: &[GroupId], ioc: IocId) -> StoreResult<Vec<(GroupId, MemberRow)>> {
+        let mut found = Vec::new();
+        for chunk in groups.chunks(ROWS) {
+            let of_groups = member::Column::GroupId.is_in(chunk.iter().map(|g| g.0));
+            for row in member::Entity::find().filter(of_groups).filter(member::Column::IocId.eq(ioc.0)).all(&self.0).await? {
+                found.push((GroupId(row.group_id), to_member(row)?));
+            }
+        }
+        found.sort_by_key(|(_, m)| std::cmp::Reverse(m.joined_at));
+        Ok(found)
+    }
+
+    /// A page of the live members of a group whose IOCs fit, by IOC id.
+    pub async fn member_list(&self, id: GroupId, filter: &IocFilter, page: &Page) -> StoreResult<PageOf<MemberRow>> {
         let mut find = member::Entity::find().filter(member::Column::GroupId.eq(id.0)).filter(member::Column::Standing.eq(Standing::Live.code()));
+        if !filter.is_empty() {
+            let joined = member::Entity::belongs_to(ioc::Entity).from(member::Column::IocId).to(ioc::Column::Id).into();
+            find = find.join(JoinType::InnerJoin, joined).filter(conditions(filter));
+        }
         if let Some(after) = page.after.as_deref().map(|a| a.parse::<Uuid>().map_err(|_invalid| StoreError::Cursor)).transpose()? {
             find = find.filter(member::Column::IocId.gt(after));
         }

@@ -215,6 +215,13 @@ impl Txn {
         Ok(())
     }
 
+    /// No gap reaches beyond `now`.
+    pub async fn gap_end_at(&self, now: Timestamp) -> StoreResult<()> {
+        gap::Entity::delete_many().filter(gap::Column::FromAt.gte(now.micros())).exec(&self.0).await?;
+        gap::Entity::update_many().col_expr(gap::Column::ToAt, Expr::value(now.micros())).filter(gap::Column::ToAt.gt(now.micros())).exec(&self.0).await?;
+        Ok(())
+    }
+
     /// Writes a gap, and forgets those that ended before `since`.
     pub async fn gap_insert(&self, new: Gap, since: Timestamp) -> StoreResult<()> {
         gap::Entity::delete_many().filter(gap::Column::ToAt.lt(since.micros())).exec(&self.0).await?;

@@ -5,7 +5,7 @@ use iocast_domain::{
     source::{Confidence, Source},
     time::Timestamp,
 };
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::Expr};
+use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::Expr};
 
 use crate::{
     Conn, StoreResult, Txn,
@@ -48,6 +48,11 @@ impl<C: ConnectionTrait> Conn<C> {
     /// One source of an account.
     pub async fn source_fetch(&self, account: &AccountId, id: SourceId) -> StoreResult<Option<Source>> {
         source::Entity::find_by_id(id.0).filter(source::Column::AccountId.eq(account.as_str())).one(&self.0).await?.map(to_source).transpose()
+    }
+
+    /// How many IOCs a source reported.
+    pub async fn source_ioc_count(&self, id: SourceId) -> StoreResult<u64> {
+        Ok(ioc_source::Entity::find().filter(ioc_source::Column::SourceId.eq(id.0)).count(&self.0).await?)
     }
 
     /// The ids of a page of the IOCs that a source reported, by id.

@@ -98,7 +98,13 @@ pub(crate) async fn answer_once<T: Serialize>(
             Known::Took(effect) => return Ok(replayed(status).json(again(effect).await?)),
         }
     }
-    let made = match (make.await, &key) {
+    // A client that is cut off takes its handler with it; its key must not stay reserved.
+    let mut reserved = key.clone().map(|key| Reserved { app: app.clone(), actor: actor.clone(), key: Some(key) });
+    let outcome = make.await;
+    if let Some(reserved) = &mut reserved {
+        reserved.key = None;
+    }
+    let made = match (outcome, &key) {
         (Ok(made), _) => made,
         (Err(problem), None) => return Err(problem),
         (Err(problem), Some(key)) => {
@@ -111,6 +117,25 @@ pub(crate) async fn answer_once<T: Serialize>(
         app.idempotency_keep(actor, key, status.as_u16(), &answer).await?;
     }
     Ok(HttpResponse::build(status).json(made))
+}
+
+/// A reserved key whose request is under way; dropped before it ended, it is given back.
+struct Reserved {
+    app: web::Data<App>,
+    actor: Actor,
+    key: Option<Idempotent>,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let Some(key) = self.key.take() else { return };
+        let (app, actor) = (self.app.clone(), self.actor.clone());
+        actix_web::rt::spawn(async move {
+            if let Err(error) = app.idempotency_release(&actor, &key).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "The key of a request that was cut off could not be given back");
+            }
+        });
+    }
 }
 
 /// Tells null (`Some(None)`) from absent (`None`).

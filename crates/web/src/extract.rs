@@ -95,6 +95,16 @@ impl FromRequest for Session {
     }
 }
 
+/// Whether a form was sent from another site, as far as the browser says; where it says nothing, the form's token decides.
+pub(crate) fn foreign(request: &HttpRequest, app: &App) -> bool {
+    let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok());
+    match (header("sec-fetch-site"), header("origin")) {
+        (Some(site), _) => !matches!(site, "same-origin" | "none"),
+        (None, Some("null") | None) => false,
+        (None, Some(origin)) => app.settings.public_url != origin && host_of(origin) != header("host"),
+    }
+}
+
 /// Lets a request with the cookie change something only if it comes from our own pages.
 fn same_origin(request: &HttpRequest, app: &App) -> Result<(), Problem> {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
@@ -166,7 +176,7 @@ pub(crate) fn uncompressed(request: &HttpRequest) -> Result<(), Problem> {
     }
 }
 
-async fn read_small(request: &HttpRequest, mut payload: Payload) -> Result<Bytes, Problem> {
+pub(crate) async fn read_small(request: &HttpRequest, mut payload: Payload) -> Result<Bytes, Problem> {
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     let too_large = || {
         Problem::new(

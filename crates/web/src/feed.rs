@@ -26,7 +26,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::{extract::caller, templates};
+use crate::{extract::caller, pages};
 
 /// Bytes handed over at once.
 const CHUNK: usize = 32 * 1024;
@@ -60,13 +60,13 @@ pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpRespo
             feed_headers(HttpResponse::NotModified(), &etag).finish()
         }
         FeedAnswer::Page { lines } => {
-            let mut answer = HttpResponse::Ok();
-            answer.insert_header((header::CACHE_CONTROL, "private, no-cache"));
-            let wants_html = text(header::ACCEPT).is_some_and(|a| a.contains("text/html"));
-            match wants_html.then(|| templates::render("pages/feed.html", minijinja::context! { lines => &lines })) {
-                Some(Ok(page)) => answer.content_type("text/html; charset=utf-8").body(page),
-                _ => answer.content_type("text/plain; charset=utf-8").body(lines.join("\n") + "\n"),
-            }
+            let mut answer = if text(header::ACCEPT).is_some_and(|a| a.contains("text/html")) {
+                pages::feed(&lines)
+            } else {
+                HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(lines.join("\n") + "\n")
+            };
+            answer.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-cache"));
+            answer
         }
         FeedAnswer::Refused { status, sentence, device } => {
             if let Some((device, group)) = device {

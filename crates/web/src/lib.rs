@@ -2,7 +2,7 @@
 //!
 //! Begin with [`routes`]: every URL is on that screen.
 
-use std::{io, net::TcpListener, sync::Arc, time::Duration};
+use std::{io, net::TcpListener, path::Path, sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web};
 use utoipa_actix_web::AppExt as _;
@@ -56,6 +56,14 @@ pub fn serve_metrics(app: Arc<iocast_app::App>, listener: TcpListener) -> io::Re
     let app = web::Data::from(app);
     let server = HttpServer::new(move || App::new().app_data(app.clone()).route("/metrics", web::get().to(metrics::open)));
     Ok(server.workers(1).disable_signals().listen(listener)?.run())
+}
+
+/// Takes pages and what they load from `folder` where it has them; the others stay ours.
+///
+/// # Errors
+/// If a file can't be read, or is no template.
+pub fn override_templates(folder: &Path) -> io::Result<()> {
+    templates::override_from(folder)
 }
 
 /// The OpenAPI document, made from the code.

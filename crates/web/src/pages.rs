@@ -1,52 +1,53 @@
-//! Pages for people.
+//! Pages for people: one file a place in the product. They show what the API gives, and act through the same use cases.
+//!
+//! Every action is a form that works without script; it is sent to the page that shows it, and its button says in `do`
+//! what is wanted. After a change the browser is sent on, and the next page says what was done.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 use iocast_app::App;
-use minijinja::{Value, context};
+use minijinja::context;
 use utoipa::openapi::OpenApi;
 
-use crate::{
-    docs,
-    extract::{Id, caller},
-    problem::Problem,
-    templates,
-};
+use crate::{docs, extract::caller, problem::Problem, templates};
 
-fn page(status: StatusCode, name: &str, context: Value) -> HttpResponse {
-    match templates::render(name, context) {
-        Ok(html) => HttpResponse::build(status).content_type("text/html; charset=utf-8").body(html),
-        Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "The page {name} could not be rendered");
-            HttpResponse::InternalServerError().content_type("text/plain; charset=utf-8").body("This page could not be rendered; the log says why.")
-        }
-    }
-}
+pub(crate) mod device;
+pub(crate) mod group;
+pub(crate) mod integrations;
+pub(crate) mod iocs;
+pub(crate) mod policy;
+pub(crate) mod settings;
+pub(crate) mod sign_in;
+pub(crate) mod sources;
+pub(crate) use self::view::{ago, query_encoded};
 
-pub(crate) async fn start(app: web::Data<App>) -> HttpResponse {
-    page(StatusCode::OK, "pages/start.html", context! { version => env!("CARGO_PKG_VERSION"), emulator => app.settings.emulator })
+mod view;
+pub(crate) mod visit;
+
+/// Where everybody begins.
+pub(crate) async fn start() -> HttpResponse {
+    visit::see_other("/automation/integrations")
 }
 
 pub(crate) async fn asset(request: HttpRequest) -> HttpResponse {
-    match request.match_info().get("file") {
-        Some("style.css") => {
-            HttpResponse::Ok().content_type("text/css; charset=utf-8").insert_header((header::CACHE_CONTROL, "max-age=3600")).body(templates::STYLE)
-        }
-        Some("password.js") => HttpResponse::Ok()
-            .content_type("text/javascript; charset=utf-8")
-            .insert_header((header::CACHE_CONTROL, "max-age=3600"))
-            .body(templates::PASSWORD_SCRIPT),
-        _ => HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("There is no such file.\n"),
-    }
-}
-
-/// Where the links in letters lead. It shows nothing that is not in the link itself.
-pub(crate) async fn device(id: Id) -> HttpResponse {
-    page(StatusCode::OK, "pages/device.html", context! { id => id.0.to_string() })
+    let Some((content_type, text)) = request.match_info().get("file").and_then(templates::asset) else {
+        return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("There is no such file.\n");
+    };
+    HttpResponse::Ok().content_type(content_type).insert_header((header::CACHE_CONTROL, "max-age=3600")).body(text)
 }
 
 /// Where a person chooses a password; the link in the letter carries what it takes behind the `#`, which no log sees.
 pub(crate) async fn password() -> HttpResponse {
-    page(StatusCode::OK, "pages/password.html", context! {})
+    view::page(StatusCode::OK, "pages/password.html", context! {})
+}
+
+/// Where a person asks for a letter to choose a new password.
+pub(crate) async fn forgotten(app: web::Data<App>) -> HttpResponse {
+    view::page(StatusCode::OK, "pages/forgotten.html", context! { mail_off => app.mail_goes_to() == "off", sent => false })
+}
+
+/// The page for people that stands at a group URL.
+pub(crate) fn feed(lines: &[String]) -> HttpResponse {
+    view::page(StatusCode::OK, "pages/feed.html", context! { lines => view::value(lines) })
 }
 
 /// Where no route leads: problem details for programs, a page for people.
@@ -54,7 +55,7 @@ pub(crate) async fn nothing_here(request: HttpRequest, app: web::Data<App>, docu
     caller(&request);
     let wants_html = request.headers().get(header::ACCEPT).and_then(|a| a.to_str().ok()).is_some_and(|a| a.contains("text/html"));
     if wants_html {
-        return Ok(page(StatusCode::NOT_FOUND, "pages/nothing_here.html", context! { path => request.path() }));
+        return Ok(view::page(StatusCode::NOT_FOUND, "pages/nothing_here.html", context! { path => request.path() }));
     }
     let allowed = docs::methods(&document, request.path());
     if !allowed.is_empty() && (app.settings.emulator || !request.path().contains("/emulator/")) {

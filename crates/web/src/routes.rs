@@ -3,7 +3,10 @@
 use actix_web::{guard, web};
 use utoipa_actix_web::{scope::scope, service_config::ServiceConfig};
 
-use crate::{api, docs, feed, metrics, pages};
+use crate::{
+    api, docs, feed, metrics,
+    pages::{self, device, group, integrations, iocs, policy, settings, sign_in, sources},
+};
 
 /// The management API, as described at `/api/openapi.json`.
 pub(crate) fn api(config: &mut ServiceConfig<'_>) {
@@ -75,12 +78,43 @@ pub(crate) fn other(config: &mut web::ServiceConfig) {
         .route("/feeds/{group}", get_or_head().to(feed::pull))
         .route("/feeds/{group}/{path:.*}", get_or_head().to(feed::pull))
         .route("/metrics", web::get().to(metrics::guarded))
-        .route("/automation/integrations/{id}", web::get().to(pages::device))
-        .route("/password", web::get().to(pages::password))
         .route("/api/openapi.json", web::get().to(docs::openapi_json))
         .route("/api/docs", web::get().to(docs::ui))
         .route("/api/docs/{file:.*}", web::get().to(docs::ui))
-        .route("/", web::get().to(pages::start))
         .route("/assets/{file}", web::get().to(pages::asset))
+        .configure(for_people)
         .default_service(web::to(pages::nothing_here));
+}
+
+/// Pages. Each takes its own forms.
+fn for_people(config: &mut web::ServiceConfig) {
+    let page = web::resource;
+    config
+        .service(page("/").route(web::get().to(pages::start)))
+        .service(page("/password").route(web::get().to(pages::password)))
+        .service(page("/forgotten-password").route(web::get().to(pages::forgotten)).route(web::post().to(sign_in::forgotten)))
+        .service(page("/sign-in").route(web::get().to(sign_in::show)).route(web::post().to(sign_in::enter)))
+        .service(page("/sign-out").route(web::post().to(sign_in::leave)))
+        .service(page("/automation/integrations").route(web::get().to(integrations::list)))
+        .service(page("/automation/integrations/states").route(web::get().to(integrations::states)))
+        .service(page("/automation/integrations/new").route(web::get().to(integrations::new)).route(web::post().to(integrations::add)))
+        .service(page("/automation/integrations/{id}").route(web::get().to(device::show)).route(web::post().to(device::act)))
+        .service(page("/automation/integrations/{id}/setup").route(web::get().to(device::setup)).route(web::post().to(device::setup_act)))
+        .service(page("/automation/groups/{id}").route(web::get().to(group::show)).route(web::post().to(group::act)))
+        .service(page("/automation/groups/{id}/files/{path:.*}").route(web::get().to(group::file)))
+        .service(page("/automation/policy").route(web::get().to(policy::list)))
+        .service(page("/automation/policy/count").route(web::post().to(policy::count)))
+        .service(page("/automation/policy/new").route(web::get().to(policy::new)).route(web::post().to(policy::add)))
+        .service(page("/automation/policy/{id}").route(web::get().to(policy::show)).route(web::post().to(policy::act)))
+        .service(page("/tip/iocs").route(web::get().to(iocs::list)))
+        .service(page("/tip/iocs/{id}").route(web::get().to(iocs::show)).route(web::post().to(iocs::act)))
+        .service(page("/tip/sources").route(web::get().to(sources::list)).route(web::post().to(sources::list_act)))
+        .service(page("/tip/sources/{id}").route(web::get().to(sources::show)).route(web::post().to(sources::act)))
+        .service(page("/settings/subscription").route(web::get().to(settings::subscription)).route(web::post().to(settings::subscription_act)))
+        .service(page("/settings/users").route(web::get().to(settings::users)).route(web::post().to(settings::users_act)))
+        .service(page("/settings/mail").route(web::get().to(settings::mail)).route(web::post().to(settings::mail_act)))
+        .service(page("/settings/audit").route(web::get().to(settings::audit)))
+        .service(page("/settings/audit.csv").route(web::get().to(settings::audit_csv)))
+        .service(page("/settings/profile").route(web::get().to(sign_in::profile)).route(web::post().to(sign_in::profile_act)))
+        .service(page("/emulator/clock").route(web::post().to(settings::advance)));
 }

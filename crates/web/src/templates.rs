@@ -1,39 +1,175 @@
-//! Pages, from `web-templates/`, compiled in.
+//! Pages and what they load, from `web-templates/`: compiled in, and overridden by a folder of the operator's.
 
-use std::sync::LazyLock;
+use std::{
+    io,
+    path::Path,
+    sync::{LazyLock, OnceLock},
+};
 
-use minijinja::{Environment, UndefinedBehavior, Value};
+use iocast_domain::time::Timestamp;
+use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value, syntax::SyntaxConfig, value::ValueKind};
+
+use crate::pages::ago;
+
+macro_rules! files {
+    ($($name:literal),+ $(,)?) => { &[$(($name, include_str!(concat!("../../../web-templates/", $name)))),+] };
+}
 
 /// Every template: name and text.
-const TEMPLATES: &[(&str, &str)] = &[
-    ("parts/frame.html", include_str!("../../../web-templates/parts/frame.html")),
-    ("pages/start.html", include_str!("../../../web-templates/pages/start.html")),
-    ("pages/feed.html", include_str!("../../../web-templates/pages/feed.html")),
-    ("pages/device.html", include_str!("../../../web-templates/pages/device.html")),
-    ("pages/password.html", include_str!("../../../web-templates/pages/password.html")),
-    ("pages/nothing_here.html", include_str!("../../../web-templates/pages/nothing_here.html")),
+const TEMPLATES: &[(&str, &str)] = files![
+    "parts/frame.html",
+    "parts/form.html",
+    "parts/chart.html",
+    "parts/count.html",
+    "parts/ioc_search.html",
+    "parts/report.html",
+    "pages/audit.html",
+    "pages/device.html",
+    "pages/feed.html",
+    "pages/file.html",
+    "pages/forgotten.html",
+    "pages/group.html",
+    "pages/integrations.html",
+    "pages/ioc.html",
+    "pages/iocs.html",
+    "pages/mail.html",
+    "pages/new_device.html",
+    "pages/nothing_here.html",
+    "pages/password.html",
+    "pages/policy.html",
+    "pages/problem.html",
+    "pages/profile.html",
+    "pages/rule.html",
+    "pages/setup.html",
+    "pages/sign_in.html",
+    "pages/source.html",
+    "pages/sources.html",
+    "pages/subscription.html",
+    "pages/users.html",
 ];
 
-/// The style sheet of all pages.
-pub(crate) const STYLE: &str = include_str!("../../../web-templates/parts/style.css");
+/// What pages load.
+const ASSETS: &[(&str, &str)] =
+    files!["assets/style.css", "assets/iocast.js", "assets/password.js", "assets/import.js", "assets/htmx.min.js", "assets/icon.svg"];
 
-/// The script of the page where a password is chosen.
-pub(crate) const PASSWORD_SCRIPT: &str = include_str!("../../../web-templates/parts/password.js");
+static OURS: LazyLock<Result<Environment<'static>, Error>> = LazyLock::new(|| environment(TEMPLATES.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned()))));
+static OVERRIDDEN: OnceLock<Overridden> = OnceLock::new();
 
-static ENVIRONMENT: LazyLock<Result<Environment<'static>, minijinja::Error>> = LazyLock::new(|| {
+struct Overridden {
+    templates: Environment<'static>,
+    assets: Vec<(&'static str, String)>,
+}
+
+fn environment(templates: impl Iterator<Item = (String, String)>) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    for (name, text) in TEMPLATES {
-        environment.add_template(name, text)?;
+    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.add_filter("when", when);
+    environment.add_filter("exact", |iso: Value| text_of(&iso, iocast_domain::time::Timestamp::minute));
+    environment.add_filter("n", grouped);
+    environment.add_filter("bytes", bytes);
+    environment.add_filter("query", |text: &str| crate::pages::query_encoded(text));
+    environment.add_filter("plain", plain);
+    environment.add_filter("words", |text: &str| text.replace('_', " "));
+    for (name, text) in templates {
+        environment.add_template_owned(name, text)?;
     }
     Ok(environment)
-});
+}
+
+/// Takes templates and assets from `folder` where it has them; the others stay ours.
+///
+/// # Errors
+/// If a file can't be read, or is no template.
+pub(crate) fn override_from(folder: &Path) -> io::Result<()> {
+    let text = |name: &str, ours: &str| match std::fs::read_to_string(folder.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ours.to_owned()),
+        read => read,
+    };
+    let templates: io::Result<Vec<(String, String)>> = TEMPLATES.iter().map(|(name, ours)| Ok(((*name).to_owned(), text(name, ours)?))).collect();
+    let assets: io::Result<Vec<(&'static str, String)>> = ASSETS.iter().map(|(name, ours)| Ok((*name, text(name, ours)?))).collect();
+    let templates = environment(templates?.into_iter()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{error:#}")))?;
+    // A second server in this process has the same templates.
+    let _ = OVERRIDDEN.set(Overridden { templates, assets: assets? });
+    Ok(())
+}
 
 /// Renders a page.
-pub(crate) fn render(name: &str, context: Value) -> Result<String, minijinja::Error> {
-    match &*ENVIRONMENT {
-        Ok(environment) => environment.get_template(name)?.render(context),
-        Err(error) => Err(minijinja::Error::new(error.kind(), error.to_string())),
+pub(crate) fn render(name: &str, context: Value) -> Result<String, Error> {
+    match (OVERRIDDEN.get(), &*OURS) {
+        (Some(overridden), _) => overridden.templates.get_template(name)?.render(context),
+        (None, Ok(ours)) => ours.get_template(name)?.render(context),
+        (None, Err(error)) => Err(Error::new(error.kind(), error.to_string())),
+    }
+}
+
+/// Something that pages load: media type and text.
+pub(crate) fn asset(file: &str) -> Option<(&'static str, &'static str)> {
+    let name = format!("assets/{file}");
+    let ours = ASSETS.iter().find(|(n, _)| *n == name)?;
+    let text = OVERRIDDEN.get().and_then(|o| o.assets.iter().find(|(n, _)| *n == name)).map_or(ours.1, |(_, text)| text.as_str());
+    let media_type = match file.rsplit_once('.')?.1 {
+        "css" => "text/css; charset=utf-8",
+        "svg" => "image/svg+xml",
+        _ => "text/javascript; charset=utf-8",
+    };
+    Some((media_type, text))
+}
+
+fn text_of(iso: &Value, shown: impl Fn(Timestamp) -> String) -> String {
+    iso.as_str().and_then(|text| Timestamp::parse(text).ok()).map(shown).unwrap_or_default()
+}
+
+/// A time, relative to the product's, with the exact one for whoever points at it or tabs to it; `never` for none.
+fn when(state: &State<'_, '_>, iso: Value) -> Result<Value, Error> {
+    let Some(text) = iso.as_str() else { return Ok(Value::from("never")) };
+    let wrong = |message: String| Error::new(ErrorKind::InvalidOperation, message);
+    let at = Timestamp::parse(text).map_err(wrong)?;
+    let now = state.lookup("now").and_then(|now| now.as_str().and_then(|n| Timestamp::parse(n).ok())).unwrap_or(at);
+    Ok(Value::from_safe_string(format!(
+        "<time class=\"when\" tabindex=\"0\" datetime=\"{at}\" data-exact=\"{exact}\">{ago}<span class=\"aside\">, {exact}</span></time>",
+        exact = at.minute(),
+        ago = ago(at, now),
+    )))
+}
+
+/// A number with a mark between thousands.
+fn grouped(number: Value) -> String {
+    let digits = number.to_string();
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return digits;
+    }
+    let first = digits.len() % 3;
+    let mut grouped = String::from(digits.get(..first).unwrap_or_default());
+    for (place, digit) in digits.chars().skip(first).enumerate() {
+        if place % 3 == 0 && !grouped.is_empty() {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// A value of the audit log for people.
+fn plain(value: Value) -> String {
+    match value.kind() {
+        ValueKind::None | ValueKind::Undefined => "none".to_owned(),
+        ValueKind::Bool => if value.is_true() { "yes" } else { "no" }.to_owned(),
+        ValueKind::Seq | ValueKind::Iterable => match value.try_iter() {
+            Ok(items) => items.map(plain).collect::<Vec<_>>().join(", "),
+            Err(_) => value.to_string(),
+        },
+        _ => value.to_string(),
+    }
+}
+
+/// A size for people.
+fn bytes(size: u64) -> String {
+    match size {
+        s if s >= 1 << 30 => format!("{} GiB", s >> 30),
+        s if s >= 10 << 20 => format!("{} MiB", s >> 20),
+        s if s >= 10 << 10 => format!("{} KiB", s >> 10),
+        s => format!("{s} bytes"),
     }
 }
 
@@ -42,11 +178,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_page_renders_with_nasty_values() {
+    fn every_template_is_one() {
+        assert!(OURS.as_ref().map_err(ToString::to_string).is_ok(), "{:#}", OURS.as_ref().unwrap_err());
+    }
+
+    #[test]
+    fn pages_that_anybody_sees_render_with_nasty_values() {
         let lines = ["<script>alert(1)</script>", "\"quoted\" & more"];
-        for (name, _) in TEMPLATES.iter().filter(|(n, _)| n.starts_with("pages/")) {
-            let page = render(name, minijinja::context! { lines, version => "0", emulator => true, id => "0", path => "/<b>" }).unwrap();
+        for name in ["pages/feed.html", "pages/nothing_here.html", "pages/password.html"] {
+            let page = render(name, minijinja::context! { lines, path => "/<b>" }).unwrap();
             assert!(page.contains("<title>") && !page.contains("<script>alert") && !page.contains("/<b>"), "{name}");
         }
+    }
+
+    #[test]
+    fn numbers_are_read_at_a_glance() {
+        let shown = |n: u64| grouped(Value::from(n));
+        assert_eq!([shown(0), shown(999), shown(1_000), shown(50_000), shown(1_234_567)], ["0", "999", "1,000", "50,000", "1,234,567"]);
     }
 }

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 mod client;
 mod post;
 
-pub(crate) use client::{Admin, Device, Feed, agent, basic};
+pub(crate) use client::{Admin, Answer, Device, Feed, agent, basic, send};
 pub(crate) use post::Post;
 
 /// Which database.
@@ -73,6 +73,7 @@ impl StillClock {
 
 pub(crate) struct House {
     pub(crate) url: String,
+    pub(crate) port: u16,
     pub(crate) password: String,
     pub(crate) account_id: String,
     pub(crate) appliance_key: String,
@@ -107,6 +108,7 @@ impl House {
         change(&mut config);
         let mut house = Self {
             url: String::new(),
+            port: 0,
             password: String::new(),
             account_id: String::new(),
             appliance_key: String::new(),
@@ -129,12 +131,13 @@ impl House {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
                 let application = Application::build(config, clock, Arc::new(SystemEntropy)).await.unwrap();
-                ready.send((application.public_url().to_owned(), application.first.clone())).unwrap();
+                ready.send((application.public_url().to_owned(), application.port(), application.first.clone())).unwrap();
                 application.run_until_stopped(async { drop(stopped.await) }).await.unwrap();
             });
         }));
-        let (url, first) = told.recv().expect("the house starts");
+        let (url, port, first) = told.recv().expect("the house starts");
         self.url = url;
+        self.port = port;
         self.stop = Some(stop);
         if let Some(first) = first {
             self.password = first.admin_password;

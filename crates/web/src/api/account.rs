@@ -123,7 +123,7 @@ pub(crate) struct PasswordIn {
 }
 
 async fn out(app: &App, session: &Session, account: Account) -> Answer {
-    let alerted_people = app.user_list(&session.0).await?.iter().filter(|u| u.gets_alerts()).count();
+    let alerted_people = app.alerted_people(&session.0).await?;
     Ok(HttpResponse::Ok().json(AccountOut {
         id: account.id.to_string(),
         name: account.name,

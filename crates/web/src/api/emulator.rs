@@ -53,6 +53,31 @@ pub(crate) struct ClockOut {
     letters_superseded: u64,
 }
 
+impl ClockOut {
+    /// What happened, for people.
+    pub(crate) fn sentence(&self) -> String {
+        let many = |n: u64, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+        let counts = [
+            (self.outages_opened, "outage opened"),
+            (self.letters_queued, "letter queued"),
+            (self.letters_sent, "letter sent"),
+            (self.letters_failed, "letter failed"),
+            (self.letters_dead, "letter dead"),
+            (self.letters_superseded, "letter superseded"),
+            (self.retired, "IOC retired"),
+            (self.publications, "publication"),
+        ];
+        // The noun takes the plural: 2 letters sent.
+        let plural = |n: u64, words: &str| match words.split_once(' ') {
+            Some((noun, verb)) => format!("{} {verb}", many(n, noun)),
+            None => many(n, words),
+        };
+        let told: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, words)| plural(*n, words)).collect();
+        let told = if told.is_empty() { "nothing was due".to_owned() } else { told.join(", ") };
+        format!("The clock is at {}: {told}.", self.now.minute())
+    }
+}
+
 impl From<Advanced> for ClockOut {
     fn from(done: Advanced) -> Self {
         let Advanced { now, retired, publications, watched, delivered } = done;

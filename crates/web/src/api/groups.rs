@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::StatusCode, patch, post, web};
-use iocast_app::{App, GroupDetail, GroupIoc, GroupPatch, GroupView, NewGroup, PublicationLine, SendAgain};
+use iocast_app::{App, GroupDetail, GroupIoc, GroupPatch, GroupView, IocQuery, NewGroup, PublicationLine, SendAgain};
 use iocast_domain::{
     group::Cut,
     id::{DeviceId, GroupId, IocId, SourceId},
@@ -192,11 +192,13 @@ pub(crate) struct GroupIocOut {
     since: Timestamp,
     /// UUID of the event it is in.
     event: String,
+    /// Why it is in: names of the rules that choose it.
+    rules: Vec<String>,
 }
 
 impl From<GroupIoc> for GroupIocOut {
     fn from(of: GroupIoc) -> Self {
-        let GroupIoc { ioc, since, event } = of;
+        let GroupIoc { ioc, since, event, rules } = of;
         Self {
             id: ioc.id.to_string(),
             kind: ioc.kind.word(),
@@ -205,6 +207,7 @@ impl From<GroupIoc> for GroupIocOut {
             last_seen: ioc.last_seen,
             since,
             event: event.to_string(),
+            rules,
         }
     }
 }
@@ -256,7 +259,7 @@ pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Ans
 #[utoipa::path(tag = "groups", params(("id" = Uuid, Path), Paging), responses((status = 200, body = List<GroupIocOut>), (status = 404, body = Problem)))]
 #[get("/groups/{id}/iocs")]
 pub(crate) async fn iocs(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, paging: Query<Paging>) -> Answer {
-    Ok(super::list(&request, app.group_iocs(&session.0, GroupId(id.0), &paging.0.page()?).await?.map(GroupIocOut::from)))
+    Ok(super::list(&request, app.group_iocs(&session.0, GroupId(id.0), &IocQuery::default(), &paging.0.page()?).await?.map(GroupIocOut::from)))
 }
 
 /// Put IOCs into new events, for a MISP that deleted them or lost an import halfway.

@@ -1,10 +1,10 @@
 //! Imports: a body of any size is spooled to the data folder, then read and written in one transaction.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use actix_web::{HttpMessage as _, HttpRequest, dev::Payload, http::StatusCode, post, web};
 use futures_util::StreamExt as _;
-use iocast_app::{App, Idempotent, ImportReport, ImportRequest, Input, Options, Rejected};
+use iocast_app::{App, Idempotent, ImportReport, ImportRequest, Input, Options, Rejected, Spooled};
 use iocast_domain::{
     account::Module,
     id::SourceId,
@@ -75,16 +75,6 @@ impl From<ImportReport> for ImportOut {
         let ImportReport { accepted, updated, unchanged, rejected_count, rejected, dry_run } = report;
         let line = |r: Rejected| RejectedOut { line: r.line, value: r.value, reason: r.reason };
         Self { accepted, updated, unchanged, rejected: rejected.into_iter().map(line).collect(), rejected_count, dry_run }
-    }
-}
-
-/// A spooled body, gone when dropped.
-struct Spooled(PathBuf);
-
-impl Drop for Spooled {
-    fn drop(&mut self) {
-        // If it stays, the next start sweeps it.
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 

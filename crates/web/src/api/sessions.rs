@@ -5,7 +5,7 @@ use actix_web::{
     cookie::{Cookie, SameSite, time::Duration},
     delete, get, post, web,
 };
-use iocast_app::App;
+use iocast_app::{App, SignedIn};
 use iocast_domain::{account::Role, time::SECOND};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -59,6 +59,19 @@ pub(crate) struct MeOut {
     modules: Vec<&'static str>,
 }
 
+/// The cookie of a session.
+pub(crate) fn session_cookie(app: &App, signed_in: &SignedIn) -> Cookie<'static> {
+    let cookie = Cookie::build(cookie_name(app), signed_in.token.clone()).path("/").http_only(true).secure(is_https(app));
+    cookie.same_site(SameSite::Lax).max_age(Duration::hours(1)).finish()
+}
+
+/// The cookie that takes the session's cookie away.
+pub(crate) fn session_ended(app: &App) -> Cookie<'static> {
+    let mut cookie = Cookie::build(cookie_name(app), "").path("/").http_only(true).secure(is_https(app)).finish();
+    cookie.make_removal();
+    cookie
+}
+
 /// Sign in.
 #[utoipa::path(tag = "sessions", responses((status = 201, body = SessionOut), (status = 401, body = Problem), (status = 429, body = Problem)), security(()))]
 #[post("/sessions")]
@@ -66,14 +79,7 @@ pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, body: Body
     let SessionIn { email, password, account_id } = body.value;
     let app = app.into_inner();
     let signed_in = app.sign_in(&email, &password, account_id.as_deref(), &caller(&request)).await?;
-    let https = is_https(&app);
-    let cookie = Cookie::build(cookie_name(&app), signed_in.token.clone())
-        .path("/")
-        .http_only(true)
-        .secure(https)
-        .same_site(SameSite::Lax)
-        .max_age(Duration::hours(1))
-        .finish();
+    let cookie = session_cookie(&app, &signed_in);
     // Sessions run on the real clock; seconds are enough.
     let expires_at = iocast_domain::time::Timestamp::from_micros(signed_in.expires_at.micros() / SECOND * SECOND);
     Ok(HttpResponse::Created().cookie(cookie).json(SessionOut { token: signed_in.token, expires_at: expires_at.to_string() }))
@@ -84,8 +90,7 @@ pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, body: Body
 #[delete("/sessions/current")]
 pub(crate) async fn delete(app: web::Data<App>, session: Session) -> Answer {
     app.sign_out(&session.0).await?;
-    let mut cookie = Cookie::build(cookie_name(&app), "").path("/").http_only(true).secure(is_https(&app)).finish();
-    cookie.make_removal();
+    let cookie = session_ended(&app);
     Ok(HttpResponse::NoContent().cookie(cookie).finish())
 }
 

@@ -1,0 +1,212 @@
+//! One device: how it is, what it did, its keys, and the form to be filled in on its side.
+
+use actix_web::http::StatusCode;
+use iocast_app::{AppError, DevicePatch, DeviceView, GroupView, NewGroup, NewKey, Page};
+use iocast_domain::{
+    id::{DeviceId, GroupId, KeyId},
+    key::KeyKind,
+    time::HOUR,
+};
+use minijinja::{Value, context};
+
+use super::{
+    group::{answer_of, limits_left},
+    integrations::{bars, condition},
+    view,
+    visit::{Form, Shown, Visitor, problem},
+};
+use crate::{
+    api::{device_types::DeviceTypeOut, devices::DeviceOut, devices::PullOut, groups::GroupOut, keys::KeyOut, outages::OutageOut},
+    extract::Id,
+};
+
+/// Lines of the pull log on the page; the API has more.
+const PULLS: u64 = 50;
+const OUTAGES: u64 = 20;
+
+/// What a page about a device shows beside the device.
+struct Beside {
+    problem: Value,
+    sent: Option<Value>,
+    /// A key that was just made: the only time that its secret is shown.
+    made: Option<NewKey>,
+    /// What the device would be answered.
+    trial: Value,
+}
+
+impl Default for Beside {
+    fn default() -> Self {
+        Self { problem: Value::from(()), sent: None, made: None, trial: Value::from(()) }
+    }
+}
+
+pub(crate) async fn show(visitor: Visitor, id: Id) -> Shown {
+    page(&visitor, DeviceId(id.0), StatusCode::OK, Beside::default()).await
+}
+
+async fn page(visitor: &Visitor, id: DeviceId, status: StatusCode, beside: Beside) -> Shown {
+    let (app, actor) = (&visitor.app, &visitor.actor);
+    let view = app.device_fetch(actor, id).await?;
+    let part = |limit| Page { limit, after: None };
+    let pulls = app.pull_list(actor, id, &part(PULLS)).await?.map(PullOut::from);
+    let outages = app.outage_list(actor, Some(id), None, &part(OUTAGES)).await?.map(OutageOut::from);
+    let keys: Vec<Value> = app.key_list(actor, Some(id)).await?.into_iter().map(|k| view::value(KeyOut::from(k))).collect();
+    let days = app.device_days(actor, id).await?;
+    let names: Vec<(String, String)> = view.groups.iter().map(|g| (g.row.group.id.to_string(), g.row.group.name.to_string())).collect();
+    let Beside { problem, sent, made, trial } = beside;
+    let of_page = context! {
+        condition => condition(view.condition()),
+        served => view.served(),
+        left => limits_left(&view),
+        device_type => view::value(DeviceTypeOut::from(view.device.device_type)),
+        account_hours => visitor.account.silent_after.unwrap_or(48 * HOUR) / HOUR,
+        chart => bars(&days),
+        group_names => view::value(names.into_iter().collect::<std::collections::BTreeMap<_, _>>()),
+        pulls => view::value(&pulls.items),
+        more_pulls => pulls.next.is_some(),
+        outages => view::value(&outages.items),
+        keys,
+        made => made.map(|m| context! { secret => m.secret.clone(), prefix => m.view.key.prefix }),
+        sent => sent.unwrap_or_else(|| context! {}),
+        problem,
+        trial,
+        device => view::value(DeviceOut::from(view)),
+    };
+    Ok(visitor.page(status, "pages/device.html", of_page))
+}
+
+pub(crate) async fn act(form: Form, id: Id) -> Shown {
+    let id = DeviceId(id.0);
+    let here = format!("/automation/integrations/{id}");
+    let (visitor, app, actor) = (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    let patch = |patch: DevicePatch| app.device_update(actor, id, patch);
+    let pause = |paused| DevicePatch { paused: Some(paused), ..DevicePatch::default() };
+    let outcome: Result<&str, AppError> = match form.text("do") {
+        "edit" => edit(&form, id).await.map(|()| "The changes are saved."),
+        "pause" => patch(pause(true)).await.map(|_| "The device is paused: it is served as before, and nobody is told when it falls silent."),
+        "resume" => patch(pause(false)).await.map(|_| "The device is watched again."),
+        "key" => match app.key_create(actor, KeyKind::Device, Some(id)).await {
+            Ok(made) => return page(visitor, id, StatusCode::OK, Beside { made: Some(made), ..Beside::default() }).await,
+            Err(error) => Err(error),
+        },
+        "rotate" => match app.key_rotate(actor, KeyId(form.id("id")?), form.number("overlap_hours")?.map(|h| h.saturating_mul(HOUR))).await {
+            Ok(made) => return page(visitor, id, StatusCode::OK, Beside { made: Some(made), ..Beside::default() }).await,
+            Err(error) => Err(error),
+        },
+        "revoke" => app.key_revoke(actor, Some(id), KeyId(form.id("id")?)).await.map(|()| "The key is revoked: it opens nothing any more."),
+        "try" => {
+            let group = GroupId(form.id("group")?);
+            let trial = answer_of(visitor, group, None).await?;
+            return page(visitor, id, StatusCode::OK, Beside { trial, ..Beside::default() }).await;
+        }
+        "delete" => {
+            let name = app.device_fetch(actor, id).await?.device.name.to_string();
+            if form.text("typed") == name {
+                app.device_delete(actor, id).await?;
+                return visitor.done("/automation/integrations", &format!("{name} is deleted, with its groups, keys and history."));
+            }
+            Err(AppError::field("typed", "name_differs", format!("Type the device's name, {name}, to delete it.")))
+        }
+        _ => Err(AppError::Malformed("This page does not know what to do with that form.".to_owned())),
+    };
+    match outcome {
+        Ok(said) => visitor.done(&here, said),
+        Err(error) => {
+            let (status, problem) = problem(error)?;
+            page(visitor, id, status, Beside { problem, sent: Some(form.again()), ..Beside::default() }).await
+        }
+    }
+}
+
+async fn edit(form: &Form, id: DeviceId) -> Result<(), AppError> {
+    let (app, actor) = (form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    let patch = DevicePatch {
+        name: Some(form.text("name").to_owned()),
+        ioc_limit: form.number("ioc_limit")?,
+        paused: None,
+        silent_after_hours: Some(form.number("silent_after_hours")?),
+    };
+    app.device_update(actor, id, patch).await.map(|_| ())
+}
+
+/// The steps after a device was added: its group, then the form to be filled in on its side.
+pub(crate) async fn setup(visitor: Visitor, id: Id) -> Shown {
+    setup_page(&visitor, DeviceId(id.0), StatusCode::OK, Beside::default()).await
+}
+
+async fn setup_page(visitor: &Visitor, id: DeviceId, status: StatusCode, beside: Beside) -> Shown {
+    let view = visitor.app.device_fetch(&visitor.actor, id).await?;
+    let wanted = visitor.query("group");
+    let chosen = view.groups.iter().find(|g| wanted.as_ref().is_none_or(|w| *w == g.row.group.id.to_string())).cloned();
+    let keys = visitor.app.key_list(&visitor.actor, Some(id)).await?;
+    let usable = keys.iter().find(|k| k.refusal.is_none());
+    let Beside { problem, sent, made, trial: _ } = beside;
+    let key = made.as_ref().map(|m| m.secret.clone());
+    let lines = chosen.as_ref().map(|group| lines(&view, group, &visitor.account.id.to_string(), key.as_deref()));
+    let curl = chosen.as_ref().map(|group| {
+        let password = key.as_deref().unwrap_or("KEY");
+        format!("curl -fsS -u {}:{password} {}", visitor.account.id, entry_url(&view, group))
+    });
+    let of_page = context! {
+        condition => condition(view.condition()),
+        device_type => view::value(DeviceTypeOut::from(view.device.device_type)),
+        left => limits_left(&view),
+        group => chosen.map(|g| view::value(GroupOut::from(g))),
+        lines,
+        curl,
+        fresh_key => made.is_some(),
+        known_prefix => usable.map(|k| k.key.prefix.clone()),
+        sent => sent.unwrap_or_else(|| context! {}),
+        problem,
+        device => view::value(DeviceOut::from(view)),
+    };
+    Ok(visitor.page(status, "pages/setup.html", of_page))
+}
+
+/// The device's own form with our values in it.
+fn lines(view: &DeviceView, group: &GroupView, account: &str, key: Option<&str>) -> Vec<Value> {
+    let filled = |value: &str| {
+        let name = format!("iocast {}", group.row.group.name);
+        value.replace("{name}", &name).replace("{url}", &group.url).replace("{account_id}", account).replace("{key}", key.unwrap_or("…"))
+    };
+    let line = |field: &iocast_domain::device_type::SetupField| {
+        context! { label => field.label, value => filled(field.value), copied => field.value.contains('{'), secret => field.value.contains("{key}") }
+    };
+    view.device.device_type.setup.iter().map(line).collect()
+}
+
+pub(crate) async fn setup_act(form: Form, id: Id) -> Shown {
+    let id = DeviceId(id.0);
+    let visitor = &form.visitor;
+    match step(&form, id).await {
+        Ok(made) => setup_page(visitor, id, StatusCode::OK, Beside { made: Some(made), ..Beside::default() }).await,
+        Err(error) => {
+            let (status, problem) = problem(error)?;
+            setup_page(visitor, id, status, Beside { problem, sent: Some(form.again()), ..Beside::default() }).await
+        }
+    }
+}
+
+/// Makes the group where it is asked for, and in any case a fresh key, so that the form below is whole.
+async fn step(form: &Form, id: DeviceId) -> Result<NewKey, AppError> {
+    let (app, actor) = (form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    if form.text("do") == "group" {
+        let new = NewGroup {
+            name: form.text("name").to_owned(),
+            limit: form.number("limit")?,
+            source_priority: Vec::new(),
+            notify_on_limit: form.on("notify_on_limit"),
+            default_rule: form.on("default_rule"),
+        };
+        app.group_create(actor, id, new).await?;
+    }
+    app.key_create(actor, KeyKind::Device, Some(id)).await
+}
+
+/// What the device asks for first.
+fn entry_url(view: &DeviceView, group: &GroupView) -> String {
+    match view.device.device_type.format.entry() {
+        "" => group.url.clone(),
+        entry => format!("{}/{entry}", group.url),
+    }
+}

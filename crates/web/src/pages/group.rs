@@ -1,0 +1,168 @@
+//! One IOC group: what it holds and why, what it serves, and sending again.
+
+use actix_web::{HttpResponse, http::StatusCode, http::header};
+use iocast_app::{AppError, DeviceView, FeedBody, GroupPatch, Page, SendAgain};
+use iocast_domain::id::{GroupId, IocId, SourceId};
+use minijinja::{Value, context};
+
+use super::{
+    iocs::filter,
+    view,
+    visit::{Failure, Form, Shown, Visitor, problem},
+};
+use crate::{
+    api::{
+        devices::DeviceOut,
+        groups::{GroupIocOut, GroupOut},
+        rules::RuleOut,
+        sources::SourceOut,
+    },
+    extract::{Id, path_id},
+    problem::Problem,
+};
+
+/// IOCs on the page.
+const IOCS: u64 = 50;
+/// Characters of a file that are shown.
+const PREVIEW: usize = 20_000;
+
+/// IOCs that a device may still give to a group.
+pub(crate) fn limits_left(view: &DeviceView) -> u64 {
+    let given: u64 = view.groups.iter().map(|g| u64::from(g.row.group.limit)).sum();
+    u64::from(view.device.ioc_limit).saturating_sub(given)
+}
+
+pub(crate) async fn show(visitor: Visitor, id: Id) -> Shown {
+    page(&visitor, GroupId(id.0), StatusCode::OK, Value::from(()), context! {}).await
+}
+
+async fn page(visitor: &Visitor, id: GroupId, status: StatusCode, problem: Value, sent: Value) -> Shown {
+    let (app, actor) = (&visitor.app, &visitor.actor);
+    let detail = app.group_fetch(actor, id).await?;
+    let group = detail.view.row.group.clone();
+    let device = app.device_fetch(actor, group.device_id).await?;
+    let search = filter(visitor);
+    let iocs = app.group_iocs(actor, id, &search.query, &Page { limit: IOCS, after: visitor.query("cursor") }).await?.map(GroupIocOut::from);
+    let all_sources = app.source_list(actor).await.unwrap_or_default();
+    // First those that have a place in the priority, in its order; then the others by name.
+    let place = |id: SourceId| group.source_priority.iter().position(|s| *s == id).unwrap_or(usize::MAX);
+    let mut sources = all_sources;
+    sources.sort_by_key(|s| place(s.id));
+    let sources: Vec<Value> =
+        sources.into_iter().map(|s| context! { ranked => place(s.id) != usize::MAX, source => view::value(SourceOut::from(s)) }).collect();
+    let rules: Vec<Value> = app.rule_list(actor).await?.into_iter().filter(|r| r.group_ids.contains(&id)).map(|r| view::value(RuleOut::from(r))).collect();
+    let files: Vec<Value> = app
+        .group_files(actor, id)?
+        .iter()
+        .map(|(path, file)| context! { path, etag => file.etag.clone(), bytes => file.raw_len, gzip => file.gzip_len(), content_type => file.content_type })
+        .collect();
+    let entry = device.device.device_type.format.entry();
+    let of_page = context! {
+        group => view::value(GroupOut::from(detail)),
+        takes => device.device.device_type.kinds.iter().map(|k| k.word()).collect::<Vec<_>>(),
+        mixed => device.device.device_type.mixed_group,
+        type_name => device.device.device_type.name,
+        left => limits_left(&device) + u64::from(group.limit),
+        device => view::value(DeviceOut::from(device)),
+        iocs => view::value(&iocs.items),
+        next => iocs.next.map(|c| view::with_query(&visitor.request, "cursor", &c)),
+        search => search.shown,
+        sources, rules, files, entry, problem, sent,
+    };
+    Ok(visitor.page(status, "pages/group.html", of_page))
+}
+
+pub(crate) async fn act(form: Form, id: Id) -> Shown {
+    let id = GroupId(id.0);
+    let here = format!("/automation/groups/{id}");
+    let (visitor, app, actor) = (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    let again = |n: u64| match n {
+        1 => "1 IOC goes out again, in a new event.".to_owned(),
+        n => format!("{n} IOCs go out again, in new events."),
+    };
+    let outcome: Result<String, AppError> = match form.text("do") {
+        "edit" => edit(&form, id).await.map(|()| "The changes are saved.".to_owned()),
+        "again" => app.group_send_again(actor, id, SendAgain::All).await.map(again),
+        "again_event" => app.group_send_again(actor, id, SendAgain::Event(form.id("event")?)).await.map(again),
+        "again_ioc" => app.group_send_again(actor, id, SendAgain::Ioc(IocId(form.id("ioc")?))).await.map(again),
+        "delete" => {
+            let group = app.group_fetch(actor, id).await?.view.row.group;
+            if form.text("typed") == group.name.as_str() {
+                app.group_delete(actor, id).await?;
+                let name = group.name;
+                return visitor
+                    .done(&format!("/automation/integrations/{}", group.device_id), &format!("The group {name} is deleted; its URL leads nowhere now."));
+            }
+            Err(AppError::field("typed", "name_differs", format!("Type the group's name, {}, to delete it.", group.name)))
+        }
+        _ => Err(AppError::Malformed("This page does not know what to do with that form.".to_owned())),
+    };
+    match outcome {
+        Ok(said) => visitor.done(&here, &said),
+        Err(error) => {
+            let (status, problem) = problem(error)?;
+            page(visitor, id, status, problem, form.again()).await
+        }
+    }
+}
+
+async fn edit(form: &Form, id: GroupId) -> Result<(), AppError> {
+    let (app, actor) = (form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    let mut ranked: Vec<SourceId> = form.parsed_all::<uuid::Uuid>("priority")?.into_iter().map(SourceId).collect();
+    // Without script, a source is moved by its number; what has none has no place.
+    let mut numbered: Vec<(i64, SourceId)> = Vec::new();
+    for (position, source) in ranked.drain(..).enumerate() {
+        let given = form.number(&format!("rank_{source}"))?;
+        let place = i64::try_from(position).unwrap_or(i64::MAX);
+        numbered.extend(given.map(|n| (n.saturating_mul(100_000).saturating_add(place), source)));
+    }
+    numbered.sort_unstable();
+    let patch = GroupPatch {
+        name: Some(form.text("name").to_owned()),
+        limit: form.number("limit")?,
+        source_priority: Some(numbered.into_iter().map(|(_, s)| s).collect()),
+        notify_on_limit: Some(form.on("notify_on_limit")),
+    };
+    app.group_update(actor, id, patch).await.map(|_| ())
+}
+
+/// What the device would be answered for a file of a group; the entry document unless a path is given.
+pub(crate) async fn answer_of(visitor: &Visitor, id: GroupId, path: Option<&str>) -> Result<Value, Failure> {
+    let detail = visitor.app.group_fetch(&visitor.actor, id).await?;
+    let device = visitor.app.device_fetch(&visitor.actor, detail.view.row.group.device_id).await?;
+    let path = path.unwrap_or_else(|| device.device.device_type.format.entry());
+    let files = visitor.app.group_files(&visitor.actor, id)?;
+    let Some(file) = files.get(path) else {
+        if files.is_empty() {
+            return Ok(context! { status => 503, path, group => detail.view.row.group.name.as_str() });
+        }
+        return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", "The group serves no such file now; it may have been replaced.").into());
+    };
+    let FeedBody { bytes, gzip: _ } = visitor.app.feed_body(file, false).await?;
+    let text = String::from_utf8_lossy(&bytes);
+    let shown: String = text.chars().take(PREVIEW).collect();
+    Ok(context! {
+        status => 200, path, group => detail.view.row.group.name.as_str(), group_id => id.to_string(), device_id => device.device.id.to_string(),
+        device => device.device.name.as_str(),
+        etag => file.etag.clone(), bytes => file.raw_len, gzip => file.gzip_len(), content_type => file.content_type,
+        cut => shown.len() < text.len(), text => shown,
+    })
+}
+
+/// A file of a group, exactly as it is served: the beginning on a page, or the whole of it to be saved.
+pub(crate) async fn file(visitor: Visitor) -> Shown {
+    let id = GroupId(path_id(&visitor.request, "id")?);
+    let path = visitor.request.match_info().get("path").unwrap_or_default().to_owned();
+    if visitor.query("save").is_none() {
+        let answer = answer_of(&visitor, id, Some(&path)).await?;
+        return visitor.show("pages/file.html", context! { answer });
+    }
+    let files = visitor.app.group_files(&visitor.actor, id)?;
+    let file = files.get(&path).ok_or(AppError::NotFound("file"))?;
+    let body = visitor.app.feed_body(file, false).await?;
+    let name: String = path.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' }).collect();
+    Ok(HttpResponse::Ok()
+        .content_type(file.content_type)
+        .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")))
+        .body(body.bytes))
+}

@@ -1,0 +1,129 @@
+//! TIP → IOCs: searching them, and one with everything that is known of it.
+
+use actix_web::http::StatusCode;
+use iocast_app::{AppError, IocPatch, IocPlace, IocQuery, Page};
+use iocast_domain::{
+    id::{IocId, SourceId},
+    ioc::{Kind, Severity, State, Whitelist},
+    member::Standing,
+    normalise::detect,
+};
+use minijinja::{Value, context};
+
+use super::{
+    view,
+    visit::{Form, Shown, Visitor, problem},
+};
+use crate::{
+    api::{iocs::IocOut, sources::SourceOut},
+    extract::Id,
+};
+
+/// IOCs on a page.
+const IOCS: u64 = 50;
+
+/// What the query of a page asks for, and how the page shows it.
+pub(crate) struct Search {
+    pub(crate) query: IocQuery,
+    pub(crate) shown: Value,
+}
+
+/// Reads the search of a page: `q` by `match` (what begins so, exactly so, or under a domain), and the filters.
+pub(crate) fn filter(visitor: &Visitor) -> Search {
+    let text = visitor.query("q");
+    let how = visitor.query("match").unwrap_or_else(|| "prefix".to_owned());
+    // What people paste is often defanged, or in capitals: the whole of a value is brought to its normal form.
+    let normal = |text: String| detect(&text).map_or_else(|_| text.to_lowercase(), |(_, value)| value);
+    let wanted = |matching: &str| text.clone().filter(|_| how == matching);
+    let query = IocQuery {
+        value: wanted("exact").map(normal),
+        prefix: wanted("prefix").map(normal),
+        domain_suffix: wanted("domain").map(normal),
+        kind: visitor.query("kind").and_then(|k| k.parse().ok()),
+        severity: visitor.query("severity").and_then(|s| s.parse().ok()),
+        state: visitor.query("state").and_then(|s| s.parse().ok()),
+        source: visitor.query("source").and_then(|s| s.parse().ok()).map(SourceId),
+        whitelist: visitor.query("whitelist").and_then(|w| w.parse().ok()),
+    };
+    let shown = context! {
+        q => text, how,
+        kind => query.kind.map(Kind::word), severity => query.severity.map(Severity::word), state => query.state.map(State::word),
+        source => query.source.map(|s| s.to_string()), whitelist => query.whitelist.map(Whitelist::word),
+        kinds => Kind::ALL.iter().map(|k| k.word()).collect::<Vec<_>>(),
+        active => !query.is_empty(),
+    };
+    Search { query, shown }
+}
+
+pub(crate) async fn list(visitor: Visitor) -> Shown {
+    let search = filter(&visitor);
+    let found = visitor.app.ioc_list(&visitor.actor, &search.query, &Page { limit: IOCS, after: visitor.query("cursor") }).await?.map(IocOut::from);
+    let sources: Vec<Value> = visitor.app.source_list(&visitor.actor).await?.into_iter().map(|s| view::value(SourceOut::from(s))).collect();
+    visitor.show(
+        "pages/iocs.html",
+        context! {
+            iocs => view::value(&found.items),
+            next => found.next.map(|c| view::with_query(&visitor.request, "cursor", &c)),
+            later => visitor.query("cursor").is_some(),
+            search => search.shown,
+            sources,
+        },
+    )
+}
+
+pub(crate) async fn show(visitor: Visitor, id: Id) -> Shown {
+    page(&visitor, IocId(id.0), StatusCode::OK, Value::from(()), context! {}).await
+}
+
+async fn page(visitor: &Visitor, id: IocId, status: StatusCode, problem: Value, sent: Value) -> Shown {
+    let view = visitor.app.ioc_fetch(&visitor.actor, id).await?;
+    let retires_at = view.ioc.retires_at().to_string();
+    let user_severity = view.ioc.enrichment.user_severity.map(Severity::word);
+    let places: Vec<Value> = visitor.app.ioc_places(&visitor.actor, id).await?.into_iter().map(place).collect();
+    let of_page = context! { ioc => view::value(IocOut::from(view)), user_severity, retires_at, places, problem, sent };
+    Ok(visitor.page(status, "pages/ioc.html", of_page))
+}
+
+fn place(of: IocPlace) -> Value {
+    let IocPlace { device_id, device, group_id, group, event, since, left, standing } = of;
+    let word = match standing {
+        Standing::Live => "In the group",
+        Standing::Leaving => "Leaving the group",
+        Standing::Tombstone => "Removed",
+    };
+    context! {
+        device_id => device_id.to_string(), device, group_id => group_id.to_string(), group, event => event.to_string(),
+        since => since.to_string(), left => left.map(|t| t.to_string()), word,
+    }
+}
+
+pub(crate) async fn act(form: Form, id: Id) -> Shown {
+    let id = IocId(id.0);
+    let visitor = &form.visitor;
+    let outcome = async {
+        let patch = match form.text("do") {
+            "edit" => IocPatch {
+                severity: Some(form.parsed::<Severity>("severity")?),
+                user_tags: Some(form.text("user_tags").split([',', '\n']).map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect()),
+                whitelist: form.parsed::<Whitelist>("whitelist")?,
+                comment: None,
+            },
+            "comment" => IocPatch { comment: Some(form.text("comment").to_owned()), ..IocPatch::default() },
+            "delete" => {
+                visitor.app.ioc_delete(&visitor.actor, id).await?;
+                return Ok(("/tip/iocs".to_owned(), "The IOC is deleted: it leaves every group."));
+            }
+            _ => return Err(AppError::Malformed("This page does not know what to do with that form.".to_owned())),
+        };
+        let said = if patch.comment.is_some() { "The comment is added." } else { "The changes are saved." };
+        visitor.app.ioc_update(&visitor.actor, id, patch).await?;
+        Ok((format!("/tip/iocs/{id}"), said))
+    };
+    match outcome.await {
+        Ok((path, said)) => visitor.done(&path, said),
+        Err(error) => {
+            let (status, problem) = problem(error)?;
+            page(visitor, id, status, problem, form.again()).await
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Settings: subscription, users, mail, audit log; and the emulator's clock.
+
+use actix_web::{HttpResponse, http::StatusCode, http::header};
+use iocast_app::{AppError, AuditFilter, NewKey, Page, UserPatch};
+use iocast_domain::{
+    account::Role,
+    id::{KeyId, LetterId, UserId},
+    key::KeyKind,
+    letter::LetterState,
+    time::HOUR,
+};
+use minijinja::{Value, context};
+
+use super::{
+    view,
+    visit::{Form, Shown, Visitor, problem},
+};
+use crate::api::{account::UserOut, audit::AuditOut, emulator::ClockOut, keys::KeyOut, outbox::LetterOut};
+
+/// Lines of the outbox and the audit log on a page.
+const LINES: u64 = 50;
+/// Most lines of the audit log in one file.
+const EXPORTED: u64 = 100_000;
+
+fn unknown() -> AppError {
+    AppError::Malformed("This page does not know what to do with that form.".to_owned())
+}
+
+pub(crate) async fn subscription(visitor: Visitor) -> Shown {
+    subscription_page(&visitor, StatusCode::OK, Value::from(()), context! {}, None).await
+}
+
+async fn subscription_page(visitor: &Visitor, status: StatusCode, problem: Value, sent: Value, made: Option<NewKey>) -> Shown {
+    visitor.actor.may_write()?;
+    let keys: Vec<Value> = visitor.app.key_list(&visitor.actor, None).await?.into_iter().map(|k| view::value(KeyOut::from(k))).collect();
+    let account = &visitor.account;
+    let webhook_secret = account.webhook_url.as_deref().map(|url| visitor.app.webhook_secret(&visitor.actor, url)).transpose()?;
+    let of_page = context! {
+        keys, problem, sent,
+        made => made.map(|m| context! { kind => view::value(m.view.key.kind), secret => m.secret.clone() }),
+        account => context! {
+            created_at => account.created_at.to_string(),
+            silent_after_hours => account.silent_after.map(|m| m / HOUR),
+            webhook_url => account.webhook_url.clone(),
+            webhook_secret,
+        },
+        public_url => visitor.app.settings.public_url.clone(),
+    };
+    Ok(visitor.page(status, "pages/subscription.html", of_page))
+}
+
+pub(crate) async fn subscription_act(form: Form) -> Shown {
+    let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
+    let made = match form.text("do") {
+        "make" => app.key_create(actor, if form.text("kind") == "api" { KeyKind::Api } else { KeyKind::Appliance }, None).await.map(Some),
+        "rotate" => match form.number("overlap_hours") {
+            Ok(hours) => app.key_rotate(actor, KeyId(form.id("id")?), hours.map(|h| h.saturating_mul(HOUR))).await.map(Some),
+            Err(error) => Err(error),
+        },
+        "revoke" => app.key_revoke(actor, None, KeyId(form.id("id")?)).await.map(|()| None),
+        "alerts" => match form.number("silent_after_hours") {
+            Ok(hours) => app.account_update(actor, Some(hours), Some(form.maybe("webhook_url"))).await.map(|_| None),
+            Err(error) => Err(error),
+        },
+        _ => Err(unknown()),
+    };
+    match made {
+        Ok(Some(made)) => subscription_page(visitor, StatusCode::OK, Value::from(()), context! {}, Some(made)).await,
+        Ok(None) => {
+            let said = if form.text("do") == "revoke" { "The key is revoked: it opens nothing any more." } else { "The changes are saved." };
+            visitor.done("/settings/subscription", said)
+        }
+        Err(error) => {
+            let (status, problem) = problem(error)?;
+            subscription_page(visitor, status, problem, form.again(), None).await
+        }
+    }
+}
+
+pub(crate) async fn users(visitor: Visitor) -> Shown {
+    users_page(&visitor, StatusCode::OK, Value::from(()), context! {}).await
+}
+
+async fn users_page(visitor: &Visitor, status: StatusCode, problem: Value, sent: Value) -> Shown {
+    visitor.actor.may_write()?;
+    let users: Vec<Value> = visitor.app.user_list(&visitor.actor).await?.into_iter().map(|u| view::value(UserOut::from(u))).collect();
+    let nobody_told = visitor.app.alerted_people(&visitor.actor).await? == 0;
+    let of_page = context! { users, problem, sent, nobody_told, mail => visitor.app.mail_goes_to() };
+    Ok(visitor.page(status, "pages/users.html", of_page))
+}
+
+fn role(text: &str) -> Role {
+    if text == "admin" { Role::Admin } else { Role::Analyst }
+}
+
+pub(crate) async fn users_act(form: Form) -> Shown {
+    let (visitor, app, actor) = (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    let outcome = match form.text("do") {
+        "invite" => app.user_invite(actor, form.text("email"), role(form.text("role"))).await.map(|u| format!("An invitation is on its way to {}.", u.email)),
+        "change" => {
+            let patch = UserPatch { role: Some(role(form.text("role"))), active: Some(form.on("active")), mail_alerts: Some(form.on("mail_alerts")) };
+            app.user_update(actor, UserId(form.id("id")?), patch).await.map(|u| format!("The changes to {} are saved.", u.email))
+        }
+        _ => Err(unknown()),
+    };
+    match outcome {
+        Ok(said) => visitor.done("/settings/users", &said),
+        Err(error) => {
+            let (status, problem) = problem(error)?;
+            users_page(visitor, status, problem, form.again()).await
+        }
+    }
+}
+
+pub(crate) async fn mail(visitor: Visitor) -> Shown {
+    mail_page(&visitor, StatusCode::OK, Value::from(()), context! {}, Value::from(())).await
+}
+
+async fn mail_page(visitor: &Visitor, status: StatusCode, problem: Value, sent: Value, answer: Value) -> Shown {
+    let wanted: Option<LetterState> = visitor.query("state").and_then(|s| serde_json::from_value(s.into()).ok());
+    let letters = visitor.app.letter_list(&visitor.actor, wanted, &Page { limit: LINES, after: visitor.query("cursor") }).await?.map(LetterOut::from);
+    let of_page = context! {
+        letters => view::value(&letters.items),
+        next => letters.next.map(|c| view::with_query(&visitor.request, "cursor", &c)),
+        state => visitor.query("state"),
+        mail => visitor.app.mail_goes_to(),
+        problem, sent, answer,
+    };
+    Ok(visitor.page(status, "pages/mail.html", of_page))
+}
+
+pub(crate) async fn mail_act(form: Form) -> Shown {
+    let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
+    let outcome = match form.text("do") {
+        "test" => {
+            let to = form.maybe("to").unwrap_or_else(|| actor.name().to_owned());
+            match app.mail_test(actor, &to).await {
+                Ok(answer) => return mail_page(visitor, StatusCode::OK, Value::from(()), form.again(), context! { to, answer }).await,
+                Err(error) => Err(error),
+            }
+        }
+        "retry" => app.letter_retry(actor, LetterId(form.id("id")?)).await.map(|_| "The letter is tried again now."),
+        "discard" => app.letter_discard(actor, LetterId(form.id("id")?)).await.map(|_| "The letter is thrown away."),
+        _ => Err(unknown()),
+    };
+    match outcome {
+        Ok(said) => visitor.done("/settings/mail", said),
+        Err(error) => {
+            let (status, problem) = problem(error)?;
+            mail_page(visitor, status, problem, form.again(), Value::from(())).await
+        }
+    }
+}
+
+fn audit_filter(visitor: &Visitor) -> AuditFilter {
+    AuditFilter { actor: visitor.query("actor"), action: visitor.query("action"), object: visitor.query("object") }
+}
+
+pub(crate) async fn audit(visitor: Visitor) -> Shown {
+    let filter = audit_filter(&visitor);
+    let lines = visitor.app.audit_list(&visitor.actor, &filter, &Page { limit: LINES, after: visitor.query("cursor") }).await?.map(AuditOut::from);
+    let people: Vec<String> = visitor.app.user_list(&visitor.actor).await?.into_iter().map(|u| u.email).collect();
+    let AuditFilter { actor, action, object } = filter;
+    let of_page = context! {
+        lines => view::value(&lines.items),
+        next => lines.next.map(|c| view::with_query(&visitor.request, "cursor", &c)),
+        csv => format!("/settings/audit.csv?{}", visitor.request.query_string()),
+        actor, action, object, people,
+    };
+    visitor.show("pages/audit.html", of_page)
+}
+
+/// The audit log as a table for spreadsheets: nothing in it is taken for a formula.
+pub(crate) async fn audit_csv(visitor: Visitor) -> Shown {
+    let lines = visitor.app.audit_list(&visitor.actor, &audit_filter(&visitor), &Page { limit: EXPORTED, after: None }).await?;
+    let mut table = String::from("at,actor,action,object,detail,address,request_id\r\n");
+    for line in lines.items {
+        let cells = [&line.at.to_string(), &line.actor, &line.action, &line.object, &line.detail, &line.address, &line.request_id];
+        table.push_str(&cells.map(|c| cell(c)).join(","));
+        table.push_str("\r\n");
+    }
+    Ok(HttpResponse::Ok()
+        .content_type("text/csv; charset=utf-8")
+        .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"iocast-audit.csv\""))
+        .body(table))
+}
+
+/// A quoted cell; what a spreadsheet would take for a formula gets an apostrophe in front (OWASP, CSV injection).
+fn cell(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    format!("\"{}{}\"", if formula { "'" } else { "" }, text.replace('"', "\"\""))
+}
+
+/// Moves the product's clock, from the bar that every page has in emulator mode.
+pub(crate) async fn advance(form: Form) -> Shown {
+    let visitor = &form.visitor;
+    let back = Some(form.text("here")).filter(|h| h.starts_with('/') && !h.starts_with("//") && !h.contains('\\')).unwrap_or("/automation/integrations");
+    let said = match visitor.app.clone().into_inner().clock_advance(&visitor.actor, form.text("advance")).await {
+        Ok(done) => ClockOut::from(done).sentence(),
+        Err(error) => {
+            let (_, problem) = problem(error)?;
+            problem.get_attr("detail").map(|d| d.to_string()).unwrap_or_default()
+        }
+    };
+    visitor.done(back, &said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spreadsheet_takes_nothing_for_a_formula() {
+        assert_eq!(cell("=cmd|'/c calc'!A1"), "\"'=cmd|'/c calc'!A1\"");
+        assert_eq!(cell("say \"hi\""), "\"say \"\"hi\"\"\"");
+        assert_eq!(cell("plain"), "\"plain\"");
+    }
+}

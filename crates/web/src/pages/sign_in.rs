@@ -1,0 +1,137 @@
+//! Signing in and out, and what a person does about his or her own access.
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use iocast_app::{App, AppError};
+use iocast_domain::id::SessionId;
+use minijinja::{Value, context};
+
+use super::{
+    view,
+    visit::{Fields, Form, Shown, Visitor, brief_cookie, problem, see_other},
+};
+use crate::{
+    api::sessions::{session_cookie, session_ended},
+    extract::{caller, cookie_name, is_https},
+};
+
+/// Ties the sign-in form to the browser that it was shown in, before there is a session.
+const FORM_COOKIE: &str = "iocast-form";
+
+/// A place of ours to go on to; nothing that leads elsewhere.
+fn onward(next: &str) -> String {
+    let ours = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\n', '\r']) && !next.starts_with("/sign-");
+    if ours { next.to_owned() } else { "/automation/integrations".to_owned() }
+}
+
+fn form_page(request: &HttpRequest, app: &App, status: StatusCode, of_page: Value, first_run: bool) -> HttpResponse {
+    let known = request.cookie(FORM_COOKIE).map(|c| c.value().to_owned()).filter(|v| v.len() == 36);
+    let fresh = known.is_none();
+    let token = known.unwrap_or_else(|| app.request_id());
+    let frame = context! { token => token.clone(), first_run, emulator => app.settings.emulator, mail_off => app.mail_goes_to() == "off" };
+    let mut answer = view::page(status, "pages/sign_in.html", context! { ..of_page, ..frame });
+    if fresh && let Err(error) = answer.add_cookie(&brief_cookie(FORM_COOKIE, token, is_https(app))) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "A cookie could not be set");
+    }
+    answer
+}
+
+pub(crate) async fn show(request: HttpRequest, app: web::Data<App>) -> Shown {
+    let query = web::Query::<std::collections::HashMap<String, String>>::from_query(request.query_string()).map(web::Query::into_inner).unwrap_or_default();
+    let next = query.get("next").map(String::as_str).unwrap_or_default();
+    if let Some(cookie) = request.cookie(cookie_name(&app))
+        && app.authenticate(cookie.value(), caller(&request)).await.is_ok()
+    {
+        return Ok(see_other(&onward(next)));
+    }
+    let ended = request.cookie(cookie_name(&app)).is_some();
+    let first_run = !app.anybody_signed_in().await?;
+    Ok(form_page(&request, &app, StatusCode::OK, context! { next, ended, sent => context! {}, problem => () }, first_run))
+}
+
+pub(crate) async fn enter(request: HttpRequest, app: web::Data<App>, payload: web::Payload) -> Shown {
+    let fields = Fields::read(&request, &mut payload.into_inner()).await?;
+    let next = fields.text("next").to_owned();
+    let again = |error: AppError| {
+        let (status, problem) = problem(error)?;
+        let sent = context! { email => fields.text("email"), account_id => fields.text("account_id") };
+        Ok(form_page(&request, &app, status, context! { next => next.clone(), ended => false, sent, problem }, false))
+    };
+    if request.cookie(FORM_COOKIE).is_none_or(|c| c.value().is_empty() || c.value() != fields.text("token")) {
+        return again(AppError::Unauthenticated("This form was open for too long, or your browser refuses cookies. Please sign in again."));
+    }
+    let desk = app.clone().into_inner();
+    match desk.sign_in(fields.text("email"), fields.untrimmed("password"), fields.maybe("account_id").as_deref(), &caller(&request)).await {
+        Ok(signed_in) => {
+            let mut answer = see_other(&onward(&next));
+            set(&mut answer, &session_cookie(&app, &signed_in));
+            Ok(answer)
+        }
+        Err(error) => again(error),
+    }
+}
+
+/// Sends a letter to choose a new password, and says the same whether there is such a person or not.
+pub(crate) async fn forgotten(request: HttpRequest, app: web::Data<App>, payload: web::Payload) -> Shown {
+    let fields = Fields::read(&request, &mut payload.into_inner()).await?;
+    app.password_forgotten(fields.text("email"), &caller(&request)).await?;
+    Ok(view::page(StatusCode::OK, "pages/forgotten.html", context! { mail_off => app.mail_goes_to() == "off", sent => true }))
+}
+
+fn set(answer: &mut HttpResponse, cookie: &actix_web::cookie::Cookie<'_>) {
+    if let Err(error) = answer.add_cookie(cookie) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "A cookie could not be set");
+    }
+}
+
+pub(crate) async fn leave(form: Form) -> Shown {
+    let visitor = &form.visitor;
+    visitor.app.sign_out(&visitor.actor).await?;
+    let mut answer = see_other("/sign-in");
+    set(&mut answer, &session_ended(&visitor.app));
+    Ok(answer)
+}
+
+pub(crate) async fn profile(visitor: Visitor) -> Shown {
+    profile_page(&visitor, StatusCode::OK, Value::from(())).await
+}
+
+async fn profile_page(visitor: &Visitor, status: StatusCode, problem: Value) -> Shown {
+    let sessions = visitor.app.session_list(&visitor.actor).await?.into_iter().map(|s| {
+        context! {
+            id => s.id.to_string(),
+            created_at => s.created_at.to_string(),
+            expires_at => s.expires_at.to_string(),
+            current => visitor.actor.session == Some(s.id),
+        }
+    });
+    let role = visitor.actor.user.as_ref().map(|u| view::value(u.role));
+    Ok(visitor.page(status, "pages/profile.html", context! { sessions => sessions.collect::<Vec<_>>(), role, problem }))
+}
+
+pub(crate) async fn profile_act(form: Form) -> Shown {
+    let visitor = &form.visitor;
+    match form.text("do") {
+        "end" => {
+            visitor.app.session_end(&visitor.actor, SessionId(form.id("id")?)).await?;
+            visitor.done("/settings/profile", "The session is ended.")
+        }
+        _ => {
+            let desk = visitor.app.clone().into_inner();
+            let new = form.untrimmed("password").to_owned();
+            let changed = if new == form.untrimmed("again") {
+                desk.password_change(&visitor.actor, form.untrimmed("present"), &new).await
+            } else {
+                Err(AppError::field("again", "passwords_differ", "The two new passwords are not the same."))
+            };
+            if let Err(error) = changed {
+                let (status, problem) = problem(error)?;
+                return profile_page(visitor, status, problem).await;
+            }
+            // All sessions ended with the old password; this one goes on under the new one.
+            let signed_in = desk.sign_in(visitor.actor.name(), &new, Some(visitor.account.id.as_str()), &visitor.actor.caller).await?;
+            let mut answer = visitor.done("/settings/profile", "Your password is changed, and your other sessions are ended.")?;
+            set(&mut answer, &session_cookie(&visitor.app, &signed_in));
+            Ok(answer)
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! How pages are put together: templates, their filters, and what is said once on the next page.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    cookie::Cookie,
+    http::{StatusCode, header},
+};
+use iocast_domain::time::{SECOND, Timestamp, span_in_words};
+use minijinja::{Value, value::Serde};
+use serde::Serialize;
+
+use super::visit::brief_cookie;
+use crate::templates;
+
+/// Renders a page.
+pub(crate) fn page(status: StatusCode, name: &str, context: Value) -> HttpResponse {
+    match templates::render(name, context) {
+        Ok(html) => HttpResponse::build(status).content_type("text/html; charset=utf-8").body(html),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "The page {name} could not be rendered");
+            HttpResponse::InternalServerError().content_type("text/plain; charset=utf-8").body("This page could not be rendered; the log says why.")
+        }
+    }
+}
+
+/// A text as it stands in a query.
+pub(crate) fn query_encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// Anything that can be serialised, for a template.
+pub(crate) fn value(of: impl Serialize) -> Value {
+    Value::from(Serde(of))
+}
+
+/// This page with a parameter of its query set.
+pub(crate) fn with_query(request: &HttpRequest, name: &str, value: &str) -> String {
+    let others = url::form_urlencoded::parse(request.query_string().as_bytes()).filter(|(key, _)| key != name);
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(others).append_pair(name, value);
+    format!("{}?{}", request.path(), query.finish())
+}
+
+/// How long ago something was.
+pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
+    match now.since(at) {
+        span if span < 0 => format!("in {}", span_in_words(-span)),
+        span if span < 10 * SECOND => "just now".to_owned(),
+        span => format!("{} ago", span_in_words(span)),
+    }
+}
+
+/// What was just done, said on the next page and then forgotten.
+pub(crate) struct Flash(pub(crate) String);
+
+impl Flash {
+    const COOKIE: &str = "iocast-said";
+
+    pub(crate) fn of(request: &HttpRequest) -> Option<Self> {
+        let cookie = request.cookie(Self::COOKIE)?;
+        let text = url::form_urlencoded::parse(cookie.value().as_bytes()).next()?.0.into_owned();
+        (!text.is_empty()).then_some(Self(text))
+    }
+
+    pub(crate) fn set(&self, answer: &mut HttpResponse, https: bool) {
+        add(answer, &brief_cookie(Self::COOKIE, query_encoded(&self.0), https));
+    }
+
+    pub(crate) fn clear(answer: &mut HttpResponse) {
+        let mut cookie = Cookie::build(Self::COOKIE, "").path("/").finish();
+        cookie.make_removal();
+        add(answer, &cookie);
+    }
+}
+
+fn add(answer: &mut HttpResponse, cookie: &Cookie<'_>) {
+    if let Ok(value) = cookie.to_string().parse() {
+        answer.headers_mut().append(header::SET_COOKIE, value);
+    }
+}

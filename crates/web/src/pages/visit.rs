@@ -1,0 +1,278 @@
+//! What pages ask for in their signatures: a signed-in visitor, and a form that the visitor sent.
+
+use std::{collections::BTreeMap, future::Future, pin::Pin};
+
+use actix_web::{
+    FromRequest, HttpRequest, HttpResponse, ResponseError,
+    cookie::{Cookie, SameSite, time::Duration},
+    dev::Payload,
+    http::{StatusCode, header},
+    web,
+};
+use iocast_app::{Actor, App, AppError};
+use iocast_domain::account::Account;
+use minijinja::{Value, context};
+
+use super::view::{self, Flash};
+use crate::{
+    extract::{app, cookie_name, foreign, is_https, read_small, uncompressed},
+    problem::Problem,
+};
+
+type Extracting<T> = Pin<Box<dyn Future<Output = Result<T, Failure>>>>;
+
+/// Why a page can't be shown, as a page.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    problem: Problem,
+    /// Where to go on once signed in.
+    path: String,
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.problem.fmt(f)
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self { problem, path: String::new() }
+    }
+}
+
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        Problem::from(error).into()
+    }
+}
+
+impl ResponseError for Failure {
+    fn status_code(&self) -> StatusCode {
+        self.problem.status_code()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        if self.problem.status == 401 {
+            return see_other(&format!("/sign-in?next={}", view::query_encoded(&self.path)));
+        }
+        view::page(self.status_code(), "pages/problem.html", context! { problem => view::value(&self.problem) })
+    }
+}
+
+/// The answer of a page.
+pub(crate) type Shown = Result<HttpResponse, Failure>;
+
+/// Sends the browser on with a GET.
+pub(crate) fn see_other(path: &str) -> HttpResponse {
+    HttpResponse::SeeOther().insert_header((header::LOCATION, path)).finish()
+}
+
+/// Who looks at a page: signed in, by the cookie.
+pub(crate) struct Visitor {
+    pub(crate) actor: Actor,
+    pub(crate) account: Account,
+    pub(crate) app: web::Data<App>,
+    pub(crate) request: HttpRequest,
+}
+
+impl FromRequest for Visitor {
+    type Error = Failure;
+    type Future = Extracting<Self>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let app = app(&request)?;
+            let from = |problem: Problem| Failure { problem, path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default() };
+            let Some(cookie) = request.cookie(cookie_name(&app)) else {
+                return Err(from(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Sign in first.")));
+            };
+            let actor = app.authenticate(cookie.value(), crate::extract::caller(&request)).await.map_err(|e| from(e.into()))?;
+            let account = app.account_fetch(&actor).await?;
+            Ok(Self { actor, account, app, request })
+        })
+    }
+}
+
+impl Visitor {
+    /// A page with everything around it: who is signed in, what was just done, the product's time.
+    pub(crate) fn page(&self, status: StatusCode, name: &str, of_page: Value) -> HttpResponse {
+        let flash = Flash::of(&self.request);
+        let frame = context! {
+            me => context! {
+                email => self.actor.name(),
+                may_write => self.actor.may_write().is_ok(),
+                account_id => self.account.id.to_string(),
+                account_name => self.account.name.clone(),
+                automation => self.account.modules.automation,
+                tip => self.account.modules.tip,
+            },
+            hidden => Value::from_safe_string(format!("<input type=\"hidden\" name=\"token\" value=\"{}\">", self.app.form_token(&self.actor))),
+            now => self.app.now().to_string(),
+            emulator => self.app.settings.emulator,
+            path => self.request.path(),
+            here => self.request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
+            said => flash.as_ref().map(|f| f.0.clone()),
+        };
+        let mut answer = view::page(status, name, context! { ..of_page, ..frame });
+        if flash.is_some() {
+            Flash::clear(&mut answer);
+        }
+        answer
+    }
+
+    /// The page as it is asked for.
+    pub(crate) fn show(&self, name: &str, of_page: Value) -> Shown {
+        Ok(self.page(StatusCode::OK, name, of_page))
+    }
+
+    /// Goes on to a page, which says first what was done.
+    pub(crate) fn done(&self, path: &str, said: &str) -> Shown {
+        let mut answer = see_other(path);
+        Flash(said.to_owned()).set(&mut answer, is_https(&self.app));
+        Ok(answer)
+    }
+
+    /// A parameter of the query, unless it is empty.
+    pub(crate) fn query(&self, name: &str) -> Option<String> {
+        let wanted = |(key, value): (String, String)| (key == name && !value.trim().is_empty()).then(|| value.trim().to_owned());
+        pairs(self.request.query_string().as_bytes()).into_iter().find_map(wanted)
+    }
+}
+
+fn pairs(text: &[u8]) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(text).map(|(k, v)| (k.into_owned(), v.replace('\0', ""))).collect()
+}
+
+/// A form that a visitor sent from one of our pages.
+pub(crate) struct Form {
+    pub(crate) visitor: Visitor,
+    fields: Fields,
+}
+
+/// The fields of a form, in order; a name may come several times.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fields(Vec<(String, String)>);
+
+impl FromRequest for Form {
+    type Error = Failure;
+    type Future = Extracting<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        let mut payload = payload.take();
+        Box::pin(async move {
+            let visitor = Visitor::from_request(&request, &mut Payload::None).await?;
+            let fields = Fields::read(&request, &mut payload).await?;
+            if !visitor.app.is_form_token(&visitor.actor, fields.text("token")) {
+                return Err(Problem::new(
+                    StatusCode::FORBIDDEN,
+                    "form_token",
+                    "This form was made in another session. Nothing was changed: go back, reload the page and send it again.",
+                )
+                .into());
+            }
+            Ok(Self { visitor, fields })
+        })
+    }
+}
+
+impl std::ops::Deref for Form {
+    type Target = Fields;
+
+    fn deref(&self) -> &Fields {
+        &self.fields
+    }
+}
+
+impl Fields {
+    /// Reads a form's body; one that another site sent is refused.
+    pub(crate) async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Self, Failure> {
+        if foreign(request, &*app(request)?) {
+            return Err(Problem::new(StatusCode::FORBIDDEN, "foreign_origin", "This form was sent from another site; nothing was changed.").into());
+        }
+        if actix_web::HttpMessage::content_type(request) != "application/x-www-form-urlencoded" {
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "Pages take forms only; programs use the API at /api/docs/.").into());
+        }
+        uncompressed(request)?;
+        Ok(Self(pairs(&read_small(request, payload.take()).await?)))
+    }
+
+    /// A field's text, trimmed; empty where it is not there.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.trim())
+    }
+
+    /// A field's text as it was typed.
+    pub(crate) fn untrimmed(&self, name: &str) -> &str {
+        self.0.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
+    /// A field's text, unless it is empty.
+    pub(crate) fn maybe(&self, name: &str) -> Option<String> {
+        Some(self.text(name)).filter(|t| !t.is_empty()).map(str::to_owned)
+    }
+
+    /// Everything that was sent under a name.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, value)| key == name && !value.trim().is_empty()).map(|(_, value)| value.trim())
+    }
+
+    /// Whether a box is ticked.
+    pub(crate) fn on(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
+    /// A whole number; none where the field was left empty. Blanks, commas and dots between thousands are taken.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, AppError> {
+        let Some(text) = self.maybe(name) else { return Ok(None) };
+        let digits: String = text.chars().filter(|c| !matches!(c, ',' | '.' | ' ' | '_' | '\u{202f}' | '\u{a0}')).collect();
+        digits.parse().map(Some).map_err(|_not_a_number| AppError::field(name, "not_a_number", "Give a whole number."))
+    }
+
+    /// What the words in a field mean.
+    pub(crate) fn parsed<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, AppError> {
+        let wrong = |_wrong| AppError::field(name, "not_a_choice", "Choose one of the offered values.");
+        self.maybe(name).map(|text| text.parse().map_err(wrong)).transpose()
+    }
+
+    /// The same for a name that comes several times.
+    pub(crate) fn parsed_all<T: std::str::FromStr>(&self, name: &str) -> Result<Vec<T>, AppError> {
+        let wrong = |_wrong| AppError::field(name, "not_a_choice", "Choose among the offered values.");
+        self.all(name).map(|text| text.parse().map_err(wrong)).collect()
+    }
+
+    /// As it was sent, to be shown again beside what is wrong with it: the first of each name.
+    pub(crate) fn again(&self) -> Value {
+        let mut map: BTreeMap<&str, &str> = BTreeMap::new();
+        for (key, value) in &self.0 {
+            map.entry(key).or_insert(value);
+        }
+        view::value(map)
+    }
+}
+
+impl Form {
+    /// The id in one of the form's fields.
+    pub(crate) fn id(&self, name: &str) -> Result<uuid::Uuid, Failure> {
+        let gone = |_wrong: uuid::Error| Problem::new(StatusCode::NOT_FOUND, "not_found", "What this form is about is not there any more.");
+        Ok(self.text(name).parse().map_err(gone)?)
+    }
+}
+
+/// What is wrong, for a page that shows its form again: the sentence, and the fields with their messages.
+pub(crate) fn problem(error: AppError) -> Result<(StatusCode, Value), Failure> {
+    let problem = Problem::from(error);
+    let status = problem.status_code();
+    if !matches!(status.as_u16(), 400 | 409 | 413 | 422 | 429 | 503) && status != StatusCode::UNAUTHORIZED {
+        return Err(problem.into());
+    }
+    let fields: BTreeMap<&str, &str> = problem.errors.iter().map(|e| (e.field.as_str(), e.message.as_str())).collect();
+    Ok((status, context! { detail => problem.detail, fields => view::value(fields) }))
+}
+
+/// A cookie that lives for a moment.
+pub(crate) fn brief_cookie(name: &'static str, value: String, https: bool) -> Cookie<'static> {
+    Cookie::build(name, value).path("/").http_only(true).secure(https).same_site(SameSite::Strict).max_age(Duration::minutes(10)).finish()
+}

@@ -1,0 +1,264 @@
+//! Pages at the level of HTTP: who may send forms from where, headers, redirects, and an operator's own templates.
+
+use serde_json::{Value, json};
+
+use crate::house::{Admin, Answer, House, Scene, agent, eventually, send, stories, text};
+
+stories!(forms_are_taken_from_our_own_pages_only, no_other_site_reaches_the_api_by_the_cookie, pages_carry_their_headers, signing_in_leads_where_one_was);
+
+/// A signed-in browser: its cookies, and the token of its forms.
+struct Tab {
+    url: String,
+    cookies: String,
+    token: String,
+}
+
+fn cookie(answer: &Answer, name: &str) -> String {
+    let all = answer.headers.get_all("set-cookie").iter().map(|c| c.to_str().unwrap());
+    let found = all.filter_map(|c| c.split(';').next()).find(|pair| pair.starts_with(&format!("{name}=")));
+    found.unwrap_or_else(|| panic!("{name} in {:?}", answer.headers)).to_owned()
+}
+
+fn field(page: &str, name: &str) -> String {
+    let at = page.split(&format!("name=\"{name}\" value=\"")).nth(1).unwrap_or_else(|| panic!("{name} in {page}"));
+    at.split('"').next().unwrap().to_owned()
+}
+
+fn encoded(fields: &[(&str, &str)]) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric();
+    let one = |text: &str| text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect::<String>();
+    fields.iter().map(|(k, v)| format!("{}={}", one(k), one(v))).collect::<Vec<_>>().join("&")
+}
+
+/// As a browser: redirects are looked at, not followed.
+fn form(url: &str, headers: &[(&str, &str)], fields: &[(&str, &str)]) -> Answer {
+    let mut request = agent().post(url).header("content-type", "application/x-www-form-urlencoded");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut answer = request.config().max_redirects(0).max_redirects_will_error(false).build().send(encoded(fields)).unwrap();
+    let body = answer.body_mut().read_to_vec().unwrap();
+    Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body }
+}
+
+fn page(url: &str, cookies: &str) -> Answer {
+    let request = agent().get(url).header("cookie", cookies).header("accept", "text/html");
+    let mut answer = request.config().max_redirects(0).max_redirects_will_error(false).build().call().unwrap();
+    let body = answer.body_mut().read_to_vec().unwrap();
+    Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body }
+}
+
+impl Tab {
+    fn open(house: &House) -> Self {
+        let url = house.url.clone();
+        let shown = page(&format!("{url}/sign-in"), "");
+        let (seal, token) = (cookie(&shown, "iocast-form"), field(&shown.text(), "token"));
+        let fields = [("token", token.as_str()), ("email", crate::house::ADMIN), ("password", house.password.as_str()), ("next", "")];
+        let entered = form(&format!("{url}/sign-in"), &[("cookie", &seal)], &fields);
+        assert_eq!((entered.status, entered.header("location")), (303, "/automation/integrations"), "{}", entered.text());
+        let cookies = cookie(&entered, "iocast");
+        let token = field(&page(&format!("{url}/settings/profile"), &cookies).text(), "token");
+        Self { url, cookies, token }
+    }
+
+    fn send(&self, path: &str, headers: &[(&str, &str)], fields: &[(&str, &str)]) -> Answer {
+        let mut all = vec![("cookie", self.cookies.as_str())];
+        all.extend_from_slice(headers);
+        form(&format!("{}{path}", self.url), &all, fields)
+    }
+}
+
+/// The pages that take forms, as the router's own source lists them.
+fn form_pages() -> Vec<String> {
+    let routes = include_str!("../../crates/web/src/routes.rs");
+    let taking = routes.lines().filter(|l| l.contains("page(\"") && l.contains("web::post()"));
+    taking.map(|l| l.split('"').nth(1).unwrap().to_owned()).collect()
+}
+
+fn everything(admin: &Admin) -> Vec<Value> {
+    let lists = ["/devices", "/rules", "/sources", "/users", "/keys", "/account", "/outbox", "/emulator/clock"];
+    lists.iter().map(|path| admin.get(&format!("/api/v1{path}"))).collect()
+}
+
+fn forms_are_taken_from_our_own_pages_only(house: &mut House) {
+    let admin = house.admin();
+    let scene = Scene::set(&admin, None);
+    scene.import(&admin, "evil.example\n");
+    let published = || (admin.get(&format!("/api/v1/groups/{}", scene.group))["published"] == 1).then_some(());
+    eventually("the IOC is published", published);
+    let rule = text(&admin.get("/api/v1/rules")["items"][0], "id");
+    let ioc = text(&admin.ioc("evil.example"), "id");
+    let tab = Tab::open(house);
+    let pages = form_pages();
+    assert!(pages.len() > 15, "{pages:?}");
+    let before = everything(&admin);
+    let fields = |token: &'static str| {
+        [("token", token), ("do", "edit"), ("name", "Taken over"), ("email", "eve@example.com"), ("advance", "1h"), ("typed", "Lab MISP"), ("confidence", "1")]
+    };
+    for path in &pages {
+        let id = match path.as_str() {
+            p if p.contains("/groups/") => &scene.group,
+            p if p.contains("/policy/") => &rule,
+            p if p.contains("/iocs/") => &ioc,
+            p if p.contains("/sources/") => &scene.source,
+            _ => &scene.device,
+        };
+        let path = path.replace("{id}", id);
+        // Signing in and asking for a letter need no session: there the seal of the form stands in for it.
+        let open = path == "/sign-in" || path == "/forgotten-password";
+        let own = [("token", tab.token.as_str()), ("do", "edit"), ("name", "Taken over"), ("email", "eve@example.com"), ("advance", "1h")];
+        for foreign in [&[("sec-fetch-site", "cross-site")][..], &[("sec-fetch-site", "same-site")], &[("origin", "https://evil.example")]] {
+            let answer = tab.send(&path, foreign, &own);
+            assert_eq!(answer.status, 403, "{path} {foreign:?}: {}", answer.text());
+        }
+        for nameless in [&[][..], &[("origin", "null")]] {
+            let answer = tab.send(&path, nameless, &fields(""));
+            assert!(answer.status == 403 || (open && matches!(answer.status, 200 | 401)), "{path} {nameless:?}: {}", answer.status);
+            let answer = tab.send(&path, nameless, &fields("0000"));
+            assert!(answer.status == 403 || (open && matches!(answer.status, 200 | 401)), "{path} {nameless:?}: {}", answer.status);
+        }
+        let plain = send("POST", &format!("{}{path}", tab.url), &[("cookie", tab.cookies.as_str()), ("content-type", "text/plain")], Some(b"do=edit"));
+        assert_eq!(plain.status, 415, "{path} as text");
+        let nobody = form(&format!("{}{path}", tab.url), &[], &own);
+        assert!(nobody.status == 303 || (open && matches!(nobody.status, 200 | 401)), "{path} without a session: {}", nobody.status);
+    }
+    assert_eq!(everything(&admin), before, "nothing changed");
+    // The same form from our own page does change it.
+    let done = tab.send(
+        &format!("/tip/sources/{}", scene.source),
+        &[("sec-fetch-site", "same-origin")],
+        &[("token", tab.token.as_str()), ("do", "edit"), ("name", "Renamed"), ("confidence", "1")],
+    );
+    assert_eq!(done.status, 303, "{}", done.text());
+    assert_eq!(admin.get(&format!("/api/v1/sources/{}", scene.source))["name"], "Renamed");
+    // A token of one session opens no other.
+    let other = Tab::open(house);
+    let crossed = other.send("/sign-out", &[], &[("token", tab.token.as_str())]);
+    assert_eq!(crossed.status, 403);
+    // Signed out, the cookie opens nothing.
+    assert_eq!(other.send("/sign-out", &[], &[("token", other.token.as_str())]).header("location"), "/sign-in");
+    assert_eq!(page(&format!("{}/settings/profile", house.url), &other.cookies).status, 303);
+}
+
+fn no_other_site_reaches_the_api_by_the_cookie(house: &mut House) {
+    let admin = house.admin();
+    let scene = Scene::set(&admin, None);
+    let tab = Tab::open(house);
+    let before = everything(&admin);
+    let document = admin.get("/api/openapi.json");
+    let mut tried = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in ["post", "put", "patch", "delete"].iter().filter(|m| item.get(**m).is_some()) {
+            if ["/api/v1/sessions", "/api/v1/passwords", "/api/v1/password-resets"].contains(&path.as_str()) {
+                continue;
+            }
+            let path = path.replace("{id}", &scene.device).replace("{key_id}", &scene.device);
+            let url = format!("{}{path}", tab.url);
+            for foreign in [None, Some(("origin", "null")), Some(("origin", "https://evil.example")), Some(("sec-fetch-site", "cross-site"))] {
+                let mut headers = vec![("cookie", tab.cookies.as_str()), ("content-type", "application/json")];
+                headers.extend(foreign);
+                let answer = send(&method.to_uppercase(), &url, &headers, Some(b"{}"));
+                assert_eq!(answer.status, 403, "{method} {path} {foreign:?}: {}", answer.text());
+                assert_eq!(text(&answer.json(), "code"), "foreign_origin", "{method} {path}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 80, "{tried}");
+    assert_eq!(everything(&admin), before, "nothing changed");
+}
+
+fn pages_carry_their_headers(house: &mut House) {
+    let tab = Tab::open(house);
+    for path in ["/sign-in", "/automation/integrations", "/settings/subscription", "/nowhere", "/assets/iocast.js"] {
+        let shown = page(&format!("{}{path}", tab.url), if path == "/sign-in" { "" } else { &tab.cookies });
+        let policy = shown.header("content-security-policy");
+        for part in ["default-src 'none'", "script-src 'self'", "style-src 'self'", "form-action 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
+            assert!(policy.contains(part), "{path}: {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+        assert_eq!(shown.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(shown.header("referrer-policy"), "no-referrer", "{path}");
+        assert_eq!(shown.header("cross-origin-opener-policy"), "same-origin", "{path}");
+        assert_eq!(shown.header("server"), "", "{path}");
+        let kept = shown.header("cache-control");
+        assert!(if path.starts_with("/assets") { kept.contains("max-age") } else { kept == "no-store" }, "{path}: {kept}");
+        // No page carries script or style of its own.
+        let html = shown.text();
+        assert!(path.starts_with("/assets") || (!html.contains("<style") && !html.contains(" style=") && !html.contains("<script>")), "{path}");
+    }
+    // Behind TLS the cookies are bound to this host.
+    house.reopen(|config| config.public_url = Some("https://iocast.example".into()));
+    let shown = page(&format!("{}/sign-in", address(house)), "");
+    let (seal, token) = (cookie(&shown, "iocast-form"), field(&shown.text(), "token"));
+    let fields = [("token", token.as_str()), ("email", crate::house::ADMIN), ("password", house.password.as_str())];
+    let entered = form(&format!("{}/sign-in", address(house)), &[("cookie", &seal)], &fields);
+    let session = entered.headers.get_all("set-cookie").iter().map(|c| c.to_str().unwrap()).find(|c| c.starts_with("__Host-iocast=")).unwrap().to_owned();
+    assert!(session.contains("Secure") && session.contains("HttpOnly") && session.contains("Path=/") && session.contains("SameSite=Lax"), "{session}");
+}
+
+/// Where the house listens, whatever it says of itself.
+fn address(house: &House) -> String {
+    format!("http://127.0.0.1:{}", house.port)
+}
+
+fn signing_in_leads_where_one_was(house: &mut House) {
+    let wanted = page(&format!("{}/settings/audit?action=device", house.url), "");
+    assert_eq!((wanted.status, wanted.header("location")), (303, "/sign-in?next=%2Fsettings%2Faudit%3Faction%3Ddevice"));
+    let shown = page(&format!("{}/sign-in", house.url), "");
+    let (seal, token) = (cookie(&shown, "iocast-form"), field(&shown.text(), "token"));
+    let leads = |next: &str| {
+        let fields = [("token", token.as_str()), ("email", crate::house::ADMIN), ("password", house.password.as_str()), ("next", next)];
+        form(&format!("{}/sign-in", house.url), &[("cookie", &seal)], &fields).header("location").to_owned()
+    };
+    assert_eq!(leads("/settings/audit?action=device"), "/settings/audit?action=device");
+    for elsewhere in ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", "/sign-in", "evil.example", "/a\r\nSet-Cookie: x=y"]
+    {
+        assert_eq!(leads(elsewhere), "/automation/integrations", "{elsewhere}");
+    }
+    // After too many tries the page says how long to wait, in words.
+    let wrong = [("token", token.as_str()), ("email", crate::house::ADMIN), ("password", "wrong"), ("next", "")];
+    let last = (0..12).map(|_| form(&format!("{}/sign-in", house.url), &[("cookie", &seal)], &wrong)).collect::<Vec<_>>().pop().unwrap();
+    assert!(last.status == 429 && last.text().contains("Too many tries; try again in"), "{}", last.status);
+}
+
+#[test]
+fn an_operator_has_pages_of_his_own() {
+    let folder = tempfile::TempDir::new().unwrap();
+    std::fs::create_dir_all(folder.path().join("pages")).unwrap();
+    std::fs::write(folder.path().join("pages/forgotten.html"), "{% extends \"parts/frame.html\" %}{% block main %}<p>Call Ann, 2nd floor.</p>{% endblock %}")
+        .unwrap();
+    let config = |broken: bool| {
+        let folder = folder.path().to_owned();
+        if broken {
+            std::fs::write(folder.join("pages/forgotten.html"), "{% extends").unwrap();
+        }
+        json!({ "templates": folder })
+    };
+    let run = |settings: Value, data: &std::path::Path| {
+        let file = data.join("iocast.toml");
+        std::fs::create_dir_all(data).unwrap();
+        std::fs::write(&file, format!("templates = {}\n", settings["templates"])).unwrap();
+        let mut child = std::process::Command::new(crate::shell::binary())
+            .args(["serve", "--listen", "127.0.0.1:0", "--config", file.to_str().unwrap(), "--data", data.to_str().unwrap()])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        let url = lines.find_map(|l| l.unwrap().split("Sign in at ").nth(1).map(|u| u.split('/').take(3).collect::<Vec<_>>().join("/")));
+        (child, url)
+    };
+    let data = tempfile::TempDir::new().unwrap();
+    let (mut child, url) = run(config(false), data.path());
+    let url = url.expect("it starts");
+    assert!(page(&format!("{url}/forgotten-password"), "").text().contains("Call Ann, 2nd floor."));
+    assert!(page(&format!("{url}/sign-in"), "").text().contains("E-mail address"), "the others stay ours");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // One that is no template is told of at the start, with its name.
+    let (child, url) = run(config(true), &data.path().join("other"));
+    assert!(url.is_none());
+    let said = child.wait_with_output().unwrap();
+    assert!(!said.status.success() && String::from_utf8_lossy(&said.stderr).contains("forgotten.html"), "{}", String::from_utf8_lossy(&said.stderr));
+}

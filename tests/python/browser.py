@@ -1,0 +1,747 @@
+"""Stories in a real browser (Debian's Chromium), each against a house of its own.
+
+usage: browser.py STORY < scene.json
+
+The scene says where the house is and who signs in. A story that goes wrong ends with a traceback and leaves a picture of
+the page in the folder that the scene names.
+"""
+
+import json
+import pathlib
+import re
+import shutil
+import sys
+import urllib.parse
+
+import requests
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from payloads import PAYLOADS
+
+expect.set_options(timeout=15_000)
+
+
+class House:
+    """Who sits before the browser, and what went wrong in it."""
+
+    def __init__(self, browser: Browser, scene: dict) -> None:
+        self.browser = browser
+        self.scene = scene
+        self.url: str = scene["url"]
+        self.complaints: list[str] = []
+        self.context = self.fresh_context()
+        self.page = self.context.new_page()
+
+    def fresh_context(self, **options: object) -> BrowserContext:
+        context = self.browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "base_url": self.url} | options)
+        context.set_default_timeout(15_000)
+        context.on("console", lambda m: m.type == "error" and "Failed to load resource" not in m.text and self.complaints.append(m.text))
+        context.on("weberror", lambda e: self.complaints.append(str(e.error)))
+        context.on("dialog", lambda d: (self.complaints.append(f"dialog {d.message}"), d.dismiss()))
+        context.on("request", lambda r: r.url.startswith((self.url, "data:", "about:")) or self.complaints.append(f"foreign {r.url}"))
+        return context
+
+    def sign_in(self, page: Page | None = None, email: str | None = None, password: str | None = None) -> None:
+        page = page or self.page
+        page.goto("/sign-in")
+        page.fill("#email", email or self.scene["email"])
+        page.fill("#password", password or self.scene["password"])
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="Integrations")).to_be_visible()
+
+    def api(self, method: str, path: str, **options: object) -> requests.Response:
+        if not hasattr(self, "token"):
+            answer = requests.post(f"{self.url}/api/v1/sessions", json={"email": self.scene["email"], "password": self.scene["password"]}, timeout=60)
+            self.token = answer.json()["token"]
+        headers = {"Authorization": f"Bearer {self.token}"} | options.pop("headers", {})
+        answer = requests.request(method, f"{self.url}/api/v1{path}", headers=headers, timeout=120, **options)
+        assert answer.ok, (method, path, answer.text)
+        return answer
+
+    def add_device(self, name: str, page: Page | None = None) -> None:
+        page = page or self.page
+        page.goto("/automation/integrations")
+        page.get_by_role("link", name="Add new device").first.click()
+        page.fill("#name", name)
+        page.select_option("#device_type", "misp")
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.get_by_role("heading", name=f"Connect {name}")).to_be_visible()
+
+    def form_values(self, page: Page | None = None) -> dict[str, str]:
+        """The set-up form as it stands on the page: label and value."""
+        rows = (page or self.page).locator(".form-values tbody tr")
+        values = {}
+        for row in rows.all():
+            code = row.locator("code")
+            values[row.locator("th").inner_text()] = code.inner_text() if code.count() else row.locator("td").inner_text()
+        return values
+
+    def pull(self, values: dict[str, str]) -> requests.Response:
+        """What MISP does with the values in its Add Feed form."""
+        auth = (values["Add Basic Auth: username"], values["Add Basic Auth: password"])
+        answer = requests.get(values["URL"] + "/manifest.json", auth=auth, headers={"User-Agent": "MISP 2.5.20", "MISP-version": "2.5.20"}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer
+
+    def wrong(self) -> list[str]:
+        return [w.inner_text() for w in self.page.locator(".wrong:not([data-count])").all() if w.inner_text()]
+
+    def advance(self, span: str) -> None:
+        self.page.fill("#advance", span)
+        self.page.get_by_role("button", name="Advance").click()
+        expect(self.page.locator("p.said")).to_contain_text("The clock is at")
+
+
+def the_whole_work_of_an_admin(house: House) -> None:
+    page = house.page
+    page.goto("/")
+    expect(page).to_have_url(re.compile(r"/sign-in\?next=%2Fautomation%2Fintegrations$"))
+    expect(page.get_by_text("First time here?")).to_be_visible()
+    page.fill("#email", house.scene["email"])
+    page.fill("#password", "not the password")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("e-mail address or the password is wrong")
+    assert page.input_value("#email") == house.scene["email"], "what was typed stays"
+    house.sign_in()
+    expect(page.get_by_role("heading", name="No device yet")).to_be_visible()
+    house.add_device("Lab MISP")
+    # The page of all devices, left open in another tab.
+    watching = house.context.new_page()
+    watching.goto("/automation/integrations")
+    expect(watching.locator("[data-condition]")).to_have_text(re.compile("Not connected yet"))
+    page.fill("#name", "Perimeter")
+    page.get_by_role("button", name="Make the group").click()
+    values = house.form_values()
+    labels = ["Enabled", "Caching enabled", "Name", "Provider", "Input Source", "URL", "Source Format", "Add Basic Auth: username", "Add Basic Auth: password"]
+    assert list(values)[: len(labels)] == labels, values
+    assert values["Add Basic Auth: username"] == house.scene["account_id"]
+    expect(page.get_by_role("heading", name="Waiting for the first pull")).to_be_visible()
+    command = page.locator("section", has=page.get_by_role("heading", name="Prove it")).locator("code").inner_text()
+    assert values["URL"] in command and values["Add Basic Auth: password"] in command, command
+
+    other = house.context.new_page()
+    other.goto("/tip/sources")
+    other.fill("#name", "Own feed")
+    other.get_by_role("button", name="Add source").click()
+    other.set_input_files("#file", house.scene["file"])
+    other.get_by_role("button", name="Check, write nothing").click()
+    expect(other.locator("#import-report")).to_contain_text("This is what the import would do")
+    other.get_by_role("button", name="Import", exact=True).click()
+    expect(other.locator("#import-report")).to_contain_text("The import is done")
+    new = int(other.locator("#import-report dd").first.inner_text().replace(",", ""))
+    assert new > 0
+
+    # The publication is made within moments; MISP pulls when it pulls.
+    def there() -> bool:
+        return len(house.pull(values).json()) > 0
+
+    page.wait_for_timeout(200)
+    until(there, "the feed lists an event")
+    # Green, on both open pages, without a reload; and it is said to those who can't see it.
+    expect(watching.locator("[data-condition] .dot.synced")).to_be_visible()
+    expect(watching.locator("#announcer")).to_have_text("Lab MISP: Synced")
+    expect(page.get_by_role("heading", name="It pulls")).to_be_visible()
+    watching.reload()
+    expect(watching.locator("td .fill span")).to_have_text(f"{new:,} of 50,000")
+
+    page.goto("/automation/integrations")
+    house.advance("49h")
+    expect(page.locator("p.said")).to_contain_text("1 outage opened, 1 letter queued, 1 letter sent")
+    expect(page.locator("[data-condition] .dot.silent")).to_be_visible()
+    expect(page.locator("[data-condition]")).to_contain_text(re.compile("Silent since 2 days ago"))
+    expect(watching.locator("[data-condition] .dot-word")).to_have_text("Silent")
+    page.get_by_role("link", name="Lab MISP", exact=True).click()
+    expect(page.get_by_text("Does something fetch it at all?")).to_be_visible()
+    expect(page.locator("section", has=page.get_by_role("heading", name="Outages and letters"))).to_contain_text("still silent")
+    page.get_by_role("link", name="Mail", exact=True).click()
+    expect(page.locator("table tbody tr").first).to_contain_text("[iocast] Lab MISP is silent (iocast)")
+    expect(page.locator("table tbody tr").first).to_contain_text("sent")
+    house.pull(values)
+    expect(watching.locator("[data-condition] .dot.synced")).to_be_visible()
+    house.advance("0s")
+    page.goto("/settings/mail")
+    expect(page.locator("table tbody tr", has_text="[iocast] Lab MISP pulls again (iocast)")).to_have_count(1)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.goto("/automation/integrations")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def until(what, story: str) -> None:
+    """Asks again until it is so; the limit only ends a story that can't succeed."""
+    import time
+
+    for _ in range(600):
+        if what():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"never happened: {story}")
+
+
+def every_set_up_form_opens_its_feed(house: House) -> None:
+    page = house.page
+    house.sign_in()
+    page.goto("/automation/integrations/new")
+    types = [o.get_attribute("value") for o in page.locator("#device_type option").all() if "push" not in o.inner_text() and o.get_attribute("value")]
+    assert "misp" in types
+    for n, of_type in enumerate(types):
+        page.goto("/automation/integrations/new")
+        page.fill("#name", f"Device {n}")
+        page.select_option("#device_type", of_type)
+        expect(page.locator("#about-type")).to_contain_text("Takes")
+        page.get_by_role("button", name="Add", exact=True).click()
+        page.get_by_role("button", name="Make the group").click()
+        expect(page.locator(".form-values")).to_be_visible()
+        assert house.pull(house.form_values()).ok
+        expect(page.get_by_role("heading", name="It pulls")).to_be_visible()
+        # Later the secret is not shown again, but a new key can be made in place.
+        page.goto(page.url)
+        assert "…" in house.form_values()["Add Basic Auth: password"]
+        page.get_by_role("button", name="Make a new key and show it here").click()
+        assert house.pull(house.form_values()).ok
+        # The copy buttons give what they stand beside.
+        page.locator(".form-values .copy button").first.click()
+        expect(page.locator("#announcer")).to_have_text("Copied")
+
+
+def every_error_of_the_add_dialog(house: House) -> None:
+    page = house.page
+    house.sign_in()
+
+    def send(name: str, of_type: str, limit: str) -> list[str]:
+        page.goto("/automation/integrations/new")
+        page.fill("#name", name)
+        if of_type:
+            page.select_option("#device_type", of_type)
+        page.fill("#ioc_limit", limit)
+        page.get_by_role("button", name="Add", exact=True).click()
+        return house.wrong()
+
+    page.goto("/automation/integrations/new")
+    page.fill("#name", "x" * 51)
+    expect(page.locator("[data-count]")).to_have_text("51 of 50")
+    page.select_option("#device_type", "misp")
+    assert page.get_attribute("#ioc_limit", "placeholder") == "50000"
+    for name, of_type, limit, said in [
+        ("", "misp", "", "name"),
+        ("x" * 51, "misp", "", "50"),
+        ("Café", "misp", "", "take out"),
+        ("A<b>", "misp", "", "take out"),
+        ("Good", "", "", "no such device type"),
+        ("Good", "office-365", "", "does not push"),
+        ("Good", "misp", "0", "1 to 50000"),
+        ("Good", "misp", "50001", "1 to 50000"),
+        ("Good", "misp", "many", "whole number"),
+    ]:
+        wrong = send(name, of_type, limit)
+        assert len(wrong) == 1 and said in wrong[0], (name[:10], of_type, limit, wrong)
+        assert page.input_value("#name") == name and page.input_value("#ioc_limit") == limit, "what was typed stays"
+    # The server says the same to programs.
+    answer = requests.post(
+        f"{house.url}/api/v1/devices", json={"name": "Café", "device_type": "misp"}, headers={"Authorization": f"Bearer {token(house)}"}, timeout=60
+    )
+    assert send("Café", "misp", "") == [answer.json()["errors"][0]["message"]]
+    assert send("Good", "misp", "50,000") == []
+    wrong = send("good", "misp", "")
+    assert len(wrong) == 1 and "already a device" in wrong[0], wrong
+    # Nothing but the good one was made.
+    assert [d["name"] for d in house.api("GET", "/devices").json()["items"]] == ["Good"]
+
+
+def token(house: House) -> str:
+    house.api("GET", "/me")
+    return house.token
+
+
+def with_the_keyboard_only(house: House) -> None:
+    page = house.page
+    page.goto("/sign-in")
+    keyboard = page.keyboard
+
+    def tab_to(condition: str, most: int = 60) -> None:
+        """Tabs on until the focus is on what fits, and checks that the focus can be seen wherever it stops."""
+        for _ in range(most):
+            keyboard.press("Tab")
+            focused = page.evaluate_handle("document.activeElement")
+            if page.evaluate("e => e !== document.body && e.matches(':focus-visible') && getComputedStyle(e).outlineStyle === 'none'", focused):
+                raise AssertionError("the focus can't be seen on " + page.evaluate("e => e.outerHTML.slice(0, 100)", focused))
+            if page.evaluate(f"e => {condition}", focused):
+                return
+        raise AssertionError(f"no way by Tab to {condition}")
+
+    def button(text: str) -> str:
+        return f"(e.tagName === 'BUTTON' || e.tagName === 'A') && e.textContent.trim() === {json.dumps(text)}"
+
+    tab_to("e.id === 'email'")
+    keyboard.type(house.scene["email"])
+    tab_to("e.id === 'password'", 1)
+    keyboard.type(house.scene["password"])
+    keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Integrations")).to_be_visible()
+    # The first stop of every page leads past the menu.
+    keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the page"
+    keyboard.press("Enter")
+    tab_to(button("Add new device"))
+    keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Add New Cloud Device")).to_be_visible()
+    tab_to("e.id === 'name'")
+    keyboard.type("Lab MISP")
+    tab_to("e.id === 'device_type'", 1)
+    keyboard.type("MISP")
+    tab_to(button("Add"))
+    keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Connect Lab MISP")).to_be_visible()
+    tab_to(button("Make the group"))
+    keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Waiting for the first pull")).to_be_visible()
+    house.pull(house.form_values())
+    expect(page.get_by_role("heading", name="It pulls")).to_be_visible()
+    # The rule wizard: three steps, and no mouse.
+    page.goto("/automation/policy/new")
+    tab_to("e.id === 'name'")
+    keyboard.type("Bad hosts")
+    tab_to("e.value === 'domain'")
+    keyboard.press("Space")
+    tab_to(button("Next"))
+    keyboard.press("Enter")
+    expect(page.locator("legend", has_text="2. IOC Feed")).to_be_focused()
+    tab_to(button("Count what fits"))
+    keyboard.press("Enter")
+    expect(page.locator("#count")).to_contain_text("0 IOCs fit")
+    tab_to(button("Next"))
+    keyboard.press("Enter")
+    tab_to("e.name === 'group_ids'")
+    keyboard.press("Space")
+    tab_to(button("Finish"))
+    keyboard.press("Enter")
+    expect(page.locator("p.said")).to_contain_text("The rule Bad hosts is saved")
+    rule = next(r for r in house.api("GET", "/rules").json()["items"] if r["name"] == "Bad hosts")
+    assert rule["criteria"]["kinds"] == ["domain"] and len(rule["group_ids"]) == 1, rule
+
+
+def without_script(house: House) -> None:
+    context = house.fresh_context(java_script_enabled=False)
+    page = house.page = context.new_page()
+    house.sign_in()
+    house.add_device("Plain MISP")
+    page.get_by_role("button", name="Make the group").click()
+    values = house.form_values()
+    house.pull(values)
+    page.goto("/tip/sources")
+    page.fill("#name", "By hand")
+    page.get_by_role("button", name="Add source").click()
+    page.fill("#pasted", "evil[.]example\nnot an ioc\n203.0.113.7")
+    page.get_by_role("button", name="Check, write nothing").click()
+    expect(page.locator("#import-report")).to_contain_text("would do")
+    assert page.input_value("#pasted").startswith("evil[.]example"), "what was pasted stays"
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.locator("#import-report dd").first).to_have_text("2")
+    expect(page.locator("#import-report")).to_contain_text("not an ioc")
+    page.goto("/automation/policy")
+    page.get_by_role("button", name="Switch off").click()
+    expect(page.locator("p.said")).to_contain_text("is off")
+    page.get_by_role("link", name="Add rule").click()
+    page.fill("#name", "Domains")
+    page.get_by_label("domain", exact=True).check()
+    page.get_by_role("button", name="Count what fits").click()
+    expect(page.locator("#count")).to_contain_text("1 IOC fits now")
+    page.get_by_label("Plain MISP", exact=True).check()
+    page.get_by_role("button", name="Finish").click()
+    expect(page.locator("p.said")).to_contain_text("The rule Domains is saved")
+    page.goto("/automation/integrations?q=plain&sort=state")
+    expect(page.locator("table tbody tr")).to_have_count(1)
+    house.advance("49h")
+    expect(page.locator("[data-condition]")).to_contain_text("Silent")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def the_rest_of_the_pages(house: House) -> None:
+    """Keys, groups, sending again, priority, users, audit: what an admin does now and then."""
+    page = house.page
+    house.sign_in()
+    house.add_device("Lab MISP")
+    page.get_by_role("button", name="Make the group").click()
+    first = house.form_values()
+    for name in ("Alpha", "Beta"):
+        source = house.api("POST", "/sources", json={"name": name, "confidence": 2}).json()["id"]
+        house.api("POST", f"/sources/{source}/iocs", data=f"{name}.example\n203.0.113.{len(name)}\n", headers={"Content-Type": "text/plain"})
+    page.get_by_role("link", name="To the device").click()
+
+    # Keys: made, rotated with an overlap, revoked.
+    keys = page.locator("section", has=page.get_by_role("heading", name="Keys of this device"))
+    keys.get_by_text("Rotate").click()
+    keys.get_by_role("button", name="Make the new key").click()
+    secret = page.locator("section.said code").inner_text()
+    assert house.pull(first | {"Add Basic Auth: password": secret}).ok and house.pull(first).ok, "the old key works beside the new one"
+    page.reload()
+    page.goto(page.url)
+    expect(keys).to_contain_text("replaced; works until")
+    until(lambda: page.reload() is None or "still in use" in keys.inner_text(), "the old key's use shows")
+    replaced = keys.locator("tr", has_text="replaced")
+    replaced.get_by_text("Revoke").first.click()
+    replaced.get_by_role("button", name="Revoke").click()
+    expect(page.locator("p.said")).to_contain_text("revoked")
+    refused = requests.get(first["URL"] + "/manifest.json", auth=(first["Add Basic Auth: username"], first["Add Basic Auth: password"]), timeout=60)
+    assert refused.status_code == 401
+    until(lambda: page.reload() is None or "revoked" in " ".join(page.locator(".refused").all_inner_texts()), "the pull log says why it was refused")
+
+    # Try it as the device.
+    page.get_by_role("button", name="Try it as the device").click()
+    expect(page.locator("#trial")).to_contain_text("200")
+    expect(page.locator("#trial pre")).to_contain_text("Lab MISP - ")
+
+    # Pause, change, limits with the same words as the API's.
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator(".state")).to_contain_text("Paused")
+    page.get_by_role("button", name="Watch it again").click()
+    page.fill("#ioc_limit", "10")
+    page.get_by_role("button", name="Save").click()
+    assert "Shrink the group `Lab MISP`" in house.wrong()[0], house.wrong()
+    page.fill("#ioc_limit", "50000")
+    page.fill("#name", "Lab MISP 2")
+    page.fill("#silent_after_hours", "24")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="Lab MISP 2")).to_be_visible()
+    expect(page.get_by_text("24 hours")).to_be_visible()
+
+    # The group: what it holds and why, files as served, sending again, priority by buttons, by drag.
+    page.get_by_role("link", name="Lab MISP", exact=True).click()
+    until(lambda: page.reload() is None or page.get_by_text("alpha.example").count() > 0, "the IOCs show")
+    expect(page.locator("tr", has_text="alpha.example")).to_contain_text("rule Lab MISP")
+    page.fill("#q", "ALPHA[.]example")
+    page.get_by_role("button", name="Search").click()
+    rows = page.locator("section", has=page.get_by_role("heading", name="What it holds now")).locator("tbody tr")
+    expect(rows).to_have_count(1)
+    rows.get_by_role("button", name="Send again").click()
+    expect(page.locator("p.said")).to_contain_text("1 IOC goes out again")
+    page.get_by_role("button", name="Send everything again").click()
+    expect(page.locator("p.said")).to_contain_text("4 IOCs go out again")
+    items = page.locator(".priority li .name")
+    expect(items).to_have_text(["Alpha", "Beta"])
+    page.get_by_role("button", name="Down Alpha").click()
+    expect(items).to_have_text(["Beta", "Alpha"])
+    page.locator(".priority li").first.drag_to(page.locator(".priority li").last, target_position={"x": 50, "y": 30})
+    expect(items).to_have_text(["Alpha", "Beta"])
+    page.get_by_role("button", name="Up Beta").click()
+    page.fill("#limit", "3")
+    page.get_by_role("button", name="Save").click()
+    expect(items).to_have_text(["Beta", "Alpha"])
+    until(lambda: page.reload() is None or page.get_by_text("over the limit of 3").count() > 0, "what was cut shows")
+    page.get_by_role("link", name="manifest.json").click()
+    expect(page.locator("pre")).to_contain_text("Lab MISP - ")
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Save the file").click()
+    assert json.loads(pathlib.Path(saved.value.path()).read_text())
+
+    # An IOC: everything, where it went, never sent.
+    page.goto("/tip/iocs?q=beta.example&match=exact")
+    page.get_by_role("link", name="beta.example").click()
+    expect(page.get_by_role("heading", name="Where it went")).to_be_visible()
+    expect(page.get_by_text("In the group")).to_be_visible()
+    page.select_option("#whitelist", "never_sent")
+    page.select_option("#severity", "high")
+    page.fill("#user_tags", "ours, test range")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".tag").first).to_have_text("ours")
+    page.fill("#comment", "It is our own.\n<b>Really.</b>")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator("blockquote")).to_contain_text("<b>Really.</b>")
+    until(lambda: page.reload() is None or page.get_by_text("Removed").count() > 0, "it left the group")
+    # Search as one types, and the address keeps it.
+    page.goto("/tip/iocs")
+    page.fill("#q", "alpha")
+    expect(page.locator("#found tbody tr")).to_have_count(1)
+    expect(page).to_have_url(re.compile("q=alpha"))
+    page.select_option("#match", "domain")
+    page.fill("#q", "example")
+    expect(page.locator("#found tbody tr")).to_have_count(2)
+
+    # People.
+    page.goto("/settings/users")
+    page.fill("#email", "not an address")
+    page.get_by_role("button", name="Send the invitation").click()
+    assert "e-mail address" in house.wrong()[0]
+    page.fill("#email", "ann@example.com")
+    page.get_by_role("button", name="Send the invitation").click()
+    expect(page.locator("p.said")).to_contain_text("ann@example.com")
+    row = page.locator("tr", has_text=house.scene["email"])
+    row.get_by_label("mail alerts").uncheck()
+    row.get_by_role("button", name="Save").click()
+    expect(page.locator(".trouble")).to_contain_text("Nobody is told")
+    page.goto("/automation/integrations")
+    expect(page.locator(".trouble")).to_contain_text("Nobody is told")
+
+    # Subscription: keys once, thresholds, webhook.
+    page.goto("/settings/subscription")
+    page.get_by_role("button", name="Make an appliance key").click()
+    assert page.locator("section.said code").inner_text().startswith("iak_")
+    page.fill("#silent_after_hours", "721")
+    page.get_by_role("button", name="Save").click()
+    assert "1 to 720" in house.wrong()[0]
+    page.fill("#silent_after_hours", "72")
+    page.fill("#webhook_url", "https://hooks.example.com/iocast")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("code.secret")).to_contain_text("whsec_")
+
+    # Mail: a test letter with the answer.
+    page.goto("/settings/mail")
+    page.get_by_role("button", name="Send a test letter").click()
+    expect(page.locator("p.said")).to_contain_text("The test letter to")
+
+    # Audit: who, what, before and after; a table that spreadsheets take for nothing else.
+    page.goto("/settings/audit?action=device")
+    expect(page.locator("tbody tr", has_text="device.update").filter(has_text="silent after")).to_contain_text("Lab MISP 2")
+    expect(page.locator("tbody tr del").first).to_be_visible()
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="Export as CSV").click()
+    table = pathlib.Path(saved.value.path()).read_text()
+    assert table.startswith("at,actor,action") and "device.update" in table and "user.invite" not in table
+
+    # A password, and the other sessions.
+    second = house.fresh_context().new_page()
+    house.sign_in(second)
+    page.goto("/settings/profile")
+    expect(page.get_by_role("button", name="End it")).to_have_count(2)
+    page.fill("#present", "wrong")
+    page.fill("#password", "a much longer phrase")
+    page.fill("#again", "another phrase")
+    page.get_by_role("button", name="Change it").click()
+    assert "not the same" in house.wrong()[0]
+    page.fill("#present", "wrong")
+    page.fill("#password", "a much longer phrase")
+    page.fill("#again", "a much longer phrase")
+    page.get_by_role("button", name="Change it").click()
+    assert "present password" in house.wrong()[0]
+    page.fill("#present", house.scene["password"])
+    page.fill("#password", "a much longer phrase")
+    page.fill("#again", "a much longer phrase")
+    page.get_by_role("button", name="Change it").click()
+    expect(page.locator("p.said")).to_contain_text("Your password is changed")
+    # The other one's session is over; signed in again, it is back where it was.
+    second.goto("/settings/audit?action=device")
+    expect(second.get_by_text("Your session has ended")).to_be_visible()
+    second.fill("#email", house.scene["email"])
+    second.fill("#password", "a much longer phrase")
+    second.get_by_role("button", name="Sign in").click()
+    expect(second).to_have_url(re.compile(r"/settings/audit\?action=device$"))
+
+    # Deleting asks for the name.
+    page.goto("/automation/integrations")
+    page.get_by_role("link", name="Lab MISP 2").click()
+    page.get_by_text("Delete this device").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    assert "Type the device's name" in house.wrong()[0]
+    page.fill("#typed", "Lab MISP 2")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("heading", name="No device yet")).to_be_visible()
+
+
+def an_analyst_looks_and_changes_nothing(house: House) -> None:
+    page = house.page
+    furnish(house)
+    house.sign_in(email=house.scene["analyst"], password=house.scene["analyst_password"])
+    expect(page.get_by_role("link", name="Add new device")).to_have_count(0)
+    expect(page.get_by_role("link", name="Subscription")).to_have_count(0)
+    for path in pages(house):
+        answer = page.goto(path)
+        closed = path.startswith(("/settings/subscription", "/settings/users", "/settings/mail", "/settings/audit")) or path.endswith("/new")
+        assert answer.status == (403 if closed else 200), (path, answer.status)
+        buttons = [b.inner_text() for b in page.locator("main button:visible").all()]
+        harmless = {"Show", "Search", "Copy", "Change it", "End it", "Back", "Next", "Count what fits"}
+        assert all(b.split("\n")[0] in harmless for b in buttons), (path, buttons)
+
+
+def furnish(house: House) -> None:
+    """A device that pulled, fell silent and came back, groups, rules, sources, IOCs with everything, letters."""
+    device = house.api("POST", "/devices", json={"name": "Lab MISP", "device_type": "misp"}).json()["id"]
+    group = house.api("POST", f"/devices/{device}/groups", json={"name": "Perimeter", "limit": 40, "notify_on_limit": True}).json()
+    house.api("POST", "/devices", json={"name": "Branch MISP", "device_type": "misp"})
+    source = house.api("POST", "/sources", json={"name": "Own feed", "confidence": 3}).json()["id"]
+    iocs = [
+        {
+            "value": f"host{n}.example", "severity": ["low", "medium", "high"][n % 3], "user_tags": ["phishing"], "system_tags": ["botnet"], "threat_actors": ["fin7"],
+            "campaigns": ["autumn"], "malware_families": ["qakbot"], "alert_id": f"alert{n}", "score": n,
+        }
+        for n in range(60)
+    ]
+    house.api("POST", f"/sources/{source}/iocs", json={"iocs": iocs})
+    key = house.api("POST", f"/devices/{device}/keys", json={}).json()["secret"]
+    auth = (house.scene["account_id"], key)
+    assert requests.get(group["url"] + "/manifest.json", auth=auth, timeout=60).ok
+    assert requests.get(group["url"] + "/manifest.json", auth=(auth[0], "wrong"), timeout=60).status_code == 401
+    until(lambda: house.api("GET", f"/devices/{device}").json()["sync"]["reason"] == "synced", "the pull shows")
+    house.api("POST", "/emulator/clock", json={"advance": "49h"})
+    ioc = house.api("GET", "/iocs?limit=1").json()["items"][0]["id"]
+    house.api("PATCH", f"/iocs/{ioc}", json={"comment": "Seen at a customer."})
+
+
+def pages(house: House) -> list[str]:
+    """The address of every page of the product, with the things that are there."""
+    device = next(d for d in house.api("GET", "/devices").json()["items"] if d["groups"])
+    group = device["groups"][0]["id"]
+    ids = {name: house.api("GET", f"/{name}?limit=1").json()["items"][0]["id"] for name in ("iocs",)}
+    rule = house.api("GET", "/rules").json()["items"][0]["id"]
+    source = house.api("GET", "/sources").json()["items"][0]["id"]
+    return [
+        "/automation/integrations",
+        "/automation/integrations?tab=on_premises",
+        "/automation/integrations/new",
+        f"/automation/integrations/{device['id']}",
+        f"/automation/integrations/{device['id']}/setup",
+        f"/automation/groups/{group}",
+        f"/automation/groups/{group}/files/manifest.json",
+        "/automation/policy",
+        "/automation/policy/new",
+        f"/automation/policy/{rule}",
+        "/tip/iocs",
+        f"/tip/iocs/{ids['iocs']}",
+        "/tip/sources",
+        f"/tip/sources/{source}",
+        "/settings/subscription",
+        "/settings/users",
+        "/settings/mail",
+        "/settings/audit",
+        "/settings/profile",
+    ]
+
+
+def open_all(page: Page) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+
+
+OPEN_PAGES = ["/sign-in", "/forgotten-password", "/password", "/nowhere"]
+
+
+def every_page_is_accessible(house: House) -> None:
+    furnish(house)
+    axe = Axe()
+    found = []
+    for scheme in ("light", "dark"):
+        for width in (1280, 320):
+            context = house.fresh_context(color_scheme=scheme, viewport={"width": width, "height": 800})
+            page = context.new_page()
+
+            def look(path: str) -> None:
+                page.goto(path, wait_until="load")
+                open_all(page)
+                wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+                if wide > 0:
+                    found.append((path, scheme, width, f"{wide} px too wide"))
+                for violation in axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]:
+                    if violation["impact"] in ("serious", "critical"):
+                        found.append((path, scheme, width, violation["id"], violation["nodes"][0]["html"][:200], violation["nodes"][0]["failureSummary"][:300]))
+
+            for path in OPEN_PAGES:
+                look(path)
+            house.sign_in(page)
+            for path in pages(house):
+                look(path)
+            context.close()
+    assert not found, "\n".join(map(str, found))
+
+
+def texts_are_shown_literally(house: House) -> None:
+    """60 payloads in every stored text: on no page does one of them do anything but stand there."""
+    page = house.page
+    device = house.api("POST", "/devices", json={"name": "Lab MISP", "device_type": "misp"}).json()["id"]
+    group = house.api("POST", f"/devices/{device}/groups", json={"name": "Perimeter"}).json()
+    key = house.api("POST", f"/devices/{device}/keys", json={}).json()["secret"]
+    auth = (house.scene["account_id"], key)
+    sources = []
+    for n, payload in enumerate(PAYLOADS):
+        name = f"{n} " + re.sub(r'["\x00-\x1f\x7f-\x9f]', "'", payload)[:95]
+        sources.append(house.api("POST", "/sources", json={"name": name, "confidence": 2}).json()["id"])
+        assert requests.get(group["url"] + "/manifest.json", auth=auth, headers={"User-Agent": payload.encode()}, timeout=60).ok
+    iocs = []
+    for n, payload in enumerate(PAYLOADS):
+        texts = {field: [payload] for field in ("user_tags", "system_tags", "threat_actors", "campaigns", "malware_families")}
+        iocs.append({"value": f"http://host{n}.example/{payload}", "alert_id": payload[:60]} | texts)
+        iocs.append({"value": f"host{n}.example"} | texts)
+    report = house.api("POST", f"/sources/{sources[0]}/iocs", json={"iocs": iocs}).json()
+    assert report["accepted"] >= 60, report
+    # What was refused is told with the value: that, too, must stand there literally.
+    house.api("POST", f"/sources/{sources[1]}/iocs", json={"iocs": iocs[:20]})
+    shown = house.api("GET", "/iocs?limit=1000").json()["items"]
+    one = shown[0]["id"]
+    for payload in PAYLOADS:
+        house.api("PATCH", f"/iocs/{one}", json={"comment": payload})
+    house.api("POST", "/rules", json={"name": "Nasty", "criteria": {"tags": PAYLOADS, "source_ids": sources}, "group_ids": [group["id"]]})
+    until(lambda: house.api("GET", f"/groups/{group['id']}").json()["published"] > 0, "the group serves")
+    house.api("POST", "/emulator/clock", json={"advance": "49h"})
+
+    house.sign_in()
+    expect(page.locator(".account")).to_have_text(house.scene["account_name"])
+    page.goto(f"/tip/iocs/{one}")
+    said = [c.inner_text() for c in page.locator("blockquote .literal").all()]
+    expected = [p.strip() for p in PAYLOADS]
+    assert [s.strip("\u2028\u2029 ") for s in said] == [e.strip("\u2028\u2029 ") for e in expected], [(s, e) for s, e in zip(said, expected) if s != e]
+    visited = pages(house)
+    visited += [f"/tip/iocs/{i['id']}" for i in shown[:: max(1, len(shown) // 30)]]
+    visited += [f"/tip/sources/{s}" for s in sources[::6]]
+    for path in visited:
+        answer = page.goto(path, wait_until="load")
+        assert answer.status == 200, path
+        open_all(page)
+        # Pointers and focus set things off, too.
+        for spot in page.locator("main x, main marquee, main [onerror], main [onload], main iframe, main object, main embed, main [style]").all():
+            raise AssertionError((path, spot.evaluate("e => e.outerHTML")))
+    page.goto(f"/tip/sources/{sources[0]}")
+    page.fill("#pasted", "\n".join(PAYLOADS))
+    page.get_by_role("button", name="Check, write nothing").click()
+    expect(page.locator("#import-report")).to_contain_text("<script>")
+    page.set_input_files("#file", files=[{"name": "nasty.txt", "mimeType": "text/plain", "buffer": "\n".join(PAYLOADS).encode()}])
+    page.get_by_role("button", name="Check, write nothing").click()
+    expect(page.locator("[data-report] #import-report")).to_contain_text("<script>")
+    page.goto("/automation/integrations?q=" + urllib.parse.quote(PAYLOADS[4]) + "&state=" + urllib.parse.quote(PAYLOADS[5]) + "&sort=" + urllib.parse.quote(PAYLOADS[4]))
+    assert page.input_value("#q") == PAYLOADS[4]
+    page.goto("/sign-in?next=" + urllib.parse.quote("//evil.example/"))
+    assert page.url.startswith(house.url), "signing in leads nowhere else"
+
+
+def screenshots(house: House) -> None:
+    """A picture of every page: light and dark, wide and narrow."""
+    furnish(house)
+    folder = pathlib.Path(house.scene["pictures"])
+    folder.mkdir(parents=True, exist_ok=True)
+    for scheme in ("light", "dark"):
+        for width in (1280, 390):
+            context = house.fresh_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+            page = context.new_page()
+
+            def take(path: str) -> None:
+                page.goto(path, wait_until="load")
+                name = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", path.strip("/")).replace("/", "-").replace("?", "-") or "start"
+                page.screenshot(path=folder / f"{name}-{scheme}-{width}.png", full_page=True)
+
+            for path in OPEN_PAGES:
+                take(path)
+            house.sign_in(page)
+            for path in pages(house):
+                take(path)
+            context.close()
+    print(f"{len(list(folder.glob('*.png')))} pictures in {folder}")
+
+
+def main(story: str) -> None:
+    scene = json.load(sys.stdin)
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+        house = House(browser, scene)
+        try:
+            globals()[story](house)
+        except BaseException:
+            picture = pathlib.Path(scene["pictures"]) / f"{story}.png"
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            house.page.screenshot(path=picture, full_page=True)
+            print(f"The page at the end: {picture}, {house.page.url}", file=sys.stderr)
+            raise
+        assert not house.complaints, house.complaints
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,104 @@
+// Imports of files: checked first, sent with progress, and answered line by line.
+"use strict";
+const form = document.querySelector("[data-import]");
+if (form) {
+  const drop = form.querySelector("[data-drop]");
+  const file = document.getElementById("file");
+  const pasted = document.getElementById("pasted");
+  const kind = document.getElementById("form");
+  const progress = form.querySelector("[data-progress]");
+  const bar = progress.querySelector("progress");
+  const said = progress.querySelector("[role=status]");
+  const report = document.querySelector("[data-report]");
+  drop.hidden = false;
+
+  const KINDS = { json: "application/json", csv: "text/csv", md: "text/vnd.iocast.report", pdf: null };
+  const chosen = () => {
+    const one = file.files[0];
+    if (!one) return;
+    const ending = one.name.split(".").pop().toLowerCase();
+    kind.value = KINDS[ending] ?? "text/plain";
+    pasted.disabled = true;
+  };
+  file.addEventListener("change", () => { pasted.disabled = false; chosen(); });
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    drop.addEventListener(kind, (event) => {
+      event.preventDefault();
+      drop.classList.toggle("over", kind === "dragover");
+      if (kind === "drop" && event.dataTransfer.files.length) {
+        file.files = event.dataTransfer.files;
+        chosen();
+      }
+    });
+  }
+
+  const element = (name, text, ...children) => {
+    const made = document.createElement(name);
+    if (text !== null) made.textContent = text;
+    made.append(...children);
+    return made;
+  };
+  const number = (n) => n.toLocaleString("en");
+  const show = (r) => {
+    const figures = element("dl", null, ...[["New", r.accepted], ["Changed", r.updated], ["Seen again", r.unchanged], ["Refused", r.rejected_count]]
+      .map(([word, n]) => element("div", null, element("dt", word), element("dd", number(n)))));
+    figures.className = "figures";
+    const card = element("section", null, element("h3", r.dry_run ? "This is what the import would do" : "The import is done"), figures);
+    card.className = "card";
+    card.id = "import-report";
+    if (r.rejected.length) {
+      const more = r.rejected_count > r.rejected.length ? `, the first ${number(r.rejected.length)} of ${number(r.rejected_count)}` : "";
+      const head = element("tr", null, ...["Line", "Value", "Why"].map((w) => element("th", w)));
+      const lines = r.rejected.map((l) => element("tr", null, element("td", number(l.line)), element("td", null, element("code", l.value)), element("td", l.reason)));
+      const table = element("div", null, element("table", null, element("thead", null, head), element("tbody", null, ...lines)));
+      table.className = "scroll";
+      table.tabIndex = 0;
+      table.setAttribute("role", "region");
+      table.setAttribute("aria-label", "Refused lines");
+      card.append(element("p", `Refused lines${more}:`), table);
+    }
+    report.replaceChildren(card);
+    card.scrollIntoView({ block: "nearest" });
+  };
+  const trouble = (text) => {
+    const p = element("p", text);
+    p.className = "trouble";
+    p.setAttribute("role", "alert");
+    report.replaceChildren(p);
+  };
+
+  form.addEventListener("submit", (event) => {
+    const body = file.files[0];
+    // What was pasted goes the plain way.
+    if (!body) return;
+    event.preventDefault();
+    if (body.size > Number(form.dataset.max)) {
+      trouble(`The file is larger than ${number(Number(form.dataset.max))} bytes; split it.`);
+      return;
+    }
+    const query = new URLSearchParams();
+    if (event.submitter?.value === "check") query.set("dry_run", "true");
+    if (form.elements.tag.value.trim()) query.set("tag", form.elements.tag.value.trim());
+    if (form.elements.to_ids.checked) query.set("to_ids", "only");
+    const request = new XMLHttpRequest();
+    request.open("POST", `${form.dataset.import}?${query}`);
+    request.setRequestHeader("Content-Type", kind.value);
+    const buttons = form.querySelectorAll("button");
+    const busy = (on) => { buttons.forEach((b) => { b.disabled = on; }); progress.hidden = !on; };
+    request.upload.addEventListener("progress", (sent) => {
+      bar.value = sent.total ? (100 * sent.loaded) / sent.total : 0;
+      said.textContent = sent.loaded < sent.total ? `${Math.floor(bar.value)} % sent` : "Sent; it is being read…";
+    });
+    request.addEventListener("load", () => {
+      busy(false);
+      let answer = {};
+      try { answer = JSON.parse(request.responseText); } catch { /* told below */ }
+      if (request.status === 200) show(answer);
+      else if (request.status === 401) trouble("Your session has ended. Sign in in another tab, and send it again here.");
+      else trouble(answer.detail ?? `iocast answered ${request.status}. Nothing was written.`);
+    });
+    request.addEventListener("error", () => { busy(false); trouble("The line broke before iocast answered. Nothing is lost: send the same file again; what was written already counts as seen again."); });
+    busy(true);
+    request.send(body);
+  });
+}
