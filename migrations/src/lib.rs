@@ -8,6 +8,7 @@ pub use sea_orm_migration::{MigratorTrait, sea_orm};
 mod m0001_first;
 mod m0002_stage;
 mod m0003_watch;
+mod m0004_pages;
 mod table;
 
 /// What going back is answered with.
@@ -20,6 +21,6 @@ pub struct Migrator;
 #[async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Migration), Box::new(m0002_stage::Migration), Box::new(m0003_watch::Migration)]
+        vec![Box::new(m0001_first::Migration), Box::new(m0002_stage::Migration), Box::new(m0003_watch::Migration), Box::new(m0004_pages::Migration)]
     }
 }

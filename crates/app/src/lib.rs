@@ -4,9 +4,10 @@
 //! every query starts from the actor's account: what is not yours is not there.
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
@@ -14,6 +15,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use iocast_domain::{
+    id::LetterId,
     time::{Clock, Entropy, Timestamp},
     watch::Gap,
 };
@@ -68,10 +70,10 @@ pub use self::{
 };
 pub use iocast_formats::read::{Input, Options, Rejected};
 pub use iocast_mail::{Courier, Failure, Letter, Post, Security, Smtp, Transport, Webhooks};
-pub use iocast_store::{AuditFilter, AuditLine, LetterRow, OutageRow, Page, PageOf, PublicationLine, PullLine, SessionRow};
+pub use iocast_store::{AuditFilter, AuditLine, Lane, LetterRow, OutageLetter, OutageRow, Page, PageOf, PublicationLine, PullLine, SessionRow};
 
 /// What the desk needs to know of its surroundings.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Where devices reach iocast: scheme and host, without a slash behind.
     pub public_url: String,
@@ -93,6 +95,13 @@ pub struct Settings {
     pub metrics_token: Option<String>,
 }
 
+impl std::fmt::Debug for Settings {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("public_url", &self.public_url).field("data", &self.data).field("emulator", &self.emulator).finish_non_exhaustive()
+    }
+}
+
 /// The application.
 pub struct App {
     /// Settings.
@@ -105,8 +114,10 @@ pub struct App {
     notes: pulls::Notes,
     publisher: publisher::Desk,
     post: Post,
-    /// Poked whenever a letter was written.
-    letters: Notify,
+    /// Poked whenever a letter was written, for each lane.
+    letters: [Notify; 2],
+    /// Letters that are handed over here just now.
+    on_their_way: Mutex<HashSet<LetterId>>,
     /// When nobody could answer.
     gaps: ArcSwap<Vec<Gap>>,
     passwords: Semaphore,
@@ -115,8 +126,8 @@ pub struct App {
     last_delivery: AtomicI64,
     /// How far the emulator has moved the product's clock.
     clock_offset: AtomicI64,
-    /// Real minus steady time, at the last tick of the watchdog.
-    clocks_apart: AtomicI64,
+    last_beat: Mutex<Option<watchdog::Beat>>,
+    last_watch: AtomicI64,
     tally: outbox::Tally,
     /// Held by whoever clears the stage of an import.
     clearing: tokio::sync::Mutex<()>,
@@ -154,14 +165,16 @@ impl App {
             notes: pulls::Notes::default(),
             publisher: publisher::Desk::default(),
             post,
-            letters: Notify::new(),
+            letters: [Notify::new(), Notify::new()],
+            on_their_way: Mutex::default(),
             gaps: ArcSwap::default(),
             passwords: Semaphore::new(2),
             last_tick: AtomicI64::new(0),
             last_heartbeat: AtomicI64::new(0),
             last_delivery: AtomicI64::new(0),
             clock_offset: AtomicI64::new(0),
-            clocks_apart: AtomicI64::new(i64::MIN),
+            last_beat: Mutex::default(),
+            last_watch: AtomicI64::new(0),
             tally: outbox::Tally::default(),
             clearing: tokio::sync::Mutex::default(),
             closing: AtomicBool::new(false),

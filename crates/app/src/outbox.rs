@@ -1,7 +1,11 @@
 //! The outbox: letters are written in the transaction that gives their reason, and handed over afterwards, at least once.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    collections::HashSet,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,18 +17,19 @@ use iocast_domain::{
     account::{Account, User, parse_address},
     id::LetterId,
     letter::{LetterKind, LetterState, Tried, after_try},
-    time::{DAY, Timestamp, clip},
+    time::{DAY, clip},
 };
 use iocast_mail::{Content, Failure, Hook, Letter, Rendered, is_webhook, payload, render};
-use iocast_store::{LetterCounts, LetterRow, NewLetter, Page, PageOf, Txn};
+use iocast_store::{Lane, LetterCounts, LetterRow, NewLetter, Page, PageOf, Settled, Txn};
 use jsonwebtoken::{Algorithm, EncodingKey};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::{Actor, App, AppError, AppResult};
+use crate::{Actor, App, AppError, AppResult, Watched};
 
 /// How long settled letters are kept, in microseconds.
 const KEPT: i64 = 90 * DAY;
-/// Tries to write down what became of a letter that was handed over.
+/// Tries to write down what became of a letter that was handed over, while the server ends.
 const SETTLE_TRIES: u32 = 5;
 /// Longest answer of a mail server that is kept, in characters.
 const ANSWER_MAX: usize = 500;
@@ -42,6 +47,22 @@ pub struct Delivered {
     pub superseded: u64,
 }
 
+/// Says of a letter that it is handed over here, for as long as it lives: no other sender of this process takes it over.
+struct OnItsWay<'a>(&'a Mutex<HashSet<LetterId>>, LetterId);
+
+impl<'a> OnItsWay<'a> {
+    fn begin(all: &'a Mutex<HashSet<LetterId>>, id: LetterId) -> Self {
+        all.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        Self(all, id)
+    }
+}
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
 /// The same, counted since the server started.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -49,9 +70,21 @@ pub(crate) struct Tally {
     failed: AtomicU64,
     dead: AtomicU64,
     superseded: AtomicU64,
+    outages: AtomicU64,
+    letters: AtomicU64,
 }
 
 impl Tally {
+    pub(crate) fn watched(&self, Watched { outages, letters }: Watched) {
+        self.outages.fetch_add(outages, Ordering::Relaxed);
+        self.letters.fetch_add(letters, Ordering::Relaxed);
+    }
+
+    /// What the watchdog found so far, by whichever tick.
+    pub(crate) fn watched_so_far(&self) -> Watched {
+        Watched { outages: self.outages.load(Ordering::Relaxed), letters: self.letters.load(Ordering::Relaxed) }
+    }
+
     fn count(&self, state: LetterState) {
         let counter = match state {
             LetterState::Sent => &self.sent,
@@ -117,17 +150,22 @@ impl App {
     }
 
     /// Waits until a letter was written.
-    pub async fn letter_written(&self) {
-        self.letters.notified().await;
+    pub async fn letter_written(&self, lane: Lane) {
+        self.letters[lane as usize].notified().await;
     }
 
-    /// Hands over every letter that is due, one after the other. Several may do so at once.
+    /// Wakes those who hand letters over.
+    pub(crate) fn letters_wait(&self) {
+        self.letters.iter().for_each(Notify::notify_one);
+    }
+
+    /// Hands over every letter of a lane that is due, one after the other. Several may do so at once.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn deliver_due(&self) -> AppResult<()> {
+    pub async fn deliver_due(&self, lane: Lane) -> AppResult<()> {
         while !self.is_closing() {
-            let one = self.deliver_one().await?;
+            let one = self.deliver_one(lane).await?;
             self.last_delivery.store(self.clock.real_now().micros(), Ordering::Relaxed);
             if !one {
                 break;
@@ -137,19 +175,25 @@ impl App {
     }
 
     /// Claims a letter, hands it over with no transaction open, and writes down what became of it.
-    async fn deliver_one(&self) -> AppResult<bool> {
+    async fn deliver_one(&self, lane: Lane) -> AppResult<bool> {
         let token = self.entropy.uuid();
         let real_now = self.clock.real_now();
         // Twice as long as handing over may take: whoever is still at it then was stopped, and asks before it goes on.
         let until = real_now.plus(i64::try_from(self.settings.mail_deadline.as_micros()).unwrap_or(i64::MAX).saturating_mul(2));
-        if !self.store.read().letter_is_due(self.now(), real_now).await? {
+        if !self.store.read().letter_is_due(lane, self.now(), real_now).await? {
             return Ok(false);
         }
         let txn = self.store.write().await?;
-        let Some(row) = txn.letter_claim(token, self.now(), real_now, until).await? else { return Ok(false) };
+        let here: Vec<LetterId> = self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let Some(row) = txn.letter_claim(lane, token, (self.now(), real_now, until), &here).await? else {
+            // What could not be read was put off.
+            txn.commit().await?;
+            return Ok(false);
+        };
+        let _on_its_way = OnItsWay::begin(&self.on_their_way, row.letter.id);
         txn.commit().await?;
-        let (state, next_at, answer) = match self.pointless(&row.letter).await? {
-            Some(why) => (LetterState::Superseded, self.now(), why.to_owned()),
+        let settled = match self.pointless(&row).await? {
+            Some(why) => Settled { state: LetterState::Superseded, next_at: self.now(), answer: why.to_owned(), maybe_sent: false },
             None => {
                 let ours = async || self.store.read().letter_is_claimed(row.letter.id, token).await.unwrap_or(false);
                 let handed_over = if is_webhook(&row.letter.recipient) {
@@ -157,9 +201,10 @@ impl App {
                 } else {
                     self.post.hand_over(&self.message(&row.letter), ours).await
                 };
+                let maybe_sent = matches!(handed_over, Err(Failure::Unknown(_)));
                 let (tried, answer) = match handed_over {
                     Ok(answer) => (Tried::Taken, answer),
-                    Err(Failure::Transient(answer)) => (Tried::Failed, answer),
+                    Err(Failure::Transient(answer) | Failure::Unknown(answer)) => (Tried::Failed, answer),
                     Err(Failure::Permanent(answer)) => (Tried::Refused, answer),
                     // What becomes of it is for whoever has it to say.
                     Err(Failure::NotOurs) => return Ok(true),
@@ -167,12 +212,12 @@ impl App {
                 let mut jitter = [0; 2];
                 self.entropy.fill(&mut jitter);
                 let (state, next_at) = after_try(tried, row.attempts, row.letter.created_at, self.now(), u16::from_le_bytes(jitter));
-                (state, next_at, answer)
+                Settled { state, next_at, answer: clip(&answer.replace(char::is_control, " "), ANSWER_MAX), maybe_sent }
             }
         };
-        self.tell_log(&row, state, &answer);
-        self.settle(&row.letter, token, state, next_at, &answer).await?;
-        self.tally.count(state);
+        self.tell_log(&row, settled.state, &settled.answer);
+        self.settle(&row.letter, token, &settled).await?;
+        self.tally.count(settled.state);
         Ok(true)
     }
 
@@ -201,33 +246,45 @@ impl App {
         }
     }
 
-    /// Writes down what became of a letter. It was handed over already: giving up here would send it twice.
-    async fn settle(&self, letter: &NewLetter, token: Uuid, state: LetterState, next_at: Timestamp, answer: &str) -> AppResult<()> {
-        let answer = clip(&answer.replace(char::is_control, " "), ANSWER_MAX);
+    /// Writes down what became of a letter. It was handed over already: giving up here would send it twice, so only the end of
+    /// this server ends the tries.
+    async fn settle(&self, letter: &NewLetter, token: Uuid, settled: &Settled) -> AppResult<()> {
         let mut tries = 0;
         loop {
             tries += 1;
             let written = async {
                 let txn = self.store.write().await?;
-                txn.letter_settle(letter.id, token, state, next_at, &answer, self.now()).await?;
+                txn.letter_settle(letter.id, token, settled, self.now()).await?;
                 txn.commit().await?;
                 Ok(())
             };
             match written.await {
-                Err(_) if tries < SETTLE_TRIES => tokio::time::sleep(Duration::from_secs(1)).await,
+                Err(_) if tries < SETTLE_TRIES || !self.is_closing() => tokio::time::sleep(Duration::from_secs(1)).await,
                 done => return done,
             }
         }
     }
 
     /// Why a letter need not be sent any more.
-    async fn pointless(&self, letter: &NewLetter) -> AppResult<Option<&'static str>> {
+    async fn pointless(&self, LetterRow { letter, maybe_sent, .. }: &LetterRow) -> AppResult<Option<&'static str>> {
         let read = self.store.read();
+        let alert = matches!(letter.kind, LetterKind::Warning | LetterKind::Recovery | LetterKind::Limit);
+        if alert && !self.still_alerted(letter).await? {
+            return Ok(Some("nobody gets alerts there any more"));
+        }
         Ok(match (letter.kind, letter.after_letter) {
-            (LetterKind::Warning, _) if !read.letter_has_open_outage(letter.id).await? => Some("the silence ended before it was handed over"),
-            (LetterKind::Recovery, Some(warning)) if read.letter_state(warning).await? != Some(LetterState::Sent) => Some("its warning was never sent"),
+            (LetterKind::Warning, _) if !maybe_sent && !read.letter_has_open_outage(letter.id).await? => Some("the silence ended before it was handed over"),
+            (LetterKind::Recovery, Some(warning)) if !read.letter_was_sent(warning).await? => Some("its warning was never sent"),
             _ => None,
         })
+    }
+
+    async fn still_alerted(&self, letter: &NewLetter) -> AppResult<bool> {
+        let read = self.store.read();
+        if is_webhook(&letter.recipient) {
+            return Ok(read.account_fetch(&letter.account_id).await?.is_some_and(|account| account.webhook_url.as_ref() == Some(&letter.recipient)));
+        }
+        Ok(read.user_list(&letter.account_id).await?.iter().any(|user| user.gets_alerts() && user.email == letter.recipient))
     }
 
     fn message(&self, letter: &NewLetter) -> Letter {
@@ -248,7 +305,7 @@ impl App {
             letter.subject_key = Some(format!("{subject}:{recipient}"));
             txn.letter_insert(&letter).await?;
         }
-        self.letters.notify_one();
+        self.letters_wait();
         Ok(())
     }
 
@@ -284,7 +341,7 @@ impl App {
     /// If it is not there, or neither dead nor waiting.
     pub async fn letter_retry(&self, actor: &Actor, id: LetterId) -> AppResult<LetterRow> {
         let row = self.letter_turn(actor, id, "letter.retry", LetterState::Due).await?;
-        self.letters.notify_one();
+        self.letters_wait();
         Ok(row)
     }
 
@@ -339,7 +396,9 @@ impl App {
     pub(crate) async fn deliver_and_wait(&self) -> AppResult<()> {
         let begun = tokio::time::Instant::now();
         loop {
-            self.deliver_due().await?;
+            for lane in [Lane::Mail, Lane::Hooks] {
+                self.deliver_due(lane).await?;
+            }
             let under_way = self.letter_counts().await?.by_state.iter().any(|(state, n)| *state == LetterState::Claimed && *n > 0);
             if !under_way || begun.elapsed() > 2 * self.settings.mail_deadline {
                 return Ok(());

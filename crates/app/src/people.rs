@@ -142,7 +142,7 @@ impl App {
         self.letter_to(&txn, &account, LetterKind::Invitation, &user, &content).await?;
         self.audit(&txn, actor, "user.invite", &user.id, &serde_json::json!({ "email": user.email, "role": role })).await?;
         txn.commit().await?;
-        self.letters.notify_one();
+        self.letters_wait();
         Ok(user)
     }
 
@@ -201,7 +201,7 @@ impl App {
             self.audit(&txn, &who, "user.password_forgotten", &user.id, &serde_json::json!({ "email": user.email })).await?;
             txn.commit().await?;
         }
-        self.letters.notify_one();
+        self.letters_wait();
         Ok(())
     }
 
@@ -236,8 +236,8 @@ impl App {
     /// Gives a person the password that he or she chose by means of a letter, and ends the sessions.
     ///
     /// # Errors
-    /// If the token is not ours, too old, or was used; if the password breaks a rule.
-    pub async fn password_choose(self: &Arc<Self>, token: &str, password: String) -> AppResult<()> {
+    /// If the token is not ours, too old, or was used; if the password breaks a rule; if tried too often from one address.
+    pub async fn password_choose(self: &Arc<Self>, token: &str, password: String, caller: &Caller) -> AppResult<()> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_exp = false;
         validation.required_spec_claims.clear();
@@ -247,13 +247,14 @@ impl App {
         if claims.exp <= self.clock.real_now().secs() {
             return Err(NO_TOKEN);
         }
+        let holds = |old: &str| fingerprint(old) == claims.old;
+        // Before the costly hash: a link that was used costs nothing.
+        self.store.read().user_with_password(UserId(claims.sub)).await?.filter(|(u, old)| u.active && holds(old)).ok_or(NO_TOKEN)?;
         check_password(&password)?;
+        self.count_try(&format!("choose:{}", network(&caller.address))).await?;
         let hash = self.hash_password(password).await?;
         let txn = self.store.write().await?;
-        let (user, old) = txn.user_with_password(UserId(claims.sub)).await?.filter(|(u, _)| u.active).ok_or(NO_TOKEN)?;
-        if fingerprint(&old) != claims.old {
-            return Err(NO_TOKEN);
-        }
+        let (user, _) = txn.user_with_password(UserId(claims.sub)).await?.filter(|(u, old)| u.active && holds(old)).ok_or(NO_TOKEN)?;
         txn.user_set_password(user.id, hash).await?;
         txn.attempt_put(&format!("person:{}", user.email), None).await?;
         let who = Actor { role: "user", user: Some(user.clone()), ..Actor::operator(user.account_id.clone()) };

@@ -12,6 +12,7 @@ use iocast_store::{Attempt, SessionRow};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::SemaphorePermit;
 use uuid::Uuid;
 
 use crate::{Actor, App, AppError, AppResult, Caller};
@@ -135,8 +136,7 @@ impl App {
 
     /// The person whose password this is; all of an address's accounts are tried, few at a time.
     pub(crate) async fn right_person(self: &Arc<Self>, candidates: Vec<(User, String)>, password: String) -> AppResult<Option<User>> {
-        let busy = || AppError::Unavailable("Too many people are signing in at once; try again in a few seconds.".to_owned());
-        let _turn = tokio::time::timeout(PATIENCE, self.passwords.acquire()).await.map_err(|_elapsed| busy())?.map_err(|_closed| busy())?;
+        let _turn = self.password_turn().await?;
         let found = tokio::task::spawn_blocking(move || {
             if candidates.is_empty() {
                 let _ = Argon2::default().verify_password(password.as_bytes(), NOBODY);
@@ -235,8 +235,15 @@ impl App {
         Ok(())
     }
 
+    /// A turn at the password hash, which takes a core and 19 MiB: few have one at a time.
+    async fn password_turn(&self) -> AppResult<SemaphorePermit<'_>> {
+        let busy = || AppError::Unavailable("Too many people are signing in at once; try again in a few seconds.".to_owned());
+        tokio::time::timeout(PATIENCE, self.passwords.acquire()).await.map_err(|_elapsed| busy())?.map_err(|_closed| busy())
+    }
+
     /// The hash of a new password.
     pub(crate) async fn hash_password(&self, password: String) -> AppResult<String> {
+        let _turn = self.password_turn().await?;
         let mut salt = [0_u8; 16];
         self.entropy.fill(&mut salt);
         let hash = tokio::task::spawn_blocking(move || Argon2::default().hash_password_with_salt(password.as_bytes(), &salt).map(|h| h.to_string()));

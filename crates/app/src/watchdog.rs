@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -12,11 +12,11 @@ use iocast_domain::{
     id::{AccountId, DeviceId, LetterId, OutageId},
     letter::{LetterKind, LetterState},
     staleness::{SyncState, judge},
-    time::{DAY, MINUTE, Timestamp, clip, span_in_words},
-    watch::{DIGEST_FROM, EndedBy, Outage, gap_found, is_outage, silence, silent_since, threshold},
+    time::{DAY, MINUTE, SECOND, Timestamp, clip, span_in_words},
+    watch::{DIGEST_FROM, EndedBy, HEARTBEAT_MISSED, Outage, gap_found, is_outage, silence, silent_since, threshold},
 };
-use iocast_mail::{Content, SilentDevice};
-use iocast_store::{OutageRow, Page, PageOf, PullLine, Txn};
+use iocast_mail::{Content, SilentDevice, is_webhook};
+use iocast_store::{OutageLetter, OutageRow, Page, PageOf, PullLine, StoreError, Txn};
 
 use crate::{Actor, App, AppError, AppResult};
 
@@ -26,7 +26,16 @@ const JUMP: i64 = MINUTE;
 const GAPS_KEPT: i64 = 366 * DAY;
 /// Devices looked at in one query.
 const LOOK: u64 = 1_000;
+/// Within how long every replica writes the pulls that it noted, in microseconds.
+const WRITTEN_WITHIN: i64 = 2 * SECOND;
 const HEARTBEAT_AT: &str = "heartbeat";
+
+/// A sign of life: steady time, and real minus steady, in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Beat {
+    steady: i64,
+    apart: i64,
+}
 
 /// What a look around found.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,16 +60,25 @@ impl App {
     }
 
     /// Writes that this server could answer just now, which also proves that the database takes writes. A long pause since
-    /// the last such sign of any replica is a gap in which no device could pull.
+    /// the last such sign of any replica is a gap in which no device could pull. `steady` is the time since this server
+    /// began, on a clock that nobody sets. Gives by how much the real clock went otherwise since the last sign, in
+    /// microseconds.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn heartbeat(&self) -> AppResult<()> {
+    pub async fn heartbeat(&self, steady: Duration) -> AppResult<i64> {
         let (now, real_now) = (self.now(), self.clock.real_now());
+        let steady = i64::try_from(steady.as_micros()).unwrap_or(i64::MAX);
+        let beat = Beat { steady, apart: real_now.micros() - steady };
+        let before = *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner);
+        let jump = before.map_or(0, |before| beat.apart - before.apart);
+        // Whoever could answer all the time knows that there was no gap. What another replica's clock says then is that the
+        // two clocks differ.
+        let was_there = before.is_some_and(|before| jump.abs() <= JUMP && steady - before.steady <= HEARTBEAT_MISSED);
         let txn = self.store.write().await?;
         let last: Option<i64> = txn.setting_fetch(HEARTBEAT_AT).await?.and_then(|at| at.parse().ok());
-        let gap = last.and_then(|last| gap_found(real_now.micros() - last, now));
-        if last.is_some_and(|last| last - real_now.micros() > JUMP) {
+        let gap = last.filter(|_| !was_there).and_then(|last| gap_found(real_now.micros() - last, now));
+        if !was_there && last.is_some_and(|last| last - real_now.micros() > JUMP) {
             // The clock was set back. If it was ahead before, the gap that it made was none.
             txn.gap_end_at(now).await?;
         }
@@ -76,40 +94,41 @@ impl App {
         }
         self.gaps.store(Arc::new(gaps));
         self.last_heartbeat.store(real_now.micros(), Ordering::Relaxed);
-        Ok(())
+        *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat);
+        Ok(jump)
     }
 
-    /// One tick: a sign of life, and a look around. `steady` is the time since the server started, on a clock that nobody
-    /// sets: if the real clock went otherwise, somebody set it, and nobody is judged by it this time.
+    /// One tick: a sign of life, and a look around. If the real clock went otherwise than the steady one (see
+    /// [`Self::heartbeat`]), somebody set it, and nobody is judged by it this time.
     ///
     /// # Errors
     /// If the database does not answer.
     pub async fn watch(&self, steady: Duration) -> AppResult<Watched> {
-        let (real_now, steady) = (self.clock.real_now().micros(), i64::try_from(steady.as_micros()).unwrap_or(i64::MAX));
-        let apart = real_now - steady;
-        let before = self.clocks_apart.swap(apart, Ordering::Relaxed);
-        self.heartbeat().await?;
-        if before != i64::MIN && (apart - before).abs() > JUMP {
-            let (way, by) = (if apart > before { "forward" } else { "back" }, span_in_words((apart - before).abs()));
+        let jump = self.heartbeat(steady).await?;
+        if jump.abs() > JUMP {
+            let (way, by) = (if jump > 0 { "forward" } else { "back" }, span_in_words(jump.abs()));
             tracing::warn!("The clock jumped {way} by {by}: devices are judged at the next tick");
             return Ok(Watched::default());
         }
-        self.watch_tick().await
+        // What is noted here, and may still wait to be written by another replica, is a pull before anybody is judged.
+        self.pulls_flush().await?;
+        self.watch_tick(WRITTEN_WITHIN).await
     }
 
-    /// Looks for devices that fell silent; in one transaction an account it opens their outages and writes the letters. An
-    /// account that fails is logged and looked at again at the next tick; it does not hold back the others.
+    /// Looks for devices that were silent for `grace` microseconds longer than they may; in one transaction an account it opens
+    /// their outages and writes the letters. An account that fails is logged and looked at again at the next tick; it does
+    /// not hold back the others.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn watch_tick(&self) -> AppResult<Watched> {
+    pub async fn watch_tick(&self, grace: i64) -> AppResult<Watched> {
         let now = self.now();
         let gaps = self.gaps.load_full();
         let mut silent: BTreeMap<AccountId, Vec<DeviceId>> = BTreeMap::new();
         let mut thresholds: BTreeMap<AccountId, Option<i64>> = BTreeMap::new();
         let mut after = None;
         loop {
-            let some = self.store.read().device_maybe_silent(now, after, LOOK).await?;
+            let (some, next) = self.store.read().device_maybe_silent(now.plus(-grace), after, LOOK).await?;
             for device in &some {
                 let since = silent_since(device.last_pull_at, device.created_at, device.watched_since);
                 let of_account = match thresholds.get(&device.account_id) {
@@ -120,18 +139,18 @@ impl App {
                         known
                     }
                 };
-                if is_outage(since, threshold(device.silent_after, of_account), &gaps, now) {
+                if is_outage(since, threshold(device.silent_after, of_account) + grace, &gaps, now) {
                     silent.entry(device.account_id.clone()).or_default().push(device.id);
                 }
             }
-            after = some.last().map(|device| device.id);
-            if (some.len() as u64) < LOOK {
+            after = next;
+            if after.is_none() {
                 break;
             }
         }
         let mut watched = Watched::default();
         for (account, devices) in silent {
-            match self.open_outages(&account, &devices).await {
+            match self.open_outages(&account, &devices, grace).await {
                 Ok(opened) => {
                     watched.outages += opened.outages;
                     watched.letters += opened.letters;
@@ -141,10 +160,11 @@ impl App {
                 }
             }
         }
+        self.last_watch.store(self.clock.real_now().micros(), Ordering::Relaxed);
         Ok(watched)
     }
 
-    async fn open_outages(&self, account_id: &AccountId, devices: &[DeviceId]) -> AppResult<Watched> {
+    async fn open_outages(&self, account_id: &AccountId, devices: &[DeviceId], grace: i64) -> AppResult<Watched> {
         let (now, gaps) = (self.now(), self.gaps.load_full());
         let txn = self.store.write().await?;
         // Locked before they are read again: a pull that is being written either is seen here, or sees the outage.
@@ -153,7 +173,7 @@ impl App {
         let mut opened: Vec<(Outage, Device)> = Vec::new();
         for device in txn.device_fetch_many(account_id, devices).await? {
             let since = silent_since(device.last_pull_at, device.created_at, device.watched_since);
-            if device.paused || !is_outage(since, threshold(device.silent_after, account.silent_after), &gaps, now) {
+            if device.paused || !is_outage(since, threshold(device.silent_after, account.silent_after) + grace, &gaps, now) {
                 continue;
             }
             let id = OutageId::random(&*self.entropy);
@@ -174,14 +194,17 @@ impl App {
         }
         txn.commit().await?;
         tracing::warn!(account.id = %account_id, "{} devices of account {account_id} fell silent", opened.len());
-        self.letters.notify_one();
-        Ok(Watched { outages: opened.len() as u64, letters })
+        let opened = Watched { outages: opened.len() as u64, letters };
+        self.tally.watched(opened);
+        self.letters_wait();
+        Ok(opened)
     }
 
     /// Who gets the account's alerts. That nobody does is told once.
     async fn alerted_or_told(&self, txn: &Txn, watchdog: &Actor, account: &Account) -> AppResult<Vec<String>> {
         let recipients = self.alerted(txn, account).await?;
-        let nobody = recipients.is_empty() && !self.post.is_off();
+        // A program that is told is no administrator.
+        let nobody = recipients.iter().all(|recipient| is_webhook(recipient)) && !self.post.is_off();
         if txn.account_set_nobody_told(&account.id, nobody).await? && nobody {
             tracing::warn!(account.id = %account.id, "Account {} has no active administrator with mail alerts on: nobody is told", account.id);
             self.audit(txn, watchdog, "alerts.nobody", &account.id, &()).await?;
@@ -242,6 +265,8 @@ impl App {
             until,
             silence: span_in_words(silence(outage.began_at, &gaps, until.unwrap_or(outage.noticed_at))),
             never_pulled: until.is_none() && device.last_pull_at.is_none(),
+            watched_again: device.watched_since == outage.began_at && device.created_at < device.watched_since,
+            last_pull: device.last_pull_at,
             last_client: last.as_ref().map(client),
             last_error: failed
                 .filter(|f| f.pull.at >= outage.began_at)
@@ -257,7 +282,15 @@ impl App {
         let mut ended: BTreeMap<AccountId, Vec<Ended>> = BTreeMap::new();
         for outage in txn.outage_open(&devices).await? {
             let Some(at) = pulls.get(&outage.device_id).copied().filter(|at| *at > outage.began_at) else { continue };
-            let Some(device) = txn.device_fetch(&outage.account_id, outage.device_id).await? else { continue };
+            let device = match txn.device_fetch(&outage.account_id, outage.device_id).await {
+                Ok(Some(device)) => device,
+                Ok(None) => continue,
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "A device that pulled can't be read; its outage stays open");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             if txn.outage_end(outage.id, at, EndedBy::Pull).await? {
                 ended.entry(outage.account_id.clone()).or_default().push(Ended { outage, device, at });
             }
@@ -270,16 +303,18 @@ impl App {
                 let detail = serde_json::json!({ "name": device.name.as_str(), "silent_since": outage.began_at, "pulled_at": at });
                 self.audit(txn, &watchdog, "device.recovered", &device.id, &detail).await?;
             }
-            self.letters.notify_one();
+            self.letters_wait();
         }
         Ok(())
     }
 
     async fn recoveries(&self, txn: &Txn, account: &Account, ended: &[Ended]) -> AppResult<()> {
         let many = ended.len() >= DIGEST_FROM;
+        let alerted = self.alerted(txn, account).await?;
         let mut now: BTreeMap<String, Vec<(OutageId, SilentDevice)>> = BTreeMap::new();
         for Ended { outage, device, at } in ended {
-            for (warning, recipient, fate) in self.take_back(txn, outage.id).await? {
+            let told = self.take_back(txn, outage.id).await?;
+            for (warning, recipient, fate) in told.into_iter().filter(|(_, recipient, _)| alerted.contains(recipient)) {
                 let device = self.silent_device(txn, outage, device, Some(*at), !many).await?;
                 match fate {
                     Fate::Sent => now.entry(recipient).or_default().push((outage.id, device)),
@@ -296,17 +331,18 @@ impl App {
     /// Takes back the warnings of an outage that are not on their way, and gives those that are or were.
     async fn take_back(&self, txn: &Txn, outage: OutageId) -> AppResult<Vec<(LetterId, String, Fate)>> {
         let mut gone = Vec::new();
-        for (letter, kind, recipient, state) in txn.outage_letters(outage).await? {
+        for OutageLetter { id, kind, recipient, state, maybe_sent } in txn.outage_letters(outage).await? {
             if kind != LetterKind::Warning {
                 continue;
             }
             match state {
-                LetterState::Sent => gone.push((letter, recipient, Fate::Sent)),
-                LetterState::Claimed => gone.push((letter, recipient, Fate::OnItsWay)),
+                LetterState::Sent => gone.push((id, recipient, Fate::Sent)),
+                LetterState::Claimed => gone.push((id, recipient, Fate::OnItsWay)),
                 LetterState::Due => {
-                    let needed = txn.letter_has_open_outage(letter).await?;
-                    if needed || !txn.letter_move(letter, &[LetterState::Due], LetterState::Superseded, self.now()).await? {
-                        gone.push((letter, recipient, Fate::OnItsWay));
+                    // One that may have arrived is sent until the mail server says so: its reader waits for the end of it.
+                    let needed = maybe_sent || txn.letter_has_open_outage(id).await?;
+                    if needed || !txn.letter_move(id, &[LetterState::Due], LetterState::Superseded, self.now()).await? {
+                        gone.push((id, recipient, Fate::OnItsWay));
                     }
                 }
                 LetterState::Dead | LetterState::Superseded | LetterState::Discarded => {}
@@ -334,7 +370,13 @@ impl App {
         if let Some(device) = device {
             read.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;
         }
-        Ok(read.outage_list(&actor.account_id, device, open, page).await?)
+        let mut outages = read.outage_list(&actor.account_id, device, open, page).await?;
+        if actor.may_write().is_err() {
+            // Such addresses often carry a secret.
+            let letters = outages.items.iter_mut().flat_map(|row| &mut row.letters);
+            letters.filter(|letter| is_webhook(&letter.recipient)).for_each(|letter| "webhook".clone_into(&mut letter.recipient));
+        }
+        Ok(outages)
     }
 }
 
@@ -346,6 +388,6 @@ enum Fate {
 
 /// Who pulled: address and what it calls itself. A letter's reader must not find a link in it.
 fn client(line: &PullLine) -> String {
-    let agent = clip(&line.pull.user_agent.replace("://", "[:]//"), 100);
+    let agent = clip(&line.pull.user_agent.replace("://", "[:]//").replace("www.", "www[.]"), 100);
     if agent.is_empty() { line.pull.address.clone() } else { format!("{}, {agent}", line.pull.address) }
 }

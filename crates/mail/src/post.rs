@@ -4,7 +4,10 @@ use std::{
     fmt, io,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -83,6 +86,9 @@ pub enum Failure {
     /// It may go better later.
     #[error("{0}")]
     Transient(String),
+    /// The line died after the last byte and before the answer: it may have been taken.
+    #[error("{0}")]
+    Unknown(String),
     /// The server refuses this letter for good, or it is none.
     #[error("{0}")]
     Permanent(String),
@@ -131,7 +137,7 @@ impl Post {
     /// be held back: whoever was stopped for long, and woken, must not send what another sent meanwhile.
     ///
     /// # Errors
-    /// [`Failure`]. If the line dies after the final dot nobody can know whether the letter was taken; that is transient.
+    /// [`Failure`].
     pub async fn hand_over(&self, letter: &Letter, ours: impl AsyncFnOnce() -> bool) -> Result<String, Failure> {
         let message = letter.message().map_err(|error| Failure::Permanent(error.to_string()))?;
         match &self.transport {
@@ -150,8 +156,12 @@ impl Post {
                 courier.carry(letter).await
             }
             Transport::Smtp(smtp) => {
-                let late = |_elapsed| Failure::Transient(format!("The mail server did not finish within {} s.", smtp.total.as_secs_f32()));
-                tokio::time::timeout(smtp.total, smtp.send(message.envelope(), &message.formatted(), ours)).await.map_err(late)?
+                let text_begun = AtomicBool::new(false);
+                let sent = tokio::time::timeout(smtp.total, smtp.send(message.envelope(), &message.formatted(), ours, &text_begun)).await;
+                sent.unwrap_or_else(|_elapsed| {
+                    let late = format!("The mail server did not finish within {} s.", smtp.total.as_secs_f32());
+                    Err(if text_begun.load(Ordering::Relaxed) { Failure::Unknown(late) } else { Failure::Transient(late) })
+                })
             }
         }
     }
@@ -162,7 +172,12 @@ async fn put(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     use tokio::io::AsyncWriteExt as _;
     tokio::fs::create_dir_all(folder).await?;
     let (draft, path) = (folder.join(format!(".{name}.draft")), folder.join(name));
-    let mut file = tokio::fs::File::create(&draft).await?;
+    let mut options = tokio::fs::OpenOptions::new();
+    options.create(true).truncate(true).write(true);
+    // Invitations carry a secret.
+    #[cfg(unix)]
+    options.mode(0o600);
+    let mut file = options.open(&draft).await?;
     file.write_all(bytes).await?;
     file.sync_all().await?;
     tokio::fs::rename(&draft, &path).await?;
@@ -201,9 +216,9 @@ impl Smtp {
         builder.build().map_err(at("TLS", false))
     }
 
-    async fn send(&self, envelope: &Envelope, message: &[u8], ours: impl AsyncFnOnce() -> bool) -> Result<String, Failure> {
+    async fn send(&self, envelope: &Envelope, message: &[u8], ours: impl AsyncFnOnce() -> bool, text_begun: &AtomicBool) -> Result<String, Failure> {
         let mut line = self.connect().await?;
-        let sent = self.deliver(&mut line, envelope, message, ours).await;
+        let sent = self.deliver(&mut line, envelope, message, ours, text_begun).await;
         // Politely or not: the letter's fate is known.
         let _ = tokio::time::timeout(Duration::from_secs(1), line.abort()).await;
         sent
@@ -230,7 +245,14 @@ impl Smtp {
         Ok(line)
     }
 
-    async fn deliver(&self, line: &mut AsyncSmtpConnection, envelope: &Envelope, message: &[u8], ours: impl AsyncFnOnce() -> bool) -> Result<String, Failure> {
+    async fn deliver(
+        &self,
+        line: &mut AsyncSmtpConnection,
+        envelope: &Envelope,
+        message: &[u8],
+        ours: impl AsyncFnOnce() -> bool,
+        text_begun: &AtomicBool,
+    ) -> Result<String, Failure> {
         let eight_bit = !message.is_ascii() && line.server_info().supports_feature(Extension::EightBitMime);
         let parameters = if eight_bit { vec![MailParameter::Body(MailBodyParameter::EightBitMime)] } else { Vec::new() };
         line.command(Mail::new(envelope.from().cloned(), parameters)).await.map_err(at("MAIL FROM", true))?;
@@ -241,7 +263,14 @@ impl Smtp {
             return Err(Failure::NotOurs);
         }
         line.command(Data).await.map_err(at("DATA", true))?;
-        let answer = line.message(message).await.map_err(at("after the text", true))?;
+        text_begun.store(true, Ordering::Relaxed);
+        let answer = line.message(message).await.map_err(|error| {
+            let heard = error.status().is_some();
+            match at("after the text", true)(error) {
+                Failure::Transient(text) if !heard => Failure::Unknown(text),
+                failure => failure,
+            }
+        })?;
         Ok(said(&answer))
     }
 }

@@ -21,6 +21,10 @@ pub struct SilentDevice {
     pub silence: String,
     /// It never pulled at all.
     pub never_pulled: bool,
+    /// It was paused, and `since` is when it was watched again.
+    pub watched_again: bool,
+    /// When it last pulled.
+    pub last_pull: Option<Timestamp>,
     /// Who pulled last.
     pub last_client: Option<String>,
     /// What was refused last, and when.
@@ -180,6 +184,8 @@ mod tests {
             until: Some(Timestamp::parse("2026-11-06T10:00:00Z").unwrap()),
             silence: "2 days".into(),
             never_pulled: false,
+            watched_again: false,
+            last_pull: None,
             last_client: Some("192.0.2.7, <script>alert(1)</script>".into()),
             last_error: None,
             link: "https://iocast.example/x".into(),

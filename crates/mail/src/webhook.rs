@@ -4,13 +4,14 @@
 //! it is looked at can't lead into the private network afterwards.
 
 use std::{
+    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
     time::Duration,
 };
 
 use ureq::{
-    Agent, Error,
+    Agent, Error, Timeout,
     config::Config,
     http::Uri,
     tls::{RootCerts, TlsConfig},
@@ -58,7 +59,8 @@ impl Webhooks {
     /// Posts a message and gives the status.
     ///
     /// # Errors
-    /// [`Failure::Permanent`] for an address that is not allowed, [`Failure::Transient`] for everything else but a 2xx.
+    /// [`Failure::Permanent`] for an address that is not allowed, [`Failure::Unknown`] where no answer came,
+    /// [`Failure::Transient`] for everything else but a 2xx.
     pub async fn post(&self, hook: Hook) -> Result<String, Failure> {
         let Self { allow_private, total } = self.clone();
         let post = tokio::task::spawn_blocking(move || post(&hook, allow_private, total));
@@ -89,7 +91,17 @@ fn post(hook: &Hook, allow_private: bool, total: Duration) -> Result<String, Fai
         Ok(answer) if answer.status().is_success() => Ok(format!("answered {}", answer.status().as_u16())),
         Ok(answer) => Err(Failure::Transient(format!("The webhook answered {}.", answer.status().as_u16()))),
         Err(Error::Other(error)) if error.is::<NotAllowed>() => Err(Failure::Permanent(error.to_string())),
-        Err(error) => Err(Failure::Transient(format!("The webhook could not be reached: {error}."))),
+        Err(error) => {
+            let text = format!("The webhook could not be reached: {error}.");
+            // Whatever is not known to have gone wrong before the request was sent may have arrived.
+            let before = match &error {
+                Error::HostNotFound | Error::ConnectionFailed | Error::Tls(_) | Error::BadUri(_) => true,
+                Error::Timeout(at) => matches!(at, Timeout::Resolve | Timeout::Connect),
+                Error::Io(io) => io.kind() == ErrorKind::ConnectionRefused,
+                _ => false,
+            };
+            Err(if before { Failure::Transient(text) } else { Failure::Unknown(text) })
+        }
     }
 }
 

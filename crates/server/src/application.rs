@@ -214,9 +214,10 @@ impl Application {
         let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
         let drain = Duration::from_secs(config.drain_seconds);
         // Before anybody can be judged: how long nobody could answer.
-        app.heartbeat().await?;
+        let begun = tokio::time::Instant::now();
+        app.heartbeat(begun.elapsed()).await?;
         let (stopper, stop) = watch::channel(false);
-        let mut ticks = ticker::start(app, &stop);
+        let mut ticks = ticker::start(app, begun, &stop);
         if desk.lock.is_some() {
             shell::listen(app, &config.data, &mut ticks, stop);
         }

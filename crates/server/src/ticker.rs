@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use iocast_app::{App, AppResult};
+use iocast_app::{App, AppResult, Lane};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 const FLUSH: Duration = Duration::from_millis(400);
 const WATCH: Duration = Duration::from_secs(5);
 const PRUNE: Duration = Duration::from_secs(3_600);
 const DELIVER: Duration = Duration::from_secs(1);
-/// Letters on their way at once: a mail server that hangs holds up as many, not all.
+/// Letters on their way at once in each lane: a server that hangs holds up as many, not all.
 const SENDERS: usize = 4;
 const FOLLOW: Duration = Duration::from_millis(500);
 const PUBLISH: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ const SWEEP: Duration = Duration::from_secs(60);
 const RETIRE: Duration = Duration::from_secs(60);
 
 /// Starts all ticks; they end when `stop` turns true.
-pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+pub(crate) fn start(app: &Arc<App>, begun: Instant, stop: &watch::Receiver<bool>) -> JoinSet<()> {
     let mut ticks = JoinSet::new();
     let flush = Arc::clone(app);
     ticks.spawn(every(FLUSH, stop.clone(), "writing the pulls", move || {
@@ -27,7 +27,6 @@ pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()>
         async move { app.pulls_flush().await }
     }));
     let dog = Arc::clone(app);
-    let begun = Instant::now();
     ticks.spawn(every(WATCH, stop.clone(), "watching for silence", move || {
         let app = Arc::clone(&dog);
         async move { app.watch(begun.elapsed()).await.map(drop) }
@@ -41,7 +40,9 @@ pub(crate) fn start(app: &Arc<App>, stop: &watch::Receiver<bool>) -> JoinSet<()>
         }
     }));
     for _ in 0..SENDERS {
-        ticks.spawn(deliver(Arc::clone(app), stop.clone()));
+        for lane in [Lane::Mail, Lane::Hooks] {
+            ticks.spawn(deliver(Arc::clone(app), lane, stop.clone()));
+        }
     }
     let follow = Arc::clone(app);
     ticks.spawn(every(FOLLOW, stop.clone(), "following other replicas", move || {
@@ -86,12 +87,12 @@ async fn publish(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-async fn deliver(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+async fn deliver(app: Arc<App>, lane: Lane, mut stop: watch::Receiver<bool>) {
     let mut failing = false;
     while !*stop.borrow() {
-        failing = told("handing over letters", failing, app.deliver_due().await.map(drop));
+        failing = told("handing over letters", failing, app.deliver_due(lane).await);
         tokio::select! {
-            () = app.letter_written() => {}
+            () = app.letter_written(lane) => {}
             () = tokio::time::sleep(DELIVER) => {}
             _ = stop.changed() => {}
         }

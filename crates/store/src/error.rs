@@ -72,3 +72,9 @@ impl From<DbErr> for StoreError {
 pub(crate) fn corrupt(table: &'static str, column: &'static str, what: impl ToString) -> StoreError {
     StoreError::Corrupt { table, column, what: iocast_domain::time::clip(&what.to_string(), 80) }
 }
+
+/// What can be read of rows that are looked at together: one that can't is told in the log, and holds nobody up.
+pub(crate) fn readable<M, T>(rows: impl IntoIterator<Item = M>, read: impl Fn(M) -> StoreResult<T>) -> Vec<T> {
+    let told = |error: StoreError| tracing::error!(error = &error as &dyn std::error::Error, "A row can't be read and is left out");
+    rows.into_iter().filter_map(|row| read(row).map_err(told).ok()).collect()
+}

@@ -3,7 +3,7 @@
 use iocast_domain::{
     id::{AccountId, LetterId},
     letter::{LetterKind, LetterState},
-    time::Timestamp,
+    time::{HOUR, Timestamp},
 };
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// A letter about to be written.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewLetter {
     /// A fresh id.
     pub id: LetterId,
@@ -45,6 +45,13 @@ pub struct NewLetter {
     pub after_letter: Option<LetterId>,
 }
 
+impl std::fmt::Debug for NewLetter {
+    /// Without the words: they may carry a link that signs somebody in.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewLetter").field("id", &self.id).field("kind", &self.kind).field("recipient", &self.recipient).finish_non_exhaustive()
+    }
+}
+
 /// A letter and what became of it.
 #[derive(Clone, Debug)]
 pub struct LetterRow {
@@ -60,6 +67,30 @@ pub struct LetterRow {
     pub settled_at: Option<Timestamp>,
     /// What the mail server said last.
     pub last_answer: Option<String>,
+    /// A try ended without an answer: it may have arrived.
+    pub maybe_sent: bool,
+}
+
+/// By whom a letter is handed over: a webhook that hangs holds up no mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// To people.
+    Mail,
+    /// To programs, one at a time to each.
+    Hooks,
+}
+
+/// What became of a try.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// What the letter is now.
+    pub state: LetterState,
+    /// When it is due again.
+    pub next_at: Timestamp,
+    /// What the mail server said.
+    pub answer: String,
+    /// No answer came: it may have arrived.
+    pub maybe_sent: bool,
 }
 
 /// How many letters are in which state.
@@ -113,6 +144,7 @@ fn to_letter(row: letter::Model) -> StoreResult<LetterRow> {
         next_at: Timestamp::from_micros(row.next_at),
         settled_at: row.settled_at.map(Timestamp::from_micros),
         last_answer: row.last_answer,
+        maybe_sent: row.maybe_sent,
         letter: NewLetter {
             id: LetterId(row.id),
             account_id: crate::accounts::account_id("letters", row.account_id)?,
@@ -136,6 +168,23 @@ fn due(now: Timestamp, real_now: Timestamp) -> Condition {
     Condition::any().add(waits).add(left_behind)
 }
 
+/// Letters of a lane. An address of a person never begins like that.
+fn of_lane(lane: Lane) -> Condition {
+    let hook = Condition::any().add(letter::Column::Recipient.starts_with("https://")).add(letter::Column::Recipient.starts_with("http://"));
+    match lane {
+        Lane::Mail => hook.not(),
+        Lane::Hooks => {
+            let busy = Query::select()
+                .column(letter::Column::Recipient)
+                .from(letter::Entity)
+                .and_where(letter::Column::State.eq(state_code(LetterState::Claimed)))
+                .take();
+            let left_behind = letter::Column::State.eq(state_code(LetterState::Claimed));
+            Condition::all().add(hook).add(left_behind.or(letter::Column::Recipient.not_in_subquery(busy)))
+        }
+    }
+}
+
 impl<C: ConnectionTrait> Conn<C> {
     /// The letters of an account, newest first.
     pub async fn letter_list(&self, account: &AccountId, state: Option<LetterState>, page: &Page) -> StoreResult<PageOf<LetterRow>> {
@@ -156,9 +205,9 @@ impl<C: ConnectionTrait> Conn<C> {
         letter::Entity::find_by_id(id.0).filter(letter::Column::AccountId.eq(account.as_str())).one(&self.0).await?.map(to_letter).transpose()
     }
 
-    /// What became of a letter, whoever's it is.
-    pub async fn letter_state(&self, id: LetterId) -> StoreResult<Option<LetterState>> {
-        letter::Entity::find_by_id(id.0).one(&self.0).await?.map(|row| to_state(row.state)).transpose()
+    /// Whether a letter, whoever's it is, was taken.
+    pub async fn letter_was_sent(&self, id: LetterId) -> StoreResult<bool> {
+        Ok(letter::Entity::find_by_id(id.0).filter(letter::Column::State.eq(state_code(LetterState::Sent))).count(&self.0).await? > 0)
     }
 
     /// Whether a claim still holds.
@@ -175,11 +224,12 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// Whether a letter is to be handed over: looked at before a write is begun.
-    pub async fn letter_is_due(&self, now: Timestamp, real_now: Timestamp) -> StoreResult<bool> {
+    pub async fn letter_is_due(&self, lane: Lane, now: Timestamp, real_now: Timestamp) -> StoreResult<bool> {
         Ok(letter::Entity::find()
             .select_only()
             .column(letter::Column::Id)
             .filter(due(now, real_now))
+            .filter(of_lane(lane))
             .limit(1)
             .into_tuple::<Uuid>()
             .one(&self.0)
@@ -231,14 +281,21 @@ impl Txn {
             last_answer: Set(None),
             subject_key: Set(subject_key),
             after_letter: Set(after_letter.map(|l| l.0)),
+            maybe_sent: Set(false),
         };
         let once = OnConflict::column(letter::Column::SubjectKey).do_nothing().to_owned();
         Ok(letter::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0)
     }
 
-    /// Claims the letter that is due longest, until `until` (real time). One that must follow another waits until that is
-    /// settled.
-    pub async fn letter_claim(&self, token: Uuid, now: Timestamp, real_now: Timestamp, until: Timestamp) -> StoreResult<Option<LetterRow>> {
+    /// Claims the letter of a lane that is due longest, until `until` (real time). One that must follow another waits until
+    /// that is settled. Those in `not` are left alone; one that can't be read is put off for an hour.
+    pub async fn letter_claim(
+        &self,
+        lane: Lane,
+        token: Uuid,
+        (now, real_now, until): (Timestamp, Timestamp, Timestamp),
+        not: &[LetterId],
+    ) -> StoreResult<Option<LetterRow>> {
         loop {
             let unsettled = Query::select()
                 .column(letter::Column::Id)
@@ -246,35 +303,73 @@ impl Txn {
                 .and_where(letter::Column::State.is_in([LetterState::Due, LetterState::Claimed].map(state_code)))
                 .take();
             let first = Condition::any().add(letter::Column::AfterLetter.is_null()).add(letter::Column::AfterLetter.not_in_subquery(unsettled));
-            let find = letter::Entity::find().filter(due(now, real_now)).filter(first);
+            let find = letter::Entity::find().filter(due(now, real_now)).filter(of_lane(lane)).filter(first);
+            let find = find.filter(letter::Column::Id.is_not_in(not.iter().map(|id| id.0)));
             let Some(row) = find.order_by_asc(letter::Column::NextAt).order_by_asc(letter::Column::Id).one(&self.0).await? else { return Ok(None) };
+            let id = row.id;
+            // Whoever had it may have handed it over before it died.
+            let maybe_sent = row.maybe_sent || row.state == state_code(LetterState::Claimed);
+            let read = match to_letter(letter::Model { attempts: row.attempts.saturating_add(1), maybe_sent, ..row }) {
+                Ok(read) => read,
+                Err(error) => {
+                    tracing::error!(letter.id = %id, error = &error as &dyn std::error::Error, "Letter {id} can't be read; it is looked at again in an hour");
+                    let later = letter::Entity::update_many()
+                        .col_expr(letter::Column::NextAt, Expr::value(now.plus(HOUR).micros()))
+                        .col_expr(letter::Column::State, Expr::value(state_code(LetterState::Due)));
+                    later.filter(letter::Column::Id.eq(id)).exec(&self.0).await?;
+                    continue;
+                }
+            };
             let claim = letter::Entity::update_many()
                 .col_expr(letter::Column::State, Expr::value(state_code(LetterState::Claimed)))
                 .col_expr(letter::Column::ClaimToken, Expr::value(token))
                 .col_expr(letter::Column::ClaimUntil, Expr::value(until.micros()))
                 .col_expr(letter::Column::Attempts, Expr::col(letter::Column::Attempts).add(1))
-                .filter(letter::Column::Id.eq(row.id))
+                .col_expr(letter::Column::MaybeSent, Expr::value(maybe_sent))
+                .filter(letter::Column::Id.eq(id))
                 .filter(due(now, real_now));
             // Another replica was quicker: look for the next.
             if claim.exec(&self.0).await?.rows_affected > 0 {
-                return Ok(Some(to_letter(letter::Model { attempts: row.attempts.saturating_add(1), ..row })?));
+                return Ok(Some(read));
             }
         }
     }
 
     /// Writes what became of a claimed letter. Gives false if the claim was lost meanwhile.
-    pub async fn letter_settle(&self, id: LetterId, token: Uuid, state: LetterState, next_at: Timestamp, answer: &str, now: Timestamp) -> StoreResult<bool> {
-        let settle = letter::Entity::update_many()
+    pub async fn letter_settle(&self, id: LetterId, token: Uuid, settled: &Settled, now: Timestamp) -> StoreResult<bool> {
+        let Settled { state, next_at, ref answer, maybe_sent } = *settled;
+        let mut settle = letter::Entity::update_many();
+        if maybe_sent {
+            settle = settle.col_expr(letter::Column::MaybeSent, Expr::value(true));
+        }
+        let settle = settle
             .col_expr(letter::Column::State, Expr::value(state_code(state)))
             .col_expr(letter::Column::NextAt, Expr::value(next_at.micros()))
             .col_expr(letter::Column::ClaimToken, Expr::value(Option::<Uuid>::None))
             .col_expr(letter::Column::ClaimUntil, Expr::value(0_i64))
-            .col_expr(letter::Column::LastAnswer, Expr::value(answer))
+            .col_expr(letter::Column::LastAnswer, Expr::value(answer.as_str()))
             .col_expr(letter::Column::SettledAt, Expr::value(state.is_settled().then_some(now.micros())))
             .filter(letter::Column::Id.eq(id.0))
             .filter(letter::Column::State.eq(state_code(LetterState::Claimed)))
             .filter(letter::Column::ClaimToken.eq(token));
-        Ok(settle.exec(&self.0).await?.rows_affected > 0)
+        let settled = settle.exec(&self.0).await?.rows_affected > 0;
+        if settled && state.is_settled() {
+            self.letter_forget_secret(id).await?;
+        }
+        Ok(settled)
+    }
+
+    /// What was written to one person only, with a link that signs them in, is not kept once it is gone.
+    async fn letter_forget_secret(&self, id: LetterId) -> StoreResult<()> {
+        let forget = letter::Entity::update_many()
+            .col_expr(letter::Column::BodyText, Expr::value(""))
+            .col_expr(letter::Column::BodyHtml, Expr::value(""))
+            .filter(letter::Column::Id.eq(id.0))
+            // A dead one can be tried again.
+            .filter(letter::Column::State.ne(state_code(LetterState::Dead)))
+            .filter(letter::Column::Kind.is_in([LetterKind::Invitation, LetterKind::PasswordReset].map(kind_code)));
+        forget.exec(&self.0).await?;
+        Ok(())
     }
 
     /// Moves a letter that nobody is handing over from one of `from` to `to`. Gives false if it is in none of them.
@@ -285,7 +380,11 @@ impl Txn {
             .col_expr(letter::Column::SettledAt, Expr::value(to.is_settled().then_some(now.micros())))
             .filter(letter::Column::Id.eq(id.0))
             .filter(letter::Column::State.is_in(from.iter().map(|s| state_code(*s))));
-        Ok(change.exec(&self.0).await?.rows_affected > 0)
+        let moved = change.exec(&self.0).await?.rows_affected > 0;
+        if moved && to.is_settled() {
+            self.letter_forget_secret(id).await?;
+        }
+        Ok(moved)
     }
 
     /// Lets all claims run out: whoever held them is dead.
@@ -298,11 +397,29 @@ impl Txn {
         Ok(())
     }
 
-    /// Forgets letters that were settled before `since`.
+    /// Forgets letters that were settled before `since`, and with them what they were about; but none of an outage that had
+    /// not ended then: its recovery asks for its warning.
     pub async fn letter_prune(&self, since: Timestamp) -> StoreResult<()> {
-        let old = Query::select().column(letter::Column::Id).from(letter::Entity).and_where(letter::Column::SettledAt.lt(since.micros())).take();
-        outage_letter::Entity::delete_many().filter(outage_letter::Column::LetterId.in_subquery(old)).exec(&self.0).await?;
-        letter::Entity::delete_many().filter(letter::Column::SettledAt.lt(since.micros())).exec(&self.0).await?;
+        let lasting = || {
+            let lasts =
+                Expr::col((outage::Entity, outage::Column::EndedAt)).is_null().or(Expr::col((outage::Entity, outage::Column::EndedAt)).gte(since.micros()));
+            Query::select()
+                .column(outage_letter::Column::LetterId)
+                .from(outage_letter::Entity)
+                .inner_join(outage::Entity, Expr::col((outage::Entity, outage::Column::Id)).equals((outage_letter::Entity, outage_letter::Column::OutageId)))
+                .and_where(lasts)
+                .take()
+        };
+        let old = Query::select()
+            .column(letter::Column::Id)
+            .from(letter::Entity)
+            .and_where(letter::Column::SettledAt.lt(since.micros()))
+            .and_where(letter::Column::Id.not_in_subquery(lasting()))
+            .take();
+        // The letters first: which of them are old is asked of what they are about.
+        letter::Entity::delete_many().filter(letter::Column::Id.in_subquery(old)).exec(&self.0).await?;
+        let there = Query::select().column(letter::Column::Id).from(letter::Entity).take();
+        outage_letter::Entity::delete_many().filter(outage_letter::Column::LetterId.not_in_subquery(there)).exec(&self.0).await?;
         Ok(())
     }
 }

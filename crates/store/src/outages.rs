@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::{
     Conn, Page, PageOf, PullLine, StoreResult, Txn,
     devices::{to_device, to_line},
-    error::corrupt,
+    error::{corrupt, readable},
     letters::{kind_code, to_kind, to_state},
     page::cursor,
     row::{account, device, gap, letter, outage, outage_letter, pull},
@@ -28,8 +28,23 @@ use crate::{
 pub struct OutageRow {
     /// The outage.
     pub outage: Outage,
-    /// Letters: id, kind, recipient, state.
-    pub letters: Vec<(LetterId, LetterKind, String, LetterState)>,
+    /// The letters.
+    pub letters: Vec<OutageLetter>,
+}
+
+/// A letter about an outage.
+#[derive(Clone, Debug)]
+pub struct OutageLetter {
+    /// The letter.
+    pub id: LetterId,
+    /// Why it was written.
+    pub kind: LetterKind,
+    /// To whom.
+    pub recipient: String,
+    /// What became of it.
+    pub state: LetterState,
+    /// A try ended without an answer: it may have arrived.
+    pub maybe_sent: bool,
 }
 
 fn ended_by(code: i16) -> StoreResult<EndedBy> {
@@ -54,8 +69,8 @@ fn to_outage(row: outage::Model) -> StoreResult<Outage> {
 
 impl<C: ConnectionTrait> Conn<C> {
     /// Devices that may have fallen silent, in order of id: watched, quiet for longer than their threshold, and without an open
-    /// outage. Gaps are not looked at here.
-    pub async fn device_maybe_silent(&self, now: Timestamp, after: Option<DeviceId>, limit: u64) -> StoreResult<Vec<Device>> {
+    /// outage; and the device after which there may be more. Gaps are not looked at here.
+    pub async fn device_maybe_silent(&self, now: Timestamp, after: Option<DeviceId>, limit: u64) -> StoreResult<(Vec<Device>, Option<DeviceId>)> {
         let column = |column: device::Column| Expr::col((device::Entity, column));
         let of_account = Query::select()
             .column(account::Column::SilentAfter)
@@ -73,7 +88,9 @@ impl<C: ConnectionTrait> Conn<C> {
         if let Some(after) = after {
             find = find.filter(device::Column::Id.gt(after.0));
         }
-        find.order_by_asc(device::Column::Id).limit(limit).all(&self.0).await?.into_iter().map(to_device).collect()
+        let rows = find.order_by_asc(device::Column::Id).limit(limit).all(&self.0).await?;
+        let next = rows.last().filter(|_| rows.len() as u64 == limit).map(|row| DeviceId(row.id));
+        Ok((readable(rows, to_device), next))
     }
 
     /// The open outages of these devices.
@@ -82,7 +99,7 @@ impl<C: ConnectionTrait> Conn<C> {
         for chunk in devices.chunks(1_000) {
             let of = outage::Column::DeviceId.is_in(chunk.iter().map(|d| d.0));
             for row in outage::Entity::find().filter(outage::Column::EndedAt.is_null()).filter(of).all(&self.0).await? {
-                open.push(to_outage(row)?);
+                open.extend(readable([row], to_outage));
             }
         }
         Ok(open)
@@ -115,11 +132,11 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(PageOf { items, next: page.next })
     }
 
-    /// The letters about an outage: id, kind, recipient, state.
-    pub async fn outage_letters(&self, id: OutageId) -> StoreResult<Vec<(LetterId, LetterKind, String, LetterState)>> {
-        let states: Vec<(Uuid, i16)> = letter::Entity::find()
+    /// The letters about an outage.
+    pub async fn outage_letters(&self, id: OutageId) -> StoreResult<Vec<OutageLetter>> {
+        let states: Vec<(Uuid, i16, bool)> = letter::Entity::find()
             .select_only()
-            .columns([letter::Column::Id, letter::Column::State])
+            .columns([letter::Column::Id, letter::Column::State, letter::Column::MaybeSent])
             .filter(letter::Column::Id.in_subquery(
                 Query::select().column(outage_letter::Column::LetterId).from(outage_letter::Entity).and_where(outage_letter::Column::OutageId.eq(id.0)).take(),
             ))
@@ -129,8 +146,9 @@ impl<C: ConnectionTrait> Conn<C> {
         let mut letters = Vec::new();
         for row in outage_letter::Entity::find().filter(outage_letter::Column::OutageId.eq(id.0)).order_by_asc(outage_letter::Column::Kind).all(&self.0).await?
         {
-            if let Some((_, state)) = states.iter().find(|(letter, _)| *letter == row.letter_id) {
-                letters.push((LetterId(row.letter_id), to_kind(row.kind)?, row.recipient, to_state(*state)?));
+            if let Some((_, state, maybe_sent)) = states.iter().copied().find(|(letter, ..)| *letter == row.letter_id) {
+                let (id, kind, state) = (LetterId(row.letter_id), to_kind(row.kind)?, to_state(state)?);
+                letters.push(OutageLetter { id, kind, recipient: row.recipient, state, maybe_sent });
             }
         }
         Ok(letters)

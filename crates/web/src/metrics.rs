@@ -37,6 +37,7 @@ fn text(metrics: &Metrics) -> String {
     family("ready", "gauge", "1 while requests can be served.", &flag(readiness.ready()));
     family("last_write_age_seconds", "gauge", "Since the database last took a write.", &seconds(readiness.write_age));
     family("last_tick_age_seconds", "gauge", "Since the ticks last ran.", &seconds(readiness.tick_age));
+    family("last_watch_age_seconds", "gauge", "Since the watchdog last looked at all devices.", &seconds(readiness.watch_age));
     family("groups_waiting", "gauge", "Groups that wait for the publisher.", &one(readiness.groups_waiting as f64));
     family("publisher_lag_seconds", "gauge", "How long the first of them has waited.", &seconds(readiness.publisher_lag));
     family("outages_open", "gauge", "Devices that are silent.", &one(*outages_open as f64));

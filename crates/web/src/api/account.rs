@@ -31,7 +31,8 @@ pub(crate) struct AccountOut {
     mail: String,
     /// How many people get letters about silent devices; with none, nobody is told.
     alerted_people: usize,
-    /// A program that is told of silence, recovery and full groups by signed POSTs (Standard Webhooks); null for none.
+    /// A program that is told of silence, recovery and full groups by signed POSTs (Standard Webhooks); null for none. Shown to
+    /// administrators, as such addresses often carry a secret.
     webhook_url: Option<String>,
     /// The secret by which it knows us; shown to administrators.
     webhook_secret: Option<String>,
@@ -129,7 +130,7 @@ async fn out(app: &App, session: &Session, account: Account) -> Answer {
         name: account.name,
         silent_after_hours: account.silent_after.unwrap_or(SILENT_AFTER) / HOUR,
         webhook_secret: account.webhook_url.as_deref().and_then(|url| app.webhook_secret(&session.0, url).ok()),
-        webhook_url: account.webhook_url,
+        webhook_url: account.webhook_url.filter(|_| session.0.may_write().is_ok()),
         mail: app.mail_goes_to(),
         alerted_people,
         created_at: account.created_at,
@@ -182,10 +183,10 @@ pub(crate) async fn password_reset(request: actix_web::HttpRequest, app: web::Da
 }
 
 /// Choose a password with the token of a letter. It works once.
-#[utoipa::path(tag = "account", responses((status = 204), (status = 401, body = Problem), (status = 422, body = Problem)), security(()))]
+#[utoipa::path(tag = "account", responses((status = 204), (status = 401, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)), security(()))]
 #[post("/passwords")]
-pub(crate) async fn password(app: web::Data<App>, body: Body<PasswordIn>) -> Answer {
+pub(crate) async fn password(request: actix_web::HttpRequest, app: web::Data<App>, body: Body<PasswordIn>) -> Answer {
     let PasswordIn { token, password } = body.value;
-    app.into_inner().password_choose(&token, password).await?;
+    app.into_inner().password_choose(&token, password, &crate::extract::caller(&request)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

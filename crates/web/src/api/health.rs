@@ -32,6 +32,8 @@ pub(crate) struct ReadyOut {
     publisher_lag_seconds: i64,
     /// Seconds since the last tick.
     tick_age_seconds: i64,
+    /// Seconds since the watchdog last looked at all devices.
+    watch_age_seconds: i64,
     /// `alive`, or `stuck`: letters that are due are not looked at. Feeds are served all the same.
     sender: &'static str,
 }
@@ -49,7 +51,7 @@ pub(crate) async fn health() -> Answer {
 pub(crate) async fn ready(app: web::Data<App>) -> Answer {
     let readiness = app.readiness().await;
     let (mut answer, status) = if readiness.ready() { (HttpResponse::Ok(), "ready") } else { (HttpResponse::ServiceUnavailable(), "not_ready") };
-    let Readiness { database, write_age, groups_waiting, publisher_lag, tick_age, sender_alive } = readiness;
+    let Readiness { database, write_age, groups_waiting, publisher_lag, tick_age, sender_alive, watch_age } = readiness;
     Ok(answer.json(ReadyOut {
         status,
         database,
@@ -57,6 +59,7 @@ pub(crate) async fn ready(app: web::Data<App>) -> Answer {
         groups_waiting,
         publisher_lag_seconds: publisher_lag / SECOND,
         tick_age_seconds: tick_age / SECOND,
+        watch_age_seconds: watch_age / SECOND,
         sender: if sender_alive { "alive" } else { "stuck" },
     }))
 }

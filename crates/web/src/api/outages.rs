@@ -1,7 +1,7 @@
 //! Outages: stretches of silence that were noticed.
 
 use actix_web::{HttpRequest, get, web};
-use iocast_app::{App, OutageRow};
+use iocast_app::{App, OutageLetter, OutageRow};
 use iocast_domain::{
     id::DeviceId,
     letter::{LetterKind, LetterState},
@@ -71,6 +71,13 @@ pub(crate) struct OutageOut {
     letters: Vec<OutageLetterOut>,
 }
 
+impl From<OutageLetter> for OutageLetterOut {
+    fn from(letter: OutageLetter) -> Self {
+        let OutageLetter { id, kind, recipient, state, maybe_sent: _ } = letter;
+        Self { id: id.to_string(), kind, to: recipient, state }
+    }
+}
+
 impl From<OutageRow> for OutageOut {
     fn from(row: OutageRow) -> Self {
         let OutageRow { outage, letters } = row;
@@ -81,7 +88,7 @@ impl From<OutageRow> for OutageOut {
             noticed_at: outage.noticed_at,
             ended_at: outage.ended.map(|(at, _)| at),
             ended_by: outage.ended.map(|(_, by)| by),
-            letters: letters.into_iter().map(|(id, kind, to, state)| OutageLetterOut { id: id.to_string(), kind, to, state }).collect(),
+            letters: letters.into_iter().map(OutageLetterOut::from).collect(),
         }
     }
 }

@@ -61,11 +61,13 @@ pub(crate) struct LetterOut {
     settled_at: Option<Timestamp>,
     /// What the mail server said last.
     last_answer: Option<String>,
+    /// A try ended without an answer: it may have arrived, whatever its state.
+    maybe_sent: bool,
 }
 
 impl From<LetterRow> for LetterOut {
     fn from(row: LetterRow) -> Self {
-        let LetterRow { letter, state, attempts, next_at, settled_at, last_answer } = row;
+        let LetterRow { letter, state, attempts, next_at, settled_at, last_answer, maybe_sent } = row;
         // Its words stay out of the list: an invitation holds a secret.
         Self {
             id: letter.id.to_string(),
@@ -79,6 +81,7 @@ impl From<LetterRow> for LetterOut {
             next_at: (!state.is_settled()).then_some(next_at),
             settled_at,
             last_answer,
+            maybe_sent,
         }
     }
 }
