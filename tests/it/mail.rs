@@ -8,11 +8,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use iocast_server::Clock as _;
 use serde_json::{Value, json};
 
 use crate::{
     house::{ADMIN, Admin, Engine, House, Post, Scene, eventually, stories, text},
-    watchdog::{look, with_post},
+    watchdog::{HOUR, look, with_post},
 };
 
 stories!(
@@ -22,7 +23,10 @@ stories!(
     the_outbox_is_seen_and_turned,
     a_password_by_letter,
     what_monitoring_sees,
-    a_program_is_told_too
+    a_program_is_told_too,
+    an_answer_that_was_lost_is_asked_for_again_and_the_end_is_told,
+    a_program_that_hangs_holds_up_no_mail,
+    rows_that_cant_be_read_hold_nobody_up
 );
 
 fn letters(admin: &Admin, state: &str) -> Vec<Value> {
@@ -397,4 +401,64 @@ fn a_program_is_told_too(house: &mut House) {
     let signed = format!("{}.{}.{}", header(3, "webhook-id"), header(3, "webhook-timestamp"), body(3));
     assert_eq!(header(3, "webhook-signature"), format!("v1,{}", hmac(secret.strip_prefix("whsec_").unwrap(), &signed)));
     assert!(admin.patch("/api/v1/account", json!({ "webhook_url": null }), 200)["webhook_secret"].is_null());
+}
+
+fn an_answer_that_was_lost_is_asked_for_again_and_the_end_is_told(house: &mut House) {
+    let mut post = with_post(house);
+    let admin = house.admin();
+    let scene = Scene::set(&admin, None);
+    post.fault("dot", "lost");
+    house.advance(&admin, "49h");
+    let due = letters(&admin, "due");
+    assert!(due.len() == 1 && due[0]["maybe_sent"] == true, "{due:?}");
+    // The device comes back. The reader has the warning in hands already, so it is not taken back.
+    assert_eq!(house.device().get(&format!("{}/manifest.json", scene.url), &[]).status, 200);
+    eventually("the outage ends", || admin.get("/api/v1/outages")["items"][0]["ended_at"].is_string().then_some(()));
+    post.calm();
+    house.advance(&admin, "1m");
+    let subjects = post.subjects();
+    assert_eq!(subjects[2..], ["[iocast] Lab MISP pulls again (iocast)"], "{subjects:?}");
+    let warnings = copies(&post, "Lab MISP");
+    assert!(warnings.len() == 2 && warnings[0] == warnings[1], "{warnings:?}");
+}
+
+fn a_program_that_hangs_holds_up_no_mail(house: &mut House) {
+    let post = Post::open();
+    let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
+    house.reopen(|config| {
+        post.plain(config);
+        config.webhook_allow_private = true;
+        config.mail_deadline_seconds = 5;
+    });
+    let admin = house.admin();
+    admin.patch("/api/v1/account", json!({ "webhook_url": format!("http://{}/", hangs.local_addr().unwrap()) }), 200);
+    for n in 0..5 {
+        add(&admin, &format!("MISP {n}"));
+    }
+    house.clock.advance(49 * HOUR);
+    eventually("all people are told", || (post.letters().len() == 5).then_some(()));
+    let hooks: Vec<Value> =
+        admin.get("/api/v1/outbox?limit=1000")["items"].as_array().unwrap().iter().filter(|l| text(l, "to").starts_with("http")).cloned().collect();
+    let at = |state: &str| hooks.iter().filter(|l| l["state"] == state).count();
+    assert!(hooks.len() == 5 && at("claimed") <= 1 && at("sent") == 0, "one at a time to each program: {hooks:?}");
+}
+
+fn rows_that_cant_be_read_hold_nobody_up(house: &mut House) {
+    let mut post = with_post(house);
+    let admin = house.admin();
+    add(&admin, "Broken MISP");
+    post.fault("connect", "421 later");
+    fall_silent(house, &admin, "Lab MISP");
+    add(&admin, "Later MISP");
+    house.stop();
+    house.sql("UPDATE devices SET device_type = 'nonsense' WHERE name = 'Broken MISP'");
+    house.sql("UPDATE outages SET ended_at = 1, ended_by = 1 WHERE device_id IN (SELECT id FROM devices WHERE name = 'Broken MISP')");
+    house.sql("UPDATE letters SET kind = 99 WHERE subject LIKE '%Lab MISP%'");
+    house.restart();
+    post.calm();
+    house.clock.advance(49 * HOUR);
+    eventually("the others are told", || (copies(&post, "Later MISP").len() == 1).then_some(()));
+    assert!(copies(&post, "Lab MISP").is_empty(), "nobody can know what was to be written");
+    let metrics = crate::house::agent().get(format!("{}/api/v1/ready", house.url)).call().unwrap().body_mut().read_to_string().unwrap();
+    assert!(metrics.contains("watch_age_seconds"), "{metrics}");
 }

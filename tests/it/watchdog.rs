@@ -16,7 +16,7 @@ stories!(
     a_clock_that_jumps_judges_nobody
 );
 
-const HOUR: i64 = 3_600_000_000;
+pub(crate) const HOUR: i64 = 3_600_000_000;
 const MILLI: i64 = 1_000;
 
 /// A house whose letters go to a mail server of its own.

@@ -184,6 +184,20 @@ impl House {
         self.database.as_deref()
     }
 
+    /// Does to the database, while nobody serves it, what no door allows.
+    pub(crate) fn sql(&self, sql: &str) {
+        match &self.database {
+            Some(database) => psql_on(database, sql),
+            None => {
+                let script = "import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute(sys.argv[2]); d.commit(); d.close()";
+                let file = self.data_folder().join("iocast.sqlite");
+                let done = Command::new(std::env::var("IOCAST_PYTHON").expect("IOCAST_PYTHON")).args(["-c", script]).arg(file).arg(sql).output();
+                let done = done.expect("Python runs");
+                assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            }
+        }
+    }
+
     pub(crate) fn data_folder(&self) -> PathBuf {
         self.config.data.clone()
     }
@@ -208,7 +222,11 @@ fn postgres() -> String {
 }
 
 fn psql(sql: &str) {
-    let done = Command::new("psql").arg(format!("{}/postgres", postgres())).args(["-q", "-c", sql]).output().expect("psql runs");
+    psql_on(&format!("{}/postgres", postgres()), sql);
+}
+
+fn psql_on(database: &str, sql: &str) {
+    let done = Command::new("psql").arg(database).args(["-q", "-c", sql]).output().expect("psql runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
