@@ -342,7 +342,7 @@ impl World {
                     (false, state) => assert!(matches!(state, LetterState::Sent | LetterState::Dead) && recovery.is_none(), "{device:?}: {letters:?}"),
                     // One that arrived without an answer is retried until it has one; refused for good then, it has no sequel.
                     (true, state) if arrived && state != LetterState::Dead => {
-                        assert!(matches!(recovery, Some(LetterState::Sent | LetterState::Dead)), "{device:?}: {letters:?}")
+                        assert!(matches!(recovery, Some(LetterState::Sent | LetterState::Dead)), "{device:?}: {letters:?}");
                     }
                     (true, LetterState::Sent) => panic!("{device:?}: sent, and not taken: {letters:?}"),
                     (true, _) => assert!(recovery.is_none_or(|r| r == LetterState::Superseded), "{device:?}: {letters:?}"),
