@@ -1,8 +1,10 @@
 //! Pages at the level of HTTP: who may send forms from where, headers, redirects, and an operator's own templates.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
-use crate::house::{Admin, Answer, House, Scene, agent, eventually, send, stories, text};
+use crate::house::{Admin, Answer, Engine, House, Scene, agent, eventually, send, stories, text};
 
 stories!(forms_are_taken_from_our_own_pages_only, no_other_site_reaches_the_api_by_the_cookie, pages_carry_their_headers, signing_in_leads_where_one_was);
 
@@ -261,4 +263,67 @@ fn an_operator_has_pages_of_his_own() {
     assert!(url.is_none());
     let said = child.wait_with_output().unwrap();
     assert!(!said.status.success() && String::from_utf8_lossy(&said.stderr).contains("forgotten.html"), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+/// Many devices and IOCs (a thousand and a million in the long run): every page and search finds what is there, and says how
+/// long the server took. No time is asserted; the table is for people.
+#[test]
+fn many_devices_and_iocs_are_looked_through() {
+    let long = std::env::var_os("IOCAST_LONG").is_some();
+    let (devices, iocs) = if long { (1_000, 1_000_000) } else { (120, 20_000) };
+    let house = House::with(Engine::Sqlite, |config| config.import_max_bytes = 1 << 30);
+    let admin = house.admin();
+    for n in 0..devices {
+        admin.post("/api/v1/devices", json!({ "name": format!("Device {n:04}"), "device_type": "misp" }), 201);
+    }
+    let mut sources = Vec::new();
+    for (name, half) in [("First", 0..iocs / 2), ("Second", iocs / 2..iocs)] {
+        let source = text(&admin.post("/api/v1/sources", json!({ "name": name, "confidence": 2 }), 201), "id");
+        let list: String = half
+            .map(|n| {
+                if n % 2 == 0 {
+                    format!("host{n}.zone{}.example\n", n % 100)
+                } else {
+                    format!("{}.{}.{}.{}\n", 1 + n % 200, (n >> 16) & 255, (n >> 8) & 255, n & 255)
+                }
+            })
+            .collect();
+        assert_eq!(admin.import(&source, "text/plain", &list, 200)["accepted"], iocs / 2);
+        sources.push(source);
+    }
+    let tab = Tab::open(&house);
+    let rare = text(&admin.ioc("host4.zone4.example"), "id");
+    admin.patch(&format!("/api/v1/iocs/{rare}"), json!({ "whitelist": "never_sent", "severity": "high" }), 200);
+    println!("| page | found | median ms |\n|---|---|---|");
+    for (path, rows) in [
+        ("/automation/integrations".to_owned(), 100),
+        ("/automation/integrations?page=2&sort=last_pull".to_owned(), 100.min(devices - 100)),
+        ("/automation/integrations?q=device+0077".to_owned(), 1),
+        ("/tip/iocs".to_owned(), 50),
+        ("/tip/iocs?q=h".to_owned(), 50),
+        ("/tip/iocs?q=1&kind=email".to_owned(), 0),
+        ("/tip/iocs?q=host10.&match=prefix".to_owned(), 1),
+        ("/tip/iocs?q=HOST10[.]zone10[.]example&match=exact".to_owned(), 1),
+        ("/tip/iocs?q=zone10.example&match=domain".to_owned(), 50),
+        ("/tip/iocs?q=example&match=domain&severity=high".to_owned(), 1),
+        ("/tip/iocs?kind=ipv4".to_owned(), 50),
+        ("/tip/iocs?kind=sha256".to_owned(), 0),
+        ("/tip/iocs?whitelist=never_sent".to_owned(), 1),
+        ("/tip/iocs?severity=high&kind=domain".to_owned(), 1),
+        ("/tip/iocs?state=retired".to_owned(), 0),
+        (format!("/tip/iocs?source={}", sources[0]), 50),
+        (format!("/tip/iocs?source={}", sources[1]), 50),
+        (format!("/tip/iocs?source={}&whitelist=never_sent", sources[1]), 0),
+    ] {
+        let mut took = Vec::new();
+        for _ in 0..5 {
+            let begun = Instant::now();
+            let shown = page(&format!("{}{path}", house.url), &tab.cookies);
+            took.push(begun.elapsed());
+            let listed = shown.text().split("<tbody").nth(1).map_or(0, |body| body.split("</tbody>").next().unwrap().matches("<tr").count());
+            assert_eq!((shown.status, listed), (200, rows), "{path}");
+        }
+        took.sort();
+        println!("| {path} | {rows} | {:.1} |", took[2].as_secs_f64() * 1_000.0);
+    }
 }

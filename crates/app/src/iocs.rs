@@ -70,7 +70,7 @@ impl App {
         Ok(rows.into_iter().map(view).collect())
     }
 
-    /// The IOCs of the account, last changed first.
+    /// The IOCs of the account, last changed first; those that begin so in order of value, those under a domain in order of host.
     ///
     /// # Errors
     /// If the database does not answer.

@@ -11,12 +11,12 @@ use iocast_domain::{
 };
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select, Set,
-    sea_query::Expr,
+    sea_query::{Expr, Query},
 };
 use uuid::Uuid;
 
 use crate::{
-    Conn, Page, PageOf, StoreResult, Txn,
+    Conn, Page, PageOf, StoreError, StoreResult, Txn,
     error::corrupt,
     page::cursor,
     row::{ioc, ioc_source},
@@ -24,6 +24,8 @@ use crate::{
 
 /// Most ids in one statement: few enough for SQLite's 32,766 variables.
 const ROWS: usize = 1_000;
+/// IOCs of a source that are looked at one by one.
+const FEW: usize = 2_000;
 /// Characters of a value that are indexed: PostgreSQL's index rows are small.
 const HEAD: usize = 250;
 
@@ -71,13 +73,6 @@ impl IocFilter {
     }
 }
 
-/// In which order to list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sort {
-    /// Last changed first.
-    Newest,
-}
-
 fn to_row(row: ioc::Model) -> StoreResult<IocRow> {
     let (seq, created_at, deleted) = (row.seq, row.created_at, row.deleted_at.is_some());
     let ioc = to_ioc(row.id, row.kind, row.value, row.first_seen, row.last_seen, row.state, row.whitelist, &row.enrichment)?;
@@ -96,6 +91,31 @@ pub(crate) fn to_ioc(id: Uuid, kind: i16, value: String, first_seen: i64, last_s
         whitelist: Whitelist::from_code(whitelist).ok_or_else(|| corrupt("iocs", "whitelist", whitelist))?,
         enrichment: serde_json::from_str(enrichment).map_err(|e| corrupt("iocs", "enrichment", e))?,
     })
+}
+
+/// The ids of a page.
+fn listing(account: &AccountId, filter: &IocFilter, after: Option<(Expr, Uuid)>, limit: u64) -> Select<ioc::Entity> {
+    let (column, way) = match filter.order() {
+        Order::Changed => (ioc::Column::Seq, sea_orm::Order::Desc),
+        Order::Value => (ioc::Column::ValueHead, sea_orm::Order::Asc),
+        Order::Host => (ioc::Column::ReversedHost, sea_orm::Order::Asc),
+    };
+    let mut find = ioc::Entity::find().select_only().column(ioc::Column::Id).filter(ioc::Column::AccountId.eq(account.as_str())).filter(conditions(filter));
+    if let Some((at, id)) = after {
+        let (row, last) = (Expr::tuple([Expr::col(column), Expr::col(ioc::Column::Id)]), Expr::tuple([at, Expr::value(id)]));
+        find = find.filter(if way == sea_orm::Order::Desc { row.lt(last) } else { row.gt(last) });
+    }
+    find.order_by(column, way.clone()).order_by(ioc::Column::Id, way).limit(limit + 1)
+}
+
+fn changed(account: &AccountId, from: i64, to: i64, after: Option<(i64, IocId)>) -> Select<ioc::Entity> {
+    // One lower bound only: given both, SQLite takes the number's, and walks again through all that was listed before.
+    let behind = match after {
+        Some((seq, id)) => place().gt(Expr::tuple([Expr::value(seq), Expr::value(id.0)])),
+        None => ioc::Column::Seq.gt(from),
+    };
+    let find = ioc::Entity::find().filter(ioc::Column::AccountId.eq(account.as_str())).filter(behind).filter(ioc::Column::Seq.lte(to));
+    find.order_by_asc(ioc::Column::Seq).order_by_asc(ioc::Column::Id)
 }
 
 /// Where an IOC stands in the order of changes; compared as a pair, so that a page is a range of the index.
@@ -140,14 +160,37 @@ pub(crate) fn conditions(filter: &IocFilter) -> Condition {
         all = all.add(ioc::Column::Whitelist.eq(whitelist.code()));
     }
     if let Some(source) = source {
-        let of_source = sea_orm::sea_query::Query::select()
-            .column(ioc_source::Column::IocId)
+        let of_source = Query::select()
+            .expr(Expr::value(1))
             .from(ioc_source::Entity)
-            .and_where(ioc_source::Column::SourceId.eq(source.0))
+            .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::SourceId)).eq(source.0))
+            .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::IocId)).equals((ioc::Entity, ioc::Column::Id)))
             .take();
-        all = all.add(ioc::Column::Id.in_subquery(of_source));
+        all = all.add(Expr::exists(of_source));
     }
     all
+}
+
+/// In which order a page is listed: in that of the index that narrows the search, so that no page needs sorting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// Last changed first.
+    Changed,
+    Value,
+    Host,
+}
+
+impl IocFilter {
+    fn order(&self) -> Order {
+        let Self { value, prefix, domain_suffix, .. } = self;
+        if value.is_some() || prefix.is_some() {
+            Order::Value
+        } else if domain_suffix.is_some() {
+            Order::Host
+        } else {
+            Order::Changed
+        }
+    }
 }
 
 impl<C: ConnectionTrait> Conn<C> {
@@ -169,25 +212,50 @@ impl<C: ConnectionTrait> Conn<C> {
         find.one(&self.0).await?.map(to_row).transpose()
     }
 
-    /// A page of the account's IOCs.
+    /// A page of the account's IOCs: last changed first, or where a prefix or a domain is asked for in order of value or host.
+    ///
+    /// The ids are found in an index alone, which holds every column that is filtered by: of a million IOCs none is read that
+    /// does not fit.
     pub async fn ioc_list(&self, account: &AccountId, filter: &IocFilter, page: &Page) -> StoreResult<PageOf<IocRow>> {
-        let mut find = ioc::Entity::find().filter(ioc::Column::AccountId.eq(account.as_str())).filter(conditions(filter));
-        if let Some((seq, id)) = page.after.as_deref().map(cursor).transpose()? {
-            find = find.filter(place().lt(Expr::tuple([Expr::value(seq), Expr::value(id)])));
+        let after = match (filter.order(), page.after.as_deref()) {
+            (_, None) => None,
+            (Order::Changed, Some(text)) => {
+                let (seq, id) = cursor(text)?;
+                Some((Expr::value(seq), id))
+            }
+            // The row says where it stands.
+            (order, Some(text)) => {
+                let id: Uuid = text.parse().map_err(|_invalid| StoreError::Cursor)?;
+                let row = ioc::Entity::find_by_id(id).filter(ioc::Column::AccountId.eq(account.as_str())).one(&self.0).await?.ok_or(StoreError::Cursor)?;
+                Some((if order == Order::Value { Expr::value(row.value_head) } else { Expr::value(row.reversed_host) }, id))
+            }
+        };
+        let found: Vec<Uuid> = match self.of_small_source(filter).await? {
+            Some(ids) => listing(account, filter, after, page.limit).filter(ioc::Column::Id.is_in(ids)),
+            None => listing(account, filter, after, page.limit),
         }
-        let rows = find.order_by_desc(ioc::Column::Seq).order_by_desc(ioc::Column::Id).limit(page.limit + 1).all(&self.0).await?;
-        let rows = rows.into_iter().map(to_row).collect::<StoreResult<Vec<_>>>()?;
-        Ok(PageOf::cut(rows, page.limit, |r| format!("{}.{}", r.seq, r.ioc.id)))
+        .into_tuple()
+        .all(&self.0)
+        .await?;
+        let mut rows = self.ioc_fetch_many(&found.iter().copied().map(IocId).collect::<Vec<_>>()).await?;
+        let rows = found.into_iter().filter_map(|id| rows.remove(&IocId(id))).collect();
+        Ok(PageOf::cut(rows, page.limit, |r| match filter.order() {
+            Order::Changed => format!("{}.{}", r.seq, r.ioc.id),
+            Order::Value | Order::Host => r.ioc.id.to_string(),
+        }))
+    }
+
+    /// The IOCs of the source that is asked for, where it has so few that they are looked at one by one.
+    async fn of_small_source(&self, filter: &IocFilter) -> StoreResult<Option<Vec<Uuid>>> {
+        let Some(source) = filter.source else { return Ok(None) };
+        let find = ioc_source::Entity::find().select_only().column(ioc_source::Column::IocId).filter(ioc_source::Column::SourceId.eq(source.0));
+        let ids: Vec<Uuid> = find.limit(FEW as u64 + 1).into_tuple().all(&self.0).await?;
+        Ok(Some(ids).filter(|ids| ids.len() <= FEW))
     }
 
     /// A page of what changed after number `from` and up to `to`, in order of (number, id); deleted ones too.
     pub async fn ioc_changed(&self, account: &AccountId, from: i64, to: i64, after: Option<(i64, IocId)>, limit: u64) -> StoreResult<Vec<IocRow>> {
-        let mut find =
-            ioc::Entity::find().filter(ioc::Column::AccountId.eq(account.as_str())).filter(ioc::Column::Seq.gt(from)).filter(ioc::Column::Seq.lte(to));
-        if let Some((seq, id)) = after {
-            find = find.filter(place().gt(Expr::tuple([Expr::value(seq), Expr::value(id.0)])));
-        }
-        find.order_by_asc(ioc::Column::Seq).order_by_asc(ioc::Column::Id).limit(limit).all(&self.0).await?.into_iter().map(to_row).collect()
+        changed(account, from, to, after).limit(limit).all(&self.0).await?.into_iter().map(to_row).collect()
     }
 
     /// How many IOCs of an account there are that a rule may choose: reported by one of these sources, of these kinds
@@ -204,7 +272,7 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     fn choosable(&self, account: &AccountId, criteria: &Criteria, sources: &[SourceId]) -> Select<ioc::Entity> {
-        let reported = sea_orm::sea_query::Query::select()
+        let reported = Query::select()
             .column(ioc_source::Column::IocId)
             .from(ioc_source::Entity)
             .and_where(ioc_source::Column::SourceId.is_in(sources.iter().map(|s| s.0)))
@@ -339,4 +407,51 @@ fn active(account: &AccountId, ioc: &Ioc, created_at: i64, seq: i64, deleted_at:
         created_at: Set(created_at),
         deleted_at: Set(deleted_at),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{DatabaseConnection, DbBackend, QueryTrait as _};
+
+    use super::*;
+
+    async fn plan(db: &DatabaseConnection, find: &Select<ioc::Entity>) -> String {
+        let mut statement = find.build(DbBackend::Sqlite);
+        statement.sql.insert_str(0, "EXPLAIN QUERY PLAN ");
+        let rows = db.query_all_raw(statement).await.unwrap();
+        rows.iter().map(|r| r.try_get::<String>("", "detail").unwrap()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// A million IOCs are listed and searched by walking along one index; none is read for being filtered, and nothing is sorted.
+    #[tokio::test]
+    async fn every_list_walks_along_an_index() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = crate::Store::open(None, folder.path()).await.unwrap();
+        let db = &store.read().0;
+        let account: AccountId = "0123456789abcdef01234567".parse().unwrap();
+        let rare = || IocFilter {
+            kind: Some(Kind::Email),
+            severity: Some(Severity::High),
+            state: Some(State::Retired),
+            whitelist: Some(Whitelist::NeverSent),
+            ..IocFilter::default()
+        };
+        let after = |at: Expr| Some((at, Uuid::nil()));
+        for (filter, at) in [
+            (IocFilter::default(), Expr::value(7)),
+            (rare(), Expr::value(7)),
+            (IocFilter { source: Some(SourceId(Uuid::nil())), ..rare() }, Expr::value(7)),
+            (IocFilter { prefix: Some("1".to_owned()), ..rare() }, Expr::value("1.2.3.4")),
+            (IocFilter { domain_suffix: Some("example".to_owned()), ..rare() }, Expr::value("elpmaxe.")),
+        ] {
+            for place in [None, after(at)] {
+                let plan = plan(db, &listing(&account, &filter, place, 50)).await;
+                assert!(plan.starts_with("SEARCH iocs USING COVERING INDEX") && !plan.contains("B-TREE"), "{filter:?}: {plan}");
+            }
+        }
+        let exact = plan(db, &listing(&account, &IocFilter { value: Some("1.2.3.4".to_owned()), ..rare() }, None, 50)).await;
+        assert!(exact.contains("value_head=?") && !exact.contains("B-TREE"), "{exact}");
+        let next = plan(db, &changed(&account, 0, 9, Some((3, IocId(Uuid::nil()))))).await;
+        assert!(next.contains("(seq,id)>(?,?)"), "the second page begins where the first ended: {next}");
+    }
 }
