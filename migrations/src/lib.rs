@@ -9,6 +9,7 @@ mod m0001_first;
 mod m0002_stage;
 mod m0003_watch;
 mod m0004_pages;
+mod m0005_public;
 mod table;
 
 /// What going back is answered with.
@@ -21,6 +22,12 @@ pub struct Migrator;
 #[async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first::Migration), Box::new(m0002_stage::Migration), Box::new(m0003_watch::Migration), Box::new(m0004_pages::Migration)]
+        vec![
+            Box::new(m0001_first::Migration),
+            Box::new(m0002_stage::Migration),
+            Box::new(m0003_watch::Migration),
+            Box::new(m0004_pages::Migration),
+            Box::new(m0005_public::Migration),
+        ]
     }
 }

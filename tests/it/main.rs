@@ -19,6 +19,7 @@ mod mail;
 mod main_job;
 mod pages;
 mod properties;
+mod public;
 mod real_data;
 mod shell;
 mod watchdog;

@@ -156,12 +156,14 @@ fn no_other_site_reaches_the_api_by_the_cookie(house: &mut House) {
             }
             let path = path.replace("{id}", &scene.device).replace("{key_id}", &scene.device);
             let url = format!("{}{path}", tab.url);
+            // The Threat Command REST API knows no cookie at all.
+            let public = path.starts_with("/public/");
             for foreign in [None, Some(("origin", "null")), Some(("origin", "https://evil.example")), Some(("sec-fetch-site", "cross-site"))] {
                 let mut headers = vec![("cookie", tab.cookies.as_str()), ("content-type", "application/json")];
                 headers.extend(foreign);
                 let answer = send(&method.to_uppercase(), &url, &headers, Some(b"{}"));
-                assert_eq!(answer.status, 403, "{method} {path} {foreign:?}: {}", answer.text());
-                assert_eq!(text(&answer.json(), "code"), "foreign_origin", "{method} {path}");
+                assert_eq!(answer.status, if public { 401 } else { 403 }, "{method} {path} {foreign:?}: {}", answer.text());
+                assert!(public || text(&answer.json(), "code") == "foreign_origin", "{method} {path}");
                 tried += 1;
             }
         }

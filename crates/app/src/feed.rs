@@ -75,6 +75,11 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
+    /// The key of this hash, dead or alive.
+    pub(crate) fn key(&self, hash: &[u8; 32]) -> Option<Arc<Key>> {
+        self.keys.load().get(hash).cloned()
+    }
+
     pub(crate) fn new(cache_bytes: u64) -> Self {
         Self {
             groups: ArcSwap::default(),
@@ -369,7 +374,7 @@ impl GroupFeed {
 }
 
 /// User and password of Basic, split at the first colon; or the key alone as Bearer.
-fn credentials(header: &str) -> Option<(Option<String>, String)> {
+pub(crate) fn credentials(header: &str) -> Option<(Option<String>, String)> {
     let (scheme, value) = header.trim().split_once(' ')?;
     let value = value.trim();
     if scheme.eq_ignore_ascii_case("bearer") {

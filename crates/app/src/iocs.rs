@@ -127,7 +127,7 @@ impl App {
         let IocPatch { severity, user_tags, whitelist, comment } = patch;
         let txn = self.store.write().await?;
         // The number first: it locks the account's row, so that nobody changes the IOC between reading and writing it.
-        let seq = txn.account_next_seq(&actor.account_id).await?;
+        let seq = txn.account_next_seq(&actor.account_id, self.now()).await?;
         let mut row = txn.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
         let ioc = &mut row.ioc;
         if let Some(severity) = severity {
@@ -174,7 +174,7 @@ impl App {
         actor.may_change(Module::Tip)?;
         let txn = self.store.write().await?;
         // The number first: it locks the account's row, so that nobody changes the IOC between reading and writing it.
-        let seq = txn.account_next_seq(&actor.account_id).await?;
+        let seq = txn.account_next_seq(&actor.account_id, self.now()).await?;
         let row = txn.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
         txn.ioc_delete(&actor.account_id, &row, seq, self.now()).await?;
         self.audit(&txn, actor, "ioc.delete", &id, &serde_json::json!({ "value": row.ioc.value })).await?;

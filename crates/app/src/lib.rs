@@ -37,6 +37,7 @@ mod iocs;
 mod keys;
 mod outbox;
 mod people;
+mod public;
 mod publisher;
 mod publishing;
 mod pulls;
@@ -61,6 +62,7 @@ pub use self::{
     keys::{KeyView, NewKey},
     outbox::Delivered,
     people::UserPatch,
+    public::{DocumentIoc, NewDocument, Quota, Said, Say, WalkPage, WalkQuery, Walked},
     pulls::{Client, PullNote},
     rules::{Chosen, NewRule, RulePatch},
     secrets::Secrets,
@@ -70,7 +72,7 @@ pub use self::{
 };
 pub use iocast_formats::read::{Input, Options, Rejected};
 pub use iocast_mail::{Courier, Failure, Letter, Post, Security, Smtp, Transport, Webhooks};
-pub use iocast_store::{AuditFilter, AuditLine, Lane, LetterRow, OutageLetter, OutageRow, Page, PageOf, PublicationLine, PullLine, SessionRow};
+pub use iocast_store::{AuditFilter, AuditLine, IocScan, Lane, LetterRow, OutageLetter, OutageRow, Page, PageOf, PublicationLine, PullLine, SessionRow};
 
 /// What the desk needs to know of its surroundings.
 #[derive(Clone)]
@@ -93,6 +95,10 @@ pub struct Settings {
     pub webhooks: Webhooks,
     /// Bearer token for the metrics.
     pub metrics_token: Option<String>,
+    /// Calls of the REST API that an account may make in a minute; 0 for as many as it likes.
+    pub api_calls_per_minute: u32,
+    /// Enrichments that an account may ask for in a day.
+    pub api_enrichments_per_day: u32,
 }
 
 impl std::fmt::Debug for Settings {
@@ -129,6 +135,8 @@ pub struct App {
     last_beat: Mutex<Option<watchdog::Beat>>,
     last_watch: AtomicI64,
     tally: outbox::Tally,
+    api_calls: public::Calls,
+    api_used: public::Used,
     /// Held by whoever clears the stage of an import.
     clearing: tokio::sync::Mutex<()>,
     closing: AtomicBool,
@@ -176,6 +184,8 @@ impl App {
             last_beat: Mutex::default(),
             last_watch: AtomicI64::new(0),
             tally: outbox::Tally::default(),
+            api_calls: public::Calls::default(),
+            api_used: public::Used::default(),
             clearing: tokio::sync::Mutex::default(),
             closing: AtomicBool::new(false),
             changed: Notify::new(),

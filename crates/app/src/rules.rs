@@ -134,11 +134,12 @@ impl App {
         let wanted = |id: &SourceId| criteria.source_ids.is_empty() || criteria.source_ids.contains(id);
         let sources: Vec<SourceId> = enabled.iter().copied().filter(wanted).collect();
         if criteria.tags.is_empty() && criteria.min_confidence.is_none() {
-            return Ok(Chosen { iocs: read.ioc_count(&actor.account_id, criteria, &sources).await?, at_least: false });
+            // The remediation blocklist is no column: what is on it comes on top.
+            return Ok(Chosen { iocs: read.ioc_count(&actor.account_id, criteria, &sources).await?, at_least: criteria.blocklist });
         }
         // Tags and the confidence of reports are no columns: the latest are looked at one by one.
         let latest = read.ioc_choosable(&actor.account_id, criteria, &sources, LOOKED_AT).await?;
-        let at_least = latest.len() as u64 == LOOKED_AT;
+        let at_least = criteria.blocklist || latest.len() as u64 == LOOKED_AT;
         Ok(Chosen { iocs: latest.iter().filter(|row| criteria.choose(&row.ioc, &enabled)).count() as u64, at_least })
     }
 

@@ -4,7 +4,8 @@ use iocast_domain::{
     account::Module,
     id::SourceId,
     problem::FieldError,
-    source::{Confidence, Source, parse_source_name},
+    source::{Confidence, Source, SourceKind, parse_source_name},
+    time::clip,
 };
 
 use crate::{
@@ -21,6 +22,18 @@ pub struct NewSource {
     pub confidence: i64,
     /// Switched on?
     pub enabled: bool,
+    /// What brings its IOCs.
+    pub kind: SourceKind,
+    /// What it is about.
+    pub description: String,
+}
+
+impl NewSource {
+    /// A feed that is on.
+    #[must_use]
+    pub fn feed(name: String, confidence: i64) -> Self {
+        Self { name, confidence, enabled: true, kind: SourceKind::Feed, description: String::new() }
+    }
 }
 
 /// What may be changed of a source.
@@ -51,7 +64,15 @@ impl App {
         let level = fields.take(confidence(new.confidence));
         fields.done()?;
         let (Some(name), Some(confidence)) = (name, level) else { return Err(AppError::Invalid(Vec::new())) };
-        let source = Source { id: SourceId::random(&*self.entropy), name, confidence, enabled: new.enabled, created_at: self.now() };
+        let source = Source {
+            id: SourceId::random(&*self.entropy),
+            name,
+            confidence,
+            enabled: new.enabled,
+            created_at: self.now(),
+            kind: new.kind,
+            description: clip(&new.description, 2_000),
+        };
         let txn = self.store.write().await?;
         txn.source_insert(&actor.account_id, &source).await.map_err(|e| taken(e, "name", "a source"))?;
         self.audit(&txn, actor, "source.create", &source.id, &shown(&source)).await?;
@@ -69,7 +90,7 @@ impl App {
         let there = self.store.read().source_list(&actor.account_id).await?.into_iter().find(|s| s.name.to_lowercase() == wanted);
         match there {
             Some(source) => Ok(source),
-            None => self.source_create(actor, NewSource { name: name.to_owned(), confidence, enabled: true }).await,
+            None => self.source_create(actor, NewSource::feed(name.to_owned(), confidence)).await,
         }
     }
 
@@ -123,7 +144,7 @@ impl App {
         fields.done()?;
         txn.source_update(&actor.account_id, &after).await.map_err(|e| taken(e, "name", "a source"))?;
         if after.enabled != before.enabled || after.name != before.name {
-            let seq = txn.account_next_seq(&actor.account_id).await?;
+            let seq = txn.account_next_seq(&actor.account_id, self.now()).await?;
             txn.source_touch_iocs(&actor.account_id, id, seq).await?;
         }
         self.audit(&txn, actor, "source.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
@@ -140,7 +161,7 @@ impl App {
         actor.may_change(Module::Tip)?;
         let txn = self.store.write().await?;
         let source = txn.source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))?;
-        let seq = txn.account_next_seq(&actor.account_id).await?;
+        let seq = txn.account_next_seq(&actor.account_id, self.now()).await?;
         txn.source_touch_iocs(&actor.account_id, id, seq).await?;
         txn.source_delete(&actor.account_id, id).await?;
         self.audit(&txn, actor, "source.delete", &id, &shown(&source)).await?;

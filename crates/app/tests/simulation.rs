@@ -179,6 +179,8 @@ impl World {
             mail_deadline: Duration::from_secs(45),
             webhooks: Webhooks { allow_private: false, total: Duration::from_secs(45) },
             metrics_token: None,
+            api_calls_per_minute: 0,
+            api_enrichments_per_day: 0,
         };
         let store = Store::open(None, folder.path()).await.unwrap();
         let secrets_text = serde_json::to_string(&Secrets::generate(&*dice)).unwrap();

@@ -185,6 +185,9 @@ pub struct Enrichment {
     /// Remarks, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub comments: Vec<Comment>,
+    /// On the remediation blocklist: rules that take it choose it whatever else they ask for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub blocklisted: bool,
 }
 
 /// An indicator of compromise of one account.

@@ -45,6 +45,8 @@ pub struct Criteria {
     pub first_seen_from: Option<Timestamp>,
     /// First seen before this time.
     pub first_seen_to: Option<Timestamp>,
+    /// And those on the remediation blocklist, of the same kinds, whatever the rest says.
+    pub blocklist: bool,
 }
 
 /// An IOC management rule.
@@ -93,13 +95,15 @@ impl Criteria {
                     && self.min_confidence.is_none_or(|min| r.confidence >= min)
             })
         };
-        state
-            && any(self.kinds.is_empty(), self.kinds.contains(&ioc.kind))
-            && any(self.severities.is_empty(), self.severities.contains(&ioc.severity()))
-            && self.first_seen_from.is_none_or(|from| ioc.first_seen >= from)
-            && self.first_seen_to.is_none_or(|to| ioc.first_seen < to)
-            && (self.tags.is_empty() || tagged())
-            && reported()
+        let listed = self.blocklist && ioc.enrichment.blocklisted && any(self.kinds.is_empty(), self.kinds.contains(&ioc.kind));
+        listed
+            || state
+                && any(self.kinds.is_empty(), self.kinds.contains(&ioc.kind))
+                && any(self.severities.is_empty(), self.severities.contains(&ioc.severity()))
+                && self.first_seen_from.is_none_or(|from| ioc.first_seen >= from)
+                && self.first_seen_to.is_none_or(|to| ioc.first_seen < to)
+                && (self.tags.is_empty() || tagged())
+                && reported()
     }
 }
 

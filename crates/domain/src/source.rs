@@ -32,6 +32,15 @@ impl From<Confidence> for u8 {
     }
 }
 
+/// What brings a source's IOCs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A feed.
+    Feed,
+    /// A document that somebody handed in.
+    Document,
+}
+
 /// Where IOCs come from.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -45,6 +54,10 @@ pub struct Source {
     pub enabled: bool,
     /// When it was made.
     pub created_at: Timestamp,
+    /// What brings its IOCs.
+    pub kind: SourceKind,
+    /// What it is about; may be empty.
+    pub description: String,
 }
 
 /// Reads a source name: 1 to 100 characters without control characters or `"`, trimmed.

@@ -70,6 +70,12 @@ impl Timestamp {
         self.utc().format("%Y-%m-%d").to_string()
     }
 
+    /// ISO 8601 with three decimals and Z, as Threat Command writes it.
+    #[must_use]
+    pub fn millis(self) -> String {
+        self.utc().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+    }
+
     /// ISO 8601 with six decimals and a numeric offset, as MISP's `first_seen` wants it.
     #[must_use]
     pub fn misp(self) -> String {

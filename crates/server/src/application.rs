@@ -105,6 +105,8 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
         mail_deadline: Duration::from_secs(config.mail_deadline_seconds),
         webhooks: Webhooks { allow_private: config.webhook_allow_private, total: Duration::from_secs(config.mail_deadline_seconds) },
         metrics_token: config.metrics_token.clone(),
+        api_calls_per_minute: config.api_calls_per_minute,
+        api_enrichments_per_day: config.api_enrichments_per_day,
     };
     let post = Post::new(config.transport()?);
     Ok(Desk { app: App::open(settings, store, secrets, post, clock, entropy).await?, lock })

@@ -67,6 +67,10 @@ pub struct Config {
     pub webhook_allow_private: bool,
     /// Bearer token for `/metrics`; without one it is not there.
     pub metrics_token: Option<String>,
+    /// Calls of the REST API that an account may make in a minute; 0 for as many as it likes.
+    pub api_calls_per_minute: u32,
+    /// Enrichments that an account may ask for in a day.
+    pub api_enrichments_per_day: u32,
     /// Folder whose files replace pages, mail texts excepted; the ones compiled in unless given.
     pub templates: Option<PathBuf>,
     /// Address on which `/metrics` is served without a token.
@@ -101,6 +105,8 @@ impl Default for Config {
             smtp_ca_file: None,
             webhook_allow_private: false,
             metrics_token: None,
+            api_calls_per_minute: 6_000,
+            api_enrichments_per_day: 1_000,
             metrics_listen: None,
             templates: None,
         }
@@ -174,6 +180,8 @@ const SETTINGS: &[&str] = &[
     "smtp_ca_file",
     "webhook_allow_private",
     "metrics_token",
+    "api_calls_per_minute",
+    "api_enrichments_per_day",
     "metrics_listen",
     "templates",
 ];

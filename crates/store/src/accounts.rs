@@ -1,16 +1,21 @@
 //! Accounts, people, sessions.
 
+use std::collections::{BTreeSet, HashMap};
+
 use iocast_domain::{
     account::{Account, Modules, Role, User},
     id::{AccountId, SessionId, UserId},
     time::Timestamp,
 };
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Set, sea_query::Expr};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Set,
+    sea_query::{Expr, OnConflict},
+};
 
 use crate::{
     Conn, StoreResult, Txn,
     error::corrupt,
-    row::{account, session, user},
+    row::{account, change, quota, session, user},
 };
 
 fn role_code(role: Role) -> i16 {
@@ -112,6 +117,43 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 }
 
+impl<C: ConnectionTrait> Conn<C> {
+    /// When change numbers of an account were taken; one that is not known (from before they were kept) counts as taken with
+    /// the next that is.
+    pub async fn change_times(&self, id: &AccountId, seqs: &BTreeSet<i64>) -> StoreResult<HashMap<i64, Timestamp>> {
+        let mut known = HashMap::with_capacity(seqs.len());
+        let all: Vec<i64> = seqs.iter().copied().collect();
+        for chunk in all.chunks(1_000) {
+            let find = change::Entity::find().filter(change::Column::AccountId.eq(id.as_str())).filter(change::Column::Seq.is_in(chunk.iter().copied()));
+            known.extend(find.all(&self.0).await?.into_iter().map(|row| (row.seq, Timestamp::from_micros(row.at))));
+        }
+        if known.len() < all.len() {
+            let find = change::Entity::find().filter(change::Column::AccountId.eq(id.as_str())).order_by_asc(change::Column::Seq);
+            let first = find.one(&self.0).await?.map_or(Timestamp::from_micros(0), |row| Timestamp::from_micros(row.at));
+            known.extend(all.into_iter().filter(|seq| !known.contains_key(seq)).map(|seq| (seq, first)).collect::<Vec<_>>());
+        }
+        Ok(known)
+    }
+
+    /// The change numbers of an account between two times, both included: the first, where there is one, and the last.
+    pub async fn change_range(&self, id: &AccountId, from: Timestamp, to: Timestamp) -> StoreResult<Option<(i64, i64)>> {
+        let find = || change::Entity::find().filter(change::Column::AccountId.eq(id.as_str()));
+        let inside = || find().filter(change::Column::At.gte(from.micros())).filter(change::Column::At.lte(to.micros()));
+        let first = inside().order_by_asc(change::Column::At).order_by_asc(change::Column::Seq).one(&self.0).await?;
+        let last = inside().order_by_desc(change::Column::At).order_by_desc(change::Column::Seq).one(&self.0).await?;
+        let Some((first, last)) = first.zip(last) else { return Ok(None) };
+        // What was changed before times were kept belongs to the first that is known.
+        let oldest = find().order_by_asc(change::Column::Seq).one(&self.0).await?.is_some_and(|oldest| oldest.seq == first.seq);
+        Ok(Some((if oldest { 0 } else { first.seq }, last.seq)))
+    }
+
+    /// How many questions of a UTC day's quota an account has asked.
+    pub async fn quota_used(&self, id: &AccountId, day: &str) -> StoreResult<u32> {
+        let row = quota::Entity::find_by_id((id.to_string(), day.to_owned())).one(&self.0).await?;
+        Ok(row.map_or(0, |row| u32::try_from(row.used).unwrap_or_default()))
+    }
+}
+
 impl Txn {
     /// Writes a new account.
     pub async fn account_insert(&self, new: &Account) -> StoreResult<()> {
@@ -144,14 +186,37 @@ impl Txn {
         Ok(())
     }
 
-    /// Takes the account's next change number, and its row lock: numbers become visible in order.
-    pub async fn account_next_seq(&self, id: &AccountId) -> StoreResult<i64> {
+    /// Takes the account's next change number, and its row lock: numbers become visible in order. When it was taken is kept;
+    /// no later number has an earlier time.
+    pub async fn account_next_seq(&self, id: &AccountId, now: Timestamp) -> StoreResult<i64> {
         account::Entity::update_many()
             .col_expr(account::Column::ChangeSeq, Expr::col(account::Column::ChangeSeq).add(1))
             .filter(account::Column::Id.eq(id.as_str()))
             .exec(&self.0)
             .await?;
-        self.account_seq(id).await
+        let seq = self.account_seq(id).await?;
+        let last = change::Entity::find().filter(change::Column::AccountId.eq(id.as_str())).order_by_desc(change::Column::Seq).one(&self.0).await?;
+        let at = last.map_or(now, |last| now.max(Timestamp::from_micros(last.at))).micros();
+        let row = change::ActiveModel { account_id: Set(id.to_string()), seq: Set(seq), at: Set(at) };
+        change::Entity::insert(row).exec_without_returning(&self.0).await?;
+        Ok(seq)
+    }
+
+    /// Counts a question of the account on a UTC day, unless `total` were asked. Gives how many were asked, this one included;
+    /// none if it is one too many.
+    pub async fn quota_take(&self, id: &AccountId, day: &str, total: u32) -> StoreResult<Option<u32>> {
+        let row = quota::ActiveModel { account_id: Set(id.to_string()), day: Set(day.to_owned()), used: Set(0) };
+        let there = OnConflict::columns([quota::Column::AccountId, quota::Column::Day]).do_nothing().to_owned();
+        quota::Entity::insert(row).on_conflict(there).exec_without_returning(&self.0).await?;
+        let of_day = || quota::Column::AccountId.eq(id.as_str()).and(quota::Column::Day.eq(day));
+        let take = quota::Entity::update_many()
+            .col_expr(quota::Column::Used, Expr::col(quota::Column::Used).add(1))
+            .filter(of_day())
+            .filter(quota::Column::Used.lt(i64::from(total)));
+        if take.exec(&self.0).await?.rows_affected == 0 {
+            return Ok(None);
+        }
+        self.quota_used(id, day).await.map(Some)
     }
 
     /// Writes a new person.

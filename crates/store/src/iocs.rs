@@ -171,6 +171,62 @@ pub(crate) fn conditions(filter: &IocFilter) -> Condition {
     all
 }
 
+/// Which IOCs a walk in order of change takes. Empty lists ask for nothing.
+#[derive(Clone, Debug, Default)]
+pub struct IocScan {
+    /// One of these kinds.
+    pub kinds: Vec<Kind>,
+    /// One of these severities.
+    pub severities: Vec<Severity>,
+    /// In this state.
+    pub state: Option<State>,
+    /// Never sent, or all others.
+    pub whitelisted: Option<bool>,
+    /// Reported by one of these sources.
+    pub sources: Vec<SourceId>,
+    /// First seen between these times, both included.
+    pub first_seen: (Option<Timestamp>, Option<Timestamp>),
+    /// Last seen between these times.
+    pub last_seen: (Option<Timestamp>, Option<Timestamp>),
+}
+
+/// What a row must be to be taken by a walk.
+fn scanned(scan: &IocScan) -> Condition {
+    let IocScan { kinds, severities, state, whitelisted, sources, first_seen, last_seen } = scan;
+    let mut all = Condition::all().add(ioc::Column::DeletedAt.is_null());
+    if !kinds.is_empty() {
+        all = all.add(ioc::Column::Kind.is_in(kinds.iter().map(|k| k.code())));
+    }
+    if !severities.is_empty() {
+        all = all.add(ioc::Column::Severity.is_in(severities.iter().map(|s| s.code())));
+    }
+    if let Some(state) = state {
+        all = all.add(ioc::Column::State.eq(state.code()));
+    }
+    if let Some(whitelisted) = whitelisted {
+        let never = Whitelist::NeverSent.code();
+        all = all.add(if *whitelisted { ioc::Column::Whitelist.eq(never) } else { ioc::Column::Whitelist.ne(never) });
+    }
+    if !sources.is_empty() {
+        let of_sources = Query::select()
+            .expr(Expr::value(1))
+            .from(ioc_source::Entity)
+            .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::SourceId)).is_in(sources.iter().map(|s| s.0)))
+            .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::IocId)).equals((ioc::Entity, ioc::Column::Id)))
+            .take();
+        all = all.add(Expr::exists(of_sources));
+    }
+    for (column, (from, to)) in [(ioc::Column::FirstSeen, first_seen), (ioc::Column::LastSeen, last_seen)] {
+        if let Some(from) = from {
+            all = all.add(column.gte(from.micros()));
+        }
+        if let Some(to) = to {
+            all = all.add(column.lte(to.micros()));
+        }
+    }
+    all
+}
+
 /// In which order a page is listed: in that of the index that narrows the search, so that no page needs sorting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
@@ -256,6 +312,21 @@ impl<C: ConnectionTrait> Conn<C> {
     /// A page of what changed after number `from` and up to `to`, in order of (number, id); deleted ones too.
     pub async fn ioc_changed(&self, account: &AccountId, from: i64, to: i64, after: Option<(i64, IocId)>, limit: u64) -> StoreResult<Vec<IocRow>> {
         changed(account, from, to, after).limit(limit).all(&self.0).await?.into_iter().map(to_row).collect()
+    }
+
+    /// A page of the IOCs that changed in a range of numbers, in order of (number, id).
+    pub async fn ioc_scan(
+        &self,
+        account: &AccountId,
+        (first, last): (i64, i64),
+        scan: &IocScan,
+        after: Option<&str>,
+        limit: u64,
+    ) -> StoreResult<PageOf<IocRow>> {
+        let after = after.map(cursor).transpose()?.filter(|(seq, _)| *seq >= first).map(|(seq, id)| (seq, IocId(id)));
+        let rows = changed(account, first - 1, last, after).filter(scanned(scan)).limit(limit + 1).all(&self.0).await?;
+        let rows = rows.into_iter().map(to_row).collect::<StoreResult<Vec<_>>>()?;
+        Ok(PageOf::cut(rows, limit, |r| format!("{}.{}", r.seq, r.ioc.id)))
     }
 
     /// How many IOCs of an account there are that a rule may choose: reported by one of these sources, of these kinds

@@ -26,7 +26,9 @@ row!(key, "keys", {
     account_id: String, kind: i16, device_id: Option<Uuid>, prefix: String, hash: String,
     created_at: i64, expires_at: Option<i64>, revoked_at: Option<i64>, last_used_at: Option<i64>,
 });
-row!(source, "sources", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, name: String, folded: String, confidence: i16, enabled: bool, created_at: i64 });
+row!(source, "sources", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, name: String, folded: String, confidence: i16, enabled: bool, created_at: i64, kind: i16, description: String });
+row!(change, "changes", { #[sea_orm(primary_key, auto_increment = false)] account_id: String, #[sea_orm(primary_key, auto_increment = false)] seq: i64, at: i64 });
+row!(quota, "quotas", { #[sea_orm(primary_key, auto_increment = false)] account_id: String, #[sea_orm(primary_key, auto_increment = false)] day: String, used: i32 });
 row!(ioc, "iocs", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     account_id: String, seq: i64, kind: i16, value: String, value_head: String, reversed_host: Option<String>,

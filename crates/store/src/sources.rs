@@ -2,7 +2,7 @@
 
 use iocast_domain::{
     id::{AccountId, SourceId},
-    source::{Confidence, Source},
+    source::{Confidence, Source, SourceKind},
     time::Timestamp,
 };
 use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::Expr};
@@ -14,13 +14,18 @@ use crate::{
 };
 
 fn to_source(row: source::Model) -> StoreResult<Source> {
-    let source::Model { id, account_id: _, name, folded: _, confidence, enabled, created_at } = row;
+    let source::Model { id, account_id: _, name, folded: _, confidence, enabled, created_at, kind, description } = row;
     let confidence = u8::try_from(confidence).ok().and_then(|c| Confidence::try_from(c).ok()).ok_or_else(|| corrupt("sources", "confidence", confidence))?;
-    Ok(Source { id: SourceId(id), name, confidence, enabled, created_at: Timestamp::from_micros(created_at) })
+    let kind = match kind {
+        1 => SourceKind::Feed,
+        2 => SourceKind::Document,
+        other => return Err(corrupt("sources", "kind", other)),
+    };
+    Ok(Source { id: SourceId(id), name, confidence, enabled, created_at: Timestamp::from_micros(created_at), kind, description })
 }
 
 fn to_row(account: &AccountId, source: &Source) -> source::ActiveModel {
-    let Source { id, name, confidence, enabled, created_at } = source;
+    let Source { id, name, confidence, enabled, created_at, kind, description } = source;
     source::ActiveModel {
         id: Set(id.0),
         account_id: Set(account.to_string()),
@@ -29,6 +34,11 @@ fn to_row(account: &AccountId, source: &Source) -> source::ActiveModel {
         confidence: Set(u8::from(*confidence).into()),
         enabled: Set(*enabled),
         created_at: Set(created_at.micros()),
+        kind: Set(match kind {
+            SourceKind::Feed => 1,
+            SourceKind::Document => 2,
+        }),
+        description: Set(description.clone()),
     }
 }
 

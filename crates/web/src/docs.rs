@@ -27,6 +27,7 @@ impl Modify for Security {
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
         components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new("iocast"))));
+        components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
         let none: [&str; 0] = [];
         document.security = Some(vec![SecurityRequirement::new("token", none), SecurityRequirement::new("cookie", none)]);
     }
@@ -34,7 +35,7 @@ impl Modify for Security {
 
 /// The document, made from the routes.
 pub(crate) fn document() -> openapi::OpenApi {
-    let (_, document) = App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes::api).split_for_parts();
+    let (_, document) = App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes::api).configure(routes::public).split_for_parts();
     document
 }
 

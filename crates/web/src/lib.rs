@@ -8,12 +8,14 @@ use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web};
 use utoipa_actix_web::AppExt as _;
 
 mod api;
+mod csv;
 mod docs;
 mod extract;
 mod feed;
 mod metrics;
 mod pages;
 mod problem;
+mod public;
 mod routes;
 mod templates;
 mod trace;
@@ -35,6 +37,7 @@ pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, workers: usize, d
             .wrap(from_fn(trace::around))
             .into_utoipa_app()
             .configure(routes::api)
+            .configure(routes::public)
             .into_app()
             .configure(routes::other)
     })

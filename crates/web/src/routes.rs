@@ -6,6 +6,7 @@ use utoipa_actix_web::{scope::scope, service_config::ServiceConfig};
 use crate::{
     api, docs, feed, metrics,
     pages::{self, device, group, integrations, iocs, policy, settings, sign_in, sources},
+    public,
 };
 
 /// The management API, as described at `/api/openapi.json`.
@@ -68,6 +69,39 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::health::ready)
             .service(api::emulator::clock)
             .service(api::emulator::advance),
+    );
+}
+
+/// The Threat Command REST API.
+pub(crate) fn public(config: &mut ServiceConfig<'_>) {
+    config.service(
+        scope("/public")
+            .service(public::account::test_credentials)
+            .service(public::account::version)
+            .service(public::account::system_modules)
+            .service(public::account::users_details)
+            .service(public::iocs::by_value_v3)
+            .service(public::iocs::by_value_v2)
+            .service(public::iocs::list_v3)
+            .service(public::iocs::list_v2)
+            .service(public::iocs::csv)
+            .service(public::iocs::quota)
+            .service(public::iocs::enrich)
+            .service(public::iocs::rescan)
+            .service(public::iocs::rescan_status)
+            .service(public::sources::list)
+            .service(public::sources::add)
+            .service(public::sources::extend)
+            .service(public::sources::remove)
+            .service(public::say::tags)
+            .service(public::say::severity)
+            .service(public::say::severity_posted)
+            .service(public::say::comments)
+            .service(public::say::whitelist)
+            .service(public::say::unwhitelist)
+            .service(public::say::blocklist)
+            .service(public::say::unblocklist)
+            .default_service(web::to(public::not_here)),
     );
 }
 

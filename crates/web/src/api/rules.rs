@@ -47,19 +47,41 @@ pub(crate) struct CriteriaWire {
     /// First seen before this time.
     #[schema(value_type = Option<String>, format = DateTime)]
     first_seen_to: Option<Timestamp>,
+    /// And those on the remediation blocklist, of the same kinds, whatever the rest says.
+    blocklist: bool,
 }
 
 impl From<CriteriaWire> for Criteria {
     fn from(wire: CriteriaWire) -> Self {
-        let CriteriaWire { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to } = wire;
-        Self { kinds, severities, source_ids: source_ids.into_iter().map(SourceId).collect(), min_confidence, tags, state, first_seen_from, first_seen_to }
+        let CriteriaWire { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to, blocklist } = wire;
+        Self {
+            kinds,
+            severities,
+            source_ids: source_ids.into_iter().map(SourceId).collect(),
+            min_confidence,
+            tags,
+            state,
+            first_seen_from,
+            first_seen_to,
+            blocklist,
+        }
     }
 }
 
 impl From<Criteria> for CriteriaWire {
     fn from(criteria: Criteria) -> Self {
-        let Criteria { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to } = criteria;
-        Self { kinds, severities, source_ids: source_ids.into_iter().map(|s| s.0).collect(), min_confidence, tags, state, first_seen_from, first_seen_to }
+        let Criteria { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to, blocklist } = criteria;
+        Self {
+            kinds,
+            severities,
+            source_ids: source_ids.into_iter().map(|s| s.0).collect(),
+            min_confidence,
+            tags,
+            state,
+            first_seen_from,
+            first_seen_to,
+            blocklist,
+        }
     }
 }
 

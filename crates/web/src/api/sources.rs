@@ -63,7 +63,7 @@ pub(crate) struct SourceOut {
 
 impl From<Source> for SourceOut {
     fn from(source: Source) -> Self {
-        let Source { id, name, confidence, enabled, created_at } = source;
+        let Source { id, name, confidence, enabled, created_at, kind: _, description: _ } = source;
         Self { id: id.to_string(), name, confidence: confidence.into(), enabled, created_at }
     }
 }
@@ -73,7 +73,7 @@ impl From<Source> for SourceOut {
 #[post("/sources")]
 pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, body: Body<SourceIn>) -> Answer {
     let SourceIn { name, confidence, enabled } = body.value;
-    let make = async { Ok(SourceOut::from(app.source_create(&session.0, NewSource { name, confidence, enabled }).await?)) };
+    let make = async { Ok(SourceOut::from(app.source_create(&session.0, NewSource { enabled, ..NewSource::feed(name, confidence) }).await?)) };
     let made = async |id| Ok(SourceOut::from(app.source_fetch(&session.0, SourceId(id)).await?));
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }

@@ -106,6 +106,7 @@ fn criteria(form: &Form) -> Result<Criteria, AppError> {
         state,
         first_seen_from: day("first_seen_from")?,
         first_seen_to: day("first_seen_to")?,
+        blocklist: !form.text("blocklist").is_empty(),
     })
 }
 

@@ -15,7 +15,10 @@ use super::{
     view,
     visit::{Form, Shown, Visitor, problem},
 };
-use crate::api::{account::UserOut, audit::AuditOut, emulator::ClockOut, keys::KeyOut, outbox::LetterOut};
+use crate::{
+    api::{account::UserOut, audit::AuditOut, emulator::ClockOut, keys::KeyOut, outbox::LetterOut},
+    csv,
+};
 
 /// Lines of the outbox and the audit log on a page.
 const LINES: u64 = 50;
@@ -176,19 +179,12 @@ pub(crate) async fn audit_csv(visitor: Visitor) -> Shown {
     let mut table = String::from("at,actor,action,object,detail,address,request_id\r\n");
     for line in lines.items {
         let cells = [&line.at.to_string(), &line.actor, &line.action, &line.object, &line.detail, &line.address, &line.request_id];
-        table.push_str(&cells.map(|c| cell(c)).join(","));
-        table.push_str("\r\n");
+        table.push_str(&csv::line(&cells));
     }
     Ok(HttpResponse::Ok()
         .content_type("text/csv; charset=utf-8")
         .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"iocast-audit.csv\""))
         .body(table))
-}
-
-/// A quoted cell; what a spreadsheet would take for a formula gets an apostrophe in front (OWASP, CSV injection).
-fn cell(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    format!("\"{}{}\"", if formula { "'" } else { "" }, text.replace('"', "\"\""))
 }
 
 /// Moves the product's clock, from the bar that every page has in emulator mode.
@@ -203,16 +199,4 @@ pub(crate) async fn advance(form: Form) -> Shown {
         }
     };
     visitor.done(back, &said)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_spreadsheet_takes_nothing_for_a_formula() {
-        assert_eq!(cell("=cmd|'/c calc'!A1"), "\"'=cmd|'/c calc'!A1\"");
-        assert_eq!(cell("say \"hi\""), "\"say \"\"hi\"\"\"");
-        assert_eq!(cell("plain"), "\"plain\"");
-    }
 }

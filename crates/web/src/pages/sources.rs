@@ -37,7 +37,7 @@ pub(crate) async fn list_act(form: Form) -> Shown {
             return Ok(("/tip/sources".to_owned(), format!("{} {said}", source.name)));
         }
         let confidence = form.number("confidence")?.unwrap_or(2);
-        let source = visitor.app.source_create(&visitor.actor, NewSource { name: form.text("name").to_owned(), confidence, enabled: true }).await?;
+        let source = visitor.app.source_create(&visitor.actor, NewSource::feed(form.text("name").to_owned(), confidence)).await?;
         Ok((format!("/tip/sources/{}", source.id), format!("{} is there. Now bring in its IOCs.", source.name)))
     };
     match outcome.await {

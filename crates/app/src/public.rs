@@ -1,0 +1,376 @@
+//! What clients of the Threat Command REST API do: known by account ID and API key, they walk the IOCs in order of their last
+//! change, and say things of many IOCs at once, by value.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use iocast_domain::{
+    account::Module,
+    id::{AccountId, IocId, KeyId, SourceId},
+    ioc::{Comment, Enrichment, Ioc, Severity, Whitelist, ioc_id, label},
+    key::KeyKind,
+    normalise::detect,
+    source::{Source, SourceKind},
+    time::{MINUTE, SECOND, Timestamp},
+};
+use iocast_formats::read::Input;
+use iocast_store::{IocRow, IocScan};
+use serde::Serialize;
+use subtle::ConstantTimeEq as _;
+
+use crate::{Actor, App, AppError, AppResult, Caller, ImportReport, ImportRequest, NewSource, Spooled, feed::credentials};
+
+/// Most IOCs in one call.
+const AT_ONCE: usize = 10_000;
+/// How often at most it is written that a key was used, in microseconds.
+const USED_EVERY: i64 = MINUTE;
+
+/// Calls of each account in the minute under way, real time.
+#[derive(Debug, Default)]
+pub(crate) struct Calls(Mutex<HashMap<AccountId, (i64, u32)>>);
+
+/// When it was last written that a key was used.
+#[derive(Debug, Default)]
+pub(crate) struct Used(Mutex<HashMap<KeyId, Timestamp>>);
+
+/// Which IOCs to walk through. Empty lists ask for nothing.
+#[derive(Clone, Debug, Default)]
+pub struct WalkQuery {
+    /// Changed at this time or later; of these only the last six months.
+    pub updated_from: Option<Timestamp>,
+    /// Changed until this time.
+    pub updated_to: Option<Timestamp>,
+    /// The rest.
+    pub filter: IocScan,
+    /// At most so many.
+    pub limit: u64,
+    /// Where the last page ended.
+    pub offset: Option<String>,
+}
+
+/// An IOC with its sources, and when it last changed.
+#[derive(Clone, Debug)]
+pub struct Walked {
+    /// The IOC.
+    pub ioc: Ioc,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Reports that count: the source, and how sure it is.
+    pub feeds: Vec<(Arc<Source>, u8)>,
+}
+
+/// A page of a walk.
+#[derive(Clone, Debug)]
+pub struct WalkPage {
+    /// In order of their last change.
+    pub iocs: Vec<Walked>,
+    /// Where the next page begins.
+    pub next: Option<String>,
+}
+
+/// Something said of an IOC.
+#[derive(Clone, Debug)]
+pub enum Say {
+    /// A user tag more.
+    Tag(String),
+    /// The severity that counts.
+    Severity(Severity),
+    /// A remark.
+    Comment(String),
+    /// Whether it is sent.
+    Whitelist(Whitelist),
+    /// On the remediation blocklist, or off it.
+    Blocklist(bool),
+}
+
+/// What came of saying things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// IOCs that changed.
+    pub changed: usize,
+}
+
+/// A document with IOCs, handed in.
+#[derive(Clone, Debug)]
+pub struct NewDocument {
+    /// Its name: the source's.
+    pub name: String,
+    /// What it is about.
+    pub description: String,
+    /// 1 to 3.
+    pub confidence: i64,
+}
+
+/// An IOC of a document.
+#[derive(Clone, Debug, Serialize)]
+pub struct DocumentIoc {
+    /// Its value.
+    pub value: String,
+    /// How bad it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// Tags.
+    #[serde(rename = "user_tags")]
+    pub tags: Vec<String>,
+}
+
+/// How much of a day's quota is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota {
+    /// Questions a day.
+    pub total: u32,
+    /// Questions left.
+    pub remaining: u32,
+}
+
+impl App {
+    /// The program behind an `Authorization` header: Basic, with the account ID and an API key.
+    ///
+    /// # Errors
+    /// If it is none, or asks too often.
+    pub async fn api_authenticate(&self, authorization: Option<&str>, caller: Caller) -> AppResult<Actor> {
+        const WANTED: AppError = AppError::Unauthenticated("Send Basic authentication: the account ID as user, an API key as password.");
+        const WRONG: AppError = AppError::Unauthenticated("Account ID or API key is wrong, or the key was revoked.");
+        let (account, secret) = authorization.and_then(credentials).ok_or(WANTED)?;
+        let hash = self.secrets.hash(&secret);
+        let key = self.feed.key(&hash).filter(|key| bool::from(key.hash.ct_eq(&hash)) && account.as_deref() == Some(key.account_id.as_str())).ok_or(WRONG)?;
+        if key.kind != KeyKind::Api {
+            return Err(AppError::Unauthenticated("This is an appliance or device key: it opens group URLs. The REST API takes the API key."));
+        }
+        if key.refusal(self.now()).is_some() {
+            return Err(WRONG);
+        }
+        self.api_call(&key.account_id)?;
+        let account = self.store.read().account_fetch(&key.account_id).await?.ok_or(WRONG)?;
+        self.api_key_used(key.id).await;
+        Ok(Actor { account_id: account.id, modules: account.modules, user: None, role: "API", session: None, caller })
+    }
+
+    /// Counts a call.
+    fn api_call(&self, account: &AccountId) -> AppResult<()> {
+        let allowed = self.settings.api_calls_per_minute;
+        if allowed == 0 {
+            return Ok(());
+        }
+        let now = self.clock.real_now().micros();
+        let minute = now.div_euclid(MINUTE);
+        let mut calls = self.api_calls.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, used) = calls.entry(account.clone()).or_insert((minute, 0));
+        if *at != minute {
+            (*at, *used) = (minute, 0);
+        }
+        *used += 1;
+        if *used > allowed {
+            let retry_after = u64::try_from(((minute + 1) * MINUTE - now) / SECOND + 1).unwrap_or(60);
+            return Err(AppError::Throttled { retry_after });
+        }
+        Ok(())
+    }
+
+    /// Writes down now and then that a key is in use. That it can't be written is no reason to refuse.
+    async fn api_key_used(&self, key: KeyId) {
+        let now = self.now();
+        let due = {
+            let mut used = self.api_used.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let due = used.get(&key).is_none_or(|at| now.since(*at) >= USED_EVERY);
+            if due {
+                used.insert(key, now);
+            }
+            due
+        };
+        if due {
+            let written = async {
+                let txn = self.store.write().await?;
+                txn.key_used(key, now).await?;
+                Ok::<_, AppError>(txn.commit().await?)
+            };
+            if let Err(error) = written.await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "That an API key was used could not be written");
+            }
+        }
+    }
+
+    async fn walked(&self, actor: &Actor, rows: Vec<IocRow>) -> AppResult<Vec<Walked>> {
+        let read = self.store.read();
+        let sources: HashMap<SourceId, Arc<Source>> = read.source_list(&actor.account_id).await?.into_iter().map(|s| (s.id, Arc::new(s))).collect();
+        let seqs: BTreeSet<i64> = rows.iter().map(|row| row.seq).collect();
+        let times = read.change_times(&actor.account_id, &seqs).await?;
+        let view = |row: IocRow| {
+            let feed = |r: &iocast_domain::ioc::Report| Some((Arc::clone(sources.get(&r.source_id)?), u8::from(r.confidence)));
+            let feeds = row.ioc.enrichment.reports.iter().filter_map(feed).collect();
+            Walked { updated_at: times.get(&row.seq).copied().unwrap_or(row.ioc.last_seen), feeds, ioc: row.ioc }
+        };
+        Ok(rows.into_iter().map(view).collect())
+    }
+
+    /// A page of the IOCs in order of their last change. Whoever walks on from page to page sees each IOC that is there
+    /// throughout, and again only what changed after it was given.
+    ///
+    /// # Errors
+    /// If the offset is not one that this list gave.
+    pub async fn ioc_walk(&self, actor: &Actor, query: &WalkQuery) -> AppResult<WalkPage> {
+        /// The original keeps the last six months.
+        const WINDOW: i64 = 183 * iocast_domain::time::DAY;
+        actor.may_read(Module::Tip)?;
+        let from = query.updated_from.unwrap_or(Timestamp::from_micros(0)).max(self.now().plus(-WINDOW));
+        let to = query.updated_to.unwrap_or(Timestamp::from_micros(i64::MAX));
+        let Some((first, last)) = self.store.read().change_range(&actor.account_id, from, to).await? else {
+            return Ok(WalkPage { iocs: Vec::new(), next: None });
+        };
+        let page = self.store.read().ioc_scan(&actor.account_id, (first, last), &query.filter, query.offset.as_deref(), query.limit).await?;
+        Ok(WalkPage { iocs: self.walked(actor, page.items).await?, next: page.next })
+    }
+
+    /// The IOC of a value, in its normal form or defanged.
+    ///
+    /// # Errors
+    /// If the value is none.
+    pub async fn ioc_by_value(&self, actor: &Actor, value: &str) -> AppResult<Option<Walked>> {
+        actor.may_read(Module::Tip)?;
+        let (kind, value) = detect(value).map_err(|_none| AppError::field("iocValue", "InvalidIocValue", "The value is no IOC."))?;
+        let row = self.store.read().ioc_fetch(&actor.account_id, ioc_id(&actor.account_id, kind, &value)).await?;
+        Ok(self.walked(actor, row.into_iter().collect()).await?.pop())
+    }
+
+    /// Says things of IOCs, all or nothing.
+    ///
+    /// # Errors
+    /// If one of the values is no IOC of the account, or what is said is not valid.
+    pub async fn ioc_say(&self, actor: &Actor, all: Vec<(String, Say)>) -> AppResult<Said> {
+        actor.may_change(Module::Tip)?;
+        if all.len() > AT_ONCE {
+            return Err(AppError::TooLarge(format!("At most {AT_ONCE} IOCs at once.")));
+        }
+        let unknown =
+            |value: &str| AppError::field("iocValue", "InvalidIocValue", format!("`{}` is no IOC of this account.", iocast_domain::time::clip(value, 200)));
+        let mut by_id: Vec<(IocId, String, Say)> = Vec::with_capacity(all.len());
+        for (text, say) in all {
+            let (kind, value) = detect(&text).map_err(|_none| unknown(&text))?;
+            by_id.push((ioc_id(&actor.account_id, kind, &value), text, check(say)?));
+        }
+        let now = self.now();
+        let txn = self.store.write().await?;
+        // The number first: it locks the account's row, so that nobody changes the IOCs between reading and writing them.
+        let seq = txn.account_next_seq(&actor.account_id, now).await?;
+        let ids: Vec<IocId> = by_id.iter().map(|(id, ..)| *id).collect();
+        let mut rows = txn.ioc_fetch_many(&ids).await?;
+        let mut changed = HashSet::new();
+        for (id, text, say) in &by_id {
+            let row = rows.get_mut(id).filter(|row| !row.deleted).ok_or_else(|| unknown(text))?;
+            if apply(&mut row.ioc, say, actor.name(), now) {
+                changed.insert(*id);
+            }
+        }
+        for id in &changed {
+            if let Some(row) = rows.get(id) {
+                txn.ioc_update(&actor.account_id, row, seq).await?;
+            }
+        }
+        if changed.is_empty() {
+            return Ok(Said { changed: 0 });
+        }
+        let values: Vec<&str> = by_id.iter().filter(|(id, ..)| changed.contains(id)).map(|(_, text, _)| text.as_str()).take(20).collect();
+        let what = by_id.first().map(|(_, _, say)| word(say));
+        self.audit(&txn, actor, "ioc.update_many", &changed.len(), &serde_json::json!({ "what": what, "values": values })).await?;
+        txn.commit().await?;
+        self.changed.notify_one();
+        Ok(Said { changed: changed.len() })
+    }
+
+    /// Makes a source of a document and takes in its IOCs; those that are none are left out and counted.
+    ///
+    /// # Errors
+    /// If the name is taken or breaks a rule; then nothing was written.
+    pub async fn document_add(self: &Arc<Self>, actor: &Actor, new: NewDocument, iocs: &[DocumentIoc]) -> AppResult<(Source, ImportReport)> {
+        let NewDocument { name, description, confidence } = new;
+        let source = self.source_create(actor, NewSource { name, confidence, enabled: true, kind: SourceKind::Document, description }).await?;
+        match self.document_extend(actor, source.id, iocs).await {
+            Ok(report) => Ok((source, report)),
+            Err(error) => {
+                self.source_delete(actor, source.id).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes IOCs into a source.
+    ///
+    /// # Errors
+    /// If the source is not there.
+    pub async fn document_extend(self: &Arc<Self>, actor: &Actor, id: SourceId, iocs: &[DocumentIoc]) -> AppResult<ImportReport> {
+        self.source_fetch(actor, id).await?;
+        if iocs.is_empty() {
+            return Ok(ImportReport::default());
+        }
+        tokio::fs::create_dir_all(self.spool()).await.map_err(AppError::internal)?;
+        let spooled = Spooled(self.spool_path());
+        tokio::fs::write(&spooled.0, serde_json::to_vec(iocs).map_err(AppError::internal)?).await.map_err(AppError::internal)?;
+        let request =
+            ImportRequest { path: spooled.0.clone(), input: Input::Json, options: crate::Options::default(), also: Enrichment::default(), dry_run: false };
+        self.import(actor, id, request, &|_| {}).await
+    }
+
+    /// Asks a question of today's quota.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn quota_take(&self, actor: &Actor) -> AppResult<Option<Quota>> {
+        let total = self.settings.api_enrichments_per_day;
+        let txn = self.store.write().await?;
+        let used = txn.quota_take(&actor.account_id, &self.now().day(), total).await?;
+        txn.commit().await?;
+        Ok(used.map(|used| Quota { total, remaining: total.saturating_sub(used) }))
+    }
+
+    /// What is left of today's quota.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn quota(&self, actor: &Actor) -> AppResult<Quota> {
+        let total = self.settings.api_enrichments_per_day;
+        let used = self.store.read().quota_used(&actor.account_id, &self.now().day()).await?;
+        Ok(Quota { total, remaining: total.saturating_sub(used) })
+    }
+}
+
+/// What is said in the form in which it is kept.
+fn check(say: Say) -> AppResult<Say> {
+    Ok(match say {
+        Say::Tag(tag) => Say::Tag(label(&tag).ok_or_else(|| AppError::field("tag", "InvalidTag", "A tag is 1 to 160 characters."))?),
+        Say::Comment(text) => {
+            let text = text.trim();
+            if text.is_empty() || text.chars().count() > 2_000 || text.contains('\0') {
+                return Err(AppError::field("comment", "InvalidComment", "A comment is 1 to 2,000 characters."));
+            }
+            Say::Comment(text.to_owned())
+        }
+        other => other,
+    })
+}
+
+/// Applies what is said; gives whether that changed anything.
+fn apply(ioc: &mut Ioc, say: &Say, author: &str, now: Timestamp) -> bool {
+    let enrichment = &mut ioc.enrichment;
+    match say {
+        Say::Tag(tag) => enrichment.user_tags.insert(tag.clone()),
+        Say::Severity(severity) => enrichment.user_severity.replace(*severity) != Some(*severity),
+        Say::Comment(text) => {
+            enrichment.comments.push(Comment { at: now, author: author.to_owned(), text: text.clone() });
+            true
+        }
+        Say::Whitelist(whitelist) => std::mem::replace(&mut ioc.whitelist, *whitelist) != *whitelist,
+        Say::Blocklist(on) => std::mem::replace(&mut enrichment.blocklisted, *on) != *on,
+    }
+}
+
+fn word(say: &Say) -> &'static str {
+    match say {
+        Say::Tag(_) => "tag",
+        Say::Severity(_) => "severity",
+        Say::Comment(_) => "comment",
+        Say::Whitelist(_) => "whitelist",
+        Say::Blocklist(_) => "blocklist",
+    }
+}

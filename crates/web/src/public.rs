@@ -1,0 +1,230 @@
+//! The Threat Command REST API under `/public`, as its clients know it: names, codes and quirks are the original's, odd as
+//! some are. Where the original's answer is not known, it is one that its clients take.
+
+use std::fmt;
+
+use actix_web::{
+    FromRequest, HttpRequest, HttpResponse, ResponseError,
+    dev::Payload,
+    http::{StatusCode, header},
+    web,
+};
+use futures_util::{StreamExt as _, future::LocalBoxFuture};
+use iocast_app::{Actor, App, AppError};
+use iocast_domain::{ioc::Kind, time::Timestamp};
+use serde::de::DeserializeOwned;
+
+use crate::extract::caller;
+
+pub(crate) mod account;
+pub(crate) mod iocs;
+pub(crate) mod say;
+pub(crate) mod sources;
+
+/// Most bytes of a body.
+const BODY_MAX: usize = 16 * 1024 * 1024;
+
+/// What handlers give.
+pub(crate) type Answer = Result<HttpResponse, Refusal>;
+
+/// How the original refuses: a status, and most often a bare code as text.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    body: String,
+    json: bool,
+    retry_after: Option<u64>,
+}
+
+impl Refusal {
+    /// A bare code or a sentence.
+    pub(crate) fn text(status: StatusCode, body: impl Into<String>) -> Self {
+        Self { status, body: body.into(), json: false, retry_after: None }
+    }
+
+    /// A parameter or body that breaks a rule.
+    pub(crate) fn unprocessable(sentence: impl Into<String>) -> Self {
+        Self::text(StatusCode::UNPROCESSABLE_ENTITY, sentence)
+    }
+
+    /// `{"error": {"name", "message"}}`.
+    pub(crate) fn named(status: StatusCode, name: &str, message: &str) -> Self {
+        let body = serde_json::json!({ "error": { "name": name, "message": message } }).to_string();
+        Self { status, body, json: true, retry_after: None }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.body)
+    }
+}
+
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut answer = HttpResponse::build(self.status);
+        if self.status == StatusCode::UNAUTHORIZED {
+            answer.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"iocast\", charset=\"UTF-8\""));
+        }
+        if let Some(seconds) = self.retry_after {
+            answer.insert_header((header::RETRY_AFTER, seconds));
+        }
+        answer.content_type(if self.json { "application/json" } else { "text/plain; charset=utf-8" }).body(self.body.clone())
+    }
+}
+
+impl From<AppError> for Refusal {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Invalid(fields) => match fields.first() {
+                Some(first) if first.code == "InvalidIocValue" => Self::named(StatusCode::BAD_REQUEST, "InvalidIocValue", &first.message),
+                _ => Self::unprocessable(fields.iter().map(|f| f.message.as_str()).collect::<Vec<_>>().join(" ")),
+            },
+            AppError::Malformed(sentence) => Self::unprocessable(sentence),
+            AppError::NotFound("source") => Self::text(StatusCode::NOT_FOUND, "SourceDoesNotExist"),
+            AppError::NotFound(what) => Self::text(StatusCode::NOT_FOUND, format!("There is no such {what}.")),
+            AppError::Conflict { detail, .. } => Self::text(StatusCode::CONFLICT, detail),
+            AppError::Unauthenticated(sentence) => Self::text(StatusCode::UNAUTHORIZED, sentence),
+            error @ (AppError::Forbidden | AppError::NoModule(_)) => Self::text(StatusCode::FORBIDDEN, error.to_string()),
+            AppError::Throttled { retry_after } => {
+                Self { retry_after: Some(retry_after), ..Self::text(StatusCode::TOO_MANY_REQUESTS, "Too many calls in this minute; see Retry-After.") }
+            }
+            AppError::TooLarge(sentence) => Self::text(StatusCode::PAYLOAD_TOO_LARGE, sentence),
+            AppError::Unavailable(sentence) => Self { retry_after: Some(5), ..Self::text(StatusCode::SERVICE_UNAVAILABLE, sentence) },
+            AppError::Internal(error) => {
+                tracing::error!(error = &*error as &dyn std::error::Error, "A call of the REST API failed");
+                Self::text(StatusCode::INTERNAL_SERVER_ERROR, "GeneralError")
+            }
+        }
+    }
+}
+
+/// A program that showed account ID and API key.
+pub(crate) struct Program(pub(crate) Actor);
+
+impl FromRequest for Program {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        Box::pin(async move {
+            let Some(app) = request.app_data::<web::Data<App>>() else { return Err(Refusal::text(StatusCode::INTERNAL_SERVER_ERROR, "GeneralError")) };
+            let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
+            let actor = app.api_authenticate(text(header::AUTHORIZATION), caller(&request)).await?;
+            if request.headers().contains_key("account-id") {
+                // Sub-accounts are the original's; answering for the main account would be answering for another customer.
+                return Err(Refusal::text(StatusCode::BAD_REQUEST, "The Account-Id header names a sub-account, and iocast has none: leave it out."));
+            }
+            Ok(Self(actor))
+        })
+    }
+}
+
+/// A JSON body. Fields that the original may know and we don't are let through.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = Refusal;
+    type Future = LocalBoxFuture<'static, Result<Self, Refusal>>;
+
+    fn from_request(_: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let mut payload = payload.take();
+        Box::pin(async move {
+            let mut bytes = Vec::new();
+            while let Some(chunk) = payload.next().await {
+                let chunk = chunk.map_err(|_cut| Refusal::unprocessable("The body was cut off."))?;
+                if bytes.len() + chunk.len() > BODY_MAX {
+                    return Err(Refusal::text(StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than 16 MiB; send it in pieces."));
+                }
+                bytes.extend_from_slice(&chunk);
+            }
+            serde_json::from_slice(&bytes).map(Self).map_err(|error| Refusal::unprocessable(format!("The body is not what this call takes: {error}.")))
+        })
+    }
+}
+
+/// The query of a request, by name; of `type[0]=` and `type[]=` the name is `type`.
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl Params {
+    pub(crate) fn of(request: &HttpRequest) -> Result<Self, Refusal> {
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
+            .map_err(|_broken| Refusal::unprocessable("The query is not readable."))?
+            .into_inner();
+        let bare = |(name, value): (String, String)| (name.split('[').next().unwrap_or_default().to_owned(), value);
+        Ok(Self(pairs.into_iter().map(bare).collect()))
+    }
+
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
+    }
+
+    pub(crate) fn one<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        self.all(name).next()
+    }
+
+    /// Every value of a parameter, read.
+    pub(crate) fn read<T>(&self, name: &str, read: impl Fn(&str) -> Option<T>, allowed: &str) -> Result<Vec<T>, Refusal> {
+        let one = |text: &str| read(text).ok_or_else(|| Refusal::unprocessable(format!("{name} is one of {allowed}.")));
+        self.all(name).map(one).collect()
+    }
+
+    pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, Refusal> {
+        // A plus that was not escaped arrives as a blank.
+        let read = |text: &str| {
+            Timestamp::parse(&text.replace(' ', "+"))
+                .or_else(|_| Timestamp::parse(text))
+                .map_err(|message| Refusal::unprocessable(format!("{name}: {message}")))
+        };
+        self.one(name).map(read).transpose()
+    }
+
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Refusal> {
+        match self.one(name) {
+            None => Ok(None),
+            Some(text) => text.to_ascii_lowercase().parse().map(Some).map_err(|_neither| Refusal::unprocessable(format!("{name} is true or false."))),
+        }
+    }
+}
+
+/// ISO 8601 with milliseconds and Z, as the original writes times.
+pub(crate) fn iso(at: Timestamp) -> String {
+    at.millis()
+}
+
+/// The original's word for a kind.
+pub(crate) const fn type_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Domain => "Domains",
+        Kind::Url => "Urls",
+        Kind::Email => "Emails",
+        Kind::Ipv4 | Kind::Ipv6 => "IpAddresses",
+        Kind::Md5 | Kind::Sha1 | Kind::Sha256 => "Hashes",
+    }
+}
+
+/// The kinds behind the original's word, ignoring case.
+pub(crate) fn kinds_of(word: &str) -> Option<Vec<Kind>> {
+    let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| type_word(*kind).eq_ignore_ascii_case(word)).collect();
+    (!kinds.is_empty()).then_some(kinds)
+}
+
+/// A word with a capital, as the original writes `High` and `Active`.
+pub(crate) fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// What the original does and we don't.
+pub(crate) async fn not_here(request: HttpRequest, _program: Program) -> Answer {
+    let path = request.path();
+    Err(Refusal::text(
+        StatusCode::NOT_IMPLEMENTED,
+        format!("iocast does not emulate {path}: it emulates sources, IOCs and devices, see /api/docs for what is there."),
+    ))
+}

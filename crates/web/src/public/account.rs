@@ -1,0 +1,62 @@
+//! The account, as the Threat Command REST API shows it.
+
+use actix_web::{HttpRequest, HttpResponse, get, head, web};
+use iocast_app::App;
+use iocast_domain::account::{Module, Role};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::{Answer, Params, Program};
+
+/// Whether account ID and API key are right.
+#[utoipa::path(tag = "Threat Command: account", responses((status = 200), (status = 401)), security(("basic" = [])))]
+#[head("/v1/test-credentials")]
+pub(crate) async fn test_credentials(_program: Program) -> Answer {
+    Ok(HttpResponse::Ok().finish())
+}
+
+/// The version of this API.
+#[utoipa::path(tag = "Threat Command: account", responses((status = 200, body = Object), (status = 401)), security(("basic" = [])))]
+#[get("/v1/api/version")]
+pub(crate) async fn version(_program: Program) -> Answer {
+    Ok(HttpResponse::Ok().json(json!({ "version": "3.0", "product": concat!("iocast ", env!("CARGO_PKG_VERSION")) })))
+}
+
+/// Which modules the account has.
+#[utoipa::path(tag = "Threat Command: account", responses((status = 200, body = Object), (status = 401)), security(("basic" = [])))]
+#[get("/v1/account/system-modules")]
+pub(crate) async fn system_modules(program: Program) -> Answer {
+    let has = |module| program.0.modules.has(module);
+    Ok(HttpResponse::Ok()
+        .json(json!({ "Automation": has(Module::Automation), "TIP": has(Module::Tip), "ThreatCommand": false, "VulnerabilityRiskAnalyzer": false })))
+}
+
+/// A person of the account.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct UserOut {
+    #[serde(rename = "_id")]
+    id: String,
+    email: String,
+    /// `Admin` or `Analyst`.
+    role: &'static str,
+    is_active: bool,
+}
+
+/// The people of the account.
+#[utoipa::path(
+    tag = "Threat Command: account",
+    params(("userType" = Option<String>, Query, description = "Admin or Analyst"), ("userEmail" = Option<String>, Query), ("userId" = Option<String>, Query)),
+    responses((status = 200, body = Vec<UserOut>), (status = 401), (status = 422)), security(("basic" = []))
+)]
+#[get("/v1/account/users-details")]
+pub(crate) async fn users_details(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
+    let params = Params::of(&request)?;
+    let fits = |name: &str, value: &str| params.one(name).is_none_or(|wanted| wanted.eq_ignore_ascii_case(value));
+    let role = |role| if role == Role::Admin { "Admin" } else { "Analyst" };
+    let people =
+        app.user_list(&program.0).await?.into_iter().map(|u| UserOut { id: u.id.to_string(), email: u.email, role: role(u.role), is_active: u.active });
+    let people: Vec<UserOut> = people.filter(|u| fits("userType", u.role) && fits("userEmail", &u.email) && fits("userId", &u.id)).collect();
+    Ok(HttpResponse::Ok().json(people))
+}

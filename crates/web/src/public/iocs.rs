@@ -1,0 +1,355 @@
+//! IOCs: walked through, looked up by value, exported, enriched.
+
+use std::io;
+
+use actix_web::{
+    HttpRequest, HttpResponse, get,
+    http::{StatusCode, header},
+    post, web,
+};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use iocast_app::{App, IocScan, WalkQuery, Walked};
+use iocast_domain::{
+    id::SourceId,
+    ioc::{Kind, Severity, State, Whitelist},
+    normalise::detect,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::{Answer, Params, Program, Refusal, capital, iso, kinds_of, type_word};
+
+/// IOCs on a page at most, and unless given.
+const PAGE: u64 = 1_000;
+
+/// A source that reported an IOC.
+#[derive(Serialize, ToSchema)]
+struct FeedOut {
+    id: String,
+    name: String,
+    /// 1 to 3.
+    #[serde(rename = "confidenceLevel")]
+    confidence_level: u8,
+}
+
+/// An IOC.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct IocOut {
+    value: String,
+    /// `IpAddresses`, `Urls`, `Domains`, `Hashes` or `Emails`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// `Active` or `Retired`.
+    status: String,
+    /// `High`, `Medium` or `Low`.
+    severity: String,
+    /// 0 to 100, or null.
+    score: Option<f64>,
+    first_seen: String,
+    last_seen: String,
+    last_update_date: String,
+    whitelisted: bool,
+    tags: Vec<String>,
+    related_malware: Vec<String>,
+    related_campaigns: Vec<String>,
+    related_threat_actors: Vec<String>,
+    reported_feeds: Vec<FeedOut>,
+}
+
+fn list(of: &std::collections::BTreeSet<String>) -> Vec<String> {
+    of.iter().cloned().collect()
+}
+
+impl From<Walked> for IocOut {
+    fn from(walked: Walked) -> Self {
+        let Walked { ioc, updated_at, feeds } = walked;
+        let severity = capital(ioc.severity().word());
+        let enrichment = ioc.enrichment;
+        Self {
+            value: ioc.value,
+            kind: type_word(ioc.kind),
+            status: capital(ioc.state.word()),
+            severity,
+            score: enrichment.score,
+            first_seen: iso(ioc.first_seen),
+            last_seen: iso(ioc.last_seen),
+            last_update_date: iso(updated_at),
+            whitelisted: ioc.whitelist == Whitelist::NeverSent,
+            tags: list(&enrichment.user_tags),
+            related_malware: list(&enrichment.malware_families),
+            related_campaigns: list(&enrichment.campaigns),
+            related_threat_actors: list(&enrichment.threat_actors),
+            reported_feeds: feeds
+                .into_iter()
+                .map(|(source, confidence_level)| FeedOut { id: source.id.to_string(), name: source.name.clone(), confidence_level })
+                .collect(),
+        }
+    }
+}
+
+/// A page of IOCs.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct IocsOut {
+    content: Vec<IocOut>,
+    /// To be sent as `offset` for the next page; null at the end.
+    next_offset: Option<String>,
+}
+
+/// What the parameters of a list ask for. None where they ask for what no IOC has.
+fn wanted(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
+    let updated_from = params.time("lastUpdatedFrom")?;
+    if updated_from.is_none() {
+        return Err(Refusal::unprocessable("lastUpdatedFrom is needed: a time such as 2026-11-01T00:00:00.000Z."));
+    }
+    let kinds = params.read("type", kinds_of, "IpAddresses, Urls, Domains, Hashes, Emails")?;
+    let pending = |text: &str| text.eq_ignore_ascii_case("PendingEnrichment");
+    let severities = params.read(
+        "severity",
+        |text| if pending(text) { Some(None) } else { text.parse::<Severity>().ok().map(Some) },
+        "High, Medium, Low, PendingEnrichment",
+    )?;
+    let states = params.read("status", |text| text.parse::<State>().ok(), "Active, Retired")?;
+    let sources = params.read("sourceIds", |text| text.parse().ok().map(SourceId), "the ids of sources")?;
+    params.read("killChainPhases", |text| Some(text.to_owned()), "")?;
+    let limit = match params.one("limit") {
+        None => PAGE,
+        Some(text) => text.parse().ok().filter(|n| (1..=PAGE).contains(n)).ok_or_else(|| Refusal::unprocessable("limit is 1 to 1000."))?,
+    };
+    // Every IOC here is rated, and none has a kill chain phase.
+    if (!severities.is_empty() && severities.iter().all(Option::is_none)) || params.one("killChainPhases").is_some() {
+        return Ok(None);
+    }
+    let filter = IocScan {
+        kinds: kinds.into_iter().flatten().collect(),
+        severities: severities.into_iter().flatten().collect(),
+        state: if states.len() == 1 { states.first().copied() } else { None },
+        whitelisted: params.flag("whitelisted")?,
+        sources,
+        first_seen: (params.time("firstSeenFrom")?, params.time("firstSeenTo")?),
+        last_seen: (params.time("lastSeenFrom")?, params.time("lastSeenTo")?),
+    };
+    Ok(Some(WalkQuery { updated_from, updated_to: params.time("lastUpdatedTo")?, filter, limit, offset: params.one("offset").map(str::to_owned) }))
+}
+
+async fn page(request: &HttpRequest, app: &App, program: &Program) -> Answer {
+    let Some(query) = wanted(&Params::of(request)?)? else { return Ok(HttpResponse::Ok().json(IocsOut { content: Vec::new(), next_offset: None })) };
+    let page = app.ioc_walk(&program.0, &query).await?;
+    Ok(HttpResponse::Ok().json(IocsOut { content: page.iocs.into_iter().map(IocOut::from).collect(), next_offset: page.next }))
+}
+
+/// The IOCs in order of their last change.
+#[utoipa::path(
+    tag = "Threat Command: IOCs",
+    params(
+        ("lastUpdatedFrom" = String, Query, description = "ISO 8601; of this time or later, within the last six months"),
+        ("lastUpdatedTo" = Option<String>, Query), ("lastSeenFrom" = Option<String>, Query), ("lastSeenTo" = Option<String>, Query),
+        ("firstSeenFrom" = Option<String>, Query), ("firstSeenTo" = Option<String>, Query),
+        ("type" = Option<Vec<String>>, Query, description = "IpAddresses, Urls, Domains, Hashes, Emails; repeated, or as type[0]="),
+        ("severity" = Option<Vec<String>>, Query, description = "High, Medium, Low, PendingEnrichment"),
+        ("status" = Option<String>, Query, description = "Active or Retired"), ("whitelisted" = Option<bool>, Query),
+        ("sourceIds" = Option<Vec<String>>, Query), ("killChainPhases" = Option<Vec<String>>, Query),
+        ("limit" = Option<u64>, Query, description = "1 to 1000"), ("offset" = Option<String>, Query, description = "nextOffset of the page before")
+    ),
+    responses((status = 200, body = IocsOut), (status = 401), (status = 422)), security(("basic" = []))
+)]
+#[get("/v3/iocs")]
+pub(crate) async fn list_v3(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
+    page(&request, &app, &program).await
+}
+
+/// The same in its older version.
+#[utoipa::path(
+    tag = "Threat Command: IOCs",
+    params(("lastUpdatedFrom" = String, Query), ("limit" = Option<u64>, Query), ("offset" = Option<String>, Query)),
+    responses((status = 200, body = IocsOut), (status = 401), (status = 422)), security(("basic" = []))
+)]
+#[get("/v2/iocs")]
+pub(crate) async fn list_v2(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
+    page(&request, &app, &program).await
+}
+
+async fn by_value(request: &HttpRequest, app: &App, program: &Program) -> Result<Option<Walked>, Refusal> {
+    let params = Params::of(request)?;
+    let value = params.one("iocValue").ok_or_else(|| Refusal::unprocessable("iocValue is needed."))?;
+    // The original knows no e-mail addresses here, and has nothing to say of what is no IOC.
+    match detect(value) {
+        Err(_) | Ok((Kind::Email, _)) => Ok(None),
+        Ok(_) => Ok(app.ioc_by_value(&program.0, value).await?),
+    }
+}
+
+/// One IOC. 204 for one that is not known.
+#[utoipa::path(
+    tag = "Threat Command: IOCs",
+    params(("iocValue" = String, Query)),
+    responses((status = 200, body = IocOut), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
+)]
+#[get("/v3/iocs/ioc-by-value")]
+pub(crate) async fn by_value_v3(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
+    Ok(match by_value(&request, &app, &program).await? {
+        Some(walked) => HttpResponse::Ok().json(IocOut::from(walked)),
+        None => HttpResponse::NoContent().finish(),
+    })
+}
+
+/// One IOC as the older version writes it.
+#[utoipa::path(
+    tag = "Threat Command: IOCs",
+    params(("iocValue" = String, Query)),
+    responses((status = 200, body = Object), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
+)]
+#[get("/v2/iocs/ioc-by-value")]
+pub(crate) async fn by_value_v2(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
+    let Some(walked) = by_value(&request, &app, &program).await? else { return Ok(HttpResponse::NoContent().finish()) };
+    let (sources, system_tags) = (sources(&walked), list(&walked.ioc.enrichment.system_tags));
+    let ioc = IocOut::from(walked);
+    Ok(HttpResponse::Ok().json(json!({
+        "Value": ioc.value, "Type": ioc.kind, "Score": ioc.score, "Severity": ioc.severity, "Status": ioc.status, "Whitelist": ioc.whitelisted,
+        "FirstSeen": ioc.first_seen, "LastSeen": ioc.last_seen, "LastUpdate": ioc.last_update_date, "Sources": sources, "SystemTags": system_tags,
+        "Tags": ioc.tags, "RelatedMalware": ioc.related_malware, "RelatedCampaigns": ioc.related_campaigns, "RelatedThreatActors": ioc.related_threat_actors,
+    })))
+}
+
+fn sources(walked: &Walked) -> Vec<Value> {
+    walked.feeds.iter().map(|(source, level)| json!({ "Name": source.name, "ConfidenceLevel": level })).collect()
+}
+
+const COLUMNS: [&str; 14] = [
+    "Value",
+    "Type",
+    "Status",
+    "Severity",
+    "Score",
+    "First Seen",
+    "Last Seen",
+    "Last Update",
+    "Whitelisted",
+    "Tags",
+    "Malware",
+    "Campaigns",
+    "Threat Actors",
+    "Sources",
+];
+
+/// Every IOC as a table, streamed.
+#[utoipa::path(
+    tag = "Threat Command: IOCs",
+    params(("lastUpdatedFrom" = String, Query)),
+    responses((status = 200, body = String, content_type = "text/csv"), (status = 401), (status = 422)), security(("basic" = []))
+)]
+#[get("/v1-1/iocs/iocs-details-csv")]
+pub(crate) async fn csv(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
+    let query = wanted(&Params::of(&request)?)?;
+    let head = stream::iter([Ok::<_, io::Error>(Bytes::from(crate::csv::line(&COLUMNS)))]);
+    let pages = stream::try_unfold(query.map(|query| WalkQuery { limit: PAGE, ..query }), move |query| {
+        let (app, actor) = (app.clone(), program.0.clone());
+        async move {
+            let Some(query) = query else { return Ok(None) };
+            // An error cuts the answer off: half a table must not pass for a whole one.
+            let page = app.ioc_walk(&actor, &query).await.map_err(io::Error::other)?;
+            let lines: String = page.iocs.into_iter().map(row).collect();
+            let next = page.next.map(|offset| WalkQuery { offset: Some(offset), ..query });
+            Ok(Some((Bytes::from(lines), next)))
+        }
+    });
+    Ok(HttpResponse::Ok()
+        .content_type("text/csv; charset=utf-8")
+        .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"iocs.csv\""))
+        .streaming(head.chain(pages)))
+}
+
+fn row(walked: Walked) -> String {
+    let ioc = IocOut::from(walked);
+    let feeds: Vec<&str> = ioc.reported_feeds.iter().map(|f| f.name.as_str()).collect();
+    crate::csv::line(&[
+        ioc.value.clone(),
+        ioc.kind.to_owned(),
+        ioc.status.clone(),
+        ioc.severity.clone(),
+        ioc.score.map(|s| s.to_string()).unwrap_or_default(),
+        ioc.first_seen.clone(),
+        ioc.last_seen.clone(),
+        ioc.last_update_date.clone(),
+        ioc.whitelisted.to_string(),
+        ioc.tags.join(";"),
+        ioc.related_malware.join(";"),
+        ioc.related_campaigns.join(";"),
+        ioc.related_threat_actors.join(";"),
+        feeds.join(";"),
+    ])
+}
+
+/// What is known of a value. It counts for the day's quota.
+#[utoipa::path(
+    tag = "Threat Command: IOCs",
+    params(("value" = String, Path)),
+    responses((status = 200, body = Object), (status = 401)), security(("basic" = []))
+)]
+#[get("/v1/iocs/enrich/{value:.*}")]
+pub(crate) async fn enrich(app: web::Data<App>, program: Program, value: web::Path<String>) -> Answer {
+    let value = value.into_inner();
+    let failed = |status: &str, reason: &str| Ok(HttpResponse::Ok().json(json!({ "OriginalValue": value, "Status": status, "FailedReason": reason })));
+    let Ok((kind, normal)) = detect(&value) else { return failed("Invalid", "The value is no IOC.") };
+    let Some(_) = app.quota_take(&program.0).await? else { return failed("QuotaExceeded", "The quota of the day is used up; see /public/v1/iocs/quota.") };
+    let known = app.ioc_by_value(&program.0, &normal).await?;
+    let mut data = json!({
+        "Value": normal, "Type": type_word(kind), "Sources": [], "SystemTags": [], "Tags": [], "Status": "Active", "IsKnownIoc": false,
+        "RelatedMalwares": [], "RelatedThreatActors": [], "RelatedCampaigns": [], "FirstSeen": null, "LastSeen": null, "UpdateDate": null,
+        "Whitelisted": false, "Severity": { "Value": "Low", "Score": null, "Origin": "system" },
+        // Others look these up; iocast tells what it was told.
+        "DnsRecords": [], "Resolutions": [], "Subdomains": [], "Whois": {}, "Antivirus": {},
+        "RelatedHashes": { "downloaded": [], "communicating": [], "referencing": [] },
+    });
+    if let Some(walked) = known {
+        let sources = sources(&walked);
+        let system_tags = list(&walked.ioc.enrichment.system_tags);
+        let origin = if walked.ioc.enrichment.user_severity.is_some() { "user" } else { "system" };
+        let ioc = IocOut::from(walked);
+        let more = json!({
+            "Sources": sources, "SystemTags": system_tags, "Tags": ioc.tags, "Status": ioc.status, "IsKnownIoc": true, "RelatedMalwares": ioc.related_malware,
+            "RelatedThreatActors": ioc.related_threat_actors, "RelatedCampaigns": ioc.related_campaigns, "FirstSeen": ioc.first_seen,
+            "LastSeen": ioc.last_seen, "UpdateDate": ioc.last_update_date, "Whitelisted": ioc.whitelisted,
+            "Severity": { "Value": ioc.severity, "Score": ioc.score, "Origin": origin },
+        });
+        if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
+            data.extend(more);
+        }
+    }
+    Ok(HttpResponse::Ok().json(json!({ "OriginalValue": value, "Status": "Done", "Data": data })))
+}
+
+/// How much of the day's quota is left.
+#[utoipa::path(tag = "Threat Command: IOCs", responses((status = 200, body = Object), (status = 401)), security(("basic" = [])))]
+#[get("/v1/iocs/quota")]
+pub(crate) async fn quota(app: web::Data<App>, program: Program) -> Answer {
+    let quota = app.quota(&program.0).await?;
+    Ok(HttpResponse::Ok().json(json!({ "EnrichIocsQuota": { "TimePeriod": app.now().day(), "Total": quota.total, "Remaining": quota.remaining } })))
+}
+
+/// An IOC to be looked at again.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct RescanIn {
+    #[serde(rename = "IocValue")]
+    ioc_value: String,
+}
+
+/// Asks for a value to be looked at again. There is nobody to ask: what is known is known at once.
+#[utoipa::path(tag = "Threat Command: IOCs", request_body = RescanIn, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
+#[post("/v1/iocs/rescan")]
+pub(crate) async fn rescan(program: Program, body: super::Json<RescanIn>) -> Answer {
+    let (kind, value) = detect(&body.0.ioc_value).map_err(|_none| Refusal::named(StatusCode::BAD_REQUEST, "InvalidIocValue", "The value is no IOC."))?;
+    let task = iocast_domain::ioc::ioc_id(&program.0.account_id, kind, &value);
+    Ok(HttpResponse::Ok().json(json!({ "TaskId": task.to_string(), "Status": "Done" })))
+}
+
+/// What became of it.
+#[utoipa::path(tag = "Threat Command: IOCs", params(("task" = uuid::Uuid, Path)), responses((status = 200, body = Object), (status = 401), (status = 404)), security(("basic" = [])))]
+#[get("/v1/iocs/rescan/status/{task}")]
+pub(crate) async fn rescan_status(_program: Program, task: web::Path<String>) -> Answer {
+    let task: uuid::Uuid = task.parse().map_err(|_none| Refusal::text(StatusCode::NOT_FOUND, "There is no such task."))?;
+    Ok(HttpResponse::Ok().json(json!({ "TaskId": task.to_string(), "Status": "Done" })))
+}

@@ -1,0 +1,147 @@
+//! Things said of IOCs: tags, severity, comments, whitelist, remediation blocklist. All or nothing.
+
+use actix_web::{HttpResponse, delete, http::StatusCode, patch, post, web};
+use iocast_app::{App, Say};
+use iocast_domain::ioc::{Severity, Whitelist};
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::{Answer, Json, Program, Refusal};
+
+/// Says it; where nothing changed by that, the original's code for it.
+async fn say(app: &App, program: &Program, all: Vec<(String, Say)>, unchanged: Option<&str>) -> Result<(), Refusal> {
+    if all.is_empty() {
+        return Err(Refusal::unprocessable("Name at least one IOC."));
+    }
+    let said = app.ioc_say(&program.0, all).await?;
+    match unchanged {
+        Some(code) if said.changed == 0 => Err(Refusal::text(StatusCode::BAD_REQUEST, code)),
+        _ => Ok(()),
+    }
+}
+
+fn success() -> HttpResponse {
+    HttpResponse::Ok().json(json!({ "success": true }))
+}
+
+/// A tag for an IOC.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TagIn {
+    ioc_value: String,
+    tag: String,
+}
+
+/// Adds user tags. `TagExist` where all were there.
+#[utoipa::path(tag = "Threat Command: IOCs", request_body = Vec<TagIn>, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
+#[post("/v1/iocs/tags")]
+pub(crate) async fn tags(app: web::Data<App>, program: Program, body: Json<Vec<TagIn>>) -> Answer {
+    say(&app, &program, body.0.into_iter().map(|t| (t.ioc_value, Say::Tag(t.tag))).collect(), Some("TagExist")).await?;
+    Ok(success())
+}
+
+/// A severity for an IOC.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SeverityIn {
+    ioc_value: String,
+    /// `High`, `Medium` or `Low`.
+    severity: String,
+}
+
+async fn set_severity(app: &App, program: &Program, body: Vec<SeverityIn>) -> Answer {
+    let mut all = Vec::with_capacity(body.len());
+    for one in body {
+        let wanted: Severity = one.severity.parse().map_err(|_none| Refusal::unprocessable("severity is one of High, Medium, Low."))?;
+        all.push((one.ioc_value, Say::Severity(wanted)));
+    }
+    say(app, program, all, Some("SeverityNotChanged")).await?;
+    Ok(HttpResponse::Ok().json(json!({ "content": { "success": true } })))
+}
+
+/// Sets severities. `SeverityNotChanged` where all were so.
+#[utoipa::path(tag = "Threat Command: IOCs", request_body = Vec<SeverityIn>, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
+#[patch("/v2/iocs/severity")]
+pub(crate) async fn severity(app: web::Data<App>, program: Program, body: Json<Vec<SeverityIn>>) -> Answer {
+    set_severity(&app, &program, body.0).await
+}
+
+/// The same; clients of the original use either verb.
+#[utoipa::path(tag = "Threat Command: IOCs", request_body = Vec<SeverityIn>, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
+#[post("/v2/iocs/severity")]
+pub(crate) async fn severity_posted(app: web::Data<App>, program: Program, body: Json<Vec<SeverityIn>>) -> Answer {
+    set_severity(&app, &program, body.0).await
+}
+
+/// A comment on an IOC.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CommentIn {
+    ioc_value: String,
+    comment: String,
+}
+
+/// Adds comments.
+#[utoipa::path(tag = "Threat Command: IOCs", request_body = Vec<CommentIn>, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
+#[post("/v1/iocs/comments")]
+pub(crate) async fn comments(app: web::Data<App>, program: Program, body: Json<Vec<CommentIn>>) -> Answer {
+    say(&app, &program, body.0.into_iter().map(|c| (c.ioc_value, Say::Comment(c.comment))).collect(), None).await?;
+    Ok(success())
+}
+
+/// Whether an IOC is sent.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct WhitelistOne {
+    value: String,
+    /// True: never sent. False: sent even if the system would not.
+    whitelisted: bool,
+}
+
+/// Whether IOCs are sent.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct WhitelistIn {
+    iocs: Vec<WhitelistOne>,
+}
+
+/// Whitelists IOCs, or says that they are sent whatever the system thinks.
+#[utoipa::path(tag = "Threat Command: IOCs", request_body = WhitelistIn, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
+#[post("/v2/iocs/user-whitelist")]
+pub(crate) async fn whitelist(app: web::Data<App>, program: Program, body: Json<WhitelistIn>) -> Answer {
+    let state = |whitelisted| if whitelisted { Whitelist::NeverSent } else { Whitelist::AlwaysSent };
+    say(&app, &program, body.0.iocs.into_iter().map(|i| (i.value, Say::Whitelist(state(i.whitelisted)))).collect(), None).await?;
+    Ok(success())
+}
+
+/// IOCs by value.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct ValuesIn {
+    iocs: Vec<String>,
+}
+
+/// Leaves it to the system again whether IOCs are sent.
+#[utoipa::path(tag = "Threat Command: IOCs", request_body = ValuesIn, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
+#[delete("/v2/iocs/user-whitelist")]
+pub(crate) async fn unwhitelist(app: web::Data<App>, program: Program, body: Json<ValuesIn>) -> Answer {
+    say(&app, &program, body.0.iocs.into_iter().map(|v| (v, Say::Whitelist(Whitelist::Default))).collect(), None).await?;
+    Ok(success())
+}
+
+async fn set_blocklist(app: &App, program: &Program, values: ValuesIn, on: bool) -> Answer {
+    say(app, program, values.iocs.into_iter().map(|v| (v, Say::Blocklist(on))).collect(), Some("IocBlocklistStatusNotChanged")).await?;
+    Ok(success())
+}
+
+/// Puts IOCs on the remediation blocklist: rules that take it choose them. `IocBlocklistStatusNotChanged` where all were on it.
+#[utoipa::path(tag = "Threat Command: IOCs", request_body = ValuesIn, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
+#[post("/v1/iocs/blocklist")]
+pub(crate) async fn blocklist(app: web::Data<App>, program: Program, body: Json<ValuesIn>) -> Answer {
+    set_blocklist(&app, &program, body.0, true).await
+}
+
+/// Takes IOCs off the remediation blocklist.
+#[utoipa::path(tag = "Threat Command: IOCs", request_body = ValuesIn, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
+#[delete("/v1/iocs/blocklist")]
+pub(crate) async fn unblocklist(app: web::Data<App>, program: Program, body: Json<ValuesIn>) -> Answer {
+    set_blocklist(&app, &program, body.0, false).await
+}
