@@ -1,6 +1,9 @@
 //! The Threat Command REST API, as its clients use it: shapes, codes and quirks of the original, and what devices get of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
 
 use iocast_server::Clock as _;
 use serde_json::{Value, json};
@@ -18,7 +21,10 @@ stories!(
     enrichment_is_answered_and_counted,
     everything_as_a_table,
     whoever_walks_the_pages_misses_nothing,
-    iocs_retire_by_age_and_come_back
+    iocs_retire_by_age_and_come_back,
+    a_client_of_the_original_works_unchanged,
+    no_generated_call_breaks_the_rest_api,
+    no_generated_call_breaks_the_management_api
 );
 
 /// A client of the original: account ID and API key, and nothing else.
@@ -389,4 +395,66 @@ fn iocs_retire_by_age_and_come_back(house: &mut House) {
     scene.import(&admin, "203.0.113.9\n");
     scene.settled(&device, &["203.0.113.9"]);
     assert_eq!(client.get("/v3/iocs/ioc-by-value?iocValue=203.0.113.9")["status"], "Active");
+}
+
+/// msticpy's provider for the original, from the Python package registry.
+fn a_client_of_the_original_works_unchanged(house: &mut House) {
+    let admin = house.admin();
+    let client = Client::new(house, &admin);
+    let scene = Scene::set(&admin, None);
+    let hash = "44d88612fea8a8f36de82e1278abb02f";
+    let known = json!([
+        { "value": hash, "severity": "high", "malware_families": ["sodinokibi"], "threat_actors": ["pinchyspider"], "user_tags": ["mine"], "score": 85.0 },
+        { "value": "http://evil.example/x?y=1", "severity": "medium" },
+        { "value": "1.2.3.4", "whitelist": "never_sent" }
+    ]);
+    let report = admin.import(&scene.source, "application/json", &known.to_string(), 200);
+    assert_eq!(report["accepted"], 3, "{report}");
+    let lookups = json!([[hash, "md5_hash"], ["http://evil.example/x?y=1", "url"], ["1.2.3.4", "ipv4"], ["ffffffffffffffffffffffffffffffff", "md5_hash"]]);
+    let script = crate::edges::root().join("tests/python/msticpy_client.py");
+    let args = [house.url.as_str(), &house.account_id, &client.key, &lookups.to_string()];
+    let done = Command::new(std::env::var("IOCAST_PYTHON").unwrap()).arg(script).args(args).env("HOME", house.data.path()).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let said: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&done.stdout)));
+    let [rich, url, whitelisted, unknown] = said.as_array().unwrap().as_slice() else { panic!("{said}") };
+    assert_eq!((&rich["found"], &rich["severity"], &rich["details"]["malware"]), (&json!(true), &json!("high"), &json!(["sodinokibi"])), "{said}");
+    assert_eq!(
+        (&rich["details"]["threat_actors"], &rich["details"]["tags"], &rich["details"]["score"]),
+        (&json!(["pinchyspider"]), &json!(["mine"]), &json!(85.0))
+    );
+    assert_eq!((&url["found"], &url["severity"]), (&json!(true), &json!("warning")), "{said}");
+    assert_eq!((&whitelisted["details"], &unknown["found"], &unknown["details"]), (&json!("Whitelisted."), &json!(false), &json!({})), "{said}");
+}
+
+/// Has schemathesis make up calls from the OpenAPI document: none may end in 5xx or in an answer that is not described.
+fn generated(house: &House, authorization: &str, paths: &[&str]) {
+    let examples = if std::env::var_os("IOCAST_LONG").is_some() { "2000" } else { "50" };
+    let python = std::env::var("IOCAST_PYTHON").unwrap();
+    let done = Command::new(std::path::Path::new(&python).with_file_name("schemathesis"))
+        .args(["run", &format!("{}/api/openapi.json", house.url), "--header", &format!("Authorization: {authorization}"), "--max-examples", examples])
+        .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"])
+        .args(["--phases", "examples,fuzzing", "--suppress-health-check", "all", "--no-color"])
+        .args(paths)
+        .current_dir(house.data.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{said}\n{}", String::from_utf8_lossy(&done.stderr));
+    println!("{}", said.lines().filter(|l| l.contains("generated")).collect::<String>());
+}
+
+fn no_generated_call_breaks_the_rest_api(house: &mut House) {
+    house.reopen(|config| config.api_calls_per_minute = 0);
+    let admin = house.admin();
+    let client = Client::new(house, &admin);
+    Scene::set(&admin, None);
+    generated(house, &client.authorization, &["--include-path-regex", "^/public"]);
+}
+
+fn no_generated_call_breaks_the_management_api(house: &mut House) {
+    let admin = house.admin();
+    Scene::set(&admin, None);
+    // What would end the session, lock its person out, or move the clock beyond it is left alone.
+    let apart = "/sessions|/users|/password|/emulator|/mail/test";
+    generated(house, &format!("Bearer {}", admin.token), &["--include-path-regex", "^/api/v1", "--exclude-path-regex", apart]);
 }

@@ -4,7 +4,7 @@ use actix_web::{App, HttpRequest, HttpResponse, http::header, web};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
-        self,
+        self, RefOr,
         security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
 };
@@ -15,7 +15,7 @@ use crate::routes;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "iocast management API", description = "Devices, IOC groups, rules, sources and IOCs. Sign in at `POST /api/v1/sessions` and send the token as Bearer. Errors are problem details (RFC 9457) with a stable `code`.", license(name = "Apache-2.0")),
+    info(title = "iocast", description = include_str!("docs.md"), license(name = "Apache-2.0")),
     modifiers(&Security)
 )]
 struct Document;
@@ -35,8 +35,54 @@ impl Modify for Security {
 
 /// The document, made from the routes.
 pub(crate) fn document() -> openapi::OpenApi {
-    let (_, document) = App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes::api).configure(routes::public).split_for_parts();
+    let (_, mut document) = App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes::api).configure(routes::public).split_for_parts();
+    for (path, item) in &mut document.paths.paths {
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete, &mut item.head];
+        for operation in operations.into_iter().flatten() {
+            refusals(path, operation);
+        }
+    }
     document
+}
+
+/// How any call may be refused, said once for all of them.
+fn refusals(path: &str, operation: &mut openapi::path::Operation) {
+    /// What a request can break before it reaches the call, and what can be in its way.
+    const ANY: [(&str, &str); 9] = [
+        ("400", "The request is not readable"),
+        ("401", "Nobody is signed in, or the credentials are wrong"),
+        ("403", "Not for this caller"),
+        ("404", "There is no such thing in this account"),
+        ("409", "Something is in the way"),
+        ("413", "The body is too large"),
+        ("422", "A field breaks a rule"),
+        ("429", "Too many calls; see Retry-After"),
+        ("503", "The database does not answer; see Retry-After"),
+    ];
+    let management = path.starts_with("/api/");
+    let responses = &mut operation.responses.responses;
+    if management && operation.request_body.is_some() {
+        responses.entry("415".to_owned()).or_insert_with(|| openapi::Response::new("The Content-Type is not taken").into());
+    }
+    for (status, description) in ANY {
+        responses.entry(status.to_owned()).or_insert_with(|| openapi::Response::new(description).into());
+    }
+    let readiness = path == "/api/v1/ready";
+    let refused = responses.iter_mut().filter(|(status, _)| status.starts_with('4') || status.starts_with('5'));
+    for response in refused.filter(|(status, _)| !(readiness && *status == "503")).filter_map(|(_, response)| match response {
+        RefOr::T(response) => Some(response),
+        RefOr::Ref(_) => None,
+    }) {
+        response.content.clear();
+        if management {
+            let problem = openapi::Content::new(Some(RefOr::Ref(openapi::Ref::from_schema_name("Problem"))));
+            response.content.insert("application/problem+json".to_owned(), problem.into());
+        } else {
+            // A bare code or a sentence; for values that are no IOC `{"error": {"name", "message"}}`.
+            response.content.insert("text/plain".to_owned(), openapi::Content::new(None::<RefOr<openapi::Schema>>).into());
+            response.content.insert("application/json".to_owned(), openapi::Content::new(None::<RefOr<openapi::Schema>>).into());
+        }
+    }
 }
 
 /// The methods that the document knows for a path, in capitals.
