@@ -24,7 +24,8 @@ stories!(
     iocs_retire_by_age_and_come_back,
     a_client_of_the_original_works_unchanged,
     no_generated_call_breaks_the_rest_api,
-    no_generated_call_breaks_the_management_api
+    no_generated_call_breaks_the_management_api,
+    fixtures_are_loaded_and_emptied
 );
 
 /// A client of the original: account ID and API key, and nothing else.
@@ -457,4 +458,40 @@ fn no_generated_call_breaks_the_management_api(house: &mut House) {
     // What would end the session, lock its person out, or move the clock beyond it is left alone.
     let apart = "/sessions|/users|/password|/emulator|/mail/test";
     generated(house, &format!("Bearer {}", admin.token), &["--include-path-regex", "^/api/v1", "--exclude-path-regex", apart]);
+}
+
+fn fixtures_are_loaded_and_emptied(house: &mut House) {
+    let admin = house.admin();
+    let client = Client::new(house, &admin);
+    assert!(text(&admin.post("/api/v1/emulator/fixtures", json!({ "load": "nothing" }), 400), "detail").contains("small ("));
+    let loaded = admin.post("/api/v1/emulator/fixtures", json!({ "load": "small" }), 200);
+    assert_eq!(loaded, json!({ "sources": 4, "iocs": 31, "devices": 4, "rules": 4 }));
+    assert_eq!(admin.post("/api/v1/emulator/fixtures", json!({ "load": "small" }), 409)["code"], "fixtures_there");
+    let count = |query: &str| client.values(query).len();
+    assert_eq!((count(""), count("&status=Retired"), count("&whitelisted=true")), (31, 2, 1));
+    for kind in ["Domains", "Urls", "Emails", "IpAddresses", "Hashes"] {
+        assert!(["High", "Medium", "Low"].iter().all(|severity| count(&format!("&type={kind}&severity={severity}")) > 0), "{kind}");
+    }
+    house.advance(&admin, "0s");
+    let dot = |name: &str| {
+        let devices = admin.get("/api/v1/devices");
+        let device = devices["items"].as_array().unwrap().iter().find(|d| d["name"] == name).unwrap().clone();
+        (text(&device["sync"], "status"), text(&device["sync"], "reason"), device["paused"] == true)
+    };
+    assert_eq!(dot("Fixture synced"), ("green".into(), "synced".into(), false));
+    assert_eq!(dot("Fixture silent"), ("red".into(), "silent".into(), false));
+    assert_eq!(dot("Fixture not connected"), ("red".into(), "never_pulled".into(), false));
+    assert!(dot("Fixture paused").2);
+    assert_eq!(admin.get("/api/v1/outages?open=true")["items"].as_array().unwrap().len(), 1, "the silent one is told of");
+    let emptied = admin.delete("/api/v1/emulator/fixtures", 200);
+    assert_eq!(emptied, json!({ "sources": 4, "iocs": 31, "devices": 4, "rules": 4 }));
+    assert_eq!((count(""), admin.get("/api/v1/devices")["items"].clone()), (0, json!([])));
+    // The same world again.
+    assert_eq!(admin.post("/api/v1/emulator/fixtures", json!({ "load": "small" }), 200), loaded);
+    assert_eq!(count(""), 31);
+    let said = crate::shell::iocast_on(house, &["fixtures", "reset", "--yes"], None);
+    assert!(house.database_url().is_some() || said.contains("Emptied: 4 sources, 31 IOCs, 4 devices"), "{said}");
+    house.reopen(|config| config.emulator = false);
+    let admin = house.admin();
+    admin.post("/api/v1/emulator/fixtures", json!({ "load": "small" }), 404);
 }

@@ -28,6 +28,7 @@ mod audit;
 mod devices;
 mod error;
 mod feed;
+mod fixtures;
 mod groups;
 mod health;
 mod idempotency;
@@ -53,6 +54,7 @@ pub use self::{
     devices::{DevicePatch, DeviceView, GroupView, NewDevice},
     error::{AppError, AppResult},
     feed::{FeedAnswer, FeedBody, FeedRequest, File, Pulled},
+    fixtures::{FIXTURES, FixtureReport},
     groups::{GroupDetail, GroupIoc, GroupPatch, NewGroup, SendAgain},
     health::{Advanced, Metrics, Readiness},
     idempotency::{Idempotent, Known, Replay},

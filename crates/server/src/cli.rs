@@ -127,6 +127,11 @@ enum Verb {
         #[command(subcommand)]
         what: MailVerb,
     },
+    /// Fill an account with a small made-up world to build against, or empty it.
+    Fixtures {
+        #[command(subcommand)]
+        what: FixturesVerb,
+    },
     /// Look at the settings.
     Config {
         #[command(subcommand)]
@@ -166,6 +171,37 @@ enum AdminVerb {
         /// Read the password from standard input instead of making one.
         #[arg(long)]
         password_stdin: bool,
+        /// Print one JSON object and nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum FixturesVerb {
+    /// Load one: `small`.
+    Load {
+        /// Which.
+        name: String,
+        #[command(flatten)]
+        data: DataFlags,
+        /// Account ID or name; needed where there are several.
+        #[arg(long, value_name = "ACCOUNT")]
+        account: Option<String>,
+        /// Print one JSON object and nothing else.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Empty the account: ALL of its devices, groups, rules, sources and IOCs. People, keys, letters and the audit log stay.
+    Reset {
+        #[command(flatten)]
+        data: DataFlags,
+        /// Account ID or name; needed where there are several.
+        #[arg(long, value_name = "ACCOUNT")]
+        account: Option<String>,
+        /// Say that you mean it.
+        #[arg(long)]
+        yes: bool,
         /// Print one JSON object and nothing else.
         #[arg(long)]
         json: bool,
@@ -267,6 +303,24 @@ async fn execute(cli: Cli) -> Result<(), String> {
                 println!("{made}");
             } else {
                 println!("The letter to {to} was taken: {}", text(&made, "answer"));
+            }
+            Ok(())
+        }
+        Verb::Fixtures { what } => {
+            let (data, account, world, json) = match what {
+                FixturesVerb::Load { name, data, account, json } => (data, account, Some(name), json),
+                FixturesVerb::Reset { yes: false, .. } => {
+                    return Err("this deletes all devices, groups, rules, sources and IOCs of the account; say --yes if you mean it".to_owned());
+                }
+                FixturesVerb::Reset { data, account, yes: true, json } => (data, account, None, json),
+            };
+            let done = if world.is_some() { "Loaded" } else { "Emptied" };
+            let report = command_once(&quiet(load(with(data))?), Command::Fixtures { account, load: world }).await?;
+            if json {
+                println!("{report}");
+            } else {
+                let n = |key: &str| report.get(key).and_then(Value::as_u64).unwrap_or_default();
+                println!("{done}: {} sources, {} IOCs, {} devices, {} rules.", n("sources"), n("iocs"), n("devices"), n("rules"));
             }
             Ok(())
         }

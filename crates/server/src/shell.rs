@@ -36,6 +36,8 @@ pub(crate) enum Command {
     ResetPassword { email: String, account: Option<String>, password: Option<String> },
     /// Send a test letter.
     MailTest { account: Option<String>, to: String },
+    /// Fill an account with a made-up world, or empty it.
+    Fixtures { account: Option<String>, load: Option<String> },
     /// Switch modules of an account.
     Modules { account: Option<String>, automation: Option<bool>, tip: Option<bool> },
 }
@@ -100,6 +102,14 @@ pub(crate) async fn execute(app: &Arc<App>, command: Command, file: Option<PathB
             let operator = Actor::operator(account(app, named.as_deref()).await?);
             let answer = app.mail_test(&operator, &to).await?;
             Ok(json!({ "to": to, "answer": answer }))
+        }
+        Command::Fixtures { account: named, load } => {
+            let operator = Actor::operator(account(app, named.as_deref()).await?);
+            let report = match load {
+                Some(name) => app.fixtures_load(&operator, &name).await?,
+                None => app.fixtures_reset(&operator).await?,
+            };
+            serde_json::to_value(report).map_err(|e| AppError::Internal(Box::new(e)))
         }
         Command::Modules { account: named, automation, tip } => {
             let operator = Actor::operator(account(app, named.as_deref()).await?);

@@ -68,7 +68,9 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::health::health)
             .service(api::health::ready)
             .service(api::emulator::clock)
-            .service(api::emulator::advance),
+            .service(api::emulator::advance)
+            .service(api::emulator::fixtures_load)
+            .service(api::emulator::fixtures_reset),
     );
 }
 

@@ -1,7 +1,7 @@
 //! The emulator's clock. Without `--emulator` these endpoints do not exist.
 
-use actix_web::{HttpResponse, get, post, web};
-use iocast_app::{Advanced, App, AppError};
+use actix_web::{HttpResponse, delete, get, post, web};
+use iocast_app::{Advanced, App, AppError, FixtureReport};
 use iocast_domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -99,10 +99,53 @@ impl From<Advanced> for ClockOut {
 #[utoipa::path(tag = "emulator", responses((status = 200, body = NowOut), (status = 404, body = Problem)))]
 #[get("/emulator/clock")]
 pub(crate) async fn clock(app: web::Data<App>, _session: Session) -> Answer {
-    if !app.settings.emulator {
-        return Err(AppError::NotFound("endpoint").into());
-    }
+    here(&app)?;
     Ok(HttpResponse::Ok().json(NowOut { now: app.now() }))
+}
+
+/// Which made-up world.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FixturesIn {
+    /// `small`.
+    load: String,
+}
+
+/// What was loaded or emptied.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FixturesOut {
+    sources: u64,
+    iocs: u64,
+    devices: u64,
+    rules: u64,
+}
+
+impl From<FixtureReport> for FixturesOut {
+    fn from(report: FixtureReport) -> Self {
+        let FixtureReport { sources, iocs, devices, rules } = report;
+        Self { sources, iocs, devices, rules }
+    }
+}
+
+/// Fill the account with a made-up world.
+#[utoipa::path(tag = "emulator", responses((status = 200, body = FixturesOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[post("/emulator/fixtures")]
+pub(crate) async fn fixtures_load(app: web::Data<App>, session: Session, body: Body<FixturesIn>) -> Answer {
+    here(&app)?;
+    Ok(HttpResponse::Ok().json(FixturesOut::from(app.into_inner().fixtures_load(&session.0, &body.value.load).await?)))
+}
+
+/// Empty the account: all of its devices, groups, rules, sources and IOCs.
+#[utoipa::path(tag = "emulator", responses((status = 200, body = FixturesOut), (status = 404, body = Problem)))]
+#[delete("/emulator/fixtures")]
+pub(crate) async fn fixtures_reset(app: web::Data<App>, session: Session) -> Answer {
+    here(&app)?;
+    Ok(HttpResponse::Ok().json(FixturesOut::from(app.fixtures_reset(&session.0).await?)))
+}
+
+/// Without the emulator its endpoints are not there.
+fn here(app: &App) -> Result<(), Problem> {
+    if app.settings.emulator { Ok(()) } else { Err(AppError::NotFound("endpoint").into()) }
 }
 
 /// Move the product's clock forward, and run what becomes due.

@@ -1,7 +1,7 @@
 //! Settings: subscription, users, mail, audit log; and the emulator's clock.
 
 use actix_web::{HttpResponse, http::StatusCode, http::header};
-use iocast_app::{AppError, AuditFilter, NewKey, Page, UserPatch};
+use iocast_app::{AppError, AuditFilter, FixtureReport, NewKey, Page, UserPatch};
 use iocast_domain::{
     account::Role,
     id::{KeyId, LetterId, UserId},
@@ -61,6 +61,16 @@ pub(crate) async fn subscription_act(form: Form) -> Shown {
             Err(error) => Err(error),
         },
         "revoke" => app.key_revoke(actor, None, KeyId(form.id("id")?)).await.map(|()| None),
+        "fixtures_load" | "fixtures_reset" if app.settings.emulator => {
+            let load = form.text("do") == "fixtures_load";
+            let done = if load { app.clone().into_inner().fixtures_load(actor, "small").await } else { app.fixtures_reset(actor).await };
+            let said =
+                |r: FixtureReport| format!("{}: {} sources, {} IOCs, {} devices.", if load { "Loaded" } else { "Emptied" }, r.sources, r.iocs, r.devices);
+            match done {
+                Ok(report) => return visitor.done("/automation/integrations", &said(report)),
+                Err(error) => Err(error),
+            }
+        }
         "alerts" => match form.number("silent_after_hours") {
             Ok(hours) => app.account_update(actor, Some(hours), Some(form.maybe("webhook_url"))).await.map(|_| None),
             Err(error) => Err(error),

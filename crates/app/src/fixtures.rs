@@ -1,0 +1,200 @@
+//! A small made-up world for people who build against iocast: loaded into an account, and emptied again. Its names and values
+//! never change, and its times are counted back from now; only the ids of sources and devices are fresh.
+
+use std::sync::Arc;
+
+use iocast_domain::{
+    account::Module,
+    id::{DeviceId, GroupId},
+    ioc::{Enrichment, Kind, Severity},
+    source::SourceKind,
+    time::{DAY, HOUR, Timestamp},
+};
+use iocast_formats::read::Input;
+use iocast_store::{IocFilter, NewPull, Page, PullLine};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{Actor, App, AppError, AppResult, DevicePatch, ImportRequest, NewDevice, NewGroup, NewSource, SourcePatch, Spooled};
+
+/// A world by its name, with a line on what is in it.
+pub const FIXTURES: &[(&str, &str)] = &[(
+    "small",
+    "4 sources, one of them off; 31 IOCs: every kind in every severity, retired, whitelisted, blocklisted; 4 devices: synced, silent, not connected, paused",
+)];
+
+/// What was loaded or emptied.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct FixtureReport {
+    /// Sources.
+    pub sources: u64,
+    /// IOCs.
+    pub iocs: u64,
+    /// Devices.
+    pub devices: u64,
+    /// Rules.
+    pub rules: u64,
+}
+
+/// A value of each kind, told apart by a number; all from names and networks that are kept for documentation.
+fn value(kind: Kind, n: u32) -> String {
+    match kind {
+        Kind::Domain => format!("host{n}.fixture.example"),
+        Kind::Url => format!("http://host{n}.fixture.example/path/{n}?q=1"),
+        Kind::Email => format!("person{n}@fixture.example"),
+        Kind::Ipv4 => format!("203.0.113.{n}"),
+        Kind::Ipv6 => format!("2001:db8::{n:x}"),
+        Kind::Md5 => format!("{n:032x}"),
+        Kind::Sha1 => format!("{n:040x}"),
+        Kind::Sha256 => format!("{n:064x}"),
+    }
+}
+
+/// The sources of the world: name, confidence, kind, and what they reported.
+fn sources(now: Timestamp) -> Vec<(&'static str, i64, SourceKind, Vec<Value>)> {
+    let ago = |span: i64| now.plus(-span).to_string();
+    let mut feed = Vec::new();
+    for (k, kind) in (0_u32..).zip(Kind::ALL) {
+        for (s, severity) in (0_u32..).zip(Severity::ALL) {
+            let n = k * 10 + s + 1;
+            feed.push(json!({
+                "value": value(*kind, n), "severity": severity.word(), "score": f64::from(s * 40 + 10), "first_seen": ago(30 * DAY), "last_seen": ago(HOUR * i64::from(n)),
+                "user_tags": ["fixture"], "system_tags": ["phishing"], "threat_actors": ["pinchyspider"], "campaigns": ["autumn"], "malware_families": ["sodinokibi"],
+            }));
+        }
+    }
+    let partner = vec![
+        // Reported by two, and rated worse by the second.
+        json!({ "value": value(Kind::Domain, 1), "severity": "high" }),
+        json!({ "value": value(Kind::Domain, 90), "user_tags": ["never sent"], "whitelist": "never_sent" }),
+        json!({ "value": value(Kind::Domain, 91), "user_tags": ["always sent"], "whitelist": "always_sent" }),
+        json!({ "value": value(Kind::Ipv4, 92), "last_seen": ago(20 * DAY), "user_tags": ["retired"] }),
+        json!({ "value": value(Kind::Sha256, 93), "last_seen": ago(400 * DAY), "user_tags": ["retired"] }),
+    ];
+    let case = vec![json!({ "value": value(Kind::Domain, 94), "severity": "high", "user_tags": ["case 7"], "alert_id": "5fd0ef17a1b2c3d4e5f60718" })];
+    let off = vec![json!({ "value": value(Kind::Domain, 95) }), json!({ "value": value(Kind::Ipv4, 96) })];
+    vec![
+        ("Fixture feed", 2, SourceKind::Feed, feed),
+        ("Fixture partner", 3, SourceKind::Feed, partner),
+        ("Fixture case 7", 3, SourceKind::Document, case),
+        ("Fixture off", 1, SourceKind::Feed, off),
+    ]
+}
+
+impl App {
+    /// Fills the actor's account with a made-up world.
+    ///
+    /// # Errors
+    /// If there is no such world, or something of its names is there already.
+    pub async fn fixtures_load(self: &Arc<Self>, actor: &Actor, name: &str) -> AppResult<FixtureReport> {
+        actor.may_change(Module::Tip)?;
+        actor.may_change(Module::Automation)?;
+        if !FIXTURES.iter().any(|(known, _)| *known == name) {
+            let known: Vec<String> = FIXTURES.iter().map(|(name, what)| format!("{name} ({what})")).collect();
+            return Err(AppError::Malformed(format!("There are no fixtures `{name}`; there are: {}.", known.join(", "))));
+        }
+        let fixture = |name: &str| name.starts_with("Fixture ");
+        let devices = self.store.read().device_list(&actor.account_id, &Page::all()).await?.items;
+        let there = self.store.read().source_list(&actor.account_id).await?;
+        if there.iter().any(|s| fixture(&s.name)) || devices.iter().any(|d| fixture(d.name.as_str())) {
+            return Err(AppError::Conflict { code: "fixtures_there", detail: "The account has fixtures already; empty it first: fixtures reset.".to_owned() });
+        }
+        let now = self.now();
+        let mut report = FixtureReport::default();
+        for (name, confidence, kind, iocs) in sources(now) {
+            let new =
+                NewSource { kind, description: "Made up, for those who build against iocast.".to_owned(), ..NewSource::feed(name.to_owned(), confidence) };
+            let source = self.source_create(actor, new).await?;
+            tokio::fs::create_dir_all(self.spool()).await.map_err(AppError::internal)?;
+            let spooled = Spooled(self.spool_path());
+            tokio::fs::write(&spooled.0, serde_json::to_vec(&iocs).map_err(AppError::internal)?).await.map_err(AppError::internal)?;
+            let request =
+                ImportRequest { path: spooled.0.clone(), input: Input::Json, options: crate::Options::default(), also: Enrichment::default(), dry_run: false };
+            report.iocs += self.import(actor, source.id, request, &|_| {}).await?.accepted;
+            if name == "Fixture off" {
+                self.source_update(actor, source.id, SourcePatch { enabled: Some(false), ..SourcePatch::default() }).await?;
+            }
+            report.sources += 1;
+        }
+        self.ioc_say(actor, vec![(value(Kind::Domain, 94), crate::Say::Blocklist(true))]).await?;
+        for (name, last_pull, paused) in [
+            ("Fixture synced", Some(HOUR), false),
+            ("Fixture silent", Some(72 * HOUR), false),
+            ("Fixture not connected", None, false),
+            ("Fixture paused", Some(5 * DAY), true),
+        ] {
+            let device = self.device_create(actor, NewDevice { name: name.to_owned(), device_type: "misp".to_owned(), ioc_limit: None }).await?.device.id;
+            let group = NewGroup { name: name.to_owned(), limit: Some(1_000), source_priority: Vec::new(), notify_on_limit: true, default_rule: true };
+            let group = self.group_create(actor, device, group).await?.view.row.group.id;
+            self.fixture_pulled(actor, device, group, last_pull.map(|span| now.plus(-span))).await?;
+            if paused {
+                self.device_update(actor, device, DevicePatch { paused: Some(true), ..DevicePatch::default() }).await?;
+            }
+            report.devices += 1;
+            report.rules += 1;
+        }
+        Ok(report)
+    }
+
+    /// Makes a device as if it had been there for a week, and had pulled.
+    async fn fixture_pulled(&self, actor: &Actor, id: DeviceId, group: GroupId, at: Option<Timestamp>) -> AppResult<()> {
+        let Some(at) = at else { return Ok(()) };
+        let txn = self.store.write().await?;
+        txn.device_lock(&actor.account_id, id).await?;
+        let mut device = txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
+        (device.created_at, device.watched_since) = (self.now().plus(-7 * DAY), self.now().plus(-7 * DAY));
+        txn.device_update(&device).await?;
+        let pull = NewPull {
+            id: self.entropy.uuid(),
+            device_id: id,
+            group_id: group,
+            at,
+            address: "192.0.2.7".to_owned(),
+            user_agent: "MISP 2.5.20".to_owned(),
+            misp_version: Some("2.5.20".to_owned()),
+            misp_uuid: None,
+            status: 200,
+            bytes: 1_000,
+        };
+        txn.pull_insert(&PullLine { pull, first_at: at, count: 1, reason: None }).await?;
+        Ok(txn.commit().await?)
+    }
+
+    /// Empties the actor's account: devices with their groups, rules, sources and IOCs. People, keys, letters and the audit log
+    /// stay.
+    ///
+    /// # Errors
+    /// If the database does not answer; what was emptied before stays so.
+    pub async fn fixtures_reset(&self, actor: &Actor) -> AppResult<FixtureReport> {
+        actor.may_change(Module::Tip)?;
+        actor.may_change(Module::Automation)?;
+        let mut report = FixtureReport::default();
+        for device in self.store.read().device_list(&actor.account_id, &Page::all()).await?.items {
+            self.device_delete(actor, device.id).await?;
+            report.devices += 1;
+        }
+        for rule in self.store.read().rule_list(&actor.account_id).await? {
+            self.rule_delete(actor, rule.id).await?;
+            report.rules += 1;
+        }
+        loop {
+            let some = self.store.read().ioc_list(&actor.account_id, &IocFilter::default(), &Page { limit: 1_000, after: None }).await?.items;
+            if some.is_empty() {
+                break;
+            }
+            let txn = self.store.write().await?;
+            let seq = txn.account_next_seq(&actor.account_id, self.now()).await?;
+            for row in &some {
+                txn.ioc_delete(&actor.account_id, row, seq, self.now()).await?;
+            }
+            self.audit(&txn, actor, "ioc.delete_many", &some.len(), &()).await?;
+            txn.commit().await?;
+            report.iocs += some.len() as u64;
+        }
+        for source in self.store.read().source_list(&actor.account_id).await? {
+            self.source_delete(actor, source.id).await?;
+            report.sources += 1;
+        }
+        Ok(report)
+    }
+}
