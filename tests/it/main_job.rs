@@ -122,10 +122,17 @@ fn refusals_say_why_and_are_kept(house: &mut House) {
     house.advance(&admin, "2d");
     let refused = house.device().get(&manifest, &[]);
     assert!(refused.status == 401 && refused.text().contains("appliance key revoked 2 days ago"), "{}", refused.text());
-    let line = eventually("the refusal is in the history", || {
-        admin.get(&format!("/api/v1/devices/{}/pulls", scene.device))["items"].as_array().unwrap().first().cloned()
-    });
-    assert!(line["status"] == 401 && text(&line, "reason").contains("appliance key revoked 2 days ago"));
+    let api_key = text(&admin.post("/api/v1/keys", serde_json::json!({ "kind": "api" }), 201), "secret");
+    assert!(Device::new(&house.account_id, &api_key).get(&manifest, &[]).text().contains("this is an API key"));
+    // Listed is whoever knew the account: with a dead key, a mistyped one, one that is for something else.
+    for reason in ["appliance key revoked 2 days ago", "account ID or key is wrong", "this is an API key"] {
+        eventually(&format!("the history says: {reason}"), || {
+            let pulls = admin.get(&format!("/api/v1/devices/{}/pulls", scene.device));
+            pulls["items"].as_array().unwrap().iter().find(|l| l["status"] == 401 && text(l, "reason").contains(reason)).map(|_| ())
+        });
+    }
+    let count = |address: &str| admin.get(&format!("/api/v1/devices/{}/pulls", scene.device)).to_string().matches(address).count();
+    assert_eq!(count("Authentication needed"), 0, "strangers leave no trace");
     assert_eq!(admin.dot(&scene.device).1, "never_pulled");
 }
 

@@ -6,7 +6,13 @@ use serde_json::{Value, json};
 
 use crate::house::{Admin, Answer, Engine, House, Scene, agent, eventually, send, stories, text};
 
-stories!(forms_are_taken_from_our_own_pages_only, no_other_site_reaches_the_api_by_the_cookie, pages_carry_their_headers, signing_in_leads_where_one_was);
+stories!(
+    forms_are_taken_from_our_own_pages_only,
+    no_other_site_reaches_the_api_by_the_cookie,
+    pages_carry_their_headers,
+    signing_in_leads_where_one_was,
+    nobody_overwrites_what_another_saved
+);
 
 /// A signed-in browser: its cookies, and the token of its forms.
 struct Tab {
@@ -216,14 +222,77 @@ fn signing_in_leads_where_one_was(house: &mut House) {
         form(&format!("{}/sign-in", house.url), &[("cookie", &seal)], &fields).header("location").to_owned()
     };
     assert_eq!(leads("/settings/audit?action=device"), "/settings/audit?action=device");
-    for elsewhere in ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", "/sign-in", "evil.example", "/a\r\nSet-Cookie: x=y"]
-    {
+    for elsewhere in [
+        "https://evil.example/",
+        "//evil.example/",
+        "/\t/evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "/sign-in",
+        "evil.example",
+        "/a\r\nSet-Cookie: x=y",
+    ] {
         assert_eq!(leads(elsewhere), "/automation/integrations", "{elsewhere}");
     }
     // After too many tries the page says how long to wait, in words.
     let wrong = [("token", token.as_str()), ("email", crate::house::ADMIN), ("password", "wrong"), ("next", "")];
     let last = (0..12).map(|_| form(&format!("{}/sign-in", house.url), &[("cookie", &seal)], &wrong)).collect::<Vec<_>>().pop().unwrap();
     assert!(last.status == 429 && last.text().contains("Too many tries; try again in"), "{}", last.status);
+}
+
+/// Two tabs with the same form: the second one to be sent says so, and what it would have undone stays.
+fn nobody_overwrites_what_another_saved(house: &mut House) {
+    let admin = house.admin();
+    let scene = Scene::set(&admin, None);
+    scene.import(&admin, "evil.example\n");
+    let tab = Tab::open(house);
+    let rule = text(&admin.get("/api/v1/rules")["items"][0], "id");
+    let device = format!("/automation/integrations/{}", scene.device);
+    let group = format!("/automation/groups/{}", scene.group);
+    let policy = format!("/automation/policy/{rule}");
+    let stamp = |path: &str| field(&page(&format!("{}{path}", house.url), &tab.cookies).text(), "stamp");
+    for (path, change, fields) in [
+        (&device, json!({ "silent_after_hours": 12 }), vec![("name", "Lab MISP"), ("ioc_limit", "50000"), ("silent_after_hours", "")]),
+        (&group, json!({ "limit": 77 }), vec![("name", "Perimeter"), ("limit", "50000")]),
+        (&policy, json!({ "enabled": false }), vec![("name", "Perimeter"), ("enabled", "1"), ("group_ids", scene.group.as_str())]),
+    ] {
+        let action = if *path == policy { "save" } else { "edit" };
+        let api = match path {
+            p if *p == device => format!("/api/v1/devices/{}", scene.device),
+            p if *p == group => format!("/api/v1/groups/{}", scene.group),
+            _ => format!("/api/v1/rules/{rule}"),
+        };
+        let seen = stamp(path);
+        admin.patch(&api, change, 200);
+        let kept = admin.get(&api);
+        let send = |stamp: &str| {
+            let mut all = vec![("token", tab.token.as_str()), ("do", action), ("stamp", stamp)];
+            all.extend(fields.iter().copied());
+            tab.send(path, &[], &all)
+        };
+        let refused = send(&seen);
+        assert!(refused.status == 409 && refused.text().contains("Somebody else changed this meanwhile"), "{path}: {}", refused.status);
+        let now = admin.get(&api);
+        assert!(["name", "limit", "ioc_limit", "silent_after_hours", "enabled"].iter().all(|f| now[f] == kept[f]), "{path}: {now}");
+        assert_eq!(send(&field(&refused.text(), "stamp")).status, 303, "looked at again it goes through");
+    }
+    // An IOC's form changes only what was changed in it.
+    let ioc = text(&admin.ioc("evil.example"), "id");
+    admin.patch(&format!("/api/v1/iocs/{ioc}"), json!({ "whitelist": "never_sent", "user_tags": ["APT28, Fancy Bear"] }), 200);
+    let path = format!("/tip/iocs/{ioc}");
+    let fields = [
+        ("token", tab.token.as_str()),
+        ("do", "edit"),
+        ("severity", "high"),
+        ("was_severity", ""),
+        ("whitelist", "default"),
+        ("was_whitelist", "default"),
+        ("user_tags", ""),
+        ("was_user_tags", ""),
+    ];
+    assert_eq!(tab.send(&path, &[], &fields).status, 303);
+    let now = admin.ioc("evil.example");
+    assert_eq!((&now["severity"], &now["whitelist"], &now["user_tags"]), (&json!("high"), &json!("never_sent"), &json!(["APT28, Fancy Bear"])));
 }
 
 #[test]

@@ -443,7 +443,7 @@ def the_rest_of_the_pages(house: House) -> None:
     expect(page.get_by_text("In the group")).to_be_visible()
     page.select_option("#whitelist", "never_sent")
     page.select_option("#severity", "high")
-    page.fill("#user_tags", "ours, test range")
+    page.fill("#user_tags", "ours\ntest range")
     page.get_by_role("button", name="Save").click()
     expect(page.locator(".tag").first).to_have_text("ours")
     page.fill("#comment", "It is our own.\n<b>Really.</b>")

@@ -1,5 +1,8 @@
 // What pages do beyond plain forms and links. Everything here is a convenience: without it the pages still work.
 "use strict";
+// A page that answers a form (a new key, say) is not asked for by that form again when it is loaded anew.
+history.replaceState(history.state, "", location.href);
+
 
 const announce = (text) => { document.getElementById("announcer").textContent = text; };
 

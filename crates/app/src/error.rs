@@ -59,6 +59,12 @@ impl AppError {
         Self::Invalid(vec![FieldError::new(field, code, message)])
     }
 
+    /// Whether a row could not be read: nothing that another try mends.
+    pub(crate) fn is_corrupt(&self) -> bool {
+        let Self::Internal(error) = self else { return false };
+        matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Corrupt { .. }))
+    }
+
     pub(crate) fn internal(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Internal(Box::new(error))
     }
@@ -101,7 +107,11 @@ impl Fields {
 /// Turns a taken unique key into the field error that says so.
 pub(crate) fn taken(error: StoreError, field: &str, what: &str) -> AppError {
     match error {
-        StoreError::Duplicate(_) => AppError::field(field, "name_taken", format!("There is already {what} of this name; choose another.")),
+        StoreError::Duplicate(_) => AppError::field(
+            field,
+            "name_taken",
+            format!("There is already {what} of this {}; choose another.", if field == "email" { "address" } else { "name" }),
+        ),
         other => other.into(),
     }
 }

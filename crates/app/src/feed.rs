@@ -188,10 +188,11 @@ impl App {
         let group = id.and_then(|id| groups.get(&id));
         let key = match self.feed_key(request.authorization) {
             Ok(key) => key,
-            Err((sentence, key)) => {
-                // A failure is written to the device's history only where the key, dead as it is, was the account's.
-                let device = key.zip(group).zip(id).filter(|((k, g), _)| k.account_id == g.account_id).map(|((_, g), id)| (g.device_id, id));
-                return refuse(401, &sentence, device);
+            Err((sentence, account)) => {
+                // A failure is written to the device's history only where whoever asked knew the account: by a key of it, dead as
+                // that is, or by its ID.
+                let known = account.zip(group).zip(id).filter(|((account, g), _)| account == g.account_id.as_str());
+                return refuse(401, &sentence, known.map(|((_, g), id)| (g.device_id, id)));
             }
         };
         let visible = |g: &GroupFeed| g.account_id == key.account_id && key.device_id.is_none_or(|d| d == g.device_id);
@@ -219,8 +220,8 @@ impl App {
         }
     }
 
-    /// The working key behind an `Authorization` header, or a sentence and the dead key.
-    fn feed_key(&self, authorization: Option<&str>) -> Result<Arc<Key>, (String, Option<Arc<Key>>)> {
+    /// The working key behind an `Authorization` header, or a sentence and the account that is meant.
+    fn feed_key(&self, authorization: Option<&str>) -> Result<Arc<Key>, (String, Option<String>)> {
         let Some(header) = authorization else {
             return Err(("Authentication needed: Basic, with the account ID as user and an appliance or device key as password.".to_owned(), None));
         };
@@ -229,13 +230,15 @@ impl App {
         };
         let hash = self.secrets.hash(&secret);
         let keys = self.feed.keys.load();
-        let found = keys
-            .get(&hash)
-            .filter(|key| bool::from(key.hash.ct_eq(&hash)) && key.kind != KeyKind::Api && account.as_deref().is_none_or(|a| a == key.account_id.as_str()));
-        let Some(key) = found else { return Err(("Key rejected: account ID or key is wrong; make a new key in iocast if it was lost.".to_owned(), None)) };
+        let found = keys.get(&hash).filter(|key| bool::from(key.hash.ct_eq(&hash)) && account.as_deref().is_none_or(|a| a == key.account_id.as_str()));
+        let Some(key) = found else { return Err(("Key rejected: account ID or key is wrong; make a new key in iocast if it was lost.".to_owned(), account)) };
+        if key.kind == KeyKind::Api {
+            let sentence = "Key rejected: this is an API key, which opens the REST API; group URLs take an appliance or device key.";
+            return Err((sentence.to_owned(), Some(key.account_id.to_string())));
+        }
         match key.refusal(self.now()) {
             None => Ok(Arc::clone(key)),
-            Some(refusal) => Err((format!("Key rejected: {refusal}; paste the new key into the device."), Some(Arc::clone(key)))),
+            Some(refusal) => Err((format!("Key rejected: {refusal}; paste the new key into the device."), Some(key.account_id.to_string()))),
         }
     }
 

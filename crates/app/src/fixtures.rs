@@ -183,7 +183,7 @@ impl App {
                 break;
             }
             let txn = self.store.write().await?;
-            let seq = txn.account_next_seq(&actor.account_id, self.now()).await?;
+            let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
             for row in &some {
                 txn.ioc_delete(&actor.account_id, row, seq, self.now()).await?;
             }

@@ -150,7 +150,7 @@ impl App {
             }
             for (account, ids) in by_account {
                 let txn = self.store.write().await?;
-                let seq = txn.account_next_seq(&account, now).await?;
+                let seq = txn.account_next_seq(&account, || self.now()).await?;
                 txn.ioc_retire(&ids, seq, now).await?;
                 txn.commit().await?;
                 retired += ids.len() as u64;

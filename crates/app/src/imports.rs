@@ -292,7 +292,7 @@ impl Import<'_> {
         let txn = self.app.store.write().await?;
         let account = &self.actor.account_id;
         // The number first: it locks the account's row, so that nobody changes an IOC from here on.
-        let seq = txn.account_next_seq(account, self.now).await?;
+        let seq = txn.account_next_seq(account, || self.app.now()).await?;
         self.source = txn.source_fetch(account, self.source.id).await?.ok_or(AppError::NotFound("source"))?;
         if seq > seen + 1 {
             let overtaken = txn.stage_overtaken(self.id, account, seen).await?;

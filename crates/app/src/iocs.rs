@@ -127,8 +127,11 @@ impl App {
         let IocPatch { severity, user_tags, whitelist, comment } = patch;
         let txn = self.store.write().await?;
         // The number first: it locks the account's row, so that nobody changes the IOC between reading and writing it.
-        let seq = txn.account_next_seq(&actor.account_id, self.now()).await?;
+        let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
         let mut row = txn.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
+        let shown = |ioc: &Ioc, comment: Option<&str>| serde_json::json!({ "value": ioc.value, "severity": ioc.enrichment.user_severity, "user_tags": ioc.enrichment.user_tags, "whitelist": ioc.whitelist, "comment": comment });
+        let before = shown(&row.ioc, None);
+        let remark = comment.clone();
         let ioc = &mut row.ioc;
         if let Some(severity) = severity {
             ioc.enrichment.user_severity = severity;
@@ -158,7 +161,7 @@ impl App {
             actor,
             "ioc.update",
             &id,
-            &serde_json::json!({ "value": row.ioc.value, "severity": severity, "user_tags": user_tags, "whitelist": whitelist }),
+            &serde_json::json!({ "value": row.ioc.value, "before": before, "after": shown(&row.ioc, remark.as_deref()) }),
         )
         .await?;
         txn.commit().await?;
@@ -174,7 +177,7 @@ impl App {
         actor.may_change(Module::Tip)?;
         let txn = self.store.write().await?;
         // The number first: it locks the account's row, so that nobody changes the IOC between reading and writing it.
-        let seq = txn.account_next_seq(&actor.account_id, self.now()).await?;
+        let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
         let row = txn.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
         txn.ioc_delete(&actor.account_id, &row, seq, self.now()).await?;
         self.audit(&txn, actor, "ioc.delete", &id, &serde_json::json!({ "value": row.ioc.value })).await?;

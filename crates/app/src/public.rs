@@ -198,7 +198,7 @@ impl App {
         let seqs: BTreeSet<i64> = rows.iter().map(|row| row.seq).collect();
         let times = read.change_times(&actor.account_id, &seqs).await?;
         let view = |row: IocRow| {
-            let feed = |r: &iocast_domain::ioc::Report| Some((Arc::clone(sources.get(&r.source_id)?), u8::from(r.confidence)));
+            let feed = |r: &iocast_domain::ioc::Report| Some((Arc::clone(sources.get(&r.source_id).filter(|s| s.enabled)?), u8::from(r.confidence)));
             let feeds = row.ioc.enrichment.reports.iter().filter_map(feed).collect();
             Walked { updated_at: times.get(&row.seq).copied().unwrap_or(row.ioc.last_seen), feeds, ioc: row.ioc }
         };
@@ -253,7 +253,7 @@ impl App {
         let now = self.now();
         let txn = self.store.write().await?;
         // The number first: it locks the account's row, so that nobody changes the IOCs between reading and writing them.
-        let seq = txn.account_next_seq(&actor.account_id, now).await?;
+        let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
         let ids: Vec<IocId> = by_id.iter().map(|(id, ..)| *id).collect();
         let mut rows = txn.ioc_fetch_many(&ids).await?;
         let mut changed = HashSet::new();
@@ -283,16 +283,21 @@ impl App {
     ///
     /// # Errors
     /// If the name is taken or breaks a rule; then nothing was written.
-    pub async fn document_add(self: &Arc<Self>, actor: &Actor, new: NewDocument, iocs: &[DocumentIoc]) -> AppResult<(Source, ImportReport)> {
+    pub async fn document_add(self: &Arc<Self>, actor: &Actor, new: NewDocument, iocs: Vec<DocumentIoc>) -> AppResult<(Source, ImportReport)> {
         let NewDocument { name, description, confidence } = new;
-        let source = self.source_create(actor, NewSource { name, confidence, enabled: true, kind: SourceKind::Document, description }).await?;
-        match self.document_extend(actor, source.id, iocs).await {
-            Ok(report) => Ok((source, report)),
-            Err(error) => {
-                self.source_delete(actor, source.id).await?;
-                Err(error)
+        let (app, actor) = (Arc::clone(self), actor.clone());
+        // On a task of its own: a client that is cut off must not leave a source without its IOCs, whose name is taken then.
+        let work = tokio::spawn(async move {
+            let source = app.source_create(&actor, NewSource { name, confidence, enabled: true, kind: SourceKind::Document, description }).await?;
+            match app.document_extend(&actor, source.id, &iocs).await {
+                Ok(report) => Ok((source, report)),
+                Err(error) => {
+                    app.source_delete(&actor, source.id).await?;
+                    Err(error)
+                }
             }
-        }
+        });
+        work.await.map_err(AppError::internal)?
     }
 
     /// Takes IOCs into a source.

@@ -1,6 +1,6 @@
 //! Signing in and out.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use iocast_domain::{
@@ -84,8 +84,19 @@ impl App {
             txn.attempt_put(subject, Some(failed(attempt, *allowed, now))).await?;
         }
         txn.commit().await?;
-        let user = self.right_person(candidates, password.to_owned()).await?.ok_or(WRONG)?;
+        let hashes: HashMap<UserId, String> = candidates.iter().map(|(user, hash)| (user.id, hash.clone())).collect();
+        let people: Vec<User> = candidates.iter().map(|(user, _)| user.clone()).collect();
+        let Some(user) = self.right_person(candidates, password.to_owned()).await? else {
+            self.sign_in_refused(people, caller).await?;
+            return Err(WRONG);
+        };
         let txn = self.store.write().await?;
+        // Changed or disabled while the hash was made: what was proven is not true any more.
+        txn.user_lock(user.id).await?;
+        let still = txn.user_with_password(user.id).await?.is_some_and(|(now, hash)| now.active && hashes.get(&user.id) == Some(&hash));
+        if !still {
+            return Err(WRONG);
+        }
         for (subject, allowed) in &subjects {
             txn.attempt_lock(subject).await?;
             let attempt = txn.attempt_fetch(subject).await?;
@@ -108,6 +119,16 @@ impl App {
         let token =
             jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(self.secrets.signing_key())).map_err(AppError::internal)?;
         Ok(SignedIn { token, expires_at, user })
+    }
+
+    /// Writes down that somebody tried to sign in as these people.
+    async fn sign_in_refused(&self, people: Vec<User>, caller: &Caller) -> AppResult<()> {
+        let txn = self.store.write().await?;
+        for user in people {
+            let actor = Actor { role: "anybody", caller: caller.clone(), ..Actor::operator(user.account_id.clone()) };
+            self.audit(&txn, &actor, "session.refused", &user.id, &serde_json::json!({ "email": user.email, "active": user.active })).await?;
+        }
+        Ok(txn.commit().await?)
     }
 
     /// Counts a try that nobody signs in with: beyond the allowance of one address each one doubles the wait.

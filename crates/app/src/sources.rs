@@ -144,7 +144,7 @@ impl App {
         fields.done()?;
         txn.source_update(&actor.account_id, &after).await.map_err(|e| taken(e, "name", "a source"))?;
         if after.enabled != before.enabled || after.name != before.name {
-            let seq = txn.account_next_seq(&actor.account_id, self.now()).await?;
+            let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
             txn.source_touch_iocs(&actor.account_id, id, seq).await?;
         }
         self.audit(&txn, actor, "source.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
@@ -161,7 +161,7 @@ impl App {
         actor.may_change(Module::Tip)?;
         let txn = self.store.write().await?;
         let source = txn.source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))?;
-        let seq = txn.account_next_seq(&actor.account_id, self.now()).await?;
+        let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
         txn.source_touch_iocs(&actor.account_id, id, seq).await?;
         txn.source_delete(&actor.account_id, id).await?;
         self.audit(&txn, actor, "source.delete", &id, &shown(&source)).await?;

@@ -1,7 +1,7 @@
 //! The watchdog: silence is noticed, told once, and over with the next pull.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, hash_map::Entry},
     sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -78,8 +78,10 @@ impl App {
         let txn = self.store.write().await?;
         let last: Option<i64> = txn.setting_fetch(HEARTBEAT_AT).await?.and_then(|at| at.parse().ok());
         let gap = last.filter(|_| !was_there).and_then(|last| gap_found(real_now.micros() - last, now));
-        if !was_there && last.is_some_and(|last| last - real_now.micros() > JUMP) {
-            // The clock was set back. If it was ahead before, the gap that it made was none.
+        let known = txn.gap_list(now.plus(-GAPS_KEPT)).await?;
+        let set_back = jump < -JUMP || (!was_there && last.is_some_and(|last| last - real_now.micros() > JUMP));
+        if set_back || known.iter().any(|gap| gap.to.since(now) > JUMP) {
+            // A clock was set back, ours or another replica's. If it was ahead before, the gap that it made was none.
             txn.gap_end_at(now).await?;
         }
         if let Some(gap) = gap {
@@ -134,7 +136,12 @@ impl App {
                 let of_account = match thresholds.get(&device.account_id) {
                     Some(known) => *known,
                     None => {
-                        let known = self.store.read().account_fetch(&device.account_id).await?.and_then(|a| a.silent_after);
+                        let account = match self.store.read().account_fetch(&device.account_id).await {
+                            // It is told of when its outages are written.
+                            Err(StoreError::Corrupt { .. }) => None,
+                            account => account?,
+                        };
+                        let known = account.and_then(|a| a.silent_after);
                         thresholds.insert(device.account_id.clone(), known);
                         known
                     }
@@ -257,6 +264,8 @@ impl App {
     /// A device as a letter tells of it. The last client and error are left out where many are told of together.
     async fn silent_device(&self, txn: &Txn, outage: &Outage, device: &Device, until: Option<Timestamp>, fully: bool) -> AppResult<SilentDevice> {
         let (last, failed) = if fully { (txn.pull_last(device.id, false).await?, txn.pull_last(device.id, true).await?) } else { (None, None) };
+        let groupless = fully && until.is_none() && txn.group_list(&device.account_id, Some(device.id)).await?.is_empty();
+        let no_group = groupless.then_some("It has no IOC group, so there is nothing for it to pull: open the device, make one, and type its URL in.");
         let gaps = if until.is_some() { Vec::new() } else { self.gaps.load().to_vec() };
         Ok(SilentDevice {
             name: device.name.to_string(),
@@ -272,7 +281,7 @@ impl App {
                 .filter(|f| f.pull.at >= outage.began_at)
                 .and_then(|f| Some(format!("{} at {}, from {}", f.reason.as_ref()?, f.pull.at.minute(), client(&f)))),
             link: format!("{}/automation/integrations/{}", self.settings.public_url, device.id),
-            checks: device.device_type.checks.iter().map(|check| (*check).to_owned()).collect(),
+            checks: no_group.into_iter().chain(device.device_type.checks.iter().copied()).map(str::to_owned).collect(),
         })
     }
 
@@ -296,40 +305,55 @@ impl App {
             }
         }
         for (account_id, ended) in ended {
-            let Some(account) = txn.account_fetch(&account_id).await? else { continue };
-            self.recoveries(txn, &account, &ended).await?;
-            let watchdog = Actor::watchdog(account_id);
-            for Ended { outage, device, at } in &ended {
-                let detail = serde_json::json!({ "name": device.name.as_str(), "silent_since": outage.began_at, "pulled_at": at });
-                self.audit(txn, &watchdog, "device.recovered", &device.id, &detail).await?;
+            match self.recovered(txn, &account_id, &ended).await {
+                // One account that can't be read does not keep the pulls of all others from being written.
+                Err(error) if error.is_corrupt() => {
+                    tracing::error!(account.id = %account_id, error = &error as &dyn std::error::Error, "Recovered devices of account {account_id} could not be told of");
+                }
+                done => done?,
             }
-            self.letters_wait();
         }
+        Ok(())
+    }
+
+    async fn recovered(&self, txn: &Txn, account_id: &AccountId, ended: &[Ended]) -> AppResult<()> {
+        let Some(account) = txn.account_fetch(account_id).await? else { return Ok(()) };
+        self.recoveries(txn, &account, ended).await?;
+        let watchdog = Actor::watchdog(account_id.clone());
+        for Ended { outage, device, at } in ended {
+            let detail = serde_json::json!({ "name": device.name.as_str(), "silent_since": outage.began_at, "pulled_at": at });
+            self.audit(txn, &watchdog, "device.recovered", &device.id, &detail).await?;
+        }
+        self.letters_wait();
         Ok(())
     }
 
     async fn recoveries(&self, txn: &Txn, account: &Account, ended: &[Ended]) -> AppResult<()> {
         let many = ended.len() >= DIGEST_FROM;
         let alerted = self.alerted(txn, account).await?;
-        let mut now: BTreeMap<String, Vec<(OutageId, SilentDevice)>> = BTreeMap::new();
+        // One letter for those whose warning went out, and one for each warning that is still on its way, to follow it.
+        let mut told: BTreeMap<(String, Option<LetterId>), Vec<(OutageId, SilentDevice)>> = BTreeMap::new();
+        let mut needed = HashMap::new();
         for Ended { outage, device, at } in ended {
-            let told = self.take_back(txn, outage.id).await?;
-            for (warning, recipient, fate) in told.into_iter().filter(|(_, recipient, _)| alerted.contains(recipient)) {
+            let warnings = self.take_back(txn, outage.id, &mut needed).await?;
+            for (warning, recipient, fate) in warnings.into_iter().filter(|(_, recipient, _)| alerted.contains(recipient)) {
                 let device = self.silent_device(txn, outage, device, Some(*at), !many).await?;
-                match fate {
-                    Fate::Sent => now.entry(recipient).or_default().push((outage.id, device)),
-                    Fate::OnItsWay => drop(self.tell(txn, account, LetterKind::Recovery, &recipient, &[(outage.id, device)], Some(warning)).await?),
-                }
+                let after = match fate {
+                    Fate::Sent => None,
+                    Fate::OnItsWay => Some(warning),
+                };
+                told.entry((recipient, after)).or_default().push((outage.id, device));
             }
         }
-        for (recipient, outages) in now {
-            self.tell(txn, account, LetterKind::Recovery, &recipient, &outages, None).await?;
+        for ((recipient, after), outages) in told {
+            self.tell(txn, account, LetterKind::Recovery, &recipient, &outages, after).await?;
         }
         Ok(())
     }
 
-    /// Takes back the warnings of an outage that are not on their way, and gives those that are or were.
-    async fn take_back(&self, txn: &Txn, outage: OutageId) -> AppResult<Vec<(LetterId, String, Fate)>> {
+    /// Takes back the warnings of an outage that are not on their way, and gives those that are or were. `needed` remembers of
+    /// which letters another outage is still open.
+    async fn take_back(&self, txn: &Txn, outage: OutageId, needed: &mut HashMap<LetterId, bool>) -> AppResult<Vec<(LetterId, String, Fate)>> {
         let mut gone = Vec::new();
         for OutageLetter { id, kind, recipient, state, maybe_sent } in txn.outage_letters(outage).await? {
             if kind != LetterKind::Warning {
@@ -340,8 +364,11 @@ impl App {
                 LetterState::Claimed => gone.push((id, recipient, Fate::OnItsWay)),
                 LetterState::Due => {
                     // One that may have arrived is sent until the mail server says so: its reader waits for the end of it.
-                    let needed = maybe_sent || txn.letter_has_open_outage(id).await?;
-                    if needed || !txn.letter_move(id, &[LetterState::Due], LetterState::Superseded, self.now()).await? {
+                    let open = match needed.entry(id) {
+                        Entry::Occupied(known) => *known.get(),
+                        Entry::Vacant(place) => *place.insert(txn.letter_has_open_outage(id).await?),
+                    };
+                    if maybe_sent || open || !txn.letter_move(id, &[LetterState::Due], LetterState::Superseded, self.now()).await? {
                         gone.push((id, recipient, Fate::OnItsWay));
                     }
                 }
@@ -355,7 +382,12 @@ impl App {
     pub(crate) async fn outage_paused(&self, txn: &Txn, device: DeviceId) -> AppResult<()> {
         for outage in txn.outage_open(&[device]).await? {
             txn.outage_end(outage.id, self.now(), EndedBy::Pause).await?;
-            self.take_back(txn, outage.id).await?;
+            for (letter, _, _) in self.take_back(txn, outage.id, &mut HashMap::new()).await? {
+                // Nobody is told any more, even of one that may have arrived.
+                if !txn.letter_has_open_outage(letter).await? {
+                    txn.letter_move(letter, &[LetterState::Due], LetterState::Superseded, self.now()).await?;
+                }
+            }
         }
         Ok(())
     }

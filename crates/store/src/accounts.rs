@@ -188,13 +188,15 @@ impl Txn {
 
     /// Takes the account's next change number, and its row lock: numbers become visible in order. When it was taken is kept;
     /// no later number has an earlier time.
-    pub async fn account_next_seq(&self, id: &AccountId, now: Timestamp) -> StoreResult<i64> {
+    pub async fn account_next_seq(&self, id: &AccountId, clock: impl FnOnce() -> Timestamp) -> StoreResult<i64> {
         account::Entity::update_many()
             .col_expr(account::Column::ChangeSeq, Expr::col(account::Column::ChangeSeq).add(1))
             .filter(account::Column::Id.eq(id.as_str()))
             .exec(&self.0)
             .await?;
         let seq = self.account_seq(id).await?;
+        // Only now: whoever waited for the lock must not be dated before what was seen meanwhile.
+        let now = clock();
         let last = change::Entity::find().filter(change::Column::AccountId.eq(id.as_str())).order_by_desc(change::Column::Seq).one(&self.0).await?;
         let at = last.map_or(now, |last| now.max(Timestamp::from_micros(last.at))).micros();
         let row = change::ActiveModel { account_id: Set(id.to_string()), seq: Set(seq), at: Set(at) };
@@ -256,6 +258,13 @@ impl Txn {
         if !changed.active {
             session::Entity::delete_many().filter(session::Column::UserId.eq(changed.id.0)).exec(&self.0).await?;
         }
+        Ok(())
+    }
+
+    /// Locks a person's row: a password is not changed while a session begins.
+    pub async fn user_lock(&self, id: UserId) -> StoreResult<()> {
+        let same = user::Entity::update_many().col_expr(user::Column::Active, Expr::col(user::Column::Active));
+        same.filter(user::Column::Id.eq(id.0)).exec(&self.0).await?;
         Ok(())
     }
 

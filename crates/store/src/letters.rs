@@ -315,8 +315,9 @@ impl Txn {
                     tracing::error!(letter.id = %id, error = &error as &dyn std::error::Error, "Letter {id} can't be read; it is looked at again in an hour");
                     let later = letter::Entity::update_many()
                         .col_expr(letter::Column::NextAt, Expr::value(now.plus(HOUR).micros()))
-                        .col_expr(letter::Column::State, Expr::value(state_code(LetterState::Due)));
-                    later.filter(letter::Column::Id.eq(id)).exec(&self.0).await?;
+                        .col_expr(letter::Column::State, Expr::value(state_code(LetterState::Due)))
+                        .col_expr(letter::Column::MaybeSent, Expr::value(maybe_sent));
+                    later.filter(letter::Column::Id.eq(id)).filter(due(now, real_now)).exec(&self.0).await?;
                     continue;
                 }
             };

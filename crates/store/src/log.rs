@@ -86,7 +86,8 @@ impl<C: ConnectionTrait> Conn<C> {
             find = find.filter(audit::Column::Actor.eq(actor.as_str()));
         }
         if let Some(action) = action {
-            // `device` stands for all of its actions.
+            // `device` stands for all of its actions. Nobody is served by wildcards, and the engines differ in capitals.
+            let action: String = action.to_lowercase().chars().filter(|c| c.is_ascii_lowercase() || matches!(c, '.' | '_')).collect();
             find = find.filter(audit::Column::Action.eq(action.as_str()).or(audit::Column::Action.starts_with(format!("{action}."))));
         }
         if let Some(object) = object {

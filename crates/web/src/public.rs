@@ -143,6 +143,10 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                 }
                 bytes.extend_from_slice(&chunk);
             }
+            // PostgreSQL stores no NUL; where it came from a device it is no text at all.
+            if bytes.contains(&0) || bytes.windows(6).any(|six| six == b"\\u0000") {
+                return Err(Refusal::unprocessable("Leave NUL characters out of the body."));
+            }
             serde_json::from_slice(&bytes).map(Self).map_err(|error| Refusal::unprocessable(format!("The body is not what this call takes: {error}.")))
         })
     }

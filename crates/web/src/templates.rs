@@ -159,6 +159,12 @@ fn plain(value: Value) -> String {
             Ok(items) => items.map(plain).collect::<Vec<_>>().join(", "),
             Err(_) => value.to_string(),
         },
+        ValueKind::Map => {
+            let set = |v: &Value| !matches!(v.kind(), ValueKind::None | ValueKind::Undefined) && v.len() != Some(0);
+            let pair = |key: Value| Some((key.to_string(), value.get_item(&key).ok()?)).filter(|(_, v)| set(v));
+            let pairs = value.try_iter().into_iter().flatten().filter_map(pair).map(|(key, v)| format!("{}: {}", key.replace('_', " "), plain(v)));
+            pairs.collect::<Vec<_>>().join("; ")
+        }
         _ => value.to_string(),
     }
 }

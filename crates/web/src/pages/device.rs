@@ -13,12 +13,9 @@ use super::{
     group::{answer_of, limits_left},
     integrations::{bars, condition},
     view,
-    visit::{Form, Shown, Visitor, problem},
+    visit::{Form, Id, Shown, Visitor, problem},
 };
-use crate::{
-    api::{device_types::DeviceTypeOut, devices::DeviceOut, devices::PullOut, groups::GroupOut, keys::KeyOut, outages::OutageOut},
-    extract::Id,
-};
+use crate::api::{device_types::DeviceTypeOut, devices::DeviceOut, devices::PullOut, groups::GroupOut, keys::KeyOut, outages::OutageOut};
 
 /// Lines of the pull log on the page; the API has more.
 const PULLS: u64 = 50;
@@ -32,11 +29,13 @@ struct Beside {
     made: Option<NewKey>,
     /// What the device would be answered.
     trial: Value,
+    /// The group that was just made, or none where it could not be made.
+    group: Option<Option<GroupId>>,
 }
 
 impl Default for Beside {
     fn default() -> Self {
-        Self { problem: Value::from(()), sent: None, made: None, trial: Value::from(()) }
+        Self { problem: Value::from(()), sent: None, made: None, trial: Value::from(()), group: None }
     }
 }
 
@@ -53,7 +52,7 @@ async fn page(visitor: &Visitor, id: DeviceId, status: StatusCode, beside: Besid
     let keys: Vec<Value> = app.key_list(actor, Some(id)).await?.into_iter().map(|k| view::value(KeyOut::from(k))).collect();
     let days = app.device_days(actor, id).await?;
     let names: Vec<(String, String)> = view.groups.iter().map(|g| (g.row.group.id.to_string(), g.row.group.name.to_string())).collect();
-    let Beside { problem, sent, made, trial } = beside;
+    let Beside { problem, sent, made, trial, group: _ } = beside;
     let of_page = context! {
         condition => condition(view.condition()),
         served => view.served(),
@@ -70,6 +69,7 @@ async fn page(visitor: &Visitor, id: DeviceId, status: StatusCode, beside: Besid
         sent => sent.unwrap_or_else(|| context! {}),
         problem,
         trial,
+        stamp => stamp(&view),
         device => view::value(DeviceOut::from(view)),
     };
     Ok(visitor.page(status, "pages/device.html", of_page))
@@ -118,8 +118,13 @@ pub(crate) async fn act(form: Form, id: Id) -> Shown {
     }
 }
 
+fn stamp(of: &DeviceView) -> String {
+    view::stamp(&(of.device.name.as_str(), of.device.ioc_limit, of.device.silent_after))
+}
+
 async fn edit(form: &Form, id: DeviceId) -> Result<(), AppError> {
     let (app, actor) = (form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    form.of_version(&stamp(&app.device_fetch(actor, id).await?))?;
     let patch = DevicePatch {
         name: Some(form.text("name").to_owned()),
         ioc_limit: form.number("ioc_limit")?,
@@ -136,11 +141,19 @@ pub(crate) async fn setup(visitor: Visitor, id: Id) -> Shown {
 
 async fn setup_page(visitor: &Visitor, id: DeviceId, status: StatusCode, beside: Beside) -> Shown {
     let view = visitor.app.device_fetch(&visitor.actor, id).await?;
-    let wanted = visitor.query("group");
-    let chosen = view.groups.iter().find(|g| wanted.as_ref().is_none_or(|w| *w == g.row.group.id.to_string())).cloned();
+    let Beside { problem, sent, made, trial: _, group } = beside;
+    let wanted = match group {
+        // A group that could not be made: its form is shown again, and none of its neighbours.
+        Some(None) => None,
+        Some(Some(made)) => view.groups.iter().find(|g| g.row.group.id == made),
+        None => {
+            let named = visitor.query("group");
+            view.groups.iter().find(|g| named.as_ref().is_none_or(|w| *w == g.row.group.id.to_string()))
+        }
+    };
+    let chosen = wanted.cloned();
     let keys = visitor.app.key_list(&visitor.actor, Some(id)).await?;
     let usable = keys.iter().find(|k| k.refusal.is_none());
-    let Beside { problem, sent, made, trial: _ } = beside;
     let key = made.as_ref().map(|m| m.secret.clone());
     let lines = chosen.as_ref().map(|group| lines(&view, group, &visitor.account.id.to_string(), key.as_deref()));
     let curl = chosen.as_ref().map(|group| {
@@ -179,17 +192,19 @@ pub(crate) async fn setup_act(form: Form, id: Id) -> Shown {
     let id = DeviceId(id.0);
     let visitor = &form.visitor;
     match step(&form, id).await {
-        Ok(made) => setup_page(visitor, id, StatusCode::OK, Beside { made: Some(made), ..Beside::default() }).await,
+        Ok((made, group)) => setup_page(visitor, id, StatusCode::OK, Beside { made: Some(made), group: group.map(Some), ..Beside::default() }).await,
         Err(error) => {
             let (status, problem) = problem(error)?;
-            setup_page(visitor, id, status, Beside { problem, sent: Some(form.again()), ..Beside::default() }).await
+            let group = (form.text("do") == "group").then_some(None);
+            setup_page(visitor, id, status, Beside { problem, sent: Some(form.again()), group, ..Beside::default() }).await
         }
     }
 }
 
 /// Makes the group where it is asked for, and in any case a fresh key, so that the form below is whole.
-async fn step(form: &Form, id: DeviceId) -> Result<NewKey, AppError> {
+async fn step(form: &Form, id: DeviceId) -> Result<(NewKey, Option<GroupId>), AppError> {
     let (app, actor) = (form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    let mut group = None;
     if form.text("do") == "group" {
         let new = NewGroup {
             name: form.text("name").to_owned(),
@@ -198,9 +213,9 @@ async fn step(form: &Form, id: DeviceId) -> Result<NewKey, AppError> {
             notify_on_limit: form.on("notify_on_limit"),
             default_rule: form.on("default_rule"),
         };
-        app.group_create(actor, id, new).await?;
+        group = Some(app.group_create(actor, id, new).await?.view.row.group.id);
     }
-    app.key_create(actor, KeyKind::Device, Some(id)).await
+    Ok((app.key_create(actor, KeyKind::Device, Some(id)).await?, group))
 }
 
 /// What the device asks for first.

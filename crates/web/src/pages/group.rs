@@ -2,13 +2,16 @@
 
 use actix_web::{HttpResponse, http::StatusCode, http::header};
 use iocast_app::{AppError, DeviceView, FeedBody, GroupPatch, Page, SendAgain};
-use iocast_domain::id::{GroupId, IocId, SourceId};
+use iocast_domain::{
+    group::Group,
+    id::{GroupId, IocId, SourceId},
+};
 use minijinja::{Value, context};
 
 use super::{
     iocs::filter,
     view,
-    visit::{Failure, Form, Shown, Visitor, problem},
+    visit::{Failure, Form, Id, Shown, Visitor, problem},
 };
 use crate::{
     api::{
@@ -17,7 +20,7 @@ use crate::{
         rules::RuleOut,
         sources::SourceOut,
     },
-    extract::{Id, path_id},
+    extract::path_id,
     problem::Problem,
 };
 
@@ -43,7 +46,11 @@ async fn page(visitor: &Visitor, id: GroupId, status: StatusCode, problem: Value
     let device = app.device_fetch(actor, group.device_id).await?;
     let search = filter(visitor);
     let iocs = app.group_iocs(actor, id, &search.query, &Page { limit: IOCS, after: visitor.query("cursor") }).await?.map(GroupIocOut::from);
-    let all_sources = app.source_list(actor).await.unwrap_or_default();
+    let all_sources = match app.source_list(actor).await {
+        // Without the module its names are not shown, and the priority is left as it is.
+        Err(AppError::NoModule(_)) => Vec::new(),
+        sources => sources?,
+    };
     // First those that have a place in the priority, in its order; then the others by name.
     let place = |id: SourceId| group.source_priority.iter().position(|s| *s == id).unwrap_or(usize::MAX);
     let mut sources = all_sources;
@@ -58,6 +65,7 @@ async fn page(visitor: &Visitor, id: GroupId, status: StatusCode, problem: Value
         .collect();
     let entry = device.device.device_type.format.entry();
     let of_page = context! {
+        stamp => stamp(&group),
         group => view::value(GroupOut::from(detail)),
         takes => device.device.device_type.kinds.iter().map(|k| k.word()).collect::<Vec<_>>(),
         mixed => device.device.device_type.mixed_group,
@@ -106,9 +114,15 @@ pub(crate) async fn act(form: Form, id: Id) -> Shown {
     }
 }
 
+fn stamp(of: &Group) -> String {
+    view::stamp(&(of.name.as_str(), of.limit, &of.source_priority, of.notify_on_limit))
+}
+
 async fn edit(form: &Form, id: GroupId) -> Result<(), AppError> {
     let (app, actor) = (form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    form.of_version(&stamp(&app.group_fetch(actor, id).await?.view.row.group))?;
     let mut ranked: Vec<SourceId> = form.parsed_all::<uuid::Uuid>("priority")?.into_iter().map(SourceId).collect();
+    let listed = !ranked.is_empty();
     // Without script, a source is moved by its number; what has none has no place.
     let mut numbered: Vec<(i64, SourceId)> = Vec::new();
     for (position, source) in ranked.drain(..).enumerate() {
@@ -120,7 +134,7 @@ async fn edit(form: &Form, id: GroupId) -> Result<(), AppError> {
     let patch = GroupPatch {
         name: Some(form.text("name").to_owned()),
         limit: form.number("limit")?,
-        source_priority: Some(numbered.into_iter().map(|(_, s)| s).collect()),
+        source_priority: listed.then(|| numbered.into_iter().map(|(_, s)| s).collect()),
         notify_on_limit: Some(form.on("notify_on_limit")),
     };
     app.group_update(actor, id, patch).await.map(|_| ())

@@ -12,12 +12,9 @@ use minijinja::{Value, context};
 
 use super::{
     view,
-    visit::{Form, Shown, Visitor, problem},
+    visit::{Form, Id, Shown, Visitor, problem},
 };
-use crate::{
-    api::{iocs::IocOut, sources::SourceOut},
-    extract::Id,
-};
+use crate::api::{iocs::IocOut, sources::SourceOut};
 
 /// IOCs on a page.
 const IOCS: u64 = 50;
@@ -102,12 +99,17 @@ pub(crate) async fn act(form: Form, id: Id) -> Shown {
     let visitor = &form.visitor;
     let outcome = async {
         let patch = match form.text("do") {
-            "edit" => IocPatch {
-                severity: Some(form.parsed::<Severity>("severity")?),
-                user_tags: Some(form.text("user_tags").split([',', '\n']).map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect()),
-                whitelist: form.parsed::<Whitelist>("whitelist")?,
-                comment: None,
-            },
+            "edit" => {
+                // Only what was changed on this page: what somebody else changed meanwhile stays.
+                let changed = |name: &str| form.text(name).replace('\r', "") != form.text(&format!("was_{name}")).replace('\r', "");
+                let tags = || form.text("user_tags").split('\n').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect();
+                IocPatch {
+                    severity: if changed("severity") { Some(form.parsed::<Severity>("severity")?) } else { None },
+                    user_tags: changed("user_tags").then(tags),
+                    whitelist: if changed("whitelist") { form.parsed::<Whitelist>("whitelist")? } else { None },
+                    comment: None,
+                }
+            }
             "comment" => IocPatch { comment: Some(form.text("comment").to_owned()), ..IocPatch::default() },
             "delete" => {
                 visitor.app.ioc_delete(&visitor.actor, id).await?;

@@ -7,20 +7,17 @@ use iocast_app::{AppError, Chosen, DeviceView, NewRule, Page, RulePatch};
 use iocast_domain::{
     id::{GroupId, RuleId, SourceId},
     ioc::{Kind, Severity},
-    rule::{Criteria, StateFilter},
+    rule::{Criteria, Rule, StateFilter},
     source::Confidence,
-    time::Timestamp,
+    time::{DAY, Timestamp},
 };
 use minijinja::{Value, context};
 
 use super::{
     view,
-    visit::{Form, Shown, Visitor, problem},
+    visit::{Form, Id, Shown, Visitor, problem},
 };
-use crate::{
-    api::{rules::RuleOut, sources::SourceOut},
-    extract::Id,
-};
+use crate::api::{rules::RuleOut, sources::SourceOut};
 
 pub(crate) async fn list(visitor: Visitor) -> Shown {
     let rules: Vec<Value> = visitor.app.rule_list(&visitor.actor).await?.into_iter().map(|r| view::value(RuleOut::from(r))).collect();
@@ -74,18 +71,36 @@ async fn page(visitor: &Visitor, status: StatusCode, draft: &Draft, problem: Val
             .map(|g| context! { id => g.row.group.id.to_string(), name => g.row.group.name.as_str(), on => group_ids.contains(&g.row.group.id) });
         context! { id => view.device.id.to_string(), name => view.device.name.as_str(), groups => groups.collect::<Vec<_>>() }
     };
+    let stamp = match rule {
+        Some(id) => stamp(&visitor.app.rule_fetch(&visitor.actor, *id).await?),
+        None => String::new(),
+    };
+    let sources = sources(visitor).await?;
+    let known: Vec<String> = sources.iter().filter_map(|s| s.get_attr("id").ok()).map(|id| id.to_string()).collect();
     let of_page = context! {
+        stamp,
         rule => rule.map(|r| r.to_string()), name, enabled,
         criteria => view::value(criteria),
         kinds => Kind::ALL.iter().map(|k| k.word()).collect::<Vec<_>>(),
-        first_seen_from => criteria.first_seen_from.map(Timestamp::day),
-        first_seen_to => criteria.first_seen_to.map(Timestamp::day),
+        first_seen_from => criteria.first_seen_from.map(day_or_time),
+        first_seen_to => criteria.first_seen_to.map(day_or_time),
         devices => devices.iter().map(group).collect::<Vec<_>>(),
-        sources => sources(visitor).await?,
+        // What can't be shown by name is kept all the same: without it a rule of one source would take all of them.
+        unknown_sources => criteria.source_ids.iter().map(ToString::to_string).filter(|id| !known.contains(id)).collect::<Vec<_>>(),
+        sources,
         chosen => chosen.map(|c| context! { iocs => c.iocs, at_least => c.at_least }),
         problem,
     };
     Ok(visitor.page(status, "pages/rule.html", of_page))
+}
+
+fn stamp(of: &Rule) -> String {
+    view::stamp(&(of.name.as_str(), of.enabled, &of.criteria, &of.group_ids))
+}
+
+/// A day, or where it is not its first moment the time.
+fn day_or_time(at: Timestamp) -> String {
+    if at.micros() % DAY == 0 { at.day() } else { at.to_string() }
 }
 
 /// What the wizard's fields ask for.
@@ -102,7 +117,7 @@ fn criteria(form: &Form) -> Result<Criteria, AppError> {
         severities: form.parsed_all::<Severity>("severities")?,
         source_ids: form.parsed_all::<uuid::Uuid>("source_ids")?.into_iter().map(SourceId).collect(),
         min_confidence: form.number("min_confidence")?.and_then(level),
-        tags: form.text("tags").split([',', '\n']).map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect(),
+        tags: form.text("tags").split('\n').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect(),
         state,
         first_seen_from: day("first_seen_from")?,
         first_seen_to: day("first_seen_to")?,
@@ -152,8 +167,9 @@ async fn write(form: &Form, rule: Option<RuleId>) -> Shown {
     let (visitor, actor) = (&form.visitor, &form.visitor.actor);
     let name = form.text("name").to_owned();
     let enabled = form.on("enabled");
-    let group_ids: Vec<GroupId> = form.parsed_all::<uuid::Uuid>("group_ids").unwrap_or_default().into_iter().map(GroupId).collect();
-    let read = criteria(form);
+    let groups = form.parsed_all::<uuid::Uuid>("group_ids");
+    let group_ids: Vec<GroupId> = groups.as_ref().map_or_else(|_unreadable| Vec::new(), |ids| ids.iter().copied().map(GroupId).collect());
+    let read = groups.and_then(|_| criteria(form));
     let draft = Draft { rule, name: name.clone(), enabled, criteria: read.as_ref().ok().cloned().unwrap_or_default(), group_ids: group_ids.clone() };
     let outcome = match (read, rule) {
         (Err(error), _) => Err(error),
@@ -162,12 +178,18 @@ async fn write(form: &Form, rule: Option<RuleId>) -> Shown {
             return page(visitor, StatusCode::OK, &draft, Value::from(()), Some(chosen)).await;
         }
         (Ok(criteria), None) => visitor.app.rule_create(actor, NewRule { name, enabled, criteria, group_ids }).await,
-        (Ok(criteria), Some(id)) => {
-            let patch = RulePatch { name: Some(name), enabled: Some(enabled), criteria: Some(criteria), group_ids: Some(group_ids) };
-            visitor.app.rule_update(actor, id, patch).await
-        }
+        (Ok(criteria), Some(id)) => match form.of_version(&stamp(&visitor.app.rule_fetch(actor, id).await?)) {
+            Err(error) => Err(error),
+            Ok(()) => {
+                let patch = RulePatch { name: Some(name), enabled: Some(enabled), criteria: Some(criteria), group_ids: Some(group_ids) };
+                visitor.app.rule_update(actor, id, patch).await
+            }
+        },
     };
     match outcome {
+        Ok(rule) if rule.group_ids.is_empty() => {
+            visitor.done("/automation/policy", &format!("The rule {} is saved. It feeds no group yet: choose one in its third step.", rule.name))
+        }
         Ok(rule) => visitor.done("/automation/policy", &format!("The rule {} is saved. IOCs that it chooses are on their way into its groups.", rule.name)),
         Err(error) => {
             let (status, problem) = problem(error)?;

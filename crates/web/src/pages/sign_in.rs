@@ -19,8 +19,7 @@ const FORM_COOKIE: &str = "iocast-form";
 
 /// A place of ours to go on to; nothing that leads elsewhere.
 fn onward(next: &str) -> String {
-    let ours = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\n', '\r']) && !next.starts_with("/sign-");
-    if ours { next.to_owned() } else { "/automation/integrations".to_owned() }
+    if view::is_place(next) && !next.starts_with("/sign-") { next.to_owned() } else { "/automation/integrations".to_owned() }
 }
 
 fn form_page(request: &HttpRequest, app: &App, status: StatusCode, of_page: Value, first_run: bool) -> HttpResponse {
@@ -43,9 +42,10 @@ pub(crate) async fn show(request: HttpRequest, app: web::Data<App>) -> Shown {
     {
         return Ok(see_other(&onward(next)));
     }
-    let ended = request.cookie(cookie_name(&app)).is_some();
+    let changed = query.contains_key("changed");
+    let ended = !changed && request.cookie(cookie_name(&app)).is_some();
     let first_run = !app.anybody_signed_in().await?;
-    Ok(form_page(&request, &app, StatusCode::OK, context! { next, ended, sent => context! {}, problem => () }, first_run))
+    Ok(form_page(&request, &app, StatusCode::OK, context! { next, ended, changed, sent => context! {}, problem => () }, first_run))
 }
 
 pub(crate) async fn enter(request: HttpRequest, app: web::Data<App>, payload: web::Payload) -> Shown {
@@ -128,7 +128,9 @@ pub(crate) async fn profile_act(form: Form) -> Shown {
                 return profile_page(visitor, status, problem).await;
             }
             // All sessions ended with the old password; this one goes on under the new one.
-            let signed_in = desk.sign_in(visitor.actor.name(), &new, Some(visitor.account.id.as_str()), &visitor.actor.caller).await?;
+            let Ok(signed_in) = desk.sign_in(visitor.actor.name(), &new, Some(visitor.account.id.as_str()), &visitor.actor.caller).await else {
+                return Ok(see_other("/sign-in?changed"));
+            };
             let mut answer = visitor.done("/settings/profile", "Your password is changed, and your other sessions are ended.")?;
             set(&mut answer, &session_cookie(&visitor.app, &signed_in));
             Ok(answer)

@@ -10,12 +10,9 @@ use minijinja::{Value, context};
 
 use super::{
     view,
-    visit::{Form, Shown, Visitor, problem},
+    visit::{Form, Id, Shown, Visitor, problem},
 };
-use crate::{
-    api::{imports::ImportOut, sources::SourceOut},
-    extract::Id,
-};
+use crate::api::{imports::ImportOut, sources::SourceOut};
 
 pub(crate) async fn list(visitor: Visitor) -> Shown {
     list_page(&visitor, StatusCode::OK, Value::from(()), context! {}).await

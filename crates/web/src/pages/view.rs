@@ -78,3 +78,17 @@ fn add(answer: &mut HttpResponse, cookie: &Cookie<'_>) {
         answer.headers_mut().append(header::SET_COOKIE, value);
     }
 }
+
+/// Whether this leads to a place of ours and nowhere else. Browsers take tabs and line ends out of addresses, and a backslash
+/// for a slash.
+pub(crate) fn is_place(path: &str) -> bool {
+    path.starts_with('/') && !path.starts_with("//") && !path.contains(|c: char| c == '\\' || c.is_control())
+}
+
+/// Tells one version of what a form changes from another, so that nobody overwrites what somebody else saved meanwhile.
+pub(crate) fn stamp(of: &impl serde::Serialize) -> String {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(of).unwrap_or_default().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}

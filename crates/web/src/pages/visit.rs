@@ -15,7 +15,7 @@ use minijinja::{Value, context};
 
 use super::view::{self, Flash};
 use crate::{
-    extract::{app, cookie_name, foreign, is_https, read_small, uncompressed},
+    extract::{app, cookie_name, foreign, is_https, path_id, read_small, uncompressed},
     problem::Problem,
 };
 
@@ -227,7 +227,10 @@ impl Fields {
     /// A whole number; none where the field was left empty. Blanks, commas and dots between thousands are taken.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, AppError> {
         let Some(text) = self.maybe(name) else { return Ok(None) };
-        let digits: String = text.chars().filter(|c| !matches!(c, ',' | '.' | ' ' | '_' | '\u{202f}' | '\u{a0}')).collect();
+        let thousands: Vec<&str> = text.split([',', '.', ' ', '_', '\u{202f}', '\u{a0}']).collect();
+        // 1,5 is no 15: a mark stands before three digits.
+        let marked = thousands.iter().skip(1).all(|group| group.len() == 3);
+        let digits = if marked { thousands.concat() } else { text };
         digits.parse().map(Some).map_err(|_not_a_number| AppError::field(name, "not_a_number", "Give a whole number."))
     }
 
@@ -253,7 +256,29 @@ impl Fields {
     }
 }
 
+/// The id in a path.
+pub(crate) struct Id(pub(crate) uuid::Uuid);
+
+impl FromRequest for Id {
+    type Error = Failure;
+    type Future = std::future::Ready<Result<Self, Failure>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        std::future::ready(path_id(request, "id").map(Self).map_err(Failure::from))
+    }
+}
+
 impl Form {
+    /// Refuses a form that was filled in on a version of its object that is not the present one.
+    pub(crate) fn of_version(&self, present: &str) -> Result<(), AppError> {
+        let seen = self.text("stamp");
+        if seen.is_empty() || seen == present {
+            return Ok(());
+        }
+        let detail = "Somebody else changed this meanwhile. What you filled in is still here: look at it again, and save it once more to put it through.";
+        Err(AppError::Conflict { code: "changed_meanwhile", detail: detail.to_owned() })
+    }
+
     /// The id in one of the form's fields.
     pub(crate) fn id(&self, name: &str) -> Result<uuid::Uuid, Failure> {
         let gone = |_wrong: uuid::Error| Problem::new(StatusCode::NOT_FOUND, "not_found", "What this form is about is not there any more.");

@@ -130,7 +130,7 @@ pub(crate) async fn add(app: web::Data<App>, program: Program, body: Json<Docume
         .map_err(|_none| Refusal::unprocessable("Severity is one of high, medium, low."))?;
     let iocs = readable(iocs, severity, &tags)?;
     let new = NewDocument { name, description, confidence: confidence_level.unwrap_or(2) };
-    match app.into_inner().document_add(&program.0, new, &iocs).await {
+    match app.into_inner().document_add(&program.0, new, iocs).await {
         Ok((source, report)) => Ok(HttpResponse::Ok().json(json!({
             "Success": true,
             "Data": {
