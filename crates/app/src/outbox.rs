@@ -177,7 +177,7 @@ impl App {
     /// Claims a letter, hands it over with no transaction open, and writes down what became of it.
     async fn deliver_one(&self, lane: Lane) -> AppResult<bool> {
         let token = self.entropy.uuid();
-        let real_now = self.clock.real_now();
+        let real_now = self.store.shared_now(self.clock.real_now()).await?;
         // Twice as long as handing over may take: whoever is still at it then was stopped, and asks before it goes on.
         let until = real_now.plus(i64::try_from(self.settings.mail_deadline.as_micros()).unwrap_or(i64::MAX).saturating_mul(2));
         if !self.store.read().letter_is_due(lane, self.now(), real_now).await? {

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use iocast_domain::time::Timestamp;
 use iocast_migrations::{Migrator, MigratorTrait};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
@@ -87,6 +88,20 @@ impl Store {
     #[must_use]
     pub fn is_bundled(&self) -> bool {
         self.writer.get_database_backend() == DbBackend::Sqlite
+    }
+
+    /// The time by which all replicas claim things: the database's, so that clocks which differ let nobody take for left behind
+    /// what another is at. The bundled database has one process, and `ours` is its time.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn shared_now(&self, ours: Timestamp) -> StoreResult<Timestamp> {
+        if self.is_bundled() {
+            return Ok(ours);
+        }
+        let ask = Statement::from_string(DbBackend::Postgres, "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT AS now");
+        let now = self.reader.query_one_raw(ask).await?.map(|row| row.try_get("", "now")).transpose()?;
+        Ok(now.map_or(ours, Timestamp::from_micros))
     }
 
     /// Brings the schema up to date, one process at a time.
