@@ -180,7 +180,7 @@ fn word<T: std::str::FromStr<Err = String>>(field: &str, text: Option<String>) -
     text.map(|t| t.parse()).transpose().map_err(wrong)
 }
 
-/// The IOCs, last changed first; those that begin so in order of value, those under a domain in order of host.
+/// The IOCs, last changed first; those that begin so in order of value, those under a domain in order of host; those of one source with nothing new, if they are many, in order of id.
 #[utoipa::path(tag = "iocs", params(IocFilterQuery), responses((status = 200, body = List<IocOut>), (status = 422, body = Problem)))]
 #[get("/iocs")]
 pub(crate) async fn list(request: HttpRequest, app: web::Data<App>, session: Session, query: Query<IocFilterQuery>) -> Answer {
