@@ -351,9 +351,11 @@ fn whoever_walks_the_pages_misses_nothing(house: &mut House) {
     admin.import(&source, "text/plain", &list, 200);
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut changed: BTreeSet<String> = BTreeSet::new();
-    let (mut offset, mut pages) = (String::new(), 0);
+    let (mut offset, mut pages, mut took) = (String::new(), 0, Vec::new());
     loop {
+        let begun = std::time::Instant::now();
         let page = client.get(&format!("/v3/iocs?lastUpdatedFrom=2026-01-01T00:00:00Z&limit=1000{offset}"));
+        took.push(begun.elapsed().as_secs_f64() * 1_000.0);
         for ioc in page["content"].as_array().unwrap() {
             let value = text(ioc, "value");
             let times = seen.entry(value.clone()).or_default();
@@ -371,6 +373,14 @@ fn whoever_walks_the_pages_misses_nothing(house: &mut House) {
             changed.extend(some);
         }
     }
+    // For people: the cost of a page must not grow with its number.
+    let median = |some: &[f64]| {
+        let mut sorted = some.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        sorted[sorted.len() / 2]
+    };
+    let (first, last) = (&took[..pages / 4], &took[pages - pages / 4..]);
+    println!("{pages} pages of {all} IOCs; ms a page, medians of the first and the last quarter: {:.1}, {:.1}", median(first), median(last));
     assert_eq!(seen.len(), all, "each of them was seen");
     assert!(changed.len() > all / 20 && pages > all / 1_000, "{} changed, {pages} pages", changed.len());
 }
@@ -428,7 +438,7 @@ fn a_client_of_the_original_works_unchanged(house: &mut House) {
 }
 
 /// Has schemathesis make up calls from the OpenAPI document: none may end in 5xx or in an answer that is not described.
-fn generated(house: &House, authorization: &str, paths: &[&str]) {
+fn generated(house: &House, authorization: &str, paths: &[&str], least: usize) {
     let examples = if std::env::var_os("IOCAST_LONG").is_some() { "2000" } else { "50" };
     let python = std::env::var("IOCAST_PYTHON").unwrap();
     let done = Command::new(std::path::Path::new(&python).with_file_name("schemathesis"))
@@ -441,7 +451,10 @@ fn generated(house: &House, authorization: &str, paths: &[&str]) {
         .unwrap();
     let said = String::from_utf8_lossy(&done.stdout);
     assert!(done.status.success(), "{said}\n{}", String::from_utf8_lossy(&done.stderr));
-    println!("{}", said.lines().filter(|l| l.contains("generated")).collect::<String>());
+    let count =
+        |before: &str, after: &str| said.split(before).nth(1).and_then(|t| t.split(after).next()).and_then(|n| n.trim().parse::<usize>().ok()).unwrap_or(0);
+    let (operations, calls) = (count("Tested:", "\n"), count("Test cases:", " generated"));
+    assert!(operations >= least && calls > 10 * operations, "{operations} operations, {calls} calls: {said}");
 }
 
 fn no_generated_call_breaks_the_rest_api(house: &mut House) {
@@ -449,7 +462,7 @@ fn no_generated_call_breaks_the_rest_api(house: &mut House) {
     let admin = house.admin();
     let client = Client::new(house, &admin);
     Scene::set(&admin, None);
-    generated(house, &client.authorization, &["--include-path-regex", "^/public"]);
+    generated(house, &client.authorization, &["--include-path-regex", "^/public"], 25);
 }
 
 fn no_generated_call_breaks_the_management_api(house: &mut House) {
@@ -457,7 +470,7 @@ fn no_generated_call_breaks_the_management_api(house: &mut House) {
     Scene::set(&admin, None);
     // What would end the session, lock its person out, or move the clock beyond it is left alone.
     let apart = "/sessions|/users|/password|/emulator|/mail/test";
-    generated(house, &format!("Bearer {}", admin.token), &["--include-path-regex", "^/api/v1", "--exclude-path-regex", apart]);
+    generated(house, &format!("Bearer {}", admin.token), &["--include-path-regex", "^/api/v1", "--exclude-path-regex", apart], 40);
 }
 
 fn fixtures_are_loaded_and_emptied(house: &mut House) {

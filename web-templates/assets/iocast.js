@@ -149,6 +149,7 @@ if (watched().length) {
       said.replaceChildren(dot, " ", word);
       const heading = place.querySelector("#wait-heading");
       if (heading && state.state === "synced") heading.textContent = "It pulls";
+      for (const hint of place.querySelectorAll("[data-while-waiting]")) hint.hidden = state.state === "synced";
       announce(`${state.name}: ${state.word}`);
     }
   };

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use iocast_domain::{
     account::Module,
     id::{DeviceId, GroupId},
-    ioc::{Enrichment, Kind, Severity},
+    ioc::{Kind, Severity},
     source::SourceKind,
     time::{DAY, HOUR, Timestamp},
 };
-use iocast_formats::read::Input;
 use iocast_store::{IocFilter, NewPull, Page, PullLine};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{Actor, App, AppError, AppResult, DevicePatch, ImportRequest, NewDevice, NewGroup, NewSource, SourcePatch, Spooled};
+use crate::{Actor, App, AppError, AppResult, DevicePatch, NewDevice, NewGroup, NewSource, SourcePatch};
 
 /// A world by its name, with a line on what is in it.
 pub const FIXTURES: &[(&str, &str)] = &[(
@@ -105,12 +104,7 @@ impl App {
             let new =
                 NewSource { kind, description: "Made up, for those who build against iocast.".to_owned(), ..NewSource::feed(name.to_owned(), confidence) };
             let source = self.source_create(actor, new).await?;
-            tokio::fs::create_dir_all(self.spool()).await.map_err(AppError::internal)?;
-            let spooled = Spooled(self.spool_path());
-            tokio::fs::write(&spooled.0, serde_json::to_vec(&iocs).map_err(AppError::internal)?).await.map_err(AppError::internal)?;
-            let request =
-                ImportRequest { path: spooled.0.clone(), input: Input::Json, options: crate::Options::default(), also: Enrichment::default(), dry_run: false };
-            report.iocs += self.import(actor, source.id, request, &|_| {}).await?.accepted;
+            report.iocs += self.import_list(actor, source.id, &iocs).await?.accepted;
             if name == "Fixture off" {
                 self.source_update(actor, source.id, SourcePatch { enabled: Some(false), ..SourcePatch::default() }).await?;
             }

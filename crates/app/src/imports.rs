@@ -141,6 +141,15 @@ impl App {
         Ok(())
     }
 
+    /// Imports a list that is in memory, in the form of our own JSON.
+    pub(crate) async fn import_list(self: &Arc<Self>, actor: &Actor, source: SourceId, list: &[impl Serialize]) -> AppResult<ImportReport> {
+        tokio::fs::create_dir_all(self.spool()).await.map_err(AppError::internal)?;
+        let spooled = Spooled(self.spool_path());
+        tokio::fs::write(&spooled.0, serde_json::to_vec(list).map_err(AppError::internal)?).await.map_err(AppError::internal)?;
+        let (input, options, also) = (Input::Json, Options::default(), Enrichment::default());
+        self.import(actor, source, ImportRequest { path: spooled.0.clone(), input, options, also, dry_run: false }, &|_| {}).await
+    }
+
     /// Imports a spooled body into a source.
     ///
     /// # Errors

@@ -60,6 +60,15 @@ pub struct IocPatch {
     pub comment: Option<String>,
 }
 
+/// A remark in the form in which it is kept.
+pub(crate) fn check_comment(text: &str) -> AppResult<String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > 2_000 || text.contains('\0') {
+        return Err(AppError::field("comment", "comment_invalid", "A comment is 1 to 2,000 characters."));
+    }
+    Ok(text.to_owned())
+}
+
 impl App {
     async fn ioc_view(&self, actor: &Actor, rows: Vec<IocRow>) -> AppResult<Vec<IocView>> {
         let all: HashMap<SourceId, Source> = self.store.read().source_list(&actor.account_id).await?.into_iter().map(|s| (s.id, s)).collect();
@@ -149,11 +158,7 @@ impl App {
         }
         ioc.whitelist = whitelist.unwrap_or(ioc.whitelist);
         if let Some(text) = comment {
-            let text = text.trim();
-            if text.is_empty() || text.chars().count() > 2_000 || text.contains('\0') {
-                return Err(AppError::field("comment", "comment_invalid", "A comment is 1 to 2,000 characters."));
-            }
-            ioc.enrichment.comments.push(Comment { at: self.now(), author: actor.name().to_owned(), text: text.to_owned() });
+            ioc.enrichment.comments.push(Comment { at: self.now(), author: actor.name().to_owned(), text: check_comment(&text)? });
         }
         txn.ioc_update(&actor.account_id, &row, seq).await?;
         self.audit(

@@ -74,7 +74,7 @@ pub use self::{
 };
 pub use iocast_formats::read::{Input, Options, Rejected};
 pub use iocast_mail::{Courier, Failure, Letter, Post, Security, Smtp, Transport, Webhooks};
-pub use iocast_store::{AuditFilter, AuditLine, IocScan, Lane, LetterRow, OutageLetter, OutageRow, Page, PageOf, PublicationLine, PullLine, SessionRow};
+pub use iocast_store::{AuditFilter, AuditLine, Lane, LetterRow, OutageLetter, OutageRow, Page, PageOf, PublicationLine, PullLine, SessionRow};
 
 /// What the desk needs to know of its surroundings.
 #[derive(Clone)]

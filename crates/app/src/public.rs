@@ -9,18 +9,17 @@ use std::{
 use iocast_domain::{
     account::Module,
     id::{AccountId, IocId, KeyId, SourceId},
-    ioc::{Comment, Enrichment, Ioc, Severity, Whitelist, ioc_id, label},
+    ioc::{Comment, Ioc, Severity, Whitelist, ioc_id, label},
     key::KeyKind,
     normalise::detect,
     source::{Source, SourceKind},
     time::{MINUTE, SECOND, Timestamp},
 };
-use iocast_formats::read::Input;
-use iocast_store::{IocRow, IocScan};
+use iocast_store::{IocFilter, IocRow};
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
-use crate::{Actor, App, AppError, AppResult, Caller, ImportReport, ImportRequest, NewSource, Spooled, feed::credentials};
+use crate::{Actor, App, AppError, AppResult, Caller, ImportReport, NewSource, feed::credentials, iocs::check_comment};
 
 /// Most IOCs in one call.
 const AT_ONCE: usize = 10_000;
@@ -43,7 +42,7 @@ pub struct WalkQuery {
     /// Changed until this time.
     pub updated_to: Option<Timestamp>,
     /// The rest.
-    pub filter: IocScan,
+    pub filter: IocFilter,
     /// At most so many.
     pub limit: u64,
     /// Where the last page ended.
@@ -309,12 +308,7 @@ impl App {
         if iocs.is_empty() {
             return Ok(ImportReport::default());
         }
-        tokio::fs::create_dir_all(self.spool()).await.map_err(AppError::internal)?;
-        let spooled = Spooled(self.spool_path());
-        tokio::fs::write(&spooled.0, serde_json::to_vec(iocs).map_err(AppError::internal)?).await.map_err(AppError::internal)?;
-        let request =
-            ImportRequest { path: spooled.0.clone(), input: Input::Json, options: crate::Options::default(), also: Enrichment::default(), dry_run: false };
-        self.import(actor, id, request, &|_| {}).await
+        self.import_list(actor, id, iocs).await
     }
 
     /// Asks a question of today's quota.
@@ -344,13 +338,7 @@ impl App {
 fn check(say: Say) -> AppResult<Say> {
     Ok(match say {
         Say::Tag(tag) => Say::Tag(label(&tag).ok_or_else(|| AppError::field("tag", "InvalidTag", "A tag is 1 to 160 characters."))?),
-        Say::Comment(text) => {
-            let text = text.trim();
-            if text.is_empty() || text.chars().count() > 2_000 || text.contains('\0') {
-                return Err(AppError::field("comment", "InvalidComment", "A comment is 1 to 2,000 characters."));
-            }
-            Say::Comment(text.to_owned())
-        }
+        Say::Comment(text) => Say::Comment(check_comment(&text)?),
         other => other,
     })
 }

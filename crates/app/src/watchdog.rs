@@ -80,7 +80,8 @@ impl App {
         let gap = last.filter(|_| !was_there).and_then(|last| gap_found(real_now.micros() - last, now));
         let known = txn.gap_list(now.plus(-GAPS_KEPT)).await?;
         let set_back = jump < -JUMP || (!was_there && last.is_some_and(|last| last - real_now.micros() > JUMP));
-        if set_back || known.iter().any(|gap| gap.to.since(now) > JUMP) {
+        let set_right = set_back || known.iter().any(|gap| gap.to.since(now) > JUMP);
+        if set_right {
             // A clock was set back, ours or another replica's. If it was ahead before, the gap that it made was none.
             txn.gap_end_at(now).await?;
         }
@@ -88,7 +89,8 @@ impl App {
             txn.gap_insert(gap, now.plus(-GAPS_KEPT)).await?;
         }
         txn.setting_put(HEARTBEAT_AT, &real_now.micros().to_string()).await?;
-        let gaps = txn.gap_list(now.plus(-GAPS_KEPT)).await?;
+        // The list was read before it was changed, if it was.
+        let gaps = if set_right || gap.is_some() { txn.gap_list(now.plus(-GAPS_KEPT)).await? } else { known };
         txn.commit().await?;
         if let Some(gap) = gap {
             let long = span_in_words(gap.to.since(gap.from));

@@ -95,15 +95,18 @@ impl Criteria {
                     && self.min_confidence.is_none_or(|min| r.confidence >= min)
             })
         };
-        let listed = self.blocklist && ioc.enrichment.blocklisted && any(self.kinds.is_empty(), self.kinds.contains(&ioc.kind));
-        listed
-            || state
-                && any(self.kinds.is_empty(), self.kinds.contains(&ioc.kind))
-                && any(self.severities.is_empty(), self.severities.contains(&ioc.severity()))
-                && self.first_seen_from.is_none_or(|from| ioc.first_seen >= from)
-                && self.first_seen_to.is_none_or(|to| ioc.first_seen < to)
-                && (self.tags.is_empty() || tagged())
-                && reported()
+        if !any(self.kinds.is_empty(), self.kinds.contains(&ioc.kind)) {
+            return false;
+        }
+        if self.blocklist && ioc.enrichment.blocklisted {
+            return true;
+        }
+        state
+            && any(self.severities.is_empty(), self.severities.contains(&ioc.severity()))
+            && self.first_seen_from.is_none_or(|from| ioc.first_seen >= from)
+            && self.first_seen_to.is_none_or(|to| ioc.first_seen < to)
+            && (self.tags.is_empty() || tagged())
+            && reported()
     }
 }
 

@@ -45,7 +45,7 @@ pub struct IocRow {
     pub deleted: bool,
 }
 
-/// What to list.
+/// What to list. Empty lists ask for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IocFilter {
     /// This value exactly.
@@ -54,25 +54,33 @@ pub struct IocFilter {
     pub prefix: Option<String>,
     /// Hosts under this domain.
     pub domain_suffix: Option<String>,
-    /// This kind.
-    pub kind: Option<Kind>,
-    /// This severity.
-    pub severity: Option<Severity>,
+    /// One of these kinds.
+    pub kinds: Vec<Kind>,
+    /// One of these severities.
+    pub severities: Vec<Severity>,
     /// This state.
     pub state: Option<State>,
-    /// Reported by this source.
-    pub source: Option<SourceId>,
-    /// This whitelist state.
-    pub whitelist: Option<Whitelist>,
+    /// Reported by one of these sources.
+    pub sources: Vec<SourceId>,
+    /// One of these whitelist states.
+    pub whitelist: Vec<Whitelist>,
+    /// First seen between these times, both included.
+    pub first_seen: (Option<Timestamp>, Option<Timestamp>),
+    /// Last seen between these times, both included.
+    pub last_seen: (Option<Timestamp>, Option<Timestamp>),
 }
 
 impl IocFilter {
     /// Whether everything fits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { value, prefix, domain_suffix, kind, severity, state, source, whitelist } = self;
-        let text = value.is_none() && prefix.is_none() && domain_suffix.is_none();
-        text && kind.is_none() && severity.is_none() && state.is_none() && source.is_none() && whitelist.is_none()
+        *self == Self::default()
+    }
+
+    /// The source, where one is all that is asked for.
+    fn only_source(&self) -> Option<SourceId> {
+        let [source] = self.sources.as_slice() else { return None };
+        (*self == Self { sources: vec![*source], ..Self::default() }).then_some(*source)
     }
 }
 
@@ -137,7 +145,7 @@ fn behind(prefix: &str) -> String {
 
 /// What a row must be to fit.
 pub(crate) fn conditions(filter: &IocFilter) -> Condition {
-    let IocFilter { value, prefix, domain_suffix, kind, severity, state, source, whitelist } = filter;
+    let IocFilter { value, prefix, domain_suffix, kinds, severities, state, sources, whitelist, first_seen, last_seen } = filter;
     let mut all = Condition::all().add(ioc::Column::DeletedAt.is_null());
     if let Some(value) = value {
         all = all.add(ioc::Column::ValueHead.eq(head(value))).add(ioc::Column::Value.eq(value.as_str()));
@@ -150,84 +158,35 @@ pub(crate) fn conditions(filter: &IocFilter) -> Condition {
         let reversed = reversed_host(Kind::Domain, suffix).unwrap_or_else(|| " ".to_owned());
         all = all.add(ioc::Column::ReversedHost.gte(reversed.as_str())).add(ioc::Column::ReversedHost.lt(behind(&reversed)));
     }
-    if let Some(kind) = kind {
-        all = all.add(ioc::Column::Kind.eq(kind.code()));
-    }
-    if let Some(severity) = severity {
-        all = all.add(ioc::Column::Severity.eq(severity.code()));
-    }
     if let Some(state) = state {
         all = all.add(ioc::Column::State.eq(state.code()));
     }
-    if let Some(whitelist) = whitelist {
-        all = all.add(ioc::Column::Whitelist.eq(whitelist.code()));
-    }
-    if let Some(source) = source {
-        let of_source = Query::select()
-            .expr(Expr::value(1))
-            .from(ioc_source::Entity)
-            .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::SourceId)).eq(source.0))
-            .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::IocId)).equals((ioc::Entity, ioc::Column::Id)))
-            .take();
-        all = all.add(Expr::exists(of_source));
-    }
-    all
-}
-
-/// Which IOCs a walk in order of change takes. Empty lists ask for nothing.
-#[derive(Clone, Debug, Default)]
-pub struct IocScan {
-    /// One of these kinds.
-    pub kinds: Vec<Kind>,
-    /// One of these severities.
-    pub severities: Vec<Severity>,
-    /// In this state.
-    pub state: Option<State>,
-    /// Never sent, or all others.
-    pub whitelisted: Option<bool>,
-    /// Reported by one of these sources.
-    pub sources: Vec<SourceId>,
-    /// First seen between these times, both included.
-    pub first_seen: (Option<Timestamp>, Option<Timestamp>),
-    /// Last seen between these times.
-    pub last_seen: (Option<Timestamp>, Option<Timestamp>),
-}
-
-/// What a row must be to be taken by a walk.
-fn scanned(scan: &IocScan) -> Condition {
-    let IocScan { kinds, severities, state, whitelisted, sources, first_seen, last_seen } = scan;
-    let mut all = Condition::all().add(ioc::Column::DeletedAt.is_null());
-    if !kinds.is_empty() {
-        all = all.add(ioc::Column::Kind.is_in(kinds.iter().map(|k| k.code())));
-    }
-    if !severities.is_empty() {
-        all = all.add(ioc::Column::Severity.is_in(severities.iter().map(|s| s.code())));
-    }
-    if let Some(state) = state {
-        all = all.add(ioc::Column::State.eq(state.code()));
-    }
-    if let Some(whitelisted) = whitelisted {
-        let never = Whitelist::NeverSent.code();
-        all = all.add(if *whitelisted { ioc::Column::Whitelist.eq(never) } else { ioc::Column::Whitelist.ne(never) });
-    }
-    if !sources.is_empty() {
-        let of_sources = Query::select()
-            .expr(Expr::value(1))
-            .from(ioc_source::Entity)
-            .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::SourceId)).is_in(sources.iter().map(|s| s.0)))
-            .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::IocId)).equals((ioc::Entity, ioc::Column::Id)))
-            .take();
-        all = all.add(Expr::exists(of_sources));
+    let codes: [(ioc::Column, Vec<i16>); 3] = [
+        (ioc::Column::Kind, kinds.iter().map(|k| k.code()).collect()),
+        (ioc::Column::Severity, severities.iter().map(|s| s.code()).collect()),
+        (ioc::Column::Whitelist, whitelist.iter().map(|w| w.code()).collect()),
+    ];
+    for (column, codes) in codes.into_iter().filter(|(_, codes)| !codes.is_empty()) {
+        all = all.add(column.is_in(codes));
     }
     for (column, (from, to)) in [(ioc::Column::FirstSeen, first_seen), (ioc::Column::LastSeen, last_seen)] {
-        if let Some(from) = from {
-            all = all.add(column.gte(from.micros()));
-        }
-        if let Some(to) = to {
-            all = all.add(column.lte(to.micros()));
-        }
+        all = all.add_option(from.map(|from| column.gte(from.micros()))).add_option(to.map(|to| column.lte(to.micros())));
+    }
+    if !sources.is_empty() {
+        all = all.add(reported_by(sources, Expr::col((ioc::Entity, ioc::Column::Id))));
     }
     all
+}
+
+/// Whether one of the sources reported the IOC of this id.
+fn reported_by(sources: &[SourceId], id: Expr) -> Expr {
+    let of_sources = Query::select()
+        .expr(Expr::value(1))
+        .from(ioc_source::Entity)
+        .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::SourceId)).is_in(sources.iter().map(|s| s.0)))
+        .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::IocId)).eq(id))
+        .take();
+    Expr::exists(of_sources)
 }
 
 /// In which order a page is listed: in that of the index that narrows the search, so that no page needs sorting.
@@ -276,8 +235,13 @@ impl<C: ConnectionTrait> Conn<C> {
     /// The ids are found in an index alone, which holds every column that is filtered by: of a million IOCs none is read that
     /// does not fit.
     pub async fn ioc_list(&self, account: &AccountId, filter: &IocFilter, page: &Page) -> StoreResult<PageOf<IocRow>> {
-        if let Some(source) = filter.source.filter(|source| *filter == IocFilter { source: Some(*source), ..IocFilter::default() })
-            && let Some(found) = self.of_large_source(account, source, page).await?
+        let few = match filter.sources.as_slice() {
+            // So few that they are looked at one by one.
+            [source] => Some(self.source_ioc_ids(*source, None, FEW as u64 + 1).await?).filter(|ids| ids.len() <= FEW),
+            _ => None,
+        };
+        if let Some(source) = filter.only_source().filter(|_| few.is_none())
+            && let Some(found) = self.of_quiet_source(account, source, page).await?
         {
             return Ok(found);
         }
@@ -294,13 +258,11 @@ impl<C: ConnectionTrait> Conn<C> {
                 Some((if order == Order::Value { Expr::value(row.value_head) } else { Expr::value(row.reversed_host) }, id))
             }
         };
-        let found: Vec<Uuid> = match self.of_small_source(filter).await? {
-            Some(ids) => listing(account, filter, after, page.limit).filter(ioc::Column::Id.is_in(ids)),
-            None => listing(account, filter, after, page.limit),
+        let mut find = listing(account, filter, after, page.limit);
+        if let Some(ids) = few {
+            find = find.filter(ioc::Column::Id.is_in(ids));
         }
-        .into_tuple()
-        .all(&self.0)
-        .await?;
+        let found: Vec<Uuid> = find.into_tuple().all(&self.0).await?;
         let mut rows = self.ioc_fetch_many(&found.iter().copied().map(IocId).collect::<Vec<_>>()).await?;
         let rows = found.into_iter().filter_map(|id| rows.remove(&IocId(id))).collect();
         Ok(PageOf::cut(rows, page.limit, |r| match filter.order() {
@@ -309,10 +271,10 @@ impl<C: ConnectionTrait> Conn<C> {
         }))
     }
 
-    /// A page of the IOCs of a source which has many, and none or few among the latest changes of the account: to find them in
-    /// order of change, all that others reported since would be walked through. They are listed by id instead, at a steady
-    /// cost. None for other sources.
-    async fn of_large_source(&self, account: &AccountId, source: SourceId, page: &Page) -> StoreResult<Option<PageOf<IocRow>>> {
+    /// A page of the IOCs of a source that has many, but too few for a page among the latest changes of the account: to find
+    /// them in order of change, all that others reported since would be walked through. They are listed by id instead, at a
+    /// steady cost. None for other sources.
+    async fn of_quiet_source(&self, account: &AccountId, source: SourceId, page: &Page) -> StoreResult<Option<PageOf<IocRow>>> {
         // What is another account's is not there.
         if self.source_fetch(account, source).await?.is_none() {
             return Ok(None);
@@ -325,16 +287,8 @@ impl<C: ConnectionTrait> Conn<C> {
                 let latest = listing(account, &IocFilter::default(), None, LATEST - 1);
                 let mut probe = Query::select();
                 probe.expr(Expr::value(1)).from_subquery(latest.into_query(), "latest").limit(page.limit + 1);
-                let of_source = Query::select()
-                    .expr(Expr::value(1))
-                    .from(ioc_source::Entity)
-                    .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::SourceId)).eq(source.0))
-                    .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::IocId)).equals(("latest", "id")))
-                    .take();
-                probe.and_where(Expr::exists(of_source));
-                let enough = self.0.query_all(&probe).await?.len() as u64 > page.limit;
-                let few = || async { Ok::<_, StoreError>(self.source_ioc_ids(source, None, FEW as u64 + 1).await?.len() <= FEW) };
-                if enough || few().await? {
+                probe.and_where(reported_by(&[source], Expr::col(("latest", "id"))));
+                if self.0.query_all(&probe).await?.len() as u64 > page.limit {
                     return Ok(None);
                 }
                 None
@@ -344,14 +298,6 @@ impl<C: ConnectionTrait> Conn<C> {
         let mut rows = self.ioc_fetch_many(&ids.iter().copied().map(IocId).collect::<Vec<_>>()).await?;
         let rows: Vec<IocRow> = ids.into_iter().filter_map(|id| rows.remove(&IocId(id))).collect();
         Ok(Some(PageOf::cut(rows, page.limit, |r| r.ioc.id.to_string())))
-    }
-
-    /// The IOCs of the source that is asked for, where it has so few that they are looked at one by one.
-    async fn of_small_source(&self, filter: &IocFilter) -> StoreResult<Option<Vec<Uuid>>> {
-        let Some(source) = filter.source else { return Ok(None) };
-        let find = ioc_source::Entity::find().select_only().column(ioc_source::Column::IocId).filter(ioc_source::Column::SourceId.eq(source.0));
-        let ids: Vec<Uuid> = find.limit(FEW as u64 + 1).into_tuple().all(&self.0).await?;
-        Ok(Some(ids).filter(|ids| ids.len() <= FEW))
     }
 
     /// A page of what changed after number `from` and up to `to`, in order of (number, id); deleted ones too.
@@ -364,12 +310,12 @@ impl<C: ConnectionTrait> Conn<C> {
         &self,
         account: &AccountId,
         (first, last): (i64, i64),
-        scan: &IocScan,
+        filter: &IocFilter,
         after: Option<&str>,
         limit: u64,
     ) -> StoreResult<PageOf<IocRow>> {
         let after = after.map(cursor).transpose()?.filter(|(seq, _)| *seq >= first).map(|(seq, id)| (seq, IocId(id)));
-        let rows = changed(account, first - 1, last, after).filter(scanned(scan)).limit(limit + 1).all(&self.0).await?;
+        let rows = changed(account, first - 1, last, after).filter(conditions(filter)).limit(limit + 1).all(&self.0).await?;
         let rows = rows.into_iter().map(to_row).collect::<StoreResult<Vec<_>>>()?;
         Ok(PageOf::cut(rows, limit, |r| format!("{}.{}", r.seq, r.ioc.id)))
     }
@@ -546,17 +492,17 @@ mod tests {
         let db = &store.read().0;
         let account: AccountId = "0123456789abcdef01234567".parse().unwrap();
         let rare = || IocFilter {
-            kind: Some(Kind::Email),
-            severity: Some(Severity::High),
+            kinds: vec![Kind::Email],
+            severities: vec![Severity::High],
             state: Some(State::Retired),
-            whitelist: Some(Whitelist::NeverSent),
+            whitelist: vec![Whitelist::NeverSent],
             ..IocFilter::default()
         };
         let after = |at: Expr| Some((at, Uuid::nil()));
         for (filter, at) in [
             (IocFilter::default(), Expr::value(7)),
             (rare(), Expr::value(7)),
-            (IocFilter { source: Some(SourceId(Uuid::nil())), ..rare() }, Expr::value(7)),
+            (IocFilter { sources: vec![SourceId(Uuid::nil())], ..rare() }, Expr::value(7)),
             (IocFilter { prefix: Some("1".to_owned()), ..rare() }, Expr::value("1.2.3.4")),
             (IocFilter { domain_suffix: Some("example".to_owned()), ..rare() }, Expr::value("elpmaxe.")),
         ] {

@@ -29,7 +29,7 @@ pub use self::{
     devices::{NewPull, PullDay, PullLine},
     error::{StoreError, StoreResult},
     groups::GroupRow,
-    iocs::{IocFilter, IocRow, IocScan},
+    iocs::{IocFilter, IocRow},
     letters::{Lane, LetterCounts, LetterRow, NewLetter, Settled},
     log::{Attempt, AuditFilter, AuditLine, Stored},
     members::MemberRow,

@@ -189,11 +189,12 @@ pub(crate) async fn list(request: HttpRequest, app: web::Data<App>, session: Ses
         value: value.map(|v| iocast_domain::normalise::detect(&v).map_or(v, |(_, normal)| normal)),
         prefix,
         domain_suffix: domain,
-        kind: word("kind", kind)?,
-        severity: word("severity", severity)?,
+        kinds: word("kind", kind)?.into_iter().collect(),
+        severities: word("severity", severity)?.into_iter().collect(),
         state: word("state", state)?,
-        source: source_id.map(SourceId),
-        whitelist: word("whitelist", whitelist)?,
+        sources: source_id.map(SourceId).into_iter().collect(),
+        whitelist: word("whitelist", whitelist)?.into_iter().collect(),
+        ..IocQuery::default()
     };
     Ok(super::list(&request, app.ioc_list(&session.0, &filter, &page(limit, cursor)?).await?.map(IocOut::from)))
 }

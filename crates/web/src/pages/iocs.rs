@@ -36,16 +36,17 @@ pub(crate) fn filter(visitor: &Visitor) -> Search {
         value: wanted("exact").map(normal),
         prefix: wanted("prefix").map(normal),
         domain_suffix: wanted("domain").map(normal),
-        kind: visitor.query("kind").and_then(|k| k.parse().ok()),
-        severity: visitor.query("severity").and_then(|s| s.parse().ok()),
+        kinds: visitor.query("kind").and_then(|k| k.parse().ok()).into_iter().collect(),
+        severities: visitor.query("severity").and_then(|s| s.parse().ok()).into_iter().collect(),
         state: visitor.query("state").and_then(|s| s.parse().ok()),
-        source: visitor.query("source").and_then(|s| s.parse().ok()).map(SourceId),
-        whitelist: visitor.query("whitelist").and_then(|w| w.parse().ok()),
+        sources: visitor.query("source").and_then(|s| s.parse().ok()).map(SourceId).into_iter().collect(),
+        whitelist: visitor.query("whitelist").and_then(|w| w.parse().ok()).into_iter().collect(),
+        ..IocQuery::default()
     };
     let shown = context! {
         q => text, how,
-        kind => query.kind.map(Kind::word), severity => query.severity.map(Severity::word), state => query.state.map(State::word),
-        source => query.source.map(|s| s.to_string()), whitelist => query.whitelist.map(Whitelist::word),
+        kind => query.kinds.first().map(|k| k.word()), severity => query.severities.first().map(|s| s.word()), state => query.state.map(State::word),
+        source => query.sources.first().map(ToString::to_string), whitelist => query.whitelist.first().map(|w| w.word()),
         kinds => Kind::ALL.iter().map(|k| k.word()).collect::<Vec<_>>(),
         active => !query.is_empty(),
     };

@@ -1,10 +1,6 @@
 //! Settings: subscription, users, mail, audit log; and the emulator's clock.
 
-use std::io;
-
-use actix_web::{HttpResponse, http::StatusCode, http::header};
-use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use actix_web::http::StatusCode;
 use iocast_app::{AppError, AuditFilter, AuditLine, FixtureReport, NewKey, Page, UserPatch};
 use iocast_domain::{
     account::Role,
@@ -190,25 +186,18 @@ pub(crate) async fn audit(visitor: Visitor) -> Shown {
 /// The audit log as a table for spreadsheets: nothing in it is taken for a formula.
 pub(crate) async fn audit_csv(visitor: Visitor) -> Shown {
     let filter = audit_filter(&visitor);
-    let first = Page { limit: EXPORTED, after: None };
     // Who may not is told before the table begins.
     visitor.actor.may_write()?;
-    let head = stream::iter([Ok::<_, io::Error>(Bytes::from("at,actor,action,object,detail,address,request_id\r\n"))]);
-    let pages = stream::try_unfold(Some(first), move |page| {
+    let head = ["at", "actor", "action", "object", "detail", "address", "request_id"];
+    Ok(csv::streamed("iocast-audit.csv", &head, Some(Page { limit: EXPORTED, after: None }), move |page| {
         let (app, actor, filter) = (visitor.app.clone(), visitor.actor.clone(), filter.clone());
         async move {
-            let Some(page) = page else { return Ok(None) };
-            // An error cuts the answer off: half a table must not pass for a whole one.
-            let lines = app.audit_list(&actor, &filter, &page).await.map_err(io::Error::other)?;
+            let lines = app.audit_list(&actor, &filter, &page).await?;
             let row = |l: AuditLine| csv::line(&[&l.at.to_string(), &l.actor, &l.action, &l.object, &l.detail, &l.address, &l.request_id]);
-            let table: String = lines.items.into_iter().map(row).collect();
-            Ok(Some((Bytes::from(table), lines.next.map(|after| Page { limit: EXPORTED, after: Some(after) }))))
+            let table = lines.items.into_iter().map(row).collect();
+            Ok((table, lines.next.map(|after| Page { limit: EXPORTED, after: Some(after) })))
         }
-    });
-    Ok(HttpResponse::Ok()
-        .content_type("text/csv; charset=utf-8")
-        .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"iocast-audit.csv\""))
-        .streaming(head.chain(pages)))
+    }))
 }
 
 /// Moves the product's clock, from the bar that every page has in emulator mode.

@@ -1,15 +1,7 @@
 //! IOCs: walked through, looked up by value, exported, enriched.
 
-use std::io;
-
-use actix_web::{
-    HttpRequest, HttpResponse, get,
-    http::{StatusCode, header},
-    post, web,
-};
-use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
-use iocast_app::{App, IocScan, WalkQuery, Walked};
+use actix_web::{HttpRequest, HttpResponse, get, http::StatusCode, post, web};
+use iocast_app::{App, IocQuery, WalkQuery, Walked};
 use iocast_domain::{
     id::SourceId,
     ioc::{Kind, Severity, State, Whitelist},
@@ -123,14 +115,19 @@ fn wanted(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
     if (!severities.is_empty() && severities.iter().all(Option::is_none)) || params.one("killChainPhases").is_some() {
         return Ok(None);
     }
-    let filter = IocScan {
+    let filter = IocQuery {
         kinds: kinds.into_iter().flatten().collect(),
         severities: severities.into_iter().flatten().collect(),
         state: if states.len() == 1 { states.first().copied() } else { None },
-        whitelisted: params.flag("whitelisted")?,
+        whitelist: match params.flag("whitelisted")? {
+            Some(true) => vec![Whitelist::NeverSent],
+            Some(false) => vec![Whitelist::Default, Whitelist::AlwaysSent],
+            None => Vec::new(),
+        },
         sources,
         first_seen: (params.time("firstSeenFrom")?, params.time("firstSeenTo")?),
         last_seen: (params.time("lastSeenFrom")?, params.time("lastSeenTo")?),
+        ..IocQuery::default()
     };
     Ok(Some(WalkQuery { updated_from, updated_to: params.time("lastUpdatedTo")?, filter, limit, offset: params.one("offset").map(str::to_owned) }))
 }
@@ -244,22 +241,15 @@ const COLUMNS: [&str; 14] = [
 #[get("/v1-1/iocs/iocs-details-csv")]
 pub(crate) async fn csv(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
     let query = wanted(&Params::of(&request)?)?;
-    let head = stream::iter([Ok::<_, io::Error>(Bytes::from(crate::csv::line(&COLUMNS)))]);
-    let pages = stream::try_unfold(query.map(|query| WalkQuery { limit: PAGE, ..query }), move |query| {
+    let first = query.map(|query| WalkQuery { limit: PAGE, ..query });
+    Ok(crate::csv::streamed("iocs.csv", &COLUMNS, first, move |query| {
         let (app, actor) = (app.clone(), program.0.clone());
         async move {
-            let Some(query) = query else { return Ok(None) };
-            // An error cuts the answer off: half a table must not pass for a whole one.
-            let page = app.ioc_walk(&actor, &query).await.map_err(io::Error::other)?;
-            let lines: String = page.iocs.into_iter().map(row).collect();
-            let next = page.next.map(|offset| WalkQuery { offset: Some(offset), ..query });
-            Ok(Some((Bytes::from(lines), next)))
+            let page = app.ioc_walk(&actor, &query).await?;
+            let lines = page.iocs.into_iter().map(row).collect();
+            Ok((lines, page.next.map(|offset| WalkQuery { offset: Some(offset), ..query })))
         }
-    });
-    Ok(HttpResponse::Ok()
-        .content_type("text/csv; charset=utf-8")
-        .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"iocs.csv\""))
-        .streaming(head.chain(pages)))
+    }))
 }
 
 fn row(walked: Walked) -> String {
