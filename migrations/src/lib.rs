@@ -10,6 +10,7 @@ mod m0002_stage;
 mod m0003_watch;
 mod m0004_pages;
 mod m0005_public;
+mod m0006_alerts;
 mod table;
 
 /// What going back is answered with.
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_watch::Migration),
             Box::new(m0004_pages::Migration),
             Box::new(m0005_public::Migration),
+            Box::new(m0006_alerts::Migration),
         ]
     }
 }

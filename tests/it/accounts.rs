@@ -14,7 +14,7 @@ stories!(
 );
 
 /// A second account, made through the shell's door while the server runs.
-fn second_account(house: &House) -> (Admin, Value) {
+pub(crate) fn second_account(house: &House) -> (Admin, Value) {
     let args = ["init", "--account", "Second", "--admin", "other@example.com", "--json"];
     let made = crate::shell::iocast_on(house, &args, None);
     let account: Value = serde_json::from_str(&made).unwrap_or_else(|e| panic!("{e}: {made}"));

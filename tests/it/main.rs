@@ -5,6 +5,7 @@
 mod house;
 
 mod accounts;
+mod alerts;
 mod api;
 mod browser;
 mod clients;

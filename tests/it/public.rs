@@ -29,38 +29,42 @@ stories!(
 );
 
 /// A client of the original: account ID and API key, and nothing else.
-struct Client {
+pub(crate) struct Client {
     url: String,
     key: String,
     authorization: String,
 }
 
 impl Client {
-    fn new(house: &House, admin: &Admin) -> Self {
-        let key = text(&admin.post("/api/v1/keys", json!({ "kind": "api" }), 201), "secret");
-        Self { url: format!("{}/public", house.url), authorization: basic(&house.account_id, &key), key }
+    pub(crate) fn new(house: &House, admin: &Admin) -> Self {
+        Self::of(house, admin, &house.account_id)
     }
 
-    fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+    pub(crate) fn of(house: &House, admin: &Admin, account: &str) -> Self {
+        let key = text(&admin.post("/api/v1/keys", json!({ "kind": "api" }), 201), "secret");
+        Self { url: format!("{}/public", house.url), authorization: basic(account, &key), key }
+    }
+
+    pub(crate) fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
         let body = body.map(|b| b.to_string());
         let headers = [("authorization", self.authorization.as_str()), ("content-type", "application/json")];
         send(method, &format!("{}{path}", self.url), &headers, body.as_deref().map(str::as_bytes))
     }
 
-    fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         let answer = self.ask("GET", path, None);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()
     }
 
-    fn post(&self, path: &str, body: Value) -> Value {
+    pub(crate) fn post(&self, path: &str, body: Value) -> Value {
         let answer = self.ask("POST", path, Some(body));
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()
     }
 
     /// Status and body as text.
-    fn refused(&self, method: &str, path: &str, body: Option<Value>) -> (u16, String) {
+    pub(crate) fn refused(&self, method: &str, path: &str, body: Option<Value>) -> (u16, String) {
         let answer = self.ask(method, path, body);
         assert!(!answer.header("content-type").contains("html"), "{path}");
         (answer.status, answer.text())
@@ -462,7 +466,7 @@ fn no_generated_call_breaks_the_rest_api(house: &mut House) {
     let admin = house.admin();
     let client = Client::new(house, &admin);
     Scene::set(&admin, None);
-    generated(house, &client.authorization, &["--include-path-regex", "^/public"], 25);
+    generated(house, &client.authorization, &["--include-path-regex", "^/public"], 38);
 }
 
 fn no_generated_call_breaks_the_management_api(house: &mut House) {
@@ -478,7 +482,7 @@ fn fixtures_are_loaded_and_emptied(house: &mut House) {
     let client = Client::new(house, &admin);
     assert!(text(&admin.post("/api/v1/emulator/fixtures", json!({ "load": "nothing" }), 400), "detail").contains("small ("));
     let loaded = admin.post("/api/v1/emulator/fixtures", json!({ "load": "small" }), 200);
-    assert_eq!(loaded, json!({ "sources": 4, "iocs": 31, "devices": 4, "rules": 4 }));
+    assert_eq!(loaded, json!({ "sources": 5, "iocs": 31, "alerts": 2, "devices": 4, "rules": 4 }));
     assert_eq!(admin.post("/api/v1/emulator/fixtures", json!({ "load": "small" }), 409)["code"], "fixtures_there");
     let count = |query: &str| client.values(query).len();
     assert_eq!((count(""), count("&status=Retired"), count("&whitelisted=true")), (31, 2, 1));
@@ -496,14 +500,19 @@ fn fixtures_are_loaded_and_emptied(house: &mut House) {
     assert_eq!(dot("Fixture not connected"), ("red".into(), "never_pulled".into(), false));
     assert!(dot("Fixture paused").2);
     assert_eq!(admin.get("/api/v1/outages?open=true")["items"].as_array().unwrap().len(), 1, "the silent one is told of");
+    let alert = client.get("/v1/data/alerts/get-complete-alert/5fd0ef17a1b2c3d4e5f60718");
+    assert_eq!((&alert["Details"]["Severity"], &alert["RelatedIocs"]), (&json!("High"), &json!(["host94.fixture.example"])));
+    assert_eq!(admin.ioc("host94.fixture.example")["alert_id"], "5fd0ef17a1b2c3d4e5f60718");
+    assert_eq!(client.get("/v1/data/alerts/alerts-list?isClosed=true"), json!(["5fd0ef17a1b2c3d4e5f60719"]));
     let emptied = admin.delete("/api/v1/emulator/fixtures", 200);
-    assert_eq!(emptied, json!({ "sources": 4, "iocs": 31, "devices": 4, "rules": 4 }));
+    assert_eq!(emptied, json!({ "sources": 5, "iocs": 31, "alerts": 2, "devices": 4, "rules": 4 }));
     assert_eq!((count(""), admin.get("/api/v1/devices")["items"].clone()), (0, json!([])));
+    assert_eq!(client.ask("GET", "/v1/data/alerts/alerts-list", None).status, 204);
     // The same world again.
     assert_eq!(admin.post("/api/v1/emulator/fixtures", json!({ "load": "small" }), 200), loaded);
     assert_eq!(count(""), 31);
     let said = crate::shell::iocast_on(house, &["fixtures", "reset", "--yes"], None);
-    assert!(house.database_url().is_some() || said.contains("Emptied: 4 sources, 31 IOCs, 4 devices"), "{said}");
+    assert!(house.database_url().is_some() || said.contains("Emptied: 5 sources, 31 IOCs, 4 devices"), "{said}");
     house.reopen(|config| config.emulator = false);
     let admin = house.admin();
     admin.post("/api/v1/emulator/fixtures", json!({ "load": "small" }), 404);

@@ -309,6 +309,10 @@ def with_the_keyboard_only(house: House) -> None:
     tab_to(button("Next"))
     keyboard.press("Enter")
     expect(page.locator("legend", has_text="2. IOC Feed")).to_be_focused()
+    tab_to("e.name === 'alerts'")
+    keyboard.press("Space")
+    tab_to("e.value === 'Phishing'")
+    keyboard.press("Space")
     tab_to(button("Count what fits"))
     keyboard.press("Enter")
     expect(page.locator("#count")).to_contain_text("0 IOCs fit")
@@ -321,6 +325,19 @@ def with_the_keyboard_only(house: House) -> None:
     expect(page.locator("p.said")).to_contain_text("The rule Bad hosts is saved")
     rule = next(r for r in house.api("GET", "/rules").json()["items"] if r["name"] == "Bad hosts")
     assert rule["criteria"]["kinds"] == ["domain"] and len(rule["group_ids"]) == 1, rule
+    alerts = rule["criteria"]["alerts"]
+    assert alerts["types"] == ["Phishing"] and alerts["since"] and not alerts["past"], "an alert policy acts on new alerts"
+    expect(page.locator("tr", has_text="Bad hosts")).to_contain_text(f"in alerts of type Phishing since {alerts['since'][:10]}")
+    # Something else of it is changed: since when it acts stays.
+    page.goto(f"/automation/policy/{rule['id']}")
+    expect(page.get_by_label("Phishing", exact=True)).to_be_checked()
+    page.get_by_label("high", exact=True).first.check()
+    for _ in range(2):
+        page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("p.said")).to_contain_text("is saved")
+    after = house.api("GET", f"/rules/{rule['id']}").json()["criteria"]
+    assert after == {**rule["criteria"], "severities": ["high"]}, after
 
 
 def without_script(house: House) -> None:

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use iocast_domain::{
     account::Module,
+    alert::{AlertKind, AlertSource, CloseReason, Closing},
     id::{DeviceId, GroupId},
     ioc::{Kind, Severity},
     source::SourceKind,
@@ -14,12 +15,12 @@ use iocast_store::{IocFilter, NewPull, Page, PullLine};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{Actor, App, AppError, AppResult, DevicePatch, NewDevice, NewGroup, NewSource, SourcePatch};
+use crate::{Actor, AlertChange, App, AppError, AppResult, DevicePatch, NewAlert, NewDevice, NewGroup, NewSource, SourcePatch};
 
 /// A world by its name, with a line on what is in it.
 pub const FIXTURES: &[(&str, &str)] = &[(
     "small",
-    "4 sources, one of them off; 31 IOCs: every kind in every severity, retired, whitelisted, blocklisted; 4 devices: synced, silent, not connected, paused",
+    "5 sources, one of them off; 31 IOCs: every kind in every severity, retired, whitelisted, blocklisted; 2 alerts: open, closed; 4 devices: synced, silent, not connected, paused",
 )];
 
 /// What was loaded or emptied.
@@ -29,6 +30,8 @@ pub struct FixtureReport {
     pub sources: u64,
     /// IOCs.
     pub iocs: u64,
+    /// Alerts.
+    pub alerts: u64,
     /// Devices.
     pub devices: u64,
     /// Rules.
@@ -70,7 +73,7 @@ fn sources(now: Timestamp) -> Vec<(&'static str, i64, SourceKind, Vec<Value>)> {
         json!({ "value": value(Kind::Ipv4, 92), "last_seen": ago(20 * DAY), "user_tags": ["retired"] }),
         json!({ "value": value(Kind::Sha256, 93), "last_seen": ago(400 * DAY), "user_tags": ["retired"] }),
     ];
-    let case = vec![json!({ "value": value(Kind::Domain, 94), "severity": "high", "user_tags": ["case 7"], "alert_id": "5fd0ef17a1b2c3d4e5f60718" })];
+    let case = vec![json!({ "value": value(Kind::Domain, 94), "severity": "high", "user_tags": ["case 7"] })];
     let off = vec![json!({ "value": value(Kind::Domain, 95) }), json!({ "value": value(Kind::Ipv4, 96) })];
     vec![
         ("Fixture feed", 2, SourceKind::Feed, feed),
@@ -108,8 +111,10 @@ impl App {
             if name == "Fixture off" {
                 self.source_update(actor, source.id, SourcePatch { enabled: Some(false), ..SourcePatch::default() }).await?;
             }
-            report.sources += 1;
         }
+        self.fixture_alerts(actor).await?;
+        report.alerts = 2;
+        report.sources = self.store.read().source_list(&actor.account_id).await?.len() as u64 - there.len() as u64;
         self.ioc_say(actor, vec![(value(Kind::Domain, 94), crate::Say::Blocklist(true))]).await?;
         for (name, last_pull, paused) in [
             ("Fixture synced", Some(HOUR), false),
@@ -128,6 +133,31 @@ impl App {
             report.rules += 1;
         }
         Ok(report)
+    }
+
+    /// One open alert with the IOC of the case, one that was closed.
+    async fn fixture_alerts(self: &Arc<Self>, actor: &Actor) -> AppResult<()> {
+        let alert = |id: &str, kind, severity, title: &str, ioc| NewAlert {
+            id: id.parse().ok(),
+            kind,
+            severity,
+            found_at: Some(self.now().plus(-DAY)),
+            title: title.to_owned(),
+            description: "Made up, for those who build against iocast.".to_owned(),
+            sub_type: String::new(),
+            source: AlertSource { kind: "Paste Site".to_owned(), network: "ClearWeb".to_owned(), ..AlertSource::default() },
+            iocs: vec![ioc],
+        };
+        self.alert_add(
+            actor,
+            alert("5fd0ef17a1b2c3d4e5f60718", AlertKind::Phishing, Severity::High, "A look-alike of our sign-in page", value(Kind::Domain, 94)),
+        )
+        .await?;
+        let closed = alert("5fd0ef17a1b2c3d4e5f60719", AlertKind::DataLeakage, Severity::Low, "An address of ours in a list", value(Kind::Email, 21));
+        let closed = self.alert_add(actor, closed).await?;
+        let closing = Closing { reason: CloseReason::InformationalOnly, text: "Known".to_owned(), hidden: false, rate: Some(3) };
+        self.alert_change(actor, &closed, AlertChange::Close(closing)).await?;
+        Ok(())
     }
 
     /// Makes a device as if it had been there for a week, and had pulled.
@@ -154,7 +184,7 @@ impl App {
         Ok(txn.commit().await?)
     }
 
-    /// Empties the actor's account: devices with their groups, rules, sources and IOCs. People, keys, letters and the audit log
+    /// Empties the actor's account: devices with their groups, rules, alerts, sources and IOCs. People, keys, letters and the audit log
     /// stay.
     ///
     /// # Errors
@@ -185,6 +215,10 @@ impl App {
             txn.commit().await?;
             report.iocs += some.len() as u64;
         }
+        let txn = self.store.write().await?;
+        report.alerts = txn.alert_delete_all(&actor.account_id).await?;
+        self.audit(&txn, actor, "alert.delete_many", &report.alerts, &()).await?;
+        txn.commit().await?;
         for source in self.store.read().source_list(&actor.account_id).await? {
             self.source_delete(actor, source.id).await?;
             report.sources += 1;

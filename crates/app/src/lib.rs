@@ -24,6 +24,7 @@ use tokio::sync::{Notify, Semaphore};
 
 mod accounts;
 mod actor;
+mod alerts;
 mod audit;
 mod devices;
 mod error;
@@ -51,6 +52,7 @@ mod watchdog;
 pub use self::{
     accounts::NewAccount,
     actor::{Actor, Caller},
+    alerts::{AlertChange, AlertQuery, NewAlert},
     devices::{DevicePatch, DeviceView, GroupView, NewDevice},
     error::{AppError, AppResult},
     feed::{FeedAnswer, FeedBody, FeedRequest, File, Pulled},
@@ -74,7 +76,7 @@ pub use self::{
 };
 pub use iocast_formats::read::{Input, Options, Rejected};
 pub use iocast_mail::{Courier, Failure, Letter, Post, Security, Smtp, Transport, Webhooks};
-pub use iocast_store::{AuditFilter, AuditLine, Lane, LetterRow, OutageLetter, OutageRow, Page, PageOf, PublicationLine, PullLine, SessionRow};
+pub use iocast_store::{AlertFilter, AuditFilter, AuditLine, Lane, LetterRow, OutageLetter, OutageRow, Page, PageOf, PublicationLine, PullLine, SessionRow};
 
 /// What the desk needs to know of its surroundings.
 #[derive(Clone)]

@@ -72,6 +72,11 @@ impl App {
         Ok(())
     }
 
+    /// An alert policy acts on alerts that come from now on, unless it says otherwise.
+    fn dated(&self, criteria: Criteria) -> Criteria {
+        Criteria { alerts: criteria.alerts.map(|alerts| alerts.from_now(self.now())), ..criteria }
+    }
+
     /// Makes a rule.
     ///
     /// # Errors
@@ -84,6 +89,7 @@ impl App {
         let mut fields = Fields::default();
         let name = fields.take(Name::parse_rule(&name));
         let placeholder = Name::parse_rule("rule")?;
+        let criteria = self.dated(criteria);
         let rule = Rule {
             id: RuleId::random(&*self.entropy),
             account_id: actor.account_id.clone(),
@@ -133,11 +139,11 @@ impl App {
         let enabled: EnabledSources = read.source_list(&actor.account_id).await?.into_iter().filter(|s| s.enabled).map(|s| s.id).collect();
         let wanted = |id: &SourceId| criteria.source_ids.is_empty() || criteria.source_ids.contains(id);
         let sources: Vec<SourceId> = enabled.iter().copied().filter(wanted).collect();
-        if criteria.tags.is_empty() && criteria.min_confidence.is_none() {
+        if criteria.tags.is_empty() && criteria.min_confidence.is_none() && criteria.alerts.is_none() {
             // The remediation blocklist is no column: what is on it comes on top.
             return Ok(Chosen { iocs: read.ioc_count(&actor.account_id, criteria, &sources).await?, at_least: criteria.blocklist });
         }
-        // Tags and the confidence of reports are no columns: the latest are looked at one by one.
+        // Tags, alerts and the confidence of reports are no columns: the latest are looked at one by one.
         let latest = read.ioc_choosable(&actor.account_id, criteria, &sources, LOOKED_AT).await?;
         let at_least = criteria.blocklist || latest.len() as u64 == LOOKED_AT;
         Ok(Chosen { iocs: latest.iter().filter(|row| criteria.choose(&row.ioc, &enabled)).count() as u64, at_least })
@@ -160,7 +166,7 @@ impl App {
             after.name = name;
         }
         after.enabled = enabled.unwrap_or(before.enabled);
-        after.criteria = criteria.unwrap_or(after.criteria);
+        after.criteria = criteria.map_or(after.criteria, |criteria| self.dated(criteria));
         after.group_ids = group_ids.unwrap_or(after.group_ids);
         after.group_ids.sort_unstable();
         after.group_ids.dedup();

@@ -1,11 +1,12 @@
 //! Indicators of compromise: kinds, enrichment, age, and how two sightings become one.
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
+    alert::AlertRef,
     id::{AccountId, IocId, SourceId},
     source::Confidence,
     time::{DAY, Timestamp},
@@ -40,7 +41,7 @@ macro_rules! words {
             }
         }
 
-        impl FromStr for $name {
+        impl std::str::FromStr for $name {
             type Err = String;
 
             fn from_str(text: &str) -> Result<Self, String> {
@@ -52,6 +53,8 @@ macro_rules! words {
         }
     };
 }
+
+pub(crate) use words;
 
 words! {
     /// What an IOC is. An address may be a single one or a CIDR block.
@@ -173,6 +176,9 @@ pub struct Enrichment {
     /// The alert it came up in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alert_id: Option<String>,
+    /// The latest alerts that it came up in, oldest first; an alert policy goes by them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<AlertRef>,
     /// 0 to 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,

@@ -4,6 +4,7 @@
 //! opens no file and does not know that a database or HTTP exists. Whoever calls it brings the time along.
 
 pub mod account;
+pub mod alert;
 pub mod device;
 pub mod device_type;
 pub mod group;

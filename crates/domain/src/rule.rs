@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    alert::AlertCriteria,
     id::{AccountId, GroupId, RuleId, SourceId},
     ioc::{Ioc, Kind, Severity, State, Whitelist},
     name::Name,
@@ -47,6 +48,8 @@ pub struct Criteria {
     pub first_seen_to: Option<Timestamp>,
     /// And those on the remediation blocklist, of the same kinds, whatever the rest says.
     pub blocklist: bool,
+    /// Came up in one of these alerts: an alert policy.
+    pub alerts: Option<AlertCriteria>,
 }
 
 /// An IOC management rule.
@@ -106,6 +109,7 @@ impl Criteria {
             && self.first_seen_from.is_none_or(|from| ioc.first_seen >= from)
             && self.first_seen_to.is_none_or(|to| ioc.first_seen < to)
             && (self.tags.is_empty() || tagged())
+            && self.alerts.as_ref().is_none_or(|alerts| alerts.choose(&ioc.enrichment.alerts))
             && reported()
     }
 }

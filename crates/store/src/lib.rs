@@ -6,6 +6,7 @@
 use sea_orm::{DatabaseConnection, DatabaseTransaction};
 
 mod accounts;
+mod alerts;
 mod backend;
 mod devices;
 mod error;
@@ -25,6 +26,7 @@ mod stage;
 
 pub use self::{
     accounts::SessionRow,
+    alerts::AlertFilter,
     backend::Store,
     devices::{NewPull, PullDay, PullLine},
     error::{StoreError, StoreResult},

@@ -28,6 +28,11 @@ row!(key, "keys", {
 });
 row!(source, "sources", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, name: String, folded: String, confidence: i16, enabled: bool, created_at: i64, kind: i16, description: String });
 row!(change, "changes", { #[sea_orm(primary_key, auto_increment = false)] account_id: String, #[sea_orm(primary_key, auto_increment = false)] seq: i64, at: i64 });
+row!(alert, "alerts", {
+    #[sea_orm(primary_key, auto_increment = false)] account_id: String,
+    #[sea_orm(primary_key, auto_increment = false)] id: String,
+    kind: i16, severity: i16, closed: bool, found_at: i64, received_at: i64, updated_at: i64, document: String,
+});
 row!(quota, "quotas", { #[sea_orm(primary_key, auto_increment = false)] account_id: String, #[sea_orm(primary_key, auto_increment = false)] day: String, used: i32 });
 row!(ioc, "iocs", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,

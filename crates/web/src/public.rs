@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use crate::extract::caller;
 
 pub(crate) mod account;
+pub(crate) mod alerts;
 pub(crate) mod iocs;
 pub(crate) mod say;
 pub(crate) mod sources;
@@ -86,6 +87,7 @@ impl From<AppError> for Refusal {
             },
             AppError::Malformed(sentence) => Self::unprocessable(sentence),
             AppError::NotFound("source") => Self::text(StatusCode::NOT_FOUND, "SourceDoesNotExist"),
+            AppError::NotFound("alert") => Self::text(StatusCode::NOT_FOUND, "AlertDoesNotExist"),
             AppError::NotFound(what) => Self::text(StatusCode::NOT_FOUND, format!("There is no such {what}.")),
             AppError::Conflict { detail, .. } => Self::text(StatusCode::CONFLICT, detail),
             AppError::Unauthenticated(sentence) => Self::text(StatusCode::UNAUTHORIZED, sentence),
@@ -229,6 +231,6 @@ pub(crate) async fn not_here(request: HttpRequest, _program: Program) -> Answer 
     let path = request.path();
     Err(Refusal::text(
         StatusCode::NOT_IMPLEMENTED,
-        format!("iocast does not emulate {path}: it emulates sources, IOCs and devices, see /api/docs for what is there."),
+        format!("iocast does not emulate {path}: it emulates sources, IOCs, alerts as far as they feed devices, and devices; see /api/docs for what is there."),
     ))
 }

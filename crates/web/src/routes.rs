@@ -103,6 +103,20 @@ pub(crate) fn public(config: &mut ServiceConfig<'_>) {
             .service(public::say::unwhitelist)
             .service(public::say::blocklist)
             .service(public::say::unblocklist)
+            .service(public::alerts::list_v1)
+            .service(public::alerts::list_v2)
+            .service(public::alerts::updated)
+            .service(public::alerts::fetch)
+            .service(public::alerts::add)
+            .service(public::alerts::close)
+            .service(public::alerts::reopen)
+            .service(public::alerts::set_severity)
+            .service(public::alerts::assign)
+            .service(public::alerts::unassign)
+            .service(public::alerts::add_tag)
+            .service(public::alerts::remove_tag)
+            .service(public::alerts::blocked)
+            .service(public::alerts::block)
             .default_service(web::to(public::not_here)),
     );
 }

@@ -116,14 +116,15 @@ pub(crate) struct FixturesIn {
 pub(crate) struct FixturesOut {
     sources: u64,
     iocs: u64,
+    alerts: u64,
     devices: u64,
     rules: u64,
 }
 
 impl From<FixtureReport> for FixturesOut {
     fn from(report: FixtureReport) -> Self {
-        let FixtureReport { sources, iocs, devices, rules } = report;
-        Self { sources, iocs, devices, rules }
+        let FixtureReport { sources, iocs, alerts, devices, rules } = report;
+        Self { sources, iocs, alerts, devices, rules }
     }
 }
 

@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::StatusCode, patch, post, web};
 use iocast_app::{App, NewRule, RulePatch};
 use iocast_domain::{
+    alert::{AlertCriteria, AlertKind},
     id::{GroupId, RuleId, SourceId},
     ioc::{Kind, Severity},
     rule::{Criteria, Rule, StateFilter},
@@ -49,11 +50,44 @@ pub(crate) struct CriteriaWire {
     first_seen_to: Option<Timestamp>,
     /// And those on the remediation blocklist, of the same kinds, whatever the rest says.
     blocklist: bool,
+    /// Came up in one of these alerts: with it the rule is an alert policy.
+    alerts: Option<AlertsWire>,
+}
+
+/// Alerts that a policy acts on; what is left out asks for nothing.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AlertsWire {
+    /// One of these types: `AttackIndication`, `DataLeakage`, `Phishing`, `BrandSecurity`, `ExploitableData`, `vip`.
+    #[schema(value_type = Vec<String>)]
+    types: Vec<AlertKind>,
+    /// One of these severities: `low`, `medium`, `high`.
+    #[schema(value_type = Vec<String>)]
+    severities: Vec<Severity>,
+    /// Past alerts too, not only new ones.
+    past: bool,
+    /// Unless past ones count: alerts that came at this time or later; left out, from now on.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+}
+
+impl From<AlertsWire> for AlertCriteria {
+    fn from(wire: AlertsWire) -> Self {
+        let AlertsWire { types, severities, past, since } = wire;
+        Self { types, severities, past, since }
+    }
+}
+
+impl From<AlertCriteria> for AlertsWire {
+    fn from(criteria: AlertCriteria) -> Self {
+        let AlertCriteria { types, severities, past, since } = criteria;
+        Self { types, severities, past, since }
+    }
 }
 
 impl From<CriteriaWire> for Criteria {
     fn from(wire: CriteriaWire) -> Self {
-        let CriteriaWire { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to, blocklist } = wire;
+        let CriteriaWire { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to, blocklist, alerts } = wire;
         Self {
             kinds,
             severities,
@@ -64,13 +98,14 @@ impl From<CriteriaWire> for Criteria {
             first_seen_from,
             first_seen_to,
             blocklist,
+            alerts: alerts.map(Into::into),
         }
     }
 }
 
 impl From<Criteria> for CriteriaWire {
     fn from(criteria: Criteria) -> Self {
-        let Criteria { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to, blocklist } = criteria;
+        let Criteria { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to, blocklist, alerts } = criteria;
         Self {
             kinds,
             severities,
@@ -81,6 +116,7 @@ impl From<Criteria> for CriteriaWire {
             first_seen_from,
             first_seen_to,
             blocklist,
+            alerts: alerts.map(Into::into),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::http::StatusCode;
 use iocast_app::{AppError, Chosen, DeviceView, NewRule, Page, RulePatch};
 use iocast_domain::{
+    alert::{AlertCriteria, AlertKind},
     id::{GroupId, RuleId, SourceId},
     ioc::{Kind, Severity},
     rule::{Criteria, Rule, StateFilter},
@@ -81,6 +82,9 @@ async fn page(visitor: &Visitor, status: StatusCode, draft: &Draft, problem: Val
         stamp,
         rule => rule.map(|r| r.to_string()), name, enabled,
         criteria => view::value(criteria),
+        alerts => view::value(criteria.alerts.clone().unwrap_or_default()),
+        alert_types => AlertKind::ALL.iter().map(|k| k.word()).collect::<Vec<_>>(),
+        alerts_since => criteria.alerts.as_ref().and_then(|a| a.since).map(|at| at.to_string()),
         kinds => Kind::ALL.iter().map(|k| k.word()).collect::<Vec<_>>(),
         first_seen_from => criteria.first_seen_from.map(day_or_time),
         first_seen_to => criteria.first_seen_to.map(day_or_time),
@@ -122,6 +126,18 @@ fn criteria(form: &Form) -> Result<Criteria, AppError> {
         first_seen_from: day("first_seen_from")?,
         first_seen_to: day("first_seen_to")?,
         blocklist: !form.text("blocklist").is_empty(),
+        alerts: if form.on("alerts") { Some(alerts(form)?) } else { None },
+    })
+}
+
+/// Which alerts the wizard's fields ask for.
+fn alerts(form: &Form) -> Result<AlertCriteria, AppError> {
+    Ok(AlertCriteria {
+        types: form.parsed_all::<AlertKind>("alert_types")?,
+        severities: form.parsed_all::<Severity>("alert_severities")?,
+        past: form.on("alerts_past"),
+        // Since when it acts on them stays as it is when something else of the rule is changed.
+        since: form.maybe("alerts_since").and_then(|text| Timestamp::parse(&text).ok()),
     })
 }
 
