@@ -201,6 +201,21 @@ fn iocs_are_listed_in_the_original_s_shape(house: &mut House) {
         (&json!("evil.example"), &json!("Domains"), &json!("High"), &json!(false), &json!(["phishing"]), &json!(["sodinokibi"]))
     );
     assert_eq!(old["Sources"], json!([{ "Name": "Own feed", "ConfidenceLevel": 3 }]));
+    let first = client.get("/v1/iocs/ioc-by-value?iocValue=evil.example");
+    assert_eq!(
+        (&first["Value"], &first["Severity"]["Value"], &first["SourceID"], &first["Source"], &first["Domain"], &first["AccountID"]),
+        (
+            &json!("evil.example"),
+            &json!("High"),
+            &json!(scene.source),
+            &json!({ "Name": "Own feed", "Confidence": 3 }),
+            &json!("evil.example"),
+            &json!(house.account_id)
+        )
+    );
+    assert_eq!(client.get("/v1/iocs/complete-iocs-list?type=Domains"), json!([first]));
+    assert_eq!(client.get(&format!("/v1/iocs/complete-iocs-list?sourceId={}&severity=Low", scene.source)).as_array().unwrap().len(), 4);
+    assert_eq!(client.ask("GET", "/v1/iocs/complete-iocs-list?severity=Medium", None).status, 204);
     for unknown in ["unknown.example", "a%40evil.example", "nonsense"] {
         let answer = client.ask("GET", &format!("/v3/iocs/ioc-by-value?iocValue={unknown}"), None);
         assert_eq!((answer.status, answer.body.len()), (204, 0), "{unknown}");
@@ -512,7 +527,7 @@ fn fixtures_are_loaded_and_emptied(house: &mut House) {
     assert_eq!(admin.post("/api/v1/emulator/fixtures", json!({ "load": "small" }), 200), loaded);
     assert_eq!(count(""), 31);
     let said = crate::shell::iocast_on(house, &["fixtures", "reset", "--yes"], None);
-    assert!(house.database_url().is_some() || said.contains("Emptied: 5 sources, 31 IOCs, 4 devices"), "{said}");
+    assert!(house.database_url().is_some() || said.contains("Emptied: 5 sources, 31 IOCs, 2 alerts, 4 devices"), "{said}");
     house.reopen(|config| config.emulator = false);
     let admin = house.admin();
     admin.post("/api/v1/emulator/fixtures", json!({ "load": "small" }), 404);

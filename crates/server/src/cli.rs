@@ -320,7 +320,7 @@ async fn execute(cli: Cli) -> Result<(), String> {
                 println!("{report}");
             } else {
                 let n = |key: &str| report.get(key).and_then(Value::as_u64).unwrap_or_default();
-                println!("{done}: {} sources, {} IOCs, {} devices, {} rules.", n("sources"), n("iocs"), n("devices"), n("rules"));
+                println!("{done}: {} sources, {} IOCs, {} alerts, {} devices, {} rules.", n("sources"), n("iocs"), n("alerts"), n("devices"), n("rules"));
             }
             Ok(())
         }

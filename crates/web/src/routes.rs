@@ -84,6 +84,8 @@ pub(crate) fn public(config: &mut ServiceConfig<'_>) {
             .service(public::account::users_details)
             .service(public::iocs::by_value_v3)
             .service(public::iocs::by_value_v2)
+            .service(public::iocs::by_value_v1)
+            .service(public::iocs::list_v1)
             .service(public::iocs::list_v3)
             .service(public::iocs::list_v2)
             .service(public::iocs::csv)

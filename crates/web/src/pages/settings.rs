@@ -64,8 +64,8 @@ pub(crate) async fn subscription_act(form: Form) -> Shown {
         "fixtures_load" | "fixtures_reset" if app.settings.emulator => {
             let load = form.text("do") == "fixtures_load";
             let done = if load { app.clone().into_inner().fixtures_load(actor, "small").await } else { app.fixtures_reset(actor).await };
-            let said =
-                |r: FixtureReport| format!("{}: {} sources, {} IOCs, {} devices.", if load { "Loaded" } else { "Emptied" }, r.sources, r.iocs, r.devices);
+            let what = if load { "Loaded" } else { "Emptied" };
+            let said = |r: FixtureReport| format!("{what}: {} sources, {} IOCs, {} alerts, {} devices.", r.sources, r.iocs, r.alerts, r.devices);
             match done {
                 Ok(report) => return visitor.done("/automation/integrations", &said(report)),
                 Err(error) => Err(error),

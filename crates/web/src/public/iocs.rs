@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, get, http::StatusCode, post, web};
 use iocast_app::{App, IocQuery, WalkQuery, Walked};
 use iocast_domain::{
-    id::SourceId,
+    id::{AccountId, SourceId},
     ioc::{Kind, Severity, State, Whitelist},
     normalise::detect,
 };
@@ -209,6 +209,57 @@ pub(crate) async fn by_value_v2(request: HttpRequest, app: web::Data<App>, progr
         "FirstSeen": ioc.first_seen, "LastSeen": ioc.last_seen, "LastUpdate": ioc.last_update_date, "Sources": sources, "SystemTags": system_tags,
         "Tags": ioc.tags, "RelatedMalware": ioc.related_malware, "RelatedCampaigns": ioc.related_campaigns, "RelatedThreatActors": ioc.related_threat_actors,
     })))
+}
+
+/// An IOC as version 1 wrote it: one source, the severity nested.
+fn first_version(account: &AccountId, walked: Walked) -> Value {
+    let (id, domain) = (walked.ioc.id, matches!(walked.ioc.kind, Kind::Domain).then(|| walked.ioc.value.clone()));
+    let source = walked.feeds.iter().max_by_key(|(_, level)| *level).map(|(source, level)| (source.id.to_string(), source.name.clone(), *level));
+    let (source_id, source_name, confidence) = source.map_or((None, None, None), |(id, name, level)| (Some(id), Some(name), Some(level)));
+    let ioc = IocOut::from(walked);
+    json!({
+        "_id": id, "AccountID": account, "SourceID": source_id, "Source": { "Name": source_name, "Confidence": confidence },
+        "Type": ioc.kind, "Value": ioc.value, "Domain": domain, "Status": ioc.status, "Severity": { "Value": ioc.severity, "Score": ioc.score },
+        "FirstSeen": ioc.first_seen, "LastSeen": ioc.last_seen, "Flags": { "IsInAlexa": false }, "Enrichment": { "Status": "Done", "Data": {} },
+    })
+}
+
+/// One IOC as the first version writes it.
+#[utoipa::path(
+    tag = "Threat Command: IOCs",
+    params(("iocValue" = String, Query)),
+    responses((status = 200, body = Object), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
+)]
+#[get("/v1/iocs/ioc-by-value")]
+pub(crate) async fn by_value_v1(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
+    Ok(match by_value(&request, &app, &program).await? {
+        Some(walked) => HttpResponse::Ok().json(first_version(&program.0.account_id, walked)),
+        None => HttpResponse::NoContent().finish(),
+    })
+}
+
+/// All IOCs that fit, as the first version writes them. 204 for none; it has no pages, so that of more than 10,000 none is given.
+#[utoipa::path(
+    tag = "Threat Command: IOCs",
+    params(("type" = Option<Vec<String>>, Query), ("severity" = Option<Vec<String>>, Query), ("sourceId" = Option<String>, Query),
+        ("firstSeenFrom" = Option<String>, Query), ("firstSeenTo" = Option<String>, Query), ("lastSeenFrom" = Option<String>, Query), ("lastSeenTo" = Option<String>, Query)),
+    responses((status = 200, body = Vec<Object>), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
+)]
+#[get("/v1/iocs/complete-iocs-list")]
+pub(crate) async fn list_v1(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
+    const MOST: u64 = 10_000;
+    let params = Params::of(&request)?.also("lastUpdatedFrom", "1970-01-01T00:00:00Z").renamed("sourceId", "sourceIds").without("limit").without("offset");
+    let iocs = match wanted(&params)? {
+        Some(query) => app.ioc_walk(&program.0, &WalkQuery { limit: MOST, ..query }).await?,
+        None => return Ok(HttpResponse::NoContent().finish()),
+    };
+    if iocs.next.is_some() {
+        return Err(Refusal::unprocessable("More than 10,000 IOCs fit: ask for fewer, or walk through the pages of /public/v3/iocs."));
+    }
+    if iocs.iocs.is_empty() {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    Ok(HttpResponse::Ok().json(iocs.iocs.into_iter().map(|walked| first_version(&program.0.account_id, walked)).collect::<Vec<_>>()))
 }
 
 fn sources(walked: &Walked) -> Vec<Value> {
