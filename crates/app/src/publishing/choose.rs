@@ -122,8 +122,10 @@ impl Work<'_> {
                 };
             }
         }
-        let (mut kept, limit_cut) = selection.finish();
+        let (mut kept, mut limit_cut) = selection.finish();
         let room = usize::try_from(self.row.group.limit).unwrap_or(usize::MAX).saturating_sub(unseen.len());
+        // Cut as well: who is looked at next time may leave, and then there is room again.
+        limit_cut += kept.len().saturating_sub(room) as u64;
         kept.truncate(room);
         let keep: HashSet<IocId> = kept.iter().copied().collect();
         let mut choice = Choice { cut: cut(limit_cut, not_for_device), ..Choice::default() };
