@@ -21,8 +21,8 @@ pub const ALERT_SOURCE: &str = "Alerts";
 const ALERT_CONFIDENCE: i64 = 3;
 /// Most IOCs of an alert.
 const IOCS_MAX: usize = 1_000;
-/// Alerts that are looked at together.
-const PAGE: u64 = 500;
+/// Alerts that are looked at together, at least and at most.
+const PAGE: (u64, u64) = (50, 500);
 
 /// An alert to be made.
 #[derive(Clone, Debug)]
@@ -182,10 +182,11 @@ impl App {
     pub async fn alert_list(&self, actor: &Actor, query: &AlertQuery) -> AppResult<Vec<Alert>> {
         actor.may_read(Module::Tip)?;
         let mut found = Vec::new();
+        let together = u64::try_from(query.limit).unwrap_or(PAGE.1).clamp(PAGE.0, PAGE.1);
         let mut after = query.after.clone();
         while found.len() < query.limit {
             let place = after.as_ref().map(|(at, id)| (*at, id));
-            let page = self.store.read().alert_list(&actor.account_id, &query.filter, place, PAGE).await?;
+            let page = self.store.read().alert_list(&actor.account_id, &query.filter, place, together).await?;
             let Some(last) = page.last() else { break };
             after = Some((last.updated_at, last.id.clone()));
             found.extend(page.into_iter().filter(|alert| query.fits(alert)));

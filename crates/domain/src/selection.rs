@@ -75,10 +75,15 @@ impl Selection {
         }
     }
 
-    /// The ones that stay, best first, and how many were cut.
+    /// The ones that stay, best first, and how many were cut; `taken` of the limit's places are held by others. Who finds no
+    /// room because of those is cut as well: as long as something is cut, everything is looked at again.
     #[must_use]
-    pub fn finish(self) -> (Vec<IocId>, u64) {
-        (self.kept.into_sorted_vec().into_iter().map(|p| p.id).collect(), self.cut)
+    pub fn finish(self, taken: usize) -> (Vec<IocId>, u64) {
+        let mut kept: Vec<IocId> = self.kept.into_sorted_vec().into_iter().map(|p| p.id).collect();
+        let room = self.limit.saturating_sub(taken);
+        let without_room = kept.len().saturating_sub(room);
+        kept.truncate(room);
+        (kept, self.cut + without_room as u64)
     }
 }
 
@@ -106,23 +111,23 @@ mod tests {
         ] {
             selection.offer(p);
         }
-        let (kept, cut) = selection.finish();
+        let (kept, cut) = selection.finish(0);
         assert_eq!(kept.iter().map(|id| id.0.as_u128()).collect::<Vec<_>>(), [0, 1, 2, 3]);
         assert_eq!(cut, 2);
     }
 
     proptest::proptest! {
         #[test]
-        fn the_limit_is_never_exceeded_and_the_best_stay(limit in 0_usize..8, seen in proptest::collection::vec(0_i64..5, 0..30)) {
+        fn the_limit_is_never_exceeded_and_the_best_stay(limit in 0_usize..8, taken in 0_usize..10, seen in proptest::collection::vec(0_i64..5, 0..30)) {
             let place = |i: usize, seen: i64| Place { source_rank: 0, severity: Severity::Low, last_seen: Timestamp::from_secs(seen), value: format!("{i:03}"), id: IocId(uuid::Uuid::from_u128(i as u128)) };
             let mut all: Vec<Place> = seen.iter().enumerate().map(|(i, s)| place(i, *s)).collect();
             let mut selection = Selection::new(limit);
             for p in &all {
                 selection.offer(p.clone());
             }
-            let (kept, cut) = selection.finish();
+            let (kept, cut) = selection.finish(taken);
             all.sort();
-            let best: Vec<IocId> = all.iter().take(limit).map(|p| p.id).collect();
+            let best: Vec<IocId> = all.iter().take(limit.saturating_sub(taken)).map(|p| p.id).collect();
             proptest::prop_assert_eq!(&kept, &best);
             proptest::prop_assert_eq!(usize::try_from(cut).unwrap(), all.len() - kept.len());
         }

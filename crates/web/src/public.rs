@@ -166,26 +166,6 @@ impl Params {
         Ok(Self(pairs.into_iter().map(bare).collect()))
     }
 
-    /// The same with one more.
-    pub(crate) fn also(mut self, name: &str, value: &str) -> Self {
-        self.0.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// The same with another name for one.
-    pub(crate) fn renamed(mut self, from: &str, to: &str) -> Self {
-        for (name, _) in self.0.iter_mut().filter(|(name, _)| name == from) {
-            to.clone_into(name);
-        }
-        self
-    }
-
-    /// The same without one.
-    pub(crate) fn without(mut self, name: &str) -> Self {
-        self.0.retain(|(n, _)| n != name);
-        self
-    }
-
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
     }

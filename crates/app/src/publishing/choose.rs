@@ -122,11 +122,7 @@ impl Work<'_> {
                 };
             }
         }
-        let (mut kept, mut limit_cut) = selection.finish();
-        let room = usize::try_from(self.row.group.limit).unwrap_or(usize::MAX).saturating_sub(unseen.len());
-        // Cut as well: who is looked at next time may leave, and then there is room again.
-        limit_cut += kept.len().saturating_sub(room) as u64;
-        kept.truncate(room);
+        let (kept, limit_cut) = selection.finish(unseen.len());
         let keep: HashSet<IocId> = kept.iter().copied().collect();
         let mut choice = Choice { cut: cut(limit_cut, not_for_device), ..Choice::default() };
         let joining: Vec<IocId> = kept.into_iter().filter(|id| !current.contains_key(id)).collect();

@@ -91,12 +91,8 @@ pub(crate) struct IocsOut {
     next_offset: Option<String>,
 }
 
-/// What the parameters of a list ask for. None where they ask for what no IOC has.
-fn wanted(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
-    let updated_from = params.time("lastUpdatedFrom")?;
-    if updated_from.is_none() {
-        return Err(Refusal::unprocessable("lastUpdatedFrom is needed: a time such as 2026-11-01T00:00:00.000Z."));
-    }
+/// Which IOCs the parameters of a list ask for, sources by the name that they have there. None where they ask for what no IOC has.
+fn filter(params: &Params, sources: &str) -> Result<Option<IocQuery>, Refusal> {
     let kinds = params.read("type", kinds_of, "IpAddresses, Urls, Domains, Hashes, Emails")?;
     let pending = |text: &str| text.eq_ignore_ascii_case("PendingEnrichment");
     let severities = params.read(
@@ -105,17 +101,12 @@ fn wanted(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
         "High, Medium, Low, PendingEnrichment",
     )?;
     let states = params.read("status", |text| text.parse::<State>().ok(), "Active, Retired")?;
-    let sources = params.read("sourceIds", |text| text.parse().ok().map(SourceId), "the ids of sources")?;
-    params.read("killChainPhases", |text| Some(text.to_owned()), "")?;
-    let limit = match params.one("limit") {
-        None => PAGE,
-        Some(text) => text.parse().ok().filter(|n| (1..=PAGE).contains(n)).ok_or_else(|| Refusal::unprocessable("limit is 1 to 1000."))?,
-    };
+    let sources = params.read(sources, |text| text.parse().ok().map(SourceId), "the ids of sources")?;
     // Every IOC here is rated, and none has a kill chain phase.
     if (!severities.is_empty() && severities.iter().all(Option::is_none)) || params.one("killChainPhases").is_some() {
         return Ok(None);
     }
-    let filter = IocQuery {
+    Ok(Some(IocQuery {
         kinds: kinds.into_iter().flatten().collect(),
         severities: severities.into_iter().flatten().collect(),
         state: if states.len() == 1 { states.first().copied() } else { None },
@@ -128,7 +119,20 @@ fn wanted(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
         first_seen: (params.time("firstSeenFrom")?, params.time("firstSeenTo")?),
         last_seen: (params.time("lastSeenFrom")?, params.time("lastSeenTo")?),
         ..IocQuery::default()
+    }))
+}
+
+/// What the parameters of a list with pages ask for.
+fn wanted(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
+    let updated_from = params.time("lastUpdatedFrom")?;
+    if updated_from.is_none() {
+        return Err(Refusal::unprocessable("lastUpdatedFrom is needed: a time such as 2026-11-01T00:00:00.000Z."));
+    }
+    let limit = match params.one("limit") {
+        None => PAGE,
+        Some(text) => text.parse().ok().filter(|n| (1..=PAGE).contains(n)).ok_or_else(|| Refusal::unprocessable("limit is 1 to 1000."))?,
     };
+    let Some(filter) = filter(params, "sourceIds")? else { return Ok(None) };
     Ok(Some(WalkQuery { updated_from, updated_to: params.time("lastUpdatedTo")?, filter, limit, offset: params.one("offset").map(str::to_owned) }))
 }
 
@@ -248,11 +252,8 @@ pub(crate) async fn by_value_v1(request: HttpRequest, app: web::Data<App>, progr
 #[get("/v1/iocs/complete-iocs-list")]
 pub(crate) async fn list_v1(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
     const MOST: u64 = 10_000;
-    let params = Params::of(&request)?.also("lastUpdatedFrom", "1970-01-01T00:00:00Z").renamed("sourceId", "sourceIds").without("limit").without("offset");
-    let iocs = match wanted(&params)? {
-        Some(query) => app.ioc_walk(&program.0, &WalkQuery { limit: MOST, ..query }).await?,
-        None => return Ok(HttpResponse::NoContent().finish()),
-    };
+    let Some(filter) = filter(&Params::of(&request)?, "sourceId")? else { return Ok(HttpResponse::NoContent().finish()) };
+    let iocs = app.ioc_walk(&program.0, &WalkQuery { filter, limit: MOST, ..WalkQuery::default() }).await?;
     if iocs.next.is_some() {
         return Err(Refusal::unprocessable("More than 10,000 IOCs fit: ask for fewer, or walk through the pages of /public/v3/iocs."));
     }
