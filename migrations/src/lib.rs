@@ -11,6 +11,7 @@ mod m0003_watch;
 mod m0004_pages;
 mod m0005_public;
 mod m0006_alerts;
+mod m0007_device_types;
 mod table;
 
 /// What going back is answered with.
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_pages::Migration),
             Box::new(m0005_public::Migration),
             Box::new(m0006_alerts::Migration),
+            Box::new(m0007_device_types::Migration),
         ]
     }
 }

@@ -26,7 +26,7 @@ fn real_clients_pull_fifty_thousand(house: &mut House) {
         let line = match i % 8 {
             0 => format!("host{i}.evil.example"),
             1 => format!("http://evil.example/Path/{i}?q=%20"),
-            2 => format!("198.{}.{}.{}", 18 + i % 2, i >> 8 & 255, i & 255),
+            2 => format!("45.{}.{}.{}", 18 + i % 2, i >> 8 & 255, i & 255),
             3 => format!("2001:db8::{:x}:{:x}", i >> 12, i & 4095),
             4 => format!("{i:032x}"),
             5 => format!("{i:040x}"),

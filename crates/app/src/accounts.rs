@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc};
 
 use iocast_domain::{
     account::{Account, Modules, Role, User, check_password, parse_account_name, parse_address},
+    guard::Guards,
     id::{AccountId, UserId},
     key::KeyKind,
 };
@@ -49,7 +50,15 @@ impl App {
         let (Some(name), Some(email)) = (name, email) else { return Err(AppError::Invalid(Vec::new())) };
         let hash = self.hash_password(admin_password.clone()).await?;
         let now = self.now();
-        let account = Account { id: AccountId::random(&*self.entropy), name, modules: Modules::ALL, silent_after: None, webhook_url: None, created_at: now };
+        let account = Account {
+            id: AccountId::random(&*self.entropy),
+            name,
+            modules: Modules::ALL,
+            silent_after: None,
+            webhook_url: None,
+            guards: Guards::default(),
+            created_at: now,
+        };
         let user = User { id: UserId::random(&*self.entropy), account_id: account.id.clone(), email, role: Role::Admin, active: true, mail_alerts: true };
         let actor = Actor::operator(account.id.clone());
         let txn = self.store.write().await?;

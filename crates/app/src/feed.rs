@@ -14,15 +14,27 @@ use base64::{Engine as _, engine::general_purpose};
 use bytes::Bytes;
 use iocast_domain::{
     account::Module,
+    device_type::{DeviceType, Format, Taxii},
     id::{AccountId, DeviceId, GroupId, KeyId},
     key::{Key, KeyKind},
+    time::Timestamp,
 };
-use iocast_formats::gzip;
+use iocast_formats::{
+    gzip,
+    view::{Document, View},
+    write::list,
+};
 use iocast_store::{BlobRef, FileRef, GroupRow};
 use quick_cache::{Weighter, sync::Cache};
 use subtle::ConstantTimeEq as _;
 
-use crate::{Actor, App, AppError, AppResult};
+use crate::{
+    Actor, App, AppError, AppResult,
+    taxii::{self, ByText, Piece},
+};
+
+/// What stands between two entries, or ends a bundle, is at most this long.
+const BETWEEN: u64 = 4;
 
 /// A file of a group's publication.
 #[derive(Debug)]
@@ -33,20 +45,24 @@ pub struct File {
     pub raw_len: u64,
     /// `Content-Type`.
     pub content_type: &'static str,
-    group: GroupId,
+    pub(crate) group: GroupId,
+    format: Format,
     segments: Vec<BlobRef>,
+    /// Of a list: the plain length of what stands before the first entry.
+    pub(crate) before: Option<u64>,
 }
 
 #[derive(Debug)]
-struct GroupFeed {
-    account_id: AccountId,
-    device_id: DeviceId,
-    name: String,
-    device_name: String,
-    type_name: &'static str,
-    /// The file whose complete transfer is a pull.
-    entry: &'static str,
+pub(crate) struct GroupFeed {
+    pub(crate) account_id: AccountId,
+    pub(crate) device_id: DeviceId,
+    pub(crate) name: String,
+    pub(crate) device_name: String,
+    pub(crate) created_at: Timestamp,
+    device_type: &'static DeviceType,
     publication: i64,
+    /// The publication that it serves instead.
+    frozen: Option<i64>,
     live: u32,
     files: HashMap<String, Arc<File>>,
 }
@@ -68,6 +84,8 @@ pub(crate) struct Feed {
     groups: ArcSwap<Groups>,
     keys: ArcSwap<Keys>,
     bodies: Cache<String, Bytes, ByLength>,
+    /// Pieces of TAXII collections.
+    pub(crate) pieces: Cache<String, Arc<Piece>, ByText>,
     /// Held while a table is replaced; readers never wait for it.
     writing: Mutex<()>,
     /// Held while the keys are read and replaced: two at once could end in the wrong order.
@@ -85,9 +103,20 @@ impl Feed {
             groups: ArcSwap::default(),
             keys: ArcSwap::default(),
             bodies: Cache::with_weighter(1_000, cache_bytes, ByLength),
+            pieces: Cache::with_weighter(1_000, cache_bytes, ByText),
             writing: Mutex::new(()),
             loading_keys: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// A group, whoever's it is.
+    pub(crate) fn group(&self, id: GroupId) -> Option<Arc<GroupFeed>> {
+        self.groups.load().get(&id).cloned()
+    }
+
+    /// All groups that fit.
+    pub(crate) fn groups_where(&self, fits: impl Fn(&GroupFeed) -> bool) -> Vec<(GroupId, Arc<GroupFeed>)> {
+        self.groups.load().iter().filter(|(_, g)| fits(g)).map(|(id, g)| (*id, Arc::clone(g))).collect()
     }
 
     fn edit(&self, change: impl FnOnce(&mut Groups)) {
@@ -99,6 +128,11 @@ impl Feed {
 }
 
 impl File {
+    /// Its pieces by name, in order, without the little ones between them.
+    pub(crate) fn pieces(&self) -> Vec<String> {
+        self.segments.iter().filter(|s| s.raw_len > BETWEEN).map(|s| s.hash.clone()).collect()
+    }
+
     /// Length of the gzip form.
     #[must_use]
     pub fn gzip_len(&self) -> u64 {
@@ -113,8 +147,12 @@ pub struct FeedRequest<'a> {
     pub group: &'a str,
     /// The path below the group URL, without outer slashes.
     pub path: &'a str,
+    /// The parameters of the URL.
+    pub parameters: &'a [(&'a str, &'a str)],
     /// The `Authorization` header.
     pub authorization: Option<&'a str>,
+    /// The `X-API-Key` header.
+    pub api_key: Option<&'a str>,
     /// The `If-None-Match` header.
     pub if_none_match: Option<&'a str>,
 }
@@ -139,6 +177,12 @@ pub enum FeedAnswer {
     File {
         /// The file.
         file: Arc<File>,
+        /// In another shape.
+        view: Option<View>,
+        /// Of the shape that was asked for, without quotes; the gzip form has `-gzip` behind.
+        etag: String,
+        /// `Content-Type` of it.
+        content_type: &'static str,
         /// To be noted as a pull once the last byte is handed over.
         pull: Option<Pulled>,
     },
@@ -147,7 +191,7 @@ pub enum FeedAnswer {
         /// What stands here.
         lines: Vec<String>,
     },
-    /// 401, 404 or 503 with one plain sentence, most useful words first.
+    /// 400, 401, 404 or 503 with one plain sentence, most useful words first.
     Refused {
         /// Status.
         status: u16,
@@ -184,9 +228,14 @@ impl App {
     pub fn feed_open(&self, request: &FeedRequest<'_>) -> FeedAnswer {
         let refuse = |status, sentence: &str, device| FeedAnswer::Refused { status, sentence: sentence.to_owned(), device };
         let groups = self.feed.groups.load();
-        let id = request.group.parse().ok().map(GroupId);
+        // A feed's checksum lies beside it.
+        let (name, path) = match request.group.strip_suffix(".md5") {
+            Some(name) if request.path.is_empty() => (name, "md5"),
+            _ => (request.group, request.path),
+        };
+        let id = name.parse().ok().map(GroupId);
         let group = id.and_then(|id| groups.get(&id));
-        let key = match self.feed_key(request.authorization) {
+        let key = match self.feed_key(request.credentials()) {
             Ok(key) => key,
             Err((sentence, account)) => {
                 // A failure is written to the device's history only where whoever asked knew the account: by a key of it, dead as
@@ -195,39 +244,44 @@ impl App {
                 return refuse(401, &sentence, known.map(|((_, g), id)| (g.device_id, id)));
             }
         };
-        let visible = |g: &GroupFeed| g.account_id == key.account_id && key.device_id.is_none_or(|d| d == g.device_id);
-        let (Some(id), Some(group)) = (id, group.filter(|g| visible(g))) else {
+        let (Some(id), Some(group)) = (id, group.filter(|g| g.visible_to(&key))) else {
             return refuse(404, "Unknown IOC group: copy the group URL from iocast again.", None);
         };
         if group.publication == 0 {
             return refuse(503, "This IOC group is being built; try again in a few seconds.", Some((group.device_id, id)));
         }
-        if request.path.is_empty() {
-            return FeedAnswer::Page { lines: group.page() };
-        }
-        let Some(file) = group.files.get(request.path) else {
-            let hint = if request.path.ends_with("manifest.json/manifest.json") {
-                "End the feed URL before /manifest.json: MISP adds it by itself."
-            } else {
-                "No such file in this IOC group; the entry is manifest.json."
+        let format = group.device_type.format;
+        let Some(file) = group.files.get(path) else {
+            if path.is_empty() {
+                return FeedAnswer::Page { lines: group.page(&self.settings.public_url, id) };
+            }
+            let hint = match format.entry() {
+                "manifest.json" if path.ends_with("manifest.json/manifest.json") => {
+                    "End the feed URL before /manifest.json: MISP adds it by itself.".to_owned()
+                }
+                "" => "Nothing lies below this IOC group's URL: the list is the URL itself.".to_owned(),
+                entry => format!("No such file in this IOC group; the entry is {entry}."),
             };
-            return refuse(404, hint, None);
+            return refuse(404, &hint, None);
         };
-        let pull = (request.path == group.entry).then_some(Pulled { device_id: group.device_id, group_id: id, key_id: key.id });
-        match request.if_none_match.and_then(|header| matching_etag(header, &file.etag)) {
+        let view = match if path == format.entry() { View::parse(format, request.parameters.iter().copied()) } else { Ok(None) } {
+            Ok(view) => view,
+            Err(why) => return refuse(400, &why, Some((group.device_id, id))),
+        };
+        let pull = (path == format.entry()).then_some(Pulled { device_id: group.device_id, group_id: id, key_id: key.id });
+        let etag = view.as_ref().map_or_else(|| file.etag.clone(), |view| view_etag(file, view));
+        match request.if_none_match.and_then(|header| matching_etag(header, &etag)) {
             Some(etag) => FeedAnswer::NotModified { etag, pull },
-            None => FeedAnswer::File { file: Arc::clone(file), pull },
+            None => {
+                let content_type = view.as_ref().map_or(file.content_type, |view| view.content_type(format));
+                FeedAnswer::File { file: Arc::clone(file), view, etag, content_type, pull }
+            }
         }
     }
 
-    /// The working key behind an `Authorization` header, or a sentence and the account that is meant.
-    fn feed_key(&self, authorization: Option<&str>) -> Result<Arc<Key>, (String, Option<String>)> {
-        let Some(header) = authorization else {
-            return Err(("Authentication needed: Basic, with the account ID as user and an appliance or device key as password.".to_owned(), None));
-        };
-        let Some((account, secret)) = credentials(header) else {
-            return Err(("The Authorization header is not readable: use Basic, with the account ID as user and the key as password.".to_owned(), None));
-        };
+    /// The working key that a device shows, or a sentence and the account that is meant.
+    pub(crate) fn feed_key(&self, shown: Result<Shown, &'static str>) -> Result<Arc<Key>, (String, Option<String>)> {
+        let (account, secret) = shown.map_err(|sentence| (sentence.to_owned(), None))?;
         let hash = self.secrets.hash(&secret);
         let keys = self.feed.keys.load();
         let found = keys.get(&hash).filter(|key| bool::from(key.hash.ct_eq(&hash)) && account.as_deref().is_none_or(|a| a == key.account_id.as_str()));
@@ -246,22 +300,52 @@ impl App {
     ///
     /// # Errors
     /// If the pieces can't be read: then the device gets 503, never less than the whole file.
-    pub async fn feed_body(&self, file: &File, accept_gzip: bool) -> AppResult<FeedBody> {
-        let cache_key = format!("{}/{}", file.group, file.etag);
-        let gzip = match self.feed.bodies.get(&cache_key) {
-            Some(body) => body,
-            None => {
-                let body = Bytes::from(self.feed_assemble(file).await?);
-                self.feed.bodies.insert(cache_key, body.clone());
-                body
-            }
+    pub async fn feed_body(&self, file: &File, view: Option<&View>, accept_gzip: bool) -> AppResult<FeedBody> {
+        let (gzip, raw_len) = match view {
+            None => (self.feed_gzip(file).await?, file.raw_len),
+            Some(view) => self.feed_view(file, view).await?,
         };
         if accept_gzip {
             return Ok(FeedBody { bytes: gzip, gzip: true });
         }
-        let raw_len = file.raw_len;
         let plain = tokio::task::spawn_blocking(move || gzip::inflate(&gzip, raw_len)).await.map_err(AppError::internal)?.map_err(AppError::internal)?;
         Ok(FeedBody { bytes: Bytes::from(plain), gzip: false })
+    }
+
+    async fn feed_gzip(&self, file: &File) -> AppResult<Bytes> {
+        let cache_key = format!("{}/{}", file.group, file.etag);
+        if let Some(body) = self.feed.bodies.get(&cache_key) {
+            return Ok(body);
+        }
+        let body = Bytes::from(self.feed_assemble(file).await?);
+        self.feed.bodies.insert(cache_key, body.clone());
+        Ok(body)
+    }
+
+    /// A list in another shape, made once and kept like any body. What is kept ends in its plain length.
+    async fn feed_view(&self, file: &File, view: &View) -> AppResult<(Bytes, u64)> {
+        let cache_key = format!("{}/{}", file.group, view_etag(file, view));
+        let kept = match self.feed.bodies.get(&cache_key) {
+            Some(kept) => kept,
+            None => {
+                let (gzip, raw_len, format, view) = (self.feed_gzip(file).await?, file.raw_len, file.format, view.clone());
+                let before = usize::try_from(file.before.unwrap_or(0)).unwrap_or(0);
+                let make = move || -> std::io::Result<Vec<u8>> {
+                    let plain = gzip::inflate(&gzip, raw_len)?;
+                    let text = String::from_utf8_lossy(&plain);
+                    let piece = gzip::segment(&view.apply(format, Document { text: &text, before }))?;
+                    let mut kept = gzip::join([(piece.data.as_slice(), piece.crc, piece.raw_len)]);
+                    kept.extend_from_slice(&piece.raw_len.to_le_bytes());
+                    Ok(kept)
+                };
+                let kept = Bytes::from(tokio::task::spawn_blocking(make).await.map_err(AppError::internal)?.map_err(AppError::internal)?);
+                self.feed.bodies.insert(cache_key, kept.clone());
+                kept
+            }
+        };
+        let split = kept.len().saturating_sub(8);
+        let raw_len = kept.get(split..).and_then(|end| end.try_into().ok()).map_or(0, u64::from_le_bytes);
+        Ok((kept.slice(..split), raw_len))
     }
 
     /// The files that a group of the actor serves now, by path; none before its first publication.
@@ -273,6 +357,14 @@ impl App {
         let groups = self.feed.groups.load();
         let group = groups.get(&id).filter(|g| g.account_id == actor.account_id).ok_or(AppError::NotFound("group"))?;
         Ok(group.files.iter().map(|(path, file)| (path.clone(), Arc::clone(file))).collect())
+    }
+
+    /// A piece of a file.
+    pub(crate) async fn feed_segment(&self, file: &File, hash: &str) -> AppResult<gzip::Segment> {
+        let gone = || AppError::Unavailable("This file was just replaced; try again.".to_owned());
+        let piece = file.segments.iter().find(|s| s.hash == hash).ok_or_else(gone)?;
+        let data = self.store.read().blob_fetch(file.group, std::slice::from_ref(&piece.hash)).await?.remove(hash).ok_or_else(gone)?;
+        Ok(gzip::Segment { data, crc: piece.crc, raw_len: piece.raw_len })
     }
 
     async fn feed_assemble(&self, file: &File) -> AppResult<Vec<u8>> {
@@ -313,7 +405,7 @@ impl App {
         self.feed_reload_keys().await?;
         let numbers = self.store.read().publication_numbers().await?;
         let known = self.feed.groups.load_full();
-        if numbers.len() != known.len() || numbers.iter().any(|(id, n)| known.get(id).is_none_or(|g| g.publication != *n)) {
+        if numbers.len() != known.len() || numbers.iter().any(|(id, n)| known.get(id).is_none_or(|g| (g.publication, g.frozen) != *n)) {
             self.feed_reload().await?;
         }
         Ok(())
@@ -324,20 +416,21 @@ impl App {
         let read = self.store.read();
         let group = &row.group;
         let Some(device) = read.device_fetch(&group.account_id, group.device_id).await? else { return Ok(()) };
-        let (publication, files) = match read.publication_files(group.id).await? {
-            Some((number, files)) => (number, files),
-            None => (0, Vec::new()),
+        let (publication, files) = match row.frozen {
+            Some(number) => (row.publication, read.publication_files_of(group.id, number).await?.unwrap_or_default()),
+            None => read.publication_files(group.id).await?.unwrap_or_default(),
         };
         let feed = GroupFeed {
             account_id: group.account_id.clone(),
             device_id: group.device_id,
             name: group.name.to_string(),
             device_name: device.name.to_string(),
-            type_name: device.device_type.name,
-            entry: device.device_type.format.entry(),
+            device_type: device.device_type,
+            created_at: group.created_at,
             publication,
+            frozen: row.frozen,
             live: row.live,
-            files: files.into_iter().map(|f| (f.path.clone(), Arc::new(file(group.id, f)))).collect(),
+            files: files.into_iter().map(|f| file(group.id, device.device_type.format, f)).map(|(path, f)| (path, Arc::new(f))).collect(),
         };
         self.feed.edit(|groups| {
             // Two that load at once may end in the wrong order.
@@ -354,7 +447,8 @@ impl App {
     }
 }
 
-fn file(group: GroupId, from: FileRef) -> File {
+/// A file of a publication with its path.
+pub(crate) fn file(group: GroupId, format: Format, from: FileRef) -> (String, File) {
     let mut etag = blake3::Hasher::new();
     let mut raw_len = 0;
     for segment in &from.segments {
@@ -362,18 +456,71 @@ fn file(group: GroupId, from: FileRef) -> File {
         raw_len += segment.raw_len;
     }
     let etag = etag.finalize().to_hex().chars().take(32).collect();
-    let content_type = if from.path.ends_with(".csv") { "text/csv; charset=utf-8" } else { "application/json" };
-    File { etag, raw_len, content_type, group, segments: from.segments }
+    let content_type = match list::writer(format) {
+        Some(writer) if from.path == format.entry() => writer.content_type(),
+        Some(_) => "text/plain; charset=utf-8",
+        None if from.path.ends_with(".csv") => "text/csv; charset=utf-8",
+        None => "application/json",
+    };
+    (from.path, File { etag, raw_len, content_type, group, format, segments: from.segments, before: from.before })
 }
 
 impl GroupFeed {
-    fn page(&self) -> Vec<String> {
-        vec![
-            format!("IOC group {} of the {} device {}", self.name, self.type_name, self.device_name),
-            format!("{} IOCs, publication {}", self.live, self.publication),
-            format!("The feed begins at {} below this address. In MISP paste this address without it, as a MISP Feed.", self.entry),
-        ]
+    /// Whether a key opens it.
+    pub(crate) fn visible_to(&self, key: &Key) -> bool {
+        self.account_id == key.account_id && key.device_id.is_none_or(|d| d == self.device_id)
     }
+
+    /// Whether it is a collection of this version's TAXII server.
+    pub(crate) fn is_collection(&self, version: Taxii) -> bool {
+        self.device_type.format.taxii() == Some(version)
+    }
+
+    /// What the device asks for first; nothing before the first publication.
+    pub(crate) fn entry_file(&self) -> Option<Arc<File>> {
+        self.files.get(self.device_type.format.entry()).cloned()
+    }
+
+    /// What a person sees who opens the group URL of a device that asks for something below it.
+    fn page(&self, public_url: &str, id: GroupId) -> Vec<String> {
+        let mut lines = vec![
+            format!("IOC group {} of the {} device {}", self.name, self.device_type.name, self.device_name),
+            format!("{} IOCs, publication {}", self.live, self.publication),
+        ];
+        match self.device_type.format.taxii() {
+            None => lines.push("The feed begins at manifest.json below this address. In MISP paste this address without it, as a MISP Feed.".to_owned()),
+            Some(version) => {
+                lines.push(format!("API root: {}", taxii::root(public_url, version, &self.account_id)));
+                lines.push(format!("Collection: {id}"));
+                lines.push("The same without TAXII, as one STIX bundle: stix.json below this address.".to_owned());
+            }
+        }
+        lines
+    }
+}
+
+/// The ETag of another shape of a file.
+fn view_etag(file: &File, view: &View) -> String {
+    blake3::hash(format!("{}|{view:?}", file.etag).as_bytes()).to_hex().chars().take(32).collect()
+}
+
+/// What a device shows of itself: an account ID, where it names one, and a secret.
+pub(crate) type Shown = (Option<String>, String);
+
+impl FeedRequest<'_> {
+    fn credentials(&self) -> Result<Shown, &'static str> {
+        shown(self.authorization, self.api_key, self.parameters)
+    }
+}
+
+/// Basic or Bearer; else the header for devices that know only one of their own; else the key in the URL.
+pub(crate) fn shown(authorization: Option<&str>, api_key: Option<&str>, parameters: &[(&str, &str)]) -> Result<Shown, &'static str> {
+    if let Some(header) = authorization {
+        return credentials(header).ok_or("The Authorization header is not readable: use Basic, with the account ID as user and the key as password.");
+    }
+    let in_url = || parameters.iter().find(|(name, _)| *name == "key").map(|(_, value)| *value);
+    let key = api_key.or_else(in_url).ok_or("Authentication needed: Basic, with the account ID as user and an appliance or device key as password.")?;
+    Ok((None, key.to_owned()))
 }
 
 /// User and password of Basic, split at the first colon; or the key alone as Bearer.

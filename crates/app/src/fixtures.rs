@@ -123,7 +123,15 @@ impl App {
             ("Fixture paused", Some(5 * DAY), true),
         ] {
             let device = self.device_create(actor, NewDevice { name: name.to_owned(), device_type: "misp".to_owned(), ioc_limit: None }).await?.device.id;
-            let group = NewGroup { name: name.to_owned(), limit: Some(1_000), source_priority: Vec::new(), notify_on_limit: true, default_rule: true };
+            let group = NewGroup {
+                name: name.to_owned(),
+                kind: None,
+                limit: Some(1_000),
+                collapse: false,
+                source_priority: Vec::new(),
+                notify_on_limit: true,
+                default_rule: true,
+            };
             let group = self.group_create(actor, device, group).await?.view.row.group.id;
             self.fixture_pulled(actor, device, group, last_pull.map(|span| now.plus(-span))).await?;
             if paused {

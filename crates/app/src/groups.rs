@@ -5,7 +5,9 @@ use std::sync::Arc;
 use iocast_domain::{
     account::Module,
     device::check_group_limit,
+    device_type::check_group_kind,
     group::{Cut, Group},
+    guard::Refusal,
     id::{DeviceId, GroupId, IocId, PartId, RuleId, SourceId},
     ioc::Ioc,
     name::Name,
@@ -26,8 +28,12 @@ use crate::{
 pub struct NewGroup {
     /// At most 50 letters, digits, spaces, underscores.
     pub name: String,
+    /// What it holds, where its device takes one kind a group; the type's usual one unless given.
+    pub kind: Option<String>,
     /// What the device has left unless given.
     pub limit: Option<i64>,
+    /// Whether what another entry covers is left out.
+    pub collapse: bool,
     /// Best first.
     pub source_priority: Vec<SourceId>,
     /// Whether to write when the limit is reached.
@@ -43,6 +49,8 @@ pub struct GroupPatch {
     pub name: Option<String>,
     /// New limit.
     pub limit: Option<i64>,
+    /// Whether what another entry covers is left out.
+    pub collapse: Option<bool>,
     /// New priority.
     pub source_priority: Option<Vec<SourceId>>,
     /// New notice.
@@ -54,6 +62,8 @@ pub struct GroupPatch {
 pub struct GroupDetail {
     /// The group.
     pub view: GroupView,
+    /// How many IOCs that rules choose are kept back, and why.
+    pub refused: Vec<(Refusal, u64)>,
     /// Its last publications, newest first.
     pub publications: Vec<PublicationLine>,
 }
@@ -95,6 +105,7 @@ impl App {
         let siblings = limits(&txn.group_list(&actor.account_id, Some(device_id)).await?, None);
         let mut fields = Fields::default();
         let name = fields.take(Name::parse(&new.name));
+        let kind = fields.take(check_group_kind(device.device_type, new.kind.as_deref())).flatten();
         let limit = fields.take(check_group_limit(new.limit, device.ioc_limit, &siblings));
         fields.take(self.check_sources(&txn, actor, "source_priority", &new.source_priority).await?);
         fields.done()?;
@@ -104,13 +115,22 @@ impl App {
             account_id: actor.account_id.clone(),
             device_id,
             name: name.clone(),
+            kind,
             limit,
+            collapse: new.collapse,
             source_priority: new.source_priority,
             notify_on_limit: new.notify_on_limit,
             created_at: self.now(),
         };
         txn.group_insert(&group).await.map_err(|e| taken(e, "name", "a group on this device"))?;
-        self.audit(&txn, actor, "group.create", &group.id, &serde_json::json!({ "name": name.as_str(), "device_id": device_id, "limit": limit })).await?;
+        self.audit(
+            &txn,
+            actor,
+            "group.create",
+            &group.id,
+            &serde_json::json!({ "name": name.as_str(), "device_id": device_id, "kind": kind, "limit": limit, "collapse": new.collapse }),
+        )
+        .await?;
         if new.default_rule {
             let names: Vec<String> = txn.rule_list(&actor.account_id).await?.iter().map(|r| r.name.folded()).collect();
             let rule = Rule {
@@ -118,7 +138,7 @@ impl App {
                 account_id: actor.account_id.clone(),
                 name: name.to_rule_name(|n| names.iter().any(|taken| taken == n)),
                 enabled: true,
-                criteria: Criteria { kinds: device.device_type.kinds.to_vec(), state: StateFilter::Active, ..Criteria::default() },
+                criteria: Criteria { kinds: device.device_type.kinds_of_group(kind), state: StateFilter::Active, ..Criteria::default() },
                 group_ids: vec![group.id],
                 created_at: self.now(),
             };
@@ -128,7 +148,7 @@ impl App {
         self.idempotency_effect(&txn, actor, &group.id).await?;
         txn.commit().await?;
         // Known from now on: until the first publication stands its URL answers 503, not 404.
-        let unpublished = GroupRow { group: group.clone(), live: 0, cut: Cut::default(), publication: 0 };
+        let unpublished = GroupRow { group: group.clone(), live: 0, cut: Cut::default(), publication: 0, frozen: None, held: None };
         self.feed_load_group(&unpublished).await?;
         self.publish_now(&actor.account_id, group.id).await?;
         self.group_fetch(actor, group.id).await
@@ -153,7 +173,7 @@ impl App {
         actor.may_read(Module::Automation)?;
         let read = self.store.read();
         let row = read.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
-        Ok(GroupDetail { view: self.group_view(row), publications: read.publication_list(id).await? })
+        Ok(GroupDetail { view: self.group_view(row), refused: read.refused_counts(id).await?, publications: read.publication_list(id).await? })
     }
 
     /// Changes a group.
@@ -162,7 +182,7 @@ impl App {
     /// If it is not there, or a field breaks a rule.
     pub async fn group_update(&self, actor: &Actor, id: GroupId, patch: GroupPatch) -> AppResult<GroupDetail> {
         actor.may_change(Module::Automation)?;
-        let GroupPatch { name, limit, source_priority, notify_on_limit } = patch;
+        let GroupPatch { name, limit, collapse, source_priority, notify_on_limit } = patch;
         let txn = self.store.write().await?;
         let there = txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
         txn.device_lock(&actor.account_id, there.group.device_id).await?;
@@ -184,14 +204,15 @@ impl App {
             fields.take(self.check_sources(&txn, actor, "source_priority", &new).await?);
             after.source_priority = priority;
         }
+        after.collapse = collapse.unwrap_or(before.collapse);
         after.notify_on_limit = notify_on_limit.unwrap_or(before.notify_on_limit);
         fields.done()?;
         txn.group_update(&after).await.map_err(|e| taken(e, "name", "a group on this device"))?;
-        let reselect = after.limit != before.limit || after.source_priority != before.source_priority;
+        let reselect = after.limit != before.limit || after.collapse != before.collapse || after.source_priority != before.source_priority;
         if reselect {
             txn.group_reconfigure(&[id]).await?;
         }
-        let shown = |g: &Group| serde_json::json!({ "name": g.name.as_str(), "limit": g.limit, "source_priority": g.source_priority, "notify_on_limit": g.notify_on_limit });
+        let shown = |g: &Group| serde_json::json!({ "name": g.name.as_str(), "limit": g.limit, "collapse": g.collapse, "source_priority": g.source_priority, "notify_on_limit": g.notify_on_limit });
         self.audit(&txn, actor, "group.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
         txn.commit().await?;
         if reselect {

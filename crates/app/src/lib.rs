@@ -46,7 +46,9 @@ mod pulls;
 mod rules;
 mod secrets;
 mod sessions;
+mod snapshots;
 mod sources;
+mod taxii;
 mod watchdog;
 
 pub use self::{
@@ -71,7 +73,9 @@ pub use self::{
     rules::{Chosen, NewRule, RulePatch},
     secrets::Secrets,
     sessions::SignedIn,
+    snapshots::{GuardsPatch, RefusedIoc},
     sources::{NewSource, SourcePatch},
+    taxii::{PAGE_MAX, TaxiiAnswer, TaxiiRequest},
     watchdog::Watched,
 };
 pub use iocast_formats::read::{Input, Options, Rejected};

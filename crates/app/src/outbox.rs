@@ -268,7 +268,7 @@ impl App {
     /// Why a letter need not be sent any more.
     async fn pointless(&self, LetterRow { letter, maybe_sent, .. }: &LetterRow) -> AppResult<Option<&'static str>> {
         let read = self.store.read();
-        let alert = matches!(letter.kind, LetterKind::Warning | LetterKind::Recovery | LetterKind::Limit);
+        let alert = matches!(letter.kind, LetterKind::Warning | LetterKind::Recovery | LetterKind::Limit | LetterKind::Held);
         if alert && !self.still_alerted(letter).await? {
             return Ok(Some("nobody gets alerts there any more"));
         }
@@ -298,10 +298,10 @@ impl App {
         }
     }
 
-    /// Writes letters about a group's limit to all who get alerts, once for each publication that reached it.
-    pub(crate) async fn limit_letters(&self, txn: &Txn, account: &Account, content: &Content, subject: &str) -> AppResult<()> {
+    /// Writes letters about a group to all who get alerts, once for each `subject`.
+    pub(crate) async fn group_letters(&self, txn: &Txn, account: &Account, kind: LetterKind, content: &Content, subject: &str) -> AppResult<()> {
         for recipient in self.alerted(txn, account).await? {
-            let mut letter = self.letter(account, LetterKind::Limit, &recipient, content)?;
+            let mut letter = self.letter(account, kind, &recipient, content)?;
             letter.subject_key = Some(format!("{subject}:{recipient}"));
             txn.letter_insert(&letter).await?;
         }

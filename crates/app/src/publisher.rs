@@ -99,6 +99,8 @@ impl App {
                 let (app, account) = (Arc::clone(self), account.clone());
                 tokio::spawn(async move { app.publish_group(&account, id, true).await }).await.map_err(AppError::internal)??;
                 match self.store.read().publish_state(id).await? {
+                    // What is held waits for an admin, not for us.
+                    Some(state) if state.held.is_some() && !state.let_through => return Ok(()),
                     Some(state) if state.publication == 0 || state.applied_config < state.config_version => tokio::time::sleep(Duration::from_millis(50)).await,
                     _ => return Ok(()),
                 }

@@ -11,15 +11,21 @@ use std::{
 use iocast_domain::{
     account::Account,
     device_type::DeviceType,
-    id::{AccountId, GroupId, PartId},
+    group::{Cut, Held, SHRINK_HOLD, shrinks_too_much},
+    guard::{Guard, Refusal},
+    id::{AccountId, GroupId, IocId, PartId},
     ioc::Ioc,
+    letter::LetterKind,
     member::{Leave, Standing, TOMBSTONE_KEPT},
     rule::{EnabledSources, Rule, SourceRanks, may_leave},
     time::Timestamp,
 };
 use iocast_formats::{
     gzip,
-    write::misp::{self, Orgc, SourceNames},
+    write::{
+        list::{self, Scope},
+        misp::{self, Orgc, SourceNames},
+    },
 };
 use iocast_mail::Content;
 use iocast_store::{BlobRef, FileRef, GroupRow, GroupUpdate, IocRow, MemberRow, NewBlob, PartRow, PublicationLine, PublishState, Reader, Txn};
@@ -29,6 +35,7 @@ use crate::{App, AppError, AppResult};
 
 mod choose;
 mod parts;
+mod shards;
 
 /// What happens to a member.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +55,50 @@ struct Choice {
     edits: Vec<(MemberRow, Edit)>,
     /// Parts that hold a tombstone of somebody who joins.
     tombstone_parts: HashSet<PartId>,
-    cut: iocast_domain::group::Cut,
+    /// Those who join and are listed as deleted.
+    reborn: HashSet<IocId>,
+    /// IOCs for which there was no room.
+    limit_cut: u64,
+    /// Whether every IOC of the account was looked at.
+    anew: bool,
+    /// Why IOCs that were looked at are kept back; nothing for those that are not.
+    refused: Vec<(IocId, Option<Refusal>)>,
+}
+
+impl Choice {
+    /// Somebody joins whose rows in the group are these.
+    fn comes_back(&mut self, id: IocId, rows: &[MemberRow]) {
+        self.tombstone_parts.extend(rows.iter().map(|m| m.part_id));
+        if rows.iter().any(|m| m.standing == Standing::Tombstone) {
+            self.reborn.insert(id);
+        }
+    }
+
+    /// How many would leave that nobody asked to leave: a whitelisted IOC must go, and the limit is an admin's word.
+    fn losses(&self) -> u32 {
+        let lost = self.edits.iter().filter(|(m, edit)| m.standing == Standing::Live && matches!(edit, Edit::Leave(Leave::Unchosen)));
+        u32::try_from(lost.count()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What the rules, the device type and the guards say of an IOC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It belongs in.
+    Wanted,
+    /// It would belong in, were it not for this.
+    Refused(Refusal),
+    /// It does not belong in.
+    Unchosen,
+}
+
+impl Verdict {
+    const fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::Wanted | Self::Unchosen => None,
+        }
+    }
 }
 
 /// One publication in the making.
@@ -63,6 +113,9 @@ pub(crate) struct Work<'a> {
     enabled: EnabledSources,
     names: SourceNames,
     ranks: SourceRanks,
+    guard: Guard,
+    /// What a list says of the group.
+    scope: Scope,
     state: PublishState,
     target_seq: i64,
     now: Timestamp,
@@ -79,59 +132,118 @@ impl<'a> Work<'a> {
         let Some(state) = read.publish_state(id).await? else { return Ok(None) };
         let (Some(account), Some(row)) = (read.account_fetch(account_id).await?, read.group_fetch(account_id, id).await?) else { return Ok(None) };
         let Some(device) = read.device_fetch(account_id, row.group.device_id).await? else { return Ok(None) };
+        let now = app.now();
         let sources: Vec<_> = read.source_list(account_id).await?.into_iter().filter(|s| s.enabled).collect();
+        let names: SourceNames = sources.iter().map(|s| (s.id, s.name.clone())).collect();
+        let scope = shards::scope(&account, &row.group, &names, now);
         let ranks = row.group.source_priority.iter().zip(0..).map(|(id, rank)| (*id, rank)).collect();
         Ok(Some(Self {
             app,
             rules: read.rule_feeding(id).await?,
             read,
-            account,
             row,
             device_type: device.device_type,
             device_name: device.name.to_string(),
             enabled: sources.iter().map(|s| s.id).collect(),
-            names: sources.into_iter().map(|s| (s.id, s.name)).collect(),
+            names,
             ranks,
+            guard: Guard::of(&account.guards),
+            account,
+            scope,
             state,
             target_seq,
-            now: app.now(),
+            now,
             claim,
         }))
     }
 
     /// Makes the publication. Gives whether there was anything to publish.
     pub(crate) async fn run(self) -> AppResult<bool> {
-        let choice = self.choose().await?;
-        let plan = self.plan(choice).await?;
-        self.commit(plan).await
+        let mut choice = self.choose().await?;
+        if self.must_hold(&choice) {
+            return self.hold(choice.losses()).await.map(|()| false);
+        }
+        let refused = std::mem::take(&mut choice.refused);
+        let anew = choice.anew;
+        let plan = match list::writer(self.device_type.format) {
+            Some(writer) => self.plan_list(writer, choice).await?,
+            None => self.plan(choice).await?,
+        };
+        self.commit(plan, anew, refused).await
+    }
+
+    /// The shrink guard: a loss of more than half at once is more often an accident than a wish.
+    fn must_hold(&self, choice: &Choice) -> bool {
+        let expired = self.state.held.as_ref().is_some_and(|held| held.until <= self.now);
+        shrinks_too_much(self.state.live, choice.losses()) && !self.state.let_through && !expired
+    }
+
+    /// Notes that a publication waits, and writes to the administrators once.
+    async fn hold(&self, loses: u32) -> AppResult<()> {
+        let group = &self.row.group;
+        let since = self.state.held.as_ref().map_or(self.now, |held| held.since);
+        let held = Held { since, until: since.plus(SHRINK_HOLD), live: self.state.live, loses };
+        let txn = self.app.store.write().await?;
+        if txn.publish_hold(group.id, self.claim, &held, self.target_seq, self.state.config_version).await? {
+            let content = Content::Held {
+                device: self.device_name.clone(),
+                group: group.name.to_string(),
+                live: held.live,
+                loses,
+                until: held.until,
+                link: format!("{}/automation/groups/{}", self.app.settings.public_url, group.id),
+            };
+            self.app.group_letters(&txn, &self.account, LetterKind::Held, &content, &format!("held:{}:{}", group.id, held.since.micros())).await?;
+        }
+        txn.commit().await?;
+        Ok(())
     }
 
     fn chosen(&self, ioc: &Ioc) -> bool {
         self.rules.iter().any(|rule| rule.criteria.choose(ioc, &self.enabled))
     }
 
-    fn wants(&self, row: &IocRow) -> bool {
-        !row.deleted && may_leave(&row.ioc) && self.device_type.takes(row.ioc.kind) && self.chosen(&row.ioc)
+    fn verdict(&self, row: &IocRow) -> Verdict {
+        let ioc = &row.ioc;
+        let other_kind = self.row.group.kind.is_some_and(|kind| self.device_type.takes(ioc.kind) && !kind.covers(ioc.kind));
+        if row.deleted || !may_leave(ioc) || other_kind || !self.chosen(ioc) {
+            return Verdict::Unchosen;
+        }
+        self.device_type.refuses(ioc.kind, &ioc.value).or_else(|| self.guard.refuse(ioc)).map_or(Verdict::Wanted, Verdict::Refused)
+    }
+
+    /// A number over all that receivers would see change.
+    fn fingerprint(&self, ioc: &Ioc) -> i64 {
+        match list::writer(self.device_type.format) {
+            Some(writer) => shards::fingerprint(writer, self.device_type.format, &self.scope, ioc),
+            None => misp::fingerprint(ioc, &self.names),
+        }
     }
 
     fn orgc(&self) -> Orgc {
         Orgc { name: self.account.name.clone(), uuid: Uuid::new_v5(&self.account.id.namespace(), b"orgc") }
     }
 
-    async fn commit(self, plan: parts::Plan) -> AppResult<bool> {
+    async fn commit(self, plan: parts::Plan, anew: bool, refused: Vec<(IocId, Option<Refusal>)>) -> AppResult<bool> {
         let id = self.row.group.id;
         let first = self.state.publication == 0;
         let publishes = first || plan.rendered;
         let number = self.state.publication + i64::from(publishes);
         let mut blobs = plan.blobs;
-        let files = if publishes { files(&plan.all_parts, &mut blobs)? } else { Vec::new() };
+        let files = match list::writer(self.device_type.format) {
+            _ if !publishes => Vec::new(),
+            Some(writer) => self.list_files(writer, &plan.all_parts, plan.live, plan.latest_stamp, number, &mut blobs).await?,
+            None => files(&plan.all_parts, &mut blobs)?,
+        };
+        let refused = self.news(anew, refused).await?;
+        let not_for_device = self.kept_back(anew, &refused).await?;
         let update = GroupUpdate {
             claim: self.claim,
             applied_config: self.state.config_version,
             applied_seq: self.target_seq.max(self.state.applied_seq),
             publication: number,
             live: plan.live,
-            cut: plan.cut,
+            cut: Cut::of(plan.limit_cut, not_for_device),
             due_at: plan.due_at,
             latest_stamp: plan.latest_stamp,
         };
@@ -140,13 +252,14 @@ impl<'a> Work<'a> {
             // Somebody else took the group over, or it was deleted: nothing of this is written.
             return Ok(false);
         }
+        for (part, iocs) in &plan.forgotten {
+            txn.member_delete_many(*part, iocs).await?;
+        }
         txn.member_put_many(id, &plan.members).await?;
         for (part, iocs) in &plan.resent {
             txn.member_resent(*part, iocs).await?;
         }
-        for (part, iocs) in &plan.forgotten {
-            txn.member_delete_many(*part, iocs).await?;
-        }
+        txn.refused_put_many(id, anew, &refused).await?;
         txn.part_put_many(id, &plan.changed_parts).await?;
         for part in &plan.emptied_parts {
             txn.part_delete(*part).await?;
@@ -158,6 +271,28 @@ impl<'a> Work<'a> {
         self.tell_limit(&txn, &update).await?;
         txn.commit().await?;
         Ok(publishes)
+    }
+
+    /// Of the IOCs that were looked at, those whose reason to be kept back is not noted yet.
+    async fn news(&self, anew: bool, refused: Vec<(IocId, Option<Refusal>)>) -> AppResult<Vec<(IocId, Option<Refusal>)>> {
+        // Where nothing is kept back, nothing can be let go: most groups, and most changes.
+        let quiet = refused.iter().all(|(_, r)| r.is_none());
+        if !anew && quiet && self.read.refused_counts(self.row.group.id).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(refused)
+    }
+
+    /// How many IOCs are kept back once these are noted.
+    async fn kept_back(&self, anew: bool, news: &[(IocId, Option<Refusal>)]) -> AppResult<u64> {
+        let now = news.iter().filter(|(_, r)| r.is_some()).count() as u64;
+        if anew {
+            return Ok(now);
+        }
+        let before: u64 = self.read.refused_counts(self.row.group.id).await?.iter().map(|(_, n)| n).sum();
+        let ids: Vec<IocId> = news.iter().map(|(id, _)| *id).collect();
+        let renewed = self.read.refused_among(self.row.group.id, &ids).await?;
+        Ok(before + now - renewed.min(before))
     }
 
     /// Tells people once that the group is full, and again only after it has fallen under 95 % of its limit.
@@ -174,7 +309,7 @@ impl<'a> Work<'a> {
                 wanted: live + update.cut.reasons.get("limit").copied().unwrap_or(0),
                 link: format!("{}/automation/integrations/{}", self.app.settings.public_url, group.device_id),
             };
-            self.app.limit_letters(txn, &self.account, &content, &format!("limit:{}:{}", group.id, update.publication)).await?;
+            self.app.group_letters(txn, &self.account, LetterKind::Limit, &content, &format!("limit:{}:{}", group.id, update.publication)).await?;
         }
         Ok(())
     }
@@ -184,10 +319,11 @@ impl<'a> Work<'a> {
 fn files(parts: &[PartRow], blobs: &mut Vec<NewBlob>) -> AppResult<Vec<FileRef>> {
     let listed: Vec<&PartRow> = parts.iter().filter(|p| !p.manifest_entry.is_empty()).collect();
     let manifest = misp::manifest(listed.iter().map(|p| (p.id, p.manifest_entry.as_str())));
-    let mut files = vec![FileRef { path: "manifest.json".to_owned(), segments: vec![blob(&manifest, blobs)?] }];
+    let file = |path: String, segments| FileRef { path, segments, before: None };
+    let mut files = vec![file("manifest.json".to_owned(), vec![blob(&manifest, blobs)?])];
     let hashes = listed.iter().map(|p| p.hashes.clone()).filter(|h| h.raw_len > 0).collect();
-    files.push(FileRef { path: "hashes.csv".to_owned(), segments: hashes });
-    files.extend(listed.iter().map(|p| FileRef { path: format!("{}.json", p.id), segments: vec![p.event.clone()] }));
+    files.push(file("hashes.csv".to_owned(), hashes));
+    files.extend(listed.iter().map(|p| file(format!("{}.json", p.id), vec![p.event.clone()])));
     Ok(files)
 }
 

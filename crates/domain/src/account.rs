@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    guard::Guards,
     id::{AccountId, UserId},
     problem::FieldError,
     time::Timestamp,
@@ -21,6 +22,8 @@ pub struct Account {
     pub silent_after: Option<i64>,
     /// A program that is told what people are told.
     pub webhook_url: Option<String>,
+    /// What is kept back from every device.
+    pub guards: Guards,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -14,6 +14,8 @@ pub enum LetterKind {
     Recovery,
     /// A group reached its limit.
     Limit,
+    /// A publication is held, because it would lose too much.
+    Held,
     /// Somebody wants to see whether mail arrives.
     Test,
     /// A person is invited.

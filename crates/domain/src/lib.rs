@@ -5,9 +5,11 @@
 
 pub mod account;
 pub mod alert;
+pub mod collapse;
 pub mod device;
 pub mod device_type;
 pub mod group;
+pub mod guard;
 pub mod id;
 pub mod ioc;
 pub mod key;

@@ -80,6 +80,13 @@ impl fmt::Display for Name {
     }
 }
 
+/// Lower case letters, digits and underscores, beginning with a letter: a name that every device's configuration takes.
+#[must_use]
+pub fn slug(name: &str) -> String {
+    let slug: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    if slug.starts_with(|c: char| c.is_ascii_lowercase()) { slug } else { format!("list_{slug}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,6 +28,21 @@ impl Place {
             ioc.enrichment.reports.iter().filter(|r| enabled.contains(&r.source_id)).filter_map(|r| ranks.get(&r.source_id).copied()).min().unwrap_or(u32::MAX);
         Self { source_rank, severity: ioc.severity(), last_seen: ioc.last_seen, value: ioc.value.clone(), id: ioc.id }
     }
+
+    /// The IOC's value.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// Takes the place of `other` where that is better, as far as the value does not decide.
+    pub fn rise_to(&mut self, other: &Self) {
+        if other < self {
+            self.source_rank = other.source_rank;
+            self.severity = other.severity;
+            self.last_seen = other.last_seen;
+        }
+    }
 }
 
 impl Ord for Place {

@@ -70,6 +70,12 @@ impl Timestamp {
         self.utc().format("%Y-%m-%d").to_string()
     }
 
+    /// `2026-07-01T12:00:00Z`.
+    #[must_use]
+    pub fn seconds(self) -> String {
+        self.utc().format("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
     /// ISO 8601 with three decimals and Z, as Threat Command writes it.
     #[must_use]
     pub fn millis(self) -> String {

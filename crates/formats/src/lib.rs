@@ -5,7 +5,7 @@
 
 pub mod gzip;
 pub mod read;
-pub mod write {
-    //! One writer per feed format.
-    pub mod misp;
-}
+pub mod snapshot;
+pub mod taxii;
+pub mod view;
+pub mod write;

@@ -55,6 +55,21 @@ pub enum Content {
         /// The device's page.
         link: String,
     },
+    /// A publication is held, because it would lose too much at once.
+    Held {
+        /// The device.
+        device: String,
+        /// The group.
+        group: String,
+        /// IOCs that it serves.
+        live: u32,
+        /// How many of them would leave.
+        loses: u32,
+        /// When it goes out by itself.
+        until: Timestamp,
+        /// The group's page.
+        link: String,
+    },
     /// Whether mail arrives.
     Test {
         /// Who wants to know.
@@ -97,6 +112,8 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("recovery.html", include_str!("../../../web-templates/mail/recovery.html")),
     ("limit.txt", include_str!("../../../web-templates/mail/limit.txt")),
     ("limit.html", include_str!("../../../web-templates/mail/limit.html")),
+    ("held.txt", include_str!("../../../web-templates/mail/held.txt")),
+    ("held.html", include_str!("../../../web-templates/mail/held.html")),
     ("test.txt", include_str!("../../../web-templates/mail/test.txt")),
     ("test.html", include_str!("../../../web-templates/mail/test.html")),
     ("invitation.txt", include_str!("../../../web-templates/mail/invitation.txt")),
@@ -136,6 +153,11 @@ pub fn render(content: &Content, account: &str, public_url: &str) -> Result<Rend
         Content::Limit { device, group, limit, wanted, link } => {
             ("limit", format!("{} on {} reached its limit ({of})", plain(group), plain(device)), context! { device, group, limit, wanted, link })
         }
+        Content::Held { device, group, live, loses, until, link } => (
+            "held",
+            format!("{} on {} is held back ({of})", plain(group), plain(device)),
+            context! { device, group, live, loses, until => until.to_string(), link },
+        ),
         Content::Test { asked_by } => ("test", format!("Test letter ({of})"), context! { asked_by }),
         Content::Invitation { invited_by, link, until } => {
             ("invitation", format!("You are invited to {of}"), context! { invited_by, link, until => until.to_string() })
@@ -159,6 +181,9 @@ pub fn payload(content: &Content, account_id: &str, account: &str, at: Timestamp
         Content::Recovery(devices) => ("device.recovered", serde_json::json!({ "devices": devices })),
         Content::Limit { device, group, limit, wanted, link } => {
             ("group.limit_reached", serde_json::json!({ "device": device, "group": group, "limit": limit, "wanted": wanted, "link": link }))
+        }
+        Content::Held { device, group, live, loses, until, link } => {
+            ("group.publication_held", serde_json::json!({ "device": device, "group": group, "iocs": live, "would_lose": loses, "until": until, "link": link }))
         }
         Content::Test { .. } | Content::Invitation { .. } | Content::PasswordReset { .. } => return None,
     };
@@ -202,6 +227,7 @@ mod tests {
             Content::Recovery(vec![device("Lab MISP")]),
             Content::Recovery((0..7).map(|n| device(&format!("MISP {n}"))).collect()),
             Content::Limit { device: "Lab MISP".into(), group: "Perimeter".into(), limit: 10, wanted: 12, link: link() },
+            Content::Held { device: "Lab MISP".into(), group: "Perimeter".into(), live: 100, loses: 60, until, link: link() },
             Content::Test { asked_by: "admin@example.com".into() },
             Content::Invitation { invited_by: "admin@example.com".into(), link: link(), until },
             Content::PasswordReset { link: link(), until },

@@ -30,13 +30,14 @@ pub(crate) fn account_id(table: &'static str, text: String) -> StoreResult<Accou
 }
 
 fn to_account(row: account::Model) -> StoreResult<Account> {
-    let account::Model { id, name, folded: _, automation, tip, change_seq: _, created_at, silent_after, nobody_told: _, webhook_url } = row;
+    let account::Model { id, name, folded: _, automation, tip, change_seq: _, created_at, silent_after, nobody_told: _, webhook_url, guards } = row;
     Ok(Account {
         id: account_id("accounts", id)?,
         name,
         modules: Modules { automation, tip },
         silent_after,
         webhook_url,
+        guards: serde_json::from_str(&guards).map_err(|e| corrupt("accounts", "guards", e))?,
         created_at: Timestamp::from_micros(created_at),
     })
 }
@@ -157,7 +158,7 @@ impl<C: ConnectionTrait> Conn<C> {
 impl Txn {
     /// Writes a new account.
     pub async fn account_insert(&self, new: &Account) -> StoreResult<()> {
-        let Account { id, name, modules, silent_after, webhook_url, created_at } = new;
+        let Account { id, name, modules, silent_after, webhook_url, guards, created_at } = new;
         account::ActiveModel {
             id: Set(id.to_string()),
             name: Set(name.clone()),
@@ -169,6 +170,7 @@ impl Txn {
             silent_after: Set(*silent_after),
             nobody_told: Set(false),
             webhook_url: Set(webhook_url.clone()),
+            guards: Set(serde_json::to_string(guards).map_err(|e| corrupt("accounts", "guards", e))?),
         }
         .insert(&self.0)
         .await?;

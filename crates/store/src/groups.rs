@@ -1,7 +1,8 @@
 //! IOC groups.
 
 use iocast_domain::{
-    group::{Cut, Group},
+    device_type::GroupKind,
+    group::{Cut, Group, Held},
     id::{AccountId, DeviceId, GroupId},
     name::Name,
     time::Timestamp,
@@ -12,7 +13,7 @@ use crate::{
     Conn, StoreResult, Txn,
     devices::limit_column,
     error::corrupt,
-    row::{blob, group, member, part, publication, rule_group},
+    row::{blob, group, member, part, publication, refused, rule_group},
 };
 
 /// A group and what it serves.
@@ -26,6 +27,10 @@ pub struct GroupRow {
     pub cut: Cut,
     /// Number of its last publication; 0 before the first.
     pub publication: i64,
+    /// The publication that it serves instead of the last one.
+    pub frozen: Option<i64>,
+    /// A publication that waits because it would lose too much.
+    pub held: Option<Held>,
 }
 
 fn to_group(row: group::Model) -> StoreResult<GroupRow> {
@@ -35,6 +40,8 @@ fn to_group(row: group::Model) -> StoreResult<GroupRow> {
             account_id: crate::accounts::account_id("ioc_groups", row.account_id)?,
             device_id: DeviceId(row.device_id),
             name: Name::parse(&row.name).map_err(|e| corrupt("ioc_groups", "name", e.message))?,
+            kind: row.kind.map(|k| GroupKind::from_code(k).ok_or_else(|| corrupt("ioc_groups", "kind", k))).transpose()?,
+            collapse: row.collapse,
             limit: u32::try_from(row.ioc_limit).map_err(|e| corrupt("ioc_groups", "ioc_limit", e))?,
             source_priority: serde_json::from_str(&row.source_priority).map_err(|e| corrupt("ioc_groups", "source_priority", e))?,
             notify_on_limit: row.notify_on_limit,
@@ -43,6 +50,8 @@ fn to_group(row: group::Model) -> StoreResult<GroupRow> {
         live: u32::try_from(row.live).unwrap_or_default(),
         cut: serde_json::from_str(&row.cut).map_err(|e| corrupt("ioc_groups", "cut", e))?,
         publication: row.publication,
+        frozen: row.frozen,
+        held: row.held.filter(|_| row.held_until.is_some()).map(|h| serde_json::from_str(&h)).transpose().map_err(|e| corrupt("ioc_groups", "held", e))?,
     })
 }
 
@@ -117,6 +126,7 @@ impl Txn {
         rule_group::Entity::delete_many().filter(rule_group::Column::GroupId.eq(id.0)).exec(&self.0).await?;
         member::Entity::delete_many().filter(member::Column::GroupId.eq(id.0)).exec(&self.0).await?;
         part::Entity::delete_many().filter(part::Column::GroupId.eq(id.0)).exec(&self.0).await?;
+        refused::Entity::delete_many().filter(refused::Column::GroupId.eq(id.0)).exec(&self.0).await?;
         publication::Entity::delete_many().filter(publication::Column::GroupId.eq(id.0)).exec(&self.0).await?;
         blob::Entity::delete_many().filter(blob::Column::GroupId.eq(id.0)).exec(&self.0).await?;
         Ok(())
@@ -124,7 +134,7 @@ impl Txn {
 }
 
 fn group_row(of: &Group) -> StoreResult<group::ActiveModel> {
-    let Group { id, account_id, device_id, name, limit, source_priority, notify_on_limit, created_at } = of;
+    let Group { id, account_id, device_id, name, kind, limit, collapse, source_priority, notify_on_limit, created_at } = of;
     Ok(group::ActiveModel {
         id: Set(id.0),
         account_id: Set(account_id.to_string()),
@@ -132,6 +142,8 @@ fn group_row(of: &Group) -> StoreResult<group::ActiveModel> {
         name: Set(name.to_string()),
         folded: Set(name.folded()),
         ioc_limit: Set(limit_column(*limit)?),
+        kind: Set(kind.map(GroupKind::code)),
+        collapse: Set(*collapse),
         source_priority: Set(serde_json::to_string(source_priority).map_err(|e| corrupt("ioc_groups", "source_priority", e))?),
         notify_on_limit: Set(*notify_on_limit),
         created_at: Set(created_at.micros()),
@@ -146,5 +158,11 @@ fn group_row(of: &Group) -> StoreResult<group::ActiveModel> {
         claim_token: NotSet,
         claim_until: NotSet,
         limit_told: NotSet,
+        frozen: NotSet,
+        held: NotSet,
+        held_until: NotSet,
+        held_seq: NotSet,
+        held_config: NotSet,
+        let_through: NotSet,
     })
 }

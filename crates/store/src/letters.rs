@@ -104,8 +104,8 @@ pub struct LetterCounts {
 
 const STATES: [LetterState; 6] =
     [LetterState::Due, LetterState::Claimed, LetterState::Sent, LetterState::Dead, LetterState::Superseded, LetterState::Discarded];
-const KINDS: [LetterKind; 6] =
-    [LetterKind::Warning, LetterKind::Recovery, LetterKind::Limit, LetterKind::Test, LetterKind::Invitation, LetterKind::PasswordReset];
+const KINDS: [LetterKind; 7] =
+    [LetterKind::Warning, LetterKind::Recovery, LetterKind::Limit, LetterKind::Test, LetterKind::Invitation, LetterKind::PasswordReset, LetterKind::Held];
 
 fn state_code(state: LetterState) -> i16 {
     match state {
@@ -130,6 +130,7 @@ pub(crate) fn kind_code(kind: LetterKind) -> i16 {
         LetterKind::Test => 4,
         LetterKind::Invitation => 5,
         LetterKind::PasswordReset => 6,
+        LetterKind::Held => 7,
     }
 }
 

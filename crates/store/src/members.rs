@@ -19,7 +19,7 @@ use crate::{
     row::{ioc, member},
 };
 
-/// Most member rows in one statement: 11 columns each.
+/// Most member rows in one statement: 12 columns each.
 const ROWS: usize = 2_000;
 
 /// A member as it is stored.
@@ -45,10 +45,12 @@ pub struct MemberRow {
     pub leave: Option<Leave>,
     /// To be sent again in a new part.
     pub resend: bool,
+    /// It was here before and was listed as deleted when it came back.
+    pub reborn: bool,
 }
 
 fn to_member(row: member::Model) -> StoreResult<MemberRow> {
-    let member::Model { part_id, ioc_id, group_id: _, standing, joined_at, stamp, fingerprint, dirty, left_at, leave_reason, resend } = row;
+    let member::Model { part_id, ioc_id, group_id: _, standing, joined_at, stamp, fingerprint, dirty, left_at, leave_reason, resend, reborn } = row;
     Ok(MemberRow {
         part_id: PartId(part_id),
         ioc_id: IocId(ioc_id),
@@ -60,6 +62,7 @@ fn to_member(row: member::Model) -> StoreResult<MemberRow> {
         left_at,
         leave: Leave::from_code(leave_reason),
         resend,
+        reborn,
     })
 }
 
@@ -154,7 +157,7 @@ impl Txn {
     pub async fn member_put_many(&self, id: GroupId, members: &[MemberRow]) -> StoreResult<()> {
         for chunk in members.chunks(ROWS) {
             let rows = chunk.iter().map(|m| {
-                let MemberRow { part_id, ioc_id, standing, joined_at, stamp, fingerprint, dirty, left_at, leave, resend } = m;
+                let MemberRow { part_id, ioc_id, standing, joined_at, stamp, fingerprint, dirty, left_at, leave, resend, reborn } = m;
                 member::ActiveModel {
                     part_id: Set(part_id.0),
                     ioc_id: Set(ioc_id.0),
@@ -167,6 +170,7 @@ impl Txn {
                     left_at: Set(*left_at),
                     leave_reason: Set(leave.map_or(0, Leave::code)),
                     resend: Set(*resend),
+                    reborn: Set(*reborn),
                 }
             });
             let update = OnConflict::columns([member::Column::PartId, member::Column::IocId])

@@ -2,6 +2,7 @@
 
 use iocast_domain::{
     device::Device,
+    guard::Guards,
     id::{AccountId, DeviceId, LetterId, OutageId},
     letter::{LetterKind, LetterState},
     staleness::SILENT_AFTER,
@@ -222,6 +223,13 @@ impl Txn {
             .filter(account::Column::Id.eq(account.as_str()))
             .filter(account::Column::NobodyTold.eq(!told));
         Ok(note.exec(&self.0).await?.rows_affected > 0)
+    }
+
+    /// Sets an account's guards.
+    pub async fn account_set_guards(&self, id: &AccountId, guards: &Guards) -> StoreResult<()> {
+        let text = serde_json::to_string(guards).map_err(|e| corrupt("accounts", "guards", e))?;
+        account::Entity::update_many().col_expr(account::Column::Guards, Expr::value(text)).filter(account::Column::Id.eq(id.as_str())).exec(&self.0).await?;
+        Ok(())
     }
 
     /// Writes the account's threshold and webhook.

@@ -3,21 +3,22 @@
 use std::collections::HashMap;
 
 use iocast_domain::{
-    group::Cut,
-    id::{AccountId, GroupId, PartId},
+    group::{Cut, Held},
+    guard::Refusal,
+    id::{AccountId, GroupId, IocId, PartId},
     time::Timestamp,
 };
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Set,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, JoinType, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set,
     sea_query::{Expr, OnConflict},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Conn, StoreResult, Txn,
+    Conn, Page, PageOf, StoreError, StoreResult, Txn,
     error::corrupt,
-    row::{account, blob, group, member, part, publication},
+    row::{account, blob, group, member, part, publication, refused},
 };
 
 /// Publications kept of each group.
@@ -51,6 +52,9 @@ pub struct FileRef {
     /// Its pieces, in order.
     #[serde(rename = "s")]
     pub segments: Vec<BlobRef>,
+    /// Of a list: the plain length of what stands before the first entry.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
 }
 
 /// A blob to write.
@@ -79,8 +83,12 @@ pub struct PublishState {
     pub cut: Cut,
     /// When something is to do even without a change.
     pub due_at: Option<i64>,
-    /// The latest stamp given to an event, in UTC seconds.
+    /// The latest stamp given: UTC seconds for an event, UTC microseconds in a log.
     pub latest_stamp: Option<i64>,
+    /// A publication that is held.
+    pub held: Option<Held>,
+    /// An admin lets it through.
+    pub let_through: bool,
 }
 
 /// A part as it is stored.
@@ -199,6 +207,8 @@ impl<C: ConnectionTrait> Conn<C> {
             cut: serde_json::from_str(&row.cut).map_err(|e| corrupt("ioc_groups", "cut", e))?,
             due_at: row.due_at,
             latest_stamp: row.latest_stamp,
+            held: row.held.map(|h| serde_json::from_str(&h)).transpose().map_err(|e| corrupt("ioc_groups", "held", e))?,
+            let_through: row.let_through.is_some(),
         }))
     }
 
@@ -214,6 +224,14 @@ impl<C: ConnectionTrait> Conn<C> {
                     .add(Expr::col((group::Entity, group::Column::AppliedConfig)).lt(Expr::col((group::Entity, group::Column::ConfigVersion))))
                     .add(Expr::col((group::Entity, group::Column::AppliedSeq)).lt(Expr::col((account::Entity, account::Column::ChangeSeq))))
                     .add(group::Column::DueAt.lte(now.micros())),
+            )
+            // A held publication is looked at again only when something changed since, or its time has come.
+            .filter(
+                Condition::any()
+                    .add(group::Column::HeldUntil.is_null())
+                    .add(group::Column::HeldUntil.lte(now.micros()))
+                    .add(Expr::col((group::Entity, group::Column::HeldConfig)).lt(Expr::col((group::Entity, group::Column::ConfigVersion))))
+                    .add(Expr::col((group::Entity, group::Column::HeldSeq)).lt(Expr::col((account::Entity, account::Column::ChangeSeq)))),
             )
             .order_by_asc(group::Column::AppliedSeq)
             .into_tuple()
@@ -259,11 +277,58 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(rows.into_iter().map(line).collect())
     }
 
-    /// The numbers of the last publications of all groups.
-    pub async fn publication_numbers(&self) -> StoreResult<HashMap<GroupId, i64>> {
-        let rows: Vec<(Uuid, i64)> =
-            group::Entity::find().select_only().column(group::Column::Id).column(group::Column::Publication).into_tuple().all(&self.0).await?;
-        Ok(rows.into_iter().map(|(id, number)| (GroupId(id), number)).collect())
+    /// The numbers of the last publications of all groups, each with the one that it is frozen at.
+    pub async fn publication_numbers(&self) -> StoreResult<HashMap<GroupId, (i64, Option<i64>)>> {
+        let find = group::Entity::find().select_only().column(group::Column::Id).column(group::Column::Publication).column(group::Column::Frozen);
+        let rows: Vec<(Uuid, i64, Option<i64>)> = find.into_tuple().all(&self.0).await?;
+        Ok(rows.into_iter().map(|(id, number, frozen)| (GroupId(id), (number, frozen))).collect())
+    }
+
+    /// The files of one publication of a group.
+    pub async fn publication_files_of(&self, id: GroupId, number: i64) -> StoreResult<Option<Vec<FileRef>>> {
+        let row = publication::Entity::find_by_id((id.0, number)).one(&self.0).await?;
+        row.map(|row| serde_json::from_str(&row.files).map_err(|e| corrupt("publications", "files", e))).transpose()
+    }
+
+    /// How many IOCs a group keeps back, by reason.
+    pub async fn refused_counts(&self, id: GroupId) -> StoreResult<Vec<(Refusal, u64)>> {
+        let rows: Vec<(i16, i64)> = refused::Entity::find()
+            .select_only()
+            .column(refused::Column::Reason)
+            .column_as(refused::Column::IocId.count(), "how_many")
+            .filter(refused::Column::GroupId.eq(id.0))
+            .group_by(refused::Column::Reason)
+            .order_by_asc(refused::Column::Reason)
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        rows.into_iter()
+            .map(|(code, n)| Ok((Refusal::from_code(code).ok_or_else(|| corrupt("refused_iocs", "reason", code))?, u64::try_from(n).unwrap_or_default())))
+            .collect()
+    }
+
+    /// How many of these IOCs a group keeps back.
+    pub async fn refused_among(&self, id: GroupId, iocs: &[IocId]) -> StoreResult<u64> {
+        let mut found = 0;
+        for chunk in iocs.chunks(ROWS) {
+            let among = refused::Column::IocId.is_in(chunk.iter().map(|i| i.0));
+            found += refused::Entity::find().filter(refused::Column::GroupId.eq(id.0)).filter(among).count(&self.0).await?;
+        }
+        Ok(found)
+    }
+
+    /// A page of the IOCs that a group keeps back, by IOC id.
+    pub async fn refused_list(&self, id: GroupId, reason: Option<Refusal>, page: &Page) -> StoreResult<PageOf<(IocId, Refusal)>> {
+        let mut find = refused::Entity::find().filter(refused::Column::GroupId.eq(id.0));
+        if let Some(reason) = reason {
+            find = find.filter(refused::Column::Reason.eq(reason.code()));
+        }
+        if let Some(after) = page.after.as_deref().map(|a| a.parse::<Uuid>().map_err(|_invalid| StoreError::Cursor)).transpose()? {
+            find = find.filter(refused::Column::IocId.gt(after));
+        }
+        let rows = find.order_by_asc(refused::Column::IocId).limit(page.limit + 1).all(&self.0).await?;
+        let read = |row: refused::Model| Ok((IocId(row.ioc_id), Refusal::from_code(row.reason).ok_or_else(|| corrupt("refused_iocs", "reason", row.reason))?));
+        Ok(PageOf::cut(rows.into_iter().map(read).collect::<StoreResult<_>>()?, page.limit, |(ioc, _)| ioc.to_string()))
     }
 
     /// Blobs of a group by content.
@@ -306,11 +371,73 @@ impl Txn {
             .col_expr(group::Column::DueAt, Expr::value(*due_at))
             .col_expr(group::Column::LatestStamp, Expr::value(*latest_stamp))
             .col_expr(group::Column::ClaimUntil, Expr::value(0_i64))
+            .col_expr(group::Column::Held, Expr::value(None::<String>))
+            .col_expr(group::Column::HeldUntil, Expr::value(None::<i64>))
+            .col_expr(group::Column::LetThrough, Expr::value(None::<i64>))
             .filter(group::Column::Id.eq(id.0))
             .filter(group::Column::ClaimToken.eq(*claim))
             .exec(&self.0)
             .await?;
         Ok(done.rows_affected == 1)
+    }
+
+    /// Holds a publication until `held.until`, unless a change after `seq` or `config` asks for another look. Gives whether it was
+    /// held just now; false if it was before, or the claim was lost.
+    pub async fn publish_hold(&self, id: GroupId, claim: Uuid, held: &Held, seq: i64, config: i64) -> StoreResult<bool> {
+        let newly = group::Entity::update_many()
+            .col_expr(group::Column::Held, Expr::value(json(held)?))
+            .col_expr(group::Column::HeldUntil, Expr::value(held.until.micros()))
+            .col_expr(group::Column::HeldSeq, Expr::value(seq))
+            .col_expr(group::Column::HeldConfig, Expr::value(config))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(group::Column::ClaimToken.eq(claim));
+        let first = newly.clone().filter(group::Column::HeldUntil.is_null()).exec(&self.0).await?.rows_affected == 1;
+        if !first {
+            newly.exec(&self.0).await?;
+        }
+        Ok(first)
+    }
+
+    /// Lets a held publication through; false if none is held.
+    pub async fn group_let_through(&self, id: GroupId, now: Timestamp) -> StoreResult<bool> {
+        let done = group::Entity::update_many()
+            .col_expr(group::Column::LetThrough, Expr::value(now.micros()))
+            .col_expr(group::Column::ConfigVersion, Expr::col(group::Column::ConfigVersion).add(1))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(group::Column::HeldUntil.is_not_null())
+            .exec(&self.0)
+            .await?;
+        Ok(done.rows_affected == 1)
+    }
+
+    /// Has a group serve one of its publications whatever comes after it, or the last one again.
+    pub async fn group_freeze(&self, id: GroupId, publication: Option<i64>) -> StoreResult<()> {
+        let set = group::Entity::update_many().col_expr(group::Column::Frozen, Expr::value(publication)).filter(group::Column::Id.eq(id.0));
+        set.exec(&self.0).await?;
+        Ok(())
+    }
+
+    /// Notes which IOCs a group keeps back, and which ones it does so no more.
+    pub async fn refused_put_many(&self, id: GroupId, anew: bool, refused: &[(IocId, Option<Refusal>)]) -> StoreResult<()> {
+        if anew {
+            refused::Entity::delete_many().filter(refused::Column::GroupId.eq(id.0)).exec(&self.0).await?;
+        }
+        for chunk in refused.chunks(ROWS) {
+            let gone = chunk.iter().filter(|(_, r)| r.is_none()).map(|(ioc, _)| ioc.0);
+            if !anew {
+                refused::Entity::delete_many().filter(refused::Column::GroupId.eq(id.0)).filter(refused::Column::IocId.is_in(gone)).exec(&self.0).await?;
+            }
+            let rows: Vec<_> = chunk
+                .iter()
+                .filter_map(|(ioc, r)| r.map(|r| refused::ActiveModel { group_id: Set(id.0), ioc_id: Set(ioc.0), reason: Set(r.code()) }))
+                .collect();
+            if rows.is_empty() {
+                continue;
+            }
+            let update = OnConflict::columns([refused::Column::GroupId, refused::Column::IocId]).update_column(refused::Column::Reason).to_owned();
+            refused::Entity::insert_many(rows).on_conflict(update).exec_without_returning(&self.0).await?;
+        }
+        Ok(())
     }
 
     /// Notes whether people were told that a group is full. Gives false if it was noted so already.
@@ -405,15 +532,7 @@ impl Txn {
             let keep = OnConflict::columns([blob::Column::GroupId, blob::Column::Hash]).update_column(blob::Column::LastPublication).to_owned();
             blob::Entity::insert_many(rows).on_conflict(keep).exec_without_returning(&self.0).await?;
         }
-        let used: Vec<&str> = files.iter().flat_map(|f| f.segments.iter().map(|s| s.hash.as_str())).collect();
-        for chunk in used.chunks(ROWS) {
-            blob::Entity::update_many()
-                .col_expr(blob::Column::LastPublication, Expr::value(number))
-                .filter(blob::Column::GroupId.eq(id.0))
-                .filter(blob::Column::Hash.is_in(chunk.iter().copied()))
-                .exec(&self.0)
-                .await?;
-        }
+        self.blobs_used(id, files, number).await?;
         let row = publication::ActiveModel {
             group_id: Set(id.0),
             number: Set(number),
@@ -425,9 +544,33 @@ impl Txn {
             files: Set(json(&files)?),
         };
         publication::Entity::insert(row).exec_without_returning(&self.0).await?;
+        let frozen = group::Entity::find_by_id(id.0).select_only().column(group::Column::Frozen).into_tuple::<Option<i64>>().one(&self.0).await?.flatten();
+        if let Some(frozen) = frozen {
+            // What a frozen group serves is kept however old it gets.
+            let files = self.publication_files_of(id, frozen).await?.unwrap_or_default();
+            self.blobs_used(id, &files, number).await?;
+        }
         let oldest = number - PUBLICATIONS_KEPT;
-        publication::Entity::delete_many().filter(publication::Column::GroupId.eq(id.0)).filter(publication::Column::Number.lte(oldest)).exec(&self.0).await?;
+        publication::Entity::delete_many()
+            .filter(publication::Column::GroupId.eq(id.0))
+            .filter(publication::Column::Number.lte(oldest))
+            .filter(publication::Column::Number.ne(frozen.unwrap_or(-1)))
+            .exec(&self.0)
+            .await?;
         blob::Entity::delete_many().filter(blob::Column::GroupId.eq(id.0)).filter(blob::Column::LastPublication.lte(oldest)).exec(&self.0).await?;
+        Ok(())
+    }
+
+    async fn blobs_used(&self, id: GroupId, files: &[FileRef], number: i64) -> StoreResult<()> {
+        let used: Vec<&str> = files.iter().flat_map(|f| f.segments.iter().map(|s| s.hash.as_str())).collect();
+        for chunk in used.chunks(ROWS) {
+            blob::Entity::update_many()
+                .col_expr(blob::Column::LastPublication, Expr::value(number))
+                .filter(blob::Column::GroupId.eq(id.0))
+                .filter(blob::Column::Hash.is_in(chunk.iter().copied()))
+                .exec(&self.0)
+                .await?;
+        }
         Ok(())
     }
 }

@@ -17,7 +17,7 @@ macro_rules! row {
     };
 }
 
-row!(account, "accounts", { #[sea_orm(primary_key, auto_increment = false)] id: String, name: String, folded: String, automation: bool, tip: bool, change_seq: i64, created_at: i64, silent_after: Option<i64>, nobody_told: bool, webhook_url: Option<String> });
+row!(account, "accounts", { #[sea_orm(primary_key, auto_increment = false)] id: String, name: String, folded: String, automation: bool, tip: bool, change_seq: i64, created_at: i64, silent_after: Option<i64>, nobody_told: bool, webhook_url: Option<String>, guards: String });
 row!(user, "users", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, email: String, password_hash: String, role: i16, active: bool, created_at: i64, mail_alerts: bool });
 row!(session, "sessions", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, user_id: Uuid, created_at: i64, expires_at: i64 });
 row!(attempt, "login_attempts", { #[sea_orm(primary_key, auto_increment = false)] subject: String, failures: i32, window_start: i64, blocked_until: i64 });
@@ -59,6 +59,7 @@ row!(group, "ioc_groups", {
     account_id: String, device_id: Uuid, name: String, folded: String, ioc_limit: i32, source_priority: String, notify_on_limit: bool, created_at: i64,
     config_version: i64, applied_config: i64, applied_seq: i64, publication: i64, live: i32, cut: String,
     due_at: Option<i64>, latest_stamp: Option<i64>, claim_token: Option<Uuid>, claim_until: i64, limit_told: bool,
+    kind: Option<i16>, collapse: bool, frozen: Option<i64>, held: Option<String>, held_until: Option<i64>, held_seq: Option<i64>, held_config: Option<i64>, let_through: Option<i64>,
 });
 row!(rule, "rules", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, name: String, folded: String, enabled: bool, criteria: String, created_at: i64 });
 row!(rule_group, "rule_groups", { #[sea_orm(primary_key, auto_increment = false)] rule_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid });
@@ -70,8 +71,9 @@ row!(part, "parts", {
 row!(member, "members", {
     #[sea_orm(primary_key, auto_increment = false)] part_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid,
-    group_id: Uuid, standing: i16, joined_at: i64, stamp: i64, fingerprint: i64, dirty: bool, left_at: Option<i64>, leave_reason: i16, resend: bool,
+    group_id: Uuid, standing: i16, joined_at: i64, stamp: i64, fingerprint: i64, dirty: bool, left_at: Option<i64>, leave_reason: i16, resend: bool, reborn: bool,
 });
+row!(refused, "refused_iocs", { #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid, reason: i16 });
 row!(publication, "publications", {
     #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] number: i64,

@@ -23,6 +23,7 @@ pub(crate) mod outages;
 pub(crate) mod outbox;
 pub(crate) mod rules;
 pub(crate) mod sessions;
+pub(crate) mod snapshots;
 pub(crate) mod sources;
 
 /// Result of a handler.

@@ -11,14 +11,14 @@ use std::{
 };
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest, HttpResponse, HttpResponseBuilder,
     body::{BodySize, MessageBody},
     dev::Extensions,
     http::{Method, StatusCode, header},
     web,
 };
 use bytes::Bytes;
-use iocast_app::{App, Client, FeedAnswer, FeedRequest, PullNote};
+use iocast_app::{App, Client, FeedAnswer, FeedRequest, PullNote, Pulled};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use tokio::{
@@ -36,22 +36,20 @@ const LAST: usize = 1024;
 const PATIENCE: Duration = Duration::from_millis(20);
 
 pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    let address = caller(&request).address;
     let head = request.method() == Method::HEAD;
     let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
     let path = request.match_info().get("path").unwrap_or_default().trim_matches('/').split('/').filter(|p| !p.is_empty()).collect::<Vec<_>>().join("/");
+    let parameters = parameters(request.query_string());
+    let pairs: Vec<(&str, &str)> = parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let asked = FeedRequest {
         group: request.match_info().get("group").unwrap_or_default(),
         path: &path,
+        parameters: &pairs,
         authorization: text(header::AUTHORIZATION),
+        api_key: text(API_KEY),
         if_none_match: text(header::IF_NONE_MATCH),
     };
-    let client = || Client {
-        address: address.clone(),
-        user_agent: text(header::USER_AGENT).unwrap_or_default().to_owned(),
-        misp_version: text(header::HeaderName::from_static("misp-version")).map(str::to_owned),
-        misp_uuid: text(header::HeaderName::from_static("misp-uuid")).map(str::to_owned),
-    };
+    let client = || client(&request);
     match app.feed_open(&asked) {
         FeedAnswer::NotModified { etag, pull } => {
             if let Some(pulled) = pull.filter(|_| !head) {
@@ -74,19 +72,19 @@ pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpRespo
             }
             refusal(status, sentence)
         }
-        FeedAnswer::File { file, pull } => {
+        FeedAnswer::File { file, view, etag, content_type, pull } => {
             let gzip = accepts_gzip(text(header::ACCEPT_ENCODING));
-            let etag = if gzip { format!("\"{}-gzip\"", file.etag) } else { format!("\"{}\"", file.etag) };
+            let etag = if gzip { format!("\"{etag}-gzip\"") } else { format!("\"{etag}\"") };
             let mut answer = feed_headers(HttpResponse::Ok(), &etag);
-            answer.content_type(file.content_type);
+            answer.content_type(content_type);
             if gzip {
                 answer.insert_header((header::CONTENT_ENCODING, "gzip"));
             }
-            if head {
+            if head && view.is_none() {
                 let length = if gzip { file.gzip_len() } else { file.raw_len };
-                return answer.body(Whole::new(Bytes::new(), length, None));
+                return deliver(&request, answer, app, Delivery::Head(length), None);
             }
-            let body = match app.feed_body(&file, gzip).await {
+            let body = match app.feed_body(&file, view.as_ref(), gzip).await {
                 Ok(body) => body,
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "A feed file could not be read");
@@ -97,18 +95,64 @@ pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpRespo
                     return refusal(503, sentence);
                 }
             };
-            let length = body.bytes.len() as u64;
-            let socket = request.conn_data::<Socket>().cloned();
-            if let Some(socket) = &socket {
-                socket.send_small_pieces_at_once();
-            }
-            let note = pull.map(|pulled| Note { app, pulled: PullNote::Done(pulled), client: client(), socket });
-            answer.body(Whole::new(body.bytes, length, note))
+            let delivery = if head { Delivery::Head(body.bytes.len() as u64) } else { Delivery::Whole(body.bytes) };
+            deliver(&request, answer, app, delivery, pull.filter(|_| !head))
         }
     }
 }
 
-fn feed_headers(mut answer: actix_web::HttpResponseBuilder, etag: &str) -> actix_web::HttpResponseBuilder {
+/// What is sent behind the headers.
+pub(crate) enum Delivery {
+    /// Nothing; a GET would have sent this many bytes.
+    Head(u64),
+    /// All of it.
+    Whole(Bytes),
+}
+
+/// Sends an answer whose length is known, and notes the pull when the last byte is handed over.
+pub(crate) fn deliver(request: &HttpRequest, mut answer: HttpResponseBuilder, app: web::Data<App>, delivery: Delivery, pull: Option<Pulled>) -> HttpResponse {
+    let bytes = match delivery {
+        Delivery::Head(length) => return answer.body(Whole::new(Bytes::new(), length, None)),
+        Delivery::Whole(bytes) => bytes,
+    };
+    if bytes.is_empty() {
+        // Of an empty body nothing is asked for: it is handed over with the headers.
+        if let Some(pulled) = pull {
+            app.pull_note(PullNote::Done(pulled), client(request), 200, 0);
+        }
+        return answer.body(Whole::new(bytes, 0, None));
+    }
+    let socket = request.conn_data::<Socket>().cloned();
+    if let Some(socket) = &socket {
+        socket.send_small_pieces_at_once();
+    }
+    let length = bytes.len() as u64;
+    let note = pull.map(|pulled| Note { app, pulled: PullNote::Done(pulled), client: client(request), socket });
+    answer.body(Whole::new(bytes, length, note))
+}
+
+/// Who asks, for the pull history.
+pub(crate) fn client(request: &HttpRequest) -> Client {
+    let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
+    Client {
+        address: caller(request).address,
+        user_agent: text(header::USER_AGENT).unwrap_or_default().to_owned(),
+        misp_version: text(header::HeaderName::from_static("misp-version")).map(str::to_owned),
+        misp_uuid: text(header::HeaderName::from_static("misp-uuid")).map(str::to_owned),
+    }
+}
+
+/// The parameters of a URL, decoded; what is no pair is left out.
+pub(crate) fn parameters(query: &str) -> Vec<(String, String)> {
+    if query.is_empty() { Vec::new() } else { web::Query::from_query(query).map(web::Query::into_inner).unwrap_or_default() }
+}
+
+/// For devices that know only a header of their own.
+pub(crate) const API_KEY: header::HeaderName = header::HeaderName::from_static("x-api-key");
+/// What a 401 asks for.
+pub(crate) const CHALLENGE: &str = "Basic realm=\"iocast\", charset=\"UTF-8\"";
+
+fn feed_headers(mut answer: HttpResponseBuilder, etag: &str) -> HttpResponseBuilder {
     answer
         .insert_header((header::ETAG, etag))
         .insert_header((header::CACHE_CONTROL, "private, no-cache"))
@@ -119,7 +163,7 @@ fn feed_headers(mut answer: actix_web::HttpResponseBuilder, etag: &str) -> actix
 fn refusal(status: u16, sentence: String) -> HttpResponse {
     let mut answer = HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE));
     match status {
-        401 => answer.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"iocast\", charset=\"UTF-8\"")),
+        401 => answer.insert_header((header::WWW_AUTHENTICATE, CHALLENGE)),
         503 => answer.insert_header((header::RETRY_AFTER, 5)),
         _ => &mut answer,
     };
@@ -127,7 +171,7 @@ fn refusal(status: u16, sentence: String) -> HttpResponse {
 }
 
 /// Whether the client takes gzip: named, or meant by `*`, and not with a weight of zero.
-fn accepts_gzip(header: Option<&str>) -> bool {
+pub(crate) fn accepts_gzip(header: Option<&str>) -> bool {
     let weight = |name: &str| {
         header?.split(',').find_map(|part| {
             let (coding, weight) = part.split_once(';').unwrap_or((part, "q=1"));

@@ -17,6 +17,7 @@ mod pages;
 mod problem;
 mod public;
 mod routes;
+mod taxii;
 mod templates;
 mod trace;
 

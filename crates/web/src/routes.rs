@@ -6,7 +6,7 @@ use utoipa_actix_web::{scope::scope, service_config::ServiceConfig};
 use crate::{
     api, docs, feed, metrics,
     pages::{self, device, group, integrations, iocs, policy, settings, sign_in, sources},
-    public,
+    public, taxii,
 };
 
 /// The management API, as described at `/api/openapi.json`.
@@ -37,6 +37,12 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::groups::delete)
             .service(api::groups::iocs)
             .service(api::groups::send_again)
+            .service(api::snapshots::refused)
+            .service(api::snapshots::compare)
+            .service(api::snapshots::freeze)
+            .service(api::snapshots::let_through)
+            .service(api::snapshots::guards_fetch)
+            .service(api::snapshots::guards_update)
             .service(api::rules::create)
             .service(api::rules::list)
             .service(api::rules::fetch)
@@ -129,6 +135,8 @@ pub(crate) fn other(config: &mut web::ServiceConfig) {
     config
         .route("/feeds/{group}", get_or_head().to(feed::pull))
         .route("/feeds/{group}/{path:.*}", get_or_head().to(feed::pull))
+        .route("/taxii2{path:(/.*)?}", web::to(taxii::v21))
+        .route("/taxii{path:(/.*)?}", web::to(taxii::v20))
         .route("/metrics", web::get().to(metrics::guarded))
         .route("/api/openapi.json", web::get().to(docs::openapi_json))
         .route("/api/docs", web::get().to(docs::ui))
@@ -153,6 +161,7 @@ fn for_people(config: &mut web::ServiceConfig) {
         .service(page("/automation/integrations/{id}").route(web::get().to(device::show)).route(web::post().to(device::act)))
         .service(page("/automation/integrations/{id}/setup").route(web::get().to(device::setup)).route(web::post().to(device::setup_act)))
         .service(page("/automation/groups/{id}").route(web::get().to(group::show)).route(web::post().to(group::act)))
+        .service(page("/automation/groups/{id}/compare").route(web::get().to(group::compare)))
         .service(page("/automation/groups/{id}/files/{path:.*}").route(web::get().to(group::file)))
         .service(page("/automation/policy").route(web::get().to(policy::list)))
         .service(page("/automation/policy/count").route(web::post().to(policy::count)))
@@ -164,6 +173,7 @@ fn for_people(config: &mut web::ServiceConfig) {
         .service(page("/tip/sources/{id}").route(web::get().to(sources::show)).route(web::post().to(sources::act)))
         .service(page("/settings/subscription").route(web::get().to(settings::subscription)).route(web::post().to(settings::subscription_act)))
         .service(page("/settings/users").route(web::get().to(settings::users)).route(web::post().to(settings::users_act)))
+        .service(page("/settings/guards").route(web::get().to(settings::guards)).route(web::post().to(settings::guards_act)))
         .service(page("/settings/mail").route(web::get().to(settings::mail)).route(web::post().to(settings::mail_act)))
         .service(page("/settings/audit").route(web::get().to(settings::audit)))
         .service(page("/settings/audit.csv").route(web::get().to(settings::audit_csv)))

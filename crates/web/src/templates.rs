@@ -32,6 +32,8 @@ const TEMPLATES: &[(&str, &str)] = files![
     "pages/integrations.html",
     "pages/ioc.html",
     "pages/iocs.html",
+    "pages/compare.html",
+    "pages/guards.html",
     "pages/mail.html",
     "pages/new_device.html",
     "pages/nothing_here.html",
@@ -71,10 +73,26 @@ fn environment(templates: impl Iterator<Item = (String, String)>) -> Result<Envi
     environment.add_filter("query", |text: &str| crate::pages::query_encoded(text));
     environment.add_filter("plain", plain);
     environment.add_filter("words", |text: &str| text.replace('_', " "));
+    environment.add_filter("kind_words", kind_words);
     for (name, text) in templates {
         environment.add_template_owned(name, text)?;
     }
     Ok(environment)
+}
+
+/// What a group of one kind holds, in words.
+fn kind_words(kind: &str) -> String {
+    match kind {
+        "ip" => "IP addresses and networks",
+        "domain" => "domains",
+        "url" => "URLs",
+        "email" => "e-mail addresses",
+        "hash" => "file hashes",
+        "md5" => "MD5 hashes",
+        "sha256" => "SHA-256 hashes",
+        other => other,
+    }
+    .to_owned()
 }
 
 /// Takes templates and assets from `folder` where it has them; the others stay ours.

@@ -3,16 +3,17 @@
 use std::collections::{HashMap, HashSet};
 
 use iocast_domain::{
-    group::Cut,
+    collapse::collapse,
+    device_type::Format,
+    guard::Refusal,
     id::IocId,
     member::{Leave, Standing},
     rule::may_leave,
     selection::{Place, Selection},
 };
-use iocast_formats::write::misp::fingerprint;
 use iocast_store::{IocRow, MemberRow};
 
-use super::{Choice, Edit, Work};
+use super::{Choice, Edit, Verdict, Work};
 use crate::AppResult;
 
 /// IOCs looked at together.
@@ -34,24 +35,30 @@ impl Work<'_> {
 
     /// Looks only at what changed; none if the limit would be exceeded.
     async fn choose_changed(&self) -> AppResult<Option<Choice>> {
-        let mut choice = Choice { cut: self.state.cut.clone(), ..Choice::default() };
+        let mut choice = Choice { limit_cut: self.state.cut.reasons.get("limit").copied().unwrap_or(0), ..Choice::default() };
         let mut after = None;
         let mut growth: i64 = 0;
         loop {
             let page = self.read.ioc_changed(&self.account.id, self.state.applied_seq, self.target_seq, after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(Some(choice)) };
+            let Some(last) = page.last() else {
+                // Who joins or leaves a group that collapses may cover others, or have covered them.
+                let moved = !choice.joins.is_empty() || choice.edits.iter().any(|(_, edit)| !matches!(edit, Edit::Refresh(_)));
+                return Ok((!(moved && self.collapses())).then_some(choice));
+            };
             after = Some((last.seq, last.ioc.id));
             let ids: Vec<IocId> = page.iter().map(|r| r.ioc.id).collect();
             let members = self.read.member_of_iocs(self.row.group.id, &ids).await?;
             for row in page {
                 let rows = members.get(&row.ioc.id).map(Vec::as_slice).unwrap_or_default();
                 let current = rows.iter().find(|m| m.standing != Standing::Tombstone);
-                let wanted = self.wants(&row);
+                let verdict = self.verdict(&row);
+                choice.refused.push((row.ioc.id, verdict.refusal()));
+                let wanted = verdict == Verdict::Wanted;
                 match (current, wanted) {
                     (None, false) => {}
                     (None, true) => {
                         growth += 1;
-                        choice.tombstone_parts.extend(rows.iter().map(|m| m.part_id));
+                        choice.comes_back(row.ioc.id, rows);
                         choice.joins.push(row.ioc);
                     }
                     (Some(member), _) => {
@@ -76,7 +83,7 @@ impl Work<'_> {
     fn edit(&self, member: &MemberRow, row: &IocRow, wanted: bool) -> Option<Edit> {
         let whitelisted = !may_leave(&row.ioc);
         match (member.standing, wanted) {
-            (Standing::Live, true) => Some(Edit::Refresh(fingerprint(&row.ioc, &self.names))),
+            (Standing::Live, true) => Some(Edit::Refresh(self.fingerprint(&row.ioc))),
             (Standing::Live, false) => Some(Edit::Leave(if whitelisted { Leave::Whitelisted } else { Leave::Unchosen })),
             (Standing::Leaving, true) => Some(Edit::Return),
             (Standing::Leaving, false) if whitelisted => Some(Edit::Leave(Leave::Whitelisted)),
@@ -94,7 +101,9 @@ impl Work<'_> {
         let mut selection = Selection::new(usize::try_from(self.row.group.limit).unwrap_or(usize::MAX));
         let mut edits: HashMap<IocId, Edit> = HashMap::new();
         let mut eligible: HashSet<IocId> = HashSet::new();
-        let mut not_for_device = 0_u64;
+        let mut refused: Vec<(IocId, Option<Refusal>)> = Vec::new();
+        let mut candidates = Vec::new();
+        let mut members_looked_at = Vec::new();
         let mut after = None;
         loop {
             // What changes while the pages are read takes a number after the target, and is looked at next time: nothing
@@ -103,28 +112,35 @@ impl Work<'_> {
             let Some(last) = page.last() else { break };
             after = Some((last.seq, last.ioc.id));
             for row in page {
-                let wanted = self.wants(&row);
-                if wanted {
-                    selection.offer(Place::of(&row.ioc, &self.ranks, &self.enabled));
-                } else if !row.deleted && may_leave(&row.ioc) && !self.device_type.takes(row.ioc.kind) && self.chosen(&row.ioc) {
-                    not_for_device += 1;
+                let verdict = self.verdict(&row);
+                if let Some(refusal) = verdict.refusal() {
+                    refused.push((row.ioc.id, Some(refusal)));
+                }
+                if verdict == Verdict::Wanted {
+                    let place = Place::of(&row.ioc, &self.ranks, &self.enabled);
+                    if self.collapses() {
+                        candidates.push((row.ioc.kind, place));
+                    } else {
+                        selection.offer(place);
+                    }
                 }
                 let Some(member) = current.get(&row.ioc.id) else { continue };
                 unseen.remove(&row.ioc.id);
-                if wanted {
-                    eligible.insert(row.ioc.id);
-                }
-                let changed = row.seq > self.state.applied_seq;
-                let visible = |edit: &Edit| !matches!(edit, Edit::Refresh(new) if !changed && *new == member.fingerprint);
-                match self.edit(member, &row, wanted).filter(visible) {
-                    Some(edit) => edits.insert(row.ioc.id, edit),
-                    None => edits.remove(&row.ioc.id),
-                };
+                members_looked_at.push((row, member, verdict == Verdict::Wanted));
             }
+            if !self.collapses() {
+                self.look_at(std::mem::take(&mut members_looked_at), &HashSet::new(), &mut eligible, &mut edits);
+            }
+        }
+        if self.collapses() {
+            let (places, covered) = collapse(candidates);
+            places.into_iter().for_each(|place| selection.offer(place));
+            refused.extend(covered.iter().map(|id| (*id, Some(Refusal::Covered))));
+            self.look_at(members_looked_at, &covered.into_iter().collect(), &mut eligible, &mut edits);
         }
         let (kept, limit_cut) = selection.finish(unseen.len());
         let keep: HashSet<IocId> = kept.iter().copied().collect();
-        let mut choice = Choice { cut: cut(limit_cut, not_for_device), ..Choice::default() };
+        let mut choice = Choice { limit_cut, refused, anew: true, ..Choice::default() };
         let joining: Vec<IocId> = kept.into_iter().filter(|id| !current.contains_key(id)).collect();
         for (id, member) in current {
             let edit = match (member.standing, keep.contains(&id)) {
@@ -137,9 +153,33 @@ impl Work<'_> {
             choice.edits.extend(edit.map(|e| (member, e)));
         }
         let mut iocs = self.read.ioc_fetch_many(&joining).await?;
-        choice.tombstone_parts.extend(self.read.member_of_iocs(group, &joining).await?.into_values().flatten().map(|m| m.part_id));
-        choice.joins.extend(joining.iter().filter_map(|id| iocs.remove(id)).filter(|row| self.wants(row)).map(|row| row.ioc));
+        for (id, rows) in self.read.member_of_iocs(group, &joining).await? {
+            choice.comes_back(id, &rows);
+        }
+        choice.joins.extend(joining.iter().filter_map(|id| iocs.remove(id)).filter(|row| self.verdict(row) == Verdict::Wanted).map(|row| row.ioc));
         Ok(choice)
+    }
+
+    /// Whether what another entry covers is left out.
+    fn collapses(&self) -> bool {
+        // Squid takes no name beside its parent.
+        self.row.group.collapse || self.device_type.format == Format::SquidDomains
+    }
+
+    /// What becomes of members that were looked at.
+    fn look_at(&self, members: Vec<(IocRow, &MemberRow, bool)>, covered: &HashSet<IocId>, eligible: &mut HashSet<IocId>, edits: &mut HashMap<IocId, Edit>) {
+        for (row, member, wanted) in members {
+            let wanted = wanted && !covered.contains(&row.ioc.id);
+            if wanted {
+                eligible.insert(row.ioc.id);
+            }
+            let changed = row.seq > self.state.applied_seq;
+            let visible = |edit: &Edit| !matches!(edit, Edit::Refresh(new) if !changed && *new == member.fingerprint);
+            match self.edit(member, &row, wanted).filter(visible) {
+                Some(edit) => edits.insert(row.ioc.id, edit),
+                None => edits.remove(&row.ioc.id),
+            };
+        }
     }
 
     /// Has the members that a person marked leave their part and join a new one.
@@ -150,7 +190,9 @@ impl Work<'_> {
         choice.edits.retain(|(m, _)| !ids.contains(&m.ioc_id));
         let ids: Vec<IocId> = ids.into_iter().collect();
         let iocs = self.read.ioc_fetch_many(&ids).await?;
-        choice.tombstone_parts.extend(self.read.member_of_iocs(self.row.group.id, &ids).await?.into_values().flatten().map(|m| m.part_id));
+        for (id, rows) in self.read.member_of_iocs(self.row.group.id, &ids).await? {
+            choice.comes_back(id, &rows);
+        }
         for member in marked {
             if let Some(row) = iocs.get(&member.ioc_id) {
                 choice.joins.push(row.ioc.clone());
@@ -159,9 +201,4 @@ impl Work<'_> {
         }
         Ok(())
     }
-}
-
-fn cut(limit: u64, not_for_device: u64) -> Cut {
-    let reasons = [("limit", limit), ("not_for_device", not_for_device)];
-    Cut { reasons: reasons.into_iter().filter(|(_, n)| *n > 0).map(|(r, n)| (r.to_owned(), n)).collect() }
 }

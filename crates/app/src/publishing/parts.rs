@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iocast_domain::{
-    group::Cut,
     id::{IocId, PartId},
     ioc::Ioc,
     member::{self, Leave, OpenPart, PART_MAX, SEALED_PART_REST, Standing, TOMBSTONE_KEPT, attribute_uuid, event_info, part_id, stamps},
@@ -36,7 +35,7 @@ pub(super) struct Plan {
     pub(super) live: u32,
     pub(super) added: u32,
     pub(super) removed: u32,
-    pub(super) cut: Cut,
+    pub(super) limit_cut: u64,
     pub(super) due_at: Option<i64>,
     pub(super) latest_stamp: Option<i64>,
 }
@@ -99,9 +98,9 @@ impl Work<'_> {
                 each(part);
             }
         };
-        let Choice { joins, edits, tombstone_parts, cut } = choice;
+        let Choice { joins, edits, tombstone_parts, limit_cut, .. } = choice;
         let edited: HashSet<(PartId, IocId)> = edits.iter().map(|(m, _)| (m.part_id, m.ioc_id)).collect();
-        let mut plan = Plan { cut, added: count(joins.len()), ..Plan::default() };
+        let mut plan = Plan { limit_cut, added: count(joins.len()), ..Plan::default() };
         for (member, edit) in edits {
             part_of(&mut parts, member.part_id, &mut |part| part.edits.push((member.clone(), edit)));
         }
@@ -334,6 +333,7 @@ impl Work<'_> {
                 left_at: None,
                 leave: None,
                 resend: false,
+                reborn: false,
             };
             part.changed.insert(ioc.id, member.clone());
             members.push(member);

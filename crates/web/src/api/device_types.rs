@@ -16,7 +16,7 @@ use crate::{extract::Session, problem::Problem};
 pub(crate) struct SetupOut {
     /// The label in the vendor's form.
     label: &'static str,
-    /// What to type; `{url}`, `{account_id}`, `{key}` and `{name}` stand for the group URL and so on.
+    /// What to type; `{url}`, `{account_id}`, `{key}`, `{name}` and the like stand for the group URL and so on.
     value: &'static str,
 }
 
@@ -39,6 +39,8 @@ pub(crate) struct DeviceTypeOut {
     kinds: Vec<&'static str>,
     /// Whether one group may mix kinds.
     mixed_group: bool,
+    /// Where it may not: what one group may hold, the usual one first.
+    group_kinds: Vec<&'static str>,
     /// The most IOCs a device holds.
     max_iocs: u32,
     /// Feed format.
@@ -57,10 +59,11 @@ pub(crate) struct DeviceTypeOut {
 
 impl From<&DeviceType> for DeviceTypeOut {
     fn from(of: &DeviceType) -> Self {
-        let DeviceType { id, name, method, unsupported, location, kinds, mixed_group, max_iocs, format, delivery, original, setup, checks } = *of;
+        let DeviceType { id, name, method, unsupported, location, kinds, group_kinds, grammar: _, max_iocs, format, delivery, original, setup, checks } = *of;
         let kinds = kinds.iter().copied().map(Kind::word).collect();
         let setup = setup.iter().map(|f| SetupOut { label: f.label, value: f.value }).collect();
-        Self { id, name, method, unsupported, location, kinds, mixed_group, max_iocs, format, delivery, original, setup, checks: checks.to_vec() }
+        let (mixed_group, group_kinds) = (of.mixed_group(), group_kinds.iter().map(|k| k.word()).collect());
+        Self { id, name, method, unsupported, location, kinds, mixed_group, group_kinds, max_iocs, format, delivery, original, setup, checks: checks.to_vec() }
     }
 }
 

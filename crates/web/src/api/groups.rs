@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::StatusCode, patch, post, web};
 use iocast_app::{App, GroupDetail, GroupIoc, GroupPatch, GroupView, IocQuery, NewGroup, PublicationLine, SendAgain};
 use iocast_domain::{
+    device_type::GroupKind,
     group::Cut,
     id::{DeviceId, GroupId, IocId, SourceId},
     time::Timestamp,
@@ -14,7 +15,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use validator::Validate;
 
-use super::{Answer, List, whole};
+use super::{
+    Answer, List,
+    snapshots::{HeldOut, ReasonOut},
+    whole,
+};
 use crate::{
     extract::{Body, Id, Paging, Query, Session},
     problem::Problem,
@@ -26,9 +31,15 @@ use crate::{
 pub(crate) struct GroupIn {
     /// 1 to 50 letters, digits, spaces and underscores.
     name: String,
+    /// What it holds (`ip`, `domain`, …) where its device takes one kind a group; the type's usual one unless given.
+    #[serde(default)]
+    kind: Option<String>,
     /// What the device has left unless given.
     #[serde(default)]
     limit: Option<i64>,
+    /// Whether to leave out what another entry covers: addresses within a listed network, names below a listed domain.
+    #[serde(default)]
+    collapse: bool,
     /// Sources whose IOCs come first when the limit bites, best first.
     #[serde(default)]
     #[validate(length(max = 1000, code = "too_many", message = "Name at most 1,000 sources."))]
@@ -55,6 +66,9 @@ pub(crate) struct GroupPatchIn {
     /// New limit.
     #[serde(default)]
     limit: Option<i64>,
+    /// Whether to leave out what another entry covers.
+    #[serde(default)]
+    collapse: Option<bool>,
     /// New priority, whole.
     #[serde(default)]
     #[validate(length(max = 1000, code = "too_many", message = "Name at most 1,000 sources."))]
@@ -125,8 +139,12 @@ pub(crate) struct GroupOut {
     name: String,
     /// Paste this into the device.
     url: String,
+    /// What it holds, where its device takes one kind a group; else null.
+    kind: Option<&'static str>,
     /// The most IOCs it holds.
     limit: u32,
+    /// Whether what another entry covers is left out.
+    collapse: bool,
     /// Sources whose IOCs come first, best first.
     source_priority: Vec<String>,
     /// Whether to write when the limit is reached.
@@ -137,6 +155,13 @@ pub(crate) struct GroupOut {
     publication: i64,
     /// Eligible IOCs that are left out.
     cut: CutOut,
+    /// Why IOCs that rules choose are not for this device (only where one group is asked for).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_for_device: Vec<ReasonOut>,
+    /// A publication that waits because it would lose too much at once; null where none does.
+    held: Option<HeldOut>,
+    /// The publication that it serves whatever came after it; null where it serves the last one.
+    frozen: Option<i64>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -154,12 +179,17 @@ impl From<GroupView> for GroupOut {
             device_id: group.device_id.to_string(),
             name: group.name.to_string(),
             url,
+            kind: group.kind.map(GroupKind::word),
             limit: group.limit,
+            collapse: group.collapse,
             source_priority: group.source_priority.iter().map(ToString::to_string).collect(),
             notify_on_limit: group.notify_on_limit,
             published: row.live,
             publication: row.publication,
             cut: CutOut::from(&row.cut),
+            not_for_device: Vec::new(),
+            held: row.held.map(|h| HeldOut { since: h.since, until: h.until, iocs: h.live, would_lose: h.loses }),
+            frozen: row.frozen,
             created_at: group.created_at,
             publications: Vec::new(),
         }
@@ -169,7 +199,8 @@ impl From<GroupView> for GroupOut {
 impl From<GroupDetail> for GroupOut {
     fn from(detail: GroupDetail) -> Self {
         let line = |l: PublicationLine| PublicationOut { number: l.number, created_at: l.created_at, iocs: l.live, added: l.added, removed: l.removed };
-        Self { publications: detail.publications.into_iter().map(line).collect(), ..Self::from(detail.view) }
+        let not_for_device = detail.refused.into_iter().map(ReasonOut::from).collect();
+        Self { publications: detail.publications.into_iter().map(line).collect(), not_for_device, ..Self::from(detail.view) }
     }
 }
 
@@ -216,8 +247,9 @@ impl From<GroupIoc> for GroupIocOut {
 #[utoipa::path(tag = "groups", params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = GroupOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[post("/devices/{id}/groups")]
 pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, body: Body<GroupIn>) -> Answer {
-    let GroupIn { name, limit, source_priority, notify_on_limit, default_rule } = body.value;
-    let new = NewGroup { name, limit, source_priority: source_priority.into_iter().map(SourceId).collect(), notify_on_limit, default_rule };
+    let GroupIn { name, kind, limit, collapse, source_priority, notify_on_limit, default_rule } = body.value;
+    let source_priority = source_priority.into_iter().map(SourceId).collect();
+    let new = NewGroup { name, kind, limit, collapse, source_priority, notify_on_limit, default_rule };
     let desk = app.clone().into_inner();
     let make = async { Ok(GroupOut::from(desk.group_create(&session.0, DeviceId(id.0), new).await?)) };
     let made = async |id| Ok(GroupOut::from(app.group_fetch(&session.0, GroupId(id)).await?));
@@ -242,8 +274,9 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answ
 #[utoipa::path(tag = "groups", params(("id" = Uuid, Path)), responses((status = 200, body = GroupOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[patch("/groups/{id}")]
 pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<GroupPatchIn>) -> Answer {
-    let GroupPatchIn { name, limit, source_priority, notify_on_limit } = body.value;
-    let patch = GroupPatch { name, limit, source_priority: source_priority.map(|ids| ids.into_iter().map(SourceId).collect()), notify_on_limit };
+    let GroupPatchIn { name, limit, collapse, source_priority, notify_on_limit } = body.value;
+    let source_priority = source_priority.map(|ids| ids.into_iter().map(SourceId).collect());
+    let patch = GroupPatch { name, limit, collapse, source_priority, notify_on_limit };
     Ok(HttpResponse::Ok().json(GroupOut::from(app.group_update(&session.0, GroupId(id.0), patch).await?)))
 }
 

@@ -5,6 +5,7 @@ use iocast_app::{AppError, DevicePatch, DeviceView, GroupView, NewGroup, NewKey,
 use iocast_domain::{
     id::{DeviceId, GroupId, KeyId},
     key::KeyKind,
+    name::slug,
     time::HOUR,
 };
 use minijinja::{Value, context};
@@ -155,7 +156,7 @@ async fn setup_page(visitor: &Visitor, id: DeviceId, status: StatusCode, beside:
     let keys = visitor.app.key_list(&visitor.actor, Some(id)).await?;
     let usable = keys.iter().find(|k| k.refusal.is_none());
     let key = made.as_ref().map(|m| m.secret.clone());
-    let lines = chosen.as_ref().map(|group| lines(&view, group, &visitor.account.id.to_string(), key.as_deref()));
+    let lines = chosen.as_ref().map(|group| lines(visitor, &view, group, key.as_deref()));
     let curl = chosen.as_ref().map(|group| {
         let password = key.as_deref().unwrap_or("KEY");
         format!("curl -fsS -u {}:{password} {}", visitor.account.id, entry_url(&view, group))
@@ -177,13 +178,29 @@ async fn setup_page(visitor: &Visitor, id: DeviceId, status: StatusCode, beside:
 }
 
 /// The device's own form with our values in it.
-fn lines(view: &DeviceView, group: &GroupView, account: &str, key: Option<&str>) -> Vec<Value> {
-    let filled = |value: &str| {
-        let name = format!("iocast {}", group.row.group.name);
-        value.replace("{name}", &name).replace("{url}", &group.url).replace("{account_id}", account).replace("{key}", key.unwrap_or("…"))
-    };
+fn lines(visitor: &Visitor, view: &DeviceView, group: &GroupView, key: Option<&str>) -> Vec<Value> {
+    let account = visitor.account.id.as_str();
+    let key = key.unwrap_or("…");
+    let (scheme, rest) = group.url.split_once("://").unwrap_or(("https", group.url.as_str()));
+    let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let (discovery, root) = visitor.app.taxii_urls(&visitor.account.id, view.device.device_type).unwrap_or_default();
+    let secret_url = format!("{scheme}://{account}:{key}@{rest}");
+    let places = [
+        ("{name}", format!("iocast {}", group.row.group.name)),
+        ("{list}", slug(group.row.group.name.as_str())),
+        ("{secret_url}", secret_url),
+        ("{url}", group.url.clone()),
+        ("{host}", host.to_owned()),
+        ("{path}", path.to_owned()),
+        ("{discovery}", discovery),
+        ("{root}", root),
+        ("{collection}", group.row.group.id.to_string()),
+        ("{account_id}", account.to_owned()),
+        ("{key}", key.to_owned()),
+    ];
+    let filled = |value: &str| places.iter().fold(value.to_owned(), |text, (place, with)| text.replace(place, with));
     let line = |field: &iocast_domain::device_type::SetupField| {
-        context! { label => field.label, value => filled(field.value), copied => field.value.contains('{'), secret => field.value.contains("{key}") }
+        context! { label => field.label, value => filled(field.value), copied => field.value.contains('{'), secret => field.value.contains("{key}") || field.value.contains("{secret_url}") }
     };
     view.device.device_type.setup.iter().map(line).collect()
 }
@@ -208,7 +225,9 @@ async fn step(form: &Form, id: DeviceId) -> Result<(NewKey, Option<GroupId>), Ap
     if form.text("do") == "group" {
         let new = NewGroup {
             name: form.text("name").to_owned(),
+            kind: Some(form.text("kind").to_owned()),
             limit: form.number("limit")?,
+            collapse: form.on("collapse"),
             source_priority: Vec::new(),
             notify_on_limit: form.on("notify_on_limit"),
             default_rule: form.on("default_rule"),

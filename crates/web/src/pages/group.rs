@@ -18,6 +18,7 @@ use crate::{
         devices::DeviceOut,
         groups::{GroupIocOut, GroupOut},
         rules::RuleOut,
+        snapshots::RefusedOut,
         sources::SourceOut,
     },
     extract::path_id,
@@ -26,6 +27,10 @@ use crate::{
 
 /// IOCs on the page.
 const IOCS: u64 = 50;
+/// IOCs that are kept back, on the page.
+const REFUSED: u64 = 20;
+/// Values on each side of a comparison.
+const COMPARED: usize = 200;
 /// Characters of a file that are shown.
 const PREVIEW: usize = 20_000;
 
@@ -45,6 +50,7 @@ async fn page(visitor: &Visitor, id: GroupId, status: StatusCode, problem: Value
     let group = detail.view.row.group.clone();
     let device = app.device_fetch(actor, group.device_id).await?;
     let search = filter(visitor);
+    let refused = app.group_refused(actor, id, None, &Page { limit: REFUSED, after: None }).await?.map(RefusedOut::from);
     let iocs = app.group_iocs(actor, id, &search.query, &Page { limit: IOCS, after: visitor.query("cursor") }).await?.map(GroupIocOut::from);
     let all_sources = match app.source_list(actor).await {
         // Without the module its names are not shown, and the priority is left as it is.
@@ -68,13 +74,16 @@ async fn page(visitor: &Visitor, id: GroupId, status: StatusCode, problem: Value
         stamp => stamp(&group),
         group => view::value(GroupOut::from(detail)),
         takes => device.device.device_type.kinds.iter().map(|k| k.word()).collect::<Vec<_>>(),
-        mixed => device.device.device_type.mixed_group,
+        mixed => device.device.device_type.mixed_group(),
         type_name => device.device.device_type.name,
         left => limits_left(&device) + u64::from(group.limit),
         device => view::value(DeviceOut::from(device)),
         iocs => view::value(&iocs.items),
         next => iocs.next.map(|c| view::with_query(&visitor.request, "cursor", &c)),
         search => search.shown,
+        is_misp => entry == "manifest.json",
+        refused => view::value(&refused.items),
+        refused_more => refused.next.is_some(),
         sources, rules, files, entry, problem, sent,
     };
     Ok(visitor.page(status, "pages/group.html", of_page))
@@ -93,6 +102,12 @@ pub(crate) async fn act(form: Form, id: Id) -> Shown {
         "again" => app.group_send_again(actor, id, SendAgain::All).await.map(again),
         "again_event" => app.group_send_again(actor, id, SendAgain::Event(form.id("event")?)).await.map(again),
         "again_ioc" => app.group_send_again(actor, id, SendAgain::Ioc(IocId(form.id("ioc")?))).await.map(again),
+        "let_through" => app.group_let_through(actor, id).await.map(|()| "The publication is let through.".to_owned()),
+        "freeze" => {
+            let number = form.number("publication")?;
+            app.group_freeze(actor, id, number).await.map(|()| format!("Devices get publication {} from now on.", number.unwrap_or_default()))
+        }
+        "thaw" => app.group_freeze(actor, id, None).await.map(|()| "Devices get the last publication again.".to_owned()),
         "delete" => {
             let group = app.group_fetch(actor, id).await?.view.row.group;
             if form.text("typed") == group.name.as_str() {
@@ -114,8 +129,22 @@ pub(crate) async fn act(form: Form, id: Id) -> Shown {
     }
 }
 
+/// What differs between two publications.
+pub(crate) async fn compare(visitor: Visitor) -> Shown {
+    let id = GroupId(path_id(&visitor.request, "id")?);
+    let detail = visitor.app.group_fetch(&visitor.actor, id).await?;
+    let number = |name: &str| visitor.query(name).and_then(|n| n.trim().parse::<i64>().ok());
+    let to = number("to").unwrap_or(detail.view.row.publication);
+    let from = number("from").unwrap_or(to - 1);
+    let found = visitor.app.group_compare(&visitor.actor, id, from, to).await?;
+    let side =
+        |name, title, values: Vec<String>| context! { name, title, count => values.len(), values => values.into_iter().take(COMPARED).collect::<Vec<_>>() };
+    let sides = vec![side("added", "Added", found.added), side("removed", "Removed", found.removed), side("changed", "Described differently", found.changed)];
+    visitor.show("pages/compare.html", context! { id => id.to_string(), group => detail.view.row.group.name.as_str(), from, to, sides })
+}
+
 fn stamp(of: &Group) -> String {
-    view::stamp(&(of.name.as_str(), of.limit, &of.source_priority, of.notify_on_limit))
+    view::stamp(&(of.name.as_str(), of.limit, of.collapse, &of.source_priority, of.notify_on_limit))
 }
 
 async fn edit(form: &Form, id: GroupId) -> Result<(), AppError> {
@@ -134,6 +163,7 @@ async fn edit(form: &Form, id: GroupId) -> Result<(), AppError> {
     let patch = GroupPatch {
         name: Some(form.text("name").to_owned()),
         limit: form.number("limit")?,
+        collapse: Some(form.on("collapse")),
         source_priority: listed.then(|| numbered.into_iter().map(|(_, s)| s).collect()),
         notify_on_limit: Some(form.on("notify_on_limit")),
     };
@@ -152,7 +182,7 @@ pub(crate) async fn answer_of(visitor: &Visitor, id: GroupId, path: Option<&str>
         }
         return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", "The group serves no such file now; it may have been replaced.").into());
     };
-    let FeedBody { bytes, gzip: _ } = visitor.app.feed_body(file, false).await?;
+    let FeedBody { bytes, gzip: _ } = visitor.app.feed_body(file, None, false).await?;
     let text = String::from_utf8_lossy(&bytes);
     let shown: String = text.chars().take(PREVIEW).collect();
     Ok(context! {
@@ -173,7 +203,7 @@ pub(crate) async fn file(visitor: Visitor) -> Shown {
     }
     let files = visitor.app.group_files(&visitor.actor, id)?;
     let file = files.get(&path).ok_or(AppError::NotFound("file"))?;
-    let body = visitor.app.feed_body(file, false).await?;
+    let body = visitor.app.feed_body(file, None, false).await?;
     let name: String = path.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' }).collect();
     Ok(HttpResponse::Ok()
         .content_type(file.content_type)

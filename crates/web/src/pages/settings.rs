@@ -1,9 +1,10 @@
 //! Settings: subscription, users, mail, audit log; and the emulator's clock.
 
 use actix_web::http::StatusCode;
-use iocast_app::{AppError, AuditFilter, AuditLine, FixtureReport, NewKey, Page, UserPatch};
+use iocast_app::{AppError, AuditFilter, AuditLine, FixtureReport, GuardsPatch, NewKey, Page, UserPatch};
 use iocast_domain::{
     account::Role,
+    guard::Refusal,
     id::{KeyId, LetterId, UserId},
     key::KeyKind,
     letter::LetterState,
@@ -16,7 +17,7 @@ use super::{
     visit::{Form, Shown, Visitor, problem},
 };
 use crate::{
-    api::{account::UserOut, audit::AuditOut, emulator::ClockOut, keys::KeyOut, outbox::LetterOut},
+    api::{account::UserOut, audit::AuditOut, emulator::ClockOut, keys::KeyOut, outbox::LetterOut, snapshots::GuardsOut},
     csv,
 };
 
@@ -121,6 +122,34 @@ pub(crate) async fn users_act(form: Form) -> Shown {
         Err(error) => {
             let (status, problem) = problem(error)?;
             users_page(visitor, status, problem, form.again()).await
+        }
+    }
+}
+
+pub(crate) async fn guards(visitor: Visitor) -> Shown {
+    guards_page(&visitor, StatusCode::OK, Value::from(()), context! {}).await
+}
+
+async fn guards_page(visitor: &Visitor, status: StatusCode, problem: Value, sent: Value) -> Shown {
+    visitor.actor.may_write()?;
+    let guards = visitor.app.guards(&visitor.actor).await?;
+    let stamp = view::stamp(&guards);
+    Ok(visitor.page(status, "pages/guards.html", context! { guards => view::value(GuardsOut::from(guards)), stamp, problem, sent }))
+}
+
+pub(crate) async fn guards_act(form: Form) -> Shown {
+    let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
+    let off = Refusal::GUARDS.iter().map(|g| g.word()).filter(|word| !form.on(&format!("on_{word}"))).map(str::to_owned).collect();
+    let list = |name: &str| Some(form.text(name).lines().map(str::to_owned).collect());
+    let saved = async {
+        form.of_version(&view::stamp(&app.guards(actor).await?))?;
+        app.guards_update(actor, GuardsPatch { off: Some(off), own: list("own"), allow: list("allow") }).await
+    };
+    match saved.await {
+        Ok(_) => visitor.done("/settings/guards", "The guards are saved; every group is looked at again."),
+        Err(error) => {
+            let (status, problem) = problem(error)?;
+            guards_page(visitor, status, problem, form.again()).await
         }
     }
 }

@@ -1,0 +1,458 @@
+//! The document of a list format, in shards that are rendered and compressed on their own.
+//!
+//! In most lists an IOC stays in the shard that it joined, and who joins fills the gaps. A log is kept in the order of
+//! changes: whatever changes goes to the end, and what leaves stands there as removed for as long as a tombstone is kept.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use iocast_domain::{
+    account::Account,
+    device_type::{Format, Taxii},
+    group::Group,
+    id::{IocId, PartId},
+    ioc::Ioc,
+    member::{Leave, PART_MAX, Standing, TOMBSTONE_KEPT, part_id},
+    time::Timestamp,
+};
+use iocast_formats::write::{
+    list::{Checksum, Entry, ListWriter, Scope, shard},
+    misp::SourceNames,
+    stix::{self, Threat, ThreatKind},
+};
+use iocast_store::{BlobRef, FileRef, MemberRow, NewBlob, PartRow};
+use tokio::task::JoinSet;
+
+use super::{Choice, Edit, Work, blob, parts::Plan};
+use crate::{AppError, AppResult};
+
+/// Shards rendered at the same time.
+const RENDERERS: usize = 2;
+/// In microseconds.
+const MILLISECOND: i64 = 1_000;
+/// The number of the shard that holds no IOCs but what they point at.
+const THREATS: u32 = 0;
+
+/// A shard that is looked at.
+struct Shard {
+    row: PartRow,
+    fresh: bool,
+    /// Who joins, with what is already known of the row.
+    joins: Vec<(Ioc, MemberRow)>,
+    /// Rows that change in place.
+    changed: HashMap<IocId, MemberRow>,
+    gone: HashSet<IocId>,
+}
+
+impl Shard {
+    fn touched(&self) -> bool {
+        !self.joins.is_empty() || !self.changed.is_empty() || !self.gone.is_empty()
+    }
+}
+
+type Shards = BTreeMap<u32, Shard>;
+
+/// A number over what receivers would see of an IOC. In a log, last seen counts only as far as it moves the day on
+/// which the indicator runs out by a seventh of its kind's lifetime: a client is not sent every sighting again.
+pub(super) fn fingerprint(writer: &dyn ListWriter, format: Format, scope: &Scope, ioc: &Ioc) -> i64 {
+    let start = Timestamp::from_micros(0);
+    let mut seen = ioc.clone();
+    if format.is_log() {
+        let step = ioc.kind.lifetime() / 7;
+        seen.last_seen = Timestamp::from_micros(ioc.last_seen.micros() / step * step);
+        seen.first_seen = ioc.first_seen.min(ioc.last_seen);
+    }
+    let mut text = Vec::new();
+    writer.entry(&Entry { ioc: &seen, joined_at: start, stamp: start, removed: false, reborn: false }, scope, &mut text);
+    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(&text).as_bytes();
+    i64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// What the document says of the group.
+pub(super) fn scope(account: &Account, group: &Group, names: &SourceNames, now: Timestamp) -> Scope {
+    Scope {
+        account: account.id.clone(),
+        account_name: account.name.clone(),
+        group: group.id,
+        group_name: group.name.to_string(),
+        kind: group.kind,
+        created_at: group.created_at,
+        publication: 0,
+        published_at: now,
+        live: 0,
+        latest: now,
+        names: names.clone(),
+    }
+}
+
+impl Work<'_> {
+    /// Puts the choice into shards and renders those that change.
+    pub(super) async fn plan_list(&self, writer: &'static dyn ListWriter, choice: Choice) -> AppResult<Plan> {
+        let group = self.row.group.id;
+        let is_log = self.device_type.format.is_log();
+        // Whole milliseconds, which is as fine as STIX 2.0 goes, and each publication its own.
+        let now = (self.now.micros() + MILLISECOND - 1) / MILLISECOND * MILLISECOND;
+        let stamp = now.max(self.state.latest_stamp.map_or(i64::MIN, |latest| latest + MILLISECOND));
+        let mut shards: Shards = self
+            .read
+            .part_list(group)
+            .await?
+            .into_iter()
+            .map(|row| (row.number, Shard { row, fresh: false, joins: Vec::new(), changed: HashMap::new(), gone: HashSet::new() }))
+            .collect();
+        let numbers: HashMap<PartId, u32> = shards.iter().map(|(number, s)| (s.row.id, *number)).collect();
+        let mut plan = Plan { limit_cut: choice.limit_cut, added: count(choice.joins.len()), ..Plan::default() };
+        let mut joins = self.joining(&choice, stamp);
+        self.edit_shards(&mut shards, &numbers, choice.edits, &mut joins, stamp, &mut plan).await?;
+        if is_log {
+            self.expire(&mut shards, &numbers, &mut plan).await?;
+        }
+        self.place_list(&mut shards, joins, is_log);
+        if shards.values().any(Shard::touched) {
+            plan.latest_stamp = Some(stamp);
+        } else {
+            plan.latest_stamp = self.state.latest_stamp;
+        }
+        self.render_list(writer, &mut shards, &mut plan).await?;
+        for (_, shard) in shards {
+            if shard.row.total == 0 && shard.row.number != THREATS {
+                if !shard.fresh {
+                    plan.emptied_parts.push(shard.row.id);
+                }
+                continue;
+            }
+            if shard.fresh || shard.touched() {
+                plan.changed_parts.push(shard.row.clone());
+            }
+            plan.all_parts.push(shard.row);
+        }
+        if let Some(version) = self.device_type.format.taxii() {
+            self.list_threats(version, stamp, &mut plan).await?;
+        }
+        plan.live = plan.all_parts.iter().map(|p| p.live).sum();
+        Ok(plan)
+    }
+
+    /// Whose ids order what changes together; for a log that is no TAXII collection, either will do.
+    fn version(&self) -> Taxii {
+        self.device_type.format.taxii().unwrap_or(Taxii::V21)
+    }
+
+    /// Rows for those who join.
+    fn joining(&self, choice: &Choice, stamp: i64) -> Vec<(Ioc, MemberRow)> {
+        let row = |ioc: &Ioc| MemberRow {
+            part_id: PartId(uuid::Uuid::nil()),
+            ioc_id: ioc.id,
+            standing: Standing::Live,
+            joined_at: self.now.micros(),
+            stamp,
+            fingerprint: self.fingerprint(ioc),
+            dirty: false,
+            left_at: None,
+            leave: None,
+            resend: false,
+            reborn: choice.reborn.contains(&ioc.id),
+        };
+        choice.joins.iter().map(|ioc| (ioc.clone(), row(ioc))).collect()
+    }
+
+    /// Applies what happens to members: in place, or in a log by moving them to the end.
+    async fn edit_shards(
+        &self,
+        shards: &mut Shards,
+        numbers: &HashMap<PartId, u32>,
+        edits: Vec<(MemberRow, Edit)>,
+        joins: &mut Vec<(Ioc, MemberRow)>,
+        stamp: i64,
+        plan: &mut Plan,
+    ) -> AppResult<()> {
+        let is_log = self.device_type.format.is_log();
+        let mut moving: Vec<MemberRow> = Vec::new();
+        for (mut member, edit) in edits {
+            let Some(shard) = numbers.get(&member.part_id).and_then(|n| shards.get_mut(n)) else { continue };
+            let mut leaves = |member: &MemberRow| {
+                shard.gone.insert(member.ioc_id);
+                shard.row.live = shard.row.live.saturating_sub(1);
+                shard.row.total = shard.row.total.saturating_sub(1);
+            };
+            match edit {
+                Edit::Refresh(new) if new == member.fingerprint => {}
+                Edit::Refresh(new) => {
+                    member.fingerprint = new;
+                    member.stamp = stamp;
+                    if is_log {
+                        leaves(&member);
+                        moving.push(member);
+                    } else {
+                        shard.changed.insert(member.ioc_id, member);
+                    }
+                }
+                Edit::Leave(Leave::SentAgain) => {
+                    leaves(&member);
+                    // It stays what it was: the same indicator with a new date, at the end.
+                    if let Some((_, again)) = joins.iter_mut().find(|(ioc, _)| ioc.id == member.ioc_id) {
+                        again.joined_at = member.joined_at;
+                        again.reborn = member.reborn;
+                    }
+                    plan.added = plan.added.saturating_sub(1);
+                }
+                Edit::Leave(leave) => {
+                    leaves(&member);
+                    plan.removed += 1;
+                    if is_log {
+                        member.standing = Standing::Tombstone;
+                        member.left_at = Some(self.now.micros());
+                        member.leave = Some(leave);
+                        member.stamp = stamp;
+                        moving.push(member);
+                    }
+                }
+                // Members of a list leave at once; none is ever on its way out.
+                Edit::Return => {}
+            }
+        }
+        let ids: Vec<IocId> = moving.iter().map(|m| m.ioc_id).collect();
+        let mut iocs = self.read.ioc_fetch_many(&ids).await?;
+        joins.extend(moving.into_iter().filter_map(|m| iocs.remove(&m.ioc_id).map(|row| (row.ioc, m))));
+        Ok(())
+    }
+
+    /// Forgets removals that are old enough, and finds out when the next ones will be.
+    async fn expire(&self, shards: &mut Shards, numbers: &HashMap<PartId, u32>, plan: &mut Plan) -> AppResult<()> {
+        let group = self.row.group.id;
+        let now = self.now.micros();
+        let mut oldest = self.read.member_oldest_tombstone(group).await?;
+        if oldest.is_some_and(|at| at + TOMBSTONE_KEPT <= now) {
+            let all = self.read.member_standing(group, &[Standing::Tombstone]).await?;
+            let (expired, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|m| m.left_at.is_none_or(|at| at + TOMBSTONE_KEPT <= now));
+            oldest = kept.iter().filter_map(|m| m.left_at).min();
+            for member in expired {
+                if let Some(shard) = numbers.get(&member.part_id).and_then(|n| shards.get_mut(n)) {
+                    shard.gone.insert(member.ioc_id);
+                    shard.row.total = shard.row.total.saturating_sub(1);
+                }
+            }
+        }
+        let oldest = oldest.or_else(|| (plan.removed > 0).then_some(now));
+        plan.due_at = oldest.map(|at| at + TOMBSTONE_KEPT);
+        Ok(())
+    }
+
+    /// Puts those who join into shards: into the gaps, or in a log behind all others.
+    fn place_list(&self, shards: &mut Shards, mut joins: Vec<(Ioc, MemberRow)>, is_log: bool) {
+        let account = &self.account.id;
+        let namespace = account.namespace();
+        let version = self.version();
+        if is_log {
+            // What changes together is ordered by indicator, whatever shard it is in.
+            let key = |(ioc, m): &(Ioc, MemberRow)| stix::indicator_uuid(version, &namespace, ioc, Timestamp::from_micros(m.joined_at), m.reborn);
+            joins.sort_by_cached_key(key);
+        }
+        let last = shards.keys().next_back().copied().unwrap_or(THREATS);
+        let mut free: Vec<u32> = shards.iter().filter(|(n, s)| **n != THREATS && s.row.total < PART_MAX && (!is_log || **n == last)).map(|(n, _)| *n).collect();
+        free.reverse();
+        let mut next = last + 1;
+        for (ioc, mut member) in joins {
+            let number = match free.last() {
+                Some(number) => *number,
+                None => {
+                    free.push(next);
+                    next += 1;
+                    next - 1
+                }
+            };
+            let shard = shards.entry(number).or_insert_with(|| {
+                let row = new_row(part_id(account, self.row.group.id, "", number), number, self.row.group.name.as_str());
+                Shard { row, fresh: true, joins: Vec::new(), changed: HashMap::new(), gone: HashSet::new() }
+            });
+            member.part_id = shard.row.id;
+            shard.row.total += 1;
+            shard.row.live += u32::from(member.standing == Standing::Live);
+            if shard.row.total >= PART_MAX {
+                free.pop();
+            }
+            shard.joins.push((ioc, member));
+        }
+    }
+
+    /// Renders the shards whose entries change, off the threads that answer requests.
+    async fn render_list(&self, writer: &'static dyn ListWriter, shards: &mut Shards, plan: &mut Plan) -> AppResult<()> {
+        let mut rendering = JoinSet::new();
+        let mut done = Vec::new();
+        for (number, shard) in shards.iter_mut().filter(|(_, s)| s.touched()) {
+            plan.rendered = true;
+            let (mut entries, members) = self.entries(shard).await?;
+            plan.members.extend(members);
+            if !shard.gone.is_empty() {
+                plan.forgotten.push((shard.row.id, shard.gone.iter().copied().collect()));
+            }
+            if rendering.len() >= RENDERERS {
+                done.extend(rendering.join_next().await);
+            }
+            let (number, scope, version) = (*number, self.scope.clone(), self.version());
+            rendering.spawn_blocking(move || {
+                entries.sort_by_cached_key(|(ioc, m)| {
+                    (m.stamp, stix::indicator_uuid(version, &scope.account.namespace(), ioc, Timestamp::from_micros(m.joined_at), m.reborn))
+                });
+                let bytes = shard_bytes(writer, &scope, &entries);
+                let mut blobs = Vec::new();
+                blob(&bytes, &mut blobs).map(|reference| (number, reference, blobs))
+            });
+        }
+        while let Some(next) = rendering.join_next().await {
+            done.push(next);
+        }
+        for result in done {
+            let (number, reference, blobs) = result.map_err(AppError::internal)??;
+            if let Some(shard) = shards.get_mut(&number) {
+                shard.row.event = reference;
+            }
+            plan.blobs.extend(blobs);
+        }
+        Ok(())
+    }
+
+    /// What a shard holds from now on, and the rows of it that are to be written.
+    async fn entries(&self, shard: &mut Shard) -> AppResult<(Vec<(Ioc, MemberRow)>, Vec<MemberRow>)> {
+        let mut members = if shard.fresh { Vec::new() } else { self.read.member_of_part(shard.row.id).await? };
+        members.retain(|m| !shard.gone.contains(&m.ioc_id));
+        let ids: Vec<IocId> = members.iter().map(|m| m.ioc_id).collect();
+        let mut iocs = self.read.ioc_fetch_many(&ids).await?;
+        let mut entries: Vec<(Ioc, MemberRow)> = Vec::with_capacity(members.len() + shard.joins.len());
+        for member in members {
+            let member = shard.changed.get(&member.ioc_id).cloned().unwrap_or(member);
+            entries.extend(iocs.remove(&member.ioc_id).map(|row| (row.ioc, member)));
+        }
+        // Who was here and comes back into the same shard is not gone.
+        let written: Vec<MemberRow> = shard.changed.values().cloned().chain(shard.joins.iter().map(|(_, m)| m.clone())).collect();
+        entries.extend(shard.joins.iter().cloned());
+        Ok((entries, written))
+    }
+
+    /// Keeps the list of malware families, threat actors and campaigns that indicators point at.
+    async fn list_threats(&self, version: Taxii, stamp: i64, plan: &mut Plan) -> AppResult<()> {
+        let ids: Vec<IocId> = plan.members.iter().map(|m| m.ioc_id).collect();
+        let iocs = self.read.ioc_fetch_many(&ids).await?;
+        let mut wanted: Vec<(ThreatKind, &str)> = iocs.values().flat_map(|row| stix::threats(&row.ioc)).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let there = plan.all_parts.iter().position(|p| p.number == THREATS);
+        let row = there.map(|i| plan.all_parts.remove(i));
+        let mut threats: Vec<Threat> =
+            row.as_ref().map(|r| serde_json::from_str(&r.manifest_entry)).transpose().map_err(AppError::internal)?.unwrap_or_default();
+        let known: HashSet<(ThreatKind, String)> = threats.iter().map(|t| (t.kind, t.name.clone())).collect();
+        let new = wanted.into_iter().filter(|(kind, name)| !known.contains(&(*kind, (*name).to_owned())));
+        let new: Vec<Threat> = new.map(|(kind, name)| Threat { kind, name: name.to_owned(), stamp }).collect();
+        if new.is_empty() {
+            if let Some(row) = row {
+                plan.all_parts.insert(0, row);
+            }
+            return Ok(());
+        }
+        threats.extend(new);
+        let id = part_id(&self.account.id, self.row.group.id, "", THREATS);
+        let mut row = row.unwrap_or_else(|| new_row(id, THREATS, self.row.group.name.as_str()));
+        let lines: Vec<String> = threats.iter().map(|t| stix::threat(version, &self.scope, t).to_string()).collect();
+        row.event = blob(lines.join(",\n").as_bytes(), &mut plan.blobs)?;
+        row.manifest_entry = serde_json::to_string(&threats).map_err(AppError::internal)?;
+        plan.changed_parts.retain(|p| p.number != THREATS);
+        plan.changed_parts.push(row.clone());
+        plan.all_parts.insert(0, row);
+        Ok(())
+    }
+
+    /// The document, and its checksum where the device asks for one.
+    pub(super) async fn list_files(
+        &self,
+        writer: &dyn ListWriter,
+        parts: &[PartRow],
+        live: u32,
+        latest: Option<i64>,
+        number: i64,
+        blobs: &mut Vec<NewBlob>,
+    ) -> AppResult<Vec<FileRef>> {
+        let latest = Timestamp::from_micros(latest.unwrap_or(self.now.micros()));
+        let scope = Scope { latest, publication: number, live, ..self.scope.clone() };
+        let mut head = Vec::new();
+        writer.head(&scope, &mut head);
+        let mut tail = Vec::new();
+        writer.tail(&scope, &mut tail);
+        // A bundle begins with objects of its own, which the first shard follows.
+        let mut apart = head.ends_with(b"}");
+        let between = blob(writer.between(), blobs)?;
+        let mut segments: Vec<BlobRef> = Vec::new();
+        if !head.is_empty() {
+            segments.push(blob(&head, blobs)?);
+        }
+        for part in parts.iter().filter(|p| p.event.raw_len > 0) {
+            if apart && between.raw_len > 0 {
+                segments.push(between.clone());
+            }
+            apart = true;
+            segments.push(part.event.clone());
+        }
+        if !tail.is_empty() {
+            segments.push(blob(&tail, blobs)?);
+        }
+        let mut files = vec![FileRef { path: self.device_type.format.entry().to_owned(), segments: segments.clone(), before: Some(head.len() as u64) }];
+        if self.device_type.format == Format::CiscoList {
+            let sum = self.checksum(&segments, blobs).await?;
+            files.push(FileRef { path: "md5".to_owned(), segments: vec![blob(sum.as_bytes(), blobs)?], before: None });
+        }
+        Ok(files)
+    }
+
+    /// The MD5 of the plain document, over pieces that are new and pieces that are stored.
+    async fn checksum(&self, segments: &[BlobRef], blobs: &[NewBlob]) -> AppResult<String> {
+        let new: HashMap<&str, &[u8]> = blobs.iter().map(|b| (b.hash.as_str(), b.data.as_slice())).collect();
+        let mut sum = Checksum::default();
+        for segment in segments {
+            let stored = match new.get(segment.hash.as_str()) {
+                Some(data) => data.to_vec(),
+                None => {
+                    let found = self.read.blob_fetch(self.row.group.id, std::slice::from_ref(&segment.hash)).await?;
+                    found.into_values().next().ok_or_else(|| AppError::Unavailable("A piece of the list is gone; try again.".to_owned()))?
+                }
+            };
+            let piece = iocast_formats::gzip::Segment { data: stored, crc: segment.crc, raw_len: segment.raw_len };
+            sum.add(&iocast_formats::gzip::inflate_segment(&piece).map_err(AppError::internal)?);
+        }
+        Ok(sum.finish())
+    }
+}
+
+fn shard_bytes(writer: &dyn ListWriter, scope: &Scope, entries: &[(Ioc, MemberRow)]) -> Vec<u8> {
+    shard(
+        writer,
+        scope,
+        entries.iter().map(|(ioc, m)| Entry {
+            ioc,
+            joined_at: Timestamp::from_micros(m.joined_at),
+            stamp: Timestamp::from_micros(m.stamp),
+            removed: m.standing == Standing::Tombstone,
+            reborn: m.reborn,
+        }),
+    )
+}
+
+fn new_row(id: PartId, number: u32, group_name: &str) -> PartRow {
+    let nothing = BlobRef { hash: String::new(), crc: 0, raw_len: 0, len: 0 };
+    PartRow {
+        id,
+        day: String::new(),
+        number,
+        group_name: group_name.to_owned(),
+        stamp: 0,
+        sealed: false,
+        total: 0,
+        live: 0,
+        dirty: false,
+        rested_at: 0,
+        manifest_entry: String::new(),
+        event: nothing.clone(),
+        hashes: nothing,
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,427 @@
+//! What is kept back although a rule chose it: what a device can't take, and what no device should be told to block.
+//!
+//! The guards are on unless an admin switches one off; whatever an admin marks "sent even if the system would not"
+//! passes them all. Documentation networks and `example` names pass, since fixtures use them.
+
+use std::{collections::HashSet, net::IpAddr, str::FromStr, sync::LazyLock};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ioc::{Ioc, Kind, Whitelist, words},
+    normalise,
+    problem::FieldError,
+};
+
+words! {
+    /// Why an IOC that rules choose is kept back from a group.
+    Refusal {
+        /// The type does not take its kind.
+        Kind = 1 "kind",
+        /// The type takes single addresses, and this is a network.
+        Network = 2 "network",
+        /// Longer than the type takes.
+        TooLong = 3 "too_long",
+        /// Holds a sign that means something else to the device.
+        Sign = 4 "sign",
+        /// Another entry of the group covers it.
+        Covered = 5 "covered",
+        /// A private, reserved or multicast address.
+        PrivateAddress = 10 "private_address",
+        /// A network wider than /8 (IPv4) or /32 (IPv6).
+        WideNetwork = 11 "wide_network",
+        /// A public suffix, under which anybody may have a name.
+        PublicSuffix = 12 "public_suffix",
+        /// A public DNS resolver.
+        PublicResolver = 13 "public_resolver",
+        /// The account's own domain or network.
+        Own = 14 "own",
+        /// On the account's allow list.
+        Allowed = 15 "allowed",
+    }
+}
+
+impl Refusal {
+    /// The guards, which an admin may switch off.
+    pub const GUARDS: &'static [Self] = &[Self::PrivateAddress, Self::WideNetwork, Self::PublicSuffix, Self::PublicResolver, Self::Own, Self::Allowed];
+
+    /// The second half of "not for this device, because …".
+    #[must_use]
+    pub const fn because(self) -> &'static str {
+        match self {
+            Self::Kind => "the device does not take this kind of IOC",
+            Self::Network => "the device takes single addresses, and these are networks",
+            Self::TooLong => "the device takes no values as long as these",
+            Self::Sign => "they hold a sign that means something else to the device",
+            Self::Covered => "another entry of the group covers them",
+            Self::PrivateAddress => "they are private, reserved or multicast addresses",
+            Self::WideNetwork => "they are networks wider than /8 (IPv4) or /32 (IPv6)",
+            Self::PublicSuffix => "they are public suffixes, under which anybody may have a name",
+            Self::PublicResolver => "they are public DNS resolvers",
+            Self::Own => "they are the account's own domains or networks",
+            Self::Allowed => "they are on the account's allow list",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Kind => "Send them to a device of another type.",
+            Self::Network | Self::TooLong | Self::Sign => "Send them to a device of another type, or import them in another form.",
+            Self::Covered => "Nothing is missing; switch off collapsing on the group to list them all.",
+            Self::PrivateAddress | Self::WideNetwork | Self::PublicSuffix | Self::PublicResolver => {
+                "To send one anyway, set its whitelist state to “always sent”; or switch this guard off under Settings."
+            }
+            Self::Own | Self::Allowed => "To send one anyway, take it off the list under Settings, or set its whitelist state to “always sent”.",
+        }
+    }
+}
+
+/// A name or network that the account never wants blocked: a domain with all below it, an address, or a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Shield {
+    /// A domain and everything below it.
+    Domain(String),
+    /// A network; an address is a network of one.
+    Network(IpNet),
+}
+
+impl FromStr for Shield {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let text = text.strip_prefix("*.").unwrap_or(text);
+        if let Some(network) = network(text) {
+            return Ok(Self::Network(network.trunc()));
+        }
+        normalise::domain(text)
+            .map(Self::Domain)
+            .map_err(|why| format!("`{}` is neither a domain nor an address or network: {why}", crate::time::clip(text, 60)))
+    }
+}
+
+impl TryFrom<String> for Shield {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Shield> for String {
+    fn from(shield: Shield) -> Self {
+        match shield {
+            Shield::Domain(name) => name,
+            Shield::Network(network) if network.prefix_len() == network.max_prefix_len() => network.addr().to_string(),
+            Shield::Network(network) => network.to_string(),
+        }
+    }
+}
+
+/// An account's guards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Guards {
+    /// Those that are switched off.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub off: Vec<Refusal>,
+    /// The account's own domains and networks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub own: Vec<Shield>,
+    /// What else must never be blocked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Shield>,
+}
+
+/// Most entries of one list.
+pub const SHIELDS_MAX: usize = 10_000;
+
+/// Reads a list of domains, addresses and networks, one an entry; blank ones are left out.
+///
+/// # Errors
+/// The first entry that is none, as an error of `field`.
+pub fn shields<'a>(field: &str, entries: impl IntoIterator<Item = &'a str>) -> Result<Vec<Shield>, FieldError> {
+    let mut shields = Vec::new();
+    for entry in entries.into_iter().map(str::trim).filter(|e| !e.is_empty()) {
+        let shield = entry.parse().map_err(|why: String| FieldError::new(field, "entry_invalid", why))?;
+        if !shields.contains(&shield) {
+            shields.push(shield);
+        }
+        if shields.len() > SHIELDS_MAX {
+            return Err(FieldError::new(field, "too_many", format!("Give at most {SHIELDS_MAX} entries.")));
+        }
+    }
+    Ok(shields)
+}
+
+/// The entries of a list, so that one look-up takes as long however many there are.
+#[derive(Clone, Debug, Default)]
+struct Shields {
+    names: HashSet<String>,
+    /// What blocking would block a name too.
+    above: HashSet<String>,
+    networks: Vec<IpNet>,
+}
+
+impl Shields {
+    fn of(list: &[Shield]) -> Self {
+        let mut shields = Self::default();
+        for shield in list {
+            match shield {
+                Shield::Network(network) => shields.networks.push(*network),
+                Shield::Domain(name) => {
+                    shields.above.extend(ancestors(name).map(str::to_owned));
+                    shields.names.insert(name.clone());
+                }
+            }
+        }
+        shields
+    }
+
+    fn hold(&self, kind: Kind, host: &str, network: Option<&IpNet>) -> bool {
+        match network {
+            Some(network) => self.networks.iter().any(|own| overlap(own, network)),
+            None => ancestors(host).any(|name| self.names.contains(name)) || (kind == Kind::Domain && self.above.contains(host)),
+        }
+    }
+}
+
+/// An account's guards, ready to judge.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    off: Vec<Refusal>,
+    own: Shields,
+    allow: Shields,
+}
+
+impl Guard {
+    /// Makes them ready.
+    #[must_use]
+    pub fn of(guards: &Guards) -> Self {
+        Self { off: guards.off.clone(), own: Shields::of(&guards.own), allow: Shields::of(&guards.allow) }
+    }
+
+    /// Why an IOC should be blocked nowhere; nothing where it may.
+    #[must_use]
+    pub fn refuse(&self, ioc: &Ioc) -> Option<Refusal> {
+        if ioc.whitelist == Whitelist::AlwaysSent {
+            return None;
+        }
+        let host = host(ioc.kind, &ioc.value)?;
+        let network = network(host);
+        let judged = [
+            (Refusal::WideNetwork, network.is_some_and(|n| is_wide(&n))),
+            (Refusal::PrivateAddress, network.is_some_and(|n| RESERVED.iter().any(|r| overlap(r, &n)))),
+            (Refusal::PublicResolver, network.is_some_and(|n| RESOLVERS.iter().any(|r| n.contains(r)))),
+            (Refusal::PublicSuffix, ioc.kind == Kind::Domain && is_public_suffix(host)),
+            (Refusal::Own, self.own.hold(ioc.kind, host, network.as_ref())),
+            (Refusal::Allowed, self.allow.hold(ioc.kind, host, network.as_ref())),
+        ];
+        judged.into_iter().find(|(guard, hit)| *hit && !self.off.contains(guard)).map(|(guard, _)| guard)
+    }
+}
+
+/// The host of a network IOC; nothing for hashes.
+fn host(kind: Kind, value: &str) -> Option<&str> {
+    match kind {
+        Kind::Domain | Kind::Ipv4 | Kind::Ipv6 => Some(value),
+        Kind::Email => value.rsplit_once('@').map(|(_, host)| host),
+        Kind::Url => {
+            let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
+            let authority = rest.split(['/', '?', '#', '\\']).next()?;
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            match host.strip_prefix('[') {
+                Some(v6) => v6.split(']').next(),
+                None => host.split(':').next(),
+            }
+        }
+        Kind::Md5 | Kind::Sha1 | Kind::Sha256 => None,
+    }
+}
+
+/// An address or network in text.
+#[must_use]
+pub fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// A name and all names above it: `a.b.c`, `b.c`, `c`.
+pub fn ancestors(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, above)| above))
+}
+
+fn overlap(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+fn is_wide(network: &IpNet) -> bool {
+    network.prefix_len() < if network.max_prefix_len() == 32 { 8 } else { 32 }
+}
+
+/// IANA's special-purpose address registries (RFC 6890 and its successors) without the documentation networks.
+static RESERVED: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
+    [
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "224.0.0.0/3",
+        "::/96",
+        "::ffff:0:0/96",
+        "100::/64",
+        "fc00::/7",
+        "fe80::/10",
+        "ff00::/8",
+    ]
+    .iter()
+    .filter_map(|text| text.parse().ok())
+    .collect()
+});
+
+static RESOLVERS: LazyLock<Vec<IpAddr>> = LazyLock::new(|| {
+    [
+        "1.0.0.1",
+        "1.0.0.2",
+        "1.0.0.3",
+        "1.1.1.1",
+        "1.1.1.2",
+        "1.1.1.3",
+        "4.2.2.1",
+        "4.2.2.2",
+        "8.8.4.4",
+        "8.8.8.8",
+        "9.9.9.9",
+        "9.9.9.10",
+        "9.9.9.11",
+        "64.6.64.6",
+        "64.6.65.6",
+        "74.82.42.42",
+        "76.76.2.0",
+        "76.76.10.0",
+        "77.88.8.1",
+        "77.88.8.8",
+        "94.140.14.14",
+        "94.140.15.15",
+        "114.114.114.114",
+        "119.29.29.29",
+        "149.112.112.112",
+        "185.228.168.9",
+        "185.228.169.9",
+        "193.110.81.0",
+        "185.253.5.0",
+        "208.67.220.220",
+        "208.67.222.222",
+        "223.5.5.5",
+        "223.6.6.6",
+        "2001:4860:4860::8844",
+        "2001:4860:4860::8888",
+        "2606:4700:4700::1001",
+        "2606:4700:4700::1111",
+        "2620:119:35::35",
+        "2620:119:53::53",
+        "2620:fe::9",
+        "2620:fe::fe",
+        "2a10:50c0::ad1:ff",
+        "2a10:50c0::ad2:ff",
+    ]
+    .iter()
+    .filter_map(|text| text.parse().ok())
+    .collect()
+});
+
+fn is_public_suffix(name: &str) -> bool {
+    psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known() && suffix.as_bytes() == name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::IocId,
+        ioc::{Enrichment, State},
+        time::Timestamp,
+    };
+
+    fn ioc(value: &str) -> Ioc {
+        let (kind, value) = normalise::detect(value).unwrap();
+        let at = Timestamp::from_micros(0);
+        Ioc {
+            id: IocId(uuid::Uuid::nil()),
+            kind,
+            value,
+            first_seen: at,
+            last_seen: at,
+            state: State::Active,
+            whitelist: Whitelist::Default,
+            enrichment: Enrichment::default(),
+        }
+    }
+
+    #[test]
+    fn what_nobody_should_block_is_kept_back() {
+        let guards = Guards {
+            own: shields("own", ["corp.com", "81.2.0.0/16"]).unwrap(),
+            allow: shields("allow", ["*.good.org", "5.6.7.8"]).unwrap(),
+            ..Guards::default()
+        };
+        let cases = [
+            ("10.1.2.3", Some(Refusal::PrivateAddress)),
+            ("http://192.168.1.1/admin", Some(Refusal::PrivateAddress)),
+            ("239.1.1.1", Some(Refusal::PrivateAddress)),
+            ("192.0.0.0/8", Some(Refusal::PrivateAddress)),
+            ("fe80::1", Some(Refusal::PrivateAddress)),
+            ("64.0.0.0/7", Some(Refusal::WideNetwork)),
+            ("2a00::/16", Some(Refusal::WideNetwork)),
+            ("0.0.0.0/0", Some(Refusal::WideNetwork)),
+            ("co.uk", Some(Refusal::PublicSuffix)),
+            ("github.io", Some(Refusal::PublicSuffix)),
+            ("8.8.8.8", Some(Refusal::PublicResolver)),
+            ("8.8.8.0/24", Some(Refusal::PublicResolver)),
+            ("www.corp.com", Some(Refusal::Own)),
+            ("user@corp.com", Some(Refusal::Own)),
+            ("https://u:p@www.corp.com:8443/x", Some(Refusal::Own)),
+            ("81.2.3.4", Some(Refusal::Own)),
+            ("81.0.0.0/8", Some(Refusal::Own)),
+            ("a.good.org", Some(Refusal::Allowed)),
+            ("5.6.7.8", Some(Refusal::Allowed)),
+            ("evilcorp.com", None),
+            ("81.3.0.1", None),
+            ("http://corp.com.evil.net/", None),
+            ("192.0.2.1", None),
+            ("198.51.100.0/24", None),
+            ("2001:db8::1", None),
+            ("bad.example", None),
+            ("x.github.io", None),
+            ("d41d8cd98f00b204e9800998ecf8427e", None),
+        ];
+        for (value, why) in cases {
+            assert_eq!(Guard::of(&guards).refuse(&ioc(value)), why, "{value}");
+        }
+    }
+
+    #[test]
+    fn there_is_a_way_to_allow() {
+        let always = Ioc { whitelist: Whitelist::AlwaysSent, ..ioc("10.0.0.1") };
+        assert_eq!(Guard::default().refuse(&always), None);
+        let off = Guards { off: vec![Refusal::PrivateAddress], ..Guards::default() };
+        let off = Guard::of(&off);
+        assert_eq!(off.refuse(&ioc("10.0.0.1")), None);
+        assert_eq!(off.refuse(&ioc("8.8.8.8")), Some(Refusal::PublicResolver));
+    }
+
+    #[test]
+    fn tables_are_readable() {
+        assert_eq!((RESERVED.len(), RESOLVERS.len()), (17, 43));
+        assert!(shields("own", ["not a name"]).unwrap_err().message.contains("neither a domain"));
+    }
+}

@@ -1,0 +1,368 @@
+//! Other shapes of a list, as users of MineMeld and Cortex XSOAR ask for them: `n`, `s`, `tr`, `sp`, `pr`, `di`, `v`; and
+//! `after` on an event stream. They are made of the finished document, never of the database.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use iocast_domain::{
+    device_type::Format,
+    guard::network,
+    ioc::Kind,
+    normalise,
+    time::{Timestamp, clip},
+};
+use ipnet::IpNet;
+use serde_json::json;
+
+use crate::write::list::{ListWriter, writer};
+
+/// How addresses are put together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Collapse {
+    #[default]
+    No,
+    Ranges,
+    Networks,
+}
+
+/// What the answer looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Shape {
+    /// As the device wants it.
+    #[default]
+    Own,
+    Text,
+    PanosUrl,
+    Csv,
+    Json,
+    JsonLines,
+    WebGateway,
+    ProxySg,
+}
+
+/// A shape that was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct View {
+    first: usize,
+    at_most: Option<usize>,
+    collapse: Collapse,
+    strip_ports: bool,
+    strip_protocol: bool,
+    drop_invalid: bool,
+    shape: Shape,
+    category: Option<String>,
+    after: Option<i64>,
+}
+
+/// The document of a list, and where its entries begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Document<'a> {
+    /// All of it.
+    pub text: &'a str,
+    /// Length of what stands before the first entry, in bytes.
+    pub before: usize,
+}
+
+impl View {
+    /// Reads parameters; those of other uses (`key`) are left alone. Nothing where none is there.
+    ///
+    /// # Errors
+    /// A sentence on the parameter that can't be.
+    pub fn parse<'a>(format: Format, parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Option<Self>, String> {
+        let mut view = Self::default();
+        for (name, value) in parameters {
+            let number = || value.parse::<usize>().map_err(|_invalid| format!("`{name}` must be a number of entries, not `{}`.", clip(value, 40)));
+            let flag = !matches!(value, "0" | "false" | "False" | "no");
+            match name {
+                "n" => view.at_most = Some(number()?),
+                "s" => view.first = number()?,
+                "tr" => {
+                    view.collapse = match value {
+                        "0" => Collapse::No,
+                        "1" => Collapse::Ranges,
+                        "2" => Collapse::Networks,
+                        _ => return Err("`tr` must be 0 (as they are), 1 (ranges) or 2 (networks).".to_owned()),
+                    }
+                }
+                "sp" => view.strip_ports = flag,
+                "pr" => view.strip_protocol = flag,
+                "di" => view.drop_invalid = flag,
+                "v" => view.shape = shape(value)?,
+                "cd" | "t" => view.category = Some(value.to_owned()),
+                "after" => {
+                    // A connector's first poll has nothing to come after.
+                    let at =
+                        |text: &str| Timestamp::parse(text).map_err(|_why| format!("`after` must be the `next` of the last answer, not `{}`.", clip(text, 40)));
+                    view.after = (!value.is_empty() && !value.starts_with('$')).then(|| at(value)).transpose()?.map(Timestamp::micros);
+                }
+                _ => {}
+            }
+        }
+        if view == Self::default() {
+            return Ok(None);
+        }
+        let plain = matches!(format, Format::PlainList | Format::PanosEdl | Format::CiscoList);
+        let reshaped = view.collapse != Collapse::No || view.strip_ports || view.strip_protocol || view.shape != Shape::Own;
+        let cut = view.first > 0 || view.at_most.is_some();
+        let unsliceable = matches!(format, Format::MispFeed | Format::VendorApi | Format::Rpz) || format.taxii().is_some();
+        match () {
+            () if reshaped && !plain => Err("This device's format has one shape: `v`, `tr`, `sp` and `pr` go with plain lists.".to_owned()),
+            () if cut && unsliceable => Err("This device's format is whole or nothing: `n` and `s` go with lists.".to_owned()),
+            () if view.after.is_some() && format != Format::ArcsightEvents => Err("`after` goes with event streams.".to_owned()),
+            () => Ok(Some(view)),
+        }
+    }
+
+    /// `Content-Type` of the shape; the writer's own where it is unchanged.
+    #[must_use]
+    pub fn content_type(&self, format: Format) -> &'static str {
+        match self.shape {
+            Shape::Own => writer(format).map_or("text/plain; charset=utf-8", ListWriter::content_type),
+            Shape::Text | Shape::PanosUrl | Shape::WebGateway | Shape::ProxySg => "text/plain; charset=utf-8",
+            Shape::Csv => "text/csv; charset=utf-8",
+            Shape::Json => "application/json",
+            Shape::JsonLines => "application/x-ndjson",
+        }
+    }
+
+    /// Makes the shape.
+    #[must_use]
+    pub fn apply(&self, format: Format, document: Document<'_>) -> Vec<u8> {
+        let Some(writer) = writer(format) else { return document.text.as_bytes().to_vec() };
+        let (head, rest) = document.text.split_at_checked(document.before).unwrap_or(("", document.text));
+        let between = std::str::from_utf8(writer.between()).unwrap_or_default();
+        // Documents whose entries are joined end in a line of their own.
+        let (body, tail) = if between.is_empty() { (rest, "") } else { rest.rfind("\n]").map_or((rest, ""), |at| rest.split_at(at)) };
+        let entries = body.lines().map(|line| line.strip_suffix(',').filter(|_| !between.is_empty()).unwrap_or(line)).filter(|line| !line.is_empty());
+        let after = self.after.map(Timestamp::from_micros);
+        let entries = entries.filter(|line| after.is_none_or(|after| event_time(line).is_none_or(|at| at > after)));
+        if self.shape == Shape::Own && self.collapse == Collapse::No && !self.strip_ports && !self.strip_protocol {
+            let chosen: Vec<&str> = entries.skip(self.first).take(self.at_most.unwrap_or(usize::MAX)).collect();
+            let head = if self.first > 0 && !writer.head_on_every_page() { "" } else { head };
+            let end = if between.is_empty() && !chosen.is_empty() { "\n" } else { "" };
+            let between = if between.is_empty() { "\n" } else { between };
+            return [head, &chosen.join(between), end, tail].concat().into_bytes();
+        }
+        let values = self.values(entries.filter(|line| !line.starts_with('#')));
+        let chosen = values.into_iter().skip(self.first).take(self.at_most.unwrap_or(usize::MAX));
+        self.write(chosen)
+    }
+
+    /// The values, put together and cut to size as asked.
+    fn values<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+        let mut values: Vec<String> = Vec::new();
+        let mut networks: Vec<IpNet> = Vec::new();
+        for line in lines {
+            if self.collapse != Collapse::No
+                && let Some(network) = network(line)
+            {
+                networks.push(network);
+                continue;
+            }
+            let mut value = line.to_owned();
+            if (self.strip_protocol || self.shape == Shape::PanosUrl)
+                && let Some((_, rest)) = value.split_once("://")
+            {
+                value = rest.to_owned();
+            }
+            if self.strip_ports {
+                value = without_port(&value);
+            }
+            if self.shape == Shape::PanosUrl {
+                match panos_url(&value) {
+                    Some(rewritten) if rewritten != value && self.drop_invalid => continue,
+                    Some(rewritten) => value = rewritten,
+                    None => continue,
+                }
+            }
+            values.push(value);
+        }
+        let mut together: Vec<String> = match self.collapse {
+            Collapse::No => Vec::new(),
+            Collapse::Networks => IpNet::aggregate(&networks).iter().map(short).collect(),
+            Collapse::Ranges => ranges(&networks),
+        };
+        together.append(&mut values);
+        let mut seen = BTreeSet::new();
+        together.retain(|value| seen.insert(value.clone()));
+        together
+    }
+
+    fn write(&self, values: impl Iterator<Item = String>) -> Vec<u8> {
+        let quoted = |value: &str| value.replace('"', "%22");
+        let category = self.category.as_deref().unwrap_or("iocast").replace(|c: char| c.is_control() || c == '"', "");
+        let text = match self.shape {
+            Shape::Own | Shape::Text => values.map(|v| v + "\n").collect::<String>(),
+            Shape::PanosUrl => values.map(|v| if v.contains('/') { v + "\n" } else { v + "/\n" }).collect(),
+            Shape::Csv => std::iter::once("indicator\n".to_owned())
+                .chain(values.map(|v| if v.contains([',', '"']) { format!("\"{}\"\n", v.replace('"', "\"\"")) } else { v + "\n" }))
+                .collect(),
+            Shape::Json => serde_json::Value::from_iter(values.map(|v| item(&v))).to_string() + "\n",
+            Shape::JsonLines => values.map(|v| item(&v).to_string() + "\n").collect(),
+            Shape::WebGateway => {
+                let kind = if self.category.is_some() { category.as_str() } else { "string" };
+                std::iter::once(format!("type={kind}\n")).chain(values.map(|v| format!("\"{}\" \"iocast\"\n", quoted(&v)))).collect()
+            }
+            Shape::ProxySg => std::iter::once(format!("define category {category}\n")).chain(values.map(|v| v + "\n")).chain(["end\n".to_owned()]).collect(),
+        };
+        text.into_bytes()
+    }
+}
+
+fn shape(word: &str) -> Result<Shape, String> {
+    Ok(match word.to_ascii_lowercase().as_str() {
+        "text" | "panos" | "pan-os" | "pan-os (text)" => Shape::Text,
+        "panosurl" => Shape::PanosUrl,
+        "csv" => Shape::Csv,
+        "json" => Shape::Json,
+        "json-seq" => Shape::JsonLines,
+        "mwg" => Shape::WebGateway,
+        "bluecoat" | "proxysg" => Shape::ProxySg,
+        _ => return Err(format!("`v` must be one of text, panosurl, csv, json, json-seq, mwg, proxysg; `{}` is none of them.", clip(word, 40))),
+    })
+}
+
+/// MineMeld's item: the indicator and what it is.
+fn item(value: &str) -> serde_json::Value {
+    let kind = match normalise::detect(value) {
+        Ok((Kind::Ipv4, _)) => "IPv4",
+        Ok((Kind::Ipv6, _)) => "IPv6",
+        Ok((Kind::Domain, _)) => "domain",
+        Ok((Kind::Email, _)) => "email-addr",
+        Ok((Kind::Md5, _)) => "md5",
+        Ok((Kind::Sha1, _)) => "sha1",
+        Ok((Kind::Sha256, _)) => "sha256",
+        Ok((Kind::Url, _)) | Err(_) => "URL",
+    };
+    json!({ "indicator": value, "value": { "type": kind } })
+}
+
+/// When an event of the stream happened: `at` is its first field.
+fn event_time(line: &str) -> Option<Timestamp> {
+    Timestamp::parse(line.strip_prefix("{\"at\":\"")?.split('"').next()?).ok()
+}
+
+fn without_port(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(s, rest)| (s, rest));
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && (!host.contains(':') || host.ends_with(']')) => host,
+        _ => authority,
+    };
+    if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
+}
+
+/// PAN-OS takes `*` and `^` only as a whole token between separators: what is mixed becomes `*`.
+fn panos_url(url: &str) -> Option<String> {
+    if url.is_empty() || !url.is_ascii() || url.len() > 255 {
+        return None;
+    }
+    let mut out = String::new();
+    for piece in url.split_inclusive(['.', '/', '?', '&', '=', ';', '+']) {
+        let token = piece.trim_end_matches(['.', '/', '?', '&', '=', ';', '+']);
+        let separator = piece.strip_prefix(token).unwrap_or_default();
+        out.push_str(if token.len() > 1 && token.contains(['*', '^']) { "*" } else { token });
+        out.push_str(separator);
+    }
+    Some(out)
+}
+
+fn short(network: &IpNet) -> String {
+    if network.prefix_len() == network.max_prefix_len() { network.addr().to_string() } else { network.to_string() }
+}
+
+/// Addresses that touch, as `first-last`.
+fn ranges(networks: &[IpNet]) -> Vec<String> {
+    let number = |address: IpAddr| match address {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6),
+    };
+    let mut out: Vec<(IpAddr, IpAddr)> = Vec::new();
+    for network in IpNet::aggregate(&networks.to_vec()) {
+        let (first, last) = (network.network(), network.broadcast());
+        match out.last_mut() {
+            Some((_, end)) if end.is_ipv4() == first.is_ipv4() && number(*end).checked_add(1) == Some(number(first)) => *end = last,
+            _ => out.push((first, last)),
+        }
+    }
+    out.into_iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn view(query: &[(&str, &str)], text: &str) -> String {
+        let view = View::parse(Format::PlainList, query.iter().copied()).unwrap().unwrap();
+        String::from_utf8(view.apply(Format::PlainList, Document { text, before: 0 })).unwrap()
+    }
+
+    #[test]
+    fn what_xsoar_and_minemeld_users_ask_for() {
+        let ips = "192.0.2.0\n192.0.2.1\n192.0.2.2/31\n198.51.100.7\n";
+        assert_eq!(view(&[("n", "2"), ("s", "1")], ips), "192.0.2.1\n192.0.2.2/31\n");
+        assert_eq!(view(&[("tr", "1")], ips), "192.0.2.0-192.0.2.3\n198.51.100.7\n");
+        assert_eq!(view(&[("tr", "2")], ips), "192.0.2.0/30\n198.51.100.7\n");
+        let urls = "http://a.example:8080/x?y=1\nhttps://b*c.example/\nb.example\n";
+        assert_eq!(view(&[("sp", ""), ("pr", "")], urls), "a.example/x?y=1\nb*c.example/\nb.example\n");
+        assert_eq!(view(&[("v", "panosurl")], urls), "a.example:8080/x?y=1\n*.example/\nb.example/\n");
+        assert_eq!(view(&[("v", "panosurl"), ("di", "")], urls), "a.example:8080/x?y=1\nb.example/\n");
+        assert_eq!(view(&[("v", "mwg")], "a.example\n"), "type=string\n\"a.example\" \"iocast\"\n");
+        assert_eq!(view(&[("v", "proxysg"), ("cd", "bad")], "a.example\n"), "define category bad\na.example\nend\n");
+        assert_eq!(view(&[("v", "csv")], "a.example\n"), "indicator\na.example\n");
+        assert_eq!(
+            view(&[("v", "json")], "a.example\n192.0.2.1\n"),
+            "[{\"indicator\":\"a.example\",\"value\":{\"type\":\"domain\"}},{\"indicator\":\"192.0.2.1\",\"value\":{\"type\":\"IPv4\"}}]\n"
+        );
+        assert_eq!(view(&[("n", "0")], ips), "");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for (query, format, said) in [
+            (("n", "many"), Format::PlainList, "`n` must be"),
+            (("tr", "3"), Format::PlainList, "`tr` must be"),
+            (("v", "xml"), Format::PlainList, "`v` must be one of"),
+            (("v", "csv"), Format::Rpz, "plain lists"),
+            (("n", "1"), Format::Taxii21, "whole or nothing"),
+            (("after", "2026-01-01T00:00:00Z"), Format::Csv, "event streams"),
+        ] {
+            let why = View::parse(format, [query]).unwrap_err();
+            assert!(why.contains(said), "{why}");
+        }
+        assert_eq!(View::parse(Format::PlainList, [("key", "x")]), Ok(None));
+        assert_eq!(View::parse(Format::ArcsightEvents, [("after", "$START_AT_TIME")]), Ok(None));
+    }
+
+    #[test]
+    fn joined_entries_keep_their_frame() {
+        let text = "{\"events\":[\n{\"at\":\"2026-01-01T00:00:00.000000Z\",\"v\":1},\n{\"at\":\"2026-01-02T00:00:00.000000Z\",\"v\":2}\n],\"next\":\"x\"}\n";
+        let view = View::parse(Format::ArcsightEvents, [("after", "2026-01-01T00:00:00.000000Z")]).unwrap().unwrap();
+        let out = String::from_utf8(view.apply(Format::ArcsightEvents, Document { text, before: 12 })).unwrap();
+        assert_eq!(out, "{\"events\":[\n{\"at\":\"2026-01-02T00:00:00.000000Z\",\"v\":2}\n],\"next\":\"x\"}\n");
+    }
+
+    proptest! {
+        /// Networks and ranges hold exactly the addresses that the list held.
+        #[test]
+        fn collapsing_loses_and_adds_no_address(last in proptest::collection::btree_set(0u8..40, 0..30)) {
+            let text: String = last.iter().map(|n| format!("192.0.2.{n}\n")).collect();
+            let networks: BTreeSet<u8> = view(&[("tr", "2")], &text).lines().flat_map(|l| network(l).unwrap().hosts().chain([network(l).unwrap().network(), network(l).unwrap().broadcast()]).map(last_octet).collect::<Vec<_>>()).collect();
+            prop_assert_eq!(&networks, &last);
+            let ranges: BTreeSet<u8> = view(&[("tr", "1")], &text).lines().flat_map(|l| {
+                let (a, b) = l.split_once('-').unwrap_or((l, l));
+                last_octet(a.parse().unwrap())..=last_octet(b.parse().unwrap())
+            }).collect();
+            prop_assert_eq!(&ranges, &last);
+        }
+    }
+
+    fn last_octet(address: IpAddr) -> u8 {
+        match address {
+            IpAddr::V4(v4) => v4.octets()[3],
+            IpAddr::V6(_) => 0,
+        }
+    }
+}

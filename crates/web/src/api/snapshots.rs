@@ -1,0 +1,236 @@
+//! A group's publications compared, frozen and let through; what it keeps back; the account's guards.
+
+use actix_web::{HttpRequest, HttpResponse, get, patch, post, web};
+use iocast_app::{App, AppError, GuardsPatch, RefusedIoc};
+use iocast_domain::{
+    guard::{Guards, Refusal},
+    id::GroupId,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use super::{Answer, List, groups::GroupOut};
+use crate::{
+    extract::{Body, Id, Query, Session, page},
+    problem::Problem,
+};
+
+/// Most values named in each list of a comparison.
+const NAMED: usize = 1_000;
+
+/// Why IOCs are kept back.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReasonOut {
+    /// Its word.
+    pub(crate) reason: &'static str,
+    /// How many.
+    pub(crate) count: u64,
+    /// The second half of "not for this device, because …".
+    pub(crate) because: &'static str,
+    /// What to do about it.
+    pub(crate) remedy: &'static str,
+}
+
+impl From<(Refusal, u64)> for ReasonOut {
+    fn from((refusal, count): (Refusal, u64)) -> Self {
+        Self { reason: refusal.word(), count, because: refusal.because(), remedy: refusal.remedy() }
+    }
+}
+
+/// An IOC that a group keeps back.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RefusedOut {
+    /// Id.
+    id: String,
+    /// Kind.
+    kind: &'static str,
+    /// Normalised value.
+    value: String,
+    /// Why: a word.
+    reason: &'static str,
+    /// Why: a sentence's second half.
+    because: &'static str,
+}
+
+impl From<RefusedIoc> for RefusedOut {
+    fn from(of: RefusedIoc) -> Self {
+        let RefusedIoc { ioc, refusal } = of;
+        Self { id: ioc.id.to_string(), kind: ioc.kind.word(), value: ioc.value, reason: refusal.word(), because: refusal.because() }
+    }
+}
+
+/// Which of those that are kept back.
+#[derive(Deserialize, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RefusedQuery {
+    /// Kept back for this reason.
+    #[serde(default)]
+    reason: Option<String>,
+    /// Items on a page, 1 to 1,000; 100 unless given.
+    #[serde(default)]
+    limit: Option<u64>,
+    /// `next` of the page before.
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+/// Which two publications.
+#[derive(Deserialize, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CompareQuery {
+    /// Number of the earlier one.
+    from: i64,
+    /// Number of the later one.
+    to: i64,
+}
+
+/// Values on one side of a comparison.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DifferenceOut {
+    /// All of them.
+    count: usize,
+    /// The first 1,000, in the order of values.
+    values: Vec<String>,
+}
+
+impl From<Vec<String>> for DifferenceOut {
+    fn from(values: Vec<String>) -> Self {
+        Self { count: values.len(), values: values.into_iter().take(NAMED).collect() }
+    }
+}
+
+/// What differs between two publications.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ComparisonOut {
+    /// The earlier one.
+    from: i64,
+    /// The later one.
+    to: i64,
+    /// Only in the later one.
+    added: DifferenceOut,
+    /// Only in the earlier one.
+    removed: DifferenceOut,
+    /// In both, and differently described.
+    changed: DifferenceOut,
+}
+
+/// What a group is to serve.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FreezeIn {
+    /// One of its last twenty publications; null: its last one again, and what comes after.
+    publication: Option<i64>,
+}
+
+/// A publication that waits.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct HeldOut {
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) since: Timestamp,
+    /// When it goes out by itself.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) until: Timestamp,
+    /// IOCs that the group serves.
+    pub(crate) iocs: u32,
+    /// How many of them would leave.
+    pub(crate) would_lose: u32,
+}
+
+/// The account's guards.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GuardsOut {
+    /// Every guard, and whether it is on.
+    guards: Vec<GuardOut>,
+    /// The account's own domains and networks.
+    own: Vec<String>,
+    /// What else must never be blocked.
+    allow: Vec<String>,
+}
+
+/// One guard.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GuardOut {
+    /// Its word.
+    guard: &'static str,
+    /// Whether it is on.
+    on: bool,
+    /// What it keeps back: "…, because they are …".
+    because: &'static str,
+}
+
+impl From<Guards> for GuardsOut {
+    fn from(of: Guards) -> Self {
+        let Guards { off, own, allow } = of;
+        let guards = Refusal::GUARDS.iter().map(|g| GuardOut { guard: g.word(), on: !off.contains(g), because: g.because() }).collect();
+        Self { guards, own: own.into_iter().map(String::from).collect(), allow: allow.into_iter().map(String::from).collect() }
+    }
+}
+
+/// New guards; what is left out stays.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GuardsIn {
+    /// Those that are to be off, whole; the others are on.
+    #[serde(default)]
+    #[validate(length(max = 100, code = "too_many", message = "There are fewer guards than that."))]
+    off: Option<Vec<String>>,
+    /// The account's own domains (with all below them), addresses and networks, whole.
+    #[serde(default)]
+    own: Option<Vec<String>>,
+    /// Domains, addresses and networks that must never be blocked, whole.
+    #[serde(default)]
+    allow: Option<Vec<String>>,
+}
+
+/// IOCs that rules choose and that are not for this device, with the reason, by IOC id.
+#[utoipa::path(tag = "groups", params(("id" = Uuid, Path), RefusedQuery), responses((status = 200, body = List<RefusedOut>), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[get("/groups/{id}/refused")]
+pub(crate) async fn refused(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, query: Query<RefusedQuery>) -> Answer {
+    let RefusedQuery { reason, limit, cursor } = query.0;
+    let reason = reason.map(|word| word.parse::<Refusal>().map_err(|why| AppError::field("reason", "reason_unknown", why))).transpose()?;
+    let page = page(limit, cursor)?;
+    Ok(super::list(&request, app.group_refused(&session.0, GroupId(id.0), reason, &page).await?.map(RefusedOut::from)))
+}
+
+/// What differs between two publications of a group.
+#[utoipa::path(tag = "groups", params(("id" = Uuid, Path), CompareQuery), responses((status = 200, body = ComparisonOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[get("/groups/{id}/compare")]
+pub(crate) async fn compare(app: web::Data<App>, session: Session, id: Id, query: Query<CompareQuery>) -> Answer {
+    let CompareQuery { from, to } = query.0;
+    let found = app.group_compare(&session.0, GroupId(id.0), from, to).await?;
+    Ok(HttpResponse::Ok().json(ComparisonOut { from, to, added: found.added.into(), removed: found.removed.into(), changed: found.changed.into() }))
+}
+
+/// Have a group serve one of its last publications whatever comes after it, or its last one again.
+#[utoipa::path(tag = "groups", params(("id" = Uuid, Path)), responses((status = 200, body = GroupOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[post("/groups/{id}/freeze")]
+pub(crate) async fn freeze(app: web::Data<App>, session: Session, id: Id, body: Body<FreezeIn>) -> Answer {
+    app.group_freeze(&session.0, GroupId(id.0), body.value.publication).await?;
+    Ok(HttpResponse::Ok().json(GroupOut::from(app.group_fetch(&session.0, GroupId(id.0)).await?)))
+}
+
+/// Let a publication through that is held because it would lose too much at once.
+#[utoipa::path(tag = "groups", params(("id" = Uuid, Path)), responses((status = 200, body = GroupOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[post("/groups/{id}/let-through")]
+pub(crate) async fn let_through(app: web::Data<App>, session: Session, id: Id) -> Answer {
+    app.clone().into_inner().group_let_through(&session.0, GroupId(id.0)).await?;
+    Ok(HttpResponse::Ok().json(GroupOut::from(app.group_fetch(&session.0, GroupId(id.0)).await?)))
+}
+
+/// The account's guards: what is kept back from every device.
+#[utoipa::path(tag = "account", responses((status = 200, body = GuardsOut), (status = 401, body = Problem)))]
+#[get("/account/guards")]
+pub(crate) async fn guards_fetch(app: web::Data<App>, session: Session) -> Answer {
+    Ok(HttpResponse::Ok().json(GuardsOut::from(app.guards(&session.0).await?)))
+}
+
+/// Change the account's guards; its groups are looked at again.
+#[utoipa::path(tag = "account", responses((status = 200, body = GuardsOut), (status = 403, body = Problem), (status = 422, body = Problem)))]
+#[patch("/account/guards")]
+pub(crate) async fn guards_update(app: web::Data<App>, session: Session, body: Body<GuardsIn>) -> Answer {
+    let GuardsIn { off, own, allow } = body.value;
+    Ok(HttpResponse::Ok().json(GuardsOut::from(app.guards_update(&session.0, GuardsPatch { off, own, allow }).await?)))
+}

@@ -1,0 +1,288 @@
+//! TAXII clients walk collections: taxii2-client, with the OASIS validators judging each object.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    house::{Answer, House, basic, eventually, send, stories, text},
+    lists::{Pulled, device, source, turns_green},
+};
+
+stories!(a_taxii_client_walks_a_collection, the_original_sentinel_pulls_taxii_20, the_protocol_to_the_letter, fifty_thousand_of_one_moment_come_once_each);
+
+fn script(house: &House, version: &str, collection: &str, rest: &[&str]) -> Command {
+    let python = std::env::var("IOCAST_PYTHON").expect("IOCAST_PYTHON names a Python with taxii2-client; `make test` sets one up");
+    let folder = if version == "2.0" { "taxii" } else { "taxii2" };
+    let mut command = Command::new(python);
+    command.arg(crate::edges::root().join("tests/python/taxii.py")).args([
+        version,
+        &format!("{}/{folder}/", house.url),
+        &house.account_id,
+        &house.appliance_key,
+        collection,
+    ]);
+    command.args(rest);
+    command
+}
+
+fn walk(house: &House, version: &str, collection: &str, rest: &[&str]) -> Value {
+    let done = script(house, version, collection, rest).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
+fn get(house: &House, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let auth = basic(&house.account_id, &house.appliance_key);
+    let mut all = vec![("authorization", auth.as_str())];
+    all.extend_from_slice(headers);
+    send("GET", &format!("{}{path}", house.url), &all, None)
+}
+
+/// IOCs whose values and enrichment are made to break patterns, names and JSON.
+fn nasty() -> (Value, BTreeSet<String>) {
+    let values = [
+        "bad.example",
+        "http://evil.example/it's?a=\\b&c=\"d\"",
+        "http://evil.example/%27%5C",
+        "192.0.2.7",
+        "198.51.100.0/24",
+        "2001:db8::7",
+        "user@evil.example",
+        "d41d8cd98f00b204e9800998ecf8427e",
+        "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    ];
+    let records: Vec<Value> = values
+        .iter()
+        .map(|v| {
+            json!({
+                "value": v, "severity": "high", "first_seen": "2026-11-01T00:00:00Z", "last_seen": "2026-11-02T00:00:00Z", "alert_id": "5fd0ef17a1b2c3d4e5f60718",
+                "tags": ["tlp:green", "<script>alert(1)</script>", "ünïcode"], "threat_actors": ["APT \\ 'quoted'"], "campaigns": ["Camp\u{202e}aign"], "malware_families": ["Fam ] AND [", "Other"],
+            })
+        })
+        .collect();
+    (json!(records), values.iter().map(|v| (*v).to_owned()).collect())
+}
+
+fn a_taxii_client_walks_a_collection(house: &mut House) {
+    let admin = house.admin();
+    let source = source(&admin);
+    let of = device(&admin, "taxii", json!({}));
+    let (records, values) = nasty();
+    assert_eq!(admin.import(&source, "application/json", &records.to_string(), 200)["rejected_count"], 0);
+    eventually("all are there", || (admin.get(&format!("/api/v1/groups/{}", of.group))["published"] == values.len()).then_some(()));
+    let found = walk(house, "2.1", &of.group, &["7", "judge"]);
+    assert_eq!(found["problems"], json!([]));
+    assert_eq!((&found["twice"], &found["dangling"], found["title"].as_str()), (&json!([]), &json!([]), Some("Group taxii")));
+    let count = |kind: &str| found["types"][kind].as_u64().unwrap_or(0);
+    assert_eq!(
+        (count("indicator"), count("relationship"), count("malware"), count("threat-actor"), count("campaign"), count("marking-definition")),
+        (10, 40, 2, 1, 1, 4)
+    );
+    assert_eq!(found["manifest"], found["objects"]);
+    assert_eq!(found["live"].as_array().unwrap().len(), 10, "{found}");
+    turns_green(&admin, &of.device);
+    // One that leaves is revoked, not just gone; one that comes back is a new indicator, as the standard wants it.
+    house.advance(&admin, "1m");
+    admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("bad.example"), "id")), 204);
+    let found = eventually("it is revoked", || Some(walk(house, "2.1", &of.group, &["100", "judge"])).filter(|f| f["revoked"] == json!(["bad.example"])));
+    assert_eq!((found["live"].as_array().unwrap().len(), &found["problems"]), (9, &json!([])));
+    house.advance(&admin, "1m");
+    admin.import(&source, "text/plain", "bad.example", 200);
+    let found = eventually("it is back", || Some(walk(house, "2.1", &of.group, &["100", "judge"])).filter(|f| f["live"].as_array().unwrap().len() == 10));
+    assert_eq!(
+        (&found["revoked"], &found["twice"], &found["problems"], &found["types"]["indicator"]),
+        (&json!(["bad.example"]), &json!([]), &json!([]), &json!(11))
+    );
+    // The same as one bundle, for those who read no TAXII; and a page for people at the bare URL, whatever is accepted.
+    let bundle = get(house, &format!("/feeds/{}/stix.json", of.group), &[("accept", "application/vnd.oasis.stix+json; version=2.0"), ("user-agent", "curl/8")]);
+    assert_eq!((bundle.status, bundle.json()["objects"].as_array().unwrap().len() as u64), (200, found["objects"].as_u64().unwrap()));
+    let page = get(house, &format!("/feeds/{}", of.group), &[("accept", "*/*")]);
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains(&format!("/taxii2/{}/", house.account_id)) && page.text().contains(&of.group), "{}", page.text());
+    let stix = device(&admin, "stix-bundle", json!({}));
+    let bundle = eventually("the bundle is whole", || {
+        Some(get(house, &format!("/feeds/{}", stix.group), &[("accept", "application/vnd.oasis.stix+json; version=2.0")]))
+            .filter(|b| b.text().contains("bad.example"))
+    });
+    assert_eq!(bundle.header("content-type"), "application/stix+json;version=2.1");
+    assert_eq!(bundle.json()["type"], "bundle");
+}
+
+fn the_original_sentinel_pulls_taxii_20(house: &mut House) {
+    let admin = house.admin();
+    let source = source(&admin);
+    let of = device(&admin, "azure-sentinel", json!({}));
+    let (records, values) = nasty();
+    admin.import(&source, "application/json", &records.to_string(), 200);
+    eventually("all are there", || (admin.get(&format!("/api/v1/groups/{}", of.group))["published"] == values.len()).then_some(()));
+    let found = walk(house, "2.0", &of.group, &["7", "judge"]);
+    assert_eq!((&found["problems"], &found["twice"], &found["dangling"]), (&json!([]), &json!([]), &json!([])));
+    assert_eq!((found["types"]["indicator"].as_u64(), found["pages"].as_u64() > Some(1)), (Some(10), true), "{found}");
+    turns_green(&admin, &of.device);
+    // Sentinel asks for a collection id that is a random UUID, and pages by items.
+    assert_eq!(uuid_version(&of.group), '4');
+    let objects = format!("/taxii/{}/collections/{}/objects/", house.account_id, of.group);
+    let part = get(house, &objects, &[("range", "items 0-4"), ("accept", "application/vnd.oasis.stix+json; version=2.0")]);
+    assert_eq!(part.status, 206);
+    assert!(part.header("content-range").starts_with("items 0-4/"), "{}", part.header("content-range"));
+    assert_eq!(part.header("content-type"), "application/vnd.oasis.stix+json; version=2.0");
+    assert_eq!(get(house, &objects, &[("range", "items 9000-9004")]).status, 416);
+    assert_eq!(get(house, &format!("/taxii2/{}/collections/{}/", house.account_id, of.group), &[]).status, 404, "it is a collection of one server only");
+}
+
+fn uuid_version(id: &str) -> char {
+    id.chars().nth(14).unwrap()
+}
+
+fn the_protocol_to_the_letter(house: &mut House) {
+    let admin = house.admin();
+    let source = source(&admin);
+    let of = device(&admin, "taxii", json!({}));
+    let other = device(&admin, "splunk-es-taxii", json!({ "kind": "ip" }));
+    admin.import(&source, "text/plain", "one.example\ntwo.example\n192.0.2.1", 200);
+    eventually("all are there", || (admin.get(&format!("/api/v1/groups/{}", of.group))["published"] == 3).then_some(()));
+    let root = format!("/taxii2/{}/", house.account_id);
+    let taxii = |path: &str| {
+        let answer = get(house, path, &[("accept", "application/taxii+json;version=2.1")]);
+        assert_eq!((answer.status, answer.header("content-type")), (200, "application/taxii+json;version=2.1"), "{path}: {}", answer.text());
+        answer
+    };
+    // With the slash and without it, and never a redirect, on which some clients drop their password.
+    for path in ["/taxii2/", "/taxii2"] {
+        let discovery = taxii(path).json();
+        assert!(text(&discovery, "default").ends_with(&root) && discovery["api_roots"][0] == discovery["default"], "{discovery}");
+    }
+    assert_eq!(taxii(&root).json()["versions"], json!(["application/taxii+json;version=2.1"]));
+    assert_eq!(taxii(root.trim_end_matches('/')).json()["versions"], json!(["application/taxii+json;version=2.1"]));
+    let collections = taxii(&format!("{root}collections/")).json();
+    let ids: Vec<String> = collections["collections"].as_array().unwrap().iter().map(|c| text(c, "id")).collect();
+    assert_eq!(ids, [other.group.clone(), of.group.clone()], "by name");
+    let one = taxii(&format!("{root}collections/{}/", of.group)).json();
+    assert_eq!((&one["can_read"], &one["can_write"], &one["media_types"]), (&json!(true), &json!(false), &json!(["application/stix+json;version=2.1"])));
+    let objects = format!("{root}collections/{}/objects/", of.group);
+    let all = taxii(&objects);
+    let list = all.json()["objects"].as_array().unwrap().clone();
+    assert_eq!(all.json()["more"], false);
+    let manifest = taxii(&format!("{root}collections/{}/manifest/", of.group));
+    let added: Vec<String> = manifest.json()["objects"].as_array().unwrap().iter().map(|o| text(o, "date_added")).collect();
+    assert!(added.is_sorted(), "{added:?}");
+    assert_eq!((all.header("x-taxii-date-added-first"), all.header("x-taxii-date-added-last")), (added[0].as_str(), added.last().unwrap().as_str()));
+    assert!(added.iter().all(|a| a.len() == "2026-11-03T10:00:00.000000Z".len()), "six decimals: {added:?}");
+    // `added_after` means later than, not from.
+    let after = taxii(&format!("{objects}?added_after={}", added.last().unwrap()));
+    assert_eq!((after.text().as_str(), after.header("x-taxii-date-added-first")), ("{}", ""));
+    assert_eq!(taxii(&format!("{objects}?added_after=2026-01-01T00:00:00Z")).json()["objects"].as_array().unwrap().len(), list.len());
+    // A cursor goes on where the page ended, also where the client moves `added_after` along; a limit above ours is cut to it.
+    let first = taxii(&format!("{objects}?limit=1")).json();
+    let second = taxii(&format!("{objects}?limit=1&next={}&added_after={}", text(&first, "next"), added.last().unwrap())).json();
+    assert_eq!((&first["objects"][0], &second["objects"][0]), (&list[0], &list[1]));
+    assert_eq!(taxii(&format!("{objects}?limit=999999")).json()["objects"].as_array().unwrap().len(), list.len());
+    // Filters, single objects, versions.
+    let indicators = taxii(&format!("{objects}?match[type]=indicator")).json();
+    assert_eq!(indicators["objects"].as_array().unwrap().len(), 3);
+    let indicator = indicators["objects"][0].clone();
+    let id = text(&indicator, "id");
+    for query in [
+        format!("?match[id]={id}"),
+        format!("?match[id]={id}&match[version]=all&match[spec_version]=2.1"),
+        format!("?match[id]={id}&match[version]={}", text(&indicator, "modified")),
+    ] {
+        assert_eq!(taxii(&format!("{objects}{query}")).json()["objects"], json!([indicator]), "{query}");
+    }
+    assert_eq!(taxii(&format!("{objects}?match[spec_version]=2.0")).text(), "{}");
+    assert_eq!(taxii(&format!("{objects}{id}/")).json()["objects"], json!([indicator]));
+    assert_eq!(taxii(&format!("{objects}{id}/versions/")).json()["versions"], json!([indicator["modified"]]));
+    // Faults in TAXII's own shape.
+    let fault = |answer: &Answer, status: u16| {
+        assert_eq!((answer.status, answer.header("content-type")), (status, "application/taxii+json;version=2.1"), "{}", answer.text());
+        let told = answer.json();
+        assert!(
+            told["title"].is_string() && told["description"].is_string() && told["http_status"] == status.to_string() && told["error_id"].is_string(),
+            "{told}"
+        );
+    };
+    for query in ["limit=0", "limit=-1", "limit=many", "added_after=yesterday", "next=rubbish", "match[version]=newest", "match[colour]=red"] {
+        fault(&get(house, &format!("{objects}?{query}"), &[]), 400);
+    }
+    for path in [
+        format!("{root}collections/00000000-0000-4000-8000-000000000000/"),
+        format!("{objects}indicator--00000000-0000-4000-8000-000000000000/"),
+        format!("{root}nothing/"),
+        "/taxii2/000000000000000000000000/".to_owned(),
+        format!("{root}status/1/"),
+    ] {
+        fault(&get(house, &path, &[]), 404);
+    }
+    fault(&get(house, &objects, &[("accept", "text/html")]), 406);
+    let auth = basic(&house.account_id, &house.appliance_key);
+    for method in ["POST", "DELETE"] {
+        fault(&send(method, &format!("{}{objects}", house.url), &[("authorization", &auth)], Some(b"{}")), 403);
+    }
+    let stranger = send("GET", &format!("{}{objects}", house.url), &[("authorization", &basic(&house.account_id, "wrong"))], None);
+    fault(&stranger, 401);
+    assert!(stranger.header("www-authenticate").starts_with("Basic realm="));
+    // A device key sees its own collection only.
+    let key = text(&admin.post(&format!("/api/v1/devices/{}/keys", other.device), json!({}), 201), "secret");
+    let seen = send("GET", &format!("{}{root}collections/", house.url), &[("authorization", &basic(&house.account_id, &key))], None).json();
+    assert_eq!((seen["collections"].as_array().unwrap().len(), text(&seen["collections"][0], "id")), (1, other.group));
+    assert_eq!(send("GET", &format!("{}{objects}", house.url), &[("authorization", &basic(&house.account_id, &key))], None).status, 404);
+    // Refused polls are in the device's pull log, with the reason.
+    eventually("the refusal is told", || admin.get(&format!("/api/v1/devices/{}/pulls", of.device)).to_string().contains("Key rejected").then_some(()));
+}
+
+/// At limit 1000, each once, also while the group changes underneath.
+fn fifty_thousand_of_one_moment_come_once_each(house: &mut House) {
+    let admin = house.admin();
+    let source = source(&admin);
+    let of: Pulled = device(&admin, "taxii", json!({}));
+    let list: String = (0..50_000).map(|i| format!("host{i}.evil.example\n")).collect();
+    admin.import(&source, "text/plain", &list, 200);
+    eventually("all are there", || (admin.get(&format!("/api/v1/groups/{}", of.group))["published"] == 50_000).then_some(()));
+    let moments: BTreeSet<String> = {
+        let manifest = get(house, &format!("/taxii2/{}/collections/{}/manifest/?match%5Btype%5D=indicator&limit=5000", house.account_id, of.group), &[]).json();
+        assert!(manifest["objects"].is_array(), "{manifest}");
+        manifest["objects"].as_array().unwrap().iter().map(|o| text(o, "date_added")).collect()
+    };
+    assert_eq!(moments.len(), 1, "all share one moment");
+    let mut child = script(house, "2.1", &of.group, &["1000", "count", "pause"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut say, mut hear) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    let mut pages = 0_u32;
+    let found: Value = loop {
+        let mut line = String::new();
+        assert!(hear.read_line(&mut line).unwrap() > 0, "the walk ends too early");
+        if line.starts_with('{') {
+            break serde_json::from_str(&line).unwrap();
+        }
+        pages += 1;
+        // While it walks: some leave that it has seen, some that it has not, some change, some come.
+        if pages % 10 == 0 {
+            house.advance(&admin, "1s");
+            for n in [pages, 49_000 + pages] {
+                admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc(&format!("host{n}.evil.example")), "id")), 204);
+            }
+            let changed =
+                json!([{ "value": format!("host{}.evil.example", 25_000 + pages), "severity": "high" }, { "value": format!("new{pages}.evil.example") }]);
+            admin.import(&source, "application/json", &changed.to_string(), 200);
+            eventually("the publication follows", || {
+                admin.get(&format!("/api/v1/groups/{}", of.group))["publications"]
+                    .as_array()
+                    .filter(|p| p.len() > usize::try_from(pages / 10).unwrap_or_default())
+                    .map(|_| ())
+            });
+        }
+        writeln!(say, "on").unwrap();
+    };
+    assert!(child.wait().unwrap().success());
+    assert_eq!((&found["twice"], &found["problems"]), (&json!([]), &json!([])));
+    // Everything that was there all the time, and everything that came: by the end nothing is missing.
+    let changes = u64::from(pages / 10);
+    let live = found["live"].as_u64().unwrap();
+    assert!(live >= 50_000 - changes && live <= 50_000 + changes, "{found}");
+    assert!(found["revoked"].as_u64() > Some(0), "{found}");
+}
