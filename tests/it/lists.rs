@@ -20,6 +20,7 @@ stories!(
 
 /// A device with a group, and a source that feeds it.
 pub(crate) struct Pulled {
+    pub(crate) name: &'static str,
     pub(crate) device: String,
     pub(crate) group: String,
     pub(crate) url: String,
@@ -29,13 +30,13 @@ pub(crate) fn source(admin: &Admin) -> String {
     text(&admin.post("/api/v1/sources", json!({ "name": "Own feed", "confidence": 2 }), 201), "id")
 }
 
-pub(crate) fn device(admin: &Admin, of_type: &str, group: Value) -> Pulled {
+pub(crate) fn device(admin: &Admin, of_type: &'static str, group: Value) -> Pulled {
     let name = format!("Lab {}", of_type.replace('-', "_"));
     let device = text(&admin.post("/api/v1/devices", json!({ "name": name, "device_type": of_type }), 201), "id");
     let mut body = json!({ "name": format!("Group {}", of_type.replace('-', "_")) });
     body.as_object_mut().unwrap().extend(group.as_object().unwrap().clone());
     let group = admin.post(&format!("/api/v1/devices/{device}/groups"), body, 201);
-    Pulled { device, group: text(&group, "id"), url: text(&group, "url") }
+    Pulled { name: of_type, device, group: text(&group, "id"), url: text(&group, "url") }
 }
 
 /// Pulls as the device does: with Basic, and `Accept: */*`.

@@ -25,4 +25,5 @@ mod public;
 mod real_data;
 mod shell;
 mod taxii;
+mod tls;
 mod watchdog;

@@ -16,6 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 use iocast_domain::{
     id::LetterId,
+    proxy::Proxies,
     time::{Clock, Entropy, Timestamp},
     watch::Gap,
 };
@@ -87,6 +88,8 @@ pub use iocast_store::{AlertFilter, AuditFilter, AuditLine, Lane, LetterRow, Out
 pub struct Settings {
     /// Where devices reach iocast: scheme and host, without a slash behind.
     pub public_url: String,
+    /// Proxies that may say who asked.
+    pub trusted_proxies: Proxies,
     /// The data folder: imports are spooled in it.
     pub data: PathBuf,
     /// Whether the product's clock may be moved.

@@ -171,6 +171,7 @@ impl World {
         let mail = Arc::new(MailServer { manner: Mutex::new(Manner::Take), taken: Mutex::default(), unknown: Mutex::default(), died: Notify::new() });
         let settings = Settings {
             public_url: "https://iocast.example".to_owned(),
+            trusted_proxies: iocast_domain::proxy::Proxies::default(),
             data: folder.path().to_owned(),
             emulator: false,
             import_max: 1 << 20,

@@ -18,6 +18,7 @@ pub mod member;
 pub mod name;
 pub mod normalise;
 pub mod problem;
+pub mod proxy;
 pub mod rule;
 pub mod selection;
 pub mod source;

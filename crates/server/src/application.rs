@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use crate::{
     config::{Config, ConfigError},
     shell, ticker,
+    tls::{self, Certificate},
 };
 
 /// Why the server can't start.
@@ -51,6 +52,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The certificate can't be used.
+    #[error("the certificate can't be used: {0}")]
+    Certificate(#[source] io::Error),
     /// A setting is wrong.
     #[error("{0}")]
     Config(#[from] ConfigError),
@@ -97,6 +101,7 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
     let store = Store::open(config.database_url.as_deref(), data).await?;
     let settings = Settings {
         public_url,
+        trusted_proxies: config.trusted_proxies()?,
         data: data.clone(),
         emulator: config.emulator,
         import_max: config.import_max_bytes,
@@ -158,6 +163,7 @@ pub struct Application {
     desk: Desk,
     config: Config,
     listener: TcpListener,
+    certificate: Option<Arc<Certificate>>,
     port: u16,
     /// The account made on an empty database.
     pub first: Option<NewAccount>,
@@ -184,13 +190,18 @@ impl Application {
         if let Some(folder) = &config.templates {
             iocast_web::override_templates(folder).map_err(|source| StartError::Templates { path: folder.clone(), source })?;
         }
-        let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let certificate = match (&config.tls_cert, &config.tls_key) {
+            (Some(cert), Some(key)) => Some(Certificate::read(cert, key).map_err(StartError::Certificate)?),
+            _ => None,
+        };
+        let scheme = if certificate.is_some() { "https" } else { "http" };
+        let public_url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
         let desk = open(&config, clock, entropy, public_url).await?;
         if desk.lock.is_some() {
             desk.app.sweep_spool();
         }
         let first = first_account(&desk.app).await?;
-        Ok(Self { desk, config, listener, port: address.port(), first })
+        Ok(Self { desk, config, listener, certificate, port: address.port(), first })
     }
 
     /// The port that is listened on.
@@ -210,7 +221,7 @@ impl Application {
     /// # Errors
     /// If the listener fails or the database can't be closed.
     pub async fn run_until_stopped(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
-        let Self { desk, config, listener, .. } = self;
+        let Self { desk, config, listener, certificate, .. } = self;
         let app = &desk.app;
         let failed = |source| StartError::Listen { address: config.listen.clone(), source };
         let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
@@ -223,7 +234,16 @@ impl Application {
         if desk.lock.is_some() {
             shell::listen(app, &config.data, &mut ticks, stop);
         }
-        let server = iocast_web::serve(Arc::clone(app), listener, workers, drain).map_err(failed)?;
+        let tls = certificate.as_ref().map(Certificate::config).transpose().map_err(StartError::Certificate)?;
+        if let Some(certificate) = certificate {
+            ticks.spawn(async move {
+                loop {
+                    tokio::time::sleep(tls::LOOK).await;
+                    certificate.look();
+                }
+            });
+        }
+        let server = iocast_web::serve(Arc::clone(app), listener, tls, workers, drain).map_err(failed)?;
         let metrics = match &config.metrics_listen {
             Some(address) => {
                 let listen = |source| StartError::Listen { address: address.clone(), source };

@@ -61,6 +61,12 @@ enum Verb {
         /// Where devices reach iocast [default: http:// and the listening address].
         #[arg(long, value_name = "URL")]
         public_url: Option<String>,
+        /// Speak HTTPS with this certificate chain (PEM); read again when it changes.
+        #[arg(long, value_name = "FILE", requires = "tls_key")]
+        tls_cert: Option<PathBuf>,
+        /// Its private key (PEM).
+        #[arg(long, value_name = "FILE", requires = "tls_cert")]
+        tls_key: Option<PathBuf>,
         /// Let administrators move the product's clock.
         #[arg(long)]
         emulator: bool,
@@ -257,8 +263,8 @@ async fn execute(cli: Cli) -> Result<(), String> {
     let load = |flags: Flags| Config::load(file, &Flags { log_format: log_format.clone(), ..flags }).map_err(|e| e.to_string());
     let with = |data: DataFlags| Flags { data: data.data, database_url: data.database_url, ..Flags::default() };
     match command {
-        Verb::Serve { listen, data, public_url, emulator } => {
-            let config = load(Flags { listen, public_url, emulator: emulator.then_some(true), ..with(data) })?;
+        Verb::Serve { listen, data, public_url, tls_cert, tls_key, emulator } => {
+            let config = load(Flags { listen, public_url, tls_cert, tls_key, emulator: emulator.then_some(true), ..with(data) })?;
             serve(config).await
         }
         Verb::Init { data, account, admin, password_stdin, json } => {

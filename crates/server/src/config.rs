@@ -11,6 +11,7 @@ use figment::{
     providers::{Env, Format, Serialized, Toml},
 };
 use iocast_app::{Post, Security, Smtp, Transport};
+use iocast_domain::proxy::Proxies;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
@@ -23,6 +24,12 @@ pub struct Config {
     pub data: PathBuf,
     /// Where devices reach iocast; `http://` and the listening address unless given.
     pub public_url: Option<String>,
+    /// Certificate chain (PEM): with it iocast speaks HTTPS. Read again when the file changes.
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub tls_key: Option<PathBuf>,
+    /// Addresses and networks of proxies that may say who asked (`X-Forwarded-For`), parted by commas.
+    pub trusted_proxies: String,
     /// `postgres://…`; the bundled SQLite unless given.
     pub database_url: Option<String>,
     /// The secrets file; `secrets.json` in the data folder unless given. Replicas need the same one.
@@ -83,6 +90,9 @@ impl Default for Config {
             listen: "127.0.0.1:8080".to_owned(),
             data: PathBuf::from("data"),
             public_url: None,
+            tls_cert: None,
+            tls_key: None,
+            trusted_proxies: String::new(),
             database_url: None,
             secrets_file: None,
             emulator: false,
@@ -125,6 +135,12 @@ pub struct Flags {
     /// See [`Config::public_url`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<String>,
+    /// See [`Config::tls_cert`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// See [`Config::tls_key`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
     /// See [`Config::database_url`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database_url: Option<String>,
@@ -158,6 +174,9 @@ const SETTINGS: &[&str] = &[
     "listen",
     "data",
     "public_url",
+    "tls_cert",
+    "tls_key",
+    "trusted_proxies",
     "database_url",
     "secrets_file",
     "emulator",
@@ -222,6 +241,10 @@ impl Config {
                 ));
             }
         }
+        if self.tls_cert.is_some() != self.tls_key.is_some() {
+            return wrong("HTTPS needs both `tls_cert` and `tls_key`; give the other one too.".to_owned());
+        }
+        self.trusted_proxies()?;
         if !matches!(self.log_format.as_str(), "text" | "json") {
             return wrong(format!("`log_format` must be text or json; it is `{}`.", self.log_format));
         }
@@ -241,6 +264,14 @@ impl Config {
         }
         self.transport()?;
         Ok(())
+    }
+
+    /// Whose word on who asked counts.
+    ///
+    /// # Errors
+    /// Which entry is no address.
+    pub fn trusted_proxies(&self) -> Result<Proxies, ConfigError> {
+        self.trusted_proxies.parse().map_err(|why| ConfigError::Invalid(format!("`trusted_proxies` must be addresses and networks, parted by commas: {why}.")))
     }
 
     /// Where letters go.

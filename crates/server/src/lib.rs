@@ -8,6 +8,7 @@ pub mod config;
 mod shell;
 mod telemetry;
 mod ticker;
+mod tls;
 
 /// What else a test needs of the rooms: the OpenAPI document and the clock's trait.
 pub use iocast_domain::time::{Clock, Entropy, Timestamp};

@@ -34,7 +34,10 @@ pub(crate) fn caller(request: &HttpRequest) -> Caller {
     let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let key = request.headers().get("idempotency-key").filter(|_| request.method() == Method::POST);
     let idempotency_key = key.and_then(|k| k.to_str().ok()).map(str::to_owned);
-    Caller { address: request.peer_addr().map(|a| a.ip().to_string()).unwrap_or_default(), request_id, idempotency_key }
+    let forwarded: Vec<&str> = request.headers().get_all("x-forwarded-for").filter_map(|v| v.to_str().ok()).collect();
+    let proxies = request.app_data::<web::Data<App>>().map(|app| app.settings.trusted_proxies.clone()).unwrap_or_default();
+    let address = request.peer_addr().map(|peer| proxies.client(peer.ip(), &forwarded.join(",")).to_string()).unwrap_or_default();
+    Caller { address, request_id, idempotency_key }
 }
 
 pub(crate) fn app(request: &HttpRequest) -> Result<web::Data<App>, Problem> {

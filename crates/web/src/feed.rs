@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
     body::{BodySize, MessageBody},
@@ -209,7 +210,8 @@ impl Socket {
 
 /// Keeps the socket of a new connection where the feed finds it.
 pub(crate) fn keep_socket(connection: &dyn Any, data: &mut Extensions) {
-    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+    let plain = connection.downcast_ref::<TcpStream>();
+    let Some(stream) = plain.or_else(|| connection.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref().0)) else { return };
     if let Ok(fd) = stream.as_fd().try_clone_to_owned() {
         data.insert(Socket(Arc::new(fd)));
     }

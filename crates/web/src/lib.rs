@@ -24,11 +24,12 @@ mod trace;
 /// The headers that every answer carries unless it says otherwise.
 pub use trace::SECURITY_HEADERS;
 
-/// Serves `app` on `listener` until the server is stopped; requests under way get `drain` to end.
+/// Serves `app` on `listener`, over HTTPS where there is a certificate, until the server is stopped; requests under way get
+/// `drain` to end.
 ///
 /// # Errors
 /// If the listener can't be used.
-pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, workers: usize, drain: Duration) -> io::Result<Server> {
+pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, tls: Option<rustls::ServerConfig>, workers: usize, drain: Duration) -> io::Result<Server> {
     let app = web::Data::from(app);
     let document = web::Data::new(docs::document());
     let server = HttpServer::new(move || {
@@ -47,8 +48,11 @@ pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, workers: usize, d
     .keep_alive(Duration::from_secs(75))
     .client_request_timeout(Duration::from_secs(10))
     .shutdown_timeout(drain.as_secs())
-    .disable_signals()
-    .listen(listener)?;
+    .disable_signals();
+    let server = match tls {
+        Some(config) => server.listen_rustls_0_23(listener, config)?,
+        None => server.listen(listener)?,
+    };
     Ok(server.run())
 }
 
