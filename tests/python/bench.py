@@ -1,6 +1,6 @@
 """What iocast does on this machine, as one table. Needs nothing but Python and wrk.
 
-usage: bench.py PATH_TO_IOCAST
+usage: bench.py PATH_TO_IOCAST [lists]
 """
 
 import base64
@@ -54,7 +54,7 @@ class Server:
 
     def feed(self, url: str, name: str, headers: dict | None = None):
         basic = base64.b64encode(f"{self.account}:{self.key}".encode()).decode()
-        return self.raw("GET", f"{urllib.parse.urlparse(url).path}/{name}", None, {"Authorization": f"Basic {basic}", **(headers or {})})
+        return self.raw("GET", f"{urllib.parse.urlparse(url).path}/{name}".rstrip("/"), None, {"Authorization": f"Basic {basic}", **(headers or {})})
 
     def peak_mib(self) -> float:
         status = open(f"/proc/{self.process.pid}/status").read()
@@ -108,7 +108,7 @@ def wrk(server: Server, url: str, name: str, headers: dict) -> str:
         command += ["-H", f"{key}: {value}"]
     rates = []
     for _ in range(3):
-        said = subprocess.run(command + [f"{url}/{name}"], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(command + [f"{url}/{name}".rstrip("/")], capture_output=True, text=True, check=True).stdout
         rates.append(float(re.search(r"Requests/sec:\s+([\d.]+)", said).group(1)))
     return f"{sorted(rates)[1]:,.0f} (median of 3; {min(rates):,.0f} to {max(rates):,.0f})"
 
@@ -117,9 +117,49 @@ def row(what: str, figure: str) -> None:
     print(f"| {what} | {figure} |", flush=True)
 
 
+def lists(binary: str) -> None:
+    """Large lists: a firewall's addresses and a SIEM's CSV."""
+    cases = [
+        ("250,000 addresses, PAN-OS list", "panorama", "ip", 250_000, lambda i: f"45.{i >> 16}.{i >> 8 & 255}.{i & 255}"),
+        ("500,000 domains, Splunk ES CSV", "splunk-es", "domain", 500_000, lambda i: f"host{i}.evil.example"),
+    ]
+    for what, of_type, kind, count, value in cases:
+        server = Server(binary)
+        source = server.call("POST", "/api/v1/sources", {"name": "Bench", "confidence": 2})["id"]
+        device = server.call("POST", "/api/v1/devices", {"name": "Bench", "device_type": of_type})["id"]
+        group = server.call("POST", f"/api/v1/devices/{device}/groups", {"name": "Bench", "kind": kind})
+        url, group = group["url"], group["id"]
+        record = lambda i: {"value": value(i), "severity": "high", "malware_families": [f"Family {i % 200}"], "threat_actors": [f"Actor {i % 40}"]}
+        spare = 200
+        server.call("POST", f"/api/v1/sources/{source}/iocs", json.dumps([record(i) for i in range(count - spare)]).encode())
+        peak = server.peak_mib()
+        begun = time.perf_counter()
+        wait_published(server, group, count - spare)
+        row(f"{what}: answer of the import → all published", f"{time.perf_counter() - begun:.2f} s; peak RSS {server.peak_mib():.0f} MiB ({peak:.0f} after the import)")
+        times = []
+        for n in range(10):
+            first = count - spare + n * 20
+            server.call("POST", f"/api/v1/sources/{source}/iocs", json.dumps([record(i) for i in range(first, first + 20)]).encode())
+            begun = time.perf_counter()
+            wait_published(server, group, first + 20)
+            times.append(time.perf_counter() - begun)
+        row(f"{what}: answer of an import of 20 more → published", f"{sorted(times)[5]:.3f} s (median of 10; at most {max(times):.3f})")
+        plain = server.feed(url, "")[1]
+        answer, gzip = server.feed(url, "", {"Accept-Encoding": "gzip"})
+        row(f"{what}: the body", f"{len(plain):,} bytes, gzip {len(gzip):,}; {plain.count(bytes([10])):,} lines")
+        row(f"{what}: 304, Basic, requests/s", wrk(server, url, "", {"If-None-Match": answer.getheader("ETag")}))
+        row(f"{what}: 200, gzip, requests/s", wrk(server, url, "", {"Accept-Encoding": "gzip"}))
+        row(f"{what}: 200, plain, requests/s", wrk(server, url, "", {}))
+        row(f"{what}: peak RSS of that server", f"{server.peak_mib():.0f} MiB")
+        server.stop()
+
+
 def main() -> None:
     binary = sys.argv[1]
     print(f"{os.cpu_count()} cores; server, client and load on the same machine\n\n| what | figure |\n|---|---|")
+    if sys.argv[2:] == ["lists"]:
+        lists(binary)
+        return
     for count in (50_000, 500_000):
         body = iocs(count)
         server = Server(binary)
@@ -169,6 +209,7 @@ def main() -> None:
     row("200 event of 2,000, plain, requests/s", wrk(server, url, f"{first}.json", {}))
     row("peak RSS of that server", f"{server.peak_mib():.0f} MiB")
     server.stop()
+    lists(binary)
 
 
 if __name__ == "__main__":

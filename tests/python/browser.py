@@ -606,10 +606,10 @@ def an_analyst_looks_and_changes_nothing(house: House) -> None:
     expect(page.get_by_role("link", name="Subscription")).to_have_count(0)
     for path in pages(house):
         answer = page.goto(path)
-        closed = path.startswith(("/settings/subscription", "/settings/users", "/settings/mail", "/settings/audit")) or path.endswith("/new")
+        closed = path.startswith(("/settings/subscription", "/settings/users", "/settings/guards", "/settings/mail", "/settings/audit")) or path.endswith("/new")
         assert answer.status == (403 if closed else 200), (path, answer.status)
         buttons = [b.inner_text() for b in page.locator("main button:visible").all()]
-        harmless = {"Show", "Search", "Copy", "Change it", "End it", "Back", "Next", "Count what fits"}
+        harmless = {"Show", "Search", "Copy", "Change it", "End it", "Back", "Next", "Compare", "Count what fits"}
         assert all(b.split("\n")[0] in harmless for b in buttons), (path, buttons)
 
 
@@ -635,11 +635,22 @@ def furnish(house: House) -> None:
     house.api("POST", "/emulator/clock", json={"advance": "49h"})
     ioc = house.api("GET", "/iocs?limit=1").json()["items"][0]["id"]
     house.api("PATCH", f"/iocs/{ioc}", json={"comment": "Seen at a customer."})
+    edge = house.api("POST", "/devices", json={"name": "Edge", "device_type": "panos-edl"}).json()["id"]
+    guarded = house.api("POST", f"/devices/{edge}/groups", json={"name": "Edge addresses", "kind": "ip", "default_rule": False}).json()["id"]
+    edge_source = house.api("POST", "/sources", json={"name": "Edge feed", "confidence": 2}).json()["id"]
+    house.api("POST", "/rules", json={"name": "Edge", "criteria": {"kinds": ["ipv4"], "source_ids": [edge_source]}, "group_ids": [guarded]})
+    addresses = [f"203.0.113.{n}" for n in range(30)] + ["10.0.0.1", "8.8.8.8", "64.0.0.0/7"]
+    house.api("POST", f"/sources/{edge_source}/iocs", data="\n".join(addresses), headers={"Content-Type": "text/plain"})
+    until(lambda: house.api("GET", f"/groups/{guarded}").json()["published"] == 30, "the edge's list is published")
+    house.api("PATCH", f"/sources/{edge_source}", json={"enabled": False})
+    until(lambda: house.api("GET", f"/groups/{guarded}").json()["held"], "a loss is held")
 
 
 def pages(house: House) -> list[str]:
     """The address of every page of the product, with the things that are there."""
-    device = next(d for d in house.api("GET", "/devices").json()["items"] if d["groups"])
+    devices = {d["name"]: d for d in house.api("GET", "/devices").json()["items"] if d["groups"]}
+    edge = devices.pop("Edge", None)
+    device = next(iter(devices.values()))
     group = device["groups"][0]["id"]
     ids = {name: house.api("GET", f"/{name}?limit=1").json()["items"][0]["id"] for name in ("iocs",)}
     rule = house.api("GET", "/rules").json()["items"][0]["id"]
@@ -661,10 +672,19 @@ def pages(house: House) -> list[str]:
         f"/tip/sources/{source}",
         "/settings/subscription",
         "/settings/users",
+        "/settings/guards",
         "/settings/mail",
         "/settings/audit",
         "/settings/profile",
+        *(pages_of_edge(house, edge) if edge else []),
     ]
+
+
+def pages_of_edge(house: House, edge: dict) -> list[str]:
+    """The pages of a firewall whose next publication is held."""
+    held = edge["groups"][0]["id"]
+    last = house.api("GET", f"/groups/{held}").json()["publication"]
+    return [f"/automation/integrations/{edge['id']}/setup?group={held}", f"/automation/groups/{held}", f"/automation/groups/{held}/compare?from=1&to={last}"]
 
 
 def open_all(page: Page) -> None:

@@ -164,7 +164,7 @@ pub(crate) const ANYTHING: Grammar = Grammar { networks: true, longest: crate::n
 /// One line of a set-up form, in the vendor's own words. These stand for what only the account knows: `{name}` a name
 /// for the feed, `{list}` the same in lower case letters, digits and underscores, `{url}` the group URL, `{account_id}`
 /// the account ID, `{key}` an appliance or device key, `{secret_url}` the group URL with both in it, `{host}` and
-/// `{path}` the two halves of the group URL, `{root}` the TAXII API root, `{discovery}` the TAXII discovery URL, and
+/// `{path}` the two halves of the group URL, `{kind}` and `{fortinet_kind}` what the group holds in PAN-OS's and FortiOS's words, `{root}` the TAXII API root, `{discovery}` the TAXII discovery URL, and
 /// `{collection}` the TAXII collection's id.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct SetupField {

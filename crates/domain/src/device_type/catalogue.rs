@@ -66,9 +66,9 @@ const PANOS_SETUP: &[SetupField] = &[
     field("Client Authentication: Username", "{account_id}"),
     field("Client Authentication: Password", "{key}"),
     field("Check for updates", "Every five minutes"),
-    field("or, on the command line", "set external-list {list} type ip recurring five-minute"),
-    field("", "set external-list {list} type ip url {url}"),
-    field("", "set external-list {list} type ip auth username {account_id} password {key}"),
+    field("or, on the command line", "set external-list {list} type {kind} recurring five-minute"),
+    field("", "set external-list {list} type {kind} url {url}"),
+    field("", "set external-list {list} type {kind} auth username {account_id} password {key}"),
 ];
 const FORTIGATE_SETUP: &[SetupField] = &[
     field("Security Fabric > External Connectors > Create New", "IP Address, Domain Name or Malware Hash, as the group's kind"),
@@ -79,7 +79,7 @@ const FORTIGATE_SETUP: &[SetupField] = &[
     field("Refresh Rate", "5 minutes"),
     field("or, on the command line", "config system external-resource"),
     field("", "edit {list}"),
-    field("", "set type address"),
+    field("", "set type {fortinet_kind}"),
     field("", "set resource \"{url}\""),
     field("", "set username \"{account_id}\""),
     field("", "set password {key}"),

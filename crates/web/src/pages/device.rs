@@ -3,6 +3,7 @@
 use actix_web::http::StatusCode;
 use iocast_app::{AppError, DevicePatch, DeviceView, GroupView, NewGroup, NewKey, Page};
 use iocast_domain::{
+    device_type::GroupKind,
     id::{DeviceId, GroupId, KeyId},
     key::KeyKind,
     name::slug,
@@ -177,6 +178,16 @@ async fn setup_page(visitor: &Visitor, id: DeviceId, status: StatusCode, beside:
     Ok(visitor.page(status, "pages/setup.html", of_page))
 }
 
+/// What a FortiGate calls a feed of this kind.
+const fn fortinet_kind(kind: Option<GroupKind>) -> &'static str {
+    match kind {
+        Some(GroupKind::Domain) => "domain",
+        Some(GroupKind::Hash | GroupKind::Md5 | GroupKind::Sha256) => "malware",
+        Some(GroupKind::Url) => "category",
+        Some(GroupKind::Ip | GroupKind::Email) | None => "address",
+    }
+}
+
 /// The device's own form with our values in it.
 fn lines(visitor: &Visitor, view: &DeviceView, group: &GroupView, key: Option<&str>) -> Vec<Value> {
     let account = visitor.account.id.as_str();
@@ -190,6 +201,8 @@ fn lines(visitor: &Visitor, view: &DeviceView, group: &GroupView, key: Option<&s
         ("{list}", slug(group.row.group.name.as_str())),
         ("{secret_url}", secret_url),
         ("{url}", group.url.clone()),
+        ("{kind}", group.row.group.kind.map_or("ip", GroupKind::word).to_owned()),
+        ("{fortinet_kind}", fortinet_kind(group.row.group.kind).to_owned()),
         ("{host}", host.to_owned()),
         ("{path}", path.to_owned()),
         ("{discovery}", discovery),

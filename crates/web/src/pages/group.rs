@@ -73,8 +73,7 @@ async fn page(visitor: &Visitor, id: GroupId, status: StatusCode, problem: Value
     let of_page = context! {
         stamp => stamp(&group),
         group => view::value(GroupOut::from(detail)),
-        takes => device.device.device_type.kinds.iter().map(|k| k.word()).collect::<Vec<_>>(),
-        mixed => device.device.device_type.mixed_group(),
+        takes => device.device.device_type.kinds_of_group(group.kind).iter().map(|k| k.word()).collect::<Vec<_>>(),
         type_name => device.device.device_type.name,
         left => limits_left(&device) + u64::from(group.limit),
         device => view::value(DeviceOut::from(device)),
