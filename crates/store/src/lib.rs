@@ -19,6 +19,7 @@ mod members;
 mod outages;
 mod page;
 mod publications;
+mod refused;
 mod row;
 mod rules;
 mod sources;

@@ -4,21 +4,20 @@ use std::collections::HashMap;
 
 use iocast_domain::{
     group::{Cut, Held},
-    guard::Refusal,
-    id::{AccountId, GroupId, IocId, PartId},
+    id::{AccountId, GroupId, PartId},
     time::Timestamp,
 };
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, JoinType, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Set,
     sea_query::{Expr, OnConflict},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Conn, Page, PageOf, StoreError, StoreResult, Txn,
+    Conn, StoreResult, Txn,
     error::corrupt,
-    row::{account, blob, group, member, part, publication, refused},
+    row::{account, blob, group, member, part, publication},
 };
 
 /// Publications kept of each group.
@@ -194,6 +193,29 @@ fn to_part(row: part::Model) -> StoreResult<PartRow> {
     })
 }
 
+impl PartRow {
+    /// A part that holds nothing yet.
+    #[must_use]
+    pub fn empty(id: PartId, day: &str, number: u32, group_name: &str) -> Self {
+        let nothing = BlobRef { hash: String::new(), crc: 0, raw_len: 0, len: 0 };
+        Self {
+            id,
+            day: day.to_owned(),
+            number,
+            group_name: group_name.to_owned(),
+            stamp: 0,
+            sealed: false,
+            total: 0,
+            live: 0,
+            dirty: false,
+            rested_at: 0,
+            manifest_entry: String::new(),
+            event: nothing.clone(),
+            hashes: nothing,
+        }
+    }
+}
+
 impl<C: ConnectionTrait> Conn<C> {
     /// What the publisher knows of a group.
     pub async fn publish_state(&self, id: GroupId) -> StoreResult<Option<PublishState>> {
@@ -290,47 +312,6 @@ impl<C: ConnectionTrait> Conn<C> {
         row.map(|row| serde_json::from_str(&row.files).map_err(|e| corrupt("publications", "files", e))).transpose()
     }
 
-    /// How many IOCs a group keeps back, by reason.
-    pub async fn refused_counts(&self, id: GroupId) -> StoreResult<Vec<(Refusal, u64)>> {
-        let rows: Vec<(i16, i64)> = refused::Entity::find()
-            .select_only()
-            .column(refused::Column::Reason)
-            .column_as(refused::Column::IocId.count(), "how_many")
-            .filter(refused::Column::GroupId.eq(id.0))
-            .group_by(refused::Column::Reason)
-            .order_by_asc(refused::Column::Reason)
-            .into_tuple()
-            .all(&self.0)
-            .await?;
-        rows.into_iter()
-            .map(|(code, n)| Ok((Refusal::from_code(code).ok_or_else(|| corrupt("refused_iocs", "reason", code))?, u64::try_from(n).unwrap_or_default())))
-            .collect()
-    }
-
-    /// How many of these IOCs a group keeps back.
-    pub async fn refused_among(&self, id: GroupId, iocs: &[IocId]) -> StoreResult<u64> {
-        let mut found = 0;
-        for chunk in iocs.chunks(ROWS) {
-            let among = refused::Column::IocId.is_in(chunk.iter().map(|i| i.0));
-            found += refused::Entity::find().filter(refused::Column::GroupId.eq(id.0)).filter(among).count(&self.0).await?;
-        }
-        Ok(found)
-    }
-
-    /// A page of the IOCs that a group keeps back, by IOC id.
-    pub async fn refused_list(&self, id: GroupId, reason: Option<Refusal>, page: &Page) -> StoreResult<PageOf<(IocId, Refusal)>> {
-        let mut find = refused::Entity::find().filter(refused::Column::GroupId.eq(id.0));
-        if let Some(reason) = reason {
-            find = find.filter(refused::Column::Reason.eq(reason.code()));
-        }
-        if let Some(after) = page.after.as_deref().map(|a| a.parse::<Uuid>().map_err(|_invalid| StoreError::Cursor)).transpose()? {
-            find = find.filter(refused::Column::IocId.gt(after));
-        }
-        let rows = find.order_by_asc(refused::Column::IocId).limit(page.limit + 1).all(&self.0).await?;
-        let read = |row: refused::Model| Ok((IocId(row.ioc_id), Refusal::from_code(row.reason).ok_or_else(|| corrupt("refused_iocs", "reason", row.reason))?));
-        Ok(PageOf::cut(rows.into_iter().map(read).collect::<StoreResult<_>>()?, page.limit, |(ioc, _)| ioc.to_string()))
-    }
-
     /// Blobs of a group by content.
     pub async fn blob_fetch(&self, id: GroupId, hashes: &[String]) -> StoreResult<HashMap<String, Vec<u8>>> {
         let mut found = HashMap::with_capacity(hashes.len());
@@ -414,29 +395,6 @@ impl Txn {
     pub async fn group_freeze(&self, id: GroupId, publication: Option<i64>) -> StoreResult<()> {
         let set = group::Entity::update_many().col_expr(group::Column::Frozen, Expr::value(publication)).filter(group::Column::Id.eq(id.0));
         set.exec(&self.0).await?;
-        Ok(())
-    }
-
-    /// Notes which IOCs a group keeps back, and which ones it does so no more.
-    pub async fn refused_put_many(&self, id: GroupId, anew: bool, refused: &[(IocId, Option<Refusal>)]) -> StoreResult<()> {
-        if anew {
-            refused::Entity::delete_many().filter(refused::Column::GroupId.eq(id.0)).exec(&self.0).await?;
-        }
-        for chunk in refused.chunks(ROWS) {
-            let gone = chunk.iter().filter(|(_, r)| r.is_none()).map(|(ioc, _)| ioc.0);
-            if !anew {
-                refused::Entity::delete_many().filter(refused::Column::GroupId.eq(id.0)).filter(refused::Column::IocId.is_in(gone)).exec(&self.0).await?;
-            }
-            let rows: Vec<_> = chunk
-                .iter()
-                .filter_map(|(ioc, r)| r.map(|r| refused::ActiveModel { group_id: Set(id.0), ioc_id: Set(ioc.0), reason: Set(r.code()) }))
-                .collect();
-            if rows.is_empty() {
-                continue;
-            }
-            let update = OnConflict::columns([refused::Column::GroupId, refused::Column::IocId]).update_column(refused::Column::Reason).to_owned();
-            refused::Entity::insert_many(rows).on_conflict(update).exec_without_returning(&self.0).await?;
-        }
         Ok(())
     }
 

@@ -180,22 +180,7 @@ impl Work<'_> {
         let mut joins = joins.into_iter();
         for (number, how_many) in placed {
             let part = parts.entry((today.to_owned(), number)).or_insert_with(|| {
-                let nothing = BlobRef { hash: String::new(), crc: 0, raw_len: 0, len: 0 };
-                let row = PartRow {
-                    id: part_id(&self.account.id, self.row.group.id, today, number),
-                    day: today.to_owned(),
-                    number,
-                    group_name: self.row.group.name.to_string(),
-                    stamp: 0,
-                    sealed: false,
-                    total: 0,
-                    live: 0,
-                    dirty: false,
-                    rested_at: 0,
-                    manifest_entry: String::new(),
-                    event: nothing.clone(),
-                    hashes: nothing,
-                };
+                let row = PartRow::empty(part_id(&self.account.id, self.row.group.id, today, number), today, number, self.row.group.name.as_str());
                 Part::of(row, true, today)
             });
             part.joins.extend(joins.by_ref().take(how_many));

@@ -41,6 +41,8 @@ struct Shard {
     /// Rows that change in place.
     changed: HashMap<IocId, MemberRow>,
     gone: HashSet<IocId>,
+    /// Its entries were rendered anew.
+    rendered: bool,
 }
 
 impl Shard {
@@ -97,12 +99,13 @@ impl Work<'_> {
             .part_list(group)
             .await?
             .into_iter()
-            .map(|row| (row.number, Shard { row, fresh: false, joins: Vec::new(), changed: HashMap::new(), gone: HashSet::new() }))
+            .map(|row| (row.number, Shard { row, fresh: false, joins: Vec::new(), changed: HashMap::new(), gone: HashSet::new(), rendered: false }))
             .collect();
         let numbers: HashMap<PartId, u32> = shards.iter().map(|(number, s)| (s.row.id, *number)).collect();
         let mut plan = Plan { limit_cut: choice.limit_cut, added: count(choice.joins.len()), ..Plan::default() };
-        let mut joins = self.joining(&choice, stamp);
-        self.edit_shards(&mut shards, &numbers, choice.edits, &mut joins, stamp, &mut plan).await?;
+        let Choice { joins, edits, reborn, .. } = choice;
+        let mut joins = self.joining(joins, &reborn, stamp);
+        self.edit_shards(&mut shards, &numbers, edits, &mut joins, stamp, &mut plan).await?;
         if is_log {
             self.expire(&mut shards, &numbers, &mut plan).await?;
         }
@@ -120,7 +123,7 @@ impl Work<'_> {
                 }
                 continue;
             }
-            if shard.fresh || shard.touched() {
+            if shard.fresh || shard.rendered {
                 plan.changed_parts.push(shard.row.clone());
             }
             plan.all_parts.push(shard.row);
@@ -138,7 +141,7 @@ impl Work<'_> {
     }
 
     /// Rows for those who join.
-    fn joining(&self, choice: &Choice, stamp: i64) -> Vec<(Ioc, MemberRow)> {
+    fn joining(&self, joins: Vec<Ioc>, reborn: &HashSet<IocId>, stamp: i64) -> Vec<(Ioc, MemberRow)> {
         let row = |ioc: &Ioc| MemberRow {
             part_id: PartId(uuid::Uuid::nil()),
             ioc_id: ioc.id,
@@ -150,9 +153,15 @@ impl Work<'_> {
             left_at: None,
             leave: None,
             resend: false,
-            reborn: choice.reborn.contains(&ioc.id),
+            reborn: reborn.contains(&ioc.id),
         };
-        choice.joins.iter().map(|ioc| (ioc.clone(), row(ioc))).collect()
+        joins
+            .into_iter()
+            .map(|ioc| {
+                let row = row(&ioc);
+                (ioc, row)
+            })
+            .collect()
     }
 
     /// Applies what happens to members: in place, or in a log by moving them to the end.
@@ -261,8 +270,8 @@ impl Work<'_> {
                 }
             };
             let shard = shards.entry(number).or_insert_with(|| {
-                let row = new_row(part_id(account, self.row.group.id, "", number), number, self.row.group.name.as_str());
-                Shard { row, fresh: true, joins: Vec::new(), changed: HashMap::new(), gone: HashSet::new() }
+                let row = PartRow::empty(part_id(account, self.row.group.id, "", number), "", number, self.row.group.name.as_str());
+                Shard { row, fresh: true, joins: Vec::new(), changed: HashMap::new(), gone: HashSet::new(), rendered: false }
             });
             member.part_id = shard.row.id;
             shard.row.total += 1;
@@ -280,6 +289,7 @@ impl Work<'_> {
         let mut done = Vec::new();
         for (number, shard) in shards.iter_mut().filter(|(_, s)| s.touched()) {
             plan.rendered = true;
+            shard.rendered = true;
             let (mut entries, members) = self.entries(shard).await?;
             plan.members.extend(members);
             if !shard.gone.is_empty() {
@@ -324,7 +334,8 @@ impl Work<'_> {
         }
         // Who was here and comes back into the same shard is not gone.
         let written: Vec<MemberRow> = shard.changed.values().cloned().chain(shard.joins.iter().map(|(_, m)| m.clone())).collect();
-        entries.extend(shard.joins.iter().cloned());
+        // Moved, not copied: of half a million IOCs that join, only the shards under way are held twice.
+        entries.append(&mut shard.joins);
         Ok((entries, written))
     }
 
@@ -350,7 +361,7 @@ impl Work<'_> {
         }
         threats.extend(new);
         let id = part_id(&self.account.id, self.row.group.id, "", THREATS);
-        let mut row = row.unwrap_or_else(|| new_row(id, THREATS, self.row.group.name.as_str()));
+        let mut row = row.unwrap_or_else(|| PartRow::empty(id, "", THREATS, self.row.group.name.as_str()));
         let lines: Vec<String> = threats.iter().map(|t| stix::threat(version, &self.scope, t).to_string()).collect();
         row.event = blob(lines.join(",\n").as_bytes(), &mut plan.blobs)?;
         row.manifest_entry = serde_json::to_string(&threats).map_err(AppError::internal)?;
@@ -432,25 +443,6 @@ fn shard_bytes(writer: &dyn ListWriter, scope: &Scope, entries: &[(Ioc, MemberRo
             reborn: m.reborn,
         }),
     )
-}
-
-fn new_row(id: PartId, number: u32, group_name: &str) -> PartRow {
-    let nothing = BlobRef { hash: String::new(), crc: 0, raw_len: 0, len: 0 };
-    PartRow {
-        id,
-        day: String::new(),
-        number,
-        group_name: group_name.to_owned(),
-        stamp: 0,
-        sealed: false,
-        total: 0,
-        live: 0,
-        dirty: false,
-        rested_at: 0,
-        manifest_entry: String::new(),
-        event: nothing.clone(),
-        hashes: nothing,
-    }
 }
 
 fn count(n: usize) -> u32 {
