@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use iocast_domain::{
-    device_type::{CATALOGUE, DeviceType, Format, GroupKind, find},
+    device_type::{CATALOGUE, DeviceType, Format, GroupKind},
     id::{AccountId, GroupId, SourceId},
     ioc::{Enrichment, Ioc, Kind, Report, Severity, State, Whitelist, ioc_id},
     normalise,
@@ -292,5 +292,4 @@ fn an_empty_group_is_a_whole_document() {
             assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{}: {text}", device_type.id);
         }
     }
-    assert_eq!(find("plain-list").map(|t| t.format), Some(Format::PlainList));
 }

@@ -1,6 +1,6 @@
 //! What handlers ask for in their signatures: a signed-in person, a checked body, an id, a page.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, net::SocketAddr, pin::Pin, time::Duration};
 
 use actix_web::{
     FromRequest, HttpMessage as _, HttpRequest,
@@ -35,8 +35,9 @@ pub(crate) fn caller(request: &HttpRequest) -> Caller {
     let key = request.headers().get("idempotency-key").filter(|_| request.method() == Method::POST);
     let idempotency_key = key.and_then(|k| k.to_str().ok()).map(str::to_owned);
     let forwarded: Vec<&str> = request.headers().get_all("x-forwarded-for").filter_map(|v| v.to_str().ok()).collect();
-    let proxies = request.app_data::<web::Data<App>>().map(|app| app.settings.trusted_proxies.clone()).unwrap_or_default();
-    let address = request.peer_addr().map(|peer| proxies.client(peer.ip(), &forwarded.join(",")).to_string()).unwrap_or_default();
+    let app = request.app_data::<web::Data<App>>();
+    let asked_by = |peer: SocketAddr| app.map_or(peer.ip(), |app| app.settings.trusted_proxies.client(peer.ip(), &forwarded.join(",")));
+    let address = request.peer_addr().map(|peer| asked_by(peer).to_string()).unwrap_or_default();
     Caller { address, request_id, idempotency_key }
 }
 
