@@ -12,6 +12,7 @@ mod m0004_pages;
 mod m0005_public;
 mod m0006_alerts;
 mod m0007_device_types;
+mod m0008_spans;
 mod table;
 
 /// What going back is answered with.
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_public::Migration),
             Box::new(m0006_alerts::Migration),
             Box::new(m0007_device_types::Migration),
+            Box::new(m0008_spans::Migration),
         ]
     }
 }

@@ -12,6 +12,7 @@ stories!(
     sensors_and_resolvers_load_what_they_pull,
     what_is_not_for_the_device_is_told,
     covered_entries_take_no_room,
+    adjacent_networks_are_one_entry,
     a_loss_of_more_than_half_is_held,
     publications_are_compared_frozen_and_rolled_back,
     a_view_for_those_who_come_from_elsewhere,
@@ -402,6 +403,40 @@ fn covered_entries_take_no_room(house: &mut House) {
     settled(house, &names.url, &["0.0.0.0 a.evil.example", "0.0.0.0 other.example"]);
     admin.patch(&format!("/api/v1/groups/{}", addresses.group), json!({ "collapse": false }), 200);
     settled(house, &addresses.url, &["192.0.2.1", "192.0.2.200", "192.0.2.128/25", "2001:db8::1"]);
+}
+
+fn adjacent_networks_are_one_entry(house: &mut House) {
+    let admin = house.admin();
+    let source = source(&admin);
+    let addresses = device(&admin, "panos-edl", json!({ "collapse": true, "limit": 3 }));
+    let told = device(&admin, "csv", json!({ "collapse": true }));
+    let block: Vec<String> = (0..32).map(|i| format!("192.0.2.{i}")).collect();
+    import(&admin, &source, &block.iter().map(String::as_str).chain(["192.0.2.40", "198.51.100.0/25"]).collect::<Vec<_>>());
+    settled(house, &addresses.url, &["192.0.2.0/27", "192.0.2.40", "198.51.100.0/25"]);
+    let shown = group(&admin, &addresses);
+    assert_eq!((shown["published"].as_u64(), shown["not_for_device"][0]["count"].as_u64()), (Some(3), Some(31)), "{shown}");
+    assert!(shown["cut"]["reasons"]["limit"].is_null(), "34 IOCs within a limit of 3: {shown}");
+    // Rows that tell more than the value stay one an IOC.
+    eventually("34 rows below a head", || (pull(house, &told.url).text().lines().count() == 35).then_some(()));
+    // The other half arrives, and the network grows; one address leaves, and it falls apart around the hole.
+    import(&admin, &source, &["198.51.100.128/25"]);
+    settled(house, &addresses.url, &["192.0.2.0/27", "192.0.2.40", "198.51.100.0/24"]);
+    admin.patch(&format!("/api/v1/groups/{}", addresses.group), json!({ "limit": 100 }), 200);
+    admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("192.0.2.0"), "id")), 204);
+    let apart = ["192.0.2.1", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "192.0.2.16/28", "192.0.2.40", "198.51.100.0/24"];
+    settled(house, &addresses.url, &apart);
+    // A sighting changes nothing of what the list says.
+    import(&admin, &source, &["192.0.2.4", "198.51.100.0/25"]);
+    import(&admin, &source, &["192.0.2.41"]);
+    settled(house, &addresses.url, &["192.0.2.1", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "192.0.2.16/28", "192.0.2.40/31", "198.51.100.0/24"]);
+    // Without collapsing each is an entry again, with its own value.
+    admin.patch(&format!("/api/v1/groups/{}", addresses.group), json!({ "collapse": false }), 200);
+    let all: Vec<&str> = block.iter().skip(1).map(String::as_str).chain(["192.0.2.40", "192.0.2.41", "198.51.100.0/25", "198.51.100.128/25"]).collect();
+    settled(house, &addresses.url, &all);
+    // Back on, it loses most of its entries and no address: nothing is held.
+    admin.patch(&format!("/api/v1/groups/{}", addresses.group), json!({ "collapse": true }), 200);
+    settled(house, &addresses.url, &["192.0.2.1", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "192.0.2.16/28", "192.0.2.40/31", "198.51.100.0/24"]);
+    assert!(group(&admin, &addresses)["held"].is_null());
 }
 
 fn a_loss_of_more_than_half_is_held(house: &mut House) {

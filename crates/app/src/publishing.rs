@@ -40,8 +40,8 @@ mod shards;
 /// What happens to a member.
 #[derive(Clone, Copy, Debug)]
 enum Edit {
-    /// Its IOC changed; this is the fingerprint of what receivers would see.
-    Refresh(i64),
+    /// Its IOC changed; this is the fingerprint of what receivers would see, and the network it stands for.
+    Refresh(i64, Option<u8>),
     /// It leaves.
     Leave(Leave),
     /// It was leaving and comes back before receivers were told.
@@ -57,6 +57,8 @@ struct Choice {
     tombstone_parts: HashSet<PartId>,
     /// Those who join and are listed as deleted.
     reborn: HashSet<IocId>,
+    /// Those who join and stand for a wider network than their own: its prefix length.
+    spans: HashMap<IocId, u8>,
     /// IOCs for which there was no room.
     limit_cut: u64,
     /// Whether every IOC of the account was looked at.

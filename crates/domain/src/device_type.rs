@@ -245,6 +245,15 @@ impl Format {
 }
 
 impl DeviceType {
+    /// Whether a collapsing group may give adjacent networks as one: the device takes networks, and is told nothing of an
+    /// entry but its value, so that nothing else is lost.
+    #[must_use]
+    pub const fn merges_networks(&self) -> bool {
+        let value_only =
+            matches!(self.format, Format::PlainList | Format::PanosEdl | Format::CiscoList | Format::F5FeedList | Format::MikrotikScript | Format::Rpz);
+        value_only && self.grammar.networks
+    }
+
     /// Whether the type takes IOCs of this kind.
     #[must_use]
     pub fn takes(&self, kind: Kind) -> bool {

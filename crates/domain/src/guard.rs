@@ -122,6 +122,11 @@ impl From<Shield> for String {
     }
 }
 
+/// The shortest prefix of an IPv4 network that is no [`Refusal::WideNetwork`].
+pub const WIDEST_V4: u8 = 8;
+/// The same for IPv6.
+pub const WIDEST_V6: u8 = 32;
+
 /// An account's guards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -259,7 +264,7 @@ fn overlap(a: &IpNet, b: &IpNet) -> bool {
 }
 
 fn is_wide(network: &IpNet) -> bool {
-    network.prefix_len() < if network.max_prefix_len() == 32 { 8 } else { 32 }
+    network.prefix_len() < if network.max_prefix_len() == 32 { WIDEST_V4 } else { WIDEST_V6 }
 }
 
 /// IANA's special-purpose address registries (RFC 6890 and its successors) without the documentation networks.

@@ -59,6 +59,8 @@ pub enum Leave {
     Whitelisted,
     /// Sent again in a new part: at once.
     SentAgain,
+    /// Another entry stands for it, in a group that collapses.
+    Covered,
 }
 
 impl Leave {
@@ -70,6 +72,7 @@ impl Leave {
             Self::Unchosen => 2,
             Self::Whitelisted => 3,
             Self::SentAgain => 4,
+            Self::Covered => 5,
         }
     }
 
@@ -81,6 +84,7 @@ impl Leave {
             2 => Some(Self::Unchosen),
             3 => Some(Self::Whitelisted),
             4 => Some(Self::SentAgain),
+            5 => Some(Self::Covered),
             _ => None,
         }
     }
@@ -92,8 +96,8 @@ impl Leave {
         match self {
             Self::Whitelisted | Self::SentAgain => left_at,
             Self::Cut => (left_at + SEALED_PART_REST).max(if sealed { rested_at } else { left_at }),
-            Self::Unchosen if sealed => rested_at.max(left_at),
-            Self::Unchosen => left_at,
+            Self::Unchosen | Self::Covered if sealed => rested_at.max(left_at),
+            Self::Unchosen | Self::Covered => left_at,
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     row::{ioc, member},
 };
 
-/// Most member rows in one statement: 12 columns each.
+/// Most member rows in one statement: 13 columns each.
 const ROWS: usize = 2_000;
 
 /// A member as it is stored.
@@ -47,10 +47,12 @@ pub struct MemberRow {
     pub resend: bool,
     /// It was here before and was listed as deleted when it came back.
     pub reborn: bool,
+    /// The prefix length of the network that its entry stands for, where that is wider than its own.
+    pub span: Option<u8>,
 }
 
 fn to_member(row: member::Model) -> StoreResult<MemberRow> {
-    let member::Model { part_id, ioc_id, group_id: _, standing, joined_at, stamp, fingerprint, dirty, left_at, leave_reason, resend, reborn } = row;
+    let member::Model { part_id, ioc_id, group_id: _, standing, joined_at, stamp, fingerprint, dirty, left_at, leave_reason, resend, reborn, span } = row;
     Ok(MemberRow {
         part_id: PartId(part_id),
         ioc_id: IocId(ioc_id),
@@ -63,6 +65,7 @@ fn to_member(row: member::Model) -> StoreResult<MemberRow> {
         leave: Leave::from_code(leave_reason),
         resend,
         reborn,
+        span: span.and_then(|s| u8::try_from(s).ok()),
     })
 }
 
@@ -157,7 +160,7 @@ impl Txn {
     pub async fn member_put_many(&self, id: GroupId, members: &[MemberRow]) -> StoreResult<()> {
         for chunk in members.chunks(ROWS) {
             let rows = chunk.iter().map(|m| {
-                let MemberRow { part_id, ioc_id, standing, joined_at, stamp, fingerprint, dirty, left_at, leave, resend, reborn } = m;
+                let MemberRow { part_id, ioc_id, standing, joined_at, stamp, fingerprint, dirty, left_at, leave, resend, reborn, span } = m;
                 member::ActiveModel {
                     part_id: Set(part_id.0),
                     ioc_id: Set(ioc_id.0),
@@ -171,6 +174,7 @@ impl Txn {
                     leave_reason: Set(leave.map_or(0, Leave::code)),
                     resend: Set(*resend),
                     reborn: Set(*reborn),
+                    span: Set(span.map(i16::from)),
                 }
             });
             let update = OnConflict::columns([member::Column::PartId, member::Column::IocId])
@@ -181,6 +185,7 @@ impl Txn {
                     member::Column::Dirty,
                     member::Column::LeftAt,
                     member::Column::LeaveReason,
+                    member::Column::Span,
                 ])
                 .to_owned();
             member::Entity::insert_many(rows).on_conflict(update).exec_without_returning(&self.0).await?;

@@ -71,7 +71,7 @@ row!(part, "parts", {
 row!(member, "members", {
     #[sea_orm(primary_key, auto_increment = false)] part_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid,
-    group_id: Uuid, standing: i16, joined_at: i64, stamp: i64, fingerprint: i64, dirty: bool, left_at: Option<i64>, leave_reason: i16, resend: bool, reborn: bool,
+    group_id: Uuid, standing: i16, joined_at: i64, stamp: i64, fingerprint: i64, dirty: bool, left_at: Option<i64>, leave_reason: i16, resend: bool, reborn: bool, span: Option<i16>,
 });
 row!(refused, "refused_iocs", { #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid, reason: i16 });
 row!(publication, "publications", {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use iocast_domain::{
-    collapse::collapse,
+    collapse::{Collapsed, collapse, spanning},
     device_type::Format,
     guard::Refusal,
     id::IocId,
@@ -42,7 +42,7 @@ impl Work<'_> {
             let page = self.read.ioc_changed(&self.account.id, self.state.applied_seq, self.target_seq, after, PAGE).await?;
             let Some(last) = page.last() else {
                 // Who joins or leaves a group that collapses may cover others, or have covered them.
-                let moved = !choice.joins.is_empty() || choice.edits.iter().any(|(_, edit)| !matches!(edit, Edit::Refresh(_)));
+                let moved = !choice.joins.is_empty() || choice.edits.iter().any(|(_, edit)| !matches!(edit, Edit::Refresh(..)));
                 return Ok((!(moved && self.collapses())).then_some(choice));
             };
             after = Some((last.seq, last.ioc.id));
@@ -62,7 +62,7 @@ impl Work<'_> {
                         choice.joins.push(row.ioc);
                     }
                     (Some(member), _) => {
-                        if let Some(edit) = self.edit(member, &row, wanted) {
+                        if let Some(edit) = self.edit(member, &row, wanted, member.span) {
                             growth += match (member.standing, edit) {
                                 (Standing::Live, Edit::Leave(_)) => -1,
                                 (_, Edit::Return) => 1,
@@ -79,11 +79,13 @@ impl Work<'_> {
         }
     }
 
-    /// What becomes of a member whose IOC was looked at; nothing if all stays.
-    fn edit(&self, member: &MemberRow, row: &IocRow, wanted: bool) -> Option<Edit> {
+    /// What becomes of a member whose IOC was looked at, and that stands for a network as wide as `span` if it stays;
+    /// nothing if all stays.
+    fn edit(&self, member: &MemberRow, row: &IocRow, wanted: bool, span: Option<u8>) -> Option<Edit> {
         let whitelisted = !may_leave(&row.ioc);
         match (member.standing, wanted) {
-            (Standing::Live, true) => Some(Edit::Refresh(self.fingerprint(&row.ioc))),
+            (Standing::Live, true) if span.is_none() => Some(Edit::Refresh(self.fingerprint(&row.ioc), None)),
+            (Standing::Live, true) => Some(Edit::Refresh(self.fingerprint(&spanning(row.ioc.clone(), span)), span)),
             (Standing::Live, false) => Some(Edit::Leave(if whitelisted { Leave::Whitelisted } else { Leave::Unchosen })),
             (Standing::Leaving, true) => Some(Edit::Return),
             (Standing::Leaving, false) if whitelisted => Some(Edit::Leave(Leave::Whitelisted)),
@@ -104,6 +106,7 @@ impl Work<'_> {
         let mut refused: Vec<(IocId, Option<Refusal>)> = Vec::new();
         let mut candidates = Vec::new();
         let mut members_looked_at = Vec::new();
+        let mut spans = HashMap::new();
         let mut after = None;
         loop {
             // What changes while the pages are read takes a number after the target, and is looked at next time: nothing
@@ -129,18 +132,19 @@ impl Work<'_> {
                 members_looked_at.push((row, member, verdict == Verdict::Wanted));
             }
             if !self.collapses() {
-                self.look_at(std::mem::take(&mut members_looked_at), &HashSet::new(), &mut eligible, &mut edits);
+                self.look_at(std::mem::take(&mut members_looked_at), &Collapsed::default(), &mut eligible, &mut edits);
             }
         }
         if self.collapses() {
-            let (places, covered) = collapse(candidates);
-            places.into_iter().for_each(|place| selection.offer(place));
-            refused.extend(covered.iter().map(|id| (*id, Some(Refusal::Covered))));
-            self.look_at(members_looked_at, &covered.into_iter().collect(), &mut eligible, &mut edits);
+            let mut collapsed = collapse(candidates, self.device_type.merges_networks());
+            std::mem::take(&mut collapsed.places).into_iter().for_each(|place| selection.offer(place));
+            refused.extend(collapsed.covered.iter().map(|id| (*id, Some(Refusal::Covered))));
+            self.look_at(members_looked_at, &collapsed, &mut eligible, &mut edits);
+            spans = collapsed.spans;
         }
         let (kept, limit_cut) = selection.finish(unseen.len());
         let keep: HashSet<IocId> = kept.iter().copied().collect();
-        let mut choice = Choice { limit_cut, refused, anew: true, ..Choice::default() };
+        let mut choice = Choice { limit_cut, refused, anew: true, spans, ..Choice::default() };
         let joining: Vec<IocId> = kept.into_iter().filter(|id| !current.contains_key(id)).collect();
         for (id, member) in current {
             let edit = match (member.standing, keep.contains(&id)) {
@@ -167,15 +171,20 @@ impl Work<'_> {
     }
 
     /// What becomes of members that were looked at.
-    fn look_at(&self, members: Vec<(IocRow, &MemberRow, bool)>, covered: &HashSet<IocId>, eligible: &mut HashSet<IocId>, edits: &mut HashMap<IocId, Edit>) {
+    fn look_at(&self, members: Vec<(IocRow, &MemberRow, bool)>, collapsed: &Collapsed, eligible: &mut HashSet<IocId>, edits: &mut HashMap<IocId, Edit>) {
         for (row, member, wanted) in members {
-            let wanted = wanted && !covered.contains(&row.ioc.id);
+            let covered = wanted && collapsed.covered.contains(&row.ioc.id);
+            let wanted = wanted && !covered;
             if wanted {
                 eligible.insert(row.ioc.id);
             }
             let changed = row.seq > self.state.applied_seq;
-            let visible = |edit: &Edit| !matches!(edit, Edit::Refresh(new) if !changed && *new == member.fingerprint);
-            match self.edit(member, &row, wanted).filter(visible) {
+            let visible = |edit: &Edit| !matches!(edit, Edit::Refresh(new, _) if !changed && *new == member.fingerprint);
+            let edit = self.edit(member, &row, wanted, collapsed.spans.get(&row.ioc.id).copied()).map(|edit| match edit {
+                Edit::Leave(Leave::Unchosen) if covered => Edit::Leave(Leave::Covered),
+                other => other,
+            });
+            match edit.filter(visible) {
                 Some(edit) => edits.insert(row.ioc.id, edit),
                 None => edits.remove(&row.ioc.id),
             };
@@ -196,6 +205,9 @@ impl Work<'_> {
         for member in marked {
             if let Some(row) = iocs.get(&member.ioc_id) {
                 choice.joins.push(row.ioc.clone());
+                if let Some(span) = member.span.filter(|_| !choice.anew) {
+                    choice.spans.insert(member.ioc_id, span);
+                }
                 choice.edits.push((member, Edit::Leave(Leave::SentAgain)));
             }
         }

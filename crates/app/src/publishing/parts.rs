@@ -195,16 +195,16 @@ impl Work<'_> {
         for (mut member, edit) in std::mem::take(&mut part.edits) {
             member.resend = false;
             match edit {
-                Edit::Refresh(new) if !sealed || (new != member.fingerprint && rested) => {
+                Edit::Refresh(new, _) if !sealed || (new != member.fingerprint && rested) => {
                     member.fingerprint = new;
                     member.dirty = true;
                     part.stamp = true;
                 }
-                Edit::Refresh(new) if new != member.fingerprint => {
+                Edit::Refresh(new, _) if new != member.fingerprint => {
                     member.dirty = true;
                     part.row.dirty = true;
                 }
-                Edit::Refresh(_) => continue,
+                Edit::Refresh(..) => continue,
                 Edit::Return => {
                     member.standing = Standing::Live;
                     member.left_at = None;
@@ -319,6 +319,7 @@ impl Work<'_> {
                 leave: None,
                 resend: false,
                 reborn: false,
+                span: None,
             };
             part.changed.insert(ioc.id, member.clone());
             members.push(member);

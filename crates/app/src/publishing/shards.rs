@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iocast_domain::{
     account::Account,
+    collapse::spanning,
     device_type::{Format, Taxii},
     group::Group,
     id::{IocId, PartId},
@@ -103,8 +104,8 @@ impl Work<'_> {
             .collect();
         let numbers: HashMap<PartId, u32> = shards.iter().map(|(number, s)| (s.row.id, *number)).collect();
         let mut plan = Plan { limit_cut: choice.limit_cut, added: count(choice.joins.len()), ..Plan::default() };
-        let Choice { joins, edits, reborn, .. } = choice;
-        let mut joins = self.joining(joins, &reborn, stamp);
+        let Choice { joins, edits, reborn, spans, .. } = choice;
+        let mut joins = self.joining(joins, &reborn, &spans, stamp);
         self.edit_shards(&mut shards, &numbers, edits, &mut joins, stamp, &mut plan).await?;
         if is_log {
             self.expire(&mut shards, &numbers, &mut plan).await?;
@@ -141,8 +142,8 @@ impl Work<'_> {
     }
 
     /// Rows for those who join.
-    fn joining(&self, joins: Vec<Ioc>, reborn: &HashSet<IocId>, stamp: i64) -> Vec<(Ioc, MemberRow)> {
-        let row = |ioc: &Ioc| MemberRow {
+    fn joining(&self, joins: Vec<Ioc>, reborn: &HashSet<IocId>, spans: &HashMap<IocId, u8>, stamp: i64) -> Vec<(Ioc, MemberRow)> {
+        let row = |ioc: &Ioc, span| MemberRow {
             part_id: PartId(uuid::Uuid::nil()),
             ioc_id: ioc.id,
             standing: Standing::Live,
@@ -154,11 +155,14 @@ impl Work<'_> {
             leave: None,
             resend: false,
             reborn: reborn.contains(&ioc.id),
+            span,
         };
         joins
             .into_iter()
             .map(|ioc| {
-                let row = row(&ioc);
+                let span = spans.get(&ioc.id).copied();
+                let ioc = spanning(ioc, span);
+                let row = row(&ioc, span);
                 (ioc, row)
             })
             .collect()
@@ -184,9 +188,10 @@ impl Work<'_> {
                 shard.row.total = shard.row.total.saturating_sub(1);
             };
             match edit {
-                Edit::Refresh(new) if new == member.fingerprint => {}
-                Edit::Refresh(new) => {
+                Edit::Refresh(new, _) if new == member.fingerprint => {}
+                Edit::Refresh(new, span) => {
                     member.fingerprint = new;
+                    member.span = span;
                     member.stamp = stamp;
                     if is_log {
                         leaves(&member);
@@ -330,7 +335,7 @@ impl Work<'_> {
         let mut entries: Vec<(Ioc, MemberRow)> = Vec::with_capacity(members.len() + shard.joins.len());
         for member in members {
             let member = shard.changed.get(&member.ioc_id).cloned().unwrap_or(member);
-            entries.extend(iocs.remove(&member.ioc_id).map(|row| (row.ioc, member)));
+            entries.extend(iocs.remove(&member.ioc_id).map(|row| (spanning(row.ioc, member.span), member)));
         }
         // Who was here and comes back into the same shard is not gone.
         let written: Vec<MemberRow> = shard.changed.values().cloned().chain(shard.joins.iter().map(|(_, m)| m.clone())).collect();
