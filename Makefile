@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-.PHONY: help run test test-long lint fmt doc bench release screenshots
+.PHONY: help run replicas test test-long lint fmt doc bench release screenshots
 
 help: ## Lists the targets from their own comments.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -9,6 +9,9 @@ help: ## Lists the targets from their own comments.
 run: ## Builds iocast and starts it on embedded SQLite in ./data; prints where to sign in. LISTEN=, DATA= and ARGS= go to it.
 	@.ci/need cc
 	cargo run --bin iocast -- serve $(if $(DATA),--data $(DATA)) $(if $(LISTEN),--listen $(LISTEN)) $(ARGS)
+
+replicas: ## Two replicas on one PostgreSQL behind nginx; prints where to sign in. LISTEN= and DATA= as above.
+	@LISTEN="$(LISTEN)" DATA="$(DATA)" tests/replicas
 
 test: ## Sets up what the tests need, and runs every check and test. CI runs this.
 	@tests/run
@@ -26,8 +29,8 @@ fmt: ## Formats the code.
 doc: ## Builds the documentation of all rooms.
 	cargo doc --workspace --no-deps --document-private-items
 
-bench: ## Measures imports, publications and polls on this machine (release build).
-	@tests/bench
+bench: ## iocast beside its peers on this machine, as a table of ratios (release build). QUICK=1 in under three minutes.
+	@tests/bench $(if $(QUICK),--quick)
 
 screenshots: ## Pictures of every page, light and dark, wide and narrow, into target/pictures.
 	@tests/run screenshots

@@ -34,8 +34,8 @@ pub(crate) fn serve_with(data: &std::path::Path, settings: &[(&str, String)]) ->
         if let Some(rest) = line.trim().strip_prefix("password") {
             password = Some(rest.trim().to_owned());
         }
-        if let Some(rest) = line.strip_prefix("iocast listens. Sign in at ") {
-            break rest.split('/').take(3).collect::<Vec<_>>().join("/");
+        if let Some((_, rest)) = line.split_once(" at http").filter(|(begin, _)| begin.starts_with("iocast ")) {
+            break format!("http{}", rest.split('/').take(3).collect::<Vec<_>>().join("/"));
         }
     };
     Server { child, url, password }

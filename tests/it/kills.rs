@@ -33,11 +33,11 @@ fn settings(post: &Post, database: Option<&str>) -> Vec<(&'static str, String)> 
     settings
 }
 
-fn signal(server: &Server, name: &str) {
+pub(crate) fn signal(server: &Server, name: &str) {
     assert!(Command::new("kill").args([name, &server.child.id().to_string()]).status().unwrap().success());
 }
 
-fn kill(mut server: Server) {
+pub(crate) fn kill(mut server: Server) {
     server.child.kill().unwrap();
     server.child.wait().unwrap();
 }

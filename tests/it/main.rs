@@ -23,6 +23,7 @@ mod pages;
 mod properties;
 mod public;
 mod real_data;
+mod replicas;
 mod shell;
 mod taxii;
 mod tls;

@@ -6,7 +6,11 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -24,15 +28,18 @@ use iocast_formats::{
     view::{Document, View},
     write::list,
 };
-use iocast_store::{BlobRef, FileRef, GroupRow};
+use iocast_store::{BlobRef, FileRef, GroupRow, Signal};
 use quick_cache::{Weighter, sync::Cache};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::Notify;
 
 use crate::{
-    Actor, App, AppError, AppResult,
+    Actor, App, AppError, AppResult, Memory,
     taxii::{self, ByText, Piece},
 };
 
+/// Groups read together when other replicas published many.
+const GROUPS_AT_ONCE: usize = 500;
 /// What stands between two entries, or ends a bundle, is at most this long.
 const BETWEEN: u64 = 4;
 
@@ -82,7 +89,10 @@ impl Weighter<String, Bytes> for ByLength {
 /// The tables.
 pub(crate) struct Feed {
     groups: ArcSwap<Groups>,
-    keys: ArcSwap<Keys>,
+    /// By the first byte of their hash: of very many keys, a new one copies one share of the table.
+    keys: [ArcSwap<Keys>; 256],
+    /// Counts the changes that the key table holds.
+    keys_version: AtomicI64,
     bodies: Cache<String, Bytes, ByLength>,
     /// Pieces of TAXII collections.
     pub(crate) pieces: Cache<String, Arc<Piece>, ByText>,
@@ -90,22 +100,32 @@ pub(crate) struct Feed {
     writing: Mutex<()>,
     /// Held while the keys are read and replaced: two at once could end in the wrong order.
     loading_keys: tokio::sync::Mutex<()>,
+    /// Poked when another replica changed what devices get.
+    changed: Notify,
 }
 
 impl Feed {
     /// The key of this hash, dead or alive.
     pub(crate) fn key(&self, hash: &[u8; 32]) -> Option<Arc<Key>> {
-        self.keys.load().get(hash).cloned()
+        self.keys_like(hash).load().get(hash).cloned()
+    }
+
+    /// The share of the key table in which this hash is, if it is there.
+    fn keys_like(&self, hash: &[u8; 32]) -> &ArcSwap<Keys> {
+        let [first, ..] = *hash;
+        &self.keys[usize::from(first)]
     }
 
     pub(crate) fn new(cache_bytes: u64) -> Self {
         Self {
             groups: ArcSwap::default(),
-            keys: ArcSwap::default(),
+            keys: std::array::from_fn(|_| ArcSwap::default()),
+            keys_version: AtomicI64::new(-1),
             bodies: Cache::with_weighter(1_000, cache_bytes, ByLength),
             pieces: Cache::with_weighter(1_000, cache_bytes, ByText),
             writing: Mutex::new(()),
             loading_keys: tokio::sync::Mutex::new(()),
+            changed: Notify::new(),
         }
     }
 
@@ -227,6 +247,9 @@ impl App {
     #[must_use]
     pub fn feed_open(&self, request: &FeedRequest<'_>) -> FeedAnswer {
         let refuse = |status, sentence: &str, device| FeedAnswer::Refused { status, sentence: sentence.to_owned(), device };
+        if self.memory() == Memory::Stale {
+            return refuse(503, "iocast has had no database for too long to know which keys still work; keep what you have and try again.", None);
+        }
         let groups = self.feed.groups.load();
         // A feed's checksum lies beside it.
         let (name, path) = match request.group.strip_suffix(".md5") {
@@ -283,7 +306,7 @@ impl App {
     pub(crate) fn feed_key(&self, shown: Result<Shown, &'static str>) -> Result<Arc<Key>, (String, Option<String>)> {
         let (account, secret) = shown.map_err(|sentence| (sentence.to_owned(), None))?;
         let hash = self.secrets.hash(&secret);
-        let keys = self.feed.keys.load();
+        let keys = self.feed.keys_like(&hash).load();
         let found = keys.get(&hash).filter(|key| bool::from(key.hash.ct_eq(&hash)) && account.as_deref().is_none_or(|a| a == key.account_id.as_str()));
         let Some(key) = found else { return Err(("Key rejected: account ID or key is wrong; make a new key in iocast if it was lost.".to_owned(), account)) };
         if key.kind == KeyKind::Api {
@@ -376,39 +399,95 @@ impl App {
         Ok(gzip::join(pieces))
     }
 
-    /// Loads both tables.
-    pub(crate) async fn feed_reload(&self) -> AppResult<()> {
-        self.feed_reload_keys().await?;
-        let rows = self.store.read().group_all().await?;
-        for row in &rows {
-            self.feed_load_group(row).await?;
-        }
-        let there = self.store.read().publication_numbers().await?;
-        self.feed.edit(|groups| groups.retain(|id, _| there.contains_key(id)));
-        Ok(())
-    }
-
     /// Loads the keys.
     pub(crate) async fn feed_reload_keys(&self) -> AppResult<()> {
         let _alone = self.feed.loading_keys.lock().await;
-        let keys = self.store.read().key_all().await?;
-        self.feed.keys.store(Arc::new(keys.into_iter().map(|k| (k.hash, Arc::new(k))).collect()));
+        let read = self.store.read();
+        // The number first: what changes after it is read again.
+        let version = read.keys_version().await?;
+        let mut shares: Vec<Keys> = std::iter::repeat_with(Keys::new).take(self.feed.keys.len()).collect();
+        for key in read.key_all().await? {
+            let [first, ..] = key.hash;
+            if let Some(share) = shares.get_mut(usize::from(first)) {
+                share.insert(key.hash, Arc::new(key));
+            }
+        }
+        for (share, new) in self.feed.keys.iter().zip(shares) {
+            share.store(Arc::new(new));
+        }
+        self.feed.keys_version.store(version, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Learns what other replicas published or changed, and mends what a cancelled request left stale.
+    /// Takes keys that this replica just wrote into the table.
+    pub(crate) async fn feed_keep_keys(&self, account: &AccountId, ids: &[KeyId]) -> AppResult<()> {
+        let _alone = self.feed.loading_keys.lock().await;
+        for id in ids {
+            if let Some(key) = self.store.read().key_fetch(account, *id).await? {
+                let share = self.feed.keys_like(&key.hash);
+                let mut keys = Keys::clone(&share.load());
+                keys.insert(key.hash, Arc::new(key));
+                share.store(Arc::new(keys));
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns what other replicas published or changed, and mends what a cancelled request left stale. The cost is one
+    /// short query and the numbers of all publications, whatever there is.
     ///
     /// # Errors
     /// If the database does not answer.
     pub async fn feed_follow(&self) -> AppResult<()> {
         self.clock_follow().await?;
-        self.feed_reload_keys().await?;
-        let numbers = self.store.read().publication_numbers().await?;
-        let known = self.feed.groups.load_full();
-        if numbers.len() != known.len() || numbers.iter().any(|(id, n)| known.get(id).is_none_or(|g| (g.publication, g.frozen) != *n)) {
-            self.feed_reload().await?;
+        let read = self.store.read();
+        if read.keys_version().await? != self.feed.keys_version.load(Ordering::Relaxed) {
+            self.feed_reload_keys().await?;
         }
+        // What is known first: a group that is made meanwhile is in none of both, and not taken for deleted.
+        let known = self.feed.groups.load_full();
+        let numbers = read.publication_numbers().await?;
+        let behind: Vec<GroupId> = numbers.iter().filter(|(id, n)| known.get(id).is_none_or(|g| (g.publication, g.frozen) != **n)).map(|(id, _)| *id).collect();
+        for some in behind.chunks(GROUPS_AT_ONCE) {
+            for row in read.group_fetch_many(some).await? {
+                self.feed_load_group(&row).await?;
+            }
+        }
+        let gone: Vec<GroupId> = known.keys().filter(|id| !numbers.contains_key(id)).copied().collect();
+        if !gone.is_empty() {
+            self.feed_drop_groups(&gone);
+        }
+        self.feed_age(Duration::ZERO);
         Ok(())
+    }
+
+    /// Says how long ago the tables that devices are served from were last compared with the database.
+    pub fn feed_age(&self, age: Duration) {
+        self.memory_age.store(i64::try_from(age.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Waits until another replica says that it changed what devices get.
+    pub async fn feed_changed(&self) {
+        self.feed.changed.notified().await;
+    }
+
+    /// Hears what other replicas say, for as long as the database answers. On the bundled database there is none.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn feed_listen(&self) -> AppResult<()> {
+        let Some(mut signals) = self.store.signals().await? else { return std::future::pending().await };
+        loop {
+            match signals.next().await? {
+                Some(Signal::Keys | Signal::Feed) => self.feed.changed.notify_one(),
+                Some(Signal::Changes) => self.changed.notify_one(),
+                // The line was cut: whatever was said meanwhile is looked up.
+                None => {
+                    self.feed.changed.notify_one();
+                    self.changed.notify_one();
+                }
+            }
+        }
     }
 
     /// Serves what a group last published.

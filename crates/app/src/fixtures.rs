@@ -188,7 +188,7 @@ impl App {
             status: 200,
             bytes: 1_000,
         };
-        txn.pull_insert(&PullLine { pull, first_at: at, count: 1, reason: None }).await?;
+        txn.pull_insert_many(&[PullLine { pull, first_at: at, count: 1, reason: None }]).await?;
         Ok(txn.commit().await?)
     }
 

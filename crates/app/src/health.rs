@@ -1,8 +1,11 @@
 //! Signs of life, and the ticks that keep things moving.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use iocast_domain::{
@@ -13,7 +16,7 @@ use iocast_domain::{
 
 use subtle::ConstantTimeEq as _;
 
-use crate::{Actor, App, AppError, AppResult, Delivered, Watched};
+use crate::{Actor, App, AppError, AppResult, Delivered, Role, Watched};
 
 /// Whether requests can be served.
 #[derive(Clone, Debug)]
@@ -32,6 +35,23 @@ pub struct Readiness {
     pub sender_alive: bool,
     /// Microseconds since the watchdog last looked at all devices.
     pub watch_age: i64,
+    /// What devices are served from.
+    pub memory: Memory,
+    /// Microseconds since it was last compared with the database.
+    pub memory_age: i64,
+    /// What this process does.
+    pub role: Role,
+}
+
+/// How well what devices are served from is known to be the last state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// The database was asked just now.
+    Fresh,
+    /// The database is away: devices get the last publication that was seen, and keys that worked then work.
+    Old,
+    /// It has been away for so long that nobody is served any more.
+    Stale,
 }
 
 /// Figures for a monitoring system.
@@ -55,6 +75,12 @@ impl Readiness {
     pub fn ready(&self) -> bool {
         self.database && self.write_age < 12 * HEARTBEAT && self.tick_age < 2 * MINUTE
     }
+
+    /// All is well, or devices at least are served from memory.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.ready() || (self.role.answers() && self.memory == Memory::Old)
+    }
 }
 
 /// What moving the product's clock did.
@@ -74,19 +100,41 @@ pub struct Advanced {
 
 /// How often the heart beats, in microseconds.
 const HEARTBEAT: i64 = 5 * SECOND;
+/// How long a question about the state of things may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 const CLOCK: &str = "emulator_clock_offset";
 /// The longest step of the emulator's clock, in microseconds.
 const ADVANCE_MAX: i64 = 3_653 * DAY;
 const RETIRE_AT_ONCE: u64 = 5_000;
+/// For so long, in microseconds, the tables that devices are served from count as fresh.
+const FRESH: i64 = 10 * SECOND;
 
 impl App {
+    /// How well what devices are served from is known to be the last state.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let age = self.memory_age();
+        match () {
+            () if age < FRESH => Memory::Fresh,
+            () if age < i64::try_from(self.settings.without_database.as_micros()).unwrap_or(i64::MAX) => Memory::Old,
+            () => Memory::Stale,
+        }
+    }
+
+    /// Microseconds since the tables that devices are served from were last compared with the database.
+    pub(crate) fn memory_age(&self) -> i64 {
+        self.memory_age.load(Ordering::Relaxed)
+    }
+
     /// Whether requests can be served.
     pub async fn readiness(&self) -> Readiness {
-        let waiting = match self.store.ping().await {
-            Ok(()) => self.store.read().publish_due(self.now()).await.ok(),
-            Err(_) => None,
+        let asked = async {
+            self.store.ping().await.ok()?;
+            self.store.read().publish_due(self.now()).await.ok()
         };
-        let now = self.clock.real_now();
+        // Whoever asks must have an answer before giving up himself.
+        let waiting = tokio::time::timeout(PATIENCE, asked).await.ok().flatten();
+        let (now, role) = (self.clock.real_now(), self.settings.role);
         let age = |last: &AtomicI64| now.micros() - last.load(Ordering::Relaxed);
         Readiness {
             database: waiting.is_some(),
@@ -94,8 +142,12 @@ impl App {
             groups_waiting: waiting.map_or(0, |w| w.len() as u64),
             publisher_lag: self.publisher.lag(now),
             tick_age: age(&self.last_tick),
-            watch_age: age(&self.last_watch),
-            sender_alive: age(&self.last_delivery) < 4 * i64::try_from(self.settings.mail_deadline.as_micros()).unwrap_or(i64::MAX) + MINUTE,
+            // Others do what this process does not.
+            watch_age: if role.works() { age(&self.last_watch) } else { 0 },
+            memory: self.memory(),
+            memory_age: self.memory_age(),
+            role,
+            sender_alive: !role.works() || age(&self.last_delivery) < 4 * i64::try_from(self.settings.mail_deadline.as_micros()).unwrap_or(i64::MAX) + MINUTE,
         }
     }
 

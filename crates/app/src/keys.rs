@@ -82,7 +82,7 @@ impl App {
         }
         let (key, secret) = self.key_write(&txn, actor, kind, device).await?;
         txn.commit().await?;
-        self.feed_reload_keys().await?;
+        self.feed_keep_keys(&actor.account_id, &[key.id]).await?;
         Ok(NewKey { view: self.key_view(key), secret })
     }
 
@@ -127,7 +127,7 @@ impl App {
         txn.key_set_expiry(&actor.account_id, id, until).await?;
         self.audit(&txn, actor, "key.rotate", &id, &serde_json::json!({ "new": key.id, "old_works_until": until })).await?;
         txn.commit().await?;
-        self.feed_reload_keys().await?;
+        self.feed_keep_keys(&actor.account_id, &[key.id, id]).await?;
         Ok(NewKey { view: self.key_view(key), secret })
     }
 
@@ -143,7 +143,7 @@ impl App {
             txn.key_revoke(&actor.account_id, id, self.now()).await?;
             self.audit(&txn, actor, "key.revoke", &id, &serde_json::json!({ "kind": key.kind, "prefix": key.prefix })).await?;
             txn.commit().await?;
-            self.feed_reload_keys().await?;
+            self.feed_keep_keys(&actor.account_id, &[id]).await?;
         }
         Ok(())
     }

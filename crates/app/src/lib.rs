@@ -61,7 +61,7 @@ pub use self::{
     feed::{FeedAnswer, FeedBody, FeedRequest, File, Pulled},
     fixtures::{FIXTURES, FixtureReport},
     groups::{GroupDetail, GroupIoc, GroupPatch, NewGroup, SendAgain},
-    health::{Advanced, Metrics, Readiness},
+    health::{Advanced, Memory, Metrics, Readiness},
     idempotency::{Idempotent, Known, Replay},
     imports::{ImportReport, ImportRequest, Progress, Spooled},
     integrations::{Condition, DayOfPulls, DeviceOrder, Overview, OverviewQuery},
@@ -110,6 +110,45 @@ pub struct Settings {
     pub api_calls_per_minute: u32,
     /// Enrichments that an account may ask for in a day.
     pub api_enrichments_per_day: u32,
+    /// How long devices are served from memory when the database is away.
+    pub without_database: Duration,
+    /// What this process does.
+    pub role: Role,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Answers requests.
+    Web,
+    /// Publishes, watches and writes letters.
+    Worker,
+    /// Both.
+    All,
+}
+
+impl Role {
+    /// As flags write it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Web => "web",
+            Self::Worker => "worker",
+            Self::All => "all",
+        }
+    }
+
+    /// Whether it answers requests.
+    #[must_use]
+    pub const fn answers(self) -> bool {
+        matches!(self, Self::Web | Self::All)
+    }
+
+    /// Whether it publishes, watches and writes letters.
+    #[must_use]
+    pub const fn works(self) -> bool {
+        matches!(self, Self::Worker | Self::All)
+    }
 }
 
 impl std::fmt::Debug for Settings {
@@ -139,6 +178,8 @@ pub struct App {
     gaps: ArcSwap<Vec<Gap>>,
     passwords: Semaphore,
     last_tick: AtomicI64,
+    /// Microseconds since the tables that devices are served from were last compared with the database.
+    memory_age: AtomicI64,
     last_heartbeat: AtomicI64,
     last_delivery: AtomicI64,
     /// How far the emulator has moved the product's clock.
@@ -189,6 +230,7 @@ impl App {
             gaps: ArcSwap::default(),
             passwords: Semaphore::new(2),
             last_tick: AtomicI64::new(0),
+            memory_age: AtomicI64::new(0),
             last_heartbeat: AtomicI64::new(0),
             last_delivery: AtomicI64::new(0),
             clock_offset: AtomicI64::new(0),
@@ -207,7 +249,7 @@ impl App {
         app.end_imports().await?;
         app.letter_release().await?;
         app.idempotency_forget_cut_off().await?;
-        app.feed_reload().await?;
+        app.feed_follow().await?;
         Ok(app)
     }
 
@@ -234,7 +276,9 @@ impl App {
         self.closing.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_closing(&self) -> bool {
+    /// Whether the end has begun.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
 

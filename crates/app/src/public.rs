@@ -182,7 +182,7 @@ impl App {
         if due {
             let written = async {
                 let txn = self.store.write().await?;
-                txn.key_used(key, now).await?;
+                txn.keys_used([(key, now)]).await?;
                 Ok::<_, AppError>(txn.commit().await?)
             };
             if let Err(error) = written.await {

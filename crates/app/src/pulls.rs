@@ -10,7 +10,7 @@ use iocast_domain::{
     id::{DeviceId, GroupId},
     time::{Timestamp, clip},
 };
-use iocast_store::{NewPull, Page, PageOf, PullLine, Txn};
+use iocast_store::{NewPull, Page, PageOf, PullLine};
 
 use crate::{Actor, App, AppError, AppResult, feed::Pulled};
 
@@ -107,21 +107,26 @@ impl App {
     async fn pulls_write(&self, notes: &[(Note, Times)]) -> AppResult<()> {
         let txn = self.store.write().await?;
         let mut pulled = HashMap::new();
+        let mut keys = HashMap::new();
         for (note, times) in notes {
-            self.pull_write(&txn, note, *times).await?;
             if let PullNote::Done(pull) = &note.what {
                 // In order of time: the last one stays.
                 pulled.insert(pull.device_id, times.at);
+                keys.insert(pull.key_id, times.at);
             }
         }
+        // The devices' rows before the keys', in the order in which a device is deleted.
+        let lines: Vec<PullLine> = notes.iter().map(|(note, times)| self.line(note, *times)).collect();
+        txn.pull_insert_many(&lines).await?;
+        txn.keys_used(keys).await?;
         self.outages_pulled(&txn, &pulled).await?;
         Ok(txn.commit().await?)
     }
 
-    async fn pull_write(&self, txn: &Txn, note: &Note, times: Times) -> AppResult<()> {
-        let (device_id, group_id) = match &note.what {
-            PullNote::Done(pulled) => (pulled.device_id, pulled.group_id),
-            PullNote::Failed(device, group, _) => (*device, *group),
+    fn line(&self, note: &Note, times: Times) -> PullLine {
+        let (device_id, group_id, reason) = match &note.what {
+            PullNote::Done(pulled) => (pulled.device_id, pulled.group_id, None),
+            PullNote::Failed(device, group, reason) => (*device, *group, Some(reason.clone())),
         };
         let header = |text: &str| clip(&text.replace(char::is_control, " "), 200);
         let pull = NewPull {
@@ -136,16 +141,7 @@ impl App {
             status: note.status,
             bytes: note.bytes,
         };
-        let reason = match &note.what {
-            PullNote::Done(_) => None,
-            PullNote::Failed(_, _, reason) => Some(reason.clone()),
-        };
-        txn.pull_insert(&PullLine { pull, first_at: times.first_at, count: times.count, reason }).await?;
-        if let PullNote::Done(pulled) = &note.what {
-            // The device's row before the key's, in the order in which a device is deleted.
-            txn.key_used(pulled.key_id, times.at).await?;
-        }
-        Ok(())
+        PullLine { pull, first_at: times.first_at, count: times.count, reason }
     }
 
     /// The pull history of a device, newest first.

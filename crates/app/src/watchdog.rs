@@ -77,10 +77,12 @@ impl App {
         let was_there = before.is_some_and(|before| jump.abs() <= JUMP && steady - before.steady <= HEARTBEAT_MISSED);
         let txn = self.store.write().await?;
         let last: Option<i64> = txn.setting_fetch(HEARTBEAT_AT).await?.and_then(|at| at.parse().ok());
-        let gap = last.filter(|_| !was_there).and_then(|last| gap_found(real_now.micros() - last, now));
+        // A process that answers nobody can't say when nobody could answer.
+        let answers = self.settings.role.answers();
+        let gap = last.filter(|_| answers && !was_there).and_then(|last| gap_found(real_now.micros() - last, now));
         let known = txn.gap_list(now.plus(-GAPS_KEPT)).await?;
         let set_back = jump < -JUMP || (!was_there && last.is_some_and(|last| last - real_now.micros() > JUMP));
-        let set_right = set_back || known.iter().any(|gap| gap.to.since(now) > JUMP);
+        let set_right = answers && (set_back || known.iter().any(|gap| gap.to.since(now) > JUMP));
         if set_right {
             // A clock was set back, ours or another replica's. If it was ahead before, the gap that it made was none.
             txn.gap_end_at(now).await?;
@@ -88,7 +90,9 @@ impl App {
         if let Some(gap) = gap {
             txn.gap_insert(gap, now.plus(-GAPS_KEPT)).await?;
         }
-        txn.setting_put(HEARTBEAT_AT, &real_now.micros().to_string()).await?;
+        if answers {
+            txn.setting_put(HEARTBEAT_AT, &real_now.micros().to_string()).await?;
+        }
         // The list was read before it was changed, if it was.
         let gaps = if set_right || gap.is_some() { txn.gap_list(now.plus(-GAPS_KEPT)).await? } else { known };
         txn.commit().await?;
@@ -114,9 +118,22 @@ impl App {
             tracing::warn!("The clock jumped {way} by {by}: devices are judged at the next tick");
             return Ok(Watched::default());
         }
+        if !self.settings.role.works() {
+            return Ok(Watched::default());
+        }
+        if !self.settings.role.answers() && self.nobody_answers().await? {
+            tracing::warn!("No iocast answers requests just now: devices are judged when one does again");
+            return Ok(Watched::default());
+        }
         // What is noted here, and may still wait to be written by another replica, is a pull before anybody is judged.
         self.pulls_flush().await?;
         self.watch_tick(WRITTEN_WITHIN).await
+    }
+
+    /// Whether no process that answers requests gave a sign of life lately: then devices are silent because they must be.
+    async fn nobody_answers(&self) -> AppResult<bool> {
+        let last: Option<i64> = self.store.read().setting_fetch(HEARTBEAT_AT).await?.and_then(|at| at.parse().ok());
+        Ok(last.is_none_or(|last| self.clock.real_now().micros() - last > HEARTBEAT_MISSED))
     }
 
     /// Looks for devices that were silent for `grace` microseconds longer than they may; in one transaction an account it opens

@@ -181,6 +181,8 @@ impl World {
             webhooks: Webhooks { allow_private: false, total: Duration::from_secs(45) },
             metrics_token: None,
             api_calls_per_minute: 0,
+            without_database: Duration::MAX,
+            role: iocast_app::Role::All,
             api_enrichments_per_day: 0,
         };
         let store = Store::open(None, folder.path()).await.unwrap();

@@ -43,6 +43,9 @@ pub enum LetterState {
 }
 
 impl LetterState {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Due, Self::Claimed, Self::Sent, Self::Dead, Self::Superseded, Self::Discarded];
+
     /// Its word, as on the wire.
     #[must_use]
     pub const fn word(self) -> &'static str {

@@ -21,6 +21,12 @@ impl FromStr for Proxies {
 }
 
 impl Proxies {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Who asked: the peer; where that is a trusted proxy, the last address in `X-Forwarded-For` that is none. What stands
     /// before it may have been made up by whoever asked.
     #[must_use]

@@ -33,6 +33,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The folder belongs to an iocast whose data is elsewhere.
+    #[error("this data folder belongs to an iocast on PostgreSQL: give --database-url (IOCAST_DATABASE_URL); to begin anew on SQLite, delete {0}")]
+    OnPostgresql(PathBuf),
     /// Another process uses the data folder.
     #[error("another iocast uses the data folder {0}; stop it first, or give this one a folder of its own")]
     Locked(PathBuf),
@@ -86,6 +89,9 @@ pub(crate) struct Desk {
     lock: Option<File>,
 }
 
+/// The file that marks the data folder of an iocast on PostgreSQL.
+const ON_POSTGRESQL: &str = "on-postgresql";
+
 /// Opens the data folder and the database. The bundled SQLite is locked against other processes.
 pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, public_url: String) -> Result<Desk, StartError> {
     let data = &config.data;
@@ -95,6 +101,14 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
     };
     // What is in it is nobody else's business.
     DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed(data))?;
+    // A command that forgets the database must not begin a second, empty iocast beside the real one.
+    let elsewhere = data.join(ON_POSTGRESQL);
+    if config.database_url.is_some() {
+        std::fs::write(&elsewhere, "The iocast of this folder keeps its data on PostgreSQL. To begin anew on SQLite, delete this file.\n")
+            .map_err(failed(&elsewhere))?;
+    } else if elsewhere.exists() {
+        return Err(StartError::OnPostgresql(elsewhere));
+    }
     let lock = if config.database_url.is_none() { Some(lock(data)?) } else { lock(data).ok() };
     let secrets_path = config.secrets_file.clone().unwrap_or_else(|| data.join("secrets.json"));
     let secrets = secrets(&secrets_path, &*entropy).map_err(failed(&secrets_path))?;
@@ -112,6 +126,8 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
         metrics_token: config.metrics_token.clone(),
         api_calls_per_minute: config.api_calls_per_minute,
         api_enrichments_per_day: config.api_enrichments_per_day,
+        without_database: Duration::from_secs(config.without_database_hours.saturating_mul(3_600)),
+        role: config.role()?,
     };
     let post = Post::new(config.transport()?);
     Ok(Desk { app: App::open(settings, store, secrets, post, clock, entropy).await?, lock })
@@ -210,6 +226,12 @@ impl Application {
         self.port
     }
 
+    /// Whether it answers requests, and does not only work.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.desk.app.settings.role.answers()
+    }
+
     /// Where devices and people reach it.
     #[must_use]
     pub fn public_url(&self) -> &str {
@@ -243,7 +265,12 @@ impl Application {
                 }
             });
         }
-        let server = iocast_web::serve(Arc::clone(app), listener, tls, workers, drain).map_err(failed)?;
+        let server = if app.settings.role.answers() {
+            iocast_web::serve(Arc::clone(app), listener, tls, workers, drain)
+        } else {
+            iocast_web::serve_signs(Arc::clone(app), listener)
+        };
+        let server = server.map_err(failed)?;
         let metrics = match &config.metrics_listen {
             Some(address) => {
                 let listen = |source| StartError::Listen { address: address.clone(), source };

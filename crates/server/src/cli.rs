@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::{
-    io::{self, BufRead as _, IsTerminal as _},
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -67,6 +67,9 @@ enum Verb {
         /// Its private key (PEM).
         #[arg(long, value_name = "FILE", requires = "tls_cert")]
         tls_key: Option<PathBuf>,
+        /// web (answers requests), worker (publishes, watches, writes letters) or all [default: all]; with PostgreSQL, any number of each.
+        #[arg(long, value_name = "ROLE")]
+        role: Option<String>,
         /// Let administrators move the product's clock.
         #[arg(long)]
         emulator: bool,
@@ -263,8 +266,8 @@ async fn execute(cli: Cli) -> Result<(), String> {
     let load = |flags: Flags| Config::load(file, &Flags { log_format: log_format.clone(), ..flags }).map_err(|e| e.to_string());
     let with = |data: DataFlags| Flags { data: data.data, database_url: data.database_url, ..Flags::default() };
     match command {
-        Verb::Serve { listen, data, public_url, tls_cert, tls_key, emulator } => {
-            let config = load(Flags { listen, public_url, tls_cert, tls_key, emulator: emulator.then_some(true), ..with(data) })?;
+        Verb::Serve { listen, data, public_url, tls_cert, tls_key, role, emulator } => {
+            let config = load(Flags { listen, public_url, tls_cert, tls_key, role, emulator: emulator.then_some(true), ..with(data) })?;
             serve(config).await
         }
         Verb::Init { data, account, admin, password_stdin, json } => {
@@ -354,11 +357,20 @@ async fn serve(config: Config) -> Result<(), String> {
     let application = Application::build(config, Arc::new(SystemClock::default()), Arc::new(SystemEntropy)).await.map_err(|e| e.to_string())?;
     let url = application.public_url().to_owned();
     if let Some(first) = &application.first {
-        println!("iocast made an account. These secrets are shown this once:");
+        say("iocast made an account. These secrets are shown this once:");
         print_account(&json!(first), FIRST_ADMIN);
     }
-    println!("iocast listens. Sign in at {url}/ (API to try: {url}/api/docs/)");
+    if application.answers() {
+        say(&format!("iocast listens. Sign in at {url}/ (API to try: {url}/api/docs/)"));
+    } else {
+        say(&format!("iocast works. Signs of life at {url}/api/v1/ready"));
+    }
     application.run_until_stopped(signal()).await.map_err(|e| e.to_string())
+}
+
+/// Prints a line; that nobody reads it any more ends no server.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// The first SIGTERM or Ctrl-C; the second one ends the process at once.
@@ -388,11 +400,11 @@ fn text(value: &Value, key: &str) -> String {
 }
 
 fn print_account(account: &Value, admin: &str) {
-    println!("  administrator   {admin}");
-    println!("  password        {}", text(account, "admin_password"));
-    println!("  account ID      {}   (the user name of every device)", text(account, "account_id"));
-    println!("  appliance key   {}   (the password of every device)", text(account, "appliance_key"));
-    println!("  API key         {}", text(account, "api_key"));
+    say(&format!("  administrator   {admin}"));
+    say(&format!("  password        {}", text(account, "admin_password")));
+    say(&format!("  account ID      {}   (the user name of every device)", text(account, "account_id")));
+    say(&format!("  appliance key   {}   (the password of every device)", text(account, "appliance_key")));
+    say(&format!("  API key         {}", text(account, "api_key")));
 }
 
 /// Opens the database here, where no server runs on the folder.
@@ -404,14 +416,25 @@ async fn open_here(config: &Config) -> Result<crate::application::Desk, String> 
     }
 }
 
-async fn command_once(config: &Config, command: Command) -> Result<Value, String> {
-    if config.database_url.is_none() && !matches!(command, Command::Init { .. }) && !config.data.join("iocast.sqlite").exists() {
-        return Err(format!("there is no iocast in {}; name its folder with --data", config.data.display()));
+/// Refuses to make a database where one is only to be worked with.
+fn is_there(config: &Config) -> Result<(), String> {
+    if config.database_url.is_some() || config.data.join("iocast.sqlite").exists() {
+        return Ok(());
     }
+    Err(format!(
+        "no server runs on {0}, and there is no database in it; name the folder with --data, or for PostgreSQL the database with --database-url",
+        config.data.display()
+    ))
+}
+
+async fn command_once(config: &Config, command: Command) -> Result<Value, String> {
     if config.database_url.is_none()
         && let Some(answer) = shell::ask(&config.data, &command, None, &|_| {}).await
     {
         return answer;
+    }
+    if !matches!(command, Command::Init { .. }) {
+        is_there(config)?;
     }
     let desk = open_here(config).await?;
     let done = shell::execute(&desk.app, command, None, &|_| {}).await.map_err(|e| shell::told(&e));
@@ -470,7 +493,10 @@ async fn import_one(
     }
     let desk = match here {
         Some(desk) => desk,
-        None => here.insert(open_here(config).await?),
+        None => {
+            is_there(config)?;
+            here.insert(open_here(config).await?)
+        }
     };
     shell::execute(&desk.app, command, Some(file.to_owned()), progress).await.map_err(|e| shell::told(&e))
 }

@@ -10,7 +10,7 @@ use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
 };
-use iocast_app::{Post, Security, Smtp, Transport};
+use iocast_app::{Post, Role, Security, Smtp, Transport};
 use iocast_domain::proxy::Proxies;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,10 @@ pub struct Config {
     pub api_calls_per_minute: u32,
     /// Enrichments that an account may ask for in a day.
     pub api_enrichments_per_day: u32,
+    /// `web` (answers requests), `worker` (publishes, watches, writes letters) or `all`. All but `all` need PostgreSQL.
+    pub role: String,
+    /// Hours for which devices are served from memory when the database is away.
+    pub without_database_hours: u64,
     /// Folder whose files replace pages, mail texts excepted; the ones compiled in unless given.
     pub templates: Option<PathBuf>,
     /// Address on which `/metrics` is served without a token.
@@ -97,7 +101,7 @@ impl Default for Config {
             secrets_file: None,
             emulator: false,
             log_format: "text".to_owned(),
-            log: "info,sea_orm_migration=warn,actix_server=warn".to_owned(),
+            log: "info,sea_orm_migration=warn,actix_server=warn,sqlx::postgres::notice=warn".to_owned(),
             workers: None,
             import_max_bytes: 1 << 30,
             cache_bytes: 256 << 20,
@@ -118,6 +122,8 @@ impl Default for Config {
             api_calls_per_minute: 6_000,
             api_enrichments_per_day: 1_000,
             metrics_listen: None,
+            role: "all".to_owned(),
+            without_database_hours: 24,
             templates: None,
         }
     }
@@ -144,6 +150,9 @@ pub struct Flags {
     /// See [`Config::database_url`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database_url: Option<String>,
+    /// See [`Config::role`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// See [`Config::emulator`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emulator: Option<bool>,
@@ -202,6 +211,8 @@ const SETTINGS: &[&str] = &[
     "api_calls_per_minute",
     "api_enrichments_per_day",
     "metrics_listen",
+    "role",
+    "without_database_hours",
     "templates",
 ];
 
@@ -245,6 +256,7 @@ impl Config {
             return wrong("HTTPS needs both `tls_cert` and `tls_key`; give the other one too.".to_owned());
         }
         self.trusted_proxies()?;
+        self.role()?;
         if !matches!(self.log_format.as_str(), "text" | "json") {
             return wrong(format!("`log_format` must be text or json; it is `{}`.", self.log_format));
         }
@@ -264,6 +276,21 @@ impl Config {
         }
         self.transport()?;
         Ok(())
+    }
+
+    /// What this process does.
+    ///
+    /// # Errors
+    /// What there is to choose from.
+    pub fn role(&self) -> Result<Role, ConfigError> {
+        match [Role::Web, Role::Worker, Role::All].into_iter().find(|role| role.word() == self.role) {
+            Some(role) if role != Role::All && self.database_url.is_none() => Err(ConfigError::Invalid(format!(
+                "`role` {} needs PostgreSQL (`database_url`): the bundled SQLite belongs to one process, which does all.",
+                role.word()
+            ))),
+            Some(role) => Ok(role),
+            None => Err(ConfigError::Invalid(format!("`role` must be web, worker or all; it is `{}`.", self.role))),
+        }
     }
 
     /// Whose word on who asked counts.

@@ -136,12 +136,12 @@ async fn account(app: &App, named: Option<&str>) -> AppResult<AccountId> {
     let all = app.account_list().await?;
     let list = || all.iter().map(|a| format!("{} ({})", a.id, a.name)).collect::<Vec<_>>().join(", ");
     match (named, all.as_slice()) {
+        (_, []) => Err(AppError::Malformed("There is no account yet; make one with `iocast init`.".to_owned())),
         (Some(named), all) => {
             let found = all.iter().find(|a| a.id.as_str() == named || a.name.eq_ignore_ascii_case(named)).map(|a| a.id.clone());
             found.ok_or_else(|| AppError::Malformed(format!("There is no account `{named}`; there are: {}.", list())))
         }
         (None, [only]) => Ok(only.id.clone()),
-        (None, []) => Err(AppError::Malformed("There is no account yet; make one with `iocast init`.".to_owned())),
         (None, _) => Err(AppError::Malformed(format!("There are several accounts; name one with --account: {}.", list()))),
     }
 }

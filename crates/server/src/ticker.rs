@@ -12,25 +12,44 @@ const DELIVER: Duration = Duration::from_secs(1);
 /// Letters on their way at once in each lane: a server that hangs holds up as many, not all.
 const SENDERS: usize = 4;
 const FOLLOW: Duration = Duration::from_millis(500);
+/// Looking what other replicas did takes at most one part in so many of the time.
+const FOLLOW_SHARE: u32 = 20;
+/// How often the age of what devices are served from is told while the database lets us wait.
+const AGE: Duration = Duration::from_secs(1);
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 const PUBLISH: Duration = Duration::from_secs(1);
 /// A burst of changes makes one publication, not many.
 const GATHER: Duration = Duration::from_millis(30);
 const SWEEP: Duration = Duration::from_secs(60);
 const RETIRE: Duration = Duration::from_secs(60);
 
-/// Starts all ticks; they end when `stop` turns true.
+/// Starts the ticks of this process's role; they end when `stop` turns true.
 pub(crate) fn start(app: &Arc<App>, begun: Instant, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+    let role = app.settings.role;
     let mut ticks = JoinSet::new();
-    let flush = Arc::clone(app);
-    ticks.spawn(every(FLUSH, stop.clone(), "writing the pulls", move || {
-        let app = Arc::clone(&flush);
-        async move { app.pulls_flush().await }
-    }));
+    ticks.spawn(follow(Arc::clone(app), stop.clone()));
+    ticks.spawn(listen(Arc::clone(app), stop.clone()));
+    // The heart beats where requests are answered, devices are judged where work is done: see `watch`.
     let dog = Arc::clone(app);
     ticks.spawn(every(WATCH, stop.clone(), "watching for silence", move || {
         let app = Arc::clone(&dog);
         async move { app.watch(begun.elapsed()).await.map(drop) }
     }));
+    if role.answers() {
+        let flush = Arc::clone(app);
+        ticks.spawn(every(FLUSH, stop.clone(), "writing the pulls", move || {
+            let app = Arc::clone(&flush);
+            async move { app.pulls_flush().await }
+        }));
+    }
+    if role.works() {
+        work(app, stop, &mut ticks);
+    }
+    ticks
+}
+
+/// What is done without anybody waiting for it.
+fn work(app: &Arc<App>, stop: &watch::Receiver<bool>, ticks: &mut JoinSet<()>) {
     let prune = Arc::clone(app);
     ticks.spawn(every(PRUNE, stop.clone(), "forgetting what is old", move || {
         let app = Arc::clone(&prune);
@@ -44,11 +63,6 @@ pub(crate) fn start(app: &Arc<App>, begun: Instant, stop: &watch::Receiver<bool>
             ticks.spawn(deliver(Arc::clone(app), lane, stop.clone()));
         }
     }
-    let follow = Arc::clone(app);
-    ticks.spawn(every(FOLLOW, stop.clone(), "following other replicas", move || {
-        let app = Arc::clone(&follow);
-        async move { app.feed_follow().await }
-    }));
     let retire = Arc::clone(app);
     ticks.spawn(every(RETIRE, stop.clone(), "retiring IOCs", move || {
         let app = Arc::clone(&retire);
@@ -60,7 +74,53 @@ pub(crate) fn start(app: &Arc<App>, begun: Instant, stop: &watch::Receiver<bool>
         async move { app.stage_sweep().await }
     }));
     ticks.spawn(publish(Arc::clone(app), stop.clone()));
-    ticks
+}
+
+/// Learns what other replicas did: when they say so, and anyway now and then. How long ago that was is told all the time,
+/// also while the database lets us wait.
+async fn follow(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut failing = false;
+    let mut last = Instant::now();
+    while !*stop.borrow() {
+        let begun = Instant::now();
+        let result = {
+            let following = app.feed_follow();
+            tokio::pin!(following);
+            loop {
+                tokio::select! {
+                    result = &mut following => break result,
+                    () = tokio::time::sleep(AGE) => app.feed_age(last.elapsed()),
+                }
+            }
+        };
+        if result.is_ok() {
+            last = begun;
+        }
+        app.feed_age(last.elapsed());
+        app.tick_done();
+        failing = told("following other replicas", failing, result);
+        // Very many groups take a while to look through: that is not done all the time.
+        let pause = FOLLOW.max(begun.elapsed() * FOLLOW_SHARE);
+        tokio::select! {
+            () = app.feed_changed() => {}
+            () = tokio::time::sleep(pause) => {}
+            _ = stop.changed() => {}
+        }
+    }
+}
+
+async fn listen(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut failing = false;
+    while !*stop.borrow() {
+        tokio::select! {
+            result = app.feed_listen() => failing = told("listening to other replicas", failing, result),
+            _ = stop.changed() => break,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LISTEN_AGAIN) => {}
+            _ = stop.changed() => {}
+        }
+    }
 }
 
 async fn every<F: Future<Output = AppResult<()>>>(pause: Duration, mut stop: watch::Receiver<bool>, what: &'static str, tick: impl Fn() -> F) {

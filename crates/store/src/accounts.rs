@@ -13,7 +13,7 @@ use sea_orm::{
 };
 
 use crate::{
-    Conn, StoreResult, Txn,
+    Conn, Signal, StoreResult, Txn,
     error::corrupt,
     row::{account, change, quota, session, user},
 };
@@ -203,6 +203,7 @@ impl Txn {
         let at = last.map_or(now, |last| now.max(Timestamp::from_micros(last.at))).micros();
         let row = change::ActiveModel { account_id: Set(id.to_string()), seq: Set(seq), at: Set(at) };
         change::Entity::insert(row).exec_without_returning(&self.0).await?;
+        self.tell(Signal::Changes).await?;
         Ok(seq)
     }
 

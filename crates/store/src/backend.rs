@@ -6,14 +6,17 @@ use iocast_domain::time::Timestamp;
 use iocast_migrations::{Migrator, MigratorTrait};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    sqlx::postgres::PgListener,
 };
 
 use crate::{Conn, Reader, StoreError, StoreResult, Txn};
 
 /// Locks every replica's migrations against each other; the number is only ours.
 const MIGRATION_LOCK: i64 = 0x696f_6361_7374;
-/// Connections to PostgreSQL, for reading and writing.
-const POSTGRES_CONNECTIONS: u32 = 10;
+/// Connections to PostgreSQL: for reading and writing, and one that listens.
+const POSTGRES_CONNECTIONS: u32 = 11;
+/// Where replicas tell each other what they changed.
+const CHANNEL: &str = "iocast";
 /// How long closing waits for a database that does not answer any more.
 const CLOSING: Duration = Duration::from_secs(3);
 /// How long a statement waits for a locked database.
@@ -144,6 +147,22 @@ impl Store {
         Ok(Conn(self.writer.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() }).await?))
     }
 
+    /// What other replicas say from now on; nothing on the bundled database, which has one process.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn signals(&self) -> StoreResult<Option<Signals>> {
+        if self.is_bundled() {
+            return Ok(None);
+        }
+        let listen = async {
+            let mut listener = PgListener::connect_with(self.reader.get_postgres_connection_pool()).await?;
+            listener.listen(CHANNEL).await?;
+            Ok::<_, sea_orm::sqlx::Error>(listener)
+        };
+        Ok(Some(Signals(listen.await.map_err(unanswered)?)))
+    }
+
     /// Asks the database for a sign of life.
     ///
     /// # Errors
@@ -169,7 +188,50 @@ impl Store {
     }
 }
 
+fn unanswered(error: sea_orm::sqlx::Error) -> StoreError {
+    StoreError::from(sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(std::sync::Arc::new(error))))
+}
+
+/// What changed that replicas hold in memory, or wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Keys.
+    Keys,
+    /// What groups serve.
+    Feed,
+    /// IOCs, rules or groups: there may be something to publish.
+    Changes,
+}
+
+impl Signal {
+    const ALL: [(Self, &'static str); 3] = [(Self::Keys, "keys"), (Self::Feed, "feed"), (Self::Changes, "changes")];
+}
+
+/// What other replicas say.
+#[derive(Debug)]
+pub struct Signals(PgListener);
+
+impl Signals {
+    /// Waits for the next one. None means that some may have been missed: the line to the database was cut, and stands again.
+    ///
+    /// # Errors
+    /// If the line is cut and does not come back.
+    pub async fn next(&mut self) -> StoreResult<Option<Signal>> {
+        let heard = self.0.try_recv().await.map_err(unanswered)?;
+        Ok(heard.and_then(|said| Signal::ALL.iter().find(|(_, word)| *word == said.payload()).map(|(signal, _)| *signal)))
+    }
+}
+
 impl Txn {
+    /// Tells the other replicas, once this is committed. They look by themselves, too: what gets lost costs time, nothing else.
+    pub(crate) async fn tell(&self, signal: Signal) -> StoreResult<()> {
+        if self.0.get_database_backend() == DbBackend::Postgres {
+            let word = Signal::ALL.iter().find(|(s, _)| *s == signal).map_or("", |(_, word)| word);
+            self.0.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, "SELECT pg_notify($1, $2)", [CHANNEL.into(), word.into()])).await?;
+        }
+        Ok(())
+    }
+
     /// Makes everything written seen, and lasting.
     ///
     /// # Errors

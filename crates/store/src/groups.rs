@@ -10,7 +10,7 @@ use iocast_domain::{
 use sea_orm::{ActiveModelTrait, ActiveValue::NotSet, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Set, sea_query::Expr};
 
 use crate::{
-    Conn, StoreResult, Txn,
+    Conn, Signal, StoreResult, Txn,
     devices::limit_column,
     error::corrupt,
     row::{blob, group, member, part, publication, refused, rule_group},
@@ -70,6 +70,11 @@ impl<C: ConnectionTrait> Conn<C> {
         group::Entity::find().all(&self.0).await?.into_iter().map(to_group).collect()
     }
 
+    /// Some groups, whosever they are.
+    pub async fn group_fetch_many(&self, ids: &[GroupId]) -> StoreResult<Vec<GroupRow>> {
+        group::Entity::find().filter(group::Column::Id.is_in(ids.iter().map(|i| i.0))).all(&self.0).await?.into_iter().map(to_group).collect()
+    }
+
     /// One group of an account.
     pub async fn group_fetch(&self, account: &AccountId, id: GroupId) -> StoreResult<Option<GroupRow>> {
         group::Entity::find_by_id(id.0).filter(group::Column::AccountId.eq(account.as_str())).one(&self.0).await?.map(to_group).transpose()
@@ -107,7 +112,7 @@ impl Txn {
             .filter(group::Column::Id.is_in(ids.iter().map(|i| i.0)))
             .exec(&self.0)
             .await?;
-        Ok(())
+        self.tell(Signal::Changes).await
     }
 
     /// Has all groups of an account reselect.
@@ -117,7 +122,7 @@ impl Txn {
             .filter(group::Column::AccountId.eq(account.as_str()))
             .exec(&self.0)
             .await?;
-        Ok(())
+        self.tell(Signal::Changes).await
     }
 
     /// Deletes a group with all that it published.
@@ -129,7 +134,7 @@ impl Txn {
         refused::Entity::delete_many().filter(refused::Column::GroupId.eq(id.0)).exec(&self.0).await?;
         publication::Entity::delete_many().filter(publication::Column::GroupId.eq(id.0)).exec(&self.0).await?;
         blob::Entity::delete_many().filter(blob::Column::GroupId.eq(id.0)).exec(&self.0).await?;
-        Ok(())
+        self.tell(Signal::Feed).await
     }
 }
 

@@ -5,9 +5,20 @@ use iocast_domain::{
     key::{Key, KeyKind},
     time::Timestamp,
 };
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Set, sea_query::Expr};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Set,
+    sea_query::{Expr, OnConflict},
+};
 
-use crate::{Conn, StoreResult, Txn, accounts::account_id, error::corrupt, row::key};
+use crate::{
+    Conn, Signal, StoreResult, Txn,
+    accounts::account_id,
+    error::corrupt,
+    row::{key, setting},
+};
+
+/// The setting that counts changes of keys.
+const VERSION: &str = "keys_version";
 
 const KINDS: [(i16, KeyKind); 3] = [(1, KeyKind::Api), (2, KeyKind::Appliance), (3, KeyKind::Device)];
 
@@ -49,6 +60,11 @@ impl<C: ConnectionTrait> Conn<C> {
         key::Entity::find().all(&self.0).await?.into_iter().map(to_key).collect()
     }
 
+    /// A number that grows with every change of a key.
+    pub async fn keys_version(&self) -> StoreResult<i64> {
+        Ok(self.setting_fetch(VERSION).await?.and_then(|v| v.parse().ok()).unwrap_or(0))
+    }
+
     /// The keys of an account, or of one of its devices; newest first.
     pub async fn key_list(&self, account: &AccountId, device: Option<DeviceId>) -> StoreResult<Vec<Key>> {
         let mut find = key::Entity::find().filter(key::Column::AccountId.eq(account.as_str()));
@@ -83,7 +99,16 @@ impl Txn {
         }
         .insert(&self.0)
         .await?;
-        Ok(())
+        self.keys_moved().await
+    }
+
+    /// Has every replica read the keys again.
+    pub(crate) async fn keys_moved(&self) -> StoreResult<()> {
+        let row = setting::ActiveModel { name: Set(VERSION.to_owned()), value: Set("1".to_owned()) };
+        let next = Expr::cust("CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)");
+        let count = OnConflict::column(setting::Column::Name).value(setting::Column::Value, next).to_owned();
+        setting::Entity::insert(row).on_conflict(count).exec_without_returning(&self.0).await?;
+        self.tell(Signal::Keys).await
     }
 
     /// Sets when a key ends by itself.
@@ -103,12 +128,6 @@ impl Txn {
             .filter(key::Column::AccountId.eq(account.as_str()))
             .exec(&self.0)
             .await?;
-        Ok(())
-    }
-
-    /// Notes that a key opened something.
-    pub async fn key_used(&self, id: KeyId, at: Timestamp) -> StoreResult<()> {
-        key::Entity::update_many().col_expr(key::Column::LastUsedAt, Expr::value(at.micros())).filter(key::Column::Id.eq(id.0)).exec(&self.0).await?;
-        Ok(())
+        self.keys_moved().await
     }
 }

@@ -19,6 +19,7 @@ mod members;
 mod outages;
 mod page;
 mod publications;
+mod pulls;
 mod refused;
 mod row;
 mod rules;
@@ -28,8 +29,7 @@ mod stage;
 pub use self::{
     accounts::SessionRow,
     alerts::AlertFilter,
-    backend::Store,
-    devices::{NewPull, PullDay, PullLine},
+    backend::{Signal, Signals, Store},
     error::{StoreError, StoreResult},
     groups::GroupRow,
     iocs::{IocFilter, IocRow},
@@ -39,6 +39,7 @@ pub use self::{
     outages::{OutageLetter, OutageRow},
     page::{Page, PageOf},
     publications::{BlobRef, FileRef, GroupUpdate, NewBlob, PartRow, PublicationLine, PublishState},
+    pulls::{NewPull, PullDay, PullLine},
     stage::{StageCounts, Staged},
 };
 

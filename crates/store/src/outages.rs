@@ -17,10 +17,11 @@ use uuid::Uuid;
 
 use crate::{
     Conn, Page, PageOf, PullLine, StoreResult, Txn,
-    devices::{to_device, to_line},
+    devices::to_device,
     error::{corrupt, readable},
     letters::{kind_code, to_kind, to_state},
     page::cursor,
+    pulls::to_line,
     row::{account, device, gap, letter, outage, outage_letter, pull},
 };
 

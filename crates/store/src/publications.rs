@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Conn, StoreResult, Txn,
+    Conn, Signal, StoreResult, Txn,
     error::corrupt,
     row::{account, blob, group, member, part, publication},
 };
@@ -388,6 +388,7 @@ impl Txn {
             .filter(group::Column::HeldUntil.is_not_null())
             .exec(&self.0)
             .await?;
+        self.tell(Signal::Changes).await?;
         Ok(done.rows_affected == 1)
     }
 
@@ -395,7 +396,7 @@ impl Txn {
     pub async fn group_freeze(&self, id: GroupId, publication: Option<i64>) -> StoreResult<()> {
         let set = group::Entity::update_many().col_expr(group::Column::Frozen, Expr::value(publication)).filter(group::Column::Id.eq(id.0));
         set.exec(&self.0).await?;
-        Ok(())
+        self.tell(Signal::Feed).await
     }
 
     /// Notes whether people were told that a group is full. Gives false if it was noted so already.
@@ -516,7 +517,7 @@ impl Txn {
             .exec(&self.0)
             .await?;
         blob::Entity::delete_many().filter(blob::Column::GroupId.eq(id.0)).filter(blob::Column::LastPublication.lte(oldest)).exec(&self.0).await?;
-        Ok(())
+        self.tell(Signal::Feed).await
     }
 
     async fn blobs_used(&self, id: GroupId, files: &[FileRef], number: i64) -> StoreResult<()> {

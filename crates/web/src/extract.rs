@@ -34,11 +34,19 @@ pub(crate) fn caller(request: &HttpRequest) -> Caller {
     let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let key = request.headers().get("idempotency-key").filter(|_| request.method() == Method::POST);
     let idempotency_key = key.and_then(|k| k.to_str().ok()).map(str::to_owned);
-    let forwarded: Vec<&str> = request.headers().get_all("x-forwarded-for").filter_map(|v| v.to_str().ok()).collect();
-    let app = request.app_data::<web::Data<App>>();
-    let asked_by = |peer: SocketAddr| app.map_or(peer.ip(), |app| app.settings.trusted_proxies.client(peer.ip(), &forwarded.join(",")));
-    let address = request.peer_addr().map(|peer| asked_by(peer).to_string()).unwrap_or_default();
-    Caller { address, request_id, idempotency_key }
+    Caller { address: address(request), request_id, idempotency_key }
+}
+
+/// The address that a request came from.
+pub(crate) fn address(request: &HttpRequest) -> String {
+    let asked_by = |peer: SocketAddr| match request.app_data::<web::Data<App>>().map(|app| &app.settings.trusted_proxies) {
+        Some(proxies) if !proxies.is_empty() => {
+            let forwarded: Vec<&str> = request.headers().get_all("x-forwarded-for").filter_map(|v| v.to_str().ok()).collect();
+            proxies.client(peer.ip(), &forwarded.join(","))
+        }
+        _ => peer.ip().to_canonical(),
+    };
+    request.peer_addr().map(|peer| asked_by(peer).to_string()).unwrap_or_default()
 }
 
 pub(crate) fn app(request: &HttpRequest) -> Result<web::Data<App>, Problem> {

@@ -12,10 +12,11 @@ use std::{
 
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{
-    HttpRequest, HttpResponse, HttpResponseBuilder,
-    body::{BodySize, MessageBody},
-    dev::Extensions,
+    Error, HttpRequest, HttpResponse, HttpResponseBuilder,
+    body::{BodySize, EitherBody, MessageBody},
+    dev::{Extensions, ServiceRequest, ServiceResponse},
     http::{Method, StatusCode, header},
+    middleware::Next,
     web,
 };
 use bytes::Bytes;
@@ -27,7 +28,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::{extract::caller, pages};
+use crate::{extract::address, pages};
 
 /// Bytes handed over at once.
 const CHUNK: usize = 32 * 1024;
@@ -35,6 +36,30 @@ const CHUNK: usize = 32 * 1024;
 const LAST: usize = 1024;
 /// How long to wait before a full socket is asked again.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Most of all requests are polls of devices for which nothing changed. They are answered before anything else is looked at:
+/// no routes, no request id, no headers for browsers. Whatever is not such a poll goes on as it came.
+pub(crate) async fn unchanged_first<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    match unchanged(&request) {
+        Some(answer) => Ok(request.into_response(answer).map_into_right_body()),
+        None => Ok(next.call(request).await?.map_into_left_body()),
+    }
+}
+
+fn unchanged(request: &ServiceRequest) -> Option<HttpResponse> {
+    let rest = request.path().strip_prefix("/feeds/").filter(|_| request.method() == Method::GET && request.query_string().is_empty())?;
+    let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
+    let if_none_match = text(header::IF_NONE_MATCH)?;
+    let app = request.app_data::<web::Data<App>>().filter(|app| !app.is_closing())?;
+    let (group, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let asked =
+        FeedRequest { group, path, parameters: &[], authorization: text(header::AUTHORIZATION), api_key: text(API_KEY), if_none_match: Some(if_none_match) };
+    let FeedAnswer::NotModified { etag, pull } = app.feed_open(&asked) else { return None };
+    if let Some(pulled) = pull {
+        app.pull_note(PullNote::Done(pulled), client(request.request()), 304, 0);
+    }
+    Some(feed_headers(HttpResponse::NotModified(), &etag).finish())
+}
 
 pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
     let head = request.method() == Method::HEAD;
@@ -136,7 +161,7 @@ pub(crate) fn deliver(request: &HttpRequest, mut answer: HttpResponseBuilder, ap
 pub(crate) fn client(request: &HttpRequest) -> Client {
     let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
     Client {
-        address: caller(request).address,
+        address: address(request),
         user_agent: text(header::USER_AGENT).unwrap_or_default().to_owned(),
         misp_version: text(header::HeaderName::from_static("misp-version")).map(str::to_owned),
         misp_uuid: text(header::HeaderName::from_static("misp-uuid")).map(str::to_owned),

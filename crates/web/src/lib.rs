@@ -37,6 +37,7 @@ pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, tls: Option<rustl
             .app_data(app.clone())
             .app_data(document.clone())
             .wrap(from_fn(trace::around))
+            .wrap(from_fn(feed::unchanged_first))
             .into_utoipa_app()
             .configure(routes::api)
             .configure(routes::public)
@@ -54,6 +55,16 @@ pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, tls: Option<rustl
         None => server.listen(listener)?,
     };
     Ok(server.run())
+}
+
+/// Serves signs of life alone, for a process that only works: `/api/v1/health`, `/api/v1/ready` and `/metrics`.
+///
+/// # Errors
+/// If the listener can't be used.
+pub fn serve_signs(app: Arc<iocast_app::App>, listener: TcpListener) -> io::Result<Server> {
+    let app = web::Data::from(app);
+    let server = HttpServer::new(move || App::new().app_data(app.clone()).configure(routes::signs));
+    Ok(server.workers(1).disable_signals().listen(listener)?.run())
 }
 
 /// Serves the metrics alone, without a token, on a listener of their own.

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
-use iocast_app::{App, Metrics};
-use iocast_domain::time::SECOND;
+use iocast_app::{App, Memory, Metrics};
+use iocast_domain::{letter::LetterState, time::SECOND};
 
 use crate::problem::Problem;
 
@@ -35,6 +35,8 @@ fn text(metrics: &Metrics) -> String {
     let seconds = |micros: i64| one(micros as f64 / SECOND as f64);
     let flag = |yes: bool| one(f64::from(u8::from(yes)));
     family("ready", "gauge", "1 while requests can be served.", &flag(readiness.ready()));
+    family("feeds_from_memory", "gauge", "1 while devices are served from memory because the database is away.", &flag(readiness.memory != Memory::Fresh));
+    family("feeds_age_seconds", "gauge", "Since what devices are served from was last compared with the database.", &seconds(readiness.memory_age));
     family("last_write_age_seconds", "gauge", "Since the database last took a write.", &seconds(readiness.write_age));
     family("last_tick_age_seconds", "gauge", "Since the ticks last ran.", &seconds(readiness.tick_age));
     family("last_watch_age_seconds", "gauge", "Since the watchdog last looked at all devices.", &seconds(readiness.watch_age));
@@ -43,7 +45,9 @@ fn text(metrics: &Metrics) -> String {
     family("outages_open", "gauge", "Devices that are silent.", &one(*outages_open as f64));
     family("sender_alive", "gauge", "1 while due letters are looked at.", &flag(readiness.sender_alive));
     family("oldest_due_letter_age_seconds", "gauge", "How long the letter has been due that is due longest.", &seconds(*oldest_due));
-    let states: Vec<(String, f64)> = letters.iter().map(|(state, n)| (format!("{{state=\"{}\"}}", state.word()), *n as f64)).collect();
+    // What is not there is told, too: an alarm can't see a figure that is missing.
+    let count = |state: LetterState| letters.iter().find(|(s, _)| *s == state).map_or(0, |(_, n)| *n);
+    let states: Vec<(String, f64)> = LetterState::ALL.iter().map(|state| (format!("{{state=\"{}\"}}", state.word()), count(*state) as f64)).collect();
     family("letters", "gauge", "Letters in the outbox, by state.", &states);
     let results = [("sent", delivered.sent), ("failed", delivered.failed), ("dead", delivered.dead), ("superseded", delivered.superseded)];
     let results: Vec<(String, f64)> = results.into_iter().map(|(result, n)| (format!("{{result=\"{result}\"}}"), n as f64)).collect();

@@ -129,6 +129,15 @@ pub(crate) fn public(config: &mut ServiceConfig<'_>) {
     );
 }
 
+/// What a process answers that only works.
+pub(crate) fn signs(config: &mut web::ServiceConfig) {
+    let elsewhere = || async { actix_web::HttpResponse::NotFound().body("This iocast only works (`--role worker`); ask one that answers requests.\n") };
+    config
+        .service(web::scope("/api/v1").service(api::health::health).service(api::health::ready))
+        .route("/metrics", web::get().to(metrics::guarded))
+        .default_service(web::to(elsewhere));
+}
+
 /// Feeds, documentation and pages.
 pub(crate) fn other(config: &mut web::ServiceConfig) {
     let get_or_head = || web::route().guard(guard::Any(guard::Get()).or(guard::Head()));

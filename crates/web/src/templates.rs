@@ -100,6 +100,9 @@ fn kind_words(kind: &str) -> String {
 /// # Errors
 /// If a file can't be read, or is no template.
 pub(crate) fn override_from(folder: &Path) -> io::Result<()> {
+    if !folder.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "there is no such folder"));
+    }
     let text = |name: &str, ours: &str| match std::fs::read_to_string(folder.join(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ours.to_owned()),
         read => read,

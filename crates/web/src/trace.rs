@@ -4,7 +4,10 @@ use actix_web::{
     Error,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{self, HeaderName, HeaderValue},
+    http::{
+        ConnectionType,
+        header::{self, HeaderName, HeaderValue},
+    },
     middleware::Next,
     web,
 };
@@ -39,9 +42,14 @@ pub(crate) async fn around<B: MessageBody + 'static>(request: ServiceRequest, ne
     use actix_web::HttpMessage as _;
     let id = request.app_data::<web::Data<App>>().map(|app| app.request_id()).unwrap_or_default();
     request.extensions_mut().insert(RequestId(id.clone()));
+    let closing = request.app_data::<web::Data<App>>().cloned();
     let method = request.method().clone();
     let path = request.path().to_owned();
     let mut answer = CURRENT.scope(id.clone(), next.call(request)).await?;
+    if closing.is_some_and(|app| app.is_closing()) {
+        // Whoever keeps the line busy would hold up the end; the next request goes to another replica.
+        answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     let status = answer.status().as_u16();
     tracing::debug!(request.id = %id, http.method = %method, http.path = %path, http.status = status, "{method} {path} answered {status}");
     let headers = answer.headers_mut();

@@ -239,6 +239,15 @@ pub(crate) fn postgres_database() -> String {
     format!("{}/{name}", postgres())
 }
 
+/// Takes a database away from everybody, as a restart of the server does, or gives it back.
+pub(crate) fn allow_connections(url: &str, allow: bool) {
+    let name = url.rsplit('/').next().unwrap();
+    psql(&format!("ALTER DATABASE \"{name}\" WITH ALLOW_CONNECTIONS {allow}"));
+    if !allow {
+        psql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"));
+    }
+}
+
 /// Waits until `what` gives something. The limit is there only so that a story that can't succeed ends.
 pub(crate) fn eventually<T>(story: &str, mut what: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();

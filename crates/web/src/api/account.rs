@@ -145,7 +145,7 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session) -> Answer {
 }
 
 /// Change the account.
-#[utoipa::path(tag = "account", responses((status = 200, body = AccountOut), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "account", request_body = AccountPatchIn, responses((status = 200, body = AccountOut), (status = 422, body = Problem)))]
 #[patch("/account")]
 pub(crate) async fn update(app: web::Data<App>, session: Session, body: Body<AccountPatchIn>) -> Answer {
     out(&app, &session, app.account_update(&session.0, body.value.silent_after_hours, body.value.webhook_url).await?).await
@@ -159,7 +159,7 @@ pub(crate) async fn users(app: web::Data<App>, session: Session) -> Answer {
 }
 
 /// Invite a person: a letter says where to choose a password.
-#[utoipa::path(tag = "account", responses((status = 201, body = UserOut), (status = 403, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "account", request_body = UserIn, responses((status = 201, body = UserOut), (status = 403, body = Problem), (status = 422, body = Problem)))]
 #[post("/users")]
 pub(crate) async fn invite(app: web::Data<App>, session: Session, body: Body<UserIn>) -> Answer {
     let UserIn { email, role } = body.value;
@@ -167,7 +167,7 @@ pub(crate) async fn invite(app: web::Data<App>, session: Session, body: Body<Use
 }
 
 /// Change a person.
-#[utoipa::path(tag = "account", params(("id" = Uuid, Path)), responses((status = 200, body = UserOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(tag = "account", request_body = UserPatchIn, params(("id" = Uuid, Path)), responses((status = 200, body = UserOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
 #[patch("/users/{id}")]
 pub(crate) async fn user_update(app: web::Data<App>, session: Session, id: Id, body: Body<UserPatchIn>) -> Answer {
     let UserPatchIn { role, active, mail_alerts } = body.value;
@@ -175,7 +175,7 @@ pub(crate) async fn user_update(app: web::Data<App>, session: Session, id: Id, b
 }
 
 /// Ask for a letter by which to choose a new password. The answer is the same whether or not there is such a person.
-#[utoipa::path(tag = "account", responses((status = 202), (status = 429, body = Problem)), security(()))]
+#[utoipa::path(tag = "account", request_body = PasswordResetIn, responses((status = 202), (status = 429, body = Problem)), security(()))]
 #[post("/password-resets")]
 pub(crate) async fn password_reset(request: actix_web::HttpRequest, app: web::Data<App>, body: Body<PasswordResetIn>) -> Answer {
     app.password_forgotten(&body.value.email, &crate::extract::caller(&request)).await?;
@@ -183,7 +183,7 @@ pub(crate) async fn password_reset(request: actix_web::HttpRequest, app: web::Da
 }
 
 /// Choose a password with the token of a letter. It works once.
-#[utoipa::path(tag = "account", responses((status = 204), (status = 401, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)), security(()))]
+#[utoipa::path(tag = "account", request_body = PasswordIn, responses((status = 204), (status = 401, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)), security(()))]
 #[post("/passwords")]
 pub(crate) async fn password(request: actix_web::HttpRequest, app: web::Data<App>, body: Body<PasswordIn>) -> Answer {
     let PasswordIn { token, password } = body.value;

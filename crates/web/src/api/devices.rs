@@ -156,7 +156,7 @@ impl From<PullLine> for PullOut {
 }
 
 /// Add a device.
-#[utoipa::path(tag = "devices", params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = DeviceOut), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "devices", request_body = DeviceIn, params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = DeviceOut), (status = 422, body = Problem)))]
 #[post("/devices")]
 pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, body: Body<DeviceIn>) -> Answer {
     let DeviceIn { name, device_type, ioc_limit } = body.value;
@@ -180,7 +180,7 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answ
 }
 
 /// Change a device.
-#[utoipa::path(tag = "devices", params(("id" = Uuid, Path)), responses((status = 200, body = DeviceOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "devices", request_body = DevicePatchIn, params(("id" = Uuid, Path)), responses((status = 200, body = DeviceOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[patch("/devices/{id}")]
 pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<DevicePatchIn>) -> Answer {
     let DevicePatchIn { name, ioc_limit, paused, silent_after_hours } = body.value;

@@ -129,7 +129,7 @@ impl From<FixtureReport> for FixturesOut {
 }
 
 /// Fill the account with a made-up world.
-#[utoipa::path(tag = "emulator", responses((status = 200, body = FixturesOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(tag = "emulator", request_body = FixturesIn, responses((status = 200, body = FixturesOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
 #[post("/emulator/fixtures")]
 pub(crate) async fn fixtures_load(app: web::Data<App>, session: Session, body: Body<FixturesIn>) -> Answer {
     here(&app)?;
@@ -150,7 +150,7 @@ fn here(app: &App) -> Result<(), Problem> {
 }
 
 /// Move the product's clock forward, and run what becomes due.
-#[utoipa::path(tag = "emulator", responses((status = 200, body = ClockOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "emulator", request_body = AdvanceIn, responses((status = 200, body = ClockOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[post("/emulator/clock")]
 pub(crate) async fn advance(app: web::Data<App>, session: Session, body: Body<AdvanceIn>) -> Answer {
     let done = app.into_inner().clock_advance(&session.0, &body.value.advance).await?;

@@ -244,7 +244,7 @@ impl From<GroupIoc> for GroupIocOut {
 }
 
 /// Make a group on a device. Answers when its first publication stands.
-#[utoipa::path(tag = "groups", params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = GroupOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "groups", request_body = GroupIn, params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = GroupOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[post("/devices/{id}/groups")]
 pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, body: Body<GroupIn>) -> Answer {
     let GroupIn { name, kind, limit, collapse, source_priority, notify_on_limit, default_rule } = body.value;
@@ -271,7 +271,7 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answ
 }
 
 /// Change a group.
-#[utoipa::path(tag = "groups", params(("id" = Uuid, Path)), responses((status = 200, body = GroupOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "groups", request_body = GroupPatchIn, params(("id" = Uuid, Path)), responses((status = 200, body = GroupOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[patch("/groups/{id}")]
 pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<GroupPatchIn>) -> Answer {
     let GroupPatchIn { name, limit, collapse, source_priority, notify_on_limit } = body.value;
@@ -296,7 +296,7 @@ pub(crate) async fn iocs(request: HttpRequest, app: web::Data<App>, session: Ses
 }
 
 /// Put IOCs into new events, for a MISP that deleted them or lost an import halfway.
-#[utoipa::path(tag = "groups", params(("id" = Uuid, Path)), responses((status = 200, body = SendAgainOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "groups", request_body = SendAgainIn, params(("id" = Uuid, Path)), responses((status = 200, body = SendAgainOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[post("/groups/{id}/send-again")]
 pub(crate) async fn send_again(app: web::Data<App>, session: Session, id: Id, body: Body<SendAgainIn>) -> Answer {
     let what = match (body.value.event, body.value.ioc_id) {

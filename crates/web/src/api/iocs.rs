@@ -207,7 +207,7 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answ
 }
 
 /// Change what people say of an IOC. Whitelisted, it leaves the feeds at once.
-#[utoipa::path(tag = "iocs", params(("id" = Uuid, Path)), responses((status = 200, body = IocOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "iocs", request_body = IocPatchIn, params(("id" = Uuid, Path)), responses((status = 200, body = IocOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[patch("/iocs/{id}")]
 pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<IocPatchIn>) -> Answer {
     let IocPatchIn { severity, user_tags, whitelist, comment } = body.value;

@@ -105,7 +105,7 @@ impl From<NewKey> for KeyOut {
 }
 
 /// Make an API or appliance key.
-#[utoipa::path(tag = "keys", params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = KeyOut), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "keys", request_body = KeyIn, params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = KeyOut), (status = 422, body = Problem)))]
 #[post("/keys")]
 pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, body: Body<KeyIn>) -> Answer {
     let kind = match body.value.kind {
@@ -125,7 +125,7 @@ pub(crate) async fn list(app: web::Data<App>, session: Session) -> Answer {
 }
 
 /// Make a new key of the same kind; the old one works until the overlap ends.
-#[utoipa::path(tag = "keys", params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = KeyOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[utoipa::path(tag = "keys", request_body = RotateIn, params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = KeyOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
 #[post("/keys/{id}/rotate")]
 pub(crate) async fn rotate(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, body: Body<RotateIn>) -> Answer {
     let overlap = body.value.overlap_hours.map(|h| h.saturating_mul(HOUR));
@@ -143,7 +143,7 @@ pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Ans
 }
 
 /// Make a key that opens only this device's groups.
-#[utoipa::path(tag = "keys", params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = KeyOut), (status = 404, body = Problem)))]
+#[utoipa::path(tag = "keys", request_body = DeviceKeyIn, params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = KeyOut), (status = 404, body = Problem)))]
 #[post("/devices/{id}/keys")]
 pub(crate) async fn create_for_device(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, body: Body<DeviceKeyIn>) -> Answer {
     let DeviceKeyIn {} = body.value;

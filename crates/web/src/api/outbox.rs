@@ -127,7 +127,7 @@ pub(crate) async fn discard(app: web::Data<App>, session: Session, id: Id) -> An
 }
 
 /// Send a test letter at once, and show what the mail server said.
-#[utoipa::path(tag = "mail", responses((status = 200, body = MailTestOut), (status = 409, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "mail", request_body = MailTestIn, responses((status = 200, body = MailTestOut), (status = 409, body = Problem), (status = 422, body = Problem)))]
 #[post("/mail/test")]
 pub(crate) async fn test(app: web::Data<App>, session: Session, body: Body<MailTestIn>) -> Answer {
     let to = body.value.to.unwrap_or_else(|| session.0.name().to_owned());

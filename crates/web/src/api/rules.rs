@@ -194,7 +194,7 @@ impl From<Rule> for RuleOut {
 }
 
 /// Make a rule.
-#[utoipa::path(tag = "rules", params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = RuleOut), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "rules", request_body = RuleIn, params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = RuleOut), (status = 422, body = Problem)))]
 #[post("/rules")]
 pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, body: Body<RuleIn>) -> Answer {
     let RuleIn { name, enabled, criteria, group_ids } = body.value;
@@ -219,7 +219,7 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answ
 }
 
 /// Change a rule; the groups it feeds select anew.
-#[utoipa::path(tag = "rules", params(("id" = Uuid, Path)), responses((status = 200, body = RuleOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "rules", request_body = RulePatchIn, params(("id" = Uuid, Path)), responses((status = 200, body = RuleOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[patch("/rules/{id}")]
 pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<RulePatchIn>) -> Answer {
     let RulePatchIn { name, enabled, criteria, group_ids } = body.value;

@@ -73,7 +73,7 @@ pub(crate) fn session_ended(app: &App) -> Cookie<'static> {
 }
 
 /// Sign in.
-#[utoipa::path(tag = "sessions", responses((status = 201, body = SessionOut), (status = 401, body = Problem), (status = 429, body = Problem)), security(()))]
+#[utoipa::path(tag = "sessions", request_body = SessionIn, responses((status = 201, body = SessionOut), (status = 401, body = Problem), (status = 429, body = Problem)), security(()))]
 #[post("/sessions")]
 pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, body: Body<SessionIn>) -> Answer {
     let SessionIn { email, password, account_id } = body.value;

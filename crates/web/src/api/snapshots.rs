@@ -121,6 +121,9 @@ pub(crate) struct ComparisonOut {
 #[serde(deny_unknown_fields)]
 pub(crate) struct FreezeIn {
     /// One of its last twenty publications; null: its last one again, and what comes after.
+    // Without it a forgotten body would thaw the group.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required = true)]
     publication: Option<i64>,
 }
 
@@ -205,7 +208,7 @@ pub(crate) async fn compare(app: web::Data<App>, session: Session, id: Id, query
 }
 
 /// Have a group serve one of its last publications whatever comes after it, or its last one again.
-#[utoipa::path(tag = "groups", params(("id" = Uuid, Path)), responses((status = 200, body = GroupOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "groups", request_body = FreezeIn, params(("id" = Uuid, Path)), responses((status = 200, body = GroupOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[post("/groups/{id}/freeze")]
 pub(crate) async fn freeze(app: web::Data<App>, session: Session, id: Id, body: Body<FreezeIn>) -> Answer {
     app.group_freeze(&session.0, GroupId(id.0), body.value.publication).await?;
@@ -228,7 +231,7 @@ pub(crate) async fn guards_fetch(app: web::Data<App>, session: Session) -> Answe
 }
 
 /// Change the account's guards; its groups are looked at again.
-#[utoipa::path(tag = "account", responses((status = 200, body = GuardsOut), (status = 403, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "account", request_body = GuardsIn, responses((status = 200, body = GuardsOut), (status = 403, body = Problem), (status = 422, body = Problem)))]
 #[patch("/account/guards")]
 pub(crate) async fn guards_update(app: web::Data<App>, session: Session, body: Body<GuardsIn>) -> Answer {
     let GuardsIn { off, own, allow } = body.value;

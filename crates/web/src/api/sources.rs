@@ -69,7 +69,7 @@ impl From<Source> for SourceOut {
 }
 
 /// Make a source.
-#[utoipa::path(tag = "sources", params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = SourceOut), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "sources", request_body = SourceIn, params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = SourceOut), (status = 422, body = Problem)))]
 #[post("/sources")]
 pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, body: Body<SourceIn>) -> Answer {
     let SourceIn { name, confidence, enabled } = body.value;
@@ -93,7 +93,7 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answ
 }
 
 /// Change a source.
-#[utoipa::path(tag = "sources", params(("id" = Uuid, Path)), responses((status = 200, body = SourceOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "sources", request_body = SourcePatchIn, params(("id" = Uuid, Path)), responses((status = 200, body = SourceOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[patch("/sources/{id}")]
 pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<SourcePatchIn>) -> Answer {
     let SourcePatchIn { name, confidence, enabled } = body.value;

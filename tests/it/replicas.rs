@@ -1,0 +1,368 @@
+//! Several processes on one PostgreSQL, none of them special: what one knows all know, and devices notice nothing when one
+//! is killed, stopped, restarted, or loses the database.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    crash::{Server, serve_with},
+    house::{ADMIN, Admin, Device, Scene, allow_connections, eventually, postgres_database, text},
+    kills::{kill, signal},
+};
+
+/// Replicas of one installation.
+struct Fleet {
+    folder: TempDir,
+    database: String,
+    servers: Vec<Option<Server>>,
+    password: String,
+}
+
+impl Fleet {
+    fn of(replicas: &[&[(&str, &str)]]) -> Self {
+        let mut fleet = Self { folder: TempDir::new().unwrap(), database: postgres_database(), servers: Vec::new(), password: String::new() };
+        for (i, settings) in replicas.iter().enumerate() {
+            fleet.servers.push(None);
+            fleet.start(i, settings);
+        }
+        fleet
+    }
+
+    fn start(&mut self, i: usize, settings: &[(&str, &str)]) {
+        let mut all = vec![("DATABASE_URL", self.database.clone()), ("SECRETS_FILE", self.folder.path().join("secrets.json").to_str().unwrap().to_owned())];
+        all.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let server = serve_with(&self.folder.path().join(i.to_string()), &all);
+        if let Some(password) = &server.password {
+            self.password.clone_from(password);
+        }
+        self.servers[i] = Some(server);
+    }
+
+    fn kill(&mut self, i: usize) {
+        kill(self.servers[i].take().unwrap());
+    }
+
+    fn server(&self, i: usize) -> &Server {
+        self.servers[i].as_ref().unwrap()
+    }
+
+    fn admin(&self, i: usize) -> Admin {
+        Admin::sign_in(&self.server(i).url, ADMIN, &self.password)
+    }
+
+    /// A group's URL at one replica.
+    fn at(&self, i: usize, group_url: &str) -> String {
+        let path = group_url.splitn(4, '/').last().unwrap();
+        format!("{}/{path}", self.server(i).url)
+    }
+
+    fn ready(&self, i: usize) -> (u16, Value) {
+        let answer = crate::house::send("GET", &format!("{}/api/v1/ready", self.server(i).url), &[], None);
+        (answer.status, answer.json())
+    }
+}
+
+/// A key for devices, made at a replica: its id, and who polls with it.
+fn key(admin: &Admin) -> (String, Device) {
+    let account = text(&admin.get("/api/v1/account"), "id");
+    let made = admin.post("/api/v1/keys", json!({ "kind": "appliance" }), 201);
+    (text(&made, "id"), Device::new(&account, &text(&made, "secret")))
+}
+
+/// Waits until a replica has heard of a new key.
+fn knows(url: &str, device: &Device) {
+    eventually("the key is known", || (device.get(&format!("{url}/feeds/{}", uuid::Uuid::nil()), &[]).status == 404).then_some(()));
+}
+
+fn lists(fleet: &Fleet, i: usize, device: &Device, url: &str, wanted: &[&str]) {
+    let wanted: BTreeSet<&str> = wanted.iter().copied().collect();
+    knows(&fleet.server(i).url, device);
+    eventually(&format!("replica {i} lists {wanted:?}"), || {
+        let feed = device.feed(&fleet.at(i, url)).live();
+        (feed.iter().map(String::as_str).collect::<BTreeSet<_>>() == wanted).then_some(())
+    });
+}
+
+#[test]
+fn what_one_replica_does_the_other_knows_within_a_second() {
+    let fleet = Fleet::of(&[&[], &[]]);
+    let (first, second) = (fleet.admin(0), fleet.admin(1));
+    let scene = Scene::set(&first, None);
+    let mut quick = 0;
+    for _ in 0..5 {
+        let (id, device) = key(&first);
+        let url = format!("{}/manifest.json", fleet.at(1, &scene.url));
+        eventually("the new key opens at the other replica", || (device.get(&url, &[]).status == 200).then_some(()));
+        first.delete(&format!("/api/v1/keys/{id}"), 204);
+        let begun = Instant::now();
+        let refused = eventually("the revoked key is refused there", || Some(device.get(&url, &[])).filter(|a| a.status == 401));
+        assert!(refused.text().contains("revoked"), "{}", refused.text());
+        quick += usize::from(begun.elapsed() < Duration::from_secs(1));
+    }
+    // A machine that is busy with other stories may be late now and then; a replica that does not listen always is.
+    assert!(quick >= 3, "only {quick} of 5 revocations were known within a second");
+    // Sessions are shared: who signed in at one is known at the other, and who signs out is known no more.
+    let elsewhere = Admin { url: second.url.clone(), token: first.token.clone() };
+    let (_, device) = key(&first);
+    elsewhere.import(&scene.source, "text/plain", "shared.example", 200);
+    lists(&fleet, 0, &device, &scene.url, &["shared.example"]);
+    lists(&fleet, 1, &device, &scene.url, &["shared.example"]);
+    first.delete("/api/v1/sessions/current", 204);
+    assert_eq!(elsewhere.get_status("/api/v1/devices"), 401);
+    // So are throttles: wrong passwords count wherever they were tried.
+    let mut last = 0;
+    for n in 0..40 {
+        let url = &fleet.server(n % 2).url;
+        let body = json!({ "email": ADMIN, "password": "wrong" }).to_string();
+        last = crate::house::send("POST", &format!("{url}/api/v1/sessions"), &[("content-type", "application/json")], Some(body.as_bytes())).status;
+        if last == 429 {
+            break;
+        }
+    }
+    assert_eq!(last, 429);
+    let body = json!({ "email": ADMIN, "password": fleet.password }).to_string();
+    for i in 0..2 {
+        let url = format!("{}/api/v1/sessions", fleet.server(i).url);
+        assert_eq!(crate::house::send("POST", &url, &[("content-type", "application/json")], Some(body.as_bytes())).status, 429, "replica {i}");
+    }
+}
+
+#[test]
+fn one_is_killed_and_one_is_stopped_and_continued() {
+    let mut fleet = Fleet::of(&[&[], &[]]);
+    let admin = fleet.admin(1);
+    let scene = Scene::set(&admin, None);
+    let (id, device) = key(&admin);
+    admin.import(&scene.source, "text/plain", "a.example", 200);
+    lists(&fleet, 0, &device, &scene.url, &["a.example"]);
+    // Whatever the killed one was publishing, the other publishes.
+    fleet.admin(0).import(&scene.source, "text/plain", "b.example", 200);
+    fleet.kill(0);
+    lists(&fleet, 1, &device, &scene.url, &["a.example", "b.example"]);
+    fleet.start(0, &[]);
+    lists(&fleet, 0, &device, &scene.url, &["a.example", "b.example"]);
+    // The other sleeps through an import and a revocation, and knows both when it wakes.
+    signal(fleet.server(1), "-STOP");
+    let admin = fleet.admin(0);
+    let (_, other) = key(&admin);
+    admin.import(&scene.source, "text/plain", "c.example", 200);
+    lists(&fleet, 0, &other, &scene.url, &["a.example", "b.example", "c.example"]);
+    admin.delete(&format!("/api/v1/keys/{id}"), 204);
+    signal(fleet.server(1), "-CONT");
+    lists(&fleet, 1, &other, &scene.url, &["a.example", "b.example", "c.example"]);
+    let url = format!("{}/manifest.json", fleet.at(1, &scene.url));
+    eventually("the key is refused", || (device.get(&url, &[]).status == 401).then_some(()));
+}
+
+#[test]
+fn without_the_database_devices_get_what_was_published_last() {
+    let fleet = Fleet::of(&[&[], &[("WITHOUT_DATABASE_HOURS", "0")]]);
+    let admin = fleet.admin(0);
+    let scene = Scene::set(&admin, None);
+    let (_, device) = key(&admin);
+    admin.import(&scene.source, "text/plain", "a.example\nb.example", 200);
+    let whole = ["a.example", "b.example"];
+    lists(&fleet, 0, &device, &scene.url, &whole);
+    lists(&fleet, 1, &device, &scene.url, &whole);
+    let manifest = format!("{}/manifest.json", fleet.at(0, &scene.url));
+    let known = device.get(&manifest, &[]).header("etag").to_owned();
+    assert_eq!(fleet.ready(0).1["status"], "ready");
+    allow_connections(&fleet.database, false);
+    // It says so, and stays with the load balancer.
+    let told =
+        eventually("it says that the database is away", || Some(fleet.ready(0)).filter(|(_, told)| told["database"] == false && told["feeds"] == "memory"));
+    assert_eq!((told.0, told.1["status"].as_str()), (200, Some("degraded")), "{}", told.1);
+    // Every file of the last publication is there, and none is empty.
+    for _ in 0..5 {
+        let answer = device.get(&manifest, &[("if-none-match", &known)]);
+        assert_eq!(answer.status, 304);
+        assert_eq!(device.feed(&fleet.at(0, &scene.url)).live(), whole);
+    }
+    let nobody = Device::new(&text(&json!({ "id": "000000000000000000000000" }), "id"), "wrong");
+    assert_eq!(nobody.get(&manifest, &[]).status, 401);
+    // People are told, and nothing of theirs is half done.
+    let refused = admin.send("GET", "/api/v1/devices", &[], None);
+    assert!(refused.status == 503 && !refused.header("retry-after").is_empty(), "{} {}", refused.status, refused.text());
+    // The stated time of the other is over at once: 503, which makes devices keep what they have.
+    let url = format!("{}/manifest.json", fleet.at(1, &scene.url));
+    let stale = eventually("the other serves nobody any more", || Some(device.get(&url, &[])).filter(|a| a.status != 200));
+    assert!(stale.status == 503 && stale.text().contains("no database"), "{} {}", stale.status, stale.text());
+    assert_eq!((fleet.ready(1).0, fleet.ready(1).1["feeds"].as_str()), (503, Some("not")));
+    // It comes back: everybody is served anew, the pulls of meanwhile are written, and work goes on.
+    allow_connections(&fleet.database, true);
+    for i in 0..2 {
+        eventually("it is ready again", || (fleet.ready(i).1["status"] == "ready").then_some(()));
+    }
+    admin.import(&scene.source, "text/plain", "c.example", 200);
+    for i in 0..2 {
+        lists(&fleet, i, &device, &scene.url, &["a.example", "b.example", "c.example"]);
+    }
+    let pulls = || {
+        admin.get(&format!("/api/v1/devices/{}/pulls", scene.device))["items"].as_array().unwrap().iter().map(|p| p["count"].as_u64().unwrap_or(1)).sum::<u64>()
+    };
+    eventually("the pulls of meanwhile are in the history", || (pulls() >= 10).then_some(()));
+}
+
+#[test]
+fn one_answers_and_another_works() {
+    let mut fleet = Fleet::of(&[&[("ROLE", "web")], &[("ROLE", "worker")]]);
+    assert_eq!((fleet.ready(0).1["role"].clone(), fleet.ready(1).1["role"].clone()), (json!("web"), json!("worker")));
+    let admin = fleet.admin(0);
+    // A new group is full when its creation is answered, whoever works.
+    let scene = Scene::set(&admin, None);
+    let (_, device) = key(&admin);
+    admin.import(&scene.source, "text/plain", "a.example", 200);
+    lists(&fleet, 0, &device, &scene.url, &["a.example"]);
+    // The worker answers nobody but who asks for signs of life.
+    let asked = device.get(&format!("{}/manifest.json", fleet.at(1, &scene.url)), &[]);
+    assert!(asked.status == 404 && asked.text().contains("worker"), "{} {}", asked.status, asked.text());
+    // Without a worker nothing is published; with one again, what waited is.
+    fleet.kill(1);
+    admin.import(&scene.source, "text/plain", "b.example", 200);
+    std::thread::sleep(Duration::from_millis(1_500));
+    assert_eq!(device.feed(&fleet.at(0, &scene.url)).live(), ["a.example"]);
+    fleet.start(1, &[("ROLE", "worker")]);
+    lists(&fleet, 0, &device, &scene.url, &["a.example", "b.example"]);
+    // The bundled database has one process.
+    let folder = TempDir::new().unwrap();
+    let refused = Command::new(crate::shell::binary()).args(["serve", "--role", "web", "--data"]).arg(folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("needs PostgreSQL"), "{said}");
+}
+
+/// The example of the README: two replicas behind nginx.
+struct Example {
+    child: Child,
+    folder: TempDir,
+    url: String,
+    password: String,
+}
+
+impl Example {
+    fn run() -> Self {
+        let folder = TempDir::new().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Command::new(crate::edges::root().join("tests/replicas"))
+            .env("DATA", folder.path())
+            .env("LISTEN", format!("127.0.0.1:{port}"))
+            .env("DATABASE_URL", postgres_database())
+            .env("IOCAST", crate::shell::binary())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut example = Self { child, folder, url: format!("http://127.0.0.1:{port}"), password: String::new() };
+        for line in BufReader::new(example.child.stdout.take().unwrap()).lines().map(Result::unwrap) {
+            if let Some(rest) = line.trim().strip_prefix("password") {
+                rest.trim().clone_into(&mut example.password);
+            }
+            if line.starts_with("Replicas stand") {
+                return example;
+            }
+        }
+        panic!("the example does not start: {}", std::fs::read_to_string(example.folder.path().join("replica-1.log")).unwrap_or_default());
+    }
+
+    fn process(&self, replica: u8) -> Option<String> {
+        let id = std::fs::read_to_string(self.folder.path().join(format!("replica-{replica}.pid"))).ok()?;
+        Some(id.trim().to_owned()).filter(|id| !id.is_empty() && Path::new("/proc").join(id).exists())
+    }
+
+    /// Ends a replica, and waits until it was started again and both answer.
+    fn strike(&self, replica: u8, how: &str) {
+        let before = self.process(replica).unwrap();
+        assert!(Command::new("kill").args([how, &before]).status().unwrap().success());
+        eventually("it is started again", || self.process(replica).filter(|id| *id != before));
+        let log = || std::fs::read_to_string(self.folder.path().join("nginx/error.log")).unwrap_or_default();
+        // nginx leaves it alone for a second; then both answer again.
+        std::thread::sleep(Duration::from_millis(1_500));
+        eventually("both answer", || {
+            let before = log().len();
+            let answers = (0..10).all(|_| crate::house::send("GET", &format!("{}/api/v1/ready", self.url), &[], None).status == 200);
+            (answers && log().len() == before).then_some(())
+        });
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// A device that polls without pause, until it is asked how often it got what.
+struct Poller {
+    stop: Arc<AtomicBool>,
+    polls: Arc<AtomicUsize>,
+    thread: JoinHandle<Vec<String>>,
+}
+
+impl Poller {
+    fn start(device: Device, url: &str, wanted: &'static [u16]) -> Self {
+        let (stop, polls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stopped, counted, url) = (Arc::clone(&stop), Arc::clone(&polls), format!("{url}/manifest.json"));
+        let thread = std::thread::spawn(move || {
+            let mut wrong = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let answer = device.get(&url, &[]);
+                let empty = answer.status == 200 && answer.json().as_object().unwrap().is_empty();
+                if !wanted.contains(&answer.status) || empty {
+                    wrong.push(format!("{} {}", answer.status, answer.text()));
+                }
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            wrong
+        });
+        Self { stop, polls, thread }
+    }
+
+    /// What it was told that no device should be, and how often it polled.
+    fn stop(self) -> (Vec<String>, usize) {
+        self.stop.store(true, Ordering::Relaxed);
+        (self.thread.join().unwrap(), self.polls.load(Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn behind_nginx_devices_notice_neither_a_kill_nor_a_rolling_restart() {
+    let mut example = Example::run();
+    let admin = Admin::sign_in(&example.url, ADMIN, &example.password);
+    let scene = Scene::set(&admin, None);
+    assert!(scene.url.starts_with(&example.url), "devices are given nginx's address: {}", scene.url);
+    let (_, device) = key(&admin);
+    admin.import(&scene.source, "text/plain", "a.example", 200);
+    scene.settled(&device, &["a.example"]);
+    let (_, polling) = key(&admin);
+    // The new key may still be on its way to the other replica.
+    eventually("both know the key", || (0..10).all(|_| polling.get(&format!("{}/manifest.json", scene.url), &[]).status == 200).then_some(()));
+    let poller = Poller::start(polling, &scene.url, &[200]);
+    example.strike(1, "-KILL");
+    example.strike(2, "-KILL");
+    // A rolling restart: one after the other is told to end, and answers what it was asked before.
+    for replica in [1, 2] {
+        example.strike(replica, "-TERM");
+    }
+    admin.import(&scene.source, "text/plain", "b.example", 200);
+    scene.settled(&device, &["a.example", "b.example"]);
+    let (wrong, polls) = poller.stop();
+    let log = std::fs::read_to_string(example.folder.path().join("nginx/error.log")).unwrap_or_default();
+    assert!(wrong.is_empty() && polls > 50, "{polls} polls, of which went wrong: {wrong:?}\n{log}");
+    // One word ends it all.
+    let replicas = [example.process(1).unwrap(), example.process(2).unwrap()];
+    assert!(Command::new("kill").arg(example.child.id().to_string()).status().unwrap().success());
+    eventually("the example ends", || example.child.try_wait().unwrap());
+    assert!(replicas.iter().all(|id| !Path::new("/proc").join(id).exists()), "no replica is left behind");
+}
