@@ -194,7 +194,12 @@ fn what_monitoring_sees(house: &mut House) {
     });
     let admin = house.admin();
     post.fault("connect", "421 later");
-    fall_silent(house, &admin, "Lab MISP");
+    fall_silent(house, &admin, "Quiet MISP");
+    let scene = Scene::set(&admin, None);
+    scene.import(&admin, "evil.example");
+    scene.settled(&house.device(), &["evil.example"]);
+    let refused = crate::house::Device::new(&house.account_id, "wrong").get(&format!("{}/manifest.json", scene.url), &[]);
+    assert_eq!(refused.status, 401);
     let get = |url: &str, token: Option<&str>| {
         let request = crate::house::agent().get(url);
         let mut answer = match token {
@@ -215,9 +220,19 @@ fn what_monitoring_sees(house: &mut House) {
             "iocast_sender_alive 1",
             "iocast_letters{state=\"due\"} 1",
             "iocast_letter_tries_total{result=\"failed\"} 1",
+            "iocast_letters{state=\"dead\"} 0",
+            "iocast_pulls_total{status=\"401\"} 1",
+            "iocast_pulls_total{status=\"503\"} 0",
+            "iocast_publications_total 2",
+            "iocast_table_entries{of=\"keys\"} 2",
+            "iocast_writers_waiting 0",
         ] {
             assert!(figures.lines().any(|l| l == line), "{line} in {figures}");
         }
+        let value =
+            |name: &str| figures.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<f64>().ok()).unwrap_or_else(|| panic!("{name} in {figures}"));
+        assert!(value("iocast_pulls_total{status=\"200\"}") > 0.0 && value("iocast_cache_bytes{of=\"bodies\"}") > 0.0, "{figures}");
+        assert!(value("iocast_publication_seconds_total") > 0.0, "{figures}");
         let names: BTreeMap<&str, usize> = figures.lines().filter(|l| l.starts_with("# TYPE")).fold(BTreeMap::new(), |mut names, l| {
             *names.entry(l.split(' ').nth(2).unwrap()).or_default() += 1;
             names

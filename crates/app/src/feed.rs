@@ -129,6 +129,16 @@ impl Feed {
         }
     }
 
+    /// Bytes and number of what is kept ready: feed files, and pieces of TAXII collections.
+    pub(crate) fn kept(&self) -> [(&'static str, u64, u64); 2] {
+        [("bodies", self.bodies.weight(), self.bodies.len() as u64), ("taxii", self.pieces.weight(), self.pieces.len() as u64)]
+    }
+
+    /// Groups and keys that are known.
+    pub(crate) fn known(&self) -> (u64, u64) {
+        (self.groups.load().len() as u64, self.keys.iter().map(|share| share.load().len() as u64).sum())
+    }
+
     /// A group, whoever's it is.
     pub(crate) fn group(&self, id: GroupId) -> Option<Arc<GroupFeed>> {
         self.groups.load().get(&id).cloned()

@@ -14,9 +14,10 @@ use iocast_domain::{
     time::{DAY, MINUTE, SECOND, Timestamp, parse_span, span_in_words},
 };
 
+use iocast_store::Pool;
 use subtle::ConstantTimeEq as _;
 
-use crate::{Actor, App, AppError, AppResult, Delivered, Role, Watched};
+use crate::{Actor, App, AppError, AppResult, Delivered, Role, Watched, publisher::Published};
 
 /// Whether requests can be served.
 #[derive(Clone, Debug)]
@@ -67,6 +68,18 @@ pub struct Metrics {
     pub oldest_due: i64,
     /// What became of letters since the server started.
     pub delivered: Delivered,
+    /// Answers to devices since the server started, by status.
+    pub pulls: Vec<(u16, u64)>,
+    /// Publications since the server started.
+    pub published: Published,
+    /// What is kept ready in memory: a name, bytes, entries.
+    pub kept: [(&'static str, u64, u64); 2],
+    /// Groups and keys that devices are served by.
+    pub known: (u64, u64),
+    /// How many wait to begin a write.
+    pub writers_waiting: usize,
+    /// Connections to the database.
+    pub pools: Vec<Pool>,
 }
 
 impl Readiness {
@@ -176,6 +189,12 @@ impl App {
             oldest_due: letters.oldest_due.map_or(0, |at| self.now().since(at)),
             letters: letters.by_state,
             delivered: self.tally.read(),
+            pulls: self.pulls.read(),
+            published: self.publisher.so_far(),
+            kept: self.feed.kept(),
+            known: self.feed.known(),
+            writers_waiting: self.store.writers_waiting(),
+            pools: self.store.pools(),
         })
     }
 

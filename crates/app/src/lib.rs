@@ -81,7 +81,9 @@ pub use self::{
 };
 pub use iocast_formats::read::{Input, Options, Rejected};
 pub use iocast_mail::{Courier, Failure, Letter, Post, Security, Smtp, Transport, Webhooks};
-pub use iocast_store::{AlertFilter, AuditFilter, AuditLine, Lane, LetterRow, OutageLetter, OutageRow, Page, PageOf, PublicationLine, PullLine, SessionRow};
+pub use iocast_store::{
+    AlertFilter, AuditFilter, AuditLine, Lane, LetterRow, OutageLetter, OutageRow, Page, PageOf, Pool, PublicationLine, PullLine, SessionRow,
+};
 
 /// What the desk needs to know of its surroundings.
 #[derive(Clone)]
@@ -168,6 +170,7 @@ pub struct App {
     secrets: Secrets,
     feed: feed::Feed,
     notes: pulls::Notes,
+    pulls: pulls::Pulls,
     publisher: publisher::Desk,
     post: Post,
     /// Poked whenever a letter was written, for each lane.
@@ -223,6 +226,7 @@ impl App {
             entropy,
             secrets,
             notes: pulls::Notes::default(),
+            pulls: pulls::Pulls::default(),
             publisher: publisher::Desk::default(),
             post,
             letters: [Notify::new(), Notify::new()],

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,6 +27,19 @@ pub(crate) struct Desk {
     locks: Mutex<HashMap<GroupId, Arc<tokio::sync::Mutex<()>>>>,
     /// Since when groups have been seen waiting, in real time.
     waiting: Mutex<HashMap<GroupId, Timestamp>>,
+    /// Publications made since the start.
+    made: AtomicU64,
+    /// What they took together, in microseconds.
+    took: AtomicI64,
+}
+
+/// What the publisher did since the start.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// Publications.
+    pub made: u64,
+    /// What they took together, in microseconds.
+    pub took: i64,
 }
 
 impl Desk {
@@ -39,6 +55,10 @@ impl Desk {
     /// Microseconds that the group which waits longest has been seen waiting.
     pub(crate) fn lag(&self, now: Timestamp) -> i64 {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).values().map(|since| now.since(*since)).max().unwrap_or(0)
+    }
+
+    pub(crate) fn so_far(&self) -> Published {
+        Published { made: self.made.load(Ordering::Relaxed), took: self.took.load(Ordering::Relaxed) }
     }
 
     fn of(&self, id: GroupId) -> Arc<tokio::sync::Mutex<()>> {
@@ -133,7 +153,12 @@ impl App {
 
     async fn publish_claimed(self: &Arc<Self>, account: &AccountId, id: GroupId, token: uuid::Uuid) -> AppResult<bool> {
         let Some(work) = Work::begin(self, account, id, token).await? else { return Ok(false) };
+        let begun = self.clock.real_now();
         let published = work.run().await?;
+        if published {
+            self.publisher.made.fetch_add(1, Ordering::Relaxed);
+            self.publisher.took.fetch_add(self.clock.real_now().since(begun).max(0), Ordering::Relaxed);
+        }
         if published && let Some(row) = self.store.read().group_fetch(account, id).await? {
             self.feed_load_group(&row).await?;
             tracing::info!(group.id = %id, group.publication = row.publication, group.live = row.live, "Group {id} published {} IOCs as number {}", row.live, row.publication);

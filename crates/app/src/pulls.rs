@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use iocast_domain::{
@@ -55,6 +58,25 @@ struct Times {
     count: u32,
 }
 
+/// How many pulls ended how since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Pulls([AtomicU64; 6]);
+
+impl Pulls {
+    /// The answers that are told apart.
+    const STATUSES: [u16; 6] = [200, 304, 400, 401, 404, 503];
+
+    fn count(&self, status: u16) {
+        if let Some((count, _)) = self.0.iter().zip(Self::STATUSES).find(|(_, s)| *s == status) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn read(&self) -> Vec<(u16, u64)> {
+        Self::STATUSES.into_iter().zip(self.0.iter().map(|count| count.load(Ordering::Relaxed))).collect()
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Notes(Mutex<HashMap<Note, Times>>);
 
@@ -80,8 +102,16 @@ impl Notes {
 impl App {
     /// Notes what a device did. Never waits.
     pub fn pull_note(&self, what: PullNote, client: Client, status: u16, bytes: u64) {
+        if matches!(what, PullNote::Done(_)) {
+            self.pulls.count(status);
+        }
         let at = self.now();
         self.notes.add(Note { what, client, status, bytes }, Times { first_at: at, at, count: 1 });
+    }
+
+    /// Counts an answer to a device that was refused, whoever it was.
+    pub fn pull_refused(&self, status: u16) {
+        self.pulls.count(status);
     }
 
     /// Writes the notes. If the database is away they are kept for the next time.

@@ -1,6 +1,6 @@
 //! The pepper and the signing key: made once, kept in one file outside the database.
 
-use std::fmt;
+use std::{fmt, sync::OnceLock};
 
 use iocast_domain::time::Entropy;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,9 @@ pub struct Secrets {
     pepper: String,
     /// With it, session tokens are signed; 64 hexadecimal digits.
     signing_key: String,
+    /// The pepper as bytes.
+    #[serde(skip)]
+    pepper_bytes: OnceLock<[u8; 32]>,
 }
 
 impl fmt::Debug for Secrets {
@@ -25,7 +28,7 @@ impl fmt::Debug for Secrets {
 impl Secrets {
     /// Fresh ones.
     pub fn generate(entropy: &dyn Entropy) -> Self {
-        Self { pepper: random_hex(entropy, 32), signing_key: random_hex(entropy, 32) }
+        Self { pepper: random_hex(entropy, 32), signing_key: random_hex(entropy, 32), pepper_bytes: OnceLock::new() }
     }
 
     /// Whether they are what [`Secrets::generate`] makes, and not an empty or cut file.
@@ -37,10 +40,13 @@ impl Secrets {
 
     /// The keyed hash under which a machine key is kept.
     pub(crate) fn hash(&self, secret: &str) -> [u8; 32] {
-        let mut key = [0; 32];
-        // A pepper that is not what we wrote still gives a hash, only never a match: `check_secrets` says so at start.
-        let _ = hex::decode_to_slice(&self.pepper, &mut key);
-        *blake3::keyed_hash(&key, secret.as_bytes()).as_bytes()
+        let key = self.pepper_bytes.get_or_init(|| {
+            let mut key = [0; 32];
+            // A pepper that is not what we wrote still gives a hash, only never a match: `check_secrets` says so at start.
+            let _ = hex::decode_to_slice(&self.pepper, &mut key);
+            key
+        });
+        *blake3::keyed_hash(key, secret.as_bytes()).as_bytes()
     }
 
     /// The secret that signs what goes to a webhook: it follows from the pepper, so that it is stored nowhere.

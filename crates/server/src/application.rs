@@ -13,7 +13,6 @@ use std::{
 use iocast_app::{App, AppError, NewAccount, Post, Secrets, Settings, Webhooks};
 use iocast_domain::time::{Clock, Entropy};
 use iocast_store::{Store, StoreError};
-use socket2::SockRef;
 use tokio::sync::watch;
 
 use crate::{
@@ -200,9 +199,6 @@ impl Application {
         let listen = |source| StartError::Listen { address: config.listen.clone(), source };
         let listener = TcpListener::bind(&config.listen).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        // Accepted sockets inherit it: they count as writable only while less than this waits unsent in the kernel. By
-        // that the feed knows when a body is really on its way.
-        SockRef::from(&listener).set_tcp_notsent_lowat(4 * 1024).map_err(listen)?;
         if let Some(folder) = &config.templates {
             iocast_web::override_templates(folder).map_err(|source| StartError::Templates { path: folder.clone(), source })?;
         }

@@ -1,6 +1,13 @@
 //! Opening the database. The only place that knows which engine it is.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use iocast_domain::time::Timestamp;
 use iocast_migrations::{Migrator, MigratorTrait};
@@ -27,6 +34,19 @@ const BUSY: Duration = Duration::from_secs(8);
 pub struct Store {
     writer: DatabaseConnection,
     reader: DatabaseConnection,
+    /// Who waits for the writer just now.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// How busy the connections are.
+#[derive(Clone, Copy, Debug)]
+pub struct Pool {
+    /// `reader` or `writer`; both on PostgreSQL, which has one pool.
+    pub name: &'static str,
+    /// Connections that are open.
+    pub open: u64,
+    /// Those that nobody uses.
+    pub idle: u64,
 }
 
 impl Store {
@@ -64,7 +84,7 @@ impl Store {
         };
         let writer = Database::connect(options(1, "OFF")).await?;
         let reader = Database::connect(options(4, "ON")).await?;
-        Ok(Self { writer, reader })
+        Ok(Self { writer, reader, waiting: Arc::default() })
     }
 
     async fn postgres(url: &str) -> StoreResult<Self> {
@@ -84,7 +104,7 @@ impl Store {
             .idle_timeout(None)
             .set_application_name("iocast");
         let pool = Database::connect(options).await?;
-        Ok(Self { writer: pool.clone(), reader: pool })
+        Ok(Self { writer: pool.clone(), reader: pool, waiting: Arc::default() })
     }
 
     /// Whether this is the bundled SQLite, which one process owns.
@@ -144,7 +164,26 @@ impl Store {
     /// [`StoreError::Unavailable`] if the database stays locked.
     pub async fn write(&self) -> StoreResult<Txn> {
         let sqlite_transaction_mode = self.is_bundled().then_some(SqliteTransactionMode::Immediate);
+        let _waits = Waits::begin(&self.waiting);
         Ok(Conn(self.writer.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() }).await?))
+    }
+
+    /// How many wait to begin a write.
+    #[must_use]
+    pub fn writers_waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// How busy the connections are.
+    #[must_use]
+    pub fn pools(&self) -> Vec<Pool> {
+        let pool = |name, open: u32, idle: usize| Pool { name, open: u64::from(open), idle: idle as u64 };
+        if !self.is_bundled() {
+            let both = self.writer.get_postgres_connection_pool();
+            return vec![pool("both", both.size(), both.num_idle())];
+        }
+        let (reader, writer) = (self.reader.get_sqlite_connection_pool(), self.writer.get_sqlite_connection_pool());
+        vec![pool("reader", reader.size(), reader.num_idle()), pool("writer", writer.size(), writer.num_idle())]
     }
 
     /// What other replicas say from now on; nothing on the bundled database, which has one process.
@@ -188,8 +227,24 @@ impl Store {
     }
 }
 
+/// Counts who waits for the writer, for as long as it lives.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 fn unanswered(error: sea_orm::sqlx::Error) -> StoreError {
-    StoreError::from(sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(std::sync::Arc::new(error))))
+    StoreError::from(sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(Arc::new(error))))
 }
 
 /// What changed that replicas hold in memory, or wait for.

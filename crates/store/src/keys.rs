@@ -6,7 +6,7 @@ use iocast_domain::{
     time::Timestamp,
 };
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Set,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set,
     sea_query::{Expr, OnConflict},
 };
 
@@ -17,6 +17,8 @@ use crate::{
     row::{key, setting},
 };
 
+/// Keys read together.
+const SOME: u64 = 5_000;
 /// The setting that counts changes of keys.
 const VERSION: &str = "keys_version";
 
@@ -55,9 +57,23 @@ fn to_key(row: key::Model) -> StoreResult<Key> {
 }
 
 impl<C: ConnectionTrait> Conn<C> {
-    /// Every key of every account: what the feed's key table is made of.
+    /// Every key of every account: what the feed's key table is made of. They are read some at a time: rows as the driver
+    /// holds them take several times the room of keys.
     pub async fn key_all(&self) -> StoreResult<Vec<Key>> {
-        key::Entity::find().all(&self.0).await?.into_iter().map(to_key).collect()
+        let mut keys: Vec<Key> = Vec::new();
+        loop {
+            let mut find = key::Entity::find().order_by_asc(key::Column::Id).limit(SOME);
+            if let Some(last) = keys.last() {
+                find = find.filter(key::Column::Id.gt(last.id.0));
+            }
+            let before = keys.len();
+            for row in find.all(&self.0).await? {
+                keys.push(to_key(row)?);
+            }
+            if ((keys.len() - before) as u64) < SOME {
+                return Ok(keys);
+            }
+        }
     }
 
     /// A number that grows with every change of a key.

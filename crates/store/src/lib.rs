@@ -29,7 +29,7 @@ mod stage;
 pub use self::{
     accounts::SessionRow,
     alerts::AlertFilter,
-    backend::{Signal, Signals, Store},
+    backend::{Pool, Signal, Signals, Store},
     error::{StoreError, StoreResult},
     groups::GroupRow,
     iocs::{IocFilter, IocRow},

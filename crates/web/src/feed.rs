@@ -30,53 +30,53 @@ use tokio::{
 
 use crate::{extract::address, pages};
 
-/// Bytes handed over at once.
-const CHUNK: usize = 32 * 1024;
+/// Bytes handed over at once: most files whole, of very large ones no more than this is copied for each line at a time.
+const CHUNK: usize = 256 * 1024;
 /// Bytes of an entry document that are held back to the end.
 const LAST: usize = 1024;
+/// Bytes that may wait unsent in the kernel when the last piece of an entry document follows.
+const UNSENT: u32 = 4 * 1024;
 /// How long to wait before a full socket is asked again.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Most of all requests are polls of devices for which nothing changed. They are answered before anything else is looked at:
-/// no routes, no request id, no headers for browsers. Whatever is not such a poll goes on as it came.
-pub(crate) async fn unchanged_first<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    match unchanged(&request) {
-        Some(answer) => Ok(request.into_response(answer).map_into_right_body()),
-        None => Ok(next.call(request).await?.map_into_left_body()),
+/// Most of all requests are polls of devices that are answered 304 or with a file. They are answered before anything else is
+/// looked at: no routes, no request id, no headers for browsers. Whatever is not such a poll goes on as it came.
+pub(crate) async fn devices_first<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let found = open(&request);
+    if let Some((app, answer)) = found {
+        let answer = told(request.request(), app, answer).await;
+        return Ok(request.into_response(answer).map_into_right_body());
     }
+    Ok(next.call(request).await?.map_into_left_body())
 }
 
-fn unchanged(request: &ServiceRequest) -> Option<HttpResponse> {
+fn open(request: &ServiceRequest) -> Option<(web::Data<App>, FeedAnswer)> {
     let rest = request.path().strip_prefix("/feeds/").filter(|_| request.method() == Method::GET && request.query_string().is_empty())?;
-    let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
-    let if_none_match = text(header::IF_NONE_MATCH)?;
     let app = request.app_data::<web::Data<App>>().filter(|app| !app.is_closing())?;
     let (group, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let asked =
-        FeedRequest { group, path, parameters: &[], authorization: text(header::AUTHORIZATION), api_key: text(API_KEY), if_none_match: Some(if_none_match) };
-    let FeedAnswer::NotModified { etag, pull } = app.feed_open(&asked) else { return None };
-    if let Some(pulled) = pull {
-        app.pull_note(PullNote::Done(pulled), client(request.request()), 304, 0);
-    }
-    Some(feed_headers(HttpResponse::NotModified(), &etag).finish())
+    let answer = app.feed_open(&asked(request.request(), group, path, &[]));
+    matches!(answer, FeedAnswer::NotModified { .. } | FeedAnswer::File { .. }).then(|| (app.clone(), answer))
+}
+
+fn asked<'a>(request: &'a HttpRequest, group: &'a str, path: &'a str, parameters: &'a [(&'a str, &'a str)]) -> FeedRequest<'a> {
+    let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
+    FeedRequest { group, path, parameters, authorization: text(header::AUTHORIZATION), api_key: text(API_KEY), if_none_match: text(header::IF_NONE_MATCH) }
 }
 
 pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    let head = request.method() == Method::HEAD;
-    let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
     let path = request.match_info().get("path").unwrap_or_default().trim_matches('/').split('/').filter(|p| !p.is_empty()).collect::<Vec<_>>().join("/");
     let parameters = parameters(request.query_string());
     let pairs: Vec<(&str, &str)> = parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-    let asked = FeedRequest {
-        group: request.match_info().get("group").unwrap_or_default(),
-        path: &path,
-        parameters: &pairs,
-        authorization: text(header::AUTHORIZATION),
-        api_key: text(API_KEY),
-        if_none_match: text(header::IF_NONE_MATCH),
-    };
-    let client = || client(&request);
-    match app.feed_open(&asked) {
+    let answer = app.feed_open(&asked(&request, request.match_info().get("group").unwrap_or_default(), &path, &pairs));
+    told(&request, app, answer).await
+}
+
+/// The answer as HTTP.
+async fn told(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer) -> HttpResponse {
+    let head = request.method() == Method::HEAD;
+    let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
+    let client = || client(request);
+    match answer {
         FeedAnswer::NotModified { etag, pull } => {
             if let Some(pulled) = pull.filter(|_| !head) {
                 app.pull_note(PullNote::Done(pulled), client(), 304, 0);
@@ -96,6 +96,7 @@ pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpRespo
             if let Some((device, group)) = device {
                 app.pull_note(PullNote::Failed(device, group, sentence.clone()), client(), status, 0);
             }
+            app.pull_refused(status);
             refusal(status, sentence)
         }
         FeedAnswer::File { file, view, etag, content_type, pull } => {
@@ -103,12 +104,13 @@ pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpRespo
             let etag = if gzip { format!("\"{etag}-gzip\"") } else { format!("\"{etag}\"") };
             let mut answer = feed_headers(HttpResponse::Ok(), &etag);
             answer.content_type(content_type);
+            answer.insert_header((header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff")));
             if gzip {
-                answer.insert_header((header::CONTENT_ENCODING, "gzip"));
+                answer.insert_header((header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip")));
             }
             if head && view.is_none() {
                 let length = if gzip { file.gzip_len() } else { file.raw_len };
-                return deliver(&request, answer, app, Delivery::Head(length), None);
+                return deliver(request, answer, app, Delivery::Head(length), None);
             }
             let body = match app.feed_body(&file, view.as_ref(), gzip).await {
                 Ok(body) => body,
@@ -118,11 +120,12 @@ pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpRespo
                     if let Some(pulled) = pull {
                         app.pull_note(PullNote::Failed(pulled.device_id, pulled.group_id, sentence.clone()), client(), 503, 0);
                     }
+                    app.pull_refused(503);
                     return refusal(503, sentence);
                 }
             };
             let delivery = if head { Delivery::Head(body.bytes.len() as u64) } else { Delivery::Whole(body.bytes) };
-            deliver(&request, answer, app, delivery, pull.filter(|_| !head))
+            deliver(request, answer, app, delivery, pull.filter(|_| !head))
         }
     }
 }
@@ -148,12 +151,14 @@ pub(crate) fn deliver(request: &HttpRequest, mut answer: HttpResponseBuilder, ap
         }
         return answer.body(Whole::new(bytes, 0, None));
     }
-    let socket = request.conn_data::<Socket>().cloned();
-    if let Some(socket) = &socket {
-        socket.send_small_pieces_at_once();
-    }
     let length = bytes.len() as u64;
-    let note = pull.map(|pulled| Note { app, pulled: PullNote::Done(pulled), client: client(request), socket });
+    let note = pull.map(|pulled| {
+        let socket = request.conn_data::<Socket>().cloned();
+        if let Some(socket) = &socket {
+            socket.tell_when_drained(true);
+        }
+        Note { app, pulled: PullNote::Done(pulled), client: client(request), socket }
+    });
     answer.body(Whole::new(bytes, length, note))
 }
 
@@ -181,8 +186,8 @@ pub(crate) const CHALLENGE: &str = "Basic realm=\"iocast\", charset=\"UTF-8\"";
 fn feed_headers(mut answer: HttpResponseBuilder, etag: &str) -> HttpResponseBuilder {
     answer
         .insert_header((header::ETAG, etag))
-        .insert_header((header::CACHE_CONTROL, "private, no-cache"))
-        .insert_header((header::VARY, "Accept-Encoding, Authorization"));
+        .insert_header((header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-cache")))
+        .insert_header((header::VARY, header::HeaderValue::from_static("Accept-Encoding, Authorization")));
     answer
 }
 
@@ -219,13 +224,14 @@ struct Note {
 pub(crate) struct Socket(Arc<OwnedFd>);
 
 impl Socket {
-    /// The last piece of a body is small and must not wait for the client's delayed acknowledgement.
-    fn send_small_pieces_at_once(&self) {
-        // If it can't be set, the answer is late, not wrong.
-        let _ = SockRef::from(&*self.0).set_tcp_nodelay(true);
+    /// While this is on, the socket counts as writable only while less than [`UNSENT`] waits unsent in the kernel. By that the
+    /// feed knows when a body is really on its way; for other bodies it would only be slower.
+    fn tell_when_drained(&self, on: bool) {
+        // If it can't be set, a pull is noted a little early, not wrongly.
+        let _ = SockRef::from(&*self.0).set_tcp_notsent_lowat(if on { UNSENT } else { u32::MAX });
     }
 
-    /// Whether next to nothing waits unsent (`TCP_NOTSENT_LOWAT` is set on the listener).
+    /// Whether next to nothing waits unsent.
     fn is_drained(&self) -> bool {
         let mut fds = [PollFd::new(&*self.0, PollFlags::OUT)];
         // If the question can't be asked, the body must not wait for an answer.
@@ -238,6 +244,9 @@ pub(crate) fn keep_socket(connection: &dyn Any, data: &mut Extensions) {
     let plain = connection.downcast_ref::<TcpStream>();
     let Some(stream) = plain.or_else(|| connection.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref().0)) else { return };
     if let Ok(fd) = stream.as_fd().try_clone_to_owned() {
+        // The last piece of a body is small and must not wait for the client's delayed acknowledgement. If it can't be set, the
+        // answer is late, not wrong.
+        let _ = SockRef::from(&fd).set_tcp_nodelay(true);
         data.insert(Socket(Arc::new(fd)));
     }
 }
@@ -303,7 +312,10 @@ impl MessageBody for Whole {
             this.flushed = false;
             return Poll::Ready(Some(Ok(piece)));
         }
-        if let Some(Note { app, pulled, client, .. }) = this.note.take() {
+        if let Some(Note { app, pulled, client, socket }) = this.note.take() {
+            if let Some(socket) = socket {
+                socket.tell_when_drained(false);
+            }
             app.pull_note(pulled, client, 200, this.length);
         }
         Poll::Ready(None)

@@ -22,7 +22,7 @@ pub(crate) async fn open(app: web::Data<App>) -> Result<HttpResponse, Problem> {
 }
 
 fn text(metrics: &Metrics) -> String {
-    let Metrics { readiness, outages_open, letters, oldest_due, delivered } = metrics;
+    let Metrics { readiness, outages_open, letters, oldest_due, delivered, pulls, published, kept, known, writers_waiting, pools } = metrics;
     let mut out = String::new();
     let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, f64)]| {
         // Writing to a string does not fail.
@@ -51,6 +51,23 @@ fn text(metrics: &Metrics) -> String {
     family("letters", "gauge", "Letters in the outbox, by state.", &states);
     let results = [("sent", delivered.sent), ("failed", delivered.failed), ("dead", delivered.dead), ("superseded", delivered.superseded)];
     let results: Vec<(String, f64)> = results.into_iter().map(|(result, n)| (format!("{{result=\"{result}\"}}"), n as f64)).collect();
+    let labelled = |label: &str, samples: Vec<(String, u64)>| -> Vec<(String, f64)> {
+        samples.into_iter().map(|(of, n)| (format!("{{{label}=\"{of}\"}}"), n as f64)).collect()
+    };
+    let pulls = labelled("status", pulls.iter().map(|(status, n)| (status.to_string(), *n)).collect());
+    family("pulls_total", "counter", "Answers to devices since the start, by status.", &pulls);
+    family("publications_total", "counter", "Publications made since the start.", &one(published.made as f64));
+    family("publication_seconds_total", "counter", "What they took together.", &seconds(published.took));
+    let bytes = labelled("of", kept.iter().map(|(of, bytes, _)| ((*of).to_owned(), *bytes)).collect());
+    family("cache_bytes", "gauge", "Bytes kept ready in memory.", &bytes);
+    let entries = labelled("of", kept.iter().map(|(of, _, entries)| ((*of).to_owned(), *entries)).collect());
+    family("cache_entries", "gauge", "What is kept ready in memory.", &entries);
+    let tables = labelled("of", vec![("groups".to_owned(), known.0), ("keys".to_owned(), known.1)]);
+    family("table_entries", "gauge", "Groups and keys that devices are served by.", &tables);
+    family("writers_waiting", "gauge", "How many wait to begin a write.", &one(*writers_waiting as f64));
+    let connections = |of: fn(&iocast_app::Pool) -> u64| labelled("pool", pools.iter().map(|pool| (pool.name.to_owned(), of(pool))).collect());
+    family("database_connections", "gauge", "Connections to the database that are open.", &connections(|pool| pool.open));
+    family("database_connections_idle", "gauge", "Those that nobody uses.", &connections(|pool| pool.idle));
     family("letter_tries_total", "counter", "Tries to hand letters over since the start, by result.", &results);
     out
 }

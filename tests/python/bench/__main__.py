@@ -52,7 +52,7 @@ def polls(table: Table, binary: str) -> None:
     plain, plain_id = server.group("plain-list", limit=60_000)
     server.load(source, iocs(2_000))
     server.wait_published(misp_id, 2_000)
-    server.load(source, domains(48_000))
+    server.load(source, domains(48_000, 10_000))
     server.wait_published(plain_id, 50_000)
     gz = {"Accept-Encoding": "gzip"}
     manifest, body = server.feed(misp, "manifest.json", gz)
@@ -199,7 +199,6 @@ def taxii(table: Table, binary: str) -> None:
     url, group = server.group("taxii", limit=40_000)
     server.load(source, domains(1_500))
     server.wait_published(group, 1_500)
-    collection = f"/taxii2/{server.account}/collections/{group}/objects/?limit=1000"
     headers = {"Authorization": server.basic(), "Accept": "application/taxii+json;version=2.1"}
     root = json.loads(server.raw("GET", "/taxii2/", None, headers)[1])["api_roots"][0]
     path = f"{urllib.parse.urlparse(root).path}collections/{group}/objects/?limit=1000"
@@ -210,8 +209,9 @@ def taxii(table: Table, binary: str) -> None:
         assert count == 1000, count
         return time.perf_counter() - begun
 
-    objects = json.loads(server.raw("GET", path, None, headers)[1])["objects"]
-    ours()
+    # Medallion stumbles over markings without a date of change, and over versions that are none of its dates.
+    page = json.loads(server.raw("GET", path.replace("limit=1000", "limit=1100"), None, headers)[1])["objects"]
+    objects = [o for o in page if o["type"] == "indicator"][:1000]
     medallion = Medallion(objects)
     table.paired("TAXII page of 1,000 objects, read by the same client, against medallion", "≥ 50", ours, medallion.page, " s", "less", 2 if table.quick else 5)
     medallion.stop()
@@ -224,7 +224,7 @@ def many_groups(table: Table, binary: str) -> None:
     server = Server(binary)
     source = server.source()
     url, group = server.group("plain-list", limit=200, default_rule=False)
-    rule = server.call("POST", "/api/v1/rules", {"name": "g0", "criteria": {"tags": ["g0"]}, "groups": [group]})
+    rule = server.call("POST", "/api/v1/rules", {"name": "g0", "criteria": {"tags": ["g0"]}, "group_ids": [group]})
     for begin in range(0, total, 250_000):
         server.load(source, iocs(min(250_000, total - begin), begin))
     time.sleep(1)
@@ -354,7 +354,7 @@ def main() -> None:
     parser.add_argument("binary", help=argparse.SUPPRESS)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which: {', '.join(ROWS)}, or lists for the large lists' own figures [all but lists]")
     parser.add_argument("--quick", action="store_true", help="smaller numbers, two rounds")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     unknown = [row for row in given.rows if row not in [*ROWS, "lists"]]
     if unknown:
         parser.error(f"there is no row {unknown[0]}; there are: {', '.join(ROWS)}, lists")

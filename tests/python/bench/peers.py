@@ -1,6 +1,7 @@
 """The peers: nginx, raw SQLite, PyMISP's feed generator, medallion. Each does the same work on the same bytes or rows."""
 
 import base64
+import copy
 import gzip
 import hashlib
 import json
@@ -126,7 +127,8 @@ def pymisp_feed(events: list[dict]) -> float:
     loaded = []
     for event in events:
         misp_event = MISPEvent()
-        misp_event.load(event)
+        # It takes what it is given apart.
+        misp_event.load(copy.deepcopy(event))
         loaded.append(misp_event)
     with tempfile.TemporaryDirectory(prefix="iocast-bench-pymisp-") as folder:
         begun = time.perf_counter()
@@ -158,7 +160,7 @@ class Medallion:
             "media_types": ["application/stix+json;version=2.1"],
             "objects": objects,
             "manifest": [
-                {"id": o["id"], "date_added": "2026-01-01T00:00:00.000Z", "version": o["modified"], "media_type": "application/stix+json;version=2.1"}
+                {"id": o["id"], "date_added": "2026-01-01T00:00:00.000Z", "version": o.get("modified", o["created"]), "media_type": "application/stix+json;version=2.1"}
                 for o in objects
             ],
         }
@@ -173,7 +175,7 @@ class Medallion:
         files = {"data.json": data}
         path = lambda name: os.path.join(self.folder.name, name)
         files["config.json"] = {
-            "backend": {"module_class": "MemoryBackend", "filename": path("data.json"), "interop_requirements": False},
+            "backend": {"module": "medallion.backends.memory_backend", "module_class": "MemoryBackend", "filename": path("data.json"), "interop_requirements": False},
             "users": {"bench": "bench"},
             "taxii": {"max_page_size": 1000},
         }
