@@ -131,3 +131,26 @@ fn a_folder_in_use_and_foreign_secrets_are_refused() {
     let (ok, _, err) = iocast(&["init", "--data", data, "--account", "B", "--admin", "b@example.com"], None);
     assert!(!ok && err.contains("secrets.json"), "{err}");
 }
+
+#[test]
+fn a_command_that_forgets_the_database_makes_no_second_iocast() {
+    let database = crate::house::postgres_database();
+    let folder = tempfile::TempDir::new().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let server = crate::crash::serve_with(folder.path(), &[("DATABASE_URL", database.clone())]);
+    // While a server runs on the folder, commands go through it, whatever database it has.
+    let reset = ["admin", "reset-password", "--email", crate::house::ADMIN, "--data", data];
+    let (ok, out, err) = iocast(&reset, None);
+    assert!(ok && out.contains("New password"), "{out}{err}");
+    drop(server);
+    let list = folder.path().join("list.txt");
+    std::fs::write(&list, "evil.example\n").unwrap();
+    let init = ["init", "--data", data, "--account", "B", "--admin", "b@example.com"];
+    for command in [&reset[..], &init[..], &["import", list.to_str().unwrap(), "--source", "X", "--data", data][..]] {
+        let (ok, out, err) = iocast(command, None);
+        assert!(!ok && err.contains("--database-url"), "{out}{err}");
+    }
+    assert!(!folder.path().join("iocast.sqlite").exists());
+    let (ok, out, err) = iocast(&[&reset[..], &["--database-url", &database]].concat(), None);
+    assert!(ok && out.contains("New password"), "{out}{err}");
+}

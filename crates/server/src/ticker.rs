@@ -14,6 +14,8 @@ const SENDERS: usize = 4;
 const FOLLOW: Duration = Duration::from_millis(500);
 /// Looking what other replicas did takes at most one part in so many of the time.
 const FOLLOW_SHARE: u32 = 20;
+/// But it is done that often at least.
+const FOLLOW_PAUSE: Duration = Duration::from_secs(5);
 /// How often the age of what devices are served from is told while the database lets us wait.
 const AGE: Duration = Duration::from_secs(1);
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
@@ -99,8 +101,8 @@ async fn follow(app: Arc<App>, mut stop: watch::Receiver<bool>) {
         app.feed_age(last.elapsed());
         app.tick_done();
         failing = told("following other replicas", failing, result);
-        // Very many groups take a while to look through: that is not done all the time.
-        let pause = FOLLOW.max(begun.elapsed() * FOLLOW_SHARE);
+        // Very many groups take a while to look through: that is not done all the time. A database that lets us wait is another matter.
+        let pause = if failing { FOLLOW } else { (begun.elapsed() * FOLLOW_SHARE).clamp(FOLLOW, FOLLOW_PAUSE) };
         tokio::select! {
             () = app.feed_changed() => {}
             () = tokio::time::sleep(pause) => {}
