@@ -191,7 +191,7 @@ fn without_the_database_devices_get_what_was_published_last() {
         assert_eq!(answer.status, 304);
         assert_eq!(device.feed(&fleet.at(0, &scene.url)).live(), whole);
     }
-    let nobody = Device::new(&text(&json!({ "id": "000000000000000000000000" }), "id"), "wrong");
+    let nobody = Device::new("000000000000000000000000", "wrong");
     assert_eq!(nobody.get(&manifest, &[]).status, 401);
     // People are told, and nothing of theirs is half done.
     let refused = admin.send("GET", "/api/v1/devices", &[], None);

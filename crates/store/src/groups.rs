@@ -65,11 +65,6 @@ impl<C: ConnectionTrait> Conn<C> {
         find.order_by_asc(group::Column::Folded).all(&self.0).await?.into_iter().map(to_group).collect()
     }
 
-    /// Every group of every account: what the feed table is made of.
-    pub async fn group_all(&self) -> StoreResult<Vec<GroupRow>> {
-        group::Entity::find().all(&self.0).await?.into_iter().map(to_group).collect()
-    }
-
     /// Some groups, whosever they are.
     pub async fn group_fetch_many(&self, ids: &[GroupId]) -> StoreResult<Vec<GroupRow>> {
         group::Entity::find().filter(group::Column::Id.is_in(ids.iter().map(|i| i.0))).all(&self.0).await?.into_iter().map(to_group).collect()

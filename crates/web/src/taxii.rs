@@ -45,6 +45,9 @@ async fn answer(request: HttpRequest, app: web::Data<App>, version: Taxii) -> Ht
     if let Some((device, group, sentence)) = refused {
         app.pull_note(PullNote::Failed(device, group, sentence), feed::client(&request), status, 0);
     }
+    if status >= 400 {
+        app.pull_refused(status);
+    }
     let mut reply = HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
     reply
         .content_type(content_type)

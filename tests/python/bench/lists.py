@@ -2,21 +2,14 @@
 
 import json
 import os
-import subprocess
-import re
 import time
 
+from peers import wrk
 from server import Server
 
 
-def wrk(server: Server, url: str, name: str, headers: dict) -> str:
-    command = ["wrk", "-t1", "-c32", "-d5s", "-H", f"Authorization: {server.basic()}"]
-    for key, value in headers.items():
-        command += ["-H", f"{key}: {value}"]
-    rates = []
-    for _ in range(3):
-        said = subprocess.run(command + [f"{url}/{name}".rstrip("/")], capture_output=True, text=True, check=True).stdout
-        rates.append(float(re.search(r"Requests/sec:\s+([\d.]+)", said).group(1)))
+def rate(server: Server, url: str, headers: dict) -> str:
+    rates = [wrk(url, {"Authorization": server.basic(), **headers}, 5) for _ in range(3)]
     return f"{sorted(rates)[1]:,.0f} (median of 3; {min(rates):,.0f} to {max(rates):,.0f})"
 
 
@@ -55,8 +48,8 @@ def figures(binary: str) -> None:
         plain = server.feed(url, "")[1]
         answer, gzip = server.feed(url, "", {"Accept-Encoding": "gzip"})
         row(f"{what}: the body", f"{len(plain):,} bytes, gzip {len(gzip):,}; {plain.count(bytes([10])):,} lines")
-        row(f"{what}: 304, Basic, requests/s", wrk(server, url, "", {"If-None-Match": answer.getheader("ETag")}))
-        row(f"{what}: 200, gzip, requests/s", wrk(server, url, "", {"Accept-Encoding": "gzip"}))
-        row(f"{what}: 200, plain, requests/s", wrk(server, url, "", {}))
+        row(f"{what}: 304, Basic, requests/s", rate(server, url, {"If-None-Match": answer.getheader("ETag")}))
+        row(f"{what}: 200, gzip, requests/s", rate(server, url, {"Accept-Encoding": "gzip"}))
+        row(f"{what}: 200, plain, requests/s", rate(server, url, {}))
         row(f"{what}: peak RSS of that server", f"{server.peak_mib():.0f} MiB")
         server.stop()

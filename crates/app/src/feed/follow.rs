@@ -1,0 +1,143 @@
+//! How the tables keep up with the database: at the start, after a change of our own, and when other replicas change something.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use iocast_domain::id::{AccountId, GroupId, KeyId};
+use iocast_store::{GroupRow, Signal};
+
+use super::{GroupFeed, Keys, file};
+use crate::{App, AppResult};
+
+/// Groups read together when other replicas published many.
+const GROUPS_AT_ONCE: usize = 500;
+
+impl App {
+    /// Loads the keys.
+    pub(crate) async fn feed_reload_keys(&self) -> AppResult<()> {
+        let _alone = self.feed.loading_keys.lock().await;
+        let read = self.store.read();
+        // The number first: what changes after it is read again.
+        let version = read.keys_version().await?;
+        let mut shares: Vec<Keys> = std::iter::repeat_with(Keys::new).take(self.feed.keys.len()).collect();
+        for key in read.key_all().await? {
+            let [first, ..] = key.hash;
+            if let Some(share) = shares.get_mut(usize::from(first)) {
+                share.insert(key.hash, Arc::new(key));
+            }
+        }
+        for (share, new) in self.feed.keys.iter().zip(shares) {
+            share.store(Arc::new(new));
+        }
+        self.feed.keys_version.store(version, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes keys that this replica just wrote into the table.
+    pub(crate) async fn feed_keep_keys(&self, account: &AccountId, ids: &[KeyId]) -> AppResult<()> {
+        let _alone = self.feed.loading_keys.lock().await;
+        for id in ids {
+            if let Some(key) = self.store.read().key_fetch(account, *id).await? {
+                let share = self.feed.keys_like(&key.hash);
+                let mut keys = Keys::clone(&share.load());
+                keys.insert(key.hash, Arc::new(key));
+                share.store(Arc::new(keys));
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns what other replicas published or changed, and mends what a cancelled request left stale. The cost is one
+    /// short query and the numbers of all publications, whatever there is.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn feed_follow(&self) -> AppResult<()> {
+        self.clock_follow().await?;
+        let read = self.store.read();
+        if read.keys_version().await? != self.feed.keys_version.load(Ordering::Relaxed) {
+            self.feed_reload_keys().await?;
+        }
+        // What is known first: a group that is made meanwhile is in none of both, and not taken for deleted.
+        let known = self.feed.groups.load_full();
+        let numbers = read.publication_numbers().await?;
+        let behind: Vec<GroupId> = numbers.iter().filter(|(id, n)| known.get(id).is_none_or(|g| (g.publication, g.frozen) != **n)).map(|(id, _)| *id).collect();
+        for some in behind.chunks(GROUPS_AT_ONCE) {
+            for row in read.group_fetch_many(some).await? {
+                self.feed_load_group(&row).await?;
+            }
+        }
+        let gone: Vec<GroupId> = known.keys().filter(|id| !numbers.contains_key(id)).copied().collect();
+        if !gone.is_empty() {
+            self.feed_drop_groups(&gone);
+        }
+        self.feed_age(Duration::ZERO);
+        Ok(())
+    }
+
+    /// Says how long ago the tables that devices are served from were last compared with the database.
+    pub fn feed_age(&self, age: Duration) {
+        self.memory_age.store(i64::try_from(age.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Waits until another replica says that it changed what devices get.
+    pub async fn feed_changed(&self) {
+        self.feed.changed.notified().await;
+    }
+
+    /// Hears what other replicas say, for as long as the database answers. On the bundled database there is none.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn feed_listen(&self) -> AppResult<()> {
+        let Some(mut signals) = self.store.signals().await? else { return std::future::pending().await };
+        loop {
+            match signals.next().await? {
+                Some(Signal::Keys | Signal::Feed) => self.feed.changed.notify_one(),
+                Some(Signal::Changes) => self.changed.notify_one(),
+                // The line was cut: whatever was said meanwhile is looked up.
+                None => {
+                    self.feed.changed.notify_one();
+                    self.changed.notify_one();
+                }
+            }
+        }
+    }
+
+    /// Serves what a group last published.
+    pub(crate) async fn feed_load_group(&self, row: &GroupRow) -> AppResult<()> {
+        let read = self.store.read();
+        let group = &row.group;
+        let Some(device) = read.device_fetch(&group.account_id, group.device_id).await? else { return Ok(()) };
+        let (publication, files) = match row.frozen {
+            Some(number) => (row.publication, read.publication_files_of(group.id, number).await?.unwrap_or_default()),
+            None => read.publication_files(group.id).await?.unwrap_or_default(),
+        };
+        let feed = GroupFeed {
+            account_id: group.account_id.clone(),
+            device_id: group.device_id,
+            name: group.name.to_string(),
+            device_name: device.name.to_string(),
+            device_type: device.device_type,
+            created_at: group.created_at,
+            publication,
+            frozen: row.frozen,
+            live: row.live,
+            files: files.into_iter().map(|f| file(group.id, device.device_type.format, f)).map(|(path, f)| (path, Arc::new(f))).collect(),
+        };
+        self.feed.edit(|groups| {
+            // Two that load at once may end in the wrong order.
+            if groups.get(&group.id).is_none_or(|there| there.publication <= publication) {
+                groups.insert(group.id, Arc::new(feed));
+            }
+        });
+        Ok(())
+    }
+
+    /// Serves a group no more.
+    pub(crate) fn feed_drop_groups(&self, ids: &[GroupId]) {
+        self.feed.edit(|groups| groups.retain(|id, _| !ids.contains(id)));
+    }
+}
