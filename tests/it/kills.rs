@@ -21,7 +21,7 @@ fn long() -> bool {
     std::env::var_os("IOCAST_LONG").is_some()
 }
 
-fn settings(post: &Post, database: Option<&str>) -> Vec<(&'static str, String)> {
+pub(crate) fn settings(post: &Post, database: Option<&str>) -> Vec<(&'static str, String)> {
     let mut settings = vec![
         ("EMULATOR", "true".to_owned()),
         ("SMTP_HOST", "127.0.0.1".to_owned()),
@@ -51,7 +51,7 @@ fn taken(post: &Post, subject: &str) -> BTreeMap<String, usize> {
     ids
 }
 
-fn advance(admin: &Admin, span: &str) {
+pub(crate) fn advance(admin: &Admin, span: &str) {
     // The line may break: that is the story.
     let body = json!({ "advance": span }).to_string();
     let _ = crate::house::agent()

@@ -10,6 +10,7 @@ mod api;
 mod browser;
 mod clients;
 mod crash;
+mod database;
 mod edges;
 mod feed;
 mod imports;

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Replicas of one installation.
-struct Fleet {
+pub(crate) struct Fleet {
     folder: TempDir,
     database: String,
     servers: Vec<Option<Server>>,
@@ -33,12 +33,20 @@ struct Fleet {
 
 impl Fleet {
     fn of(replicas: &[&[(&str, &str)]]) -> Self {
-        let mut fleet = Self { folder: TempDir::new().unwrap(), database: postgres_database(), servers: Vec::new(), password: String::new() };
-        for (i, settings) in replicas.iter().enumerate() {
-            fleet.servers.push(None);
-            fleet.start(i, settings);
+        Self::on(postgres_database(), replicas)
+    }
+
+    pub(crate) fn on(database: String, replicas: &[&[(&str, &str)]]) -> Self {
+        let mut fleet = Self { folder: TempDir::new().unwrap(), database, servers: Vec::new(), password: String::new() };
+        for settings in replicas {
+            fleet.add(settings);
         }
         fleet
+    }
+
+    pub(crate) fn add(&mut self, settings: &[(&str, &str)]) {
+        self.servers.push(None);
+        self.start(self.servers.len() - 1, settings);
     }
 
     fn start(&mut self, i: usize, settings: &[(&str, &str)]) {
@@ -59,24 +67,24 @@ impl Fleet {
         self.servers[i].as_ref().unwrap()
     }
 
-    fn admin(&self, i: usize) -> Admin {
+    pub(crate) fn admin(&self, i: usize) -> Admin {
         Admin::sign_in(&self.server(i).url, ADMIN, &self.password)
     }
 
     /// A group's URL at one replica.
-    fn at(&self, i: usize, group_url: &str) -> String {
+    pub(crate) fn at(&self, i: usize, group_url: &str) -> String {
         let path = group_url.splitn(4, '/').last().unwrap();
         format!("{}/{path}", self.server(i).url)
     }
 
-    fn ready(&self, i: usize) -> (u16, Value) {
+    pub(crate) fn ready(&self, i: usize) -> (u16, Value) {
         let answer = crate::house::send("GET", &format!("{}/api/v1/ready", self.server(i).url), &[], None);
         (answer.status, answer.json())
     }
 }
 
 /// A key for devices, made at a replica: its id, and who polls with it.
-fn key(admin: &Admin) -> (String, Device) {
+pub(crate) fn key(admin: &Admin) -> (String, Device) {
     let account = text(&admin.get("/api/v1/account"), "id");
     let made = admin.post("/api/v1/keys", json!({ "kind": "appliance" }), 201);
     (text(&made, "id"), Device::new(&account, &text(&made, "secret")))
@@ -87,7 +95,7 @@ fn knows(url: &str, device: &Device) {
     eventually("the key is known", || (device.get(&format!("{url}/feeds/{}", uuid::Uuid::nil()), &[]).status == 404).then_some(()));
 }
 
-fn lists(fleet: &Fleet, i: usize, device: &Device, url: &str, wanted: &[&str]) {
+pub(crate) fn lists(fleet: &Fleet, i: usize, device: &Device, url: &str, wanted: &[&str]) {
     let wanted: BTreeSet<&str> = wanted.iter().copied().collect();
     knows(&fleet.server(i).url, device);
     eventually(&format!("replica {i} lists {wanted:?}"), || {
@@ -169,28 +177,47 @@ fn one_is_killed_and_one_is_stopped_and_continued() {
 
 #[test]
 fn without_the_database_devices_get_what_was_published_last() {
-    let fleet = Fleet::of(&[&[], &[("WITHOUT_DATABASE_HOURS", "0")]]);
+    let token = "0123456789abcdef";
+    let fleet = Fleet::of(&[&[("METRICS_TOKEN", token)], &[("WITHOUT_DATABASE_HOURS", "0")]]);
     let admin = fleet.admin(0);
     let scene = Scene::set(&admin, None);
     let (_, device) = key(&admin);
     admin.import(&scene.source, "text/plain", "a.example\nb.example", 200);
     let whole = ["a.example", "b.example"];
+    let account = text(&admin.get("/api/v1/account"), "id");
     lists(&fleet, 0, &device, &scene.url, &whole);
     lists(&fleet, 1, &device, &scene.url, &whole);
+    // Another group, which nobody asks for before the database is gone, and a collection of a TAXII client.
+    let group_of = |device_type: &str| {
+        let made = admin.post("/api/v1/devices", json!({ "name": format!("Another {device_type}"), "device_type": device_type }), 201);
+        admin.post(&format!("/api/v1/devices/{}/groups", text(&made, "id")), json!({ "name": "Unasked" }), 201)
+    };
+    let (unasked, collection) = (text(&group_of("misp"), "url"), text(&group_of("taxii"), "id"));
+    eventually("all files are in memory", || {
+        let metrics = crate::house::send("GET", &format!("{}/metrics", fleet.server(0).url), &[("authorization", &format!("Bearer {token}"))], None).text();
+        let entries: u32 = metrics.lines().find_map(|l| l.strip_prefix("iocast_cache_entries{of=\"bodies\"} "))?.trim().parse().ok()?;
+        (entries >= 7).then_some(())
+    });
     let manifest = format!("{}/manifest.json", fleet.at(0, &scene.url));
     let known = device.get(&manifest, &[]).header("etag").to_owned();
     assert_eq!(fleet.ready(0).1["status"], "ready");
     allow_connections(&fleet.database, false);
-    // It says so, and stays with the load balancer.
-    let told =
-        eventually("it says that the database is away", || Some(fleet.ready(0)).filter(|(_, told)| told["database"] == false && told["feeds"] == "memory"));
-    assert_eq!((told.0, told.1["status"].as_str()), (200, Some("degraded")), "{}", told.1);
+    // It says so, and stays with the load balancer, from the first moment on.
+    eventually("it says that the database is away", || {
+        let (status, told) = fleet.ready(0);
+        assert_eq!(status, 200, "{told}");
+        (told["status"] == "degraded" && told["database"] == false && told["feeds"] == "memory").then_some(())
+    });
     // Every file of the last publication is there, and none is empty.
     for _ in 0..5 {
         let answer = device.get(&manifest, &[("if-none-match", &known)]);
         assert_eq!(answer.status, 304);
         assert_eq!(device.feed(&fleet.at(0, &scene.url)).live(), whole);
     }
+    assert_eq!(device.feed(&fleet.at(0, &unasked)).live(), whole, "what nobody asked for before");
+    let objects = format!("{}/taxii2/{account}/collections/{collection}/objects/", fleet.server(0).url);
+    let page = device.get(&objects, &[("accept", "application/taxii+json;version=2.1")]);
+    assert!(page.status == 200 && page.text().contains("b.example"), "{} {}", page.status, page.text());
     let nobody = Device::new("000000000000000000000000", "wrong");
     assert_eq!(nobody.get(&manifest, &[]).status, 401);
     // People are told, and nothing of theirs is half done.
@@ -304,14 +331,14 @@ impl Drop for Example {
 }
 
 /// A device that polls without pause, until it is asked how often it got what.
-struct Poller {
+pub(crate) struct Poller {
     stop: Arc<AtomicBool>,
     polls: Arc<AtomicUsize>,
     thread: JoinHandle<Vec<String>>,
 }
 
 impl Poller {
-    fn start(device: Device, url: &str, wanted: &'static [u16]) -> Self {
+    pub(crate) fn start(device: Device, url: &str, wanted: &'static [u16]) -> Self {
         let (stop, polls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (stopped, counted, url) = (Arc::clone(&stop), Arc::clone(&polls), format!("{url}/manifest.json"));
         let thread = std::thread::spawn(move || {
@@ -330,7 +357,7 @@ impl Poller {
     }
 
     /// What it was told that no device should be, and how often it polled.
-    fn stop(self) -> (Vec<String>, usize) {
+    pub(crate) fn stop(self) -> (Vec<String>, usize) {
         self.stop.store(true, Ordering::Relaxed);
         (self.thread.join().unwrap(), self.polls.load(Ordering::Relaxed))
     }

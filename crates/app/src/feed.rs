@@ -4,9 +4,10 @@
 //! body that is not in the cache costs a read.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -36,6 +37,8 @@ use crate::{
 
 mod follow;
 
+/// How long a device waits for the database.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// What stands between two entries, or ends a bundle, is at most this long.
 const BETWEEN: u64 = 4;
 
@@ -98,6 +101,10 @@ pub(crate) struct Feed {
     loading_keys: tokio::sync::Mutex<()>,
     /// Poked when another replica changed what devices get.
     changed: Notify,
+    /// Groups whose files are to be read into memory.
+    to_keep: Mutex<BTreeSet<GroupId>>,
+    /// Poked when there are some.
+    loaded: Notify,
 }
 
 impl Feed {
@@ -122,6 +129,8 @@ impl Feed {
             writing: Mutex::new(()),
             loading_keys: tokio::sync::Mutex::new(()),
             changed: Notify::new(),
+            to_keep: Mutex::default(),
+            loaded: Notify::new(),
         }
     }
 
@@ -143,6 +152,15 @@ impl Feed {
     /// All groups that fit.
     pub(crate) fn groups_where(&self, fits: impl Fn(&GroupFeed) -> bool) -> Vec<(GroupId, Arc<GroupFeed>)> {
         self.groups.load().iter().filter(|(_, g)| fits(g)).map(|(id, g)| (*id, Arc::clone(g))).collect()
+    }
+
+    fn keep(&self, id: GroupId) {
+        self.to_keep.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.loaded.notify_one();
+    }
+
+    fn next_to_keep(&self) -> Option<GroupId> {
+        self.to_keep.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
     }
 
     fn edit(&self, change: impl FnOnce(&mut Groups)) {
@@ -342,13 +360,42 @@ impl App {
     }
 
     async fn feed_gzip(&self, file: &File) -> AppResult<Bytes> {
-        let cache_key = format!("{}/{}", file.group, file.etag);
+        let cache_key = cache_key(file);
         if let Some(body) = self.feed.bodies.get(&cache_key) {
             return Ok(body);
         }
-        let body = Bytes::from(self.feed_assemble(file).await?);
+        // A line to the database that leads nowhere says nothing for long; the device is told to come again.
+        let silent = |_elapsed| AppError::Unavailable("The database does not answer; try again in a few seconds.".to_owned());
+        let body = Bytes::from(tokio::time::timeout(PATIENCE, self.feed_assemble(file)).await.map_err(silent)??);
         self.feed.bodies.insert(cache_key, body.clone());
         Ok(body)
+    }
+
+    /// Reads what groups serve since they were last loaded into memory, as far as there is room: a replica that loses its database
+    /// serves that. What devices asked for comes first, and is not pushed out. The bundled database can't be lost like that.
+    ///
+    /// # Errors
+    /// If the database does not answer; the group that was at hand is read next time.
+    pub async fn feed_keep_at_hand(&self) -> AppResult<()> {
+        while let Some(id) = self.feed.next_to_keep() {
+            let Some(group) = self.feed.group(id).filter(|_| !self.store.is_bundled()) else { continue };
+            for file in group.files.values() {
+                let there = self.feed.bodies.peek(&cache_key(file)).is_some();
+                if there || self.feed.bodies.weight() + file.gzip_len() > self.feed.bodies.capacity() {
+                    continue;
+                }
+                if let Err(error) = self.feed_gzip(file).await {
+                    self.feed.keep(id);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to read into memory.
+    pub async fn feed_to_keep(&self) {
+        self.feed.loaded.notified().await;
     }
 
     /// A list in another shape, made once and kept like any body. What is kept ends in its plain length.
@@ -391,7 +438,14 @@ impl App {
     /// A piece of a file.
     pub(crate) async fn feed_segment(&self, file: &File, hash: &str) -> AppResult<gzip::Segment> {
         let gone = || AppError::Unavailable("This file was just replaced; try again.".to_owned());
-        let piece = file.segments.iter().find(|s| s.hash == hash).ok_or_else(gone)?;
+        let at = file.segments.iter().position(|s| s.hash == hash).ok_or_else(gone)?;
+        let (before, piece) = file.segments.split_at_checked(at).and_then(|(before, rest)| Some((before, rest.first()?))).ok_or_else(gone)?;
+        // Where the whole file is in memory, so is the piece: that serves without the database, too.
+        if let Some(body) = self.feed.bodies.get(&cache_key(file))
+            && let Some(data) = gzip::piece(&body, before.iter().map(|s| s.len).sum(), piece.len)
+        {
+            return Ok(gzip::Segment { data: data.to_vec(), crc: piece.crc, raw_len: piece.raw_len });
+        }
         let data = self.store.read().blob_fetch(file.group, std::slice::from_ref(&piece.hash)).await?.remove(hash).ok_or_else(gone)?;
         Ok(gzip::Segment { data, crc: piece.crc, raw_len: piece.raw_len })
     }
@@ -456,6 +510,10 @@ impl GroupFeed {
         }
         lines
     }
+}
+
+fn cache_key(file: &File) -> String {
+    format!("{}/{}", file.group, file.etag)
 }
 
 /// The ETag of another shape of a file.

@@ -92,7 +92,13 @@ impl Readiness {
     /// All is well, or devices at least are served from memory.
     #[must_use]
     pub fn serves(&self) -> bool {
-        self.ready() || (self.role.answers() && self.memory == Memory::Old)
+        let from_memory = match self.memory {
+            // Just now, by the last look at the database.
+            Memory::Fresh => !self.database,
+            Memory::Old => true,
+            Memory::Stale => false,
+        };
+        self.ready() || (self.role.answers() && from_memory)
     }
 }
 
@@ -265,7 +271,7 @@ impl App {
         txn.commit().await?;
         self.clock_follow().await?;
         let retired = self.retire_tick().await?;
-        let publications = self.publish_due(true).await?;
+        let publications = self.publish_all().await?;
         self.watch_tick(0).await?;
         self.deliver_and_wait().await?;
         // Counted over all ticks: the next one in the background may have been quicker.

@@ -1,8 +1,8 @@
 //! Imports: a spooled body is read on a blocking thread, merged with what is known onto a stage in small writes, and made
-//! seen by one short transaction, all or nothing.
+//! seen by one short transaction, all or nothing. While one batch is written, the next one is merged, and the one after that read.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::File,
     io::BufReader,
     path::{Path, PathBuf},
@@ -13,11 +13,11 @@ use iocast_domain::{
     account::Module,
     id::{IocId, SourceId},
     ioc::{Enrichment, Sighting, ioc_id_in, merge},
-    source::Source,
+    source::{Confidence, Source},
     time::{HOUR, Timestamp},
 };
 use iocast_formats::read::{Input, Item, Options, ReadError, Rejected, read};
-use iocast_store::{StageCounts, Staged, Txn};
+use iocast_store::{IocRow, StageCounts, Staged, Txn};
 use serde::Serialize;
 use tokio::{sync::mpsc, task::JoinHandle};
 use uuid::Uuid;
@@ -220,16 +220,30 @@ impl Import<'_> {
         txn.import_begin(self.id, &self.actor.account_id, self.alive_until()).await?;
         txn.commit().await?;
         let mut handled = 0;
+        let mut merged: Option<Arc<Vec<Staged>>> = None;
         while let Some(batch) = next {
             handled += batch.len() as u64;
-            let sightings = self.sightings(batch);
-            let txn = self.app.store.write().await?;
-            self.stage_batch(&txn, sightings).await?;
-            txn.commit().await?;
+            let laying = lay(Arc::clone(self.app), self.id, merged.clone(), self.alive_until());
+            let (next_merged, ()) = tokio::try_join!(self.merge_beside(batch, merged.unwrap_or_default()), laying)?;
+            merged = Some(Arc::new(next_merged));
             progress(handled);
             next = items.recv().await;
         }
+        lay(Arc::clone(self.app), self.id, merged, self.alive_until()).await?;
         reading.await.map_err(AppError::internal)?.map_err(unreadable)
+    }
+
+    /// Merges a batch while the one before it, `laid`, is being written.
+    async fn merge_beside(&mut self, batch: Vec<Item>, laid: Arc<Vec<Staged>>) -> AppResult<Vec<Staged>> {
+        let sightings = self.sightings(batch);
+        let (read, ids) = (self.app.store.read(), ids(&sightings));
+        let mut staged = read.stage_fetch_many(self.id, &ids).await?;
+        let known = read.ioc_fetch_many(&ids).await?;
+        // It may be on the stage already, or not: what is told here is as it will be.
+        staged.extend(
+            ids.iter().filter_map(|id| laid.binary_search_by_key(id, |row| row.ioc.id).ok()).filter_map(|i| laid.get(i)).map(|row| (row.ioc.id, row.clone())),
+        );
+        self.merge(sightings, staged, known).await
     }
 
     fn read(&self) -> (mpsc::Receiver<Vec<Item>>, JoinHandle<Result<(), ReadError>>) {
@@ -238,7 +252,7 @@ impl Import<'_> {
         (items, tokio::task::spawn_blocking(move || read_spooled(&path, input, options, &sender)))
     }
 
-    fn sightings(&mut self, items: Vec<Item>) -> Vec<(IocId, Box<Sighting>)> {
+    fn sightings(&mut self, items: Vec<Item>) -> Sightings {
         let mut sightings = Vec::with_capacity(items.len());
         for item in items {
             match item {
@@ -259,40 +273,17 @@ impl Import<'_> {
         sightings
     }
 
-    /// Merges sightings with what is on the stage or, where nothing is, with what is known.
-    async fn stage_batch(&mut self, txn: &Txn, sightings: Vec<(IocId, Box<Sighting>)>) -> AppResult<()> {
-        let mut ids: Vec<IocId> = sightings.iter().map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let staged = txn.stage_fetch_many(self.id, &ids).await?;
-        let mut known = txn.ioc_fetch_many(&ids).await?;
-        // Deleted by a person and reported again: it starts afresh.
-        known.retain(|_, row| !row.deleted);
-        let mut merged: BTreeMap<IocId, Staged> = BTreeMap::new();
-        for (id, sighting) in sightings {
-            let Some((kind, value)) = &sighting.indicator else { continue };
-            let earlier = merged.remove(&id).or_else(|| staged.get(&id).cloned());
-            let (before, created_at, change) = match (earlier, known.get(&id)) {
-                (Some(Staged { ioc, created_at, change }), _) => (Some(ioc), created_at, Some(change)),
-                (None, Some(row)) => (Some(row.ioc.clone()), row.created_at, None),
-                (None, None) => (None, self.now.micros(), None),
-            };
-            let (ioc, now) = merge(before, id, *kind, value, &sighting, self.source.id, self.source.confidence, self.now);
-            // Within one import an IOC counts once, by the most that happened to it.
-            let change = change.map_or(now, |earlier| earlier.min(now));
-            merged.insert(id, Staged { ioc, created_at, change });
+    /// Merges sightings with what is on the stage or, where nothing is, with what is known. Gives what is to be laid on the stage,
+    /// by id; what says nothing new is counted.
+    async fn merge(&mut self, sightings: Sightings, staged: HashMap<IocId, Staged>, known: HashMap<IocId, IocRow>) -> AppResult<Vec<Staged>> {
+        let (source, confidence, now) = (self.source.id, self.source.confidence, self.now);
+        let merging = tokio::task::spawn_blocking(move || merge_all(sightings, &staged, known, source, confidence, now));
+        let Merged { rows, same } = merging.await.map_err(AppError::internal)?;
+        for row in &rows {
+            self.known_same.remove(&row.ioc.id);
         }
-        let mut rows = Vec::with_capacity(merged.len());
-        for (id, row) in merged {
-            let before = staged.get(&id).map(|s| &s.ioc).or_else(|| known.get(&id).map(|k| &k.ioc));
-            if before != Some(&row.ioc) {
-                self.known_same.remove(&id);
-                rows.push(row);
-            } else if !staged.contains_key(&id) {
-                self.known_same.insert(id);
-            }
-        }
-        Ok(txn.stage_put_many(self.id, &rows, self.alive_until()).await?)
+        self.known_same.extend(same);
+        Ok(rows)
     }
 
     /// Makes everything on the stage seen, under one change number. `seen` is the account's number before staging began:
@@ -330,7 +321,10 @@ impl Import<'_> {
             batch.retain(|item| matches!(item, Item::Sighting(_)));
             let mut sightings = self.sightings(batch);
             sightings.retain(|(id, _)| overtaken.contains(id));
-            self.stage_batch(txn, sightings).await?;
+            let ids = ids(&sightings);
+            let (staged, known) = (txn.stage_fetch_many(self.id, &ids).await?, txn.ioc_fetch_many(&ids).await?);
+            let rows = self.merge(sightings, staged, known).await?;
+            txn.stage_put_many(self.id, &rows, self.alive_until()).await?;
         }
         reading.await.map_err(AppError::internal)?.map_err(unreadable)
     }
@@ -345,6 +339,68 @@ impl Import<'_> {
         self.report.updated = updated;
         self.report.unchanged = unchanged + self.known_same.len() as u64;
     }
+}
+
+type Sightings = Vec<(IocId, Box<Sighting>)>;
+
+/// The IOCs that are sighted, each once.
+fn ids(sightings: &Sightings) -> Vec<IocId> {
+    let mut ids: Vec<IocId> = sightings.iter().map(|(id, _)| *id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// What comes of a batch.
+struct Merged {
+    /// What changes, by id.
+    rows: Vec<Staged>,
+    /// Those that are known, and about which nothing new is said.
+    same: Vec<IocId>,
+}
+
+fn merge_all(
+    sightings: Sightings,
+    staged: &HashMap<IocId, Staged>,
+    mut known: HashMap<IocId, IocRow>,
+    source: SourceId,
+    confidence: Confidence,
+    now: Timestamp,
+) -> Merged {
+    // Deleted by a person and reported again: it starts afresh.
+    known.retain(|_, row| !row.deleted);
+    let mut merged: BTreeMap<IocId, Staged> = BTreeMap::new();
+    for (id, sighting) in sightings {
+        let Some((kind, value)) = &sighting.indicator else { continue };
+        let earlier = merged.remove(&id).or_else(|| staged.get(&id).cloned());
+        let (before, created_at, change) = match (earlier, known.get(&id)) {
+            (Some(Staged { ioc, created_at, change }), _) => (Some(ioc), created_at, Some(change)),
+            (None, Some(row)) => (Some(row.ioc.clone()), row.created_at, None),
+            (None, None) => (None, now.micros(), None),
+        };
+        let (ioc, changed) = merge(before, id, *kind, value, &sighting, source, confidence, now);
+        // Within one import an IOC counts once, by the most that happened to it.
+        let change = change.map_or(changed, |earlier| earlier.min(changed));
+        merged.insert(id, Staged { ioc, created_at, change });
+    }
+    let (mut rows, mut same) = (Vec::with_capacity(merged.len()), Vec::new());
+    for (id, row) in merged {
+        let before = staged.get(&id).map(|s| &s.ioc).or_else(|| known.get(&id).map(|k| &k.ioc));
+        if before != Some(&row.ioc) {
+            rows.push(row);
+        } else if !staged.contains_key(&id) {
+            same.push(id);
+        }
+    }
+    Merged { rows, same }
+}
+
+/// Lays a batch on the stage, if there is one: one in which nothing is new is a sign of life, too.
+async fn lay(app: Arc<App>, import: Uuid, rows: Option<Arc<Vec<Staged>>>, alive_until: Timestamp) -> AppResult<()> {
+    let Some(rows) = rows else { return Ok(()) };
+    let txn = app.store.write().await?;
+    txn.stage_put_many(import, &rows, alive_until).await?;
+    Ok(txn.commit().await?)
 }
 
 fn read_spooled(path: &Path, input: Input, options: Options, sender: &mpsc::Sender<Vec<Item>>) -> Result<(), ReadError> {

@@ -172,6 +172,8 @@ pub struct App {
     notes: pulls::Notes,
     pulls: pulls::Pulls,
     publisher: publisher::Desk,
+    /// Where work is done that may take long: not on the threads that answer requests.
+    runtime: tokio::runtime::Handle,
     post: Post,
     /// Poked whenever a letter was written, for each lane.
     letters: [Notify; 2],
@@ -219,6 +221,7 @@ impl App {
         entropy: Arc<dyn Entropy>,
     ) -> AppResult<Arc<Self>> {
         let app = Arc::new(Self {
+            runtime: tokio::runtime::Handle::current(),
             feed: feed::Feed::new(settings.cache_bytes),
             settings,
             store,

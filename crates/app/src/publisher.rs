@@ -1,4 +1,5 @@
-//! Who publishes when: one publisher a group at a time, poked by changes and looked after by a tick.
+//! Who publishes when: one publisher a group at a time, poked by changes and looked after by a tick. Several groups are
+//! published at once, so that one that takes long does not hold back the others.
 
 use std::{
     collections::HashMap,
@@ -10,27 +11,60 @@ use std::{
 };
 
 use iocast_domain::{
-    id::{AccountId, GroupId},
+    id::{AccountId, GroupId, IocId},
     time::{MINUTE, Timestamp},
 };
+use iocast_store::{IocRow, Reader};
+use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
 
-use crate::{App, AppError, AppResult, publishing::Work};
+use crate::{
+    App, AppError, AppResult,
+    publishing::{PAGE, Work},
+};
 
 /// How long a claim is held at most, in microseconds of real time: a publisher that died holds a group no longer.
 const CLAIM: i64 = 5 * MINUTE;
 /// How long the creator of a group waits for its first publication.
 const FIRST_PUBLICATION: Duration = Duration::from_secs(60);
+/// Groups published at once by the tick.
+const LANES: usize = 3;
+/// Pages of changes that are kept for the groups which look at them next.
+const PAGES: usize = 8;
 
-#[derive(Default)]
+/// Of an account: the numbers between which IOCs changed, and where the page begins.
+type PageKey = (AccountId, (i64, i64), Option<(i64, IocId)>);
+
 pub(crate) struct Desk {
     /// One lock a group, so that this process never publishes a group twice at once.
     locks: Mutex<HashMap<GroupId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Claims that could not be given back, because the database was away.
+    left: Mutex<HashMap<GroupId, Uuid>>,
     /// Since when groups have been seen waiting, in real time.
     waiting: Mutex<HashMap<GroupId, Timestamp>>,
     /// Publications made since the start.
     made: AtomicU64,
     /// What they took together, in microseconds.
     took: AtomicI64,
+    /// One permit a lane.
+    lanes: Arc<Semaphore>,
+    /// What changed, for all groups that have to look at it.
+    pages: Cache<PageKey, Arc<Vec<IocRow>>>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            locks: Mutex::default(),
+            left: Mutex::default(),
+            waiting: Mutex::default(),
+            made: AtomicU64::default(),
+            took: AtomicI64::default(),
+            lanes: Arc::new(Semaphore::new(LANES)),
+            pages: Cache::new(PAGES),
+        }
+    }
 }
 
 /// What the publisher did since the start.
@@ -61,6 +95,26 @@ impl Desk {
         Published { made: self.made.load(Ordering::Relaxed), took: self.took.load(Ordering::Relaxed) }
     }
 
+    /// A page of what changed between two numbers. Very many groups look at the same changes one after the other: they are read
+    /// once. A page that was read a moment ago is as good as one read now: what changed since has a greater number.
+    pub(crate) async fn changed(&self, read: &Reader, account: &AccountId, (from, to): (i64, i64), after: Option<(i64, IocId)>) -> AppResult<Arc<Vec<IocRow>>> {
+        let key = (account.clone(), (from, to), after);
+        let page = async { read.ioc_changed(account, from, to, after, PAGE as u64).await.map(Arc::new) };
+        Ok(self.pages.get_or_insert_async(&key, page).await?)
+    }
+
+    fn left(&self, id: GroupId) -> Option<Uuid> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
+    }
+
+    fn leave(&self, id: GroupId, claim: Option<Uuid>) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        match claim {
+            Some(claim) => drop(left.insert(id, claim)),
+            None => drop(left.remove(&id)),
+        }
+    }
+
     fn of(&self, id: GroupId) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(self.locks.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default())
     }
@@ -83,41 +137,82 @@ impl App {
         self.changed.notified().await;
     }
 
-    /// Publishes every group with something to publish. Gives how many publications were made. A group that fails
-    /// is logged and tried again at the next tick; it does not hold back the others. With `wait`, groups that are being
-    /// published just now are waited for, and looked at again.
+    /// Begins to publish every group with something to publish, a few at a time, and comes back when all are begun: what takes
+    /// long goes on behind it, and the next changes of other groups do not wait for it. A group that fails is logged and
+    /// tried again at the next tick.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn publish_due(self: &Arc<Self>, wait: bool) -> AppResult<u64> {
-        let mut made = 0;
+    pub async fn publish_due(self: &Arc<Self>) -> AppResult<()> {
         let due = self.store.read().publish_due(self.now()).await?;
         self.publisher.waits(&due, self.clock.real_now());
         for (account, group) in due {
+            if self.publisher.of(group).try_lock().is_err() {
+                continue;
+            }
+            let Ok(lane) = Arc::clone(&self.publisher.lanes).acquire_owned().await else { break };
             if self.is_closing() {
                 break;
             }
-            match self.publish_group(&account, group, wait).await {
-                Ok(true) => {
-                    made += 1;
+            let app = Arc::clone(self);
+            tokio::spawn(async move {
+                if app.publish_and_tell(&account, group, false).await {
+                    // Something may have changed while it was made.
+                    app.changed.notify_one();
+                }
+                drop(lane);
+            });
+        }
+        self.publisher.pages.clear();
+        Ok(())
+    }
+
+    /// Publishes every group with something to publish, and waits until each is done, whoever publishes it. Gives how many
+    /// publications were made.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn publish_all(self: &Arc<Self>) -> AppResult<u64> {
+        let mut made = 0;
+        for (account, group) in self.store.read().publish_due(self.now()).await? {
+            if self.is_closing() {
+                break;
+            }
+            made += u64::from(self.publish_and_tell(&account, group, true).await);
+        }
+        self.publisher.pages.clear();
+        Ok(made)
+    }
+
+    /// Waits until no group is being published by the tick.
+    pub async fn publisher_rests(&self) {
+        // It is never closed.
+        let _all = self.publisher.lanes.acquire_many(LANES as u32).await;
+    }
+
+    async fn publish_and_tell(self: &Arc<Self>, account: &AccountId, group: GroupId, wait: bool) -> bool {
+        match self.publish_group(account, group, wait).await {
+            Ok(published) => {
+                if published {
                     self.publisher.published(group);
                 }
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(group.id = %group, error = &error as &dyn std::error::Error, "Group {group} could not be published; it is tried again");
-                }
+                published
+            }
+            Err(error) => {
+                tracing::error!(group.id = %group, error = &error as &dyn std::error::Error, "Group {group} could not be published; it is tried again");
+                false
             }
         }
-        Ok(made)
     }
 
     /// Publishes one group and waits until its present state stands, whoever publishes it.
     pub(crate) async fn publish_now(self: &Arc<Self>, account: &AccountId, id: GroupId) -> AppResult<()> {
         let wait = async {
             loop {
-                // On a task of its own: a caller that gives up must not leave the work half done and the group claimed.
+                // On a task of its own: a caller that gives up must not leave the work half done and the group claimed; and not on
+                // a thread that answers requests.
                 let (app, account) = (Arc::clone(self), account.clone());
-                tokio::spawn(async move { app.publish_group(&account, id, true).await }).await.map_err(AppError::internal)??;
+                self.runtime.spawn(async move { app.publish_group(&account, id, true).await }).await.map_err(AppError::internal)??;
                 match self.store.read().publish_state(id).await? {
                     // What is held waits for an admin, not for us.
                     Some(state) if state.held.is_some() && !state.let_through => return Ok(()),
@@ -138,9 +233,11 @@ impl App {
         let token = self.entropy.uuid();
         let now = self.clock.real_now();
         let txn = self.store.write().await?;
-        if !txn.publish_claim(id, token, now, now.plus(CLAIM)).await? {
+        if !txn.publish_claim(id, token, self.publisher.left(id), now, now.plus(CLAIM)).await? {
             return Ok(false);
         }
+        // Until it is known to be given back: the database may go away at any moment, and hold the group for a claim of nobody.
+        self.publisher.leave(id, Some(token));
         txn.commit().await?;
         let result = self.publish_claimed(account, id, token).await;
         if !matches!(result, Ok(true)) {
@@ -148,10 +245,11 @@ impl App {
             txn.publish_release(id, token).await?;
             txn.commit().await?;
         }
+        self.publisher.leave(id, None);
         result
     }
 
-    async fn publish_claimed(self: &Arc<Self>, account: &AccountId, id: GroupId, token: uuid::Uuid) -> AppResult<bool> {
+    async fn publish_claimed(self: &Arc<Self>, account: &AccountId, id: GroupId, token: Uuid) -> AppResult<bool> {
         let Some(work) = Work::begin(self, account, id, token).await? else { return Ok(false) };
         let begun = self.clock.real_now();
         let published = work.run().await?;

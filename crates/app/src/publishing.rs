@@ -31,9 +31,12 @@ use iocast_mail::Content;
 use iocast_store::{BlobRef, FileRef, GroupRow, GroupUpdate, IocRow, MemberRow, NewBlob, PartRow, PublicationLine, PublishState, Reader, Txn};
 use uuid::Uuid;
 
+pub(crate) use self::choose::PAGE;
+use self::hand::Hand;
 use crate::{App, AppError, AppResult};
 
 mod choose;
+mod hand;
 mod parts;
 mod shards;
 
@@ -51,7 +54,9 @@ enum Edit {
 /// Who joins, stays and leaves.
 #[derive(Debug, Default)]
 struct Choice {
-    joins: Vec<Ioc>,
+    joins: Vec<IocId>,
+    /// Those of them that are at hand.
+    hand: Hand,
     edits: Vec<(MemberRow, Edit)>,
     /// Parts that hold a tombstone of somebody who joins.
     tombstone_parts: HashSet<PartId>,
@@ -252,6 +257,11 @@ impl<'a> Work<'a> {
         let txn = self.app.store.write().await?;
         if !txn.publish_settle(id, &update).await? {
             // Somebody else took the group over, or it was deleted: nothing of this is written.
+            return Ok(false);
+        }
+        // What was taken back while this was made does not get out even once: it is made again.
+        let withdrawn: HashSet<IocId> = txn.ioc_withdrawn(&self.account.id, self.target_seq).await?.into_iter().collect();
+        if plan.members.iter().any(|m| m.standing == Standing::Live && withdrawn.contains(&m.ioc_id)) {
             return Ok(false);
         }
         for (part, iocs) in &plan.forgotten {

@@ -77,17 +77,19 @@ impl Selection {
         Self { limit, kept: BinaryHeap::new(), cut: 0 }
     }
 
-    /// Offers one IOC.
-    pub fn offer(&mut self, place: Place) {
+    /// Offers one IOC. Gives the one that is out of the running now: nobody yet, this one, or one that was offered before.
+    pub fn offer(&mut self, place: Place) -> Option<IocId> {
         if self.kept.len() < self.limit {
             self.kept.push(place);
-            return;
+            return None;
         }
         self.cut += 1;
-        if self.kept.peek().is_some_and(|last| place < *last) {
-            self.kept.pop();
-            self.kept.push(place);
+        if self.kept.peek().is_none_or(|last| place >= *last) {
+            return Some(place.id);
         }
+        let out = self.kept.pop().map(|last| last.id);
+        self.kept.push(place);
+        out
     }
 
     /// The ones that stay, best first, and how many were cut; `taken` of the limit's places are held by others. Who finds no
@@ -137,13 +139,13 @@ mod tests {
             let place = |i: usize, seen: i64| Place { source_rank: 0, severity: Severity::Low, last_seen: Timestamp::from_secs(seen), value: format!("{i:03}"), id: IocId(uuid::Uuid::from_u128(i as u128)) };
             let mut all: Vec<Place> = seen.iter().enumerate().map(|(i, s)| place(i, *s)).collect();
             let mut selection = Selection::new(limit);
-            for p in &all {
-                selection.offer(p.clone());
-            }
+            let out: Vec<IocId> = all.iter().filter_map(|p| selection.offer(p.clone())).collect();
+            proptest::prop_assert_eq!(out.len(), all.len().saturating_sub(limit));
             let (kept, cut) = selection.finish(taken);
             all.sort();
             let best: Vec<IocId> = all.iter().take(limit.saturating_sub(taken)).map(|p| p.id).collect();
             proptest::prop_assert_eq!(&kept, &best);
+            proptest::prop_assert!(kept.iter().all(|id| !out.contains(id)));
             proptest::prop_assert_eq!(usize::try_from(cut).unwrap(), all.len() - kept.len());
         }
     }

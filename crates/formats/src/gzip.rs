@@ -65,6 +65,13 @@ pub fn join<'a>(segments: impl IntoIterator<Item = (&'a [u8], u32, u64)>) -> Vec
     out
 }
 
+/// The deflated bytes of a piece within what [`join`] made: `before` bytes of other pieces, then `len` of this.
+#[must_use]
+pub fn piece(joined: &[u8], before: u64, len: u64) -> Option<&[u8]> {
+    let begin = HEADER.len() + usize::try_from(before).ok()?;
+    joined.get(begin..begin + usize::try_from(len).ok()?)
+}
+
 /// The plain bytes of a gzip stream made by [`join`].
 ///
 /// # Errors
@@ -96,8 +103,12 @@ mod tests {
         let whole = pieces.concat();
         assert_eq!(inflate(&gzip, whole.len() as u64).unwrap(), whole);
         assert_eq!(gzip.len() as u64, segments.iter().map(|s| s.data.len() as u64).sum::<u64>() + OVERHEAD);
+        let mut before = 0;
         for (piece, segment) in pieces.iter().zip(&segments) {
             assert_eq!(inflate_segment(segment).unwrap(), *piece);
+            let len = segment.data.len() as u64;
+            assert_eq!(super::piece(&gzip, before, len), Some(segment.data.as_slice()));
+            before += len;
         }
     }
 }

@@ -38,6 +38,7 @@ pub(crate) fn start(app: &Arc<App>, begun: Instant, stop: &watch::Receiver<bool>
         async move { app.watch(begun.elapsed()).await.map(drop) }
     }));
     if role.answers() {
+        ticks.spawn(keep_at_hand(Arc::clone(app), stop.clone()));
         let flush = Arc::clone(app);
         ticks.spawn(every(FLUSH, stop.clone(), "writing the pulls", move || {
             let app = Arc::clone(&flush);
@@ -128,6 +129,18 @@ async fn listen(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// Reads what is published into memory, for the time when there is no database.
+async fn keep_at_hand(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let mut failing = false;
+    while !*stop.borrow() {
+        failing = told("reading what is published into memory", failing, app.feed_keep_at_hand().await);
+        tokio::select! {
+            () = app.feed_to_keep() => if failing { tokio::time::sleep(LISTEN_AGAIN).await },
+            _ = stop.changed() => {}
+        }
+    }
+}
+
 async fn every<F: Future<Output = AppResult<()>>>(pause: Duration, mut stop: watch::Receiver<bool>, what: &'static str, tick: impl Fn() -> F) {
     let mut failing = false;
     while !*stop.borrow() {
@@ -142,7 +155,7 @@ async fn every<F: Future<Output = AppResult<()>>>(pause: Duration, mut stop: wat
 async fn publish(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut failing = false;
     while !*stop.borrow() {
-        failing = told("publishing", failing, app.publish_due(false).await.map(drop));
+        failing = told("publishing", failing, app.publish_due().await);
         app.tick_done();
         tokio::select! {
             () = app.changed() => tokio::time::sleep(GATHER).await,
@@ -150,6 +163,7 @@ async fn publish(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             _ = stop.changed() => {}
         }
     }
+    app.publisher_rests().await;
 }
 
 async fn deliver(app: Arc<App>, lane: Lane, mut stop: watch::Receiver<bool>) {

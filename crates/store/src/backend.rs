@@ -65,7 +65,7 @@ impl Store {
 
     async fn sqlite(path: &Path) -> StoreResult<Self> {
         let url = format!("sqlite://{}?mode=rwc", path.display());
-        let options = |connections, query_only: &'static str| {
+        let options = |connections, query_only: &'static str, cache: &'static str| {
             let mut options = ConnectOptions::new(url.clone());
             options.max_connections(connections).min_connections(1).sqlx_logging(false).acquire_timeout(Duration::from_secs(60)).map_sqlx_sqlite_opts(
                 move |o| {
@@ -75,15 +75,16 @@ impl Store {
                         .pragma("foreign_keys", "ON")
                         .pragma("trusted_schema", "OFF")
                         .pragma("journal_size_limit", "67108864")
-                        .pragma("cache_size", "-65536")
+                        .pragma("cache_size", cache)
                         .pragma("temp_store", "MEMORY")
                         .pragma("query_only", query_only)
                 },
             );
             options
         };
-        let writer = Database::connect(options(1, "OFF")).await?;
-        let reader = Database::connect(options(4, "ON")).await?;
+        // In KiB, for each connection. Readers do with little: what they miss lies in the system's own cache.
+        let writer = Database::connect(options(1, "OFF", "-65536")).await?;
+        let reader = Database::connect(options(4, "ON", "-8192")).await?;
         Ok(Self { writer, reader, waiting: Arc::default() })
     }
 

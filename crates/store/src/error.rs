@@ -1,6 +1,6 @@
 //! What can go wrong here.
 
-use sea_orm::{DbErr, RuntimeErr, SqlErr};
+use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
 /// Result of a store function.
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -42,30 +42,33 @@ impl From<DbErr> for StoreError {
         }
         let away = match &error {
             DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => true,
-            DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) => {
-                let text = e.to_string();
-                [
-                    "database is locked",
-                    "disk is full",
-                    "disk I/O error",
-                    "Connection refused",
-                    "terminating connection",
-                    "unexpected end of file",
-                    "pool timed out",
-                    "Broken pipe",
-                    "Connection reset",
-                    "deadlock detected",
-                    "could not serialize access",
-                    "starting up",
-                    "shutting down",
-                    "being shutdown",
-                ]
-                .iter()
-                .any(|mark| text.contains(mark))
-            }
+            DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) => is_passing(e),
             _ => false,
         };
         if away { Self::Unavailable(error) } else { Self::Database(error) }
+    }
+}
+
+/// Whether it is a matter of time: the line is cut, the database starts, ends, is full or busy, or is a standby that takes over.
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => true,
+        sqlx::Error::Database(told) => {
+            let code = told.code().unwrap_or_default();
+            match told.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+                // Connection, rollback, resources, operator, system; and what a standby says of a write.
+                Some(_) => ["08", "40", "53", "57", "58", "25006"].iter().any(|class| code.starts_with(class)),
+                // SQLite's extended codes end in the plain one: busy, locked, out of memory, interrupted, I/O, full, can't open.
+                None => code.parse::<u32>().is_ok_and(|code| [5, 6, 7, 9, 10, 13, 14].contains(&(code & 0xff))),
+            }
+        }
+        _ => false,
     }
 }
 

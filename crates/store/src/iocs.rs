@@ -10,8 +10,8 @@ use iocast_domain::{
     time::Timestamp,
 };
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
-    Select, Set,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait, Select, SelectModel, Selector, Set,
     sea_query::{Expr, Query},
 };
 use uuid::Uuid;
@@ -84,7 +84,29 @@ impl IocFilter {
     }
 }
 
-fn to_row(row: ioc::Model) -> StoreResult<IocRow> {
+/// The columns that say what an IOC is; the others are only searched by. A publication reads very many rows.
+#[derive(FromQueryResult)]
+struct Told {
+    id: Uuid,
+    seq: i64,
+    kind: i16,
+    value: String,
+    first_seen: i64,
+    last_seen: i64,
+    state: i16,
+    whitelist: i16,
+    enrichment: String,
+    created_at: i64,
+    deleted_at: Option<i64>,
+}
+
+fn told(find: Select<ioc::Entity>) -> Selector<SelectModel<Told>> {
+    use ioc::Column as C;
+    let columns = [C::Id, C::Seq, C::Kind, C::Value, C::FirstSeen, C::LastSeen, C::State, C::Whitelist, C::Enrichment, C::CreatedAt, C::DeletedAt];
+    find.select_only().columns(columns).into_model()
+}
+
+fn to_row(row: Told) -> StoreResult<IocRow> {
     let (seq, created_at, deleted) = (row.seq, row.created_at, row.deleted_at.is_some());
     let ioc = to_ioc(row.id, row.kind, row.value, row.first_seen, row.last_seen, row.state, row.whitelist, &row.enrichment)?;
     Ok(IocRow { ioc, seq, created_at, deleted })
@@ -127,6 +149,49 @@ fn changed(account: &AccountId, from: i64, to: i64, after: Option<(i64, IocId)>)
     };
     let find = ioc::Entity::find().filter(ioc::Column::AccountId.eq(account.as_str())).filter(behind).filter(ioc::Column::Seq.lte(to));
     find.order_by_asc(ioc::Column::Seq).order_by_asc(ioc::Column::Id)
+}
+
+fn candidates(account: &AccountId, rules: &[&Criteria], to: i64, after: Option<(i64, IocId)>) -> Select<ioc::Entity> {
+    let one = |criteria: &&Criteria| {
+        let mut all = of_kinds(criteria);
+        // What is on the blocklist is chosen whatever else is asked.
+        if !criteria.blocklist {
+            all = all.add(as_asked(criteria));
+            if !criteria.source_ids.is_empty() {
+                all = all.add(reported_by(&criteria.source_ids, Expr::col((ioc::Entity, ioc::Column::Id))));
+            }
+        }
+        all
+    };
+    let each: Vec<Condition> = rules.iter().map(one).collect();
+    // One that asks for nothing lets everything by; an empty condition would be left out instead.
+    let any = if each.iter().any(Condition::is_empty) { Condition::all() } else { each.into_iter().fold(Condition::any(), Condition::add) };
+    changed(account, -1, to, after).filter(sendable()).filter(any)
+}
+
+/// What may be sent at all.
+fn sendable() -> Condition {
+    Condition::all().add(ioc::Column::DeletedAt.is_null()).add(ioc::Column::Whitelist.ne(Whitelist::NeverSent.code()))
+}
+
+fn of_kinds(criteria: &Criteria) -> Condition {
+    let kinds = &criteria.kinds;
+    Condition::all().add_option((!kinds.is_empty()).then(|| ioc::Column::Kind.is_in(kinds.iter().map(|k| k.code()))))
+}
+
+/// Severity, state and first seen, as criteria ask for them.
+fn as_asked(criteria: &Criteria) -> Condition {
+    let Criteria { severities, state, first_seen_from, first_seen_to, .. } = criteria;
+    let state = match state {
+        StateFilter::Active => Some(State::Active),
+        StateFilter::Retired => Some(State::Retired),
+        StateFilter::Any => None,
+    };
+    Condition::all()
+        .add_option((!severities.is_empty()).then(|| ioc::Column::Severity.is_in(severities.iter().map(|s| s.code()))))
+        .add_option(state.map(|state| ioc::Column::State.eq(state.code())))
+        .add_option(first_seen_from.map(|from| ioc::Column::FirstSeen.gte(from.micros())))
+        .add_option(first_seen_to.map(|to| ioc::Column::FirstSeen.lt(to.micros())))
 }
 
 /// Where an IOC stands in the order of changes; compared as a pair, so that a page is a range of the index.
@@ -216,7 +281,7 @@ impl<C: ConnectionTrait> Conn<C> {
     pub async fn ioc_fetch_many(&self, ids: &[IocId]) -> StoreResult<HashMap<IocId, IocRow>> {
         let mut found = HashMap::with_capacity(ids.len());
         for chunk in ids.chunks(ROWS) {
-            for row in ioc::Entity::find().filter(ioc::Column::Id.is_in(chunk.iter().map(|i| i.0))).all(&self.0).await? {
+            for row in told(ioc::Entity::find().filter(ioc::Column::Id.is_in(chunk.iter().map(|i| i.0)))).all(&self.0).await? {
                 let row = to_row(row)?;
                 found.insert(row.ioc.id, row);
             }
@@ -227,7 +292,7 @@ impl<C: ConnectionTrait> Conn<C> {
     /// One IOC of an account, unless it was deleted.
     pub async fn ioc_fetch(&self, account: &AccountId, id: IocId) -> StoreResult<Option<IocRow>> {
         let find = ioc::Entity::find_by_id(id.0).filter(ioc::Column::AccountId.eq(account.as_str())).filter(ioc::Column::DeletedAt.is_null());
-        find.one(&self.0).await?.map(to_row).transpose()
+        told(find).one(&self.0).await?.map(to_row).transpose()
     }
 
     /// A page of the account's IOCs: last changed first, or where a prefix or a domain is asked for in order of value or host.
@@ -302,7 +367,22 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// A page of what changed after number `from` and up to `to`, in order of (number, id); deleted ones too.
     pub async fn ioc_changed(&self, account: &AccountId, from: i64, to: i64, after: Option<(i64, IocId)>, limit: u64) -> StoreResult<Vec<IocRow>> {
-        changed(account, from, to, after).limit(limit).all(&self.0).await?.into_iter().map(to_row).collect()
+        told(changed(account, from, to, after).limit(limit)).all(&self.0).await?.into_iter().map(to_row).collect()
+    }
+
+    /// The same of all numbers up to `to`, but only of what one of these criteria may choose as far as columns tell: the
+    /// index that is walked along holds most of them, so that of very many IOCs few are read.
+    pub async fn ioc_candidates(&self, account: &AccountId, rules: &[&Criteria], to: i64, after: Option<(i64, IocId)>, limit: u64) -> StoreResult<Vec<IocRow>> {
+        if rules.is_empty() {
+            return Ok(Vec::new());
+        }
+        told(candidates(account, rules, to, after).limit(limit)).all(&self.0).await?.into_iter().map(to_row).collect()
+    }
+
+    /// Those that changed after number `from` and may not be sent any more, deleted ones too.
+    pub async fn ioc_withdrawn(&self, account: &AccountId, from: i64) -> StoreResult<Vec<IocId>> {
+        let find = changed(account, from, i64::MAX, None).filter(sendable().not()).select_only().column(ioc::Column::Id);
+        Ok(find.into_tuple::<Uuid>().all(&self.0).await?.into_iter().map(IocId).collect())
     }
 
     /// A page of the IOCs that changed in a range of numbers, in order of (number, id).
@@ -315,7 +395,7 @@ impl<C: ConnectionTrait> Conn<C> {
         limit: u64,
     ) -> StoreResult<PageOf<IocRow>> {
         let after = after.map(cursor).transpose()?.filter(|(seq, _)| *seq >= first).map(|(seq, id)| (seq, IocId(id)));
-        let rows = changed(account, first - 1, last, after).filter(conditions(filter)).limit(limit + 1).all(&self.0).await?;
+        let rows = told(changed(account, first - 1, last, after).filter(conditions(filter)).limit(limit + 1)).all(&self.0).await?;
         let rows = rows.into_iter().map(to_row).collect::<StoreResult<Vec<_>>>()?;
         Ok(PageOf::cut(rows, limit, |r| format!("{}.{}", r.seq, r.ioc.id)))
     }
@@ -330,7 +410,7 @@ impl<C: ConnectionTrait> Conn<C> {
     /// The latest of the same IOCs.
     pub async fn ioc_choosable(&self, account: &AccountId, criteria: &Criteria, sources: &[SourceId], limit: u64) -> StoreResult<Vec<IocRow>> {
         let find = self.choosable(account, criteria, sources).order_by_desc(ioc::Column::Seq).limit(limit);
-        find.all(&self.0).await?.into_iter().map(to_row).collect()
+        told(find).all(&self.0).await?.into_iter().map(to_row).collect()
     }
 
     fn choosable(&self, account: &AccountId, criteria: &Criteria, sources: &[SourceId]) -> Select<ioc::Entity> {
@@ -339,29 +419,12 @@ impl<C: ConnectionTrait> Conn<C> {
             .from(ioc_source::Entity)
             .and_where(ioc_source::Column::SourceId.is_in(sources.iter().map(|s| s.0)))
             .take();
-        let mut find = ioc::Entity::find()
+        ioc::Entity::find()
             .filter(ioc::Column::AccountId.eq(account.as_str()))
-            .filter(ioc::Column::DeletedAt.is_null())
-            .filter(ioc::Column::Whitelist.ne(Whitelist::NeverSent.code()))
-            .filter(ioc::Column::Id.in_subquery(reported));
-        if !criteria.kinds.is_empty() {
-            find = find.filter(ioc::Column::Kind.is_in(criteria.kinds.iter().map(|k| k.code())));
-        }
-        if !criteria.severities.is_empty() {
-            find = find.filter(ioc::Column::Severity.is_in(criteria.severities.iter().map(|s| s.code())));
-        }
-        match criteria.state {
-            StateFilter::Active => find = find.filter(ioc::Column::State.eq(State::Active.code())),
-            StateFilter::Retired => find = find.filter(ioc::Column::State.eq(State::Retired.code())),
-            StateFilter::Any => {}
-        }
-        if let Some(from) = criteria.first_seen_from {
-            find = find.filter(ioc::Column::FirstSeen.gte(from.micros()));
-        }
-        if let Some(to) = criteria.first_seen_to {
-            find = find.filter(ioc::Column::FirstSeen.lt(to.micros()));
-        }
-        find
+            .filter(sendable())
+            .filter(ioc::Column::Id.in_subquery(reported))
+            .filter(of_kinds(criteria))
+            .filter(as_asked(criteria))
     }
 
     /// How many IOCs an account has.
@@ -513,6 +576,11 @@ mod tests {
         }
         let exact = plan(db, &listing(&account, &IocFilter { value: Some("1.2.3.4".to_owned()), ..rare() }, None, 50)).await;
         assert!(exact.contains("value_head=?") && !exact.contains("B-TREE"), "{exact}");
+        let few = Criteria { kinds: vec![Kind::Email], severities: vec![Severity::High], source_ids: vec![SourceId(Uuid::nil())], ..Criteria::default() };
+        for place in [None, Some((3, IocId(Uuid::nil())))] {
+            let chosen = plan(db, &candidates(&account, &[&few, &Criteria::default()], 9, place)).await;
+            assert!(chosen.starts_with("SEARCH iocs USING INDEX iocs_by_change") && !chosen.contains("B-TREE"), "{chosen}");
+        }
         let next = plan(db, &changed(&account, 0, 9, Some((3, IocId(Uuid::nil()))))).await;
         assert!(next.contains("(seq,id)>(?,?)"), "the second page begins where the first ended: {next}");
     }

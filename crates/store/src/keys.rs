@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Keys read together.
-const SOME: u64 = 5_000;
+const SOME: u64 = 2_000;
 /// The setting that counts changes of keys.
 const VERSION: &str = "keys_version";
 
@@ -57,23 +57,12 @@ fn to_key(row: key::Model) -> StoreResult<Key> {
 }
 
 impl<C: ConnectionTrait> Conn<C> {
-    /// Every key of every account: what the feed's key table is made of. They are read some at a time: rows as the driver
-    /// holds them take several times the room of keys.
-    pub async fn key_all(&self) -> StoreResult<Vec<Key>> {
-        let mut keys: Vec<Key> = Vec::new();
-        loop {
-            let mut find = key::Entity::find().order_by_asc(key::Column::Id).limit(SOME);
-            if let Some(last) = keys.last() {
-                find = find.filter(key::Column::Id.gt(last.id.0));
-            }
-            let before = keys.len();
-            for row in find.all(&self.0).await? {
-                keys.push(to_key(row)?);
-            }
-            if ((keys.len() - before) as u64) < SOME {
-                return Ok(keys);
-            }
-        }
+    /// Some of all accounts' keys by id, behind the one that is given; none at the end. What the feed's key table is made of:
+    /// rows as the driver holds them take several times the room of keys, so that all are never read together.
+    pub async fn key_some(&self, after: Option<KeyId>) -> StoreResult<Vec<Key>> {
+        let find = key::Entity::find().order_by_asc(key::Column::Id).limit(SOME);
+        let find = if let Some(after) = after { find.filter(key::Column::Id.gt(after.0)) } else { find };
+        find.all(&self.0).await?.into_iter().map(to_key).collect()
     }
 
     /// A number that grows with every change of a key.

@@ -18,7 +18,7 @@ import time
 import urllib.parse
 
 import lists as list_figures
-from peers import Medallion, Nginx, RawSqlite, pymisp_feed, rotating, wrk
+from peers import Medallion, Nginx, OpenTaxii, RawSqlite, pymisp_feed, rotating, wrk
 from server import Server, add_devices, copies, domains, iocs, row_of
 
 
@@ -177,26 +177,31 @@ def publishing(table: Table, binary: str) -> None:
     firsts = []
 
     def first() -> float:
+        # The one before goes: it would be published anew with each import.
+        for device in server.call("GET", "/api/v1/devices")["items"]:
+            server.call("DELETE", f"/api/v1/devices/{device['id']}")
         begun = time.perf_counter()
         made = server.group("misp")
         firsts.append(made)
         server.wait_published(made[1], 49_900)
-        return time.perf_counter() - begun
+        took.append(time.perf_counter() - begun)
+        return took[-1]
 
-    first_took = first()
+    took = []
+    first()
     url = firsts[0][0]
     events = [json.loads(server.feed(url, f"{event}.json")[1]) for event in json.loads(server.feed(url, "manifest.json")[1])]
     rounds = 2 if table.quick else 5
     table.paired("first publication of a group of 49,900 as MISP feed, against PyMISP's generator", "≥ 15", first, lambda: pymisp_feed(events), " s", "less", rounds)
-    times = []
+    times, first_took = [], statistics.median(took)
     for n in range(rounds * 2):
         begun = time.perf_counter()
         server.load(source, iocs(10, 49_900 + n * 10))
-        server.wait_published(firsts[0][1], 49_900 + (n + 1) * 10)
+        server.wait_published(firsts[-1][1], 49_900 + (n + 1) * 10)
         times.append(time.perf_counter() - begun)
     share = [t / first_took for t in times]
     spread = f"{100 * statistics.median(share):.1f} % ({100 * min(share):.1f} to {100 * max(share):.1f})"
-    table.row(f"+10 IOCs on that group, import to published ({len(firsts)} such groups there), against its first publication", f"{statistics.median(times):.3f} s", f"{first_took:.3f} s", spread, "≤ 5 %")
+    table.row("+10 IOCs on that group, import to published, against its first publication", f"{statistics.median(times):.3f} s", f"{first_took:.3f} s", spread, "≤ 5 %")
     server.stop()
 
 
@@ -220,9 +225,10 @@ def taxii(table: Table, binary: str) -> None:
     # Medallion stumbles over markings without a date of change, and over versions that are none of its dates.
     page = json.loads(server.raw("GET", path.replace("limit=1000", "limit=1100"), None, headers)[1])["objects"]
     objects = [o for o in page if o["type"] == "indicator"][:1000]
-    medallion = Medallion(objects)
-    table.paired("TAXII page of 1,000 objects, read by the same client, against medallion", "≥ 50", ours, medallion.page, " s", "less", 2 if table.quick else 5)
-    medallion.stop()
+    for name, kind in [("medallion", Medallion), ("OpenTAXII", OpenTaxii)]:
+        peer = kind(objects)
+        table.paired(f"TAXII page of 1,000 objects, read by the same client, against {name}", "≥ 50", ours, peer.page, " s", "less")
+        peer.stop()
     server.stop()
 
 

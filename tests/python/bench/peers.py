@@ -1,4 +1,4 @@
-"""The peers: nginx, raw SQLite, PyMISP's feed generator, medallion. Each does the same work on the same bytes or rows."""
+"""The peers: nginx, raw SQLite, PyMISP's feed generator, medallion, OpenTAXII. Each does the same work on the same bytes or rows."""
 
 import base64
 import copy
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 
 
@@ -146,6 +147,18 @@ def pymisp_feed(events: list[dict]) -> float:
         return time.perf_counter() - begun
 
 
+def taxii_page(url: str, of: str) -> float:
+    """Seconds to read a page of 1,000 objects of a TAXII server with the account bench."""
+    basic = "Basic " + base64.b64encode(b"bench:bench").decode()
+    request = urllib.request.Request(url, headers={"Authorization": basic, "Accept": "application/taxii+json;version=2.1"})
+    begun = time.perf_counter()
+    count = len(json.load(urllib.request.urlopen(request, timeout=120))["objects"])
+    took = time.perf_counter() - begun
+    if count != 1000:
+        sys.exit(f"{of} gave {count} objects, not 1000")
+    return took
+
+
 class Medallion:
     """The TAXII server of the OASIS committee, with its memory backend and the same objects."""
 
@@ -194,14 +207,74 @@ class Medallion:
                 time.sleep(0.1)
 
     def page(self) -> float:
-        basic = "Basic " + base64.b64encode(b"bench:bench").decode()
-        request = urllib.request.Request(self.page_url, headers={"Authorization": basic, "Accept": "application/taxii+json;version=2.1"})
-        begun = time.perf_counter()
-        count = len(json.load(urllib.request.urlopen(request, timeout=120))["objects"])
-        took = time.perf_counter() - begun
-        if count != 1000:
-            sys.exit(f"medallion gave {count} objects, not 1000")
-        return took
+        return taxii_page(self.page_url, "medallion")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+        self.folder.cleanup()
+
+
+class OpenTaxii:
+    """OpenTAXII with SQLite, one gunicorn worker and the same objects. It checks a slow password hash at every request, and
+    that is counted: it has no other way for Basic."""
+
+    def __init__(self, objects: list[dict]):
+        from opentaxii.auth.sqldb import SQLDatabaseAPI
+        from opentaxii.persistence.sqldb import Taxii2SQLDatabaseAPI
+
+        self.folder = tempfile.TemporaryDirectory(prefix="iocast-bench-opentaxii-")
+        home, port = self.folder.name, free_port()
+        database = {"db_connection": f"sqlite:///{home}/opentaxii.sqlite", "create_tables": True}
+        secret = {"secret": "bench" * 10}
+        # By its own persistence layer: a POST stores the objects too, but is answered 500 (its UUIDs do not become JSON).
+        store, accounts = Taxii2SQLDatabaseAPI(**database), SQLDatabaseAPI(**database, **secret)
+        root = store.add_api_root("Bench")
+        collection = store.add_collection(root.id, "Bench")
+        store.add_objects(root.id, collection.id, objects)
+        # An account's permissions cannot name a TAXII 2 collection: one that is not public is for administrators.
+        accounts.create_account("bench", "bench", is_admin=True)
+        for api in (store, accounts):
+            api.db.session.remove()
+            api.db.engine.dispose()
+        config = {
+            "support_basic_auth": True,
+            "auth_api": {"class": "opentaxii.auth.sqldb.SQLDatabaseAPI", "parameters": {**database, **secret}},
+            "taxii1": None,
+            "taxii2": {
+                "title": "Bench",
+                "public_discovery": False,
+                "max_content_length": 104857600,
+                "persistence_api": {"class": "opentaxii.persistence.sqldb.Taxii2SQLDatabaseAPI", "parameters": database},
+            },
+            "logging": {"root": "error", "opentaxii": "error"},
+        }
+        path = os.path.join(home, "config.yml")
+        with open(path, "w") as out:
+            # YAML understands JSON.
+            json.dump(config, out)
+        gunicorn = os.path.join(os.path.dirname(sys.executable), "gunicorn")
+        self.process = subprocess.Popen(
+            [gunicorn, "--workers", "1", "--bind", f"127.0.0.1:{port}", "--timeout", "120", "--no-control-socket", "opentaxii.http:app"],
+            env={**os.environ, "OPENTAXII_CONFIG": path},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.page_url = f"http://127.0.0.1:{port}/taxii2/{root.id}/collections/{collection.id}/objects/?limit=1000"
+        # It takes connections before it is loaded: ready is what has answered a page, as iocast has by then.
+        end = time.monotonic() + 60
+        while True:
+            try:
+                self.page()
+                break
+            except OSError as e:
+                if isinstance(e, urllib.error.HTTPError) or self.process.poll() is not None or time.monotonic() > end:
+                    self.stop()
+                    sys.exit(f"OpenTAXII does not serve its page: {e}")
+                time.sleep(0.1)
+
+    def page(self) -> float:
+        return taxii_page(self.page_url, "OpenTAXII")
 
     def stop(self) -> None:
         self.process.terminate()

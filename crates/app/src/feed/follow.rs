@@ -22,11 +22,15 @@ impl App {
         // The number first: what changes after it is read again.
         let version = read.keys_version().await?;
         let mut shares: Vec<Keys> = std::iter::repeat_with(Keys::new).take(self.feed.keys.len()).collect();
-        for key in read.key_all().await? {
-            let [first, ..] = key.hash;
-            if let Some(share) = shares.get_mut(usize::from(first)) {
-                share.insert(key.hash, Arc::new(key));
+        let mut some = read.key_some(None).await?;
+        while let Some(last) = some.last().map(|key| key.id) {
+            for key in some {
+                let [first, ..] = key.hash;
+                if let Some(share) = shares.get_mut(usize::from(first)) {
+                    share.insert(key.hash, Arc::new(key));
+                }
             }
+            some = read.key_some(Some(last)).await?;
         }
         for (share, new) in self.feed.keys.iter().zip(shares) {
             share.store(Arc::new(new));
@@ -133,6 +137,7 @@ impl App {
                 groups.insert(group.id, Arc::new(feed));
             }
         });
+        self.feed.keep(group.id);
         Ok(())
     }
 

@@ -8,16 +8,17 @@ use iocast_domain::{
     guard::Refusal,
     id::IocId,
     member::{Leave, Standing},
-    rule::may_leave,
+    rule::{Criteria, may_leave},
     selection::{Place, Selection},
 };
 use iocast_store::{IocRow, MemberRow};
+use tokio::sync::mpsc;
 
-use super::{Choice, Edit, Verdict, Work};
-use crate::AppResult;
+use super::{Choice, Edit, Hand, Verdict, Work};
+use crate::{AppError, AppResult};
 
 /// IOCs looked at together.
-const PAGE: u64 = 2_000;
+pub(crate) const PAGE: usize = 2_000;
 
 impl Work<'_> {
     /// Decides who joins, stays and leaves.
@@ -39,7 +40,7 @@ impl Work<'_> {
         let mut after = None;
         let mut growth: i64 = 0;
         loop {
-            let page = self.read.ioc_changed(&self.account.id, self.state.applied_seq, self.target_seq, after, PAGE).await?;
+            let page = self.app.publisher.changed(&self.read, &self.account.id, (self.state.applied_seq, self.target_seq), after).await?;
             let Some(last) = page.last() else {
                 // Who joins or leaves a group that collapses may cover others, or have covered them.
                 let moved = !choice.joins.is_empty() || choice.edits.iter().any(|(_, edit)| !matches!(edit, Edit::Refresh(..)));
@@ -48,10 +49,10 @@ impl Work<'_> {
             after = Some((last.seq, last.ioc.id));
             let ids: Vec<IocId> = page.iter().map(|r| r.ioc.id).collect();
             let members = self.read.member_of_iocs(self.row.group.id, &ids).await?;
-            for row in page {
+            for row in page.iter() {
                 let rows = members.get(&row.ioc.id).map(Vec::as_slice).unwrap_or_default();
                 let current = rows.iter().find(|m| m.standing != Standing::Tombstone);
-                let verdict = self.verdict(&row);
+                let verdict = self.verdict(row);
                 choice.refused.push((row.ioc.id, verdict.refusal()));
                 let wanted = verdict == Verdict::Wanted;
                 match (current, wanted) {
@@ -59,10 +60,11 @@ impl Work<'_> {
                     (None, true) => {
                         growth += 1;
                         choice.comes_back(row.ioc.id, rows);
-                        choice.joins.push(row.ioc);
+                        choice.joins.push(row.ioc.id);
+                        choice.hand.keep(row.ioc.clone());
                     }
                     (Some(member), _) => {
-                        if let Some(edit) = self.edit(member, &row, wanted, member.span) {
+                        if let Some(edit) = self.edit(member, row, wanted, member.span) {
                             growth += match (member.standing, edit) {
                                 (Standing::Live, Edit::Leave(_)) => -1,
                                 (_, Edit::Return) => 1,
@@ -106,30 +108,45 @@ impl Work<'_> {
         let mut refused: Vec<(IocId, Option<Refusal>)> = Vec::new();
         let mut candidates = Vec::new();
         let mut members_looked_at = Vec::new();
+        let mut visited: HashSet<IocId> = HashSet::new();
         let mut spans = HashMap::new();
-        let mut after = None;
-        loop {
-            // What changes while the pages are read takes a number after the target, and is looked at next time: nothing
-            // comes by twice.
-            let page = self.read.ioc_changed(&self.account.id, -1, self.target_seq, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some((last.seq, last.ioc.id));
-            for row in page {
+        let mut hand = Hand::default();
+        let mut pages = self.candidates();
+        while let Some(page) = pages.recv().await {
+            for row in page? {
                 let verdict = self.verdict(&row);
                 if let Some(refusal) = verdict.refusal() {
                     refused.push((row.ioc.id, Some(refusal)));
                 }
                 if verdict == Verdict::Wanted {
                     let place = Place::of(&row.ioc, &self.ranks, &self.enabled);
-                    if self.collapses() {
+                    let out = if self.collapses() {
                         candidates.push((row.ioc.kind, place));
+                        None
                     } else {
-                        selection.offer(place);
+                        selection.offer(place)
+                    };
+                    if !current.contains_key(&row.ioc.id) && out != Some(row.ioc.id) {
+                        hand.keep(row.ioc.clone());
                     }
+                    out.iter().for_each(|id| hand.drop(id));
                 }
                 let Some(member) = current.get(&row.ioc.id) else { continue };
                 unseen.remove(&row.ioc.id);
+                visited.insert(row.ioc.id);
                 members_looked_at.push((row, member, verdict == Verdict::Wanted));
+            }
+            if !self.collapses() {
+                self.look_at(std::mem::take(&mut members_looked_at), &Collapsed::default(), &mut eligible, &mut edits);
+            }
+        }
+        // Members that no rule chooses any more did not come by.
+        let others: Vec<IocId> = current.keys().filter(|id| !visited.contains(id)).copied().collect();
+        for some in others.chunks(PAGE) {
+            for row in self.read.ioc_fetch_many(some).await?.into_values() {
+                let Some(member) = current.get(&row.ioc.id).filter(|_| row.seq <= self.target_seq) else { continue };
+                unseen.remove(&row.ioc.id);
+                members_looked_at.push((row, member, false));
             }
             if !self.collapses() {
                 self.look_at(std::mem::take(&mut members_looked_at), &Collapsed::default(), &mut eligible, &mut edits);
@@ -137,14 +154,15 @@ impl Work<'_> {
         }
         if self.collapses() {
             let mut collapsed = collapse(candidates, self.device_type.merges_networks());
-            std::mem::take(&mut collapsed.places).into_iter().for_each(|place| selection.offer(place));
+            let out: Vec<IocId> = std::mem::take(&mut collapsed.places).into_iter().filter_map(|place| selection.offer(place)).collect();
+            out.iter().chain(&collapsed.covered).for_each(|id| hand.drop(id));
             refused.extend(collapsed.covered.iter().map(|id| (*id, Some(Refusal::Covered))));
             self.look_at(members_looked_at, &collapsed, &mut eligible, &mut edits);
             spans = collapsed.spans;
         }
         let (kept, limit_cut) = selection.finish(unseen.len());
         let keep: HashSet<IocId> = kept.iter().copied().collect();
-        let mut choice = Choice { limit_cut, refused, anew: true, spans, ..Choice::default() };
+        let mut choice = Choice { limit_cut, refused, anew: true, spans, hand, ..Choice::default() };
         let joining: Vec<IocId> = kept.into_iter().filter(|id| !current.contains_key(id)).collect();
         for (id, member) in current {
             let edit = match (member.standing, keep.contains(&id)) {
@@ -156,12 +174,32 @@ impl Work<'_> {
             };
             choice.edits.extend(edit.map(|e| (member, e)));
         }
-        let mut iocs = self.read.ioc_fetch_many(&joining).await?;
         for (id, rows) in self.read.member_of_iocs(group, &joining).await? {
             choice.comes_back(id, &rows);
         }
-        choice.joins.extend(joining.iter().filter_map(|id| iocs.remove(id)).filter(|row| self.verdict(row) == Verdict::Wanted).map(|row| row.ioc));
+        choice.joins = joining;
         Ok(choice)
+    }
+
+    /// Every IOC of the account that a rule may choose, some at a time; the next ones are read while these are looked at.
+    fn candidates(&self) -> mpsc::Receiver<AppResult<Vec<IocRow>>> {
+        let (sender, pages) = mpsc::channel(1);
+        let (read, account, to) = (self.app.store.read(), self.account.id.clone(), self.target_seq);
+        let rules: Vec<Criteria> = self.rules.iter().map(|rule| rule.criteria.clone()).collect();
+        tokio::spawn(async move {
+            let rules: Vec<&Criteria> = rules.iter().collect();
+            let mut after = None;
+            loop {
+                // What changes while the pages are read takes a number after the target, and is looked at next time: nothing
+                // comes by twice.
+                let page = read.ioc_candidates(&account, &rules, to, after, PAGE as u64).await;
+                after = page.as_ref().ok().filter(|page| page.len() == PAGE).and_then(|page| page.last()).map(|last| (last.seq, last.ioc.id));
+                if sender.send(page.map_err(AppError::from)).await.is_err() || after.is_none() {
+                    break;
+                }
+            }
+        });
+        pages
     }
 
     /// Whether what another entry covers is left out.
@@ -198,18 +236,15 @@ impl Work<'_> {
         let ids: HashSet<IocId> = marked.iter().map(|m| m.ioc_id).collect();
         choice.edits.retain(|(m, _)| !ids.contains(&m.ioc_id));
         let ids: Vec<IocId> = ids.into_iter().collect();
-        let iocs = self.read.ioc_fetch_many(&ids).await?;
         for (id, rows) in self.read.member_of_iocs(self.row.group.id, &ids).await? {
             choice.comes_back(id, &rows);
         }
         for member in marked {
-            if let Some(row) = iocs.get(&member.ioc_id) {
-                choice.joins.push(row.ioc.clone());
-                if let Some(span) = member.span.filter(|_| !choice.anew) {
-                    choice.spans.insert(member.ioc_id, span);
-                }
-                choice.edits.push((member, Edit::Leave(Leave::SentAgain)));
+            choice.joins.push(member.ioc_id);
+            if let Some(span) = member.span.filter(|_| !choice.anew) {
+                choice.spans.insert(member.ioc_id, span);
             }
+            choice.edits.push((member, Edit::Leave(Leave::SentAgain)));
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use iocast_formats::{
 use iocast_store::{BlobRef, MemberRow, NewBlob, PartRow};
 use tokio::task::JoinSet;
 
-use super::{Choice, Edit, Work, blob, next_due};
+use super::{Choice, Edit, Hand, Work, blob, next_due};
 use crate::{AppError, AppResult};
 
 /// Events rendered at the same time.
@@ -51,7 +51,7 @@ struct Part {
     expired: Vec<IocId>,
     returned: HashSet<IocId>,
     resent: Vec<IocId>,
-    joins: Vec<Ioc>,
+    joins: Vec<IocId>,
     /// Its row changes although its files do not.
     keep: bool,
     /// Members that changed, to be written.
@@ -98,7 +98,7 @@ impl Work<'_> {
                 each(part);
             }
         };
-        let Choice { joins, edits, tombstone_parts, limit_cut, .. } = choice;
+        let Choice { joins, mut hand, edits, tombstone_parts, limit_cut, .. } = choice;
         let edited: HashSet<(PartId, IocId)> = edits.iter().map(|(m, _)| (m.part_id, m.ioc_id)).collect();
         let mut plan = Plan { limit_cut, added: count(joins.len()), ..Plan::default() };
         for (member, edit) in edits {
@@ -134,7 +134,7 @@ impl Work<'_> {
             part.row.rested_at = now + SEALED_PART_REST;
             latest = Some(stamp);
         }
-        self.render(&mut parts, &mut plan).await?;
+        self.render(&mut parts, &mut hand, &mut plan).await?;
         let mut still_leaving: Vec<MemberRow> = leaving;
         for part in parts.into_values() {
             let touched = part.fresh || part.keep || part.render || !part.changed.is_empty() || !part.expired.is_empty();
@@ -167,7 +167,7 @@ impl Work<'_> {
     }
 
     /// Puts those who join into the day's open part and new ones behind it.
-    fn place(&self, parts: &mut Parts, joins: Vec<Ioc>, tombstone_parts: &HashSet<PartId>, today: &str) {
+    fn place(&self, parts: &mut Parts, joins: Vec<IocId>, tombstone_parts: &HashSet<PartId>, today: &str) {
         let last = parts.iter().filter(|((day, _), _)| day == today).map(|((_, number), p)| (*number, p)).next_back();
         let last_number = last.map_or(0, |(number, _)| number);
         let open = last.filter(|(_, p)| !p.sealed).map(|(number, p)| OpenPart { number, total: p.row.total });
@@ -249,14 +249,14 @@ impl Work<'_> {
     }
 
     /// Renders the parts whose files change, a few at a time, off the threads that answer requests.
-    async fn render(&self, parts: &mut Parts, plan: &mut Plan) -> AppResult<()> {
+    async fn render(&self, parts: &mut Parts, hand: &mut Hand, plan: &mut Plan) -> AppResult<()> {
         let mut rendering = JoinSet::new();
         let mut done = Vec::new();
         let keys: Vec<_> = parts.iter().filter(|(_, p)| p.render).map(|(key, _)| key.clone()).collect();
         plan.rendered = !keys.is_empty();
         for key in keys {
             let Some(part) = parts.get_mut(&key) else { continue };
-            let job = self.job(part).await?;
+            let job = self.job(part, hand).await?;
             if rendering.len() >= RENDERERS {
                 done.extend(rendering.join_next().await);
             }
@@ -271,17 +271,17 @@ impl Work<'_> {
             part.row.manifest_entry = rendered.manifest_entry;
             part.row.event = rendered.event;
             part.row.hashes = rendered.hashes;
+            part.changed.extend(rendered.joined.into_iter().map(|m| (m.ioc_id, m)));
             plan.blobs.extend(rendered.blobs);
         }
         Ok(())
     }
 
     /// Gathers what a part's files are made of, and settles its members' stamps.
-    async fn job(&self, part: &mut Part) -> AppResult<Job> {
+    async fn job(&self, part: &mut Part, hand: &mut Hand) -> AppResult<Job> {
         let mut members = if part.fresh { Vec::new() } else { self.read.member_of_part(part.row.id).await? };
         members.retain(|m| !part.expired.contains(&m.ioc_id));
-        let ids: Vec<IocId> = members.iter().map(|m| m.ioc_id).collect();
-        let mut iocs: HashMap<IocId, Ioc> = self.read.ioc_fetch_many(&ids).await?.into_iter().map(|(id, row)| (id, row.ioc)).collect();
+        let iocs = self.gather(hand, members.iter().map(|m| m.ioc_id).chain(part.joins.iter().copied())).await?;
         let now = self.now.micros();
         for member in &mut members {
             if let Some(changed) = part.changed.get(&member.ioc_id) {
@@ -306,25 +306,21 @@ impl Work<'_> {
         if part.stamp {
             part.row.dirty = false;
         }
-        for ioc in std::mem::take(&mut part.joins) {
-            let member = MemberRow {
-                part_id: part.row.id,
-                ioc_id: ioc.id,
-                standing: Standing::Live,
-                joined_at: now,
-                stamp: part.row.stamp,
-                fingerprint: fingerprint(&ioc, &self.names),
-                dirty: false,
-                left_at: None,
-                leave: None,
-                resend: false,
-                reborn: false,
-                span: None,
-            };
-            part.changed.insert(ioc.id, member.clone());
-            members.push(member);
-            iocs.insert(ioc.id, ioc);
-        }
+        let joined = members.len();
+        members.extend(std::mem::take(&mut part.joins).into_iter().map(|ioc_id| MemberRow {
+            part_id: part.row.id,
+            ioc_id,
+            standing: Standing::Live,
+            joined_at: now,
+            stamp: part.row.stamp,
+            fingerprint: 0,
+            dirty: false,
+            left_at: None,
+            leave: None,
+            resend: false,
+            reborn: false,
+            span: None,
+        }));
         let before = if part.row.event.raw_len == 0 {
             None
         } else {
@@ -332,7 +328,7 @@ impl Work<'_> {
             let data = self.read.blob_fetch(self.row.group.id, std::slice::from_ref(hash)).await?.remove(hash);
             data.map(|data| Segment { data, crc: part.row.event.crc, raw_len: part.row.event.raw_len })
         };
-        Ok(Job { row: part.row.clone(), members, iocs, before, returned: part.returned.clone(), orgc: self.orgc(), names: self.names.clone() })
+        Ok(Job { row: part.row.clone(), members, joined, iocs, before, returned: part.returned.clone(), orgc: self.orgc(), names: self.names.clone() })
     }
 }
 
@@ -340,6 +336,8 @@ impl Work<'_> {
 struct Job {
     row: PartRow,
     members: Vec<MemberRow>,
+    /// From which of them on they are new.
+    joined: usize,
     iocs: HashMap<IocId, Ioc>,
     before: Option<Segment>,
     /// Members that the version before did not list: what it was listed with is not known any more.
@@ -353,10 +351,12 @@ struct Rendered {
     event: BlobRef,
     hashes: BlobRef,
     blobs: Vec<NewBlob>,
+    /// Those who joined.
+    joined: Vec<MemberRow>,
 }
 
 impl Job {
-    fn run(self) -> AppResult<Rendered> {
+    fn run(mut self) -> AppResult<Rendered> {
         let mut listed = match &self.before {
             Some(segment) => listed_tags(&inflate_segment(segment).map_err(AppError::internal)?).map_err(AppError::internal)?,
             None => ListedTags::new(),
@@ -373,7 +373,12 @@ impl Job {
         let mut blobs = Vec::new();
         // An event without attributes is not listed: MISP refuses it at every pull.
         let manifest_entry = if members.is_empty() { String::new() } else { file.manifest_entry };
-        Ok(Rendered { manifest_entry, event: blob(&file.json, &mut blobs)?, hashes: blob(&file.hashes, &mut blobs)?, blobs })
+        let (event, hashes) = (blob(&file.json, &mut blobs)?, blob(&file.hashes, &mut blobs)?);
+        let mut joined = self.members.split_off(self.joined);
+        for member in &mut joined {
+            member.fingerprint = self.iocs.get(&member.ioc_id).map_or(0, |ioc| fingerprint(ioc, &self.names));
+        }
+        Ok(Rendered { manifest_entry, event, hashes, blobs, joined })
     }
 }
 

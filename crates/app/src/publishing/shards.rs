@@ -3,7 +3,7 @@
 //! In most lists an IOC stays in the shard that it joined, and who joins fills the gaps. A log is kept in the order of
 //! changes: whatever changes goes to the end, and what leaves stands there as removed for as long as a tombstone is kept.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use iocast_domain::{
     account::Account,
@@ -23,7 +23,7 @@ use iocast_formats::write::{
 use iocast_store::{BlobRef, FileRef, MemberRow, NewBlob, PartRow};
 use tokio::task::JoinSet;
 
-use super::{Choice, Edit, Work, blob, parts::Plan};
+use super::{Choice, Edit, Hand, Work, blob, parts::Plan};
 use crate::{AppError, AppResult};
 
 /// Shards rendered at the same time.
@@ -38,7 +38,7 @@ struct Shard {
     row: PartRow,
     fresh: bool,
     /// Who joins, with what is already known of the row.
-    joins: Vec<(Ioc, MemberRow)>,
+    joins: Vec<MemberRow>,
     /// Rows that change in place.
     changed: HashMap<IocId, MemberRow>,
     gone: HashSet<IocId>,
@@ -53,6 +53,14 @@ impl Shard {
 }
 
 type Shards = BTreeMap<u32, Shard>;
+
+/// An entry of a shard that is rendered.
+struct Written {
+    ioc: Ioc,
+    member: MemberRow,
+    /// It is new, or changed.
+    changed: bool,
+}
 
 /// A number over what receivers would see of an IOC. In a log, last seen counts only as far as it moves the day on
 /// which the indicator runs out by a seventh of its kind's lifetime: a client is not sent every sighting again.
@@ -104,11 +112,14 @@ impl Work<'_> {
             .collect();
         let numbers: HashMap<PartId, u32> = shards.iter().map(|(number, s)| (s.row.id, *number)).collect();
         let mut plan = Plan { limit_cut: choice.limit_cut, added: count(choice.joins.len()), ..Plan::default() };
-        let Choice { joins, edits, reborn, spans, .. } = choice;
+        let Choice { joins, mut hand, edits, reborn, spans, .. } = choice;
         let mut joins = self.joining(joins, &reborn, &spans, stamp);
-        self.edit_shards(&mut shards, &numbers, edits, &mut joins, stamp, &mut plan).await?;
+        self.edit_shards(&mut shards, &numbers, edits, &mut joins, stamp, &mut plan);
         if is_log {
             self.expire(&mut shards, &numbers, &mut plan).await?;
+        }
+        if is_log {
+            self.in_order(&hand, &mut joins).await?;
         }
         self.place_list(&mut shards, joins, is_log);
         if shards.values().any(Shard::touched) {
@@ -116,7 +127,7 @@ impl Work<'_> {
         } else {
             plan.latest_stamp = self.state.latest_stamp;
         }
-        self.render_list(writer, &mut shards, &mut plan).await?;
+        let threats = self.render_list(writer, &mut shards, &mut hand, &mut plan).await?;
         for (_, shard) in shards {
             if shard.row.total == 0 && shard.row.number != THREATS {
                 if !shard.fresh {
@@ -130,7 +141,7 @@ impl Work<'_> {
             plan.all_parts.push(shard.row);
         }
         if let Some(version) = self.device_type.format.taxii() {
-            self.list_threats(version, stamp, &mut plan).await?;
+            self.list_threats(version, stamp, threats, &mut plan)?;
         }
         plan.live = plan.all_parts.iter().map(|p| p.live).sum();
         Ok(plan)
@@ -142,42 +153,34 @@ impl Work<'_> {
     }
 
     /// Rows for those who join.
-    fn joining(&self, joins: Vec<Ioc>, reborn: &HashSet<IocId>, spans: &HashMap<IocId, u8>, stamp: i64) -> Vec<(Ioc, MemberRow)> {
-        let row = |ioc: &Ioc, span| MemberRow {
+    fn joining(&self, joins: Vec<IocId>, reborn: &HashSet<IocId>, spans: &HashMap<IocId, u8>, stamp: i64) -> Vec<MemberRow> {
+        let row = |ioc_id: IocId| MemberRow {
             part_id: PartId(uuid::Uuid::nil()),
-            ioc_id: ioc.id,
+            ioc_id,
             standing: Standing::Live,
             joined_at: self.now.micros(),
             stamp,
-            fingerprint: self.fingerprint(ioc),
+            fingerprint: 0,
             dirty: false,
             left_at: None,
             leave: None,
             resend: false,
-            reborn: reborn.contains(&ioc.id),
-            span,
+            reborn: reborn.contains(&ioc_id),
+            span: spans.get(&ioc_id).copied(),
         };
-        joins
-            .into_iter()
-            .map(|ioc| {
-                let span = spans.get(&ioc.id).copied();
-                let ioc = spanning(ioc, span);
-                let row = row(&ioc, span);
-                (ioc, row)
-            })
-            .collect()
+        joins.into_iter().map(row).collect()
     }
 
     /// Applies what happens to members: in place, or in a log by moving them to the end.
-    async fn edit_shards(
+    fn edit_shards(
         &self,
         shards: &mut Shards,
         numbers: &HashMap<PartId, u32>,
         edits: Vec<(MemberRow, Edit)>,
-        joins: &mut Vec<(Ioc, MemberRow)>,
+        joins: &mut Vec<MemberRow>,
         stamp: i64,
         plan: &mut Plan,
-    ) -> AppResult<()> {
+    ) {
         let is_log = self.device_type.format.is_log();
         let mut moving: Vec<MemberRow> = Vec::new();
         for (mut member, edit) in edits {
@@ -203,7 +206,7 @@ impl Work<'_> {
                 Edit::Leave(Leave::SentAgain) => {
                     leaves(&member);
                     // It stays what it was: the same indicator with a new date, at the end.
-                    if let Some((_, again)) = joins.iter_mut().find(|(ioc, _)| ioc.id == member.ioc_id) {
+                    if let Some(again) = joins.iter_mut().find(|m| m.ioc_id == member.ioc_id) {
                         again.joined_at = member.joined_at;
                         again.reborn = member.reborn;
                     }
@@ -224,9 +227,20 @@ impl Work<'_> {
                 Edit::Return => {}
             }
         }
-        let ids: Vec<IocId> = moving.iter().map(|m| m.ioc_id).collect();
-        let mut iocs = self.read.ioc_fetch_many(&ids).await?;
-        joins.extend(moving.into_iter().filter_map(|m| iocs.remove(&m.ioc_id).map(|row| (row.ioc, m))));
+        joins.extend(moving);
+    }
+
+    /// Puts what changes together in order of indicator, whatever shard it is in.
+    async fn in_order(&self, hand: &Hand, joins: &mut [MemberRow]) -> AppResult<()> {
+        let (version, namespace) = (self.version(), self.account.id.namespace());
+        let ids: Vec<IocId> = joins.iter().map(|m| m.ioc_id).collect();
+        // Whoever was not removed before has one indicator, whenever it joined.
+        let of = |ioc: &Ioc| stix::indicator_uuid(version, &namespace, ioc, self.now, false);
+        let mut keys = self.tell(hand, &ids, of).await?;
+        let reborn: HashMap<IocId, Timestamp> = joins.iter().filter(|m| m.reborn).map(|m| (m.ioc_id, Timestamp::from_micros(m.joined_at))).collect();
+        let ids: Vec<IocId> = reborn.keys().copied().collect();
+        keys.extend(self.tell(hand, &ids, |ioc| stix::indicator_uuid(version, &namespace, ioc, reborn.get(&ioc.id).copied().unwrap_or(self.now), true)).await?);
+        joins.sort_by_key(|m| keys.get(&m.ioc_id).copied());
         Ok(())
     }
 
@@ -252,20 +266,13 @@ impl Work<'_> {
     }
 
     /// Puts those who join into shards: into the gaps, or in a log behind all others.
-    fn place_list(&self, shards: &mut Shards, mut joins: Vec<(Ioc, MemberRow)>, is_log: bool) {
+    fn place_list(&self, shards: &mut Shards, joins: Vec<MemberRow>, is_log: bool) {
         let account = &self.account.id;
-        let namespace = account.namespace();
-        let version = self.version();
-        if is_log {
-            // What changes together is ordered by indicator, whatever shard it is in.
-            let key = |(ioc, m): &(Ioc, MemberRow)| stix::indicator_uuid(version, &namespace, ioc, Timestamp::from_micros(m.joined_at), m.reborn);
-            joins.sort_by_cached_key(key);
-        }
         let last = shards.keys().next_back().copied().unwrap_or(THREATS);
         let mut free: Vec<u32> = shards.iter().filter(|(n, s)| **n != THREATS && s.row.total < PART_MAX && (!is_log || **n == last)).map(|(n, _)| *n).collect();
         free.reverse();
         let mut next = last + 1;
-        for (ioc, mut member) in joins {
+        for mut member in joins {
             let number = match free.last() {
                 Some(number) => *number,
                 None => {
@@ -284,80 +291,94 @@ impl Work<'_> {
             if shard.row.total >= PART_MAX {
                 free.pop();
             }
-            shard.joins.push((ioc, member));
+            shard.joins.push(member);
         }
     }
 
     /// Renders the shards whose entries change, off the threads that answer requests.
-    async fn render_list(&self, writer: &'static dyn ListWriter, shards: &mut Shards, plan: &mut Plan) -> AppResult<()> {
+    /// Gives what the entries that were written point at, where the list keeps that.
+    async fn render_list(
+        &self,
+        writer: &'static dyn ListWriter,
+        shards: &mut Shards,
+        hand: &mut Hand,
+        plan: &mut Plan,
+    ) -> AppResult<BTreeSet<(ThreatKind, String)>> {
         let mut rendering = JoinSet::new();
         let mut done = Vec::new();
         for (number, shard) in shards.iter_mut().filter(|(_, s)| s.touched()) {
             plan.rendered = true;
             shard.rendered = true;
-            let (mut entries, members) = self.entries(shard).await?;
-            plan.members.extend(members);
+            let mut entries = self.entries(shard, hand).await?;
             if !shard.gone.is_empty() {
                 plan.forgotten.push((shard.row.id, shard.gone.iter().copied().collect()));
             }
             if rendering.len() >= RENDERERS {
                 done.extend(rendering.join_next().await);
             }
-            let (number, scope, version) = (*number, self.scope.clone(), self.version());
+            let (number, scope, version, format) = (*number, self.scope.clone(), self.version(), self.device_type.format);
             rendering.spawn_blocking(move || {
-                entries.sort_by_cached_key(|(ioc, m)| {
-                    (m.stamp, stix::indicator_uuid(version, &scope.account.namespace(), ioc, Timestamp::from_micros(m.joined_at), m.reborn))
+                entries.sort_by_cached_key(|e| {
+                    let m = &e.member;
+                    (m.stamp, stix::indicator_uuid(version, &scope.account.namespace(), &e.ioc, Timestamp::from_micros(m.joined_at), m.reborn))
                 });
                 let bytes = shard_bytes(writer, &scope, &entries);
                 let mut blobs = Vec::new();
-                blob(&bytes, &mut blobs).map(|reference| (number, reference, blobs))
+                let reference = blob(&bytes, &mut blobs)?;
+                let mut threats = BTreeSet::new();
+                let mut members = Vec::new();
+                for Written { ioc, mut member, .. } in entries.into_iter().filter(|e| e.changed) {
+                    if member.standing == Standing::Live {
+                        member.fingerprint = fingerprint(writer, format, &scope, &ioc);
+                    }
+                    if format.taxii().is_some() {
+                        threats.extend(stix::threats(&ioc).map(|(kind, name)| (kind, name.to_owned())));
+                    }
+                    members.push(member);
+                }
+                Ok::<_, AppError>((number, reference, blobs, members, threats))
             });
         }
+        let mut pointed_at = BTreeSet::new();
         while let Some(next) = rendering.join_next().await {
             done.push(next);
         }
         for result in done {
-            let (number, reference, blobs) = result.map_err(AppError::internal)??;
+            let (number, reference, blobs, members, threats) = result.map_err(AppError::internal)??;
             if let Some(shard) = shards.get_mut(&number) {
                 shard.row.event = reference;
             }
             plan.blobs.extend(blobs);
+            plan.members.extend(members);
+            pointed_at.extend(threats);
         }
-        Ok(())
+        Ok(pointed_at)
     }
 
-    /// What a shard holds from now on, and the rows of it that are to be written.
-    async fn entries(&self, shard: &mut Shard) -> AppResult<(Vec<(Ioc, MemberRow)>, Vec<MemberRow>)> {
+    /// What a shard holds from now on.
+    async fn entries(&self, shard: &mut Shard, hand: &mut Hand) -> AppResult<Vec<Written>> {
         let mut members = if shard.fresh { Vec::new() } else { self.read.member_of_part(shard.row.id).await? };
         members.retain(|m| !shard.gone.contains(&m.ioc_id));
-        let ids: Vec<IocId> = members.iter().map(|m| m.ioc_id).collect();
-        let mut iocs = self.read.ioc_fetch_many(&ids).await?;
-        let mut entries: Vec<(Ioc, MemberRow)> = Vec::with_capacity(members.len() + shard.joins.len());
-        for member in members {
-            let member = shard.changed.get(&member.ioc_id).cloned().unwrap_or(member);
-            entries.extend(iocs.remove(&member.ioc_id).map(|row| (spanning(row.ioc, member.span), member)));
-        }
+        let stay = members.into_iter().map(|m| match shard.changed.remove(&m.ioc_id) {
+            Some(changed) => (changed, true),
+            None => (m, false),
+        });
         // Who was here and comes back into the same shard is not gone.
-        let written: Vec<MemberRow> = shard.changed.values().cloned().chain(shard.joins.iter().map(|(_, m)| m.clone())).collect();
-        // Moved, not copied: of half a million IOCs that join, only the shards under way are held twice.
-        entries.append(&mut shard.joins);
-        Ok((entries, written))
+        let all: Vec<(MemberRow, bool)> = stay.chain(shard.joins.drain(..).map(|m| (m, true))).collect();
+        let iocs = self.gather(hand, all.iter().map(|(m, _)| m.ioc_id)).await?;
+        // Who comes back into a log is in it twice: as removed, and as here again.
+        let entry = |(member, changed): (MemberRow, bool)| Some(Written { ioc: spanning(iocs.get(&member.ioc_id)?.clone(), member.span), member, changed });
+        Ok(all.into_iter().filter_map(entry).collect())
     }
 
     /// Keeps the list of malware families, threat actors and campaigns that indicators point at.
-    async fn list_threats(&self, version: Taxii, stamp: i64, plan: &mut Plan) -> AppResult<()> {
-        let ids: Vec<IocId> = plan.members.iter().map(|m| m.ioc_id).collect();
-        let iocs = self.read.ioc_fetch_many(&ids).await?;
-        let mut wanted: Vec<(ThreatKind, &str)> = iocs.values().flat_map(|row| stix::threats(&row.ioc)).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
+    fn list_threats(&self, version: Taxii, stamp: i64, wanted: BTreeSet<(ThreatKind, String)>, plan: &mut Plan) -> AppResult<()> {
         let there = plan.all_parts.iter().position(|p| p.number == THREATS);
         let row = there.map(|i| plan.all_parts.remove(i));
         let mut threats: Vec<Threat> =
             row.as_ref().map(|r| serde_json::from_str(&r.manifest_entry)).transpose().map_err(AppError::internal)?.unwrap_or_default();
         let known: HashSet<(ThreatKind, String)> = threats.iter().map(|t| (t.kind, t.name.clone())).collect();
-        let new = wanted.into_iter().filter(|(kind, name)| !known.contains(&(*kind, (*name).to_owned())));
-        let new: Vec<Threat> = new.map(|(kind, name)| Threat { kind, name: name.to_owned(), stamp }).collect();
+        let new: Vec<Threat> = wanted.into_iter().filter(|threat| !known.contains(threat)).map(|(kind, name)| Threat { kind, name, stamp }).collect();
         if new.is_empty() {
             if let Some(row) = row {
                 plan.all_parts.insert(0, row);
@@ -436,11 +457,11 @@ impl Work<'_> {
     }
 }
 
-fn shard_bytes(writer: &dyn ListWriter, scope: &Scope, entries: &[(Ioc, MemberRow)]) -> Vec<u8> {
+fn shard_bytes(writer: &dyn ListWriter, scope: &Scope, entries: &[Written]) -> Vec<u8> {
     shard(
         writer,
         scope,
-        entries.iter().map(|(ioc, m)| Entry {
+        entries.iter().map(|Written { ioc, member: m, .. }| Entry {
             ioc,
             joined_at: Timestamp::from_micros(m.joined_at),
             stamp: Timestamp::from_micros(m.stamp),
