@@ -243,7 +243,7 @@ fn the_host_of_the_database_is_lost() {
     for _ in 0..2 {
         fleet.add(&mail);
     }
-    let admin = fleet.admin(0);
+    let (admin, elsewhere) = (fleet.admin(0), fleet.admin(1));
     let scene = Scene::set(&admin, None);
     let (_, device) = key(&admin);
     admin.import(&scene.source, "text/plain", "before.example", 200);
@@ -256,7 +256,7 @@ fn the_host_of_the_database_is_lost() {
         let quiet = crate::house::text(&admin.post("/api/v1/devices", json!({ "name": quiet, "device_type": "misp" }), 201), "id");
         let primary = recipe.primary();
         let pollers: Vec<Poller> = (0..2).map(|i| Poller::start(device.clone(), &fleet.at(i, &scene.url), &[200])).collect();
-        let importer = Importer::start(&fleet.admin(1), &scene.source);
+        let importer = Importer::start(&elsewhere, &scene.source);
         std::thread::sleep(Duration::from_secs(2));
         // A device falls silent just now: its letter is noticed, written and sent around the loss.
         let moving = {
@@ -266,7 +266,7 @@ fn the_host_of_the_database_is_lost() {
         std::thread::sleep(Duration::from_millis(20 + 60 * round));
         recipe.lose(primary);
         let begun = Instant::now();
-        takes_imports(&fleet.admin(1), &scene.source, &format!("after-{round}.example"));
+        takes_imports(&elsewhere, &scene.source, &format!("after-{round}.example"));
         eprintln!("imports are taken again {:.1} s after the loss of {primary}", begun.elapsed().as_secs_f64());
         moving.join().unwrap();
         std::thread::sleep(Duration::from_secs(3));
