@@ -220,30 +220,31 @@ impl Import<'_> {
         txn.import_begin(self.id, &self.actor.account_id, self.alive_until()).await?;
         txn.commit().await?;
         let mut handled = 0;
-        let mut merged: Option<Arc<Vec<Staged>>> = None;
+        // What is merged, and not laid on the stage yet.
+        let mut merged: Option<Vec<Staged>> = None;
         while let Some(batch) = next {
             handled += batch.len() as u64;
-            let laying = lay(Arc::clone(self.app), self.id, merged.clone(), self.alive_until());
-            let (next_merged, ()) = tokio::try_join!(self.merge_beside(batch, merged.unwrap_or_default()), laying)?;
-            merged = Some(Arc::new(next_merged));
+            let sightings = self.sightings(batch);
+            let ids = ids(&sightings);
+            // Read by the one who writes: what was just written is at hand there, and a reader would fetch it anew.
+            let txn = self.app.store.write().await?;
+            let (mut staged, known) = (txn.stage_fetch_many(self.id, &ids).await?, txn.ioc_fetch_many(&ids).await?);
+            let before = merged.as_deref().unwrap_or_default();
+            staged.extend(before.iter().filter(|row| ids.binary_search(&row.ioc.id).is_ok()).map(|row| (row.ioc.id, row.clone())));
+            let merging = self.merging(sightings, staged, known);
+            // One in which nothing is new is a sign of life, too.
+            if let Some(rows) = &merged {
+                txn.stage_put_many(self.id, rows, self.alive_until()).await?;
+            }
+            txn.commit().await?;
+            merged = Some(self.merged(merging).await?);
             progress(handled);
             next = items.recv().await;
         }
-        lay(Arc::clone(self.app), self.id, merged, self.alive_until()).await?;
+        let txn = self.app.store.write().await?;
+        txn.stage_put_many(self.id, &merged.unwrap_or_default(), self.alive_until()).await?;
+        txn.commit().await?;
         reading.await.map_err(AppError::internal)?.map_err(unreadable)
-    }
-
-    /// Merges a batch while the one before it, `laid`, is being written.
-    async fn merge_beside(&mut self, batch: Vec<Item>, laid: Arc<Vec<Staged>>) -> AppResult<Vec<Staged>> {
-        let sightings = self.sightings(batch);
-        let (read, ids) = (self.app.store.read(), ids(&sightings));
-        let mut staged = read.stage_fetch_many(self.id, &ids).await?;
-        let known = read.ioc_fetch_many(&ids).await?;
-        // It may be on the stage already, or not: what is told here is as it will be.
-        staged.extend(
-            ids.iter().filter_map(|id| laid.binary_search_by_key(id, |row| row.ioc.id).ok()).filter_map(|i| laid.get(i)).map(|row| (row.ioc.id, row.clone())),
-        );
-        self.merge(sightings, staged, known).await
     }
 
     fn read(&self) -> (mpsc::Receiver<Vec<Item>>, JoinHandle<Result<(), ReadError>>) {
@@ -273,11 +274,14 @@ impl Import<'_> {
         sightings
     }
 
-    /// Merges sightings with what is on the stage or, where nothing is, with what is known. Gives what is to be laid on the stage,
-    /// by id; what says nothing new is counted.
-    async fn merge(&mut self, sightings: Sightings, staged: HashMap<IocId, Staged>, known: HashMap<IocId, IocRow>) -> AppResult<Vec<Staged>> {
+    /// Merges sightings with what is on the stage or, where nothing is, with what is known, beside other work.
+    fn merging(&self, sightings: Sightings, staged: HashMap<IocId, Staged>, known: HashMap<IocId, IocRow>) -> JoinHandle<Merged> {
         let (source, confidence, now) = (self.source.id, self.source.confidence, self.now);
-        let merging = tokio::task::spawn_blocking(move || merge_all(sightings, &staged, known, source, confidence, now));
+        tokio::task::spawn_blocking(move || merge_all(sightings, &staged, known, source, confidence, now))
+    }
+
+    /// What is to be laid on the stage; what says nothing new is counted.
+    async fn merged(&mut self, merging: JoinHandle<Merged>) -> AppResult<Vec<Staged>> {
         let Merged { rows, same } = merging.await.map_err(AppError::internal)?;
         for row in &rows {
             self.known_same.remove(&row.ioc.id);
@@ -323,7 +327,7 @@ impl Import<'_> {
             sightings.retain(|(id, _)| overtaken.contains(id));
             let ids = ids(&sightings);
             let (staged, known) = (txn.stage_fetch_many(self.id, &ids).await?, txn.ioc_fetch_many(&ids).await?);
-            let rows = self.merge(sightings, staged, known).await?;
+            let rows = self.merged(self.merging(sightings, staged, known)).await?;
             txn.stage_put_many(self.id, &rows, self.alive_until()).await?;
         }
         reading.await.map_err(AppError::internal)?.map_err(unreadable)
@@ -393,14 +397,6 @@ fn merge_all(
         }
     }
     Merged { rows, same }
-}
-
-/// Lays a batch on the stage, if there is one: one in which nothing is new is a sign of life, too.
-async fn lay(app: Arc<App>, import: Uuid, rows: Option<Arc<Vec<Staged>>>, alive_until: Timestamp) -> AppResult<()> {
-    let Some(rows) = rows else { return Ok(()) };
-    let txn = app.store.write().await?;
-    txn.stage_put_many(import, &rows, alive_until).await?;
-    Ok(txn.commit().await?)
 }
 
 fn read_spooled(path: &Path, input: Input, options: Options, sender: &mpsc::Sender<Vec<Item>>) -> Result<(), ReadError> {
