@@ -26,6 +26,8 @@ use crate::{Actor, App, AppError, AppResult};
 
 /// Sightings that are merged and staged together: one small write.
 const BATCH: usize = 2_000;
+/// Batches in one write, at most: some hundred milliseconds for which others wait.
+const TOGETHER: u32 = 4;
 /// After how long without a sign of life an import is taken for dead, in microseconds.
 const ALIVE: i64 = HOUR;
 /// Refused lines that are listed; all are counted.
@@ -222,12 +224,16 @@ impl Import<'_> {
         let mut handled = 0;
         // What is merged, and not laid on the stage yet.
         let mut merged: Option<Vec<Staged>> = None;
+        let mut open: Option<(Txn, u32)> = None;
         while let Some(batch) = next {
             handled += batch.len() as u64;
             let sightings = self.sightings(batch);
             let ids = ids(&sightings);
+            let (txn, nth) = match open.take() {
+                Some(open) => open,
+                None => (self.app.store.write().await?, 1),
+            };
             // Read by the one who writes: what was just written is at hand there, and a reader would fetch it anew.
-            let txn = self.app.store.write().await?;
             let (mut staged, known) = (txn.stage_fetch_many(self.id, &ids).await?, txn.ioc_fetch_many(&ids).await?);
             let before = merged.as_deref().unwrap_or_default();
             staged.extend(before.iter().filter(|row| ids.binary_search(&row.ioc.id).is_ok()).map(|row| (row.ioc.id, row.clone())));
@@ -236,10 +242,23 @@ impl Import<'_> {
             if let Some(rows) = &merged {
                 txn.stage_put_many(self.id, rows, self.alive_until()).await?;
             }
-            txn.commit().await?;
             merged = Some(self.merged(merging).await?);
             progress(handled);
-            next = items.recv().await;
+            // What is read already goes into the same write, so far as that holds nobody up: each write syncs the disk, and
+            // lays down again most pages of an index whose keys are spread evenly.
+            next = match items.try_recv() {
+                Ok(batch) if nth < TOGETHER => {
+                    open = Some((txn, nth + 1));
+                    Some(batch)
+                }
+                ready => {
+                    txn.commit().await?;
+                    match ready {
+                        Ok(batch) => Some(batch),
+                        Err(_) => items.recv().await,
+                    }
+                }
+            };
         }
         let txn = self.app.store.write().await?;
         txn.stage_put_many(self.id, &merged.unwrap_or_default(), self.alive_until()).await?;

@@ -54,12 +54,15 @@ def polls(table: Table, binary: str) -> None:
     server.load(source, iocs(2_000))
     server.wait_published(misp_id, 2_000)
     server.load(source, domains(48_000, 10_000))
+    # Both take everything.
     server.wait_published(plain_id, 50_000)
+    server.wait_published(misp_id, 50_000)
     gz = {"Accept-Encoding": "gzip"}
-    manifest, body = server.feed(misp, "manifest.json", gz)
+    list_body = server.wait_served(plain, "", lambda body: body.count(b"\n") >= 50_000)[1]
+    manifest, body = server.wait_served(misp, "manifest.json", lambda body: len(json.loads(body)) == 25)
     # The first part is the full one.
     event = max(json.loads(server.feed(misp, "manifest.json")[1]), key=lambda e: len(server.feed(misp, f"{e}.json", gz)[1]))
-    files = {"manifest.json": body, "event.json": server.feed(misp, f"{event}.json", gz)[1], "list.txt": server.feed(plain, "", gz)[1]}
+    files = {"manifest.json": body, "event.json": server.feed(misp, f"{event}.json", gz)[1], "list.txt": list_body}
     nginx = Nginx(files, [(server.account, server.key)])
     own, theirs = {"Authorization": server.basic()}, {"Authorization": nginx.basic()}
     table.paired(

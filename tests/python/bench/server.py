@@ -98,6 +98,12 @@ class Server:
         while self.published(group) != count:
             time.sleep(0.005)
 
+    def wait_served(self, url: str, name: str, wanted) -> tuple:
+        """Waits until a file is as `wanted` says of its bytes: what is published is served a moment later."""
+        while not wanted(self.feed(url, name)[1]):
+            time.sleep(0.05)
+        return self.feed(url, name, {"Accept-Encoding": "gzip"})
+
     def memory(self, which: str) -> float:
         """MiB: `VmHWM` is the peak, `VmRSS` what is held now."""
         status = open(f"/proc/{self.process.pid}/status").read()
