@@ -7,7 +7,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -20,25 +19,21 @@ use iocast_domain::{
     key::{Key, KeyKind},
     time::Timestamp,
 };
-use iocast_formats::{
-    gzip,
-    view::{Document, View},
-    write::list,
-};
+use iocast_formats::{gzip, view::View, write::list};
 use iocast_store::{BlobRef, FileRef};
-use quick_cache::{Weighter, sync::Cache};
+use quick_cache::sync::Cache;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Notify;
 
+use self::bodies::{ByLength, cache, view_etag};
 use crate::{
     Actor, App, AppError, AppResult, Memory,
     taxii::{self, ByText, Piece},
 };
 
+mod bodies;
 mod follow;
 
-/// How long a device waits for the database.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// What stands between two entries, or ends a bundle, is at most this long.
 const BETWEEN: u64 = 4;
 
@@ -75,15 +70,6 @@ pub(crate) struct GroupFeed {
 
 type Groups = HashMap<GroupId, Arc<GroupFeed>>;
 type Keys = HashMap<[u8; 32], Arc<Key>>;
-
-#[derive(Clone)]
-struct ByLength;
-
-impl Weighter<String, Bytes> for ByLength {
-    fn weight(&self, _: &String, body: &Bytes) -> u64 {
-        body.len() as u64
-    }
-}
 
 /// The tables.
 pub(crate) struct Feed {
@@ -124,7 +110,7 @@ impl Feed {
             groups: ArcSwap::default(),
             keys: std::array::from_fn(|_| ArcSwap::default()),
             keys_version: AtomicI64::new(-1),
-            bodies: Cache::with_weighter(1_000, cache_bytes, ByLength),
+            bodies: cache(cache_bytes),
             pieces: Cache::with_weighter(1_000, cache_bytes, ByText),
             writing: Mutex::new(()),
             loading_keys: tokio::sync::Mutex::new(()),
@@ -343,87 +329,6 @@ impl App {
         }
     }
 
-    /// The body of a file: from the cache, or put together from its pieces.
-    ///
-    /// # Errors
-    /// If the pieces can't be read: then the device gets 503, never less than the whole file.
-    pub async fn feed_body(&self, file: &File, view: Option<&View>, accept_gzip: bool) -> AppResult<FeedBody> {
-        let (gzip, raw_len) = match view {
-            None => (self.feed_gzip(file).await?, file.raw_len),
-            Some(view) => self.feed_view(file, view).await?,
-        };
-        if accept_gzip {
-            return Ok(FeedBody { bytes: gzip, gzip: true });
-        }
-        let plain = tokio::task::spawn_blocking(move || gzip::inflate(&gzip, raw_len)).await.map_err(AppError::internal)?.map_err(AppError::internal)?;
-        Ok(FeedBody { bytes: Bytes::from(plain), gzip: false })
-    }
-
-    async fn feed_gzip(&self, file: &File) -> AppResult<Bytes> {
-        let cache_key = cache_key(file);
-        if let Some(body) = self.feed.bodies.get(&cache_key) {
-            return Ok(body);
-        }
-        // A line to the database that leads nowhere says nothing for long; the device is told to come again.
-        let silent = |_elapsed| AppError::Unavailable("The database does not answer; try again in a few seconds.".to_owned());
-        let body = Bytes::from(tokio::time::timeout(PATIENCE, self.feed_assemble(file)).await.map_err(silent)??);
-        self.feed.bodies.insert(cache_key, body.clone());
-        Ok(body)
-    }
-
-    /// Reads what groups serve since they were last loaded into memory, as far as there is room: a replica that loses its database
-    /// serves that. What devices asked for comes first, and is not pushed out. The bundled database can't be lost like that.
-    ///
-    /// # Errors
-    /// If the database does not answer; the group that was at hand is read next time.
-    pub async fn feed_keep_at_hand(&self) -> AppResult<()> {
-        while let Some(id) = self.feed.next_to_keep() {
-            let Some(group) = self.feed.group(id).filter(|_| !self.store.is_bundled()) else { continue };
-            for file in group.files.values() {
-                let there = self.feed.bodies.peek(&cache_key(file)).is_some();
-                if there || self.feed.bodies.weight() + file.gzip_len() > self.feed.bodies.capacity() {
-                    continue;
-                }
-                if let Err(error) = self.feed_gzip(file).await {
-                    self.feed.keep(id);
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until there is something to read into memory.
-    pub async fn feed_to_keep(&self) {
-        self.feed.loaded.notified().await;
-    }
-
-    /// A list in another shape, made once and kept like any body. What is kept ends in its plain length.
-    async fn feed_view(&self, file: &File, view: &View) -> AppResult<(Bytes, u64)> {
-        let cache_key = format!("{}/{}", file.group, view_etag(file, view));
-        let kept = match self.feed.bodies.get(&cache_key) {
-            Some(kept) => kept,
-            None => {
-                let (gzip, raw_len, format, view) = (self.feed_gzip(file).await?, file.raw_len, file.format, view.clone());
-                let before = usize::try_from(file.before.unwrap_or(0)).unwrap_or(0);
-                let make = move || -> std::io::Result<Vec<u8>> {
-                    let plain = gzip::inflate(&gzip, raw_len)?;
-                    let text = String::from_utf8_lossy(&plain);
-                    let piece = gzip::segment(&view.apply(format, Document { text: &text, before }))?;
-                    let mut kept = gzip::join([(piece.data.as_slice(), piece.crc, piece.raw_len)]);
-                    kept.extend_from_slice(&piece.raw_len.to_le_bytes());
-                    Ok(kept)
-                };
-                let kept = Bytes::from(tokio::task::spawn_blocking(make).await.map_err(AppError::internal)?.map_err(AppError::internal)?);
-                self.feed.bodies.insert(cache_key, kept.clone());
-                kept
-            }
-        };
-        let split = kept.len().saturating_sub(8);
-        let raw_len = kept.get(split..).and_then(|end| end.try_into().ok()).map_or(0, u64::from_le_bytes);
-        Ok((kept.slice(..split), raw_len))
-    }
-
     /// The files that a group of the actor serves now, by path; none before its first publication.
     ///
     /// # Errors
@@ -433,30 +338,6 @@ impl App {
         let groups = self.feed.groups.load();
         let group = groups.get(&id).filter(|g| g.account_id == actor.account_id).ok_or(AppError::NotFound("group"))?;
         Ok(group.files.iter().map(|(path, file)| (path.clone(), Arc::clone(file))).collect())
-    }
-
-    /// A piece of a file.
-    pub(crate) async fn feed_segment(&self, file: &File, hash: &str) -> AppResult<gzip::Segment> {
-        let gone = || AppError::Unavailable("This file was just replaced; try again.".to_owned());
-        let at = file.segments.iter().position(|s| s.hash == hash).ok_or_else(gone)?;
-        let (before, piece) = file.segments.split_at_checked(at).and_then(|(before, rest)| Some((before, rest.first()?))).ok_or_else(gone)?;
-        // Where the whole file is in memory, so is the piece: that serves without the database, too.
-        if let Some(body) = self.feed.bodies.get(&cache_key(file))
-            && let Some(data) = gzip::piece(&body, before.iter().map(|s| s.len).sum(), piece.len)
-        {
-            return Ok(gzip::Segment { data: data.to_vec(), crc: piece.crc, raw_len: piece.raw_len });
-        }
-        let data = self.store.read().blob_fetch(file.group, std::slice::from_ref(&piece.hash)).await?.remove(hash).ok_or_else(gone)?;
-        Ok(gzip::Segment { data, crc: piece.crc, raw_len: piece.raw_len })
-    }
-
-    async fn feed_assemble(&self, file: &File) -> AppResult<Vec<u8>> {
-        let hashes: Vec<String> = file.segments.iter().map(|s| s.hash.clone()).collect();
-        let blobs = self.store.read().blob_fetch(file.group, &hashes).await?;
-        let pieces: Option<Vec<_>> = file.segments.iter().map(|s| blobs.get(&s.hash).map(|data| (data.as_slice(), s.crc, s.raw_len))).collect();
-        // A publication that was replaced twenty times since the table was read: the device asks again.
-        let pieces = pieces.ok_or_else(|| AppError::Unavailable("This file was just replaced; try again.".to_owned()))?;
-        Ok(gzip::join(pieces))
     }
 }
 
@@ -510,15 +391,6 @@ impl GroupFeed {
         }
         lines
     }
-}
-
-fn cache_key(file: &File) -> String {
-    format!("{}/{}", file.group, file.etag)
-}
-
-/// The ETag of another shape of a file.
-fn view_etag(file: &File, view: &View) -> String {
-    blake3::hash(format!("{}|{view:?}", file.etag).as_bytes()).to_hex().chars().take(32).collect()
 }
 
 /// What a device shows of itself: an account ID, where it names one, and a secret.

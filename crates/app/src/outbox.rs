@@ -400,7 +400,9 @@ impl App {
                 self.deliver_due(lane).await?;
             }
             let under_way = self.letter_counts().await?.by_state.iter().any(|(state, n)| *state == LetterState::Claimed && *n > 0);
-            if !under_way || begun.elapsed() > 2 * self.settings.mail_deadline {
+            // One that is settled may not be counted yet: it is on its way here until it is.
+            let here = !self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+            if !(under_way || here) || begun.elapsed() > 2 * self.settings.mail_deadline {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -40,13 +40,16 @@ pub(crate) struct Desk {
     /// One lock a group, so that this process never publishes a group twice at once.
     locks: Mutex<HashMap<GroupId, Arc<tokio::sync::Mutex<()>>>>,
     /// Claims that could not be given back, because the database was away.
-    left: Mutex<HashMap<GroupId, Uuid>>,
+    left: Mutex<HashMap<GroupId, Vec<Uuid>>>,
     /// Since when groups have been seen waiting, in real time.
     waiting: Mutex<HashMap<GroupId, Timestamp>>,
     /// Publications made since the start.
     made: AtomicU64,
     /// What they took together, in microseconds.
     took: AtomicI64,
+    /// Groups that lanes are done with since the start, and how many of them were seen.
+    finished: AtomicU64,
+    seen_finished: AtomicU64,
     /// One permit a lane.
     lanes: Arc<Semaphore>,
     /// What changed, for all groups that have to look at it.
@@ -61,6 +64,8 @@ impl Default for Desk {
             waiting: Mutex::default(),
             made: AtomicU64::default(),
             took: AtomicI64::default(),
+            finished: AtomicU64::default(),
+            seen_finished: AtomicU64::default(),
             lanes: Arc::new(Semaphore::new(LANES)),
             pages: Cache::new(PAGES),
         }
@@ -103,14 +108,21 @@ impl Desk {
         Ok(self.pages.get_or_insert_async(&key, page).await?)
     }
 
-    fn left(&self, id: GroupId) -> Option<Uuid> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
+    fn left(&self, id: GroupId) -> Vec<Uuid> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Whether publishing goes on, as seen since this was last asked: something was finished, or there is nothing to do.
+    fn moves(&self) -> bool {
+        let finished = self.finished.load(Ordering::Relaxed);
+        self.seen_finished.swap(finished, Ordering::Relaxed) != finished || self.lanes.available_permits() == LANES
     }
 
     fn leave(&self, id: GroupId, claim: Option<Uuid>) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         match claim {
-            Some(claim) => drop(left.insert(id, claim)),
+            // Which of them holds the group is not known where a commit failed.
+            Some(claim) => left.entry(id).or_default().push(claim),
             None => drop(left.remove(&id)),
         }
     }
@@ -160,6 +172,7 @@ impl App {
                     // Something may have changed while it was made.
                     app.changed.notify_one();
                 }
+                app.publisher.finished.fetch_add(1, Ordering::Relaxed);
                 drop(lane);
             });
         }
@@ -182,6 +195,12 @@ impl App {
         }
         self.publisher.pages.clear();
         Ok(made)
+    }
+
+    /// Whether publishing goes on: false where lanes are busy and none has finished anything since this was last asked.
+    #[must_use]
+    pub fn publisher_moves(&self) -> bool {
+        self.publisher.moves()
     }
 
     /// Waits until no group is being published by the tick.

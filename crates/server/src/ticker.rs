@@ -156,7 +156,9 @@ async fn publish(app: Arc<App>, mut stop: watch::Receiver<bool>) {
     let mut failing = false;
     while !*stop.borrow() {
         failing = told("publishing", failing, app.publish_due().await);
-        app.tick_done();
+        if app.publisher_moves() {
+            app.tick_done();
+        }
         tokio::select! {
             () = app.changed() => tokio::time::sleep(GATHER).await,
             () = tokio::time::sleep(PUBLISH) => {}

@@ -29,6 +29,8 @@ const ROWS: usize = 1_000;
 const FEW: usize = 2_000;
 /// Changes of an account among which a source that still reports is found.
 const LATEST: u64 = 100_000;
+/// Values in the conditions of one statement: SQLite takes 1,000 conditions, and 32,766 values.
+const MOST_ASKED: usize = 1_000;
 /// Characters of a value that are indexed: PostgreSQL's index rows are small.
 const HEAD: usize = 250;
 
@@ -164,8 +166,11 @@ fn candidates(account: &AccountId, rules: &[&Criteria], to: i64, after: Option<(
         all
     };
     let each: Vec<Condition> = rules.iter().map(one).collect();
-    // One that asks for nothing lets everything by; an empty condition would be left out instead.
-    let any = if each.iter().any(Condition::is_empty) { Condition::all() } else { each.into_iter().fold(Condition::any(), Condition::add) };
+    // One that asks for nothing lets everything by; an empty condition would be left out instead. Very many do, too: a statement
+    // takes only so much.
+    let asked: usize = rules.iter().map(|r| 4 + r.kinds.len() + r.severities.len() + r.source_ids.len()).sum();
+    let any =
+        if asked > MOST_ASKED || each.iter().any(Condition::is_empty) { Condition::all() } else { each.into_iter().fold(Condition::any(), Condition::add) };
     changed(account, -1, to, after).filter(sendable()).filter(any)
 }
 

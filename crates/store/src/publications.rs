@@ -328,14 +328,14 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Txn {
-    /// Claims a group for one publisher until `until`; false if another one holds it. `left` is a claim of the same publisher that it
+    /// Claims a group for one publisher until `until`; false if another one holds it. `left` are claims of the same publisher that it
     /// could not give back. Claims run on the real clock.
-    pub async fn publish_claim(&self, id: GroupId, token: Uuid, left: Option<Uuid>, now: Timestamp, until: Timestamp) -> StoreResult<bool> {
+    pub async fn publish_claim(&self, id: GroupId, token: Uuid, left: Vec<Uuid>, now: Timestamp, until: Timestamp) -> StoreResult<bool> {
         let done = group::Entity::update_many()
             .col_expr(group::Column::ClaimToken, Expr::value(token))
             .col_expr(group::Column::ClaimUntil, Expr::value(until.micros()))
             .filter(group::Column::Id.eq(id.0))
-            .filter(Condition::any().add(group::Column::ClaimUntil.lte(now.micros())).add_option(left.map(|left| group::Column::ClaimToken.eq(left))))
+            .filter(Condition::any().add(group::Column::ClaimUntil.lte(now.micros())).add(group::Column::ClaimToken.is_in(left)))
             .exec(&self.0)
             .await?;
         Ok(done.rows_affected == 1)

@@ -8,7 +8,7 @@ use std::{
 use iocast_domain::id::{AccountId, GroupId, KeyId};
 use iocast_store::{GroupRow, Signal};
 
-use super::{GroupFeed, Keys, file};
+use super::{GroupFeed, Keys, bodies::cache_key, file};
 use crate::{App, AppResult};
 
 /// Groups read together when other replicas published many.
@@ -134,7 +134,13 @@ impl App {
         self.feed.edit(|groups| {
             // Two that load at once may end in the wrong order.
             if groups.get(&group.id).is_none_or(|there| there.publication <= publication) {
-                groups.insert(group.id, Arc::new(feed));
+                let now = Arc::new(feed);
+                // What it serves no more would only take up room.
+                for old in groups.insert(group.id, Arc::clone(&now)).iter().flat_map(|old| old.files.values()) {
+                    if !now.files.values().any(|file| file.etag == old.etag) {
+                        self.feed.bodies.remove(&cache_key(old));
+                    }
+                }
             }
         });
         self.feed.keep(group.id);

@@ -12,7 +12,7 @@ use iocast_domain::{
     selection::{Place, Selection},
 };
 use iocast_store::{IocRow, MemberRow};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{Choice, Edit, Hand, Verdict, Work};
 use crate::{AppError, AppResult};
@@ -111,7 +111,7 @@ impl Work<'_> {
         let mut visited: HashSet<IocId> = HashSet::new();
         let mut spans = HashMap::new();
         let mut hand = Hand::default();
-        let mut pages = self.candidates();
+        let (mut pages, reading) = self.candidates();
         while let Some(page) = pages.recv().await {
             for row in page? {
                 let verdict = self.verdict(&row);
@@ -140,6 +140,8 @@ impl Work<'_> {
                 self.look_at(std::mem::take(&mut members_looked_at), &Collapsed::default(), &mut eligible, &mut edits);
             }
         }
+        // A reader that broke off must not look like the end.
+        reading.await.map_err(AppError::internal)?;
         // Members that no rule chooses any more did not come by.
         let others: Vec<IocId> = current.keys().filter(|id| !visited.contains(id)).copied().collect();
         for some in others.chunks(PAGE) {
@@ -182,11 +184,11 @@ impl Work<'_> {
     }
 
     /// Every IOC of the account that a rule may choose, some at a time; the next ones are read while these are looked at.
-    fn candidates(&self) -> mpsc::Receiver<AppResult<Vec<IocRow>>> {
+    fn candidates(&self) -> (mpsc::Receiver<AppResult<Vec<IocRow>>>, JoinHandle<()>) {
         let (sender, pages) = mpsc::channel(1);
         let (read, account, to) = (self.app.store.read(), self.account.id.clone(), self.target_seq);
         let rules: Vec<Criteria> = self.rules.iter().map(|rule| rule.criteria.clone()).collect();
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             let rules: Vec<&Criteria> = rules.iter().collect();
             let mut after = None;
             loop {
@@ -199,7 +201,7 @@ impl Work<'_> {
                 }
             }
         });
-        pages
+        (pages, reading)
     }
 
     /// Whether what another entry covers is left out.
