@@ -13,6 +13,7 @@ mod m0005_public;
 mod m0006_alerts;
 mod m0007_device_types;
 mod m0008_spans;
+mod m0009_resend;
 mod table;
 
 /// What going back is answered with.
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_alerts::Migration),
             Box::new(m0007_device_types::Migration),
             Box::new(m0008_spans::Migration),
+            Box::new(m0009_resend::Migration),
         ]
     }
 }

@@ -138,6 +138,33 @@ fn takes_imports(admin: &Admin, source: &str, value: &str) {
     eventually("imports are taken", || (admin.send("POST", &path, &[("content-type", "text/plain")], Some(value.as_bytes())).status == 200).then_some(()));
 }
 
+/// Host and database are started together, and the database takes longer.
+#[test]
+fn a_database_that_starts_later_is_waited_for() {
+    let postgres = Postgres::start_new();
+    postgres.stop("fast");
+    let folder = TempDir::new().unwrap();
+    let serve = |url: &str| {
+        let mut command = Command::new(crate::shell::binary());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--database-url", url, "--data"]).arg(folder.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let mut child = serve(&postgres.url().replace("postgres@", "postgres:hunter2@")).spawn().unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let waits = errors.find(|line| line.contains("waiting for it")).expect("it says that it waits");
+    assert!(waits.contains(&postgres.port.to_string()) && !waits.contains("hunter2"), "{waits}");
+    postgres.start();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("iocast listens")), "it starts once the database is there");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // What no waiting mends is said at once.
+    let refused = serve(&format!("{}nosuch", postgres.url().strip_suffix("postgres").unwrap())).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("\"nosuch\" does not exist") && said.contains("Create the database"), "{said}");
+}
+
 #[test]
 fn the_database_restarts_under_imports_and_polls() {
     let postgres = Postgres::start_new();

@@ -8,6 +8,7 @@ use crate::house::{House, Scene, eventually, stories, text};
 
 stories!(
     the_open_part_grows_and_sealed_ones_rest,
+    an_event_that_grew_says_what_one_made_at_once_says,
     what_leaves_becomes_a_tombstone_and_comes_back_elsewhere,
     a_come_back_on_a_later_day_enters_that_day,
     midnight_seals_the_part,
@@ -55,6 +56,43 @@ fn the_open_part_grows_and_sealed_ones_rest(house: &mut House) {
     assert_eq!(hashes.len(), 2_006);
     let seen_again = scene.import(&admin, &many.join("\n"));
     assert_eq!((seen_again["accepted"].as_u64(), seen_again["unchanged"].as_u64()), (Some(0), Some(2_005)));
+}
+
+fn an_event_that_grew_says_what_one_made_at_once_says(house: &mut House) {
+    let admin = house.admin();
+    let scene = Scene::set(&admin, None);
+    let misp = house.device();
+    let import = |values: &[&str], severity: &str| {
+        let list: Vec<_> = values.iter().map(|v| json!({ "value": v, "severity": severity, "user_tags": ["case"], "malware_families": ["Emotet"] })).collect();
+        admin.post(&format!("/api/v1/sources/{}/iocs", scene.source), json!(list), 200);
+    };
+    import(&["a.example", "b.example"], "low");
+    scene.settled(&misp, &["a.example", "b.example"]);
+    // It grows; somebody leaves; it grows beside the tombstone.
+    import(&["http://c.example/X"], "high");
+    scene.settled(&misp, &["a.example", "b.example", "http://c.example/X"]);
+    admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("b.example"), "id")), 204);
+    scene.settled(&misp, &["a.example", "http://c.example/X"]);
+    import(&["d.example"], "medium");
+    let grown = scene.settled(&misp, &["a.example", "d.example", "http://c.example/X"]);
+    assert_eq!((grown.events.len(), grown.tombstones()), (1, vec!["b.example".to_owned()]));
+    let other = admin.post("/api/v1/devices", json!({ "name": "Other MISP", "device_type": "misp" }), 201);
+    let other = admin.post(&format!("/api/v1/devices/{}/groups", text(&other, "id")), json!({ "name": "Perimeter 2" }), 201);
+    let whole = misp.feed(&text(&other, "url"));
+    let said = |feed: &crate::house::Feed| -> BTreeMap<String, serde_json::Value> {
+        let live = feed.attributes().filter(|(_, a)| a.get("deleted").is_none());
+        live.map(|(event, a)| {
+            let mut a = a.clone();
+            a["uuid"].take();
+            a["timestamp"].take();
+            (text(&a, "value"), json!([a, event["threat_level_id"], event["Orgc"]]))
+        })
+        .collect()
+    };
+    assert_eq!(said(&grown), said(&whole));
+    assert_eq!(said(&grown).len(), 3);
+    let sums = |feed: &crate::house::Feed| feed.hashes.lines().map(|l| l[..32].to_owned()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(sums(&grown), sums(&whole));
 }
 
 fn what_leaves_becomes_a_tombstone_and_comes_back_elsewhere(house: &mut House) {

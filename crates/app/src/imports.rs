@@ -1,10 +1,12 @@
-//! Imports: a spooled body is read on a blocking thread, merged with what is known onto a stage in small writes, and made
-//! seen by one short transaction, all or nothing. While one batch is written, the next one is merged, and the one after that read.
+//! Imports: a spooled body is taken apart on one thread and understood on all, merged with what is known onto a stage in small
+//! writes, and made seen by one short transaction, all or nothing. While one batch is written, the next one is merged, and those
+//! after it are read.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     fs::File,
     io::BufReader,
+    num::NonZero,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,16 +18,18 @@ use iocast_domain::{
     source::{Confidence, Source},
     time::{HOUR, Timestamp},
 };
-use iocast_formats::read::{Input, Item, Options, ReadError, Rejected, read};
-use iocast_store::{IocRow, StageCounts, Staged, Txn};
+use iocast_formats::read::{Input, Item, Options, Raw, ReadError, Rejected, split};
+use iocast_store::{IocRow, StageCounts, StageWrite, Staged, Txn};
 use serde::Serialize;
 use tokio::{sync::mpsc, task::JoinHandle};
 use uuid::Uuid;
 
 use crate::{Actor, App, AppError, AppResult};
 
-/// Sightings that are merged and staged together: one small write.
+/// Pieces of a body whose IOCs are merged and staged together: one small write.
 const BATCH: usize = 2_000;
+/// The most that they weigh, in bytes.
+const WEIGHT: usize = 8 << 20;
 /// Batches in one write, at most: some hundred milliseconds for which others wait.
 const TOGETHER: u32 = 4;
 /// After how long without a sign of life an import is taken for dead, in microseconds.
@@ -168,6 +172,7 @@ impl App {
             source,
             request: &request,
             known_same: HashSet::new(),
+            staged: HashSet::new(),
             now: self.now(),
             report: ImportReport { dry_run: request.dry_run, ..ImportReport::default() },
         };
@@ -204,6 +209,8 @@ struct Import<'a> {
     request: &'a ImportRequest,
     /// IOCs about which the import says nothing new; they are counted, and not staged.
     known_same: HashSet<IocId>,
+    /// [`mark`]s of those that are on the stage.
+    staged: HashSet<u32>,
     now: Timestamp,
     report: ImportReport,
 }
@@ -215,39 +222,45 @@ impl Import<'_> {
 
     /// Reads the body and lays what it says on the stage.
     async fn stage(&mut self, progress: Progress<'_>) -> AppResult<()> {
-        let (mut items, reading) = self.read();
-        // The first batch is awaited before anything is written: a body that can't be read never gets that far.
-        let mut next = items.recv().await;
+        let (mut batches, reading) = self.read();
+        let mut next = batches.recv().await;
+        if next.is_none() {
+            // It can't be read at all: nothing was written.
+            return reading.await.map_err(AppError::internal)?.map_err(unreadable);
+        }
         let txn = self.app.store.write().await?;
         txn.import_begin(self.id, &self.actor.account_id, self.alive_until()).await?;
         txn.commit().await?;
         let mut handled = 0;
-        // What is merged, and not laid on the stage yet.
-        let mut merged: Option<Vec<Staged>> = None;
+        // What is being merged, and not laid on the stage yet.
+        let mut merging: Option<JoinHandle<AppResult<Merged>>> = None;
         let mut open: Option<(Txn, u32)> = None;
         while let Some(batch) = next {
-            handled += batch.len() as u64;
-            let sightings = self.sightings(batch);
-            let ids = ids(&sightings);
+            let Parsed { sightings, ids, items, rejected } = batch.await.map_err(AppError::internal)?;
+            handled += items;
+            self.reject(rejected);
             let (txn, nth) = match open.take() {
                 Some(open) => open,
                 None => (self.app.store.write().await?, 1),
             };
             // Read by the one who writes: what was just written is at hand there, and a reader would fetch it anew.
-            let (mut staged, known) = (txn.stage_fetch_many(self.id, &ids).await?, txn.ioc_fetch_many(&ids).await?);
-            let before = merged.as_deref().unwrap_or_default();
-            staged.extend(before.iter().filter(|row| ids.binary_search(&row.ioc.id).is_ok()).map(|row| (row.ioc.id, row.clone())));
-            let merging = self.merging(sightings, staged, known);
+            let (mut staged, known) = self.known(&txn, &ids).await?;
+            let before = match merging.take() {
+                Some(merging) => Some(self.merged(merging).await?),
+                None => None,
+            };
+            let overlay = before.iter().flat_map(|before| &before.rows).filter(|row| ids.binary_search(&row.ioc.id).is_ok());
+            staged.extend(overlay.map(|row| (row.ioc.id, row.clone())));
+            merging = Some(self.merging(sightings, staged, known));
             // One in which nothing is new is a sign of life, too.
-            if let Some(rows) = &merged {
-                txn.stage_put_many(self.id, rows, self.alive_until()).await?;
+            if let Some(before) = before {
+                txn.stage_put_many(self.id, before.write, self.alive_until()).await?;
             }
-            merged = Some(self.merged(merging).await?);
             progress(handled);
             // What is read already goes into the same write, so far as that holds nobody up: each write syncs the disk, and
             // lays down again most pages of an index whose keys are spread evenly.
-            next = match items.try_recv() {
-                Ok(batch) if nth < TOGETHER => {
+            next = match batches.try_recv() {
+                Ok(batch) if nth < TOGETHER && batch.is_finished() => {
                     open = Some((txn, nth + 1));
                     Some(batch)
                 }
@@ -255,58 +268,65 @@ impl Import<'_> {
                     txn.commit().await?;
                     match ready {
                         Ok(batch) => Some(batch),
-                        Err(_) => items.recv().await,
+                        Err(_) => batches.recv().await,
                     }
                 }
             };
         }
+        let last = match merging {
+            Some(merging) => self.merged(merging).await?.write,
+            None => StageWrite::default(),
+        };
         let txn = self.app.store.write().await?;
-        txn.stage_put_many(self.id, &merged.unwrap_or_default(), self.alive_until()).await?;
+        txn.stage_put_many(self.id, last, self.alive_until()).await?;
         txn.commit().await?;
         reading.await.map_err(AppError::internal)?.map_err(unreadable)
     }
 
-    fn read(&self) -> (mpsc::Receiver<Vec<Item>>, JoinHandle<Result<(), ReadError>>) {
-        let (sender, items) = mpsc::channel(2);
-        let ImportRequest { path, input, options, .. } = self.request.clone();
-        (items, tokio::task::spawn_blocking(move || read_spooled(&path, input, options, &sender)))
+    /// Takes the body apart on one thread; what the pieces mean is found out on all of them, and comes in order. They are not
+    /// threads of the one that answers this request: those are few.
+    fn read(&self) -> (mpsc::Receiver<JoinHandle<Parsed>>, JoinHandle<Result<(), ReadError>>) {
+        let (sender, batches) = mpsc::channel(cores());
+        let ImportRequest { path, input, options, also, .. } = self.request.clone();
+        let (also, namespace) = (Arc::new(also), self.namespace);
+        let give = move |pieces: Vec<Raw>| {
+            let also = Arc::clone(&also);
+            sender.blocking_send(tokio::task::spawn_blocking(move || Parsed::of(pieces, &also, &namespace))).is_ok()
+        };
+        (batches, self.app.runtime.spawn_blocking(move || split_spooled(&path, input, options, &give)))
     }
 
-    fn sightings(&mut self, items: Vec<Item>) -> Sightings {
-        let mut sightings = Vec::with_capacity(items.len());
-        for item in items {
-            match item {
-                Item::Sighting(mut sighting) => {
-                    sighting.enrichment.absorb(&self.request.also);
-                    if let Some((kind, value)) = &sighting.indicator {
-                        sightings.push((ioc_id_in(&self.namespace, *kind, value), sighting));
-                    }
-                }
-                Item::Rejected(rejected) => {
-                    self.report.rejected_count += 1;
-                    if self.report.rejected.len() < REJECTED_MAX {
-                        self.report.rejected.push(rejected);
-                    }
-                }
-            }
-        }
-        sightings
+    fn reject(&mut self, rejected: Vec<Rejected>) {
+        self.report.rejected_count += rejected.len() as u64;
+        let room = REJECTED_MAX.saturating_sub(self.report.rejected.len());
+        self.report.rejected.extend(rejected.into_iter().take(room));
+    }
+
+    /// What of these IOCs is on the stage, and what is known of them.
+    async fn known(&self, txn: &Txn, ids: &[IocId]) -> AppResult<(HashMap<IocId, Staged>, HashMap<IocId, IocRow>)> {
+        let maybe_staged: Vec<IocId> = ids.iter().copied().filter(|id| self.staged.contains(&mark(*id))).collect();
+        Ok((txn.stage_fetch_many(self.id, &maybe_staged).await?, txn.ioc_fetch_many(ids).await?))
     }
 
     /// Merges sightings with what is on the stage or, where nothing is, with what is known, beside other work.
-    fn merging(&self, sightings: Sightings, staged: HashMap<IocId, Staged>, known: HashMap<IocId, IocRow>) -> JoinHandle<Merged> {
+    fn merging(&self, sightings: Sightings, staged: HashMap<IocId, Staged>, known: HashMap<IocId, IocRow>) -> JoinHandle<AppResult<Merged>> {
         let (source, confidence, now) = (self.source.id, self.source.confidence, self.now);
-        tokio::task::spawn_blocking(move || merge_all(sightings, &staged, known, source, confidence, now))
+        let (store, import) = (self.app.store.clone(), self.id);
+        self.app.runtime.spawn_blocking(move || {
+            let (rows, same) = merge_all(sightings, &staged, known, source, confidence, now);
+            Ok(Merged { write: store.stage_write(import, &rows)?, rows, same })
+        })
     }
 
     /// What is to be laid on the stage; what says nothing new is counted.
-    async fn merged(&mut self, merging: JoinHandle<Merged>) -> AppResult<Vec<Staged>> {
-        let Merged { rows, same } = merging.await.map_err(AppError::internal)?;
-        for row in &rows {
+    async fn merged(&mut self, merging: JoinHandle<AppResult<Merged>>) -> AppResult<Merged> {
+        let mut merged = merging.await.map_err(AppError::internal)??;
+        for row in &merged.rows {
             self.known_same.remove(&row.ioc.id);
+            self.staged.insert(mark(row.ioc.id));
         }
-        self.known_same.extend(same);
-        Ok(rows)
+        self.known_same.extend(std::mem::take(&mut merged.same));
+        Ok(merged)
     }
 
     /// Makes everything on the stage seen, under one change number. `seen` is the account's number before staging began:
@@ -338,16 +358,15 @@ impl Import<'_> {
         }
         txn.stage_take_off(self.id, overtaken).await?;
         let overtaken: HashSet<IocId> = overtaken.iter().copied().collect();
-        let (mut items, reading) = self.read();
-        while let Some(mut batch) = items.recv().await {
+        let (mut batches, reading) = self.read();
+        while let Some(batch) = batches.recv().await {
             // Refused lines were counted the first time.
-            batch.retain(|item| matches!(item, Item::Sighting(_)));
-            let mut sightings = self.sightings(batch);
+            let Parsed { mut sightings, mut ids, .. } = batch.await.map_err(AppError::internal)?;
             sightings.retain(|(id, _)| overtaken.contains(id));
-            let ids = ids(&sightings);
-            let (staged, known) = (txn.stage_fetch_many(self.id, &ids).await?, txn.ioc_fetch_many(&ids).await?);
-            let rows = self.merged(self.merging(sightings, staged, known)).await?;
-            txn.stage_put_many(self.id, &rows, self.alive_until()).await?;
+            ids.retain(|id| overtaken.contains(id));
+            let (staged, known) = self.known(txn, &ids).await?;
+            let merged = self.merged(self.merging(sightings, staged, known)).await?;
+            txn.stage_put_many(self.id, merged.write, self.alive_until()).await?;
         }
         reading.await.map_err(AppError::internal)?.map_err(unreadable)
     }
@@ -366,66 +385,115 @@ impl Import<'_> {
 
 type Sightings = Vec<(IocId, Box<Sighting>)>;
 
-/// The IOCs that are sighted, each once.
-fn ids(sightings: &Sightings) -> Vec<IocId> {
-    let mut ids: Vec<IocId> = sightings.iter().map(|(id, _)| *id).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
+/// The first bits of an id: very many of them take little room, and few ids share one.
+fn mark(id: IocId) -> u32 {
+    let [a, b, c, d, ..] = *id.0.as_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// What is found in some pieces of a body.
+struct Parsed {
+    sightings: Sightings,
+    /// The IOCs that are sighted, each once, in order.
+    ids: Vec<IocId>,
+    /// How many things were met.
+    items: u64,
+    rejected: Vec<Rejected>,
+}
+
+impl Parsed {
+    fn of(pieces: Vec<Raw>, also: &Enrichment, namespace: &Uuid) -> Self {
+        let mut sightings = Vec::with_capacity(pieces.len());
+        let (mut items, mut rejected) = (0, Vec::new());
+        for piece in pieces {
+            piece.items(&mut |item| {
+                items += 1;
+                match item {
+                    Item::Sighting(mut sighting) => {
+                        sighting.enrichment.absorb(also);
+                        if let Some((kind, value)) = &sighting.indicator {
+                            sightings.push((ioc_id_in(namespace, *kind, value), sighting));
+                        }
+                    }
+                    Item::Rejected(line) => rejected.push(line),
+                }
+            });
+        }
+        let mut ids: Vec<IocId> = sightings.iter().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Self { sightings, ids, items, rejected }
+    }
 }
 
 /// What comes of a batch.
 struct Merged {
     /// What changes, by id.
     rows: Vec<Staged>,
+    /// The same, ready to be written.
+    write: StageWrite,
     /// Those that are known, and about which nothing new is said.
     same: Vec<IocId>,
 }
 
 fn merge_all(
-    sightings: Sightings,
+    mut sightings: Sightings,
     staged: &HashMap<IocId, Staged>,
     mut known: HashMap<IocId, IocRow>,
     source: SourceId,
     confidence: Confidence,
     now: Timestamp,
-) -> Merged {
+) -> (Vec<Staged>, Vec<IocId>) {
     // Deleted by a person and reported again: it starts afresh.
     known.retain(|_, row| !row.deleted);
-    let mut merged: BTreeMap<IocId, Staged> = BTreeMap::new();
-    for (id, sighting) in sightings {
-        let Some((kind, value)) = &sighting.indicator else { continue };
-        let earlier = merged.remove(&id).or_else(|| staged.get(&id).cloned());
-        let (before, created_at, change) = match (earlier, known.get(&id)) {
-            (Some(Staged { ioc, created_at, change }), _) => (Some(ioc), created_at, Some(change)),
-            (None, Some(row)) => (Some(row.ioc.clone()), row.created_at, None),
-            (None, None) => (None, now.micros(), None),
-        };
-        let (ioc, changed) = merge(before, id, *kind, value, &sighting, source, confidence, now);
-        // Within one import an IOC counts once, by the most that happened to it.
-        let change = change.map_or(changed, |earlier| earlier.min(changed));
-        merged.insert(id, Staged { ioc, created_at, change });
-    }
-    let (mut rows, mut same) = (Vec::with_capacity(merged.len()), Vec::new());
-    for (id, row) in merged {
+    // Those of one IOC stay in the order in which they came.
+    sightings.sort_by_key(|(id, _)| *id);
+    let (mut rows, mut same) = (Vec::with_capacity(sightings.len()), Vec::new());
+    let mut sightings = sightings.into_iter().peekable();
+    while let Some((id, first)) = sightings.next() {
+        let mut earlier = staged.get(&id).cloned();
         let before = staged.get(&id).map(|s| &s.ioc).or_else(|| known.get(&id).map(|k| &k.ioc));
-        if before != Some(&row.ioc) {
-            rows.push(row);
-        } else if !staged.contains_key(&id) {
-            same.push(id);
+        let others = std::iter::from_fn(|| sightings.next_if(|(other, _)| *other == id)).map(|(_, other)| other);
+        for mut sighting in std::iter::once(first).chain(others) {
+            let Some((kind, value)) = sighting.indicator.take() else { continue };
+            let (base, created_at, change) = match (earlier, known.get(&id)) {
+                (Some(Staged { ioc, created_at, change }), _) => (Some(ioc), created_at, Some(change)),
+                (None, Some(row)) => (Some(row.ioc.clone()), row.created_at, None),
+                (None, None) => (None, now.micros(), None),
+            };
+            let (ioc, changed) = merge(base, id, kind, value, *sighting, source, confidence, now);
+            // Within one import an IOC counts once, by the most that happened to it.
+            let change = change.map_or(changed, |earlier| earlier.min(changed));
+            earlier = Some(Staged { ioc, created_at, change });
+        }
+        match earlier {
+            Some(row) if before != Some(&row.ioc) => rows.push(row),
+            Some(_) if !staged.contains_key(&id) => same.push(id),
+            _ => {}
         }
     }
-    Merged { rows, same }
+    (rows, same)
 }
 
-fn read_spooled(path: &Path, input: Input, options: Options, sender: &mpsc::Sender<Vec<Item>>) -> Result<(), ReadError> {
+/// Threads that find out what pieces mean.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+fn split_spooled(path: &Path, input: Input, options: Options, give: &impl Fn(Vec<Raw>) -> bool) -> Result<(), ReadError> {
     let file = File::open(path).map_err(ReadError::Io)?;
     let mut batch = Vec::with_capacity(BATCH);
-    read(input, &mut BufReader::with_capacity(256 * 1024, file), options, &mut |item| {
-        batch.push(item);
-        batch.len() < BATCH || sender.blocking_send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).is_ok()
+    let mut weight = 0;
+    split(input, &mut BufReader::with_capacity(256 * 1024, file), options, &mut |raw| {
+        weight += raw.weight();
+        batch.push(raw);
+        if batch.len() < BATCH && weight < WEIGHT {
+            return true;
+        }
+        weight = 0;
+        give(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)))
     })?;
-    sender.blocking_send(batch).map_err(|_closed| ReadError::Stopped)
+    if give(batch) { Ok(()) } else { Err(ReadError::Stopped) }
 }
 
 fn unreadable(error: ReadError) -> AppError {

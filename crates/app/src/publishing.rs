@@ -267,7 +267,7 @@ impl<'a> Work<'a> {
         for (part, iocs) in &plan.forgotten {
             txn.member_delete_many(*part, iocs).await?;
         }
-        txn.member_put_many(id, &plan.members).await?;
+        txn.member_put_many(id, plan.members).await?;
         for (part, iocs) in &plan.resent {
             txn.member_resent(*part, iocs).await?;
         }

@@ -289,25 +289,36 @@ pub fn merge(
     known: Option<Ioc>,
     id: IocId,
     kind: Kind,
-    value: &str,
-    seen: &Sighting,
+    value: String,
+    seen: Sighting,
     source: SourceId,
     default_confidence: Confidence,
     now: Timestamp,
 ) -> (Ioc, Change) {
     let last_seen = seen.last_seen.map_or(now, |t| t.min(now));
     let first_seen = seen.first_seen.map_or(last_seen, |t| t.min(last_seen));
-    let fresh = known.is_none();
-    let before = known.unwrap_or_else(|| Ioc {
-        id,
-        kind,
-        value: value.to_owned(),
-        first_seen,
-        last_seen,
-        state: State::Active,
-        whitelist: Whitelist::Default,
-        enrichment: Enrichment::default(),
-    });
+    let confidence = seen.confidence.unwrap_or(default_confidence);
+    let report = Report { source_id: source, confidence, reported_at: now.micros() };
+    let Some(before) = known else {
+        let Enrichment { user_tags, system_tags, threat_actors, campaigns, malware_families, alert_id, score, reported_severity, .. } = seen.enrichment;
+        let reports = vec![report];
+        let enrichment = Enrichment {
+            reports,
+            user_tags,
+            system_tags,
+            threat_actors,
+            campaigns,
+            malware_families,
+            alert_id,
+            score,
+            reported_severity,
+            ..Enrichment::default()
+        };
+        let whitelist = seen.whitelist.unwrap_or(Whitelist::Default);
+        let mut ioc = Ioc { id, kind, value, first_seen, last_seen, state: State::Active, whitelist, enrichment };
+        ioc.state = ioc.state_at(now);
+        return (ioc, Change::Accepted);
+    };
     let mut after = before.clone();
     // An undated sighting says "there now", not "first there now": it only moves first seen where nothing was known.
     if seen.first_seen.is_some() || seen.last_seen.is_some() {
@@ -317,25 +328,19 @@ pub fn merge(
     if let Some(whitelist) = seen.whitelist {
         after.whitelist = whitelist;
     }
-    let confidence = seen.confidence.unwrap_or(default_confidence);
     after.enrichment.absorb(&seen.enrichment);
     let reports = &mut after.enrichment.reports;
     match reports.iter_mut().find(|r| r.source_id == source) {
         Some(report) => report.confidence = confidence,
-        None => reports.push(Report { source_id: source, confidence, reported_at: now.micros() }),
+        None => reports.push(report),
     }
     reports.sort_by_key(|r| r.source_id);
     after.state = after.state_at(now);
     let dated = seen.last_seen.is_some() && after.last_seen != before.last_seen;
     let same =
         after.first_seen == before.first_seen && after.state == before.state && after.whitelist == before.whitelist && after.enrichment == before.enrichment;
-    let change = match (fresh, same && !dated) {
-        (true, _) => Change::Accepted,
-        (false, false) => Change::Updated,
-        (false, true) => Change::Unchanged,
-    };
-    if change != Change::Accepted
-        && (change == Change::Updated || after.last_seen != before.last_seen)
+    let change = if same && !dated { Change::Unchanged } else { Change::Updated };
+    if (change == Change::Updated || after.last_seen != before.last_seen)
         && let Some(report) = after.enrichment.reports.iter_mut().find(|r| r.source_id == source)
     {
         report.reported_at = now.micros();
@@ -370,6 +375,11 @@ pub const LABEL_MAX: usize = 160;
 /// (MISP and its clients split on quotes), at most [`LABEL_MAX`] characters. `None` if nothing is left.
 #[must_use]
 pub fn label(text: &str) -> Option<String> {
+    // Most are fit as they are.
+    if text.len() <= LABEL_MAX && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' || b == b' ') {
+        let clean = text.trim();
+        return (!clean.is_empty()).then(|| clean.to_owned());
+    }
     let clean: String = text.chars().map(|c| if c.is_control() || c == '"' { ' ' } else { c }).collect();
     let clean: String = clean.trim().chars().take(LABEL_MAX).collect();
     let clean = clean.trim_end();
@@ -390,7 +400,7 @@ mod tests {
         let now = Timestamp::parse("2026-11-01").unwrap();
         let source = SourceId(Uuid::nil());
         let id = IocId(Uuid::nil());
-        let add = |known, sighting: &Sighting, now| merge(known, id, Kind::Ipv4, "203.0.113.5", sighting, source, Confidence::MEDIUM, now);
+        let add = |known, sighting: &Sighting, now| merge(known, id, Kind::Ipv4, "203.0.113.5".to_owned(), sighting.clone(), source, Confidence::MEDIUM, now);
         let (old, change) = add(None, &seen(None, Some("2026-01-01")), now);
         assert_eq!((old.state, change), (State::Retired, Change::Accepted));
         let (again, change) = add(Some(old.clone()), &seen(None, Some("2025-01-01")), now);
@@ -405,7 +415,7 @@ mod tests {
     fn ages_are_threat_commands() {
         let now = Timestamp::parse("2026-11-01").unwrap();
         let source = SourceId(Uuid::nil());
-        let (ioc, _) = merge(None, IocId(Uuid::nil()), Kind::Ipv4, "x", &seen(None, None), source, Confidence::LOW, now);
+        let (ioc, _) = merge(None, IocId(Uuid::nil()), Kind::Ipv4, "x".to_owned(), seen(None, None), source, Confidence::LOW, now);
         assert_eq!(ioc.state_at(now.plus(14 * DAY - 1)), State::Active);
         assert_eq!(ioc.state_at(now.plus(14 * DAY)), State::Retired);
     }

@@ -85,7 +85,7 @@ impl Timestamp {
     /// ISO 8601 with six decimals and a numeric offset, as MISP's `first_seen` wants it.
     #[must_use]
     pub fn misp(self) -> String {
-        self.utc().format("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
+        self.utc().to_rfc3339_opts(SecondsFormat::Micros, false)
     }
 
     /// Reads RFC 3339, `YYYY-MM-DD`, and both forms without an offset (taken as UTC).

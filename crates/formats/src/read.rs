@@ -1,4 +1,6 @@
 //! Readers: bytes of an import into sightings, with a reason for each line refused. Memory is bounded whatever the size.
+//!
+//! [`split`] takes the bytes apart, one after the other; what each piece means ([`Raw::items`]) can be found out on any thread.
 
 use std::io::{self, BufRead, Seek};
 
@@ -109,31 +111,88 @@ impl From<io::Error> for ReadError {
     }
 }
 
-/// Receives what a reader finds; `false` stops it.
-pub type Sink<'a> = &'a mut dyn FnMut(Item) -> bool;
+/// A piece of an import as it stands there: a line, a row, an element of a list.
+#[derive(Debug)]
+pub struct Raw(Piece);
 
-/// Reads a whole import.
-///
-/// # Errors
-/// [`ReadError::Malformed`] says what to mend. What was given to `sink` before is then to be thrown away.
-pub fn read<R: BufRead + Seek>(input: Input, from: &mut R, options: Options, sink: Sink<'_>) -> Result<(), ReadError> {
-    match input {
-        Input::Json => json::read(from, options, sink),
-        Input::Csv => csv::read(from, sink),
-        Input::List => list::read(from, sink),
-        Input::Report => report::read(from, sink),
+#[derive(Debug)]
+enum Piece {
+    Json(json::Piece),
+    Csv(csv::Row),
+    List(Line),
+    Report(report::Prose),
+}
+
+impl Raw {
+    /// What it holds, in order: nothing, one indicator or refusal, or several.
+    pub fn items(self, sink: &mut dyn FnMut(Item)) {
+        match self.0 {
+            Piece::Json(piece) => piece.items(sink),
+            Piece::Csv(row) => row.items(sink),
+            Piece::List(line) => list::items(&line, sink),
+            Piece::Report(prose) => prose.items(sink),
+        }
+    }
+
+    /// About how many bytes it takes, or what it becomes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match &self.0 {
+            Piece::Json(piece) => piece.weight(),
+            Piece::Csv(row) => row.weight(),
+            Piece::List(line) => line.text.len(),
+            Piece::Report(prose) => prose.weight(),
+        }
     }
 }
 
-fn send(sink: Sink<'_>, item: Item) -> Result<(), ReadError> {
-    if sink(item) { Ok(()) } else { Err(ReadError::Stopped) }
+/// Receives the pieces; `false` stops the reader.
+pub type Sink<'a> = &'a mut dyn FnMut(Raw) -> bool;
+
+/// Takes a whole import apart.
+///
+/// # Errors
+/// [`ReadError::Malformed`] says what to mend. What was given to `sink` before is then to be thrown away.
+pub fn split<R: BufRead + Seek>(input: Input, from: &mut R, options: Options, sink: Sink<'_>) -> Result<(), ReadError> {
+    match input {
+        Input::Json => json::split(from, options, sink),
+        Input::Csv => csv::split(from, sink),
+        Input::List => each_line(from, |line| send(sink, Piece::List(line))),
+        Input::Report => report::split(from, sink),
+    }
+}
+
+/// Reads a whole import, one piece after the other.
+///
+/// # Errors
+/// As [`split`].
+pub fn read<R: BufRead + Seek>(input: Input, from: &mut R, options: Options, sink: &mut dyn FnMut(Item) -> bool) -> Result<(), ReadError> {
+    split(input, from, options, &mut |raw| {
+        let mut goes_on = true;
+        raw.items(&mut |item| goes_on = goes_on && sink(item));
+        goes_on
+    })
+}
+
+fn send(sink: Sink<'_>, piece: Piece) -> Result<(), ReadError> {
+    if sink(Raw(piece)) { Ok(()) } else { Err(ReadError::Stopped) }
+}
+
+/// A line without its end.
+#[derive(Debug)]
+struct Line {
+    /// From 1.
+    number: u64,
+    text: String,
+    /// Only its beginning is here.
+    overlong: bool,
 }
 
 /// Longest line that is looked at, in bytes.
 const LINE_MAX: usize = 64 * 1024;
 
-/// Hands out lines without their ends, in bounded memory: an overlong line arrives as `Err(its beginning)`.
-fn each_line(from: &mut impl BufRead, mut each: impl FnMut(u64, Result<&str, &str>) -> Result<(), ReadError>) -> Result<(), ReadError> {
+/// Hands out lines, in bounded memory.
+fn each_line(from: &mut impl BufRead, mut each: impl FnMut(Line) -> Result<(), ReadError>) -> Result<(), ReadError> {
     let mut line = Vec::new();
     let mut number = 0;
     loop {
@@ -167,7 +226,7 @@ fn each_line(from: &mut impl BufRead, mut each: impl FnMut(u64, Result<&str, &st
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches(['\n', '\r']);
         let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { text };
-        each(number, if overlong { Err(text) } else { Ok(text) })?;
+        each(Line { number, text: text.to_owned(), overlong })?;
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use iocast_app::{App, AppError, NewAccount, Post, Secrets, Settings, Webhooks};
@@ -16,7 +16,7 @@ use iocast_store::{Store, StoreError};
 use tokio::sync::watch;
 
 use crate::{
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, redact},
     shell, ticker,
     tls::{self, Certificate},
 };
@@ -90,6 +90,35 @@ pub(crate) struct Desk {
 
 /// The file that marks the data folder of an iocast on PostgreSQL.
 const ON_POSTGRESQL: &str = "on-postgresql";
+
+/// How often it is looked whether the database is there.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often it is told that it is not.
+const TELL: Duration = Duration::from_secs(30);
+
+/// As [`open`], once the database is there: host and database may have been started together, or a standby is taking over.
+async fn open_in_time(config: &Config, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>, public_url: &str) -> Result<Desk, StartError> {
+    let mut told: Option<Instant> = None;
+    loop {
+        match open(config, Arc::clone(clock), Arc::clone(entropy), public_url.to_owned()).await {
+            Err(StartError::Store(error)) if config.database_url.is_some() && error.may_pass() => {
+                if told.is_none_or(|told| told.elapsed() >= TELL) {
+                    told = Some(Instant::now());
+                    let url = config.database_url.as_deref().map(redact).unwrap_or_default();
+                    tracing::warn!(error = &error as &dyn std::error::Error, "The database {url} does not answer; waiting for it");
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok(desk) => {
+                if told.is_some() {
+                    tracing::info!("The database answers");
+                }
+                return Ok(desk);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
 
 /// Opens the data folder and the database. The bundled SQLite is locked against other processes.
 pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, public_url: String) -> Result<Desk, StartError> {
@@ -208,7 +237,7 @@ impl Application {
         };
         let scheme = if certificate.is_some() { "https" } else { "http" };
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
-        let desk = open(&config, clock, entropy, public_url).await?;
+        let desk = open_in_time(&config, &clock, &entropy, &public_url).await?;
         if desk.lock.is_some() {
             desk.app.sweep_spool();
         }

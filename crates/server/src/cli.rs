@@ -354,7 +354,11 @@ fn password(from_stdin: bool) -> Result<Option<String>, String> {
 
 async fn serve(config: Config) -> Result<(), String> {
     telemetry::start(&config);
-    let application = Application::build(config, Arc::new(SystemClock::default()), Arc::new(SystemEntropy)).await.map_err(|e| e.to_string())?;
+    let application = tokio::select! {
+        built = Application::build(config, Arc::new(SystemClock::default()), Arc::new(SystemEntropy)) => built.map_err(|e| e.to_string())?,
+        // It may wait for its database.
+        () = signalled() => return Ok(()),
+    };
     let url = application.public_url().to_owned();
     if let Some(first) = &application.first {
         say("iocast made an account. These secrets are shown this once:");

@@ -101,7 +101,7 @@ impl Default for Config {
             secrets_file: None,
             emulator: false,
             log_format: "text".to_owned(),
-            log: "info,sea_orm_migration=warn,actix_server=warn,sqlx::postgres::notice=warn".to_owned(),
+            log: "info,sea_orm_migration=warn,actix_server=warn,sqlx::postgres::notice=warn,sqlx_core::pool=error".to_owned(),
             workers: None,
             import_max_bytes: 1 << 30,
             cache_bytes: 256 << 20,
@@ -371,7 +371,7 @@ impl Config {
 }
 
 /// A URL without its password.
-fn redact(url: &str) -> String {
+pub(crate) fn redact(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     match rest.rsplit_once('@') {
         // What stands behind a question mark may hold a password, too.

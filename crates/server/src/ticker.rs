@@ -20,7 +20,7 @@ const FOLLOW_PAUSE: Duration = Duration::from_secs(5);
 const AGE: Duration = Duration::from_secs(1);
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 const PUBLISH: Duration = Duration::from_secs(1);
-/// A burst of changes makes one publication, not many.
+/// A burst of changes makes two publications, not many: the first change is published at once, the others together.
 const GATHER: Duration = Duration::from_millis(30);
 const SWEEP: Duration = Duration::from_secs(60);
 const RETIRE: Duration = Duration::from_secs(60);
@@ -159,8 +159,10 @@ async fn publish(app: Arc<App>, mut stop: watch::Receiver<bool>) {
         if app.publisher_moves() {
             app.tick_done();
         }
+        // What changes after a quiet time is published at once; what follows closely is gathered.
+        let quiet_from = Instant::now() + GATHER;
         tokio::select! {
-            () = app.changed() => tokio::time::sleep(GATHER).await,
+            () = app.changed() => tokio::time::sleep_until(quiet_from).await,
             () = tokio::time::sleep(PUBLISH) => {}
             _ = stop.changed() => {}
         }

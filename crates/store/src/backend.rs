@@ -12,8 +12,8 @@ use std::{
 use iocast_domain::time::Timestamp;
 use iocast_migrations::{Migrator, MigratorTrait};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
-    sqlx::postgres::PgListener,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait, sqlx::postgres::PgListener,
 };
 
 use crate::{Conn, Reader, StoreError, StoreResult, Txn};
@@ -26,6 +26,8 @@ const POSTGRES_CONNECTIONS: u32 = 11;
 const CHANNEL: &str = "iocast";
 /// How long closing waits for a database that does not answer any more.
 const CLOSING: Duration = Duration::from_secs(3);
+/// Rows that SQLite's thread may be ahead of who takes them: with few, the two wait for each other at every turn.
+const ROW_BUFFER: usize = 250;
 /// How long a statement waits for a locked database.
 const BUSY: Duration = Duration::from_secs(8);
 
@@ -70,6 +72,7 @@ impl Store {
             options.max_connections(connections).min_connections(1).sqlx_logging(false).acquire_timeout(Duration::from_secs(60)).map_sqlx_sqlite_opts(
                 move |o| {
                     o.busy_timeout(BUSY)
+                        .row_buffer_size(ROW_BUFFER)
                         .pragma("journal_mode", "WAL")
                         .pragma("synchronous", "FULL")
                         .pragma("foreign_keys", "ON")
@@ -104,7 +107,7 @@ impl Store {
             .max_lifetime(None)
             .idle_timeout(None)
             .set_application_name("iocast");
-        let pool = Database::connect(options).await?;
+        let pool = Database::connect(options).await.map_err(refused)?;
         Ok(Self { writer: pool.clone(), reader: pool, waiting: Arc::default() })
     }
 
@@ -242,6 +245,20 @@ impl Drop for Waits<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What PostgreSQL says at the door, where that has to do with the URL: with what to do about it.
+fn refused(error: DbErr) -> StoreError {
+    let told = match &error {
+        DbErr::Conn(RuntimeErr::SqlxError(e)) => e.as_database_error(),
+        _ => None,
+    };
+    let advice = match told.and_then(sea_orm::sqlx::error::DatabaseError::code).as_deref() {
+        Some("28P01" | "28000") => "Correct the user and the password in the database URL, or let the user in (pg_hba.conf)",
+        Some("3D000") => "Create the database (createdb), or correct its name in the database URL",
+        _ => return error.into(),
+    };
+    StoreError::Unusable(format!("PostgreSQL refuses the login: {}. {advice}.", told.map_or("", |told| told.message())))
 }
 
 fn unanswered(error: sea_orm::sqlx::Error) -> StoreError {

@@ -49,6 +49,19 @@ impl From<DbErr> for StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether the database may be there in a while, without anybody changing anything here.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            // A user or a database that is not there is a matter of settings, and so is TLS.
+            Self::Unavailable(DbErr::Conn(RuntimeErr::SqlxError(e))) => is_passing(e) && !matches!(**e, sqlx::Error::Tls(_)),
+            Self::Unavailable(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Whether it is a matter of time: the line is cut, the database starts, ends, is full or busy, or is a standby that takes over.
 fn is_passing(error: &sqlx::Error) -> bool {
     match error {

@@ -32,7 +32,7 @@ pub use self::{
     backend::{Pool, Signal, Signals, Store},
     error::{StoreError, StoreResult},
     groups::GroupRow,
-    iocs::{IocFilter, IocRow},
+    iocs::{IocFilter, IocPage, IocRow},
     letters::{Lane, LetterCounts, LetterRow, NewLetter, Settled},
     log::{Attempt, AuditFilter, AuditLine, Stored},
     members::MemberRow,
@@ -40,7 +40,7 @@ pub use self::{
     page::{Page, PageOf},
     publications::{BlobRef, FileRef, GroupUpdate, NewBlob, PartRow, PublicationLine, PublishState},
     pulls::{NewPull, PullDay, PullLine},
-    stage::{StageCounts, Staged},
+    stage::{StageCounts, StageWrite, Staged},
 };
 
 /// A connection that reads, or a transaction that also writes.

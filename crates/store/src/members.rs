@@ -1,14 +1,14 @@
 //! Members of groups: who is in, since when, and what became of those who left.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use iocast_domain::{
     id::{GroupId, IocId, PartId},
     member::{Leave, Standing},
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Set,
-    sea_query::{Expr, OnConflict},
+    ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Select, Value,
+    sea_query::{Expr, InsertStatement, OnConflict, Query},
 };
 use uuid::Uuid;
 
@@ -69,6 +69,30 @@ fn to_member(row: member::Model) -> StoreResult<MemberRow> {
     })
 }
 
+/// By the index `members_to_resend`, which holds only what is marked. Anything more that is asked for leads to another index.
+pub(crate) fn to_resend(id: GroupId) -> Select<member::Entity> {
+    member::Entity::find().filter(member::Column::GroupId.eq(id.0)).filter(Expr::col(member::Column::Resend))
+}
+
+/// The statement that writes the first of these members.
+fn put(id: GroupId, members: &[MemberRow]) -> StoreResult<InsertStatement> {
+    use member::Column as C;
+    let fixed = [C::PartId, C::IocId, C::GroupId, C::JoinedAt, C::Resend, C::Reborn];
+    let kept = [C::Standing, C::Stamp, C::Fingerprint, C::Dirty, C::LeftAt, C::LeaveReason, C::Span];
+    let mut insert = Query::insert();
+    insert.into_table(member::Entity).columns(fixed.into_iter().chain(kept));
+    for m in members.iter().take(ROWS) {
+        let MemberRow { part_id, ioc_id, standing, joined_at, stamp, fingerprint, dirty, left_at, leave, resend, reborn, span } = m;
+        let fixed: [Value; 6] = [part_id.0.into(), ioc_id.0.into(), id.0.into(), (*joined_at).into(), (*resend).into(), (*reborn).into()];
+        let leave = leave.map_or(0, Leave::code);
+        let kept: [Value; 7] =
+            [standing.code().into(), (*stamp).into(), (*fingerprint).into(), (*dirty).into(), (*left_at).into(), leave.into(), span.map(i16::from).into()];
+        insert.values(fixed.into_iter().chain(kept).map(Expr::value)).map_err(|e| corrupt("members", "columns", e))?;
+    }
+    insert.on_conflict(OnConflict::columns([C::PartId, C::IocId]).update_columns(kept).to_owned());
+    Ok(insert)
+}
+
 impl<C: ConnectionTrait> Conn<C> {
     /// The members of a part, in the order of their ids.
     pub async fn member_of_part(&self, id: PartId) -> StoreResult<Vec<MemberRow>> {
@@ -108,11 +132,8 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// The members of a group that are to be sent again.
     pub async fn member_to_resend(&self, id: GroupId) -> StoreResult<Vec<MemberRow>> {
-        let find = member::Entity::find()
-            .filter(member::Column::GroupId.eq(id.0))
-            .filter(member::Column::Standing.eq(Standing::Live.code()))
-            .filter(member::Column::Resend.eq(true));
-        find.all(&self.0).await?.into_iter().map(to_member).collect()
+        let marked = to_resend(id).all(&self.0).await?.into_iter().map(to_member).collect::<StoreResult<Vec<_>>>()?;
+        Ok(marked.into_iter().filter(|m| m.standing == Standing::Live).collect())
     }
 
     /// All rows of one IOC in these groups, tombstones too, the latest first.
@@ -156,39 +177,20 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Txn {
-    /// Writes members, new or changed.
-    pub async fn member_put_many(&self, id: GroupId, members: &[MemberRow]) -> StoreResult<()> {
-        for chunk in members.chunks(ROWS) {
-            let rows = chunk.iter().map(|m| {
-                let MemberRow { part_id, ioc_id, standing, joined_at, stamp, fingerprint, dirty, left_at, leave, resend, reborn, span } = m;
-                member::ActiveModel {
-                    part_id: Set(part_id.0),
-                    ioc_id: Set(ioc_id.0),
-                    group_id: Set(id.0),
-                    standing: Set(standing.code()),
-                    joined_at: Set(*joined_at),
-                    stamp: Set(*stamp),
-                    fingerprint: Set(*fingerprint),
-                    dirty: Set(*dirty),
-                    left_at: Set(*left_at),
-                    leave_reason: Set(leave.map_or(0, Leave::code)),
-                    resend: Set(*resend),
-                    reborn: Set(*reborn),
-                    span: Set(span.map(i16::from)),
-                }
-            });
-            let update = OnConflict::columns([member::Column::PartId, member::Column::IocId])
-                .update_columns([
-                    member::Column::Standing,
-                    member::Column::Stamp,
-                    member::Column::Fingerprint,
-                    member::Column::Dirty,
-                    member::Column::LeftAt,
-                    member::Column::LeaveReason,
-                    member::Column::Span,
-                ])
-                .to_owned();
-            member::Entity::insert_many(rows).on_conflict(update).exec_without_returning(&self.0).await?;
+    /// Writes members, new or changed. Each piece is made ready while the one before is written.
+    pub async fn member_put_many(&self, id: GroupId, members: Vec<MemberRow>) -> StoreResult<()> {
+        let backend = self.0.get_database_backend();
+        let members = Arc::new(members);
+        let ready = |from: usize| {
+            let members = Arc::clone(&members);
+            tokio::task::spawn_blocking(move || put(id, members.get(from..).unwrap_or_default()).map(|insert| backend.build(&insert)))
+        };
+        let mut next = (!members.is_empty()).then(|| ready(0));
+        for from in (0..members.len()).step_by(ROWS) {
+            let Some(writing) = next.take() else { break };
+            let statement = writing.await.map_err(|e| StoreError::from(sea_orm::DbErr::Custom(e.to_string())))??;
+            next = (from + ROWS < members.len()).then(|| ready(from + ROWS));
+            self.0.execute_raw(statement).await?;
         }
         Ok(())
     }

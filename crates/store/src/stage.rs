@@ -8,13 +8,13 @@ use iocast_domain::{
     time::Timestamp,
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, Set,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, Set, Statement, Value,
     sea_query::{Expr, OnConflict, Order, Query, SelectStatement},
 };
 use uuid::Uuid;
 
 use crate::{
-    Conn, StoreError, StoreResult, Txn,
+    Conn, Store, StoreError, StoreResult, Txn,
     error::corrupt,
     iocs::{Parts, parts, to_ioc},
     row::{import, ioc, ioc_source, staged},
@@ -34,6 +34,32 @@ pub struct Staged {
     pub created_at: i64,
     /// What the import does to it.
     pub change: Change,
+}
+
+/// IOCs made ready to be laid on the stage: the work that this is can be done while others write.
+#[derive(Debug, Default)]
+pub struct StageWrite(Vec<Statement>);
+
+impl Store {
+    /// Makes IOCs ready for [`Txn::stage_put_many`]. Touches no database.
+    ///
+    /// # Errors
+    /// If one can't be written down, which is a fault of our own.
+    pub fn stage_write(&self, import: Uuid, rows: &[Staged]) -> StoreResult<StageWrite> {
+        let backend = self.read().0.get_database_backend();
+        let statement = |chunk: &[Staged]| {
+            let mut insert = Query::insert();
+            let columns = [staged::Column::ImportId, staged::Column::Change].into_iter().chain(CARRIED.map(|(_, column)| column));
+            insert.into_table(staged::Entity).columns(columns);
+            for row in chunk {
+                insert.values(values(import, row)?.map(Expr::value)).map_err(|e| corrupt("ioc_stage", "columns", e))?;
+            }
+            let mut over = OnConflict::columns([staged::Column::ImportId, staged::Column::Id]);
+            over.update_column(staged::Column::Change).update_columns(CARRIED.iter().skip(IDENTITY).map(|(_, column)| *column));
+            Ok(backend.build(insert.on_conflict(over)))
+        };
+        rows.chunks(ROWS).map(statement).collect::<StoreResult<Vec<_>>>().map(StageWrite)
+    }
 }
 
 /// How many IOCs on the stage are new, changed, and merely seen again.
@@ -161,16 +187,13 @@ impl Txn {
     ///
     /// # Errors
     /// [`StoreError::Unusable`] if the import was taken for dead and swept.
-    pub async fn stage_put_many(&self, import: Uuid, rows: &[Staged], alive_until: Timestamp) -> StoreResult<()> {
+    pub async fn stage_put_many(&self, import: Uuid, rows: StageWrite, alive_until: Timestamp) -> StoreResult<()> {
         let alive = import::Entity::update_many().col_expr(import::Column::AliveUntil, Expr::value(alive_until.micros())).filter(import::Column::Id.eq(import));
         if alive.exec(&self.0).await?.rows_affected == 0 {
             return Err(swept());
         }
-        for chunk in rows.chunks(ROWS) {
-            let models = chunk.iter().map(|row| active(import, row)).collect::<StoreResult<Vec<_>>>()?;
-            let mut over = OnConflict::columns([staged::Column::ImportId, staged::Column::Id]);
-            over.update_column(staged::Column::Change).update_columns(CARRIED.iter().skip(IDENTITY).map(|(_, column)| *column));
-            staged::Entity::insert_many(models).on_conflict(over).exec_without_returning(&self.0).await?;
+        for statement in rows.0 {
+            self.0.execute_raw(statement).await?;
         }
         Ok(())
     }
@@ -274,23 +297,24 @@ fn swept() -> StoreError {
     StoreError::Unusable("The import gave no sign of life for too long and was swept; nothing of it was written. Send it again.".to_owned())
 }
 
-fn active(import: Uuid, row: &Staged) -> StoreResult<staged::ActiveModel> {
+/// In the order of [`CARRIED`], after the import and what it does.
+fn values(import: Uuid, row: &Staged) -> StoreResult<[Value; 2 + CARRIED.len()]> {
     let Parts { id, kind, value, value_head, reversed_host, first_seen, last_seen, severity, state, retires_at, whitelist, enrichment } = parts(&row.ioc)?;
-    Ok(staged::ActiveModel {
-        import_id: Set(import),
-        id: Set(id),
-        change: Set(code(row.change)),
-        kind: Set(kind),
-        value: Set(value),
-        value_head: Set(value_head),
-        reversed_host: Set(reversed_host),
-        first_seen: Set(first_seen),
-        last_seen: Set(last_seen),
-        severity: Set(severity),
-        state: Set(state),
-        retires_at: Set(retires_at),
-        whitelist: Set(whitelist),
-        enrichment: Set(enrichment),
-        created_at: Set(row.created_at),
-    })
+    Ok([
+        import.into(),
+        code(row.change).into(),
+        id.into(),
+        kind.into(),
+        value.into(),
+        value_head.into(),
+        reversed_host.into(),
+        first_seen.into(),
+        last_seen.into(),
+        severity.into(),
+        state.into(),
+        retires_at.into(),
+        whitelist.into(),
+        enrichment.into(),
+        row.created_at.into(),
+    ])
 }

@@ -11,7 +11,7 @@ use iocast_domain::{
     rule::{Criteria, may_leave},
     selection::{Place, Selection},
 };
-use iocast_store::{IocRow, MemberRow};
+use iocast_store::{IocPage, IocRow, MemberRow};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{Choice, Edit, Hand, Verdict, Work};
@@ -113,11 +113,12 @@ impl Work<'_> {
         let mut hand = Hand::default();
         let (mut pages, reading) = self.candidates();
         while let Some(page) = pages.recv().await {
-            for row in page? {
+            for row in page.await.map_err(AppError::internal)?? {
                 let verdict = self.verdict(&row);
                 if let Some(refusal) = verdict.refusal() {
                     refused.push((row.ioc.id, Some(refusal)));
                 }
+                let mut joins = false;
                 if verdict == Verdict::Wanted {
                     let place = Place::of(&row.ioc, &self.ranks, &self.enabled);
                     let out = if self.collapses() {
@@ -126,15 +127,16 @@ impl Work<'_> {
                     } else {
                         selection.offer(place)
                     };
-                    if !current.contains_key(&row.ioc.id) && out != Some(row.ioc.id) {
-                        hand.keep(row.ioc.clone());
-                    }
+                    joins = out != Some(row.ioc.id);
                     out.iter().for_each(|id| hand.drop(id));
                 }
-                let Some(member) = current.get(&row.ioc.id) else { continue };
-                unseen.remove(&row.ioc.id);
-                visited.insert(row.ioc.id);
-                members_looked_at.push((row, member, verdict == Verdict::Wanted));
+                if let Some(member) = current.get(&row.ioc.id) {
+                    unseen.remove(&row.ioc.id);
+                    visited.insert(row.ioc.id);
+                    members_looked_at.push((row, member, verdict == Verdict::Wanted));
+                } else if joins {
+                    hand.keep(row.ioc);
+                }
             }
             if !self.collapses() {
                 self.look_at(std::mem::take(&mut members_looked_at), &Collapsed::default(), &mut eligible, &mut edits);
@@ -183,8 +185,9 @@ impl Work<'_> {
         Ok(choice)
     }
 
-    /// Every IOC of the account that a rule may choose, some at a time; the next ones are read while these are looked at.
-    fn candidates(&self) -> (mpsc::Receiver<AppResult<Vec<IocRow>>>, JoinHandle<()>) {
+    /// Every IOC of the account that a rule may choose, some at a time; the next ones are read, and those after them fetched,
+    /// while these are looked at.
+    fn candidates(&self) -> (mpsc::Receiver<JoinHandle<AppResult<Vec<IocRow>>>>, JoinHandle<()>) {
         let (sender, pages) = mpsc::channel(1);
         let (read, account, to) = (self.app.store.read(), self.account.id.clone(), self.target_seq);
         let rules: Vec<Criteria> = self.rules.iter().map(|rule| rule.criteria.clone()).collect();
@@ -195,8 +198,8 @@ impl Work<'_> {
                 // What changes while the pages are read takes a number after the target, and is looked at next time: nothing
                 // comes by twice.
                 let page = read.ioc_candidates(&account, &rules, to, after, PAGE as u64).await;
-                after = page.as_ref().ok().filter(|page| page.len() == PAGE).and_then(|page| page.last()).map(|last| (last.seq, last.ioc.id));
-                if sender.send(page.map_err(AppError::from)).await.is_err() || after.is_none() {
+                after = page.as_ref().ok().filter(|page| page.count() == PAGE).and_then(IocPage::last);
+                if sender.send(tokio::task::spawn_blocking(move || Ok(page?.rows()?))).await.is_err() || after.is_none() {
                     break;
                 }
             }

@@ -7,23 +7,30 @@ use iocast_domain::{id::IocId, ioc::Ioc};
 use super::Work;
 use crate::AppResult;
 
-/// Most of them: a MISP device's whole group. Of more, the rest is read again where it is needed, a piece at a time, so that
-/// half a million IOCs that join are never in memory at once.
+/// Most of them: a MISP device's whole group. Where more join, all are read again where they are needed, a piece at a time, so
+/// that half a million IOCs are never in memory at once.
 const MOST: usize = 50_000;
 
 /// IOCs that were looked at and join: most publications read each but once.
 #[derive(Debug, Default)]
-pub(super) struct Hand(HashMap<IocId, Ioc>);
+pub(super) struct Hand {
+    iocs: HashMap<IocId, Ioc>,
+    /// There were too many; none is kept.
+    full: bool,
+}
 
 impl Hand {
     pub(super) fn keep(&mut self, ioc: Ioc) {
-        if self.0.len() < MOST {
-            self.0.insert(ioc.id, ioc);
+        if self.iocs.len() >= MOST {
+            *self = Self { full: true, ..Self::default() };
+        }
+        if !self.full {
+            self.iocs.insert(ioc.id, ioc);
         }
     }
 
     pub(super) fn drop(&mut self, id: &IocId) {
-        self.0.remove(id);
+        self.iocs.remove(id);
     }
 }
 
@@ -33,7 +40,7 @@ impl Work<'_> {
         let mut found = HashMap::new();
         let mut others = Vec::new();
         for id in ids {
-            match hand.0.remove(&id) {
+            match hand.iocs.remove(&id) {
                 Some(ioc) => drop(found.insert(id, ioc)),
                 None => others.push(id),
             }
@@ -44,7 +51,7 @@ impl Work<'_> {
 
     /// Something short about each of these IOCs, which stay at hand.
     pub(super) async fn tell<T>(&self, hand: &Hand, ids: &[IocId], what: impl Fn(&Ioc) -> T) -> AppResult<HashMap<IocId, T>> {
-        let mut told: HashMap<IocId, T> = ids.iter().filter_map(|id| Some((*id, what(hand.0.get(id)?)))).collect();
+        let mut told: HashMap<IocId, T> = ids.iter().filter_map(|id| Some((*id, what(hand.iocs.get(id)?)))).collect();
         let others: Vec<IocId> = ids.iter().filter(|id| !told.contains_key(id)).copied().collect();
         for some in others.chunks(super::PAGE) {
             told.extend(self.read.ioc_fetch_many(some).await?.into_iter().map(|(id, row)| (id, what(&row.ioc))));

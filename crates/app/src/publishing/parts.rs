@@ -9,7 +9,7 @@ use iocast_domain::{
 };
 use iocast_formats::{
     gzip::{Segment, inflate_segment},
-    write::misp::{EventHead, ListedTags, Member, Orgc, SourceNames, event, exclusive_tags, fingerprint, listed_tags},
+    write::misp::{EventHead, ListedTags, Member, Orgc, Published, SourceNames, event, exclusive_tags, fingerprint, grown, listed_tags},
 };
 use iocast_store::{BlobRef, MemberRow, NewBlob, PartRow};
 use tokio::task::JoinSet;
@@ -83,6 +83,14 @@ impl Part {
     }
 }
 
+impl Part {
+    /// Whether members join a part that is published, and nothing else about it changes.
+    fn only_joined(&self) -> bool {
+        let nobody_else = self.changed.is_empty() && self.due.is_empty() && self.expired.is_empty() && self.returned.is_empty() && self.resent.is_empty();
+        !self.fresh && !self.joins.is_empty() && nobody_else && !self.row.dirty && self.row.event.raw_len > 0
+    }
+}
+
 type Parts = BTreeMap<(String, u32), Part>;
 
 impl Work<'_> {
@@ -134,7 +142,8 @@ impl Work<'_> {
             part.row.rested_at = now + SEALED_PART_REST;
             latest = Some(stamp);
         }
-        self.render(&mut parts, &mut hand, &mut plan).await?;
+        let with_leaving = leaving.iter().map(|m| m.part_id).collect();
+        self.render(&mut parts, &with_leaving, &mut hand, &mut plan).await?;
         let mut still_leaving: Vec<MemberRow> = leaving;
         for part in parts.into_values() {
             let touched = part.fresh || part.keep || part.render || !part.changed.is_empty() || !part.expired.is_empty();
@@ -249,14 +258,16 @@ impl Work<'_> {
     }
 
     /// Renders the parts whose files change, a few at a time, off the threads that answer requests.
-    async fn render(&self, parts: &mut Parts, hand: &mut Hand, plan: &mut Plan) -> AppResult<()> {
+    async fn render(&self, parts: &mut Parts, with_leaving: &HashSet<PartId>, hand: &mut Hand, plan: &mut Plan) -> AppResult<()> {
         let mut rendering = JoinSet::new();
         let mut done = Vec::new();
         let keys: Vec<_> = parts.iter().filter(|(_, p)| p.render).map(|(key, _)| key.clone()).collect();
         plan.rendered = !keys.is_empty();
         for key in keys {
             let Some(part) = parts.get_mut(&key) else { continue };
-            let job = self.job(part, hand).await?;
+            let grows = part.only_joined() && !with_leaving.contains(&part.row.id);
+            let published = if grows { self.published(&part.row).await? } else { None };
+            let job = self.job(part, published, hand).await?;
             if rendering.len() >= RENDERERS {
                 done.extend(rendering.join_next().await);
             }
@@ -277,9 +288,21 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Gathers what a part's files are made of, and settles its members' stamps.
-    async fn job(&self, part: &mut Part, hand: &mut Hand) -> AppResult<Job> {
-        let mut members = if part.fresh { Vec::new() } else { self.read.member_of_part(part.row.id).await? };
+    /// The files of a part as they are published; none if they are to be made anew.
+    async fn published(&self, row: &PartRow) -> AppResult<Option<Published>> {
+        let hashes = [row.event.hash.clone(), row.hashes.hash.clone()];
+        let mut blobs = self.read.blob_fetch(self.row.group.id, &hashes).await?;
+        let mut segment = |of: &BlobRef| Some(Segment { data: blobs.remove(&of.hash)?, crc: of.crc, raw_len: of.raw_len });
+        let Some((event, hashes)) = segment(&row.event).zip(segment(&row.hashes)) else { return Ok(None) };
+        let inflate = move || Ok::<_, AppError>(Published::of(inflated(&event)?, inflated(&hashes)?));
+        tokio::task::spawn_blocking(inflate).await.map_err(AppError::internal)?
+    }
+
+    /// Gathers what a part's files are made of, and settles its members' stamps. Where a part that is published grows, those
+    /// who are in it already need not be looked at.
+    async fn job(&self, part: &mut Part, published: Option<Published>, hand: &mut Hand) -> AppResult<Job> {
+        let known = part.fresh || published.is_some();
+        let mut members = if known { Vec::new() } else { self.read.member_of_part(part.row.id).await? };
         members.retain(|m| !part.expired.contains(&m.ioc_id));
         let iocs = self.gather(hand, members.iter().map(|m| m.ioc_id).chain(part.joins.iter().copied())).await?;
         let now = self.now.micros();
@@ -321,14 +344,24 @@ impl Work<'_> {
             reborn: false,
             span: None,
         }));
-        let before = if part.row.event.raw_len == 0 {
+        let before = if known || part.row.event.raw_len == 0 {
             None
         } else {
             let hash = &part.row.event.hash;
             let data = self.read.blob_fetch(self.row.group.id, std::slice::from_ref(hash)).await?.remove(hash);
             data.map(|data| Segment { data, crc: part.row.event.crc, raw_len: part.row.event.raw_len })
         };
-        Ok(Job { row: part.row.clone(), members, joined, iocs, before, returned: part.returned.clone(), orgc: self.orgc(), names: self.names.clone() })
+        Ok(Job {
+            row: part.row.clone(),
+            members,
+            joined,
+            iocs,
+            published,
+            before,
+            returned: part.returned.clone(),
+            orgc: self.orgc(),
+            names: self.names.clone(),
+        })
     }
 }
 
@@ -339,6 +372,9 @@ struct Job {
     /// From which of them on they are new.
     joined: usize,
     iocs: HashMap<IocId, Ioc>,
+    /// What the members are added to.
+    published: Option<Published>,
+    /// The event as it was published, where it is made anew.
     before: Option<Segment>,
     /// Members that the version before did not list: what it was listed with is not known any more.
     returned: HashSet<IocId>,
@@ -358,7 +394,7 @@ struct Rendered {
 impl Job {
     fn run(mut self) -> AppResult<Rendered> {
         let mut listed = match &self.before {
-            Some(segment) => listed_tags(&inflate_segment(segment).map_err(AppError::internal)?).map_err(AppError::internal)?,
+            Some(segment) => listed_tags(&inflated(segment)?).map_err(AppError::internal)?,
             None => ListedTags::new(),
         };
         for ioc in &self.returned {
@@ -369,17 +405,25 @@ impl Job {
             shown.filter_map(|m| self.iocs.get(&m.ioc_id).map(|ioc| Member { ioc, stamp: m.stamp, tombstone: m.standing == Standing::Tombstone })).collect();
         let info = event_info(&self.row.group_name, &self.row.day, self.row.number);
         let head = EventHead { id: self.row.id, info: &info, group_name: &self.row.group_name, day: &self.row.day, stamp: self.row.stamp };
-        let file = event(&head, &self.orgc, &members, &self.names, &listed).map_err(AppError::internal)?;
+        let file = match &self.published {
+            Some(published) => grown(&head, &self.orgc, published, &members, &self.names),
+            None => event(&head, &self.orgc, &members, &self.names, &listed),
+        };
+        let file = file.map_err(AppError::internal)?;
         let mut blobs = Vec::new();
         // An event without attributes is not listed: MISP refuses it at every pull.
         let manifest_entry = if members.is_empty() { String::new() } else { file.manifest_entry };
         let (event, hashes) = (blob(&file.json, &mut blobs)?, blob(&file.hashes, &mut blobs)?);
         let mut joined = self.members.split_off(self.joined);
         for member in &mut joined {
-            member.fingerprint = self.iocs.get(&member.ioc_id).map_or(0, |ioc| fingerprint(ioc, &self.names));
+            member.fingerprint = file.fingerprints.get(&member.ioc_id).copied().unwrap_or(0);
         }
         Ok(Rendered { manifest_entry, event, hashes, blobs, joined })
     }
+}
+
+fn inflated(segment: &Segment) -> AppResult<Vec<u8>> {
+    inflate_segment(segment).map_err(AppError::internal)
 }
 
 fn count(n: usize) -> u32 {

@@ -1,6 +1,6 @@
 //! `text/csv` with a header that names at least a `value` column.
 
-use std::io::BufRead;
+use std::{io::BufRead, sync::Arc};
 
 use iocast_domain::{
     ioc::{Kind, Sighting, label},
@@ -9,7 +9,7 @@ use iocast_domain::{
     time::Timestamp,
 };
 
-use super::{Item, ReadError, Rejected, Sink, guard, send, unclean};
+use super::{Item, Piece, ReadError, Rejected, Sink, guard, send, unclean};
 
 /// The columns that are read; others are passed over.
 const COLUMNS: &[(&str, &[&str])] = &[
@@ -28,36 +28,52 @@ const COLUMNS: &[(&str, &[&str])] = &[
     ("malware_families", &["malware_families"]),
 ];
 
-pub(super) fn read(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadError> {
+/// A row of a table.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// What each of its cells is.
+    columns: Arc<[Option<&'static str>]>,
+    cells: csv::ByteRecord,
+}
+
+pub(super) fn split(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadError> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(guard::Quoted::csv(from));
     let header = reader.byte_headers().map_err(malformed)?.clone();
-    let columns: Vec<Option<&str>> = header.iter().map(|h| column(&String::from_utf8_lossy(h))).collect();
+    let columns: Arc<[_]> = header.iter().map(|h| column(&String::from_utf8_lossy(h))).collect();
     if !columns.contains(&Some("value")) {
         return Err(ReadError::Malformed(
             "The first line must name the columns, and one of them must be `value`; for a list without a header send text/plain.".to_owned(),
         ));
     }
-    let mut row = csv::ByteRecord::new();
-    while reader.read_byte_record(&mut row).map_err(malformed)? {
-        let line = row.position().map_or(0, csv::Position::line);
-        let cells: Vec<(&str, String)> = columns.iter().zip(&row).filter_map(|(c, cell)| Some(((*c)?, String::from_utf8_lossy(cell).into_owned()))).collect();
+    let mut cells = csv::ByteRecord::new();
+    while reader.read_byte_record(&mut cells).map_err(malformed)? {
+        send(sink, Piece::Csv(Row { columns: Arc::clone(&columns), cells: cells.clone() }))?;
+    }
+    Ok(())
+}
+
+impl Row {
+    pub(super) fn weight(&self) -> usize {
+        self.cells.as_slice().len() + self.cells.len() * size_of::<usize>()
+    }
+
+    pub(super) fn items(&self, sink: &mut dyn FnMut(Item)) {
+        let line = self.cells.position().map_or(0, csv::Position::line);
+        let cells: Vec<(&str, String)> =
+            self.columns.iter().zip(&self.cells).filter_map(|(c, cell)| Some(((*c)?, String::from_utf8_lossy(cell).into_owned()))).collect();
         let value = cells.iter().find(|(c, _)| *c == "value").map(|(_, v)| v.as_str()).unwrap_or_default();
-        if value.is_empty() && row.iter().all(<[u8]>::is_empty) {
-            continue;
+        if value.is_empty() && self.cells.iter().all(<[u8]>::is_empty) {
+            return;
         }
         let read = match cells.iter().find_map(|(_, v)| unclean(v)) {
             Some(reason) => Err(reason.to_owned()),
             None => sighting(&cells, value),
         };
-        send(
-            sink,
-            match read {
-                Ok(sighting) => Item::Sighting(Box::new(sighting)),
-                Err(reason) => Rejected::item(line, value, reason),
-            },
-        )?;
+        sink(match read {
+            Ok(sighting) => Item::Sighting(Box::new(sighting)),
+            Err(reason) => Rejected::item(line, value, reason),
+        });
     }
-    Ok(())
 }
 
 fn malformed(error: csv::Error) -> ReadError {

@@ -75,6 +75,11 @@ impl Element {
     pub(super) fn new() -> Self {
         Self { left: ELEMENT_MAX }
     }
+
+    /// What was read so far, in bytes.
+    pub(super) fn weight(&self) -> usize {
+        ELEMENT_MAX - self.left
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for &mut Element {
@@ -143,5 +148,112 @@ impl<'de> Visitor<'de> for &mut Element {
             }
         }
         Ok(Value::Object(object))
+    }
+}
+
+/// Writes one element down as JSON again, up to the same weight, to be understood elsewhere: nothing of it is in memory but one
+/// text.
+pub(super) struct Written {
+    json: Vec<u8>,
+    element: Element,
+}
+
+impl Written {
+    pub(super) fn new() -> Self {
+        Self { json: Vec::with_capacity(256), element: Element::new() }
+    }
+
+    pub(super) fn into_json(self) -> Vec<u8> {
+        self.json
+    }
+
+    /// An object whose first key was read already.
+    pub(super) fn object<'de, A: MapAccess<'de>>(&mut self, first: &str, mut map: A) -> Result<(), A::Error> {
+        self.json.push(b'{');
+        self.put(first)?;
+        loop {
+            self.json.push(b':');
+            map.next_value_seed(&mut *self)?;
+            self.json.push(b',');
+            if map.next_key_seed(&mut *self)?.is_none() {
+                break;
+            }
+        }
+        self.json.pop();
+        self.json.push(b'}');
+        Ok(())
+    }
+
+    fn put<E: serde::de::Error>(&mut self, value: impl serde::Serialize) -> Result<(), E> {
+        let before = self.json.len();
+        serde_json::to_writer(&mut self.json, &value).map_err(E::custom)?;
+        self.element.weigh(self.json.len() - before)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Written {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Written {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
+        self.put(value)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
+        self.put(value)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
+        self.put(value)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
+        self.put(value)
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        self.put(())
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        self.put(text)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        // What holds nothing weighs something, too.
+        self.element.weigh(0)?;
+        self.json.push(b'[');
+        let mut empty = true;
+        while seq.next_element_seed(&mut *self)?.is_some() {
+            self.json.push(b',');
+            empty = false;
+        }
+        if !empty {
+            self.json.pop();
+        }
+        self.json.push(b']');
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        self.element.weigh(0)?;
+        match map.next_key::<String>()? {
+            Some(first) => self.object(&first, map),
+            None => {
+                self.json.extend_from_slice(b"{}");
+                Ok(())
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     fmt,
     io::{BufRead, BufReader, Seek},
+    sync::Arc,
 };
 
 use iocast_domain::{
@@ -16,21 +17,66 @@ use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{Item, Options, ReadError, Rejected, Sink, guard, misp};
+use super::{Item, Options, Raw, ReadError, Rejected, Sink, guard, misp};
 
 const SHAPES: &str = "send a list of IOCs, a MISP event {\"Event\": …}, {\"response\": […]} or a list of MISP events";
 
-/// Two passes: the first learns what holds for each whole MISP event, the second hands out the IOCs.
-pub(super) fn read<R: BufRead + Seek>(from: &mut R, options: Options, sink: Sink<'_>) -> Result<(), ReadError> {
-    let mut events = Vec::new();
-    walk(from, &mut Pass::Learn(&mut events))?;
-    guard::rewind(from)?;
-    let stopped = Cell::new(false);
-    let mut give = Give { events: &events, next_event: 0, place: 0, options, sink, stopped: &stopped };
-    let walked = walk(from, &mut Pass::Give(&mut give));
-    if stopped.get() { Err(ReadError::Stopped) } else { walked }
+/// An element of a list.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// A bare value.
+    Bare(u64, String),
+    /// An IOC of our own list, as JSON.
+    Own(u64, Vec<u8>),
+    /// An attribute of a MISP event.
+    Attribute(misp::Attribute),
+}
+
+impl Piece {
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Bare(_, text) => text.len(),
+            Self::Own(_, json) => json.len(),
+            Self::Attribute(attribute) => attribute.weight,
+        }
+    }
+
+    pub(super) fn items(self, sink: &mut dyn FnMut(Item)) {
+        match self {
+            Self::Bare(place, text) => sink(match normalise::detect(&text) {
+                Ok(indicator) => Item::Sighting(Box::new(Sighting { indicator: Some(indicator), ..Sighting::default() })),
+                Err(reason) => Rejected::item(place, &text, reason),
+            }),
+            Self::Own(place, json) => sink(own(place, &json)),
+            Self::Attribute(attribute) => attribute.items(sink),
+        }
+    }
+}
+
+/// One pass over our own list. Where MISP events are met another one comes first, which learns what holds for each whole event.
+pub(super) fn split<R: BufRead + Seek>(from: &mut R, options: Options, sink: Sink<'_>) -> Result<(), ReadError> {
+    let mut heads: Option<Vec<Arc<misp::Head>>> = None;
+    let mut given = 0;
+    loop {
+        let so_far = SoFar::default();
+        let mut give = Give { events: heads.as_deref(), next_event: 0, given, options, sink: &mut *sink, so_far: &so_far };
+        let walked = walk(from, &mut Pass::Give(&mut give));
+        if so_far.stopped.get() {
+            return Err(ReadError::Stopped);
+        }
+        if !so_far.unlearnt.get() {
+            return walked;
+        }
+        // What stands before the first event was given already.
+        given = so_far.place.get();
+        let mut events = Vec::new();
+        guard::rewind(from)?;
+        walk(from, &mut Pass::Learn(&mut events))?;
+        guard::rewind(from)?;
+        heads = Some(events.into_iter().map(Arc::new).collect());
+    }
 }
 
 fn walk<R: BufRead>(from: &mut R, pass: &mut Pass<'_, '_>) -> Result<(), ReadError> {
@@ -52,26 +98,51 @@ fn skip_bom<R: BufRead>(from: &mut R) -> Result<(), ReadError> {
 pub(super) enum Pass<'a, 's> {
     /// Collect the events' heads.
     Learn(&'a mut Vec<misp::Head>),
-    /// Hand out sightings.
+    /// Hand out pieces.
     Give(&'a mut Give<'a, 's>),
 }
 
 pub(super) struct Give<'a, 's> {
-    pub(super) events: &'a [misp::Head],
+    /// Of all events, once it is known that there are any.
+    pub(super) events: Option<&'a [Arc<misp::Head>]>,
     pub(super) next_event: usize,
-    pub(super) place: u64,
+    /// Up to which place pieces were given by a pass before.
+    given: u64,
     pub(super) options: Options,
-    pub(super) sink: Sink<'s>,
-    pub(super) stopped: &'a Cell<bool>,
+    sink: Sink<'s>,
+    so_far: &'a SoFar,
+}
+
+/// How far a pass came.
+#[derive(Default)]
+struct SoFar {
+    /// Where in the list: a place each element.
+    place: Cell<u64>,
+    /// The receiver gave up.
+    stopped: Cell<bool>,
+    /// It met an event of which nothing is known yet.
+    unlearnt: Cell<bool>,
 }
 
 impl Give<'_, '_> {
-    pub(super) fn send<E: serde::de::Error>(&mut self, item: Item) -> Result<(), E> {
-        if (self.sink)(item) {
+    /// The next element: what it is at its place.
+    pub(super) fn send<E: serde::de::Error>(&mut self, piece: impl FnOnce(u64) -> Piece) -> Result<(), E> {
+        let place = self.so_far.place.get() + 1;
+        self.so_far.place.set(place);
+        if place <= self.given || (self.sink)(Raw(super::Piece::Json(piece(place)))) {
             return Ok(());
         }
-        self.stopped.set(true);
+        self.so_far.stopped.set(true);
         Err(E::custom("stopped"))
+    }
+
+    /// An event begins.
+    pub(super) fn meet_event<E: serde::de::Error>(&self) -> Result<(), E> {
+        if self.events.is_some() {
+            return Ok(());
+        }
+        self.so_far.unlearnt.set(true);
+        Err(E::custom("events are to be learnt first"))
     }
 }
 
@@ -107,22 +178,20 @@ impl<'de> Visitor<'de> for Level<'_, '_, '_> {
             return Err(E::custom(SHAPES));
         }
         if let Pass::Give(give) = self.pass {
-            give.place += 1;
-            let item = match normalise::detect(text) {
-                Ok(indicator) => Item::Sighting(Box::new(Sighting { indicator: Some(indicator), ..Sighting::default() })),
-                Err(reason) => Rejected::item(give.place, text, reason),
-            };
-            give.send(item)?;
+            give.send(|place| Piece::Bare(place, text.to_owned()))?;
         }
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Some(first) = map.next_key::<String>()? else {
-            return if self.top { Err(A::Error::custom(SHAPES)) } else { own(self.pass, Map::new()) };
+            return if self.top { Err(A::Error::custom(SHAPES)) } else { give_own(self.pass, b"{}".to_vec()) };
         };
         match first.as_str() {
             "Event" => {
+                if let Pass::Give(give) = &*self.pass {
+                    give.meet_event()?;
+                }
                 map.next_value_seed(misp::Event { pass: &mut *self.pass })?;
                 ignore_rest(map)
             }
@@ -133,15 +202,14 @@ impl<'de> Visitor<'de> for Level<'_, '_, '_> {
             _ if self.top => {
                 Err(A::Error::custom(format!("there is no reading an object that begins with `{}`; {SHAPES}", iocast_domain::time::clip(&first, 40))))
             }
+            _ if matches!(self.pass, Pass::Learn(_)) => {
+                map.next_value::<IgnoredAny>()?;
+                ignore_rest(map)
+            }
             _ => {
-                let mut object = Map::new();
-                let mut element = guard::Element::new();
-                object.insert(first, map.next_value_seed(&mut element)?);
-                while let Some(key) = map.next_key::<String>()? {
-                    let value = map.next_value_seed(&mut element)?;
-                    object.insert(key, value);
-                }
-                own(self.pass, object)
+                let mut written = guard::Written::new();
+                written.object(&first, map)?;
+                give_own(self.pass, written.into_json())
             }
         }
     }
@@ -152,16 +220,24 @@ fn ignore_rest<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
     Ok(())
 }
 
-fn own<E: serde::de::Error>(pass: &mut Pass<'_, '_>, object: Map<String, Value>) -> Result<(), E> {
+fn give_own<E: serde::de::Error>(pass: &mut Pass<'_, '_>, json: Vec<u8>) -> Result<(), E> {
     let Pass::Give(give) = pass else { return Ok(()) };
-    give.place += 1;
-    let shown = object.get("value").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let read = serde_json::from_value::<IocIn>(Value::Object(object)).map_err(|e| e.to_string()).and_then(IocIn::sighting);
-    let item = match read {
-        Ok(sighting) => Item::Sighting(Box::new(sighting)),
-        Err(reason) => Rejected::item(give.place, &shown, reason),
+    give.send(|place| Piece::Own(place, json))
+}
+
+fn own(place: u64, json: &[u8]) -> Item {
+    let read = match serde_json::from_slice::<IocIn>(json) {
+        Ok(read) => read.sighting(),
+        // Once more, for a reason that speaks of no line and column: they are not those of the import.
+        Err(_) => serde_json::from_slice::<Value>(json).and_then(serde_json::from_value::<IocIn>).map_err(|e| e.to_string()).and_then(IocIn::sighting),
     };
-    give.send(item)
+    match read {
+        Ok(sighting) => Item::Sighting(Box::new(sighting)),
+        Err(reason) => {
+            let object: Value = serde_json::from_slice(json).unwrap_or_default();
+            Rejected::item(place, object.get("value").and_then(Value::as_str).unwrap_or_default(), reason)
+        }
+    }
 }
 
 /// One IOC of our own list, with all its enrichment.
@@ -294,11 +370,23 @@ mod tests {
     }
 
     #[test]
+    fn our_own_list_and_events_in_one() {
+        let text = r#"["evil.example", {"value":"evil2.example"}, {"Event":{"Attribute":[{"type":"domain","value":"evil3.example"}],
+            "Tag":[{"name":"tlp:red"}]}}, "x", {"value":"evil4.example"}]"#;
+        let (found, rejected) = sightings(Input::Json, text).unwrap();
+        let values: Vec<_> = found.iter().map(|s| s.indicator.clone().unwrap().1).collect();
+        assert_eq!(values, ["evil.example", "evil2.example", "evil3.example", "evil4.example"]);
+        assert!(found[2].enrichment.system_tags.contains("tlp:red"), "what holds for the event stands behind its attributes");
+        assert_eq!(rejected.iter().map(|r| r.line).collect::<Vec<_>>(), [4]);
+    }
+
+    #[test]
     fn what_is_too_much_for_memory_is_refused() {
         let long = format!("[\"{}\"]", "a".repeat(3 << 20));
         let wide = format!("[{{\"value\":[{}1]}}]", "1,".repeat(200_000));
         let events = format!("[{}{{\"Event\":{{}}}}]", "{\"Event\":{}},".repeat(30_000));
-        for text in [long, wide, events] {
+        let hollow = format!("[{{\"value\":[{}1]}}]", "[],{},".repeat(100_000));
+        for text in [long, wide, hollow, events] {
             let Err(ReadError::Malformed(message)) = sightings(Input::Json, &text) else { panic!("taken") };
             assert!(message.contains("more than") || message.contains("longer than"), "{message}");
         }

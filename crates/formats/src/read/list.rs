@@ -1,33 +1,26 @@
 //! `text/plain`: one value a line, `#` comments.
 
-use std::io::BufRead;
-
 use iocast_domain::{ioc::Sighting, normalise};
 
-use super::{Item, ReadError, Rejected, Sink, each_line, send, unclean};
+use super::{Item, Line, Rejected, unclean};
 
-pub(super) fn read(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadError> {
-    each_line(from, |number, line| {
-        let line = match line {
-            Ok(line) => line,
-            Err(start) => return send(sink, Rejected::item(number, start, "the line is too long for an indicator")),
-        };
-        let value = without_comment(line);
-        if value.is_empty() {
-            return Ok(());
-        }
-        let found = match unclean(value) {
-            Some(reason) => Err(reason.to_owned()),
-            None => normalise::detect(value),
-        };
-        send(
-            sink,
-            match found {
-                Ok(indicator) => Item::Sighting(Box::new(Sighting { indicator: Some(indicator), ..Sighting::default() })),
-                Err(reason) => Rejected::item(number, value, reason),
-            },
-        )
-    })
+pub(super) fn items(line: &Line, sink: &mut dyn FnMut(Item)) {
+    let Line { number, text, overlong } = line;
+    if *overlong {
+        return sink(Rejected::item(*number, text, "the line is too long for an indicator"));
+    }
+    let value = without_comment(text);
+    if value.is_empty() {
+        return;
+    }
+    let found = match unclean(value) {
+        Some(reason) => Err(reason.to_owned()),
+        None => normalise::detect(value),
+    };
+    sink(match found {
+        Ok(indicator) => Item::Sighting(Box::new(Sighting { indicator: Some(indicator), ..Sighting::default() })),
+        Err(reason) => Rejected::item(*number, value, reason),
+    });
 }
 
 /// The line up to a `#` that begins it or follows a blank: a `#` inside a URL is part of it.

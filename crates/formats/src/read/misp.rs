@@ -1,6 +1,6 @@
 //! MISP events as analysts publish them: attributes and objects, tags and galaxies, composite types.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use iocast_domain::{
     ioc::{Enrichment, Kind, Severity, Sighting, label},
@@ -12,9 +12,9 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::Value;
 
 use super::{
-    Item, Rejected,
+    Item, Options, Rejected,
     guard::Element,
-    json::{Give, Pass},
+    json::{Pass, Piece},
 };
 
 /// Most events of one import: what is known of each whole event is kept in memory.
@@ -106,16 +106,20 @@ impl<'de> Visitor<'de> for Attributes<'_, '_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(entry) = seq.next_element_seed(&mut Element::new())? {
+        loop {
+            let mut element = Element::new();
+            let Some(mut entry) = seq.next_element_seed(&mut element)? else { break };
             if self.objects {
                 if is_deleted(&entry) {
                     continue;
                 }
-                for attribute in entry.get("Attribute").and_then(Value::as_array).into_iter().flatten() {
-                    self.pass.meet(attribute, self.head, self.index)?;
+                let Some(Value::Array(list)) = entry.get_mut("Attribute").map(Value::take) else { continue };
+                let weight = element.weight() / list.len().max(1);
+                for attribute in list {
+                    self.pass.meet(attribute, weight, self.head, self.index)?;
                 }
             } else {
-                self.pass.meet(&entry, self.head, self.index)?;
+                self.pass.meet(entry, element.weight(), self.head, self.index)?;
             }
         }
         Ok(())
@@ -123,13 +127,13 @@ impl<'de> Visitor<'de> for Attributes<'_, '_, '_> {
 }
 
 impl Pass<'_, '_> {
-    fn meet<E: serde::de::Error>(&mut self, attribute: &Value, head: &mut Head, index: usize) -> Result<(), E> {
+    fn meet<E: serde::de::Error>(&mut self, attribute: Value, weight: usize, head: &mut Head, index: usize) -> Result<(), E> {
         match self {
-            Pass::Learn(_) if is_deleted(attribute) => Ok(()),
+            Pass::Learn(_) if is_deleted(&attribute) => Ok(()),
             Pass::Learn(_) => {
                 // Attribution of the whole event, written as an attribute.
-                let name = text(attribute, "value").and_then(label);
-                match text(attribute, "type") {
+                let name = text(&attribute, "value").and_then(label);
+                match text(&attribute, "type") {
                     Some("threat-actor") => head.enrichment.threat_actors.extend(name),
                     Some("campaign-name") => head.enrichment.campaigns.extend(name),
                     Some("malware-type") => head.enrichment.malware_families.extend(name),
@@ -137,28 +141,40 @@ impl Pass<'_, '_> {
                 }
                 Ok(())
             }
-            Pass::Give(give) => give.attribute(attribute, index),
+            Pass::Give(give) => {
+                let head = give.events.and_then(|events| events.get(index)).map(Arc::clone).unwrap_or_default();
+                let options = give.options;
+                give.send(|place| Piece::Attribute(Attribute { place, attribute, weight, head, options }))
+            }
         }
     }
 }
 
-impl Give<'_, '_> {
-    fn attribute<E: serde::de::Error>(&mut self, attribute: &Value, index: usize) -> Result<(), E> {
-        self.place += 1;
-        let place = self.place;
-        if is_deleted(attribute) || (self.options.only_to_ids && !flag(attribute, "to_ids")) {
-            return Ok(());
+/// An attribute, and what holds for its whole event.
+#[derive(Debug)]
+pub(super) struct Attribute {
+    place: u64,
+    attribute: Value,
+    pub(super) weight: usize,
+    head: Arc<Head>,
+    options: Options,
+}
+
+impl Attribute {
+    pub(super) fn items(self, sink: &mut dyn FnMut(Item)) {
+        let Self { place, attribute, head, options, .. } = &self;
+        if is_deleted(attribute) || (options.only_to_ids && !flag(attribute, "to_ids")) {
+            return;
         }
         let (Some(kind), Some(value)) = (text(attribute, "type"), text(attribute, "value")) else {
-            return self.send(Rejected::item(place, "", "the attribute lacks a type or a value"));
+            return sink(Rejected::item(*place, "", "the attribute lacks a type or a value"));
         };
         let indicators = match indicators(kind, text(attribute, "category").unwrap_or_default(), flag(attribute, "to_ids"), value) {
-            Meaning::Context => return Ok(()),
-            Meaning::Untaken => return self.send(Rejected::item(place, value, format!("`{kind}` is not a kind of IOC that devices take"))),
+            Meaning::Context => return,
+            Meaning::Untaken => return sink(Rejected::item(*place, value, format!("`{kind}` is not a kind of IOC that devices take"))),
             Meaning::Indicators(indicators) => indicators,
         };
-        let head = self.events.get(index).cloned().unwrap_or_default();
-        let mut sighting = Sighting { enrichment: head.enrichment, confidence: head.confidence, ..Sighting::default() };
+        let mut sighting = Sighting { enrichment: head.enrichment.clone(), confidence: head.confidence, ..Sighting::default() };
         let mut own_severity = None;
         if let Some(list) = attribute.get("Tag") {
             tags(list, &mut sighting.enrichment, &mut sighting.confidence);
@@ -177,13 +193,11 @@ impl Give<'_, '_> {
         sighting.last_seen = attribute.get("last_seen").and_then(time);
         sighting.first_seen = attribute.get("first_seen").and_then(time).or_else(|| [changed, head.date, head.timestamp].into_iter().flatten().min());
         for (kind, part) in indicators {
-            let item = match normalise::of_kind(kind, &part) {
+            sink(match normalise::of_kind(kind, &part) {
                 Ok(indicator) => Item::Sighting(Box::new(Sighting { indicator: Some(indicator), ..sighting.clone() })),
-                Err(reason) => Rejected::item(place, value, reason),
-            };
-            self.send(item)?;
+                Err(reason) => Rejected::item(*place, value, reason),
+            });
         }
-        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use iocast_domain::{
 };
 use regex::Regex;
 
-use super::{Item, ReadError, Rejected, Sink, each_line, send, unclean};
+use super::{Item, Line, Piece, ReadError, Rejected, Sink, each_line, send, unclean};
 
 /// Top-level domains that are also the endings of files: a bare `setup.py` is a file, a defanged `setup[.]py` a name.
 const FILE_ENDINGS: &[&str] = &["md", "mov", "pl", "pm", "ps", "py", "rs", "sh", "so", "zip"];
@@ -28,15 +28,18 @@ const NO_SUFFIX: &str = "no public suffix ends like this, so prose does not coun
 static PATTERN: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"\{\d+,\d*\}|\{[^}]*,[^}]*\}|\[[^\].:@/]{2,}\][+*{]|\\[.dw]|\.\*|\.\+|\(\?|^\*(\.|\[\.\])|\|\)").ok());
 
-pub(super) fn read(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadError> {
+/// A line of prose.
+#[derive(Debug)]
+pub(super) struct Prose {
+    line: Line,
+    /// It stands in a block of code.
+    code: bool,
+}
+
+pub(super) fn split(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadError> {
     let mut code: Option<String> = None;
-    each_line(from, |number, line| {
-        let line = match line {
-            Ok(line) => line,
-            Err(start) => return send(sink, Rejected::item(number, start, "the line is too long for prose")),
-        };
-        let trimmed = line.trim();
-        if let Some(fence) = fence(trimmed) {
+    each_line(from, |line| {
+        if let Some(fence) = fence(line.text.trim()).filter(|_| !line.overlong) {
             code = match code.take() {
                 Some(open) if open == fence => None,
                 Some(open) => Some(open),
@@ -44,12 +47,23 @@ pub(super) fn read(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadEr
             };
             return Ok(());
         }
-        for word in words(line) {
-            let Some(item) = meaning(&word, code.is_some(), number) else { continue };
-            send(sink, item)?;
-        }
-        Ok(())
+        send(sink, Piece::Report(Prose { line, code: code.is_some() }))
     })
+}
+
+impl Prose {
+    /// By what it may become: an IOC every few letters.
+    pub(super) fn weight(&self) -> usize {
+        self.line.text.len() * 64
+    }
+
+    pub(super) fn items(&self, sink: &mut dyn FnMut(Item)) {
+        let Line { number, text, overlong } = &self.line;
+        if *overlong {
+            return sink(Rejected::item(*number, text, "the line is too long for prose"));
+        }
+        words(text).iter().filter_map(|word| meaning(word, self.code, *number)).for_each(sink);
+    }
 }
 
 /// A line that opens or closes a block of code: AsciiDoc's `----` and `....`, Markdown's three backticks.

@@ -8,14 +8,18 @@ use std::{
 };
 
 use iocast_domain::{
-    id::{PartId, SourceId},
+    id::{IocId, PartId, SourceId},
     ioc::{Ioc, Kind, Severity},
     member::attribute_uuid,
     source::Confidence,
 };
 use md5::{Digest, Md5};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use uuid::Uuid;
+
+mod published;
+
+pub use self::published::{ListedTags, Published, grown, listed_tags};
 
 /// The organisation that a feed names as its creator.
 #[derive(Clone, Debug, Serialize)]
@@ -64,10 +68,9 @@ pub struct RenderedEvent {
     pub hashes: Vec<u8>,
     /// Its entry in the manifest: the value behind the UUID.
     pub manifest_entry: String,
+    /// [`fingerprint`]s of those that are not listed as deleted.
+    pub fingerprints: HashMap<IocId, i64>,
 }
-
-/// Tags that an earlier version of an event listed, by attribute UUID.
-pub type ListedTags = HashMap<Uuid, BTreeSet<String>>;
 
 #[derive(Serialize)]
 struct EventFile<'a> {
@@ -148,21 +151,37 @@ struct ManifestEntry<'a> {
 /// # Errors
 /// If serialising fails, which it does only by a fault of its own.
 pub fn event(head: &EventHead<'_>, orgc: &Orgc, members: &[Member<'_>], names: &SourceNames, listed: &ListedTags) -> serde_json::Result<RenderedEvent> {
+    render(head, orgc, members, names, listed, None)
+}
+
+/// `threat_level` is that of members which are not among these.
+fn render(
+    head: &EventHead<'_>,
+    orgc: &Orgc,
+    members: &[Member<'_>],
+    names: &SourceNames,
+    listed: &ListedTags,
+    threat_level: Option<u8>,
+) -> serde_json::Result<RenderedEvent> {
     let worst = members.iter().filter(|m| !m.tombstone).map(|m| m.ioc.severity()).max().unwrap_or(Severity::Low);
-    let threat_level: u8 = match worst {
+    let own_level: u8 = match worst {
         Severity::High => 1,
         Severity::Medium => 2,
         Severity::Low => 3,
     };
+    let threat_level = threat_level.unwrap_or(own_level).min(own_level);
     let mut hashes = Vec::with_capacity(members.len() * 70);
+    let mut fingerprints = HashMap::with_capacity(members.len());
     let attribute = members
         .iter()
         .map(|m| {
             let uuid = attribute_uuid(head.id, m.ioc.id);
+            let shown = if m.tombstone { Shown::default() } else { Shown::of(m.ioc, names) };
             if !m.tombstone {
                 hash_lines(&mut hashes, m.ioc, head.id);
+                fingerprints.insert(m.ioc.id, shown.fingerprint(m.ioc));
             }
-            attribute(m, uuid, names, listed.get(&uuid))
+            attribute(m, uuid, shown, listed.get(&uuid))
         })
         .collect();
     let event = Event {
@@ -184,7 +203,7 @@ pub fn event(head: &EventHead<'_>, orgc: &Orgc, members: &[Member<'_>], names: &
     };
     let entry =
         ManifestEntry { orgc, tag: event_tags(head), info: head.info, date: head.day, analysis: 2, threat_level_id: threat_level, timestamp: head.stamp };
-    Ok(RenderedEvent { json: serde_json::to_vec(&EventFile { event })?, hashes, manifest_entry: serde_json::to_string(&entry)? })
+    Ok(RenderedEvent { json: serde_json::to_vec(&EventFile { event })?, hashes, manifest_entry: serde_json::to_string(&entry)?, fingerprints })
 }
 
 /// The manifest over entries given as (event UUID, [`RenderedEvent::manifest_entry`]), in the order in which
@@ -204,16 +223,15 @@ fn event_tags<'a>(head: &EventHead<'_>) -> Vec<Tag<'a>> {
     vec![Tag { name: format!("iocast:group=\"{}\"", head.group_name), colour: Some("#3b6ea8"), deleted: None }]
 }
 
-fn attribute<'a>(member: &Member<'a>, uuid: Uuid, names: &SourceNames, listed: Option<&BTreeSet<String>>) -> Attribute<'a> {
+fn attribute<'a>(member: &Member<'a>, uuid: Uuid, shown: Shown, listed: Option<&BTreeSet<String>>) -> Attribute<'a> {
     let ioc = member.ioc;
     let (kind, category) = misp_type(ioc.kind);
     let live = !member.tombstone;
     let mut tag = Vec::new();
     if live {
-        let now = tags(ioc, names);
-        let gone = listed.into_iter().flatten().filter(|t| !now.contains(*t)).map(|t| Tag { name: t.clone(), colour: None, deleted: Some(true) });
-        tag.extend(gone);
-        tag.extend(now.into_iter().map(|name| Tag { name, colour: None, deleted: None }));
+        let gone = listed.into_iter().flatten().filter(|t| shown.tags.binary_search(t).is_err());
+        tag.extend(gone.map(|t| Tag { name: t.clone(), colour: None, deleted: Some(true) }));
+        tag.extend(shown.tags.into_iter().map(|name| Tag { name, colour: None, deleted: None }));
     }
     Attribute {
         uuid,
@@ -221,7 +239,7 @@ fn attribute<'a>(member: &Member<'a>, uuid: Uuid, names: &SourceNames, listed: O
         category,
         value: &ioc.value,
         to_ids: true,
-        comment: if live { comment(ioc, names) } else { String::new() },
+        comment: shown.comment,
         timestamp: member.stamp.to_string(),
         disable_correlation: false,
         first_seen: live.then(|| ioc.first_seen.min(ioc.last_seen).misp()),
@@ -244,23 +262,67 @@ const fn misp_type(kind: Kind) -> (&'static str, &'static str) {
     }
 }
 
+/// What receivers see of an IOC beside its value and times.
+#[derive(Debug, Default)]
+struct Shown {
+    /// In order, each once.
+    tags: Vec<String>,
+    comment: String,
+}
+
+impl Shown {
+    fn of(ioc: &Ioc, names: &SourceNames) -> Self {
+        Self { tags: tags(ioc, names), comment: comment(ioc, names) }
+    }
+
+    fn fingerprint(&self, ioc: &Ioc) -> i64 {
+        // CRC-32 twice over, forwards and with the length: a number to compare, not a secret.
+        let first_seen = ioc.first_seen.micros().to_string();
+        let mut crc = crc32fast::Hasher::new();
+        let mut length = 0;
+        for (i, piece) in [&first_seen, &self.comment].into_iter().chain(&self.tags).enumerate() {
+            if i > 0 {
+                crc.update(b"|");
+                length += 1;
+            }
+            crc.update(piece.as_bytes());
+            length += piece.len();
+        }
+        let low = i64::from(crc.clone().finalize());
+        crc.update(length.to_string().as_bytes());
+        let high = i64::from(crc.finalize());
+        (high << 32) ^ low
+    }
+}
+
 /// All tags of an attribute.
-fn tags(ioc: &Ioc, names: &SourceNames) -> BTreeSet<String> {
+fn tags(ioc: &Ioc, names: &SourceNames) -> Vec<String> {
     let e = &ioc.enrichment;
-    let mut tags = BTreeSet::new();
-    tags.insert(format!("iocast:severity=\"{}\"", ioc.severity().word()));
+    let mut tags = vec![tag("iocast:severity", ioc.severity().word())];
     let counting = || e.reports.iter().filter_map(|r| names.get(&r.source_id).map(|name| (name, r.confidence)));
     if let Some(best) = counting().map(|(_, c)| c).max() {
-        tags.insert(format!("misp:confidence-level=\"{}\"", confidence_word(best)));
+        tags.push(tag("misp:confidence-level", confidence_word(best)));
     }
-    tags.extend(counting().map(|(name, _)| format!("iocast:source=\"{}\"", plain(name))));
-    let words = |predicate: &'static str, set: &'_ BTreeSet<String>| set.iter().map(move |v| format!("{predicate}=\"{}\"", plain(v))).collect::<Vec<_>>();
-    tags.extend(e.user_tags.iter().map(|t| if looks_like_tag(t) { t.clone() } else { format!("iocast:user-tag=\"{}\"", plain(t)) }));
-    tags.extend(e.system_tags.iter().map(|t| if looks_like_tag(t) { t.clone() } else { format!("iocast:system-tag=\"{}\"", plain(t)) }));
-    tags.extend(words("misp-galaxy:threat-actor", &e.threat_actors));
-    tags.extend(words("iocast:campaign", &e.campaigns));
-    tags.extend(words("misp-galaxy:malpedia", &e.malware_families));
+    tags.extend(counting().map(|(name, _)| tag("iocast:source", name)));
+    let own = |predicate: &'static str, t: &String| if looks_like_tag(t) { t.clone() } else { tag(predicate, t) };
+    tags.extend(e.user_tags.iter().map(|t| own("iocast:user-tag", t)));
+    tags.extend(e.system_tags.iter().map(|t| own("iocast:system-tag", t)));
+    tags.extend(e.threat_actors.iter().map(|v| tag("misp-galaxy:threat-actor", v)));
+    tags.extend(e.campaigns.iter().map(|v| tag("iocast:campaign", v)));
+    tags.extend(e.malware_families.iter().map(|v| tag("misp-galaxy:malpedia", v)));
+    tags.sort_unstable();
+    tags.dedup();
     tags
+}
+
+/// `predicate="value"`. MISP and its clients split tags on `"`, `:` and `=`: none stands in the value.
+fn tag(predicate: &str, value: &str) -> String {
+    let mut tag = String::with_capacity(predicate.len() + value.len() + 3);
+    tag.push_str(predicate);
+    tag.push_str("=\"");
+    tag.extend(value.chars().map(|c| if matches!(c, '"' | ':' | '=') { '-' } else { c }));
+    tag.push('"');
+    tag
 }
 
 /// `namespace:predicate` or `namespace:predicate="value"`, with at most one `=`.
@@ -270,11 +332,6 @@ fn looks_like_tag(text: &str) -> bool {
     let (predicate, value) = rest.split_once('=').map_or((rest, None), |(p, v)| (p, Some(v)));
     let quoted = |v: &str| v.len() >= 2 && v.starts_with('"') && v.ends_with('"') && !v.contains('=') && v.matches('"').count() == 2;
     name(namespace) && namespace != "iocast" && name(predicate) && value.is_none_or(quoted)
-}
-
-/// MISP and its clients split tags on `"`, `:` and `=`.
-fn plain(text: &str) -> String {
-    text.replace(['"', ':', '='], "-")
 }
 
 const fn confidence_word(confidence: Confidence) -> &'static str {
@@ -291,29 +348,39 @@ const COMMENT_SOURCES: usize = 20;
 /// What tags can't say, for people: each source with its own confidence, whether the severity was rated, score, alert.
 fn comment(ioc: &Ioc, names: &SourceNames) -> String {
     let e = &ioc.enrichment;
-    let mut parts = Vec::new();
-    let sources: Vec<_> =
-        e.reports.iter().filter_map(|r| names.get(&r.source_id).map(|n| format!("{n} (confidence {} of 3)", u8::from(r.confidence)))).collect();
-    if !sources.is_empty() {
-        let more = sources.len().saturating_sub(COMMENT_SOURCES);
-        let shown: Vec<_> = sources.into_iter().take(COMMENT_SOURCES).collect();
-        parts.push(format!("Source: {}{}", shown.join(", "), if more > 0 { format!(" and {more} more") } else { String::new() }));
+    let mut text = String::new();
+    // Writing into a string can't fail.
+    let mut sources = 0;
+    for (report, name) in e.reports.iter().filter_map(|r| Some((r, names.get(&r.source_id)?))) {
+        sources += 1;
+        if sources <= COMMENT_SOURCES {
+            let before = if sources == 1 { "Source: " } else { ", " };
+            let _ = write!(text, "{before}{name} (confidence {} of 3)", u8::from(report.confidence));
+        }
     }
-    parts.push(format!("Severity: {}{}", ioc.severity().word(), if ioc.rated() { "" } else { " (not rated)" }));
+    if sources > COMMENT_SOURCES {
+        let _ = write!(text, " and {} more", sources - COMMENT_SOURCES);
+    }
+    if sources > 0 {
+        text.push_str("; ");
+    }
+    let _ = write!(text, "Severity: {}{}", ioc.severity().word(), if ioc.rated() { "" } else { " (not rated)" });
     if let Some(alert) = &e.alert_id {
-        parts.push(format!("Alert ID: {alert}"));
+        let _ = write!(text, "; Alert ID: {alert}");
     }
     if let Some(score) = e.score {
-        parts.push(format!("Score: {score}"));
+        let _ = write!(text, "; Score: {score}");
     }
-    parts.join("; ")
+    text
 }
 
 /// The MD5 of the value as MISP normalises it; for a URL with capitals a second line with the lower-cased value.
 fn hash_lines(out: &mut Vec<u8>, ioc: &Ioc, event: PartId) {
     let mut line = |value: &str| {
         out.extend_from_slice(hex::encode(Md5::digest(value.as_bytes())).as_bytes());
-        out.extend_from_slice(format!(",{event}\n").as_bytes());
+        out.push(b',');
+        out.extend_from_slice(event.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+        out.push(b'\n');
     };
     line(&ioc.value);
     if ioc.kind == Kind::Url && ioc.value.bytes().any(|b| b.is_ascii_uppercase()) {
@@ -324,50 +391,7 @@ fn hash_lines(out: &mut Vec<u8>, ioc: &Ioc, event: PartId) {
 /// A number over all that a receiver would see change, except last seen; stored with each member.
 #[must_use]
 pub fn fingerprint(ioc: &Ioc, names: &SourceNames) -> i64 {
-    let mut text = format!("{}|{}", ioc.first_seen.micros(), comment(ioc, names));
-    for tag in tags(ioc, names) {
-        text.push('|');
-        text.push_str(&tag);
-    }
-    // CRC-32 twice over, forwards and with the length: a number to compare, not a secret.
-    let low = i64::from(crc32fast::hash(text.as_bytes()));
-    text.push_str(&text.len().to_string());
-    let high = i64::from(crc32fast::hash(text.as_bytes()));
-    (high << 32) ^ low
-}
-
-#[derive(Deserialize)]
-struct ListedFile {
-    #[serde(rename = "Event")]
-    event: ListedEvent,
-}
-
-#[derive(Deserialize)]
-struct ListedEvent {
-    #[serde(rename = "Attribute")]
-    attribute: Vec<ListedAttribute>,
-}
-
-#[derive(Deserialize)]
-struct ListedAttribute {
-    uuid: Uuid,
-    #[serde(rename = "Tag", default)]
-    tag: Vec<ListedTag>,
-}
-
-#[derive(Deserialize)]
-struct ListedTag {
-    name: String,
-}
-
-/// The tags that a published event lists, deleted ones too: once taken back, a tag stays listed as deleted for
-/// receivers that missed the version in between.
-///
-/// # Errors
-/// If the file is not one of ours.
-pub fn listed_tags(json: &[u8]) -> serde_json::Result<ListedTags> {
-    let file: ListedFile = serde_json::from_slice(json)?;
-    Ok(file.event.attribute.into_iter().map(|a| (a.uuid, a.tag.into_iter().map(|t| t.name).collect())).collect())
+    Shown::of(ioc, names).fingerprint(ioc)
 }
 
 /// The tags of which an attribute carries one at a time.
@@ -394,7 +418,7 @@ mod tests {
     use super::*;
     use crate::read::{Input, Item, Options, read};
 
-    fn ioc(kind: Kind, value: &str, enrichment: Enrichment) -> Ioc {
+    pub(super) fn ioc(kind: Kind, value: &str, enrichment: Enrichment) -> Ioc {
         let seen = Timestamp::parse("2026-11-01T10:11:12.123456Z").unwrap();
         Ioc {
             id: IocId(Uuid::new_v5(&Uuid::NAMESPACE_OID, value.as_bytes())),
@@ -408,7 +432,7 @@ mod tests {
         }
     }
 
-    fn rich() -> (Enrichment, SourceNames) {
+    pub(super) fn rich() -> (Enrichment, SourceNames) {
         let source = SourceId(Uuid::from_u128(7));
         let set = |s: &str| BTreeSet::from([s.to_owned()]);
         let enrichment = Enrichment {
@@ -426,7 +450,7 @@ mod tests {
         (enrichment, SourceNames::from([(source, "Feed \u{1f41b} One".to_owned())]))
     }
 
-    fn render(members: &[Member<'_>], names: &SourceNames, listed: &ListedTags) -> RenderedEvent {
+    pub(super) fn render(members: &[Member<'_>], names: &SourceNames, listed: &ListedTags) -> RenderedEvent {
         let head = EventHead { id: PartId(Uuid::from_u128(1)), info: "G - 2026-11-01", group_name: "G", day: "2026-11-01", stamp: 1_793_527_872 };
         event(&head, &Orgc { name: "Acme".into(), uuid: Uuid::from_u128(2) }, members, names, listed).unwrap()
     }
