@@ -53,7 +53,7 @@ impl App {
         Ok(FeedBody { bytes: Bytes::from(plain), gzip: false })
     }
 
-    async fn feed_gzip(&self, file: &File) -> AppResult<Bytes> {
+    pub(super) async fn feed_gzip(&self, file: &File) -> AppResult<Bytes> {
         let cache_key = cache_key(file);
         if let Some(body) = self.feed.bodies.get(&cache_key) {
             return Ok(body);

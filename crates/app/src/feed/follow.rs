@@ -13,6 +13,8 @@ use crate::{App, AppResult};
 
 /// Groups read together when other replicas published many.
 const GROUPS_AT_ONCE: usize = 500;
+/// Largest file that is read before it is served, in bytes: others take so long that devices would wait for the news.
+const BEFOREHAND: u64 = 16 << 20;
 
 impl App {
     /// Loads the keys.
@@ -131,6 +133,17 @@ impl App {
             live: row.live,
             files: files.into_iter().map(|f| file(group.id, device.device_type.format, f)).map(|(path, f)| (path, Arc::new(f))).collect(),
         };
+        // What takes the place of something is in memory before it is served: the database may leave at that moment, and what
+        // was served until then must not be lost with it.
+        if !self.store.is_bundled() && self.feed.group(group.id).is_some() {
+            for file in feed.files.values().filter(|file| file.gzip_len() <= BEFOREHAND && self.feed.bodies.peek(&cache_key(file)).is_none()) {
+                if self.feed_gzip(file).await.is_err() {
+                    // It was replaced just now, or the database left; only then all stays as it is.
+                    self.store.ping().await?;
+                    break;
+                }
+            }
+        }
         self.feed.edit(|groups| {
             // Two that load at once may end in the wrong order.
             if groups.get(&group.id).is_none_or(|there| there.publication <= publication) {
