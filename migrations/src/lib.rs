@@ -14,6 +14,7 @@ mod m0006_alerts;
 mod m0007_device_types;
 mod m0008_spans;
 mod m0009_resend;
+mod m0010_repair;
 mod table;
 
 /// What going back is answered with.
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_device_types::Migration),
             Box::new(m0008_spans::Migration),
             Box::new(m0009_resend::Migration),
+            Box::new(m0010_repair::Migration),
         ]
     }
 }

@@ -9,8 +9,8 @@ pub(crate) struct TableSpec {
 }
 
 pub(crate) struct IndexSpec {
-    table: &'static str,
-    name: &'static str,
+    pub(crate) table: &'static str,
+    pub(crate) name: &'static str,
     columns: &'static [&'static str],
     unique: bool,
 }

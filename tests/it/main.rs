@@ -20,6 +20,7 @@ mod licences;
 mod lists;
 mod mail;
 mod main_job;
+mod old_databases;
 mod pages;
 mod properties;
 mod public;

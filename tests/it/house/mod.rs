@@ -94,6 +94,13 @@ impl House {
     }
 
     pub(crate) fn with(engine: Engine, change: impl FnOnce(&mut Config)) -> Self {
+        let mut house = Self::prepared(engine, change);
+        house.start();
+        house
+    }
+
+    /// Ready, and not started.
+    fn prepared(engine: Engine, change: impl FnOnce(&mut Config)) -> Self {
         let data = TempDir::new().unwrap();
         let database = matches!(engine, Engine::Postgres).then(postgres_database);
         let mut config = Config {
@@ -106,7 +113,7 @@ impl House {
             ..Config::default()
         };
         change(&mut config);
-        let mut house = Self {
+        Self {
             url: String::new(),
             port: 0,
             password: String::new(),
@@ -118,9 +125,12 @@ impl House {
             database,
             stop: None,
             thread: None,
-        };
-        house.start();
-        house
+        }
+    }
+
+    /// On a data folder and a database that are laid out before the start; what its clients know is not known.
+    pub(crate) fn with_data(engine: Engine, lay: impl FnOnce(&std::path::Path, Option<&str>)) -> Self {
+        Self::prepared(engine, |config| lay(&config.data, config.database_url.as_deref()))
     }
 
     fn start(&mut self) {
