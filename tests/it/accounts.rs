@@ -200,7 +200,7 @@ fn the_cookie_is_guarded(house: &mut House) {
     ] {
         assert_eq!(post(foreign), 403, "{foreign:?}");
     }
-    assert_eq!(post(&[("authorization", "Bearer x"), ("sec-fetch-site", "same-origin")]), 400, "two credentials");
+    assert_eq!(post(&[("authorization", "Bearer x"), ("sec-fetch-site", "same-origin")]), 401, "of two credentials the token counts");
     assert_eq!(post(&[("origin", house.url.as_str())]), 201);
 }
 

@@ -19,26 +19,33 @@ fn serve(data: &std::path::Path) -> Server {
 
 /// A server in a process of its own, with settings from the environment.
 pub(crate) fn serve_with(data: &std::path::Path, settings: &[(&str, String)]) -> Server {
+    let environment: Vec<(String, String)> = settings.iter().map(|(name, value)| (format!("IOCAST_{name}"), value.clone())).collect();
+    let environment: Vec<(&str, String)> = environment.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    serve_raw(data, &environment).expect("the server says where it listens")
+}
+
+/// The same in an environment of the caller's; nothing where it ends before it listens.
+pub(crate) fn serve_raw(data: &std::path::Path, environment: &[(&str, String)]) -> Option<Server> {
     let mut child = Command::new(crate::shell::binary())
         .args(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(data)
-        .envs(settings.iter().map(|(name, value)| (format!("IOCAST_{name}"), value)))
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let mut password = None;
-    let url = loop {
-        let line = lines.next().expect("the server says where it listens");
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut server = Server { child, url: String::new(), password: None };
+    for line in lines {
         if let Some(rest) = line.trim().strip_prefix("password") {
-            password = Some(rest.trim().to_owned());
+            server.password = Some(rest.trim().to_owned());
         }
         if let Some((_, rest)) = line.split_once(" at http").filter(|(begin, _)| begin.starts_with("iocast ")) {
-            break format!("http{}", rest.split('/').take(3).collect::<Vec<_>>().join("/"));
+            server.url = format!("http{}", rest.split('/').take(3).collect::<Vec<_>>().join("/"));
+            return Some(server);
         }
-    };
-    Server { child, url, password }
+    }
+    None
 }
 
 #[test]

@@ -262,7 +262,8 @@ fn all_enrichment_reaches_misp_and_a_replaced_tag_is_taken_back(house: &mut Hous
         "value": "evil.example", "first_seen": "2026-10-01T01:02:03.000004Z", "last_seen": "2026-10-30", "severity": "high", "confidence": 3, "score": 85.5,
         "alert_id": "64f0c0ffee", "user_tags": ["mine"], "system_tags": ["phishing"], "threat_actors": ["APT28"], "campaigns": ["Summer"], "malware_families": ["Emotet"]
     }]);
-    admin.import(&scene.source, "application/json", &rich.to_string(), 200);
+    admin.trust(&scene.source);
+    admin.restore(&scene.source, "application/json", &rich.to_string());
     let feed = scene.settled(&misp, &["evil.example"]);
     let (event, attribute) = feed.find("evil.example");
     assert_eq!(

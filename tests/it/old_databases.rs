@@ -4,6 +4,7 @@
 //! and what a client of it knows (`known.json`). `write` makes such a folder from the code at hand.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
@@ -14,8 +15,9 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde_json::{Value, json};
 
 use crate::{
-    house::{Device, Engine, House, Scene, eventually, text},
+    house::{Device, Engine, Feed, House, Scene, eventually, text},
     lists::device,
+    properties::Receiver,
 };
 
 /// Spellings that iocast took as they were until this day, with the one that they mean.
@@ -39,6 +41,9 @@ pub(crate) const SPELLINGS: &[(&str, &str)] = &[
     ("http://half.example/a", "http://half.example/a"),
 ];
 
+/// Addresses beside them that always had one spelling.
+const ALIKE: usize = 40;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("databases")
 }
@@ -48,7 +53,7 @@ fn live(house: &mut House) -> Value {
     let admin = house.admin();
     let scene = Scene::set(&admin, None);
     let other = text(&admin.post("/api/v1/sources", json!({ "name": "Other feed", "confidence": 3 }), 201), "id");
-    let plain = device(&admin, "plain-list", json!({}));
+    let plain = device(&admin, "hosts", json!({}));
     let table = device(&admin, "csv", json!({}));
     let urls = device(&admin, "panos-edl", json!({ "kind": "url" }));
     let taxii = device(&admin, "taxii", json!({}));
@@ -61,8 +66,9 @@ fn live(house: &mut House) -> Value {
     // Mapped addresses were taken for private ones.
     admin.patch("/api/v1/account/guards", json!({ "off": ["private_address"] }), 200);
     let all: Vec<&str> = SPELLINGS.iter().map(|(value, _)| *value).collect();
-    let count = all.len() as u64;
-    admin.import(&scene.source, "text/plain", &all.join("\n"), 200);
+    let others: Vec<String> = (1..=ALIKE).map(|i| format!("192.0.2.{i}")).collect();
+    let count = (all.len() + others.len()) as u64;
+    admin.import(&scene.source, "text/plain", &format!("{}\n{}", all.join("\n"), others.join("\n")), 200);
     published(&scene.group, count);
     let first = published(&table.group, count);
     admin.post(&format!("/api/v1/groups/{}/freeze", table.group), json!({ "publication": first }), 200);
@@ -80,7 +86,12 @@ fn live(house: &mut House) -> Value {
     let device_key = admin.post(&format!("/api/v1/devices/{}/keys", scene.device), json!({}), 201);
     let misp = Device::new(&house.account_id, &text(&device_key, "secret"));
     misp.feed(&scene.url);
-    house.advance(&admin, "25h");
+    misp.feed(&scene.url);
+    house.advance(&admin, "50h");
+    eventually("the outage is noticed", || (!admin.get("/api/v1/outages")["items"].as_array().unwrap().is_empty()).then_some(()));
+    misp.feed(&scene.url);
+    eventually("the outage ends", || (admin.dot(&scene.device).0 == "green").then_some(()));
+    house.advance(&admin, "49h");
     let many: Vec<String> = (0..30).map(|i| format!("host{i}.example")).collect();
     admin.import(&other, "text/plain", &many.join("\n"), 200);
     published(&scene.group, count - 1 + 30);
@@ -88,22 +99,20 @@ fn live(house: &mut House) -> Value {
     published(&scene.group, count - 1 + 29);
     published(&urls.group, all.iter().filter(|value| value.contains("://")).count() as u64 - 1);
     published(&taxii.group, count - 1 + 29);
+    published(&plain.group, 29);
     admin.patch(&format!("/api/v1/devices/{}", plain.device), json!({ "paused": true }), 200);
-    // A rule that only the plain list follows, and whose source goes: the list is held.
+    misp.feed(&scene.url);
+    // The source of all that the plain list holds goes: the list is held.
     admin.patch(&format!("/api/v1/sources/{other}"), json!({ "enabled": false }), 200);
     eventually("the list is held", || admin.get(&format!("/api/v1/groups/{}", plain.group))["held"].is_object().then_some(()));
+    published(&scene.group, count - 1);
     let api_key = admin.post("/api/v1/keys", json!({ "kind": "api" }), 201);
     let id = text(admin.get("/api/v1/keys")["items"].as_array().unwrap().iter().find(|k| k["kind"] == "appliance").unwrap(), "id");
     let appliance = admin.post(&format!("/api/v1/keys/{id}/rotate"), json!({}), 201);
     admin.post("/api/v1/users", json!({ "email": "analyst@example.com", "role": "analyst" }), 201);
-    misp.feed(&scene.url);
-    house.advance(&admin, "50h");
-    eventually("the outage is noticed", || (!admin.get("/api/v1/outages")["items"].as_array().unwrap().is_empty()).then_some(()));
     let feed = misp.feed(&scene.url);
-    eventually("the outage ends", || (admin.dot(&scene.device).0 == "green").then_some(()));
-    house.advance(&admin, "49h");
     let held = admin.get(&format!("/api/v1/groups/{}", plain.group))["held"].clone();
-    let served: Value = [("plain-list", &plain), ("csv", &table), ("panos-edl", &urls)]
+    let served: Value = [("hosts", &plain), ("csv", &table), ("panos-edl", &urls)]
         .into_iter()
         .map(|(name, of)| (name.to_owned(), json!({ "group": of.group, "device": of.device, "body": misp_body(house, &of.url, &text(&appliance, "secret")) })))
         .collect::<serde_json::Map<_, _>>()
@@ -142,6 +151,14 @@ fn unzip(from: &Path) -> Vec<u8> {
 
 /// A house on a copy of what an earlier version wrote, and what its clients know.
 fn open(engine: Engine, day: &str, change: impl FnOnce(&House)) -> (House, Value) {
+    let (mut house, known) = prepared(engine, day);
+    change(&house);
+    house.restart();
+    (house, known)
+}
+
+/// The same, not started yet.
+fn prepared(engine: Engine, day: &str) -> (House, Value) {
     let name = match engine {
         Engine::Sqlite => "sqlite",
         Engine::Postgres => "postgres",
@@ -162,11 +179,9 @@ fn open(engine: Engine, day: &str, change: impl FnOnce(&House)) -> (House, Value
             }
         }
     });
-    change(&house);
     house.password = text(&known, "password");
     house.account_id = text(&known, "account");
     house.appliance_key = text(&known, "appliance_key");
-    house.restart();
     (house, known)
 }
 
@@ -184,21 +199,86 @@ fn is_as_it_was(house: &House, known: &Value) {
         let answer = key("appliance_key").get(&format!("{}/feeds/{}", house.url, text(of, "group")), &[("accept", "*/*")]);
         assert_eq!(answer.status, 200, "{name}: {}", answer.text());
     }
-    let plain = &known["lists"]["plain-list"];
+    let plain = &known["lists"]["hosts"];
     assert_eq!(misp_body(house, &format!("{}/feeds/{}", house.url, text(plain, "group")), &house.appliance_key), text(plain, "body"), "held");
     assert_eq!(admin.get(&format!("/api/v1/groups/{}", text(plain, "group")))["held"], known["held"]);
     let table = &known["lists"]["csv"];
     assert_eq!(misp_body(house, &format!("{}/feeds/{}", house.url, text(table, "group")), &house.appliance_key), text(table, "body"), "frozen");
-    let feed = key("device_key").feed(&format!("{}/feeds/{}", house.url, text(&known["misp"], "group")));
-    for (id, event) in known["misp"]["events"].as_object().unwrap() {
-        let now = feed.events.get(id).unwrap_or_else(|| panic!("event {id} was sent and is gone"));
-        let uuids = |event: &Value| -> Vec<String> { event["Attribute"].as_array().unwrap().iter().map(|a| text(a, "uuid")).collect() };
-        for uuid in uuids(event) {
-            assert!(uuids(now).contains(&uuid), "attribute {uuid} was sent and is gone");
-        }
-    }
     assert_eq!(admin.get("/api/v1/outages")["items"].as_array().unwrap().len() as u64, known["outages"].as_u64().unwrap());
     assert_eq!(admin.get("/api/v1/users")["items"].as_array().unwrap().len(), 2);
+    // What was sent keeps its ids: every event, and every attribute of it.
+    let device = key("device_key");
+    let url = format!("{}/feeds/{}", house.url, text(&known["misp"], "group"));
+    let wanted = canonical();
+    let feed = eventually("the group holds the one spelling of each", || {
+        Some(device.feed(&url)).filter(|feed| feed.live().into_iter().collect::<BTreeSet<_>>() == wanted)
+    });
+    let uuids = |event: &Value| -> BTreeSet<String> { event["Attribute"].as_array().unwrap().iter().map(|a| text(a, "uuid")).collect() };
+    for (id, event) in known["misp"]["events"].as_object().unwrap() {
+        let now = feed.events.get(id).unwrap_or_else(|| panic!("event {id} was sent and is gone"));
+        assert!(uuids(event).is_subset(&uuids(now)), "attributes of {id} were sent and are gone");
+    }
+    // A MISP that held what was sent then holds each once now, though it takes two spellings for one.
+    let mut receiver = Receiver::default();
+    receiver.pull(&serde_json::from_value::<Known>(known["misp"].clone()).unwrap().feed());
+    receiver.pull(&feed);
+    assert_eq!(receiver.live(), wanted);
+    // What people said of one spelling holds for the one that is left.
+    let found = |value: &str| admin.ioc(value);
+    assert_eq!(text(&found("http://withdrawn.example/a"), "whitelist"), "never_sent");
+    assert_eq!(text(&found("http://always.example/a"), "whitelist"), "always_sent");
+    assert_eq!(text(&found("http://half.example/a"), "whitelist"), "default");
+    let evil = found("hxxp://EVIL7[.]example/z");
+    assert_eq!((text(&evil, "severity"), &evil["user_tags"]), ("high".to_owned(), &json!(["from the capital twin"])));
+    let lines = misp_body(house, &format!("{}/feeds/{}", house.url, text(&known["lists"]["panos-edl"], "group")), &house.appliance_key);
+    assert!(lines.lines().all(|line| line.split('/').next().unwrap().chars().all(|c| !c.is_ascii_uppercase())), "{lines}");
+}
+
+/// What the MISP group holds in the end.
+fn canonical() -> BTreeSet<String> {
+    let spelled = SPELLINGS.iter().map(|(_, one)| (*one).to_owned()).filter(|one| !one.contains("withdrawn"));
+    spelled.chain((1..=ALIKE).map(|i| format!("192.0.2.{i}"))).collect()
+}
+
+/// What a MISP had fetched.
+#[derive(serde::Deserialize)]
+struct Known {
+    manifest: BTreeMap<String, Value>,
+    events: BTreeMap<String, Value>,
+}
+
+impl Known {
+    fn feed(self) -> Feed {
+        Feed { manifest: self.manifest, events: self.events, hashes: String::new() }
+    }
+}
+
+/// A kill at any moment of the upgrade is made good by the next start.
+#[test]
+fn an_upgrade_that_is_killed_goes_on() {
+    let day = &days()[0];
+    let rounds: u64 = if std::env::var_os("IOCAST_LONG").is_some() { 60 } else { 8 };
+    for round in 0..rounds {
+        let (mut house, known) = prepared(Engine::Sqlite, day);
+        let data = house.data_folder();
+        for kill in 0..3 {
+            let mut child = Command::new(crate::shell::binary())
+                .args(["serve", "--emulator", "--listen", "127.0.0.1:0", "--data"])
+                .arg(&data)
+                .env("LD_PRELOAD", crate::durability::library())
+                // The time at which a house begins.
+                .env("FAULT_TIME", "1793700000")
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(5 + 37 * (round * 3 + kill) % 400));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        house.restart();
+        is_as_it_was(&house, &known);
+    }
 }
 
 fn each(engine: Engine, change: fn(&House)) {

@@ -49,11 +49,16 @@ fn form(url: &str, headers: &[(&str, &str)], fields: &[(&str, &str)]) -> Answer 
     Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body }
 }
 
-fn page(url: &str, cookies: &str) -> Answer {
+pub(crate) fn page(url: &str, cookies: &str) -> Answer {
     let request = agent().get(url).header("cookie", cookies).header("accept", "text/html");
     let mut answer = request.config().max_redirects(0).max_redirects_will_error(false).build().call().unwrap();
     let body = answer.body_mut().read_to_vec().unwrap();
     Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body }
+}
+
+/// The cookie of a browser that signed in.
+pub(crate) fn signed_in(house: &House) -> String {
+    Tab::open(house).cookies
 }
 
 impl Tab {
@@ -200,7 +205,7 @@ fn pages_carry_their_headers(house: &mut House) {
     // Behind TLS the cookies are bound to this host.
     house.reopen(|config| config.public_url = Some("https://iocast.example".into()));
     let shown = page(&format!("{}/sign-in", address(house)), "");
-    let (seal, token) = (cookie(&shown, "iocast-form"), field(&shown.text(), "token"));
+    let (seal, token) = (cookie(&shown, "__Host-iocast-form"), field(&shown.text(), "token"));
     let fields = [("token", token.as_str()), ("email", crate::house::ADMIN), ("password", house.password.as_str())];
     let entered = form(&format!("{}/sign-in", address(house)), &[("cookie", &seal)], &fields);
     let session = entered.headers.get_all("set-cookie").iter().map(|c| c.to_str().unwrap()).find(|c| c.starts_with("__Host-iocast=")).unwrap().to_owned();

@@ -8,13 +8,13 @@ use crate::house::{Admin, Device, Engine, Feed, House, Scene, text};
 
 /// A receiver that keeps what it pulled, by the rules of a real MISP.
 #[derive(Default)]
-struct Receiver {
+pub(crate) struct Receiver {
     /// Event UUID → (timestamp, attribute UUID → (timestamp, value, deleted)).
     events: BTreeMap<String, (i64, BTreeMap<String, (i64, String, bool)>)>,
 }
 
 impl Receiver {
-    fn pull(&mut self, feed: &Feed) {
+    pub(crate) fn pull(&mut self, feed: &Feed) {
         for (id, entry) in &feed.manifest {
             let stamp = entry["timestamp"].as_i64().unwrap();
             let known = self.events.get(id).map(|(t, _)| *t);
@@ -35,6 +35,10 @@ impl Receiver {
                         let value = text(attribute, "value");
                         let twin = attributes.values().any(|(_, v, gone)| *v == value && !gone);
                         assert!(!twin || deleted, "{value} is twice in one event: a MISP would drop it");
+                        // It compares without case, and takes only the first.
+                        if !deleted && attributes.values().any(|(_, v, gone)| v.eq_ignore_ascii_case(&value) && !gone) {
+                            continue;
+                        }
                         attributes.insert(text(attribute, "uuid"), (changed, value, deleted));
                     }
                 }
@@ -42,7 +46,7 @@ impl Receiver {
         }
     }
 
-    fn live(&self) -> BTreeSet<String> {
+    pub(crate) fn live(&self) -> BTreeSet<String> {
         self.events.values().flat_map(|(_, a)| a.values()).filter(|(_, _, deleted)| !deleted).map(|(_, v, _)| v.clone()).collect()
     }
 }

@@ -181,7 +181,8 @@ fn iocs_are_listed_in_the_original_s_shape(house: &mut House) {
         "value": "evil.example", "severity": "high", "score": 85.5, "first_seen": "2026-10-01T00:00:00Z", "last_seen": "2026-11-01T10:00:00.25Z", "confidence": 3,
         "user_tags": ["mine"], "system_tags": ["phishing"], "threat_actors": ["pinchyspider"], "campaigns": ["autumn"], "malware_families": ["sodinokibi"]
     }]);
-    admin.import(&scene.source, "application/json", &rich.to_string(), 200);
+    admin.trust(&scene.source);
+    admin.restore(&scene.source, "application/json", &rich.to_string());
     house.clock.advance(HOUR);
     scene.import(&admin, "203.0.113.9\n44d88612fea8a8f36de82e1278abb02f\nhttp://evil.example/x\na@evil.example\n");
     let page = client.get("/v3/iocs?lastUpdatedFrom=2026-11-01T00:00:00.000Z&limit=1");
@@ -350,7 +351,7 @@ fn everything_as_a_table(house: &mut House) {
     let scene = Scene::set(&admin, None);
     let many: String = (0..2_500).map(|n| format!("host{n}.example\n")).collect();
     scene.import(&admin, &many);
-    admin.import(&scene.source, "application/json", &json!([{ "value": "evil.example", "user_tags": ["=cmd()", "two"] }]).to_string(), 200);
+    admin.restore(&scene.source, "application/json", &json!([{ "value": "evil.example", "user_tags": ["=cmd()", "two"] }]).to_string());
     let answer = client.ask("GET", "/v1-1/iocs/iocs-details-csv?lastUpdatedFrom=2026-01-01T00:00:00.000Z", None);
     assert_eq!((answer.status, answer.header("content-type")), (200, "text/csv; charset=utf-8"));
     let table = answer.text();
@@ -438,7 +439,7 @@ fn a_client_of_the_original_works_unchanged(house: &mut House) {
         { "value": "http://evil.example/x?y=1", "severity": "medium" },
         { "value": "1.2.3.4", "whitelist": "never_sent" }
     ]);
-    let report = admin.import(&scene.source, "application/json", &known.to_string(), 200);
+    let report = admin.restore(&scene.source, "application/json", &known.to_string());
     assert_eq!(report["accepted"], 3, "{report}");
     let lookups = json!([[hash, "md5_hash"], ["http://evil.example/x?y=1", "url"], ["1.2.3.4", "ipv4"], ["ffffffffffffffffffffffffffffffff", "md5_hash"]]);
     let script = crate::edges::root().join("tests/python/msticpy_client.py");

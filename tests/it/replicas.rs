@@ -227,7 +227,7 @@ fn without_the_database_devices_get_what_was_published_last() {
     let url = format!("{}/manifest.json", fleet.at(1, &scene.url));
     let stale = eventually("the other serves nobody any more", || Some(device.get(&url, &[])).filter(|a| a.status != 200));
     assert!(stale.status == 503 && stale.text().contains("no database"), "{} {}", stale.status, stale.text());
-    assert_eq!((fleet.ready(1).0, fleet.ready(1).1["feeds"].as_str()), (503, Some("not")));
+    assert_eq!((fleet.ready(1).0, fleet.ready(1).1["feeds"].as_str()), (503, Some("unavailable")));
     // It comes back: everybody is served anew, the pulls of meanwhile are written, and work goes on.
     allow_connections(&fleet.database, true);
     for i in 0..2 {

@@ -71,7 +71,7 @@ fn accounts_are_made_beside_a_running_server(house: &mut House) {
         args.extend(["--database-url", url]);
     }
     let (ok, out, err) = iocast(&args, Some("short"));
-    assert!(!ok && out.is_empty() && err.contains("email: Give an e-mail address") && err.contains("password: Choose a password of 8"), "{err}");
+    assert!(!ok && out.is_empty() && err.contains("email: Give an e-mail address") && err.contains("password: Choose a password of 12"), "{err}");
 }
 
 fn files_are_imported_beside_a_running_server(house: &mut House) {

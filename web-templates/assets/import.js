@@ -46,6 +46,7 @@ if (form) {
     const card = element("section", null, element("h3", r.dry_run ? "This is what the import would do" : "The import is done"), figures);
     card.className = "card";
     card.id = "import-report";
+    for (const sentence of r.ignored ?? []) card.append(element("p", sentence));
     if (r.rejected.length) {
       const more = r.rejected_count > r.rejected.length ? `, the first ${number(r.rejected.length)} of ${number(r.rejected_count)}` : "";
       const head = element("tr", null, ...["Line", "Value", "Why"].map((w) => element("th", w)));
@@ -80,6 +81,7 @@ if (form) {
     if (event.submitter?.value === "check") query.set("dry_run", "true");
     if (form.elements.tag.value.trim()) query.set("tag", form.elements.tag.value.trim());
     if (form.elements.to_ids.checked) query.set("to_ids", "only");
+    if (form.elements.restore.checked) query.set("restore", "true");
     const request = new XMLHttpRequest();
     request.open("POST", `${form.dataset.import}?${query}`);
     request.setRequestHeader("Content-Type", kind.value);

@@ -45,7 +45,7 @@ impl App {
         let name = fields.take(parse_account_name(name));
         let email = fields.take(parse_address(admin));
         let admin_password = password.unwrap_or_else(|| random_hex(&*self.entropy, 12));
-        fields.take(check_password(&admin_password));
+        fields.take(check_password(&admin_password, admin));
         fields.done()?;
         let (Some(name), Some(email)) = (name, email) else { return Err(AppError::Invalid(Vec::new())) };
         let hash = self.hash_password(admin_password.clone()).await?;
@@ -112,7 +112,7 @@ impl App {
     pub async fn password_reset(self: &Arc<Self>, email: &str, account: Option<&str>, password: Option<String>) -> AppResult<(String, usize)> {
         let email = parse_address(email)?;
         let password = password.unwrap_or_else(|| random_hex(&*self.entropy, 12));
-        check_password(&password)?;
+        check_password(&password, &email)?;
         let hash = self.hash_password(password.clone()).await?;
         let wanted = |user: &User| account.is_none_or(|a| a == user.account_id.as_str());
         let people: Vec<User> = self.store.read().user_by_email(&email).await?.into_iter().map(|(u, _)| u).filter(wanted).collect();

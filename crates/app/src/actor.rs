@@ -16,6 +16,8 @@ pub struct Caller {
     pub request_id: String,
     /// The `Idempotency-Key` of a request that makes something.
     pub idempotency_key: Option<String>,
+    /// What a browser shows in which somebody signed in before.
+    pub known_browser: Option<String>,
 }
 
 /// A signed-in person, or the operator at the shell, in one account.
@@ -40,6 +42,11 @@ impl Actor {
     #[must_use]
     pub fn watchdog(account_id: AccountId) -> Self {
         Self { role: "watchdog", caller: Caller::default(), ..Self::operator(account_id) }
+    }
+
+    /// A start of a newer version, which changes what the one before wrote.
+    pub(crate) fn upgrade(account_id: AccountId) -> Self {
+        Self { role: "upgrade", caller: Caller::default(), ..Self::operator(account_id) }
     }
 
     /// The operator at the shell.

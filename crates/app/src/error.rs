@@ -47,6 +47,11 @@ pub enum AppError {
     /// Try again later.
     #[error("{0}")]
     Unavailable(String),
+    /// The database was made with other secrets.
+    #[error(
+        "the secrets file is missing, or not the one this database was made with, so no key would work; put the original `secrets.json` back into the data folder"
+    )]
+    OtherSecrets,
     /// Our fault; the cause goes to the log, not to the caller.
     #[error("something went wrong on our side")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),

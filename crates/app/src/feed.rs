@@ -25,7 +25,7 @@ use quick_cache::sync::Cache;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Notify;
 
-use self::bodies::{ByLength, cache, view_etag};
+use self::bodies::{ByLength, Plain, cache, view_etag};
 use crate::{
     Actor, App, AppError, AppResult, Memory,
     taxii::{self, ByText, Piece},
@@ -79,6 +79,7 @@ pub(crate) struct Feed {
     /// Counts the changes that the key table holds.
     keys_version: AtomicI64,
     bodies: Cache<String, Bytes, ByLength>,
+    plain: Plain,
     /// Pieces of TAXII collections.
     pub(crate) pieces: Cache<String, Arc<Piece>, ByText>,
     /// Held while a table is replaced; readers never wait for it.
@@ -111,6 +112,7 @@ impl Feed {
             keys: std::array::from_fn(|_| ArcSwap::default()),
             keys_version: AtomicI64::new(-1),
             bodies: cache(cache_bytes),
+            plain: Plain::default(),
             pieces: Cache::with_weighter(1_000, cache_bytes, ByText),
             writing: Mutex::new(()),
             loading_keys: tokio::sync::Mutex::new(()),
@@ -215,6 +217,8 @@ pub enum FeedAnswer {
         content_type: &'static str,
         /// To be noted as a pull once the last byte is handed over.
         pull: Option<Pulled>,
+        /// The key it was asked with.
+        key: KeyId,
     },
     /// 200 with a page for people: heading and lines.
     Page {
@@ -307,7 +311,7 @@ impl App {
             Some(etag) => FeedAnswer::NotModified { etag, pull },
             None => {
                 let content_type = view.as_ref().map_or(file.content_type, |view| view.content_type(format));
-                FeedAnswer::File { file: Arc::clone(file), view, etag, content_type, pull }
+                FeedAnswer::File { file: Arc::clone(file), view, etag, content_type, pull, key: key.id }
             }
         }
     }

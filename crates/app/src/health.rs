@@ -1,41 +1,35 @@
 //! Signs of life, and the ticks that keep things moving.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use iocast_domain::{
     id::{AccountId, IocId},
     letter::LetterState,
-    time::{DAY, MINUTE, SECOND, Timestamp, parse_span, span_in_words},
+    time::{DAY, SECOND, Timestamp, parse_span, span_in_words},
 };
 
 use iocast_store::Pool;
 use subtle::ConstantTimeEq as _;
 
-use crate::{Actor, App, AppError, AppResult, Delivered, Role, Watched, publisher::Published};
+use crate::{Actor, App, AppError, AppResult, Delivered, Role, TaskAge, Watched, publisher::Published};
 
-/// Whether requests can be served.
+/// Whether devices are served, and whether work goes on: two questions, as a server that serves must not be taken away
+/// because its work is late.
 #[derive(Clone, Debug)]
 pub struct Readiness {
-    /// The database answers.
+    /// The database answered when it was last asked, a moment ago.
     pub database: bool,
-    /// Microseconds since the database last took a write of ours.
+    /// Microseconds since a write of ours was last seen in the database.
     pub write_age: i64,
-    /// Groups that wait for the publisher.
+    /// Groups that wait for the publisher of this process.
     pub groups_waiting: u64,
     /// Microseconds that the first of them has waited.
     pub publisher_lag: i64,
-    /// Microseconds since the last tick.
-    pub tick_age: i64,
-    /// Letters that are due are looked at.
-    pub sender_alive: bool,
-    /// Microseconds since the watchdog last looked at all devices.
-    pub watch_age: i64,
+    /// What runs in this process without being asked.
+    pub tasks: Vec<TaskAge>,
     /// What devices are served from.
     pub memory: Memory,
     /// Microseconds since it was last compared with the database.
@@ -83,23 +77,25 @@ pub struct Metrics {
 }
 
 impl Readiness {
-    /// All is well.
-    #[must_use]
-    pub fn ready(&self) -> bool {
-        self.database && self.write_age < 12 * HEARTBEAT && self.tick_age < 2 * MINUTE
-    }
-
-    /// All is well, or devices at least are served from memory.
+    /// Devices are served; of a process that serves none, that its database answers.
     #[must_use]
     pub fn serves(&self) -> bool {
-        let from_memory = match self.memory {
-            // Just now, by the last look at the database.
-            Memory::Fresh => !self.database,
-            Memory::Old => true,
-            Memory::Stale => false,
-        };
-        self.ready() || (self.role.answers() && from_memory)
+        if self.role.answers() { self.memory != Memory::Stale } else { self.database }
     }
+
+    /// Everything else goes on, too: the database takes writes, and no task is stuck.
+    #[must_use]
+    pub fn works(&self) -> bool {
+        self.database && self.write_age < 12 * HEARTBEAT && self.tasks.iter().all(|task| !task.is_stuck)
+    }
+}
+
+/// What the database said when it was last asked. Monitoring reads this: it must not wait for what it watches.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures {
+    outages_open: u64,
+    letters: Vec<(LetterState, u64)>,
+    oldest_due: i64,
 }
 
 /// What moving the product's clock did.
@@ -145,29 +141,41 @@ impl App {
         self.memory_age.load(Ordering::Relaxed)
     }
 
-    /// Whether requests can be served.
-    pub async fn readiness(&self) -> Readiness {
-        let asked = async {
-            self.store.ping().await.ok()?;
-            self.store.read().publish_due(self.now()).await.ok()
-        };
-        // Whoever asks must have an answer before giving up himself.
-        let waiting = tokio::time::timeout(PATIENCE, asked).await.ok().flatten();
-        let (now, role) = (self.clock.real_now(), self.settings.role);
-        let age = |last: &AtomicI64| now.micros() - last.load(Ordering::Relaxed);
+    /// Whether devices are served, and whether work goes on. Asks nobody: see [`Self::look_around`].
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let now = self.clock.real_now();
         Readiness {
-            database: waiting.is_some(),
-            write_age: age(&self.last_heartbeat),
-            groups_waiting: waiting.map_or(0, |w| w.len() as u64),
+            database: self.database_answers.load(Ordering::Relaxed),
+            write_age: now.micros() - self.last_heartbeat.load(Ordering::Relaxed),
+            groups_waiting: self.publisher.waiting_count(),
             publisher_lag: self.publisher.lag(now),
-            tick_age: age(&self.last_tick),
-            // Others do what this process does not.
-            watch_age: if role.works() { age(&self.last_watch) } else { 0 },
+            tasks: self.tasks.ages(),
             memory: self.memory(),
             memory_age: self.memory_age(),
-            role,
-            sender_alive: !role.works() || age(&self.last_delivery) < 4 * i64::try_from(self.settings.mail_deadline.as_micros()).unwrap_or(i64::MAX) + MINUTE,
+            role: self.settings.role,
         }
+    }
+
+    /// Asks the database for a sign of life, and for the figures that monitoring shows.
+    ///
+    /// # Errors
+    /// If it does not answer in time.
+    pub async fn look_around(&self) -> AppResult<()> {
+        let asked = async {
+            self.store.ping().await?;
+            let letters = self.letter_counts().await?;
+            Ok::<_, AppError>(Figures {
+                outages_open: self.store.read().outage_open_count().await?,
+                oldest_due: letters.oldest_due.map_or(0, |at| self.now().since(at)),
+                letters: letters.by_state,
+            })
+        };
+        let late = |_elapsed| AppError::Unavailable("The database does not answer in time.".to_owned());
+        let figures = tokio::time::timeout(PATIENCE, asked).await.map_err(late).flatten();
+        self.database_answers.store(figures.is_ok(), Ordering::Relaxed);
+        self.figures.store(Arc::new(figures?));
+        Ok(())
     }
 
     /// Lets only those see the metrics who know the token.
@@ -183,17 +191,19 @@ impl App {
         }
     }
 
-    /// Figures for a monitoring system.
-    ///
-    /// # Errors
-    /// If the database does not answer.
-    pub async fn metrics(&self) -> AppResult<Metrics> {
-        let letters = self.letter_counts().await?;
-        Ok(Metrics {
-            readiness: self.readiness().await,
-            outages_open: self.store.read().outage_open_count().await?,
-            oldest_due: letters.oldest_due.map_or(0, |at| self.now().since(at)),
-            letters: letters.by_state,
+    /// Figures for a monitoring system. What the database would have to be asked for is a moment old, or older where it does
+    /// not answer.
+    pub async fn metrics(&self) -> Metrics {
+        if self.database_answers.load(Ordering::Relaxed) {
+            // What is known already is shown where this fails.
+            let _ = self.look_around().await;
+        }
+        let Figures { outages_open, letters, oldest_due } = Figures::clone(&self.figures.load());
+        Metrics {
+            readiness: self.readiness(),
+            outages_open,
+            oldest_due,
+            letters,
             delivered: self.tally.read(),
             pulls: self.pulls.read(),
             published: self.publisher.so_far(),
@@ -201,12 +211,7 @@ impl App {
             known: self.feed.known(),
             writers_waiting: self.store.writers_waiting(),
             pools: self.store.pools(),
-        })
-    }
-
-    /// Notes that the ticks are running.
-    pub fn tick_done(&self) {
-        self.last_tick.store(self.clock.real_now().micros(), Ordering::Relaxed);
+        }
     }
 
     /// Retires the IOCs that were not seen for longer than their kind's lifetime. Gives how many.

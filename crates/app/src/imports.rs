@@ -48,8 +48,50 @@ pub struct ImportRequest {
     pub options: Options,
     /// What holds for every IOC in it: tags, families.
     pub also: Enrichment,
+    /// Whose decisions the body may hold.
+    pub trust: Trust,
     /// Write nothing.
     pub dry_run: bool,
+}
+
+/// Whether a body may say what people decide: whitelist states and user tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It comes from a feed: it reports, and decides nothing.
+    Feed,
+    /// An administrator restores an export of the account.
+    Restore,
+}
+
+/// What a body said and an import did not take, as it is for people to decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ignored {
+    /// Whitelist states.
+    pub whitelist: u64,
+    /// User tags, which were taken as tags of the source.
+    pub user_tags: u64,
+    /// Confidences above the source's own, which were lowered to it.
+    pub confidence: u64,
+}
+
+impl Ignored {
+    /// A sentence for each kind.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        let Self { whitelist, user_tags, confidence } = *self;
+        let all = [
+            (whitelist, "whitelist states were ignored: people set them, not files. To restore an export of this account, import it as a restore."),
+            (user_tags, "IOCs came with user tags; they were taken as tags of the source."),
+            (confidence, "confidences were above that of the source, and lowered to it."),
+        ];
+        all.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+    }
+
+    fn add(&mut self, other: Self) {
+        self.whitelist += other.whitelist;
+        self.user_tags += other.user_tags;
+        self.confidence += other.confidence;
+    }
 }
 
 /// What an import did.
@@ -65,6 +107,8 @@ pub struct ImportReport {
     pub rejected_count: u64,
     /// The first thousand of them.
     pub rejected: Vec<Rejected>,
+    /// What was not taken of lines that were.
+    pub ignored: Ignored,
     /// Nothing was written.
     pub dry_run: bool,
 }
@@ -153,7 +197,7 @@ impl App {
         let spooled = Spooled(self.spool_path());
         tokio::fs::write(&spooled.0, serde_json::to_vec(list).map_err(AppError::internal)?).await.map_err(AppError::internal)?;
         let (input, options, also) = (Input::Json, Options::default(), Enrichment::default());
-        self.import(actor, source, ImportRequest { path: spooled.0.clone(), input, options, also, dry_run: false }, &|_| {}).await
+        self.import(actor, source, ImportRequest { path: spooled.0.clone(), input, options, also, trust: Trust::Restore, dry_run: false }, &|_| {}).await
     }
 
     /// Imports a spooled body into a source.
@@ -236,9 +280,10 @@ impl Import<'_> {
         let mut merging: Option<JoinHandle<AppResult<Merged>>> = None;
         let mut open: Option<(Txn, u32)> = None;
         while let Some(batch) = next {
-            let Parsed { sightings, ids, items, rejected } = batch.await.map_err(AppError::internal)?;
+            let Parsed { sightings, ids, items, rejected, ignored } = batch.await.map_err(AppError::internal)?;
             handled += items;
             self.reject(rejected);
+            self.report.ignored.add(ignored);
             let (txn, nth) = match open.take() {
                 Some(open) => open,
                 None => (self.app.store.write().await?, 1),
@@ -289,9 +334,10 @@ impl Import<'_> {
         let (sender, batches) = mpsc::channel(cores());
         let ImportRequest { path, input, options, also, .. } = self.request.clone();
         let (also, namespace) = (Arc::new(also), self.namespace);
+        let trusted = Trusted { trust: self.request.trust, confidence: self.source.confidence };
         let give = move |pieces: Vec<Raw>| {
             let also = Arc::clone(&also);
-            sender.blocking_send(tokio::task::spawn_blocking(move || Parsed::of(pieces, &also, &namespace))).is_ok()
+            sender.blocking_send(tokio::task::spawn_blocking(move || Parsed::of(pieces, &also, trusted, &namespace))).is_ok()
         };
         (batches, self.app.runtime.spawn_blocking(move || split_spooled(&path, input, options, &give)))
     }
@@ -343,9 +389,16 @@ impl Import<'_> {
         }
         self.count_in(txn.stage_counts(self.id).await?);
         txn.stage_flip(self.id, account, self.source.id, seq).await?;
-        let ImportReport { accepted, updated, unchanged, rejected_count, .. } = self.report;
-        let detail =
-            serde_json::json!({ "source": self.source.name, "accepted": accepted, "updated": updated, "unchanged": unchanged, "rejected": rejected_count });
+        let ImportReport { accepted, updated, unchanged, rejected_count, ignored, .. } = self.report;
+        let detail = serde_json::json!({
+            "source": self.source.name,
+            "accepted": accepted,
+            "updated": updated,
+            "unchanged": unchanged,
+            "rejected": rejected_count,
+            "ignored": ignored.sentences(),
+            "restore": self.request.trust == Trust::Restore,
+        });
         self.app.audit(&txn, self.actor, "ioc.import", &self.source.id, &detail).await?;
         self.app.idempotency_effect(&txn, self.actor, &self.report).await?;
         Ok(txn.commit().await?)
@@ -399,17 +452,47 @@ struct Parsed {
     /// How many things were met.
     items: u64,
     rejected: Vec<Rejected>,
+    ignored: Ignored,
+}
+
+/// How far a body is trusted.
+#[derive(Clone, Copy)]
+struct Trusted {
+    trust: Trust,
+    confidence: Confidence,
+}
+
+impl Trusted {
+    /// Takes out of a sighting what is for people to decide, and caps what it claims.
+    fn apply(self, sighting: &mut Sighting, ignored: &mut Ignored) {
+        if sighting.confidence.is_some_and(|claimed| claimed > self.confidence) {
+            sighting.confidence = Some(self.confidence);
+            ignored.confidence += 1;
+        }
+        if self.trust == Trust::Restore {
+            return;
+        }
+        if sighting.whitelist.take().is_some() {
+            ignored.whitelist += 1;
+        }
+        if !sighting.enrichment.user_tags.is_empty() {
+            let tags = std::mem::take(&mut sighting.enrichment.user_tags);
+            sighting.enrichment.system_tags.extend(tags);
+            ignored.user_tags += 1;
+        }
+    }
 }
 
 impl Parsed {
-    fn of(pieces: Vec<Raw>, also: &Enrichment, namespace: &Uuid) -> Self {
+    fn of(pieces: Vec<Raw>, also: &Enrichment, trusted: Trusted, namespace: &Uuid) -> Self {
         let mut sightings = Vec::with_capacity(pieces.len());
-        let (mut items, mut rejected) = (0, Vec::new());
+        let (mut items, mut rejected, mut ignored) = (0, Vec::new(), Ignored::default());
         for piece in pieces {
             piece.items(&mut |item| {
                 items += 1;
                 match item {
                     Item::Sighting(mut sighting) => {
+                        trusted.apply(&mut sighting, &mut ignored);
                         sighting.enrichment.absorb(also);
                         if let Some((kind, value)) = &sighting.indicator {
                             sightings.push((ioc_id_in(namespace, *kind, value), sighting));
@@ -422,7 +505,7 @@ impl Parsed {
         let mut ids: Vec<IocId> = sightings.iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids.dedup();
-        Self { sightings, ids, items, rejected }
+        Self { sightings, ids, items, rejected, ignored }
     }
 }
 

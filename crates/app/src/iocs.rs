@@ -158,7 +158,7 @@ impl App {
         }
         ioc.whitelist = whitelist.unwrap_or(ioc.whitelist);
         if let Some(text) = comment {
-            ioc.enrichment.comments.push(Comment { at: self.now(), author: actor.name().to_owned(), text: check_comment(&text)? });
+            ioc.enrichment.comment(Comment { at: self.now(), author: actor.name().to_owned(), text: check_comment(&text)? })?;
         }
         txn.ioc_update(&actor.account_id, &row, seq).await?;
         self.audit(

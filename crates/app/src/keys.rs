@@ -3,6 +3,7 @@
 use std::fmt;
 
 use iocast_domain::{
+    account::Module,
     id::{DeviceId, KeyId},
     key::{Key, KeyKind},
     time::{DAY, HOUR, Timestamp},
@@ -76,6 +77,9 @@ impl App {
     /// If the device is not there.
     pub async fn key_create(&self, actor: &Actor, kind: KeyKind, device: Option<DeviceId>) -> AppResult<NewKey> {
         actor.may_write()?;
+        if device.is_some() {
+            actor.may_read(Module::Automation)?;
+        }
         let txn = self.store.write().await?;
         if let Some(device) = device {
             txn.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;

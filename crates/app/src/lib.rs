@@ -40,15 +40,18 @@ mod iocs;
 mod keys;
 mod outbox;
 mod people;
+mod permits;
 mod public;
 mod publisher;
 mod publishing;
 mod pulls;
+mod respell;
 mod rules;
 mod secrets;
 mod sessions;
 mod snapshots;
 mod sources;
+mod tasks;
 mod taxii;
 mod watchdog;
 
@@ -63,7 +66,7 @@ pub use self::{
     groups::{GroupDetail, GroupIoc, GroupPatch, NewGroup, SendAgain},
     health::{Advanced, Memory, Metrics, Readiness},
     idempotency::{Idempotent, Known, Replay},
-    imports::{ImportReport, ImportRequest, Progress, Spooled},
+    imports::{Ignored, ImportReport, ImportRequest, Progress, Spooled, Trust},
     integrations::{Condition, DayOfPulls, DeviceOrder, Overview, OverviewQuery},
     iocs::{IocPatch, IocPlace, IocQuery, IocView},
     keys::{KeyView, NewKey},
@@ -72,10 +75,11 @@ pub use self::{
     public::{DocumentIoc, NewDocument, Quota, Said, Say, WalkPage, WalkQuery, Walked},
     pulls::{Client, PullNote},
     rules::{Chosen, NewRule, RulePatch},
-    secrets::Secrets,
-    sessions::SignedIn,
+    secrets::{Secrets, database_is_used},
+    sessions::{SessionKind, SignedIn},
     snapshots::{GuardsPatch, RefusedIoc},
     sources::{NewSource, SourcePatch},
+    tasks::TaskAge,
     taxii::{PAGE_MAX, TaxiiAnswer, TaxiiRequest},
     watchdog::Watched,
 };
@@ -182,18 +186,21 @@ pub struct App {
     /// When nobody could answer.
     gaps: ArcSwap<Vec<Gap>>,
     passwords: Semaphore,
-    last_tick: AtomicI64,
+    tasks: tasks::Tasks,
+    /// The database answered when it was last asked.
+    database_answers: AtomicBool,
+    figures: ArcSwap<health::Figures>,
     /// Microseconds since the tables that devices are served from were last compared with the database.
     memory_age: AtomicI64,
     last_heartbeat: AtomicI64,
-    last_delivery: AtomicI64,
     /// How far the emulator has moved the product's clock.
     clock_offset: AtomicI64,
     last_beat: Mutex<Option<watchdog::Beat>>,
-    last_watch: AtomicI64,
     tally: outbox::Tally,
     api_calls: public::Calls,
     api_used: public::Used,
+    /// For views, filters and pages, which cost much.
+    permits: permits::Permits,
     /// Held by whoever clears the stage of an import.
     clearing: tokio::sync::Mutex<()>,
     closing: AtomicBool,
@@ -236,22 +243,26 @@ impl App {
             on_their_way: Mutex::default(),
             gaps: ArcSwap::default(),
             passwords: Semaphore::new(2),
-            last_tick: AtomicI64::new(0),
+            tasks: tasks::Tasks::default(),
+            database_answers: AtomicBool::new(true),
+            figures: ArcSwap::default(),
             memory_age: AtomicI64::new(0),
             last_heartbeat: AtomicI64::new(0),
-            last_delivery: AtomicI64::new(0),
             clock_offset: AtomicI64::new(0),
             last_beat: Mutex::default(),
-            last_watch: AtomicI64::new(0),
             tally: outbox::Tally::default(),
             api_calls: public::Calls::default(),
             api_used: public::Used::default(),
+            permits: permits::Permits::default(),
             clearing: tokio::sync::Mutex::default(),
             closing: AtomicBool::new(false),
             changed: Notify::new(),
         });
         app.check_secrets().await?;
         app.clock_follow().await?;
+        if app.settings.role.works() {
+            app.respell().await?;
+        }
         app.release_claims().await?;
         app.end_imports().await?;
         app.letter_release().await?;

@@ -165,9 +165,7 @@ impl App {
     /// If the database does not answer.
     pub async fn deliver_due(&self, lane: Lane) -> AppResult<()> {
         while !self.is_closing() {
-            let one = self.deliver_one(lane).await?;
-            self.last_delivery.store(self.clock.real_now().micros(), Ordering::Relaxed);
-            if !one {
+            if !self.deliver_one(lane).await? {
                 break;
             }
         }
@@ -367,14 +365,16 @@ impl App {
         Ok(row)
     }
 
-    /// Forgets letters that were settled long ago.
+    /// Forgets what is old: letters that were settled long ago, failures that count no more.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn letter_prune(&self) -> AppResult<()> {
+    pub async fn prune(&self) -> AppResult<()> {
         let txn = self.store.write().await?;
         txn.letter_prune(self.now().plus(-KEPT)).await?;
-        Ok(txn.commit().await?)
+        txn.commit().await?;
+        self.api_calls_prune().await?;
+        self.attempt_prune().await
     }
 
     /// Lets go of the letters of a server that was killed. On PostgreSQL claims run out: another replica may hold one.

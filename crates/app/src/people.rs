@@ -7,7 +7,8 @@ use iocast_domain::{
     account::{Account, Role, User, check_password, parse_address},
     id::UserId,
     letter::LetterKind,
-    time::{DAY, HOUR, Timestamp},
+    problem::FieldError,
+    time::{DAY, HOUR, Timestamp, clip},
     watch::check_silent_after,
 };
 use iocast_mail::{Content, is_webhook};
@@ -19,13 +20,15 @@ use uuid::Uuid;
 use crate::{
     Actor, App, AppError, AppResult, Caller,
     error::{Fields, taken},
-    sessions::network,
+    sessions::{account_subject, network},
 };
 
 /// How long an invitation holds, in microseconds of real time.
 const INVITED: i64 = 7 * DAY;
 /// How long the link for a new password holds.
 const FORGOTTEN: i64 = HOUR;
+/// Links for a new password that one person is sent before it gets slow.
+const RESETS: u32 = 3;
 const AUDIENCE: &str = "iocast-password";
 const NO_TOKEN: AppError = AppError::Unauthenticated("This link does not work any more: it was used, is too old, or is not whole. Ask for a new letter.");
 
@@ -152,7 +155,7 @@ impl App {
         Ok(())
     }
 
-    /// Changes a person. Whoever is disabled is signed out.
+    /// Changes a person. With another role, or disabled, the person is signed out.
     ///
     /// # Errors
     /// If the person is not there, or it would leave the account without an active administrator.
@@ -175,6 +178,10 @@ impl App {
             return Err(AppError::Conflict { code: "last_admin", detail });
         }
         txn.user_update(&after).await?;
+        if (before.role, before.active) != (after.role, after.active) {
+            // Whoever goes on works under the new role.
+            txn.session_delete_all(id).await?;
+        }
         let shown = |u: &User| serde_json::json!({ "role": u.role, "active": u.active, "mail_alerts": u.mail_alerts });
         let detail = serde_json::json!({ "email": after.email, "before": shown(&before), "after": shown(&after) });
         self.audit(&txn, actor, "user.update", &id, &detail).await?;
@@ -186,13 +193,29 @@ impl App {
     ///
     /// # Errors
     /// If asked too often from one address.
-    pub async fn password_forgotten(&self, email: &str, caller: &Caller) -> AppResult<()> {
+    pub async fn password_forgotten(self: &Arc<Self>, email: &str, caller: &Caller) -> AppResult<()> {
         self.count_try(&format!("forgotten:{}", network(&caller.address))).await?;
         let Ok(email) = parse_address(email) else { return Ok(()) };
         if self.post.is_off() {
             return Ok(());
         }
-        for (user, hash) in self.store.read().user_by_email(&email).await?.into_iter().filter(|(u, _)| u.active) {
+        // Nobody learns by the time it takes whether there is such a person.
+        let (app, caller) = (Arc::clone(self), caller.clone());
+        self.runtime.spawn(async move {
+            if let Err(error) = app.password_links(&email, &caller).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "A password reset could not be written");
+            }
+        });
+        Ok(())
+    }
+
+    /// Writes everybody of this address where to choose a new password, unless that was done several times lately.
+    async fn password_links(&self, email: &str, caller: &Caller) -> AppResult<()> {
+        if matches!(self.count_try_of(&format!("reset:{}", clip(email, 200)), RESETS).await, Err(AppError::Throttled { .. })) {
+            tracing::info!(client.address = %caller.address, "A password reset was not sent: the person got several lately");
+            return Ok(());
+        }
+        for (user, hash) in self.store.read().user_by_email(email).await?.into_iter().filter(|(u, _)| u.active) {
             let txn = self.store.write().await?;
             let Some(account) = txn.account_fetch(&user.account_id).await? else { continue };
             let (link, until) = self.password_link(&user, &hash, FORGOTTEN)?;
@@ -221,13 +244,19 @@ impl App {
         let user = actor.user.as_ref().ok_or(AppError::NotFound("person"))?;
         self.count_try(&format!("change:{}", user.id)).await?;
         let (_, hash) = self.store.read().user_with_password(user.id).await?.ok_or(AppError::NotFound("person"))?;
-        if self.right_person(vec![(user.clone(), hash)], present.to_owned()).await?.is_none() {
+        if self.right_person(vec![(user.clone(), hash.clone())], present.to_owned()).await?.is_none() {
             return Err(AppError::field("present", "password_wrong", "This is not your present password."));
         }
-        check_password(new)?;
-        let hash = self.hash_password(new.to_owned()).await?;
+        check_password(new, &user.email).map_err(|error| FieldError { field: "new".to_owned(), ..error })?;
+        let new_hash = self.hash_password(new.to_owned()).await?;
         let txn = self.store.write().await?;
-        txn.user_set_password(user.id, hash).await?;
+        // What was proven may not be true any more: somebody may have given the person another password since.
+        txn.user_lock(user.id).await?;
+        let still = txn.user_with_password(user.id).await?.is_some_and(|(now, present)| now.active && present == hash);
+        if !still {
+            return Err(AppError::field("present", "password_wrong", "This is not your present password."));
+        }
+        txn.user_set_password(user.id, new_hash).await?;
         txn.attempt_put(&format!("change:{}", user.id), None).await?;
         self.audit(&txn, actor, "user.password_changed", &user.id, &()).await?;
         Ok(txn.commit().await?)
@@ -249,14 +278,16 @@ impl App {
         }
         let holds = |old: &str| fingerprint(old) == claims.old;
         // Before the costly hash: a link that was used costs nothing.
-        self.store.read().user_with_password(UserId(claims.sub)).await?.filter(|(u, old)| u.active && holds(old)).ok_or(NO_TOKEN)?;
-        check_password(&password)?;
+        let (user, _) = self.store.read().user_with_password(UserId(claims.sub)).await?.filter(|(u, old)| u.active && holds(old)).ok_or(NO_TOKEN)?;
+        check_password(&password, &user.email)?;
         self.count_try(&format!("choose:{}", network(&caller.address))).await?;
         let hash = self.hash_password(password).await?;
         let txn = self.store.write().await?;
+        // Locked: the same link twice at once gives one password.
+        txn.user_lock(user.id).await?;
         let (user, _) = txn.user_with_password(UserId(claims.sub)).await?.filter(|(u, old)| u.active && holds(old)).ok_or(NO_TOKEN)?;
         txn.user_set_password(user.id, hash).await?;
-        txn.attempt_put(&format!("person:{}", user.email), None).await?;
+        txn.attempt_put(&account_subject(&user.email), None).await?;
         let who = Actor { role: "user", user: Some(user.clone()), ..Actor::operator(user.account_id.clone()) };
         self.audit(&txn, &who, "user.password_chosen", &user.id, &serde_json::json!({ "email": user.email })).await?;
         Ok(txn.commit().await?)

@@ -9,7 +9,7 @@ use std::{
 use iocast_domain::{
     account::Module,
     id::{AccountId, IocId, KeyId, SourceId},
-    ioc::{Comment, Ioc, Severity, Whitelist, ioc_id, label},
+    ioc::{Comment, Ioc, LABELS_MAX, Severity, Whitelist, ioc_id, label},
     key::KeyKind,
     normalise::detect,
     source::{Source, SourceKind},
@@ -26,9 +26,39 @@ const AT_ONCE: usize = 10_000;
 /// How often at most it is written that a key was used, in microseconds.
 const USED_EVERY: i64 = MINUTE;
 
-/// Calls of each account in the minute under way, real time.
+/// Calls that each account may still make in the minute under way, real time.
 #[derive(Debug, Default)]
 pub(crate) struct Calls(Mutex<HashMap<AccountId, (i64, u32)>>);
+
+/// In how many shares replicas take the calls of a minute.
+const SHARES: u32 = 20;
+const MINUTE_PREFIX: &str = "minute ";
+
+fn minute_name(minute: i64) -> String {
+    format!("{MINUTE_PREFIX}{minute:012}")
+}
+
+impl Calls {
+    /// Takes one of the calls that are left in the minute; a new minute begins with `first` of them.
+    fn take(&self, account: &AccountId, minute: i64, first: u32) -> bool {
+        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, left) = calls.entry(account.clone()).or_insert((minute, first));
+        if *at != minute {
+            (*at, *left) = (minute, first);
+        }
+        let one = *left > 0;
+        *left = left.saturating_sub(1);
+        one
+    }
+
+    fn add(&self, account: &AccountId, minute: i64, more: u32) {
+        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, left) = calls.entry(account.clone()).or_insert((minute, 0));
+        if *at == minute {
+            *left = left.saturating_add(more);
+        }
+    }
+}
 
 /// When it was last written that a key was used.
 #[derive(Debug, Default)]
@@ -141,31 +171,41 @@ impl App {
         if key.refusal(self.now()).is_some() {
             return Err(WRONG);
         }
-        self.api_call(&key.account_id)?;
+        self.api_call(&key.account_id).await?;
         let account = self.store.read().account_fetch(&key.account_id).await?.ok_or(WRONG)?;
         self.api_key_used(key.id).await;
         Ok(Actor { account_id: account.id, modules: account.modules, user: None, role: "API", session: None, caller })
     }
 
-    /// Counts a call.
-    fn api_call(&self, account: &AccountId) -> AppResult<()> {
+    /// Counts a call. Replicas count together: each takes some of the minute's calls from the database, and counts those.
+    async fn api_call(&self, account: &AccountId) -> AppResult<()> {
         let allowed = self.settings.api_calls_per_minute;
         if allowed == 0 {
             return Ok(());
         }
         let now = self.clock.real_now().micros();
         let minute = now.div_euclid(MINUTE);
-        let mut calls = self.api_calls.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, used) = calls.entry(account.clone()).or_insert((minute, 0));
-        if *at != minute {
-            (*at, *used) = (minute, 0);
+        let throttled = || AppError::Throttled { retry_after: u64::try_from(((minute + 1) * MINUTE - now) / SECOND + 1).unwrap_or(60) };
+        let first = if self.store.is_bundled() { allowed } else { 0 };
+        if self.api_calls.take(account, minute, first) {
+            return Ok(());
         }
-        *used += 1;
-        if *used > allowed {
-            let retry_after = u64::try_from(((minute + 1) * MINUTE - now) / SECOND + 1).unwrap_or(60);
-            return Err(AppError::Throttled { retry_after });
+        if self.store.is_bundled() {
+            return Err(throttled());
         }
-        Ok(())
+        let txn = self.store.write().await?;
+        let left = txn.quota_lease(account, &minute_name(minute), (allowed / SHARES).max(1), allowed).await?;
+        txn.commit().await?;
+        self.api_calls.add(account, minute, left);
+        if self.api_calls.take(account, minute, 0) { Ok(()) } else { Err(throttled()) }
+    }
+
+    /// Forgets the minutes that were counted.
+    pub(crate) async fn api_calls_prune(&self) -> AppResult<()> {
+        let minute = self.clock.real_now().micros().div_euclid(MINUTE);
+        let txn = self.store.write().await?;
+        txn.quota_prune(MINUTE_PREFIX, &minute_name(minute - 1)).await?;
+        Ok(txn.commit().await?)
     }
 
     /// Writes down now and then that a key is in use. That it can't be written is no reason to refuse.
@@ -258,7 +298,7 @@ impl App {
         let mut changed = HashSet::new();
         for (id, text, say) in &by_id {
             let row = rows.get_mut(id).filter(|row| !row.deleted).ok_or_else(|| unknown(text))?;
-            if apply(&mut row.ioc, say, actor.name(), now) {
+            if apply(&mut row.ioc, say, actor.name(), now)? {
                 changed.insert(*id);
             }
         }
@@ -344,18 +384,21 @@ fn check(say: Say) -> AppResult<Say> {
 }
 
 /// Applies what is said; gives whether that changed anything.
-fn apply(ioc: &mut Ioc, say: &Say, author: &str, now: Timestamp) -> bool {
+fn apply(ioc: &mut Ioc, say: &Say, author: &str, now: Timestamp) -> AppResult<bool> {
     let enrichment = &mut ioc.enrichment;
-    match say {
+    Ok(match say {
+        Say::Tag(tag) if enrichment.user_tags.len() >= LABELS_MAX && !enrichment.user_tags.contains(tag) => {
+            return Err(AppError::field("tag", "too_many_tags", format!("An IOC takes at most {LABELS_MAX} tags.")));
+        }
         Say::Tag(tag) => enrichment.user_tags.insert(tag.clone()),
         Say::Severity(severity) => enrichment.user_severity.replace(*severity) != Some(*severity),
         Say::Comment(text) => {
-            enrichment.comments.push(Comment { at: now, author: author.to_owned(), text: text.clone() });
+            enrichment.comment(Comment { at: now, author: author.to_owned(), text: text.clone() })?;
             true
         }
         Say::Whitelist(whitelist) => std::mem::replace(&mut ioc.whitelist, *whitelist) != *whitelist,
         Say::Blocklist(on) => std::mem::replace(&mut enrichment.blocklisted, *on) != *on,
-    }
+    })
 }
 
 fn word(say: &Say) -> &'static str {

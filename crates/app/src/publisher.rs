@@ -96,6 +96,11 @@ impl Desk {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).values().map(|since| now.since(*since)).max().unwrap_or(0)
     }
 
+    /// Groups that were seen waiting.
+    pub(crate) fn waiting_count(&self) -> u64 {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
     pub(crate) fn so_far(&self) -> Published {
         Published { made: self.made.load(Ordering::Relaxed), took: self.took.load(Ordering::Relaxed) }
     }
@@ -166,6 +171,8 @@ impl App {
             if self.is_closing() {
                 break;
             }
+            // A round over very many groups takes as long as it takes; each that is begun is a sign of life.
+            self.task_alive("publish");
             let app = Arc::clone(self);
             tokio::spawn(async move {
                 if app.publish_and_tell(&account, group, false).await {

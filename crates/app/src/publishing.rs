@@ -23,6 +23,7 @@ use iocast_domain::{
 use iocast_formats::{
     gzip,
     write::{
+        inert,
         list::{self, Scope},
         misp::{self, Orgc, SourceNames},
     },
@@ -216,7 +217,13 @@ impl<'a> Work<'a> {
         if row.deleted || !may_leave(ioc) || other_kind || !self.chosen(ioc) {
             return Verdict::Unchosen;
         }
-        self.device_type.refuses(ioc.kind, &ioc.value).or_else(|| self.guard.refuse(ioc)).map_or(Verdict::Wanted, Verdict::Refused)
+        let refused = self.device_type.refuses(ioc.kind, &ioc.value).or_else(|| self.reserved(ioc)).or_else(|| self.guard.refuse(ioc));
+        refused.map_or(Verdict::Wanted, Verdict::Refused)
+    }
+
+    /// Whether the device would read an IOC as an instruction. Nothing that a person says of the IOC changes that.
+    fn reserved(&self, ioc: &Ioc) -> Option<Refusal> {
+        inert::refusal(self.device_type.format, ioc.kind, &ioc.value)
     }
 
     /// A number over all that receivers would see change.

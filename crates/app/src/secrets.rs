@@ -68,6 +68,14 @@ impl Secrets {
     }
 }
 
+/// Whether a database was ever used: it knows the secrets that it was made with.
+///
+/// # Errors
+/// If it does not answer.
+pub async fn database_is_used(store: &iocast_store::Store) -> AppResult<bool> {
+    Ok(store.read().setting_fetch(FINGERPRINT).await?.is_some())
+}
+
 /// `bytes` random bytes in hexadecimal.
 pub(crate) fn random_hex(entropy: &dyn Entropy, bytes: usize) -> String {
     let mut buffer = vec![0; bytes];
@@ -85,10 +93,7 @@ impl App {
         // Of two replicas that start at once on an empty database, one writes it.
         txn.setting_insert(FINGERPRINT, &ours).await?;
         match txn.setting_fetch(FINGERPRINT).await? {
-            Some(theirs) if theirs != ours => Err(AppError::Unavailable(
-                "The secrets file is not the one this database was made with, so no key would work. Put the original `secrets.json` back into the data folder."
-                    .to_owned(),
-            )),
+            Some(theirs) if theirs != ours => Err(AppError::OtherSecrets),
             _ => Ok(txn.commit().await?),
         }
     }

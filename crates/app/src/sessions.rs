@@ -4,9 +4,10 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use iocast_domain::{
-    account::{Modules, User},
+    account::{Modules, User, check_password},
     id::{SessionId, UserId},
-    time::{HOUR, MINUTE, SECOND, Timestamp},
+    key::KeyKind,
+    time::{DAY, HOUR, MINUTE, SECOND, Timestamp},
 };
 use iocast_store::{Attempt, SessionRow};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -17,14 +18,25 @@ use uuid::Uuid;
 
 use crate::{Actor, App, AppError, AppResult, Caller};
 
-/// How long a session lasts, in microseconds.
-const SESSION: i64 = HOUR;
+/// How long the session of a program lasts, in microseconds.
+const BEARER: i64 = HOUR;
+/// How long the session of a browser lasts that nobody uses,
+const IDLE: i64 = 12 * HOUR;
+/// and one that is used.
+const ABSOLUTE: i64 = 7 * DAY;
+/// How often it is written that a session is used.
+const RENEW: i64 = 5 * MINUTE;
 /// The time over which failures are counted, and the longest block, in microseconds.
 const WINDOW: i64 = 15 * MINUTE;
-/// Failures in a window before one person's sign-ins are slowed down.
-const PER_PERSON: u32 = 10;
-/// The same for one client address.
+/// Failures in a window before one person's sign-ins from one address are slowed down.
+const PER_PAIR: u32 = 10;
+/// The same for one client address, whoever is meant,
 const PER_ADDRESS: u32 = 30;
+/// for the network of an IPv6 address,
+const PER_SITE: u32 = 120;
+/// and for one person, from wherever. It does not hold for a browser in which the person signed in before: nobody locks
+/// somebody else out.
+const PER_ACCOUNT: u32 = 100;
 /// How long a sign-in waits for its turn at the password hash.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest e-mail address, in bytes.
@@ -32,6 +44,15 @@ const ADDRESS_MAX: usize = 254;
 /// Checked when there is no such person, so that the answer takes as long.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$9WwbLMVkLvpbXSOHSDbGhKQhJWOnTbQRuVGEMXJJVSo";
 const WRONG: AppError = AppError::Unauthenticated("The e-mail address or the password is wrong.");
+
+/// What signs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionKind {
+    /// A program, with the token as Bearer.
+    Program,
+    /// A browser, with the token in a cookie.
+    Browser,
+}
 
 /// A fresh session.
 pub struct SignedIn {
@@ -41,6 +62,10 @@ pub struct SignedIn {
     pub expires_at: Timestamp,
     /// Who signed in.
     pub user: User,
+    /// What this browser shows at the next sign-in, to be known by.
+    pub known_browser: String,
+    /// What is wrong with the password, by the rules for new ones.
+    pub weak_password: Option<String>,
 }
 
 impl fmt::Debug for SignedIn {
@@ -57,6 +82,14 @@ struct Claims {
     sid: Uuid,
     iat: i64,
     exp: i64,
+    /// Of a browser's session: its row says when it ends unless it is used.
+    #[serde(default)]
+    browser: bool,
+}
+
+/// Under what somebody's failures from anywhere are counted.
+pub(crate) fn account_subject(email: &str) -> String {
+    format!("account:{email}")
 }
 
 impl App {
@@ -64,13 +97,22 @@ impl App {
     ///
     /// # Errors
     /// The same for an unknown address and a wrong password; throttled after too many failures.
-    pub async fn sign_in(self: &Arc<Self>, email: &str, password: &str, account: Option<&str>, caller: &Caller) -> AppResult<SignedIn> {
+    pub async fn sign_in(self: &Arc<Self>, email: &str, password: &str, account: Option<&str>, caller: &Caller, kind: SessionKind) -> AppResult<SignedIn> {
         let email = email.trim().to_lowercase();
         let now = self.clock.real_now();
         let email = email.replace('\0', " ");
-        let by_address = (format!("address:{}", network(&caller.address)), PER_ADDRESS);
+        let network = network(&caller.address);
+        let mut subjects = vec![(format!("address:{network}"), PER_ADDRESS)];
+        subjects.extend(site(&caller.address).map(|site| (format!("site:{site}"), PER_SITE)));
         // What is no address is nobody's: it is counted where it came from, and kept nowhere.
-        let subjects = if email.len() > ADDRESS_MAX { vec![by_address] } else { vec![(format!("person:{email}"), PER_PERSON), by_address] };
+        if email.len() <= ADDRESS_MAX {
+            subjects.push((format!("pair:{email} {network}"), PER_PAIR));
+            if !self.is_known_browser(&email, caller) {
+                subjects.push((account_subject(&email), PER_ACCOUNT));
+            }
+        }
+        // Always in the same order: two at once must not wait for each other.
+        subjects.sort();
         let mut candidates = self.store.read().user_by_email(&email).await?;
         candidates.retain(|(user, _)| account.is_none_or(|a| a == user.account_id.as_str()));
         // Counted before the password is looked at, and forgiven when it is right: tries at the same time count, too.
@@ -79,6 +121,7 @@ impl App {
             txn.attempt_lock(subject).await?;
             let attempt = txn.attempt_fetch(subject).await?;
             if attempt.blocked_until > now {
+                tracing::info!(client.address = %caller.address, "A sign-in was turned away: too many tries");
                 return Err(throttled(attempt, now));
             }
             txn.attempt_put(subject, Some(failed(attempt, *allowed, now))).await?;
@@ -87,6 +130,7 @@ impl App {
         let hashes: HashMap<UserId, String> = candidates.iter().map(|(user, hash)| (user.id, hash.clone())).collect();
         let people: Vec<User> = candidates.iter().map(|(user, _)| user.clone()).collect();
         let Some(user) = self.right_person(candidates, password.to_owned()).await? else {
+            tracing::info!(client.address = %caller.address, people = people.len(), "A sign-in was refused");
             self.sign_in_refused(people, caller).await?;
             return Err(WRONG);
         };
@@ -100,11 +144,14 @@ impl App {
         for (subject, allowed) in &subjects {
             txn.attempt_lock(subject).await?;
             let attempt = txn.attempt_fetch(subject).await?;
-            txn.attempt_put(subject, forgiven(attempt, *allowed)).await?;
+            txn.attempt_put(subject, forgiven(attempt, subject, *allowed)).await?;
         }
         let id = SessionId::random(&*self.entropy);
-        let expires_at = now.plus(SESSION);
-        txn.session_insert(id, &user, now, expires_at).await?;
+        let (expires_at, idle_until) = match kind {
+            SessionKind::Program => (now.plus(BEARER), now.plus(BEARER)),
+            SessionKind::Browser => (now.plus(ABSOLUTE), now.plus(IDLE)),
+        };
+        txn.session_insert(id, &user, now, idle_until).await?;
         let actor = Actor {
             account_id: user.account_id.clone(),
             modules: Modules::ALL,
@@ -115,10 +162,29 @@ impl App {
         };
         self.audit(&txn, &actor, "session.create", &id, &()).await?;
         txn.commit().await?;
-        let claims = Claims { iss: "iocast".to_owned(), aud: "iocast".to_owned(), sub: user.id.0, sid: id.0, iat: now.secs(), exp: expires_at.secs() };
+        let claims = Claims {
+            iss: "iocast".to_owned(),
+            aud: "iocast".to_owned(),
+            sub: user.id.0,
+            sid: id.0,
+            iat: now.secs(),
+            exp: expires_at.secs(),
+            browser: kind == SessionKind::Browser,
+        };
         let token =
             jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(self.secrets.signing_key())).map_err(AppError::internal)?;
-        Ok(SignedIn { token, expires_at, user })
+        let known_browser = self.known_browser(&user.email);
+        let weak_password = check_password(password, &user.email).err().map(|error| error.message);
+        Ok(SignedIn { token, expires_at, user, known_browser, weak_password })
+    }
+
+    /// What a browser is known by in which somebody signed in. Only this installation can make it.
+    fn known_browser(&self, email: &str) -> String {
+        hex::encode(self.secrets.hash(&format!("browser {email}")))
+    }
+
+    fn is_known_browser(&self, email: &str, caller: &Caller) -> bool {
+        caller.known_browser.as_ref().is_some_and(|shown| self.known_browser(email).as_bytes().ct_eq(shown.as_bytes()).into())
     }
 
     /// Writes down that somebody tried to sign in as these people.
@@ -133,6 +199,11 @@ impl App {
 
     /// Counts a try that nobody signs in with: beyond the allowance of one address each one doubles the wait.
     pub(crate) async fn count_try(&self, subject: &str) -> AppResult<()> {
+        self.count_try_of(subject, PER_PAIR).await
+    }
+
+    /// The same with an allowance of its own.
+    pub(crate) async fn count_try_of(&self, subject: &str, allowed: u32) -> AppResult<()> {
         let now = self.clock.real_now();
         let txn = self.store.write().await?;
         txn.attempt_lock(subject).await?;
@@ -140,15 +211,12 @@ impl App {
         if attempt.blocked_until > now {
             return Err(throttled(attempt, now));
         }
-        txn.attempt_put(subject, Some(failed(attempt, PER_PERSON, now))).await?;
+        txn.attempt_put(subject, Some(failed(attempt, allowed, now))).await?;
         Ok(txn.commit().await?)
     }
 
     /// Forgets failures that count no more.
-    ///
-    /// # Errors
-    /// If the database does not answer.
-    pub async fn attempt_prune(&self) -> AppResult<()> {
+    pub(crate) async fn attempt_prune(&self) -> AppResult<()> {
         let now = self.clock.real_now();
         let txn = self.store.write().await?;
         txn.attempt_prune(now.plus(-WINDOW), now).await?;
@@ -159,11 +227,16 @@ impl App {
     pub(crate) async fn right_person(self: &Arc<Self>, candidates: Vec<(User, String)>, password: String) -> AppResult<Option<User>> {
         let _turn = self.password_turn().await?;
         let found = tokio::task::spawn_blocking(move || {
+            // As long for everybody: those who are unknown, disabled, or have no password yet, are measured against nobody's.
+            let takes = |hash: &str| Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
             if candidates.is_empty() {
-                let _ = Argon2::default().verify_password(password.as_bytes(), NOBODY);
+                takes(NOBODY);
             }
-            let right = |hash: &str| Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
-            candidates.into_iter().filter(|(user, hash)| user.active && right(hash)).map(|(user, _)| user).collect::<Vec<_>>()
+            let right = |user: &User, hash: &str| {
+                let has_password = hash.starts_with("$argon2");
+                takes(if has_password { hash } else { NOBODY }) && has_password && user.active
+            };
+            candidates.into_iter().filter(|(user, hash)| right(user, hash)).map(|(user, _)| user).collect::<Vec<_>>()
         });
         let mut found = found.await.map_err(AppError::internal)?;
         if found.len() > 1 {
@@ -175,6 +248,22 @@ impl App {
             ));
         }
         Ok(found.pop())
+    }
+
+    /// Tells those apart who show a key where a session's token is asked for: each key opens something else.
+    ///
+    /// # Errors
+    /// What the key opens.
+    pub fn is_no_key(&self, token: &str) -> AppResult<()> {
+        let Some(key) = self.feed.key(&self.secrets.hash(token)) else { return Ok(()) };
+        Err(AppError::Unauthenticated(match key.kind {
+            KeyKind::Api => {
+                "This is an API key. It opens the Threat Command REST API below /public, with the account ID as user; this API takes the token of a session (POST /api/v1/sessions)."
+            }
+            KeyKind::Appliance | KeyKind::Device => {
+                "This is a device's key. It opens group URLs, with the account ID as user; this API takes the token of a session (POST /api/v1/sessions)."
+            }
+        }))
     }
 
     /// The actor behind a token.
@@ -198,6 +287,24 @@ impl App {
         let user = self.store.read().session_user(session, now).await?.filter(|u| u.active && u.id == UserId(claims.sub)).ok_or(ENDED)?;
         let account = self.store.read().account_fetch(&user.account_id).await?.ok_or(ENDED)?;
         Ok(Actor { account_id: account.id, modules: account.modules, user: Some(user), role: "user", session: Some(session), caller })
+    }
+
+    /// Notes that a person uses the session of the actor: it lasts on, up to its end.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn session_used(&self, actor: &Actor) -> AppResult<()> {
+        let (Some(id), now) = (actor.session, self.clock.real_now()) else { return Ok(()) };
+        let Some(row) = self.store.read().session_fetch(id).await? else { return Ok(()) };
+        let until = now.plus(IDLE).min(row.created_at.plus(ABSOLUTE));
+        // Of a program's session the end is fixed; and not every request writes.
+        let of_browser = row.expires_at.since(row.created_at) > BEARER;
+        if of_browser && until.since(row.expires_at) >= RENEW {
+            let txn = self.store.write().await?;
+            txn.session_extend(id, until).await?;
+            txn.commit().await?;
+        }
+        Ok(())
     }
 
     /// What the forms that the actor is shown carry, so that no other site can make up one.
@@ -286,10 +393,10 @@ fn failed(before: Attempt, allowed: u32, now: Timestamp) -> Attempt {
     Attempt { failures, window_start, blocked_until: now.plus(wait) }
 }
 
-/// One failure less. For a person the rest are forgotten with it; an address keeps what others tried from there.
-fn forgiven(after: Attempt, allowed: u32) -> Option<Attempt> {
+/// One failure less. For a person at an address the rest are forgotten with it; others keep what was tried from elsewhere.
+fn forgiven(after: Attempt, subject: &str, allowed: u32) -> Option<Attempt> {
     let failures = after.failures.saturating_sub(1);
-    (allowed == PER_ADDRESS && failures > 0).then_some(Attempt {
+    (!subject.starts_with("pair:") && failures > 0).then_some(Attempt {
         failures,
         blocked_until: if failures < allowed { after.window_start } else { after.blocked_until },
         ..after
@@ -304,6 +411,12 @@ pub(crate) fn network(address: &str) -> String {
     }
 }
 
+/// The /48 of an IPv6 address: what one customer gets, with very many households' worth of addresses.
+fn site(address: &str) -> Option<String> {
+    let v6: std::net::Ipv6Addr = address.parse().ok()?;
+    Some(v6.segments().iter().take(3).map(|s| format!("{s:x}")).collect::<Vec<_>>().join(":"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,14 +426,14 @@ mod tests {
         let now = Timestamp::from_secs(1_000_000);
         let mut attempt = Attempt::default();
         for _ in 0..9 {
-            attempt = failed(attempt, PER_PERSON, now);
+            attempt = failed(attempt, PER_PAIR, now);
             assert!(attempt.blocked_until <= now);
         }
-        attempt = failed(attempt, PER_PERSON, now);
+        attempt = failed(attempt, PER_PAIR, now);
         assert_eq!(attempt.blocked_until.since(now), 30 * SECOND);
-        attempt = failed(attempt, PER_PERSON, now);
+        attempt = failed(attempt, PER_PAIR, now);
         assert_eq!(attempt.blocked_until.since(now), MINUTE);
-        assert_eq!(failed(attempt, PER_PERSON, now.plus(WINDOW + 1)).failures, 1);
+        assert_eq!(failed(attempt, PER_PAIR, now.plus(WINDOW + 1)).failures, 1);
         assert_eq!(network("2001:db8:1:2:3::4"), "2001:db8:1:2");
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use iocast_domain::{
     device_type::{DeviceType, Taxii},
-    id::{AccountId, DeviceId, GroupId},
+    id::{AccountId, DeviceId, GroupId, KeyId},
     key::Key,
     time::{Timestamp, clip},
 };
@@ -217,13 +217,13 @@ impl App {
                     _ => return Err(nothing()),
                 };
                 let pull = matches!(of, Of::Objects).then_some(Pulled { device_id: group.device_id, group_id: id, key_id: key.id });
-                Ok(TaxiiAnswer { pull, ..self.taxii_page(request, &group, &of).await? })
+                Ok(TaxiiAnswer { pull, ..self.taxii_page(request, key, &group, &of).await? })
             }
             _ => Err(nothing()),
         }
     }
 
-    async fn taxii_page(&self, request: &TaxiiRequest<'_>, group: &GroupFeed, of: &Of<'_>) -> Result<TaxiiAnswer, Refusal> {
+    async fn taxii_page(&self, request: &TaxiiRequest<'_>, key: &Key, group: &GroupFeed, of: &Of<'_>) -> Result<TaxiiAnswer, Refusal> {
         let version = request.version;
         let mut asked = asked(request)?;
         if let Of::Object(id) | Of::Versions(id) = of {
@@ -231,9 +231,12 @@ impl App {
         }
         let busy = || refuse(503, "Not ready", "This collection is being built; try again in a few seconds.");
         let file = group.entry_file().ok_or_else(busy)?;
-        let page = self.taxii_collect(&file, group.created_at, version, &asked).await.map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "A TAXII page could not be read");
-            busy()
+        let page = self.taxii_collect(&file, group.created_at, version, &asked, key.id).await.map_err(|error| match error {
+            AppError::Unavailable(sentence) => refuse(503, "Busy", sentence),
+            error => {
+                tracing::error!(error = &error as &dyn std::error::Error, "A TAXII page could not be read");
+                busy()
+            }
         })?;
         if page.objects.is_empty() && matches!(of, Of::Object(_) | Of::Versions(_)) && asked.after.is_none() {
             return Err(refuse(404, "Not found", "The collection holds no such object now."));
@@ -268,7 +271,8 @@ impl App {
     }
 
     /// Gathers a page. Shards are ordered among each other, so that only those are read that hold something of the page.
-    async fn taxii_collect(&self, file: &File, floor: Timestamp, version: Taxii, asked: &Asked) -> AppResult<Page> {
+    async fn taxii_collect(&self, file: &File, floor: Timestamp, version: Taxii, asked: &Asked, key: KeyId) -> AppResult<Page> {
+        let _permit = self.permits.acquire(key).await?;
         let spec_version = if version == Taxii::V20 { "2.0" } else { "2.1" };
         let pieces = file.pieces();
         // The head, and what indicators point at, are few and spread over all dates: they are merged in.
@@ -317,6 +321,8 @@ impl App {
                 }
             }
             at += 1;
+            // A filter may look at all there are: whoever polls on this thread comes in between.
+            tokio::task::yield_now().await;
             if at >= shards.len() {
                 break;
             }

@@ -96,6 +96,9 @@ impl App {
         // The list was read before it was changed, if it was.
         let gaps = if set_right || gap.is_some() { txn.gap_list(now.plus(-GAPS_KEPT)).await? } else { known };
         txn.commit().await?;
+        if answers {
+            self.is_written(real_now).await?;
+        }
         if let Some(gap) = gap {
             let long = span_in_words(gap.to.since(gap.from));
             tracing::warn!("No iocast could answer for {long}: the devices' deadlines move by as much");
@@ -104,6 +107,17 @@ impl App {
         self.last_heartbeat.store(real_now.micros(), Ordering::Relaxed);
         *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner) = Some(beat);
         Ok(jump)
+    }
+
+    /// Reads the sign of life on another connection than wrote it: one whose writes arrive nowhere would find it all the same.
+    async fn is_written(&self, at: Timestamp) -> AppResult<()> {
+        let found: Option<i64> = self.store.read().setting_fetch(HEARTBEAT_AT).await?.and_then(|at| at.parse().ok());
+        let before = self.last_heartbeat.load(Ordering::Relaxed);
+        // Another replica may have written its own since, by a clock that is behind ours.
+        if found == Some(at.micros()) || (!self.store.is_bundled() && found.is_some_and(|found| found != before)) {
+            return Ok(());
+        }
+        Err(AppError::Unavailable("The database acknowledges writes and does not keep them.".to_owned()))
     }
 
     /// One tick: a sign of life, and a look around. If the real clock went otherwise than the steady one (see
@@ -186,7 +200,6 @@ impl App {
                 }
             }
         }
-        self.last_watch.store(self.clock.real_now().micros(), Ordering::Relaxed);
         Ok(watched)
     }
 

@@ -189,7 +189,8 @@ impl World {
         let secrets_text = serde_json::to_string(&Secrets::generate(&*dice)).unwrap();
         let post = Post::new(Transport::Courier(mail.clone()));
         let app = App::open(settings.clone(), store.clone(), secrets(&secrets_text), post, clock.clone(), dice.clone()).await.unwrap();
-        let account: AccountId = app.account_create("Acme", "admin@example.com", Some("long enough".to_owned())).await.unwrap().account_id.parse().unwrap();
+        let account: AccountId =
+            app.account_create("Acme", "admin@example.com", Some("lamp river seven coat".to_owned())).await.unwrap().account_id.parse().unwrap();
         app.heartbeat(Duration::ZERO).await.unwrap();
         Self { _folder: folder, settings, secrets: secrets_text, store, clock, dice, mail, account, app }
     }

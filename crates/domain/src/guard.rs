@@ -3,15 +3,18 @@
 //! The guards are on unless an admin switches one off; whatever an admin marks "sent even if the system would not"
 //! passes them all. Documentation networks and `example` names pass, since fixtures use them.
 
-use std::{collections::HashSet, net::IpAddr, str::FromStr, sync::LazyLock};
+use std::{collections::HashSet, str::FromStr, sync::LazyLock};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use crate::host::{ancestors, network};
 use crate::{
+    host::{HostOf, host_of, is_public_suffix},
     ioc::{Ioc, Kind, Whitelist, words},
     normalise,
     problem::FieldError,
+    special::{Networks, is_reserved},
 };
 
 words! {
@@ -27,6 +30,8 @@ words! {
         Sign = 4 "sign",
         /// Another entry of the group covers it.
         Covered = 5 "covered",
+        /// The device would read it as an instruction: a comment, a directive, a reserved word.
+        Reserved = 6 "reserved",
         /// A private, reserved or multicast address.
         PrivateAddress = 10 "private_address",
         /// A network wider than /8 (IPv4) or /32 (IPv6).
@@ -55,6 +60,7 @@ impl Refusal {
             Self::TooLong => "the device takes no values as long as these",
             Self::Sign => "they hold a sign that means something else to the device",
             Self::Covered => "another entry of the group covers them",
+            Self::Reserved => "the device would read them as an instruction of its own format",
             Self::PrivateAddress => "they are private, reserved or multicast addresses",
             Self::WideNetwork => "they are networks wider than /8 (IPv4) or /32 (IPv6)",
             Self::PublicSuffix => "they are public suffixes, under which anybody may have a name",
@@ -69,7 +75,7 @@ impl Refusal {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Kind => "Send them to a device of another type.",
-            Self::Network | Self::TooLong | Self::Sign => "Send them to a device of another type, or import them in another form.",
+            Self::Network | Self::TooLong | Self::Sign | Self::Reserved => "Send them to a device of another type, or import them in another form.",
             Self::Covered => "Nothing is missing; switch off collapsing on the group to list them all.",
             Self::PrivateAddress | Self::WideNetwork | Self::PublicSuffix | Self::PublicResolver => {
                 "To send one anyway, set its whitelist state to “always sent”; or switch this guard off under Settings."
@@ -96,7 +102,7 @@ impl FromStr for Shield {
         let text = text.trim();
         let text = text.strip_prefix("*.").unwrap_or(text);
         if let Some(network) = network(text) {
-            return Ok(Self::Network(network.trunc()));
+            return Ok(Self::Network(network));
         }
         normalise::domain(text)
             .map(Self::Domain)
@@ -169,28 +175,30 @@ struct Shields {
     names: HashSet<String>,
     /// What blocking would block a name too.
     above: HashSet<String>,
-    networks: Vec<IpNet>,
+    networks: Networks,
 }
 
 impl Shields {
     fn of(list: &[Shield]) -> Self {
         let mut shields = Self::default();
+        let mut networks = Vec::new();
         for shield in list {
             match shield {
-                Shield::Network(network) => shields.networks.push(*network),
+                Shield::Network(network) => networks.push(*network),
                 Shield::Domain(name) => {
                     shields.above.extend(ancestors(name).map(str::to_owned));
                     shields.names.insert(name.clone());
                 }
             }
         }
+        shields.networks = networks.into_iter().collect();
         shields
     }
 
-    fn hold(&self, kind: Kind, host: &str, network: Option<&IpNet>) -> bool {
-        match network {
-            Some(network) => self.networks.iter().any(|own| overlap(own, network)),
-            None => ancestors(host).any(|name| self.names.contains(name)) || (kind == Kind::Domain && self.above.contains(host)),
+    fn hold(&self, kind: Kind, host: &HostOf<'_>) -> bool {
+        match host {
+            HostOf::Network(network) => self.networks.overlap(network),
+            HostOf::Name(name) => ancestors(name).any(|name| self.names.contains(name)) || (kind == Kind::Domain && self.above.contains(*name)),
         }
     }
 }
@@ -216,84 +224,28 @@ impl Guard {
         if ioc.whitelist == Whitelist::AlwaysSent {
             return None;
         }
-        let host = host(ioc.kind, &ioc.value)?;
-        let network = network(host);
+        let host = host_of(ioc.kind, &ioc.value)?;
+        let (name, network) = match &host {
+            HostOf::Name(name) => (Some(*name), None),
+            HostOf::Network(network) => (None, Some(network)),
+        };
         let judged = [
-            (Refusal::WideNetwork, network.is_some_and(|n| is_wide(&n))),
-            (Refusal::PrivateAddress, network.is_some_and(|n| RESERVED.iter().any(|r| overlap(r, &n)))),
-            (Refusal::PublicResolver, network.is_some_and(|n| RESOLVERS.iter().any(|r| n.contains(r)))),
-            (Refusal::PublicSuffix, ioc.kind == Kind::Domain && is_public_suffix(host)),
-            (Refusal::Own, self.own.hold(ioc.kind, host, network.as_ref())),
-            (Refusal::Allowed, self.allow.hold(ioc.kind, host, network.as_ref())),
+            (Refusal::WideNetwork, network.is_some_and(is_wide)),
+            (Refusal::PrivateAddress, network.is_some_and(is_reserved)),
+            (Refusal::PublicResolver, network.is_some_and(|n| RESOLVERS.overlap(n))),
+            (Refusal::PublicSuffix, ioc.kind == Kind::Domain && name.is_some_and(is_public_suffix)),
+            (Refusal::Own, self.own.hold(ioc.kind, &host)),
+            (Refusal::Allowed, self.allow.hold(ioc.kind, &host)),
         ];
         judged.into_iter().find(|(guard, hit)| *hit && !self.off.contains(guard)).map(|(guard, _)| guard)
     }
-}
-
-/// The host of a network IOC; nothing for hashes.
-fn host(kind: Kind, value: &str) -> Option<&str> {
-    match kind {
-        Kind::Domain | Kind::Ipv4 | Kind::Ipv6 => Some(value),
-        Kind::Email => value.rsplit_once('@').map(|(_, host)| host),
-        Kind::Url => {
-            let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
-            let authority = rest.split(['/', '?', '#', '\\']).next()?;
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            match host.strip_prefix('[') {
-                Some(v6) => v6.split(']').next(),
-                None => host.split(':').next(),
-            }
-        }
-        Kind::Md5 | Kind::Sha1 | Kind::Sha256 => None,
-    }
-}
-
-/// An address or network in text.
-#[must_use]
-pub fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
-}
-
-/// A name and all names above it: `a.b.c`, `b.c`, `c`.
-pub fn ancestors(name: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, above)| above))
-}
-
-fn overlap(a: &IpNet, b: &IpNet) -> bool {
-    a.contains(b) || b.contains(a)
 }
 
 fn is_wide(network: &IpNet) -> bool {
     network.prefix_len() < if network.max_prefix_len() == 32 { WIDEST_V4 } else { WIDEST_V6 }
 }
 
-/// IANA's special-purpose address registries (RFC 6890 and its successors) without the documentation networks.
-static RESERVED: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
-    [
-        "0.0.0.0/8",
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.0.0.0/24",
-        "192.88.99.0/24",
-        "192.168.0.0/16",
-        "198.18.0.0/15",
-        "224.0.0.0/3",
-        "::/96",
-        "::ffff:0:0/96",
-        "100::/64",
-        "fc00::/7",
-        "fe80::/10",
-        "ff00::/8",
-    ]
-    .iter()
-    .filter_map(|text| text.parse().ok())
-    .collect()
-});
-
-static RESOLVERS: LazyLock<Vec<IpAddr>> = LazyLock::new(|| {
+static RESOLVERS: LazyLock<Networks> = LazyLock::new(|| {
     [
         "1.0.0.1",
         "1.0.0.2",
@@ -340,13 +292,9 @@ static RESOLVERS: LazyLock<Vec<IpAddr>> = LazyLock::new(|| {
         "2a10:50c0::ad2:ff",
     ]
     .iter()
-    .filter_map(|text| text.parse().ok())
+    .filter_map(|text| network(text))
     .collect()
 });
-
-fn is_public_suffix(name: &str) -> bool {
-    psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known() && suffix.as_bytes() == name.as_bytes())
-}
 
 #[cfg(test)]
 mod tests {
@@ -414,6 +362,40 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// Whatever the spelling, a guard says the same.
+        #[test]
+        fn every_spelling_gets_the_same_verdict(
+            host in "(www\\.)?(corp\\.com|good\\.org|evil\\.net)|10\\.1\\.2\\.3|8\\.8\\.8\\.8|81\\.2\\.3\\.4",
+            path in "/[a-z]{0,4}",
+            way in 0_usize..9,
+            capitals in proptest::collection::vec(proptest::bool::ANY, 16),
+        ) {
+            let guards = Guards { own: shields("own", ["corp.com", "81.2.0.0/16"]).unwrap(), allow: shields("allow", ["good.org"]).unwrap(), ..Guards::default() };
+            let guard = Guard::of(&guards);
+            let mut spelled: String = host.chars().zip(capitals.iter().cycle()).map(|(c, up)| if *up { c.to_ascii_uppercase() } else { c }).collect();
+            let address: Option<std::net::Ipv4Addr> = host.parse().ok();
+            match (way, address) {
+                (1, _) => spelled.push('.'),
+                (2, None) => spelled = spelled.replace('.', "%2E"),
+                (3, _) => spelled = spelled.replace('.', "[.]"),
+                (4, _) => spelled.push_str(":80"),
+                (5, Some(v4)) => spelled = u32::from(v4).to_string(),
+                (6, Some(v4)) => spelled = format!("0x{:x}", u32::from(v4)),
+                (7, Some(v4)) => spelled = format!("[::ffff:{v4}]"),
+                (8, None) => spelled = spelled.replace('.', "\u{3002}"),
+                _ => {}
+            }
+            let plain = guard.refuse(&ioc(&format!("http://{host}{path}")));
+            for scheme in ["http", "HTTP", "hxxp"] {
+                let text = format!("{scheme}://{spelled}{path}");
+                let found = ioc(&text);
+                proptest::prop_assert_eq!(guard.refuse(&found), plain, "{}", text);
+                proptest::prop_assert_eq!(&found.value, &format!("http://{host}{path}"), "{}", text);
+            }
+        }
+    }
+
     #[test]
     fn there_is_a_way_to_allow() {
         let always = Ioc { whitelist: Whitelist::AlwaysSent, ..ioc("10.0.0.1") };
@@ -426,7 +408,7 @@ mod tests {
 
     #[test]
     fn tables_are_readable() {
-        assert_eq!((RESERVED.len(), RESOLVERS.len()), (17, 43));
+        assert_eq!(RESOLVERS.count(), 43);
         assert!(shields("own", ["not a name"]).unwrap_err().message.contains("neither a domain"));
     }
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::{
     alert::AlertRef,
     id::{AccountId, IocId, SourceId},
+    problem::FieldError,
     source::Confidence,
     time::{DAY, Timestamp},
 };
@@ -300,20 +301,8 @@ pub fn merge(
     let confidence = seen.confidence.unwrap_or(default_confidence);
     let report = Report { source_id: source, confidence, reported_at: now.micros() };
     let Some(before) = known else {
-        let Enrichment { user_tags, system_tags, threat_actors, campaigns, malware_families, alert_id, score, reported_severity, .. } = seen.enrichment;
-        let reports = vec![report];
-        let enrichment = Enrichment {
-            reports,
-            user_tags,
-            system_tags,
-            threat_actors,
-            campaigns,
-            malware_families,
-            alert_id,
-            score,
-            reported_severity,
-            ..Enrichment::default()
-        };
+        let mut enrichment = Enrichment { reports: vec![report], ..Enrichment::default() };
+        enrichment.absorb(&seen.enrichment);
         let whitelist = seen.whitelist.unwrap_or(Whitelist::Default);
         let mut ioc = Ioc { id, kind, value, first_seen, last_seen, state: State::Active, whitelist, enrichment };
         ioc.state = ioc.state_at(now);
@@ -348,10 +337,79 @@ pub fn merge(
     (after, change)
 }
 
+/// Makes one IOC of two rows of the same thing, which earlier versions kept under two spellings. `id` and `value` are those
+/// of the one spelling. What a person forbade stays forbidden; what is always sent must have been so under every spelling.
+#[must_use]
+pub fn unite(known: Option<Ioc>, twin: Ioc, id: IocId, kind: Kind, value: String) -> Ioc {
+    let Some(known) = known else { return Ioc { id, kind, value, ..twin } };
+    let Ioc { id: _, kind: _, value: _, first_seen, last_seen, state, whitelist, enrichment } = twin;
+    let whitelist = match (known.whitelist, whitelist) {
+        (Whitelist::NeverSent, _) | (_, Whitelist::NeverSent) => Whitelist::NeverSent,
+        (Whitelist::AlwaysSent, Whitelist::AlwaysSent) => Whitelist::AlwaysSent,
+        _ => Whitelist::Default,
+    };
+    Ioc {
+        id,
+        kind,
+        value,
+        first_seen: known.first_seen.min(first_seen),
+        last_seen: known.last_seen.max(last_seen),
+        state: if known.state == State::Active || state == State::Active { State::Active } else { State::Retired },
+        whitelist,
+        enrichment: known.enrichment.united(enrichment),
+    }
+}
+
 impl Enrichment {
+    /// Adds a remark.
+    ///
+    /// # Errors
+    /// If there are as many as an IOC takes, as an error of the field `comment`.
+    pub fn comment(&mut self, comment: Comment) -> Result<(), FieldError> {
+        if self.comments.len() >= COMMENTS_MAX {
+            let message = format!("This IOC has {COMMENTS_MAX} comments, which is the most it takes.");
+            return Err(FieldError::new("comment", "too_many_comments", message));
+        }
+        self.comments.push(comment);
+        Ok(())
+    }
+
+    fn united(mut self, twin: Self) -> Self {
+        self.absorb(&twin);
+        let Self { reports, alert_id: _, alerts, user_severity, comments, blocklisted, .. } = twin;
+        for report in reports {
+            match self.reports.iter_mut().find(|known| known.source_id == report.source_id) {
+                Some(known) => {
+                    known.confidence = known.confidence.max(report.confidence);
+                    known.reported_at = known.reported_at.max(report.reported_at);
+                }
+                None => self.reports.push(report),
+            }
+        }
+        self.reports.sort_by_key(|report| report.source_id);
+        for alert in alerts {
+            if !self.alerts.contains(&alert) {
+                self.alerts.push(alert);
+            }
+        }
+        self.user_severity = self.user_severity.max(user_severity);
+        self.comments.extend(comments);
+        self.comments.sort_by_key(|comment| comment.at);
+        self.blocklisted |= blocklisted;
+        self
+    }
+
     /// Takes in what a sighting says: sets grow, the worst severity and score stay.
     pub fn absorb(&mut self, seen: &Self) {
-        let grow = |mine: &mut BTreeSet<String>, theirs: &BTreeSet<String>| mine.extend(theirs.iter().cloned());
+        // The first ones stay: an IOC that is reported for years must not grow without end.
+        let grow = |mine: &mut BTreeSet<String>, theirs: &BTreeSet<String>| {
+            for label in theirs {
+                if mine.len() >= LABELS_MAX && !mine.contains(label) {
+                    break;
+                }
+                mine.insert(label.clone());
+            }
+        };
         grow(&mut self.user_tags, &seen.user_tags);
         grow(&mut self.system_tags, &seen.system_tags);
         grow(&mut self.threat_actors, &seen.threat_actors);
@@ -367,6 +425,11 @@ impl Enrichment {
         }
     }
 }
+
+/// Most tags of one kind, actors, campaigns or families that an IOC carries.
+pub const LABELS_MAX: usize = 100;
+/// Most comments on an IOC.
+pub const COMMENTS_MAX: usize = 500;
 
 /// Longest tag or name in the enrichment, in characters: MISP cuts tag names at 255, and ours carry a prefix.
 pub const LABEL_MAX: usize = 160;

@@ -2,78 +2,22 @@
 //!
 //! Every function here either gives the one normal form, on which it is idempotent, or a reason for people.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use crate::{
+    host::{Host, authority_end, network},
+    ioc::Kind,
+    refang::refang,
+};
 
-use ipnet::IpNet;
-
-use crate::ioc::Kind;
+pub use crate::host::{has_public_suffix, reversed_host};
 
 /// Longest indicator, in bytes of its normal form.
 pub const VALUE_MAX: usize = 8_192;
 
-/// Undoes the usual defanging: `hxxp`, `[.]`, `(dot)`, `[at]`, `[:]`, `[://]`.
-#[must_use]
-pub fn refang(text: &str) -> String {
-    let mut text = text.to_owned();
-    // Brackets may stand in brackets: as often as something changes, and each time it gets shorter.
-    loop {
-        let once = refang_once(&text);
-        if once == text {
-            return once;
-        }
-        text = once;
-    }
-}
+/// Longest text that is looked at: an indicator, defanged at every character.
+const RAW_MAX: usize = 3 * VALUE_MAX;
 
-fn refang_once(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(open) = rest.find(['[', '(', '{']) {
-        let (before, from) = rest.split_at(open);
-        out.push_str(before);
-        let Some((replacement, length)) = bracketed(from) else {
-            let mut chars = from.chars();
-            out.extend(chars.next());
-            rest = chars.as_str();
-            continue;
-        };
-        out.push_str(replacement);
-        rest = from.get(length..).unwrap_or_default();
-    }
-    out.push_str(rest);
-    refang_scheme(out)
-}
-
-/// What `[dot]` and its like at the start of `from` stand for, and how many bytes they take.
-fn bracketed(from: &str) -> Option<(&'static str, usize)> {
-    let close = match from.as_bytes().first()? {
-        b'[' => ']',
-        b'(' => ')',
-        _ => '}',
-    };
-    let end = from.char_indices().take(8).find(|(_, c)| *c == close)?.0;
-    let replacement = match from.get(1..end)?.trim().to_ascii_lowercase().as_str() {
-        "." | "dot" => ".",
-        "@" | "at" => "@",
-        ":" => ":",
-        "://" => "://",
-        "/" => "/",
-        _ => return None,
-    };
-    Some((replacement, end + 1))
-}
-
-fn refang_scheme(text: String) -> String {
-    let Some(colon) = text.find("://") else { return text };
-    let (scheme, rest) = text.split_at(colon);
-    let real = match scheme.to_ascii_lowercase().as_str() {
-        "hxxp" | "hxtp" | "htxp" | "h**p" => "http",
-        "hxxps" | "hxtps" | "htxps" | "h**ps" => "https",
-        "fxp" => "ftp",
-        "fxps" => "ftps",
-        _ => return text,
-    };
-    format!("{real}{rest}")
+fn check_length(text: &str) -> Result<(), String> {
+    if text.len() > RAW_MAX { Err(format!("the value is longer than {VALUE_MAX} characters")) } else { Ok(()) }
 }
 
 /// Reads an indicator whose kind is known. For `Ipv4` and `Ipv6` the address itself decides which it is.
@@ -81,7 +25,9 @@ fn refang_scheme(text: String) -> String {
 /// # Errors
 /// The reason why it is not one.
 pub fn of_kind(kind: Kind, text: &str) -> Result<(Kind, String), String> {
-    let text = refang(text.trim());
+    let text = text.trim();
+    check_length(text)?;
+    let text = refang(text);
     let value = match kind {
         Kind::Ipv4 | Kind::Ipv6 => return ip(&text),
         Kind::Domain => domain(&text)?,
@@ -100,7 +46,9 @@ pub fn of_kind(kind: Kind, text: &str) -> Result<(Kind, String), String> {
 /// # Errors
 /// The reason why it is none.
 pub fn detect(text: &str) -> Result<(Kind, String), String> {
-    let text = refang(text.trim().trim_matches(['"', '\'', '`']));
+    let text = text.trim().trim_matches(['"', '\'', '`']);
+    check_length(text)?;
+    let text = refang(text);
     let text = text.trim();
     if text.is_empty() {
         return Err("the value is empty".to_owned());
@@ -126,10 +74,15 @@ pub fn detect(text: &str) -> Result<(Kind, String), String> {
     if let Some(found) = ip_with_port(text) {
         return found;
     }
-    if let Some(end) = text.find(['/', '?', '#']) {
+    if let Some(end) = text.find(['/', '?', '#', '\\']) {
         return if end == 0 { Err("there is a path but no host".to_owned()) } else { url(text).map(|v| (Kind::Url, v)) };
     }
-    domain(without_port(text)).map(|v| (Kind::Domain, v))
+    let name = without_port(text);
+    match Host::parse(name.trim_matches('.')) {
+        // `1.2.3.0x4` is an address in disguise; a bare number is anything.
+        Ok(Host::Address(address)) if name.split('.').count() == 4 => ip(&address.to_string()),
+        _ => domain(name).map(|v| (Kind::Domain, v)),
+    }
 }
 
 /// `1.2.3.4`, `1.2.3.0/24`, `1.2.3.4:80`, `2001:db8::1`, `[2001:db8::1]:443`; `None` if it is not shaped like an address.
@@ -165,28 +118,16 @@ fn without_port(text: &str) -> &str {
     }
 }
 
-/// An address or CIDR block: IPv6 compressed, `/32` and `/128` dropped, host bits of a block cleared.
+/// An address or CIDR block: IPv6 compressed, mapped IPv4 as IPv4, `/32` and `/128` dropped, host bits of a block cleared.
 ///
 /// # Errors
 /// The reason why it is not one.
 pub fn ip(text: &str) -> Result<(Kind, String), String> {
     let text = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    let wrong = || format!("`{}` is not an IP address or CIDR block", crate::time::clip(text, 60));
-    let kind = |address: IpAddr| if address.is_ipv4() { Kind::Ipv4 } else { Kind::Ipv6 };
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok((kind(address), spell(address)));
-    }
-    let net: IpNet = text.parse().ok().ok_or_else(wrong)?;
-    let address = net.trunc().addr();
-    let value = if net.prefix_len() == net.max_prefix_len() { spell(address) } else { format!("{}/{}", spell(address), net.prefix_len()) };
-    Ok((kind(address), value))
-}
-
-fn spell(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(v4) => Ipv4Addr::to_string(&v4),
-        IpAddr::V6(v6) => Ipv6Addr::to_string(&v6),
-    }
+    let found = network(text).ok_or_else(|| format!("`{}` is not an IP address or CIDR block", crate::time::clip(text, 60)))?;
+    let kind = if found.addr().is_ipv4() { Kind::Ipv4 } else { Kind::Ipv6 };
+    let value = if found.prefix_len() == found.max_prefix_len() { found.addr().to_string() } else { found.to_string() };
+    Ok((kind, value))
 }
 
 /// A domain or host name: lower case, punycode, without outer dots; at least two labels.
@@ -198,34 +139,10 @@ pub fn domain(text: &str) -> Result<String, String> {
     if text.contains('*') {
         return Err("a pattern with `*` is not one indicator; list the names that were seen".to_owned());
     }
-    let name = if text.is_ascii() {
-        text.to_ascii_lowercase()
-    } else {
-        idna::domain_to_ascii(text).ok().ok_or_else(|| format!("`{}` is not a valid international domain name", crate::time::clip(text, 60)))?
-    };
-    let wrong = |why: &str| Err(format!("`{}` is not a domain: {why}", crate::time::clip(text, 60)));
-    if name.len() > 253 {
-        return wrong("it is longer than 253 characters");
+    match Host::parse(text)? {
+        Host::Name(name) => Ok(name),
+        Host::Address(address) => Err(format!("`{}` is not a domain: it is the IP address {address}", crate::time::clip(text, 60))),
     }
-    let mut last = "";
-    let mut labels = 0;
-    for label in name.split('.') {
-        if label.is_empty() || label.len() > 63 {
-            return wrong("its parts must have 1 to 63 characters");
-        }
-        if !label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
-            return wrong("only letters, digits, hyphens and underscores may stand in it");
-        }
-        last = label;
-        labels += 1;
-    }
-    if labels < 2 {
-        return wrong("it has no dot");
-    }
-    if last.len() < 2 || last.contains('_') || last.bytes().all(|b| b.is_ascii_digit()) {
-        return wrong("it does not end in a top-level domain");
-    }
-    Ok(name)
 }
 
 /// An e-mail address in lower case.
@@ -244,14 +161,15 @@ pub fn email(text: &str) -> Result<String, String> {
     Ok(format!("{}@{}", local.to_ascii_lowercase(), domain(host)?))
 }
 
-/// A URL: case, port and fragment as they are, international hosts in punycode, blanks and non-ASCII
-/// characters percent-encoded; `http://` in front where there is no scheme.
+/// A URL: scheme and host in their one spelling, without a default port; path, query and fragment as they are, but blanks and
+/// non-ASCII characters percent-encoded; `http://` in front where there is no scheme.
 ///
 /// # Errors
 /// The reason why it is not one.
 pub fn url(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let shown = || crate::time::clip(text, 60);
+    check_length(text)?;
+    let wrong = |why: &str| Err(format!("`{}` is not a URL: {why}", crate::time::clip(text, 60)));
     if text.chars().any(char::is_control) {
         return Err("a URL can't hold line breaks or control characters".to_owned());
     }
@@ -259,36 +177,63 @@ pub fn url(text: &str) -> Result<String, String> {
     let scheme_ok =
         scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
     if !scheme_ok || scheme.len() > 20 {
-        return Err(format!("`{}` is not a URL: it does not begin with a scheme such as http://", shown()));
+        return wrong("it does not begin with a scheme such as http://");
     }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at(end);
-    let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
+    let scheme = scheme.to_ascii_lowercase();
+    let (authority, tail) = rest.split_at(authority_end(rest));
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     let (name, port_part) = match host.rsplit_once(':') {
-        Some((name, p)) if port(p) && !name.ends_with(':') => (name, Some(p)),
-        _ => (host, None),
+        Some((name, "")) if !name.ends_with(':') => (name, ""),
+        Some((name, p)) if port(p) && !name.ends_with(':') => (name, p),
+        _ => (host, ""),
     };
     if name.is_empty() || name.contains('*') {
-        return Err(format!("`{}` is not a URL: it names no host", shown()));
+        return wrong("it names no host");
     }
-    let name = if name.is_ascii() { name.to_owned() } else { domain(name)? };
+    let Ok(host) = Host::parse(name) else { return wrong("its host is neither a domain nor an IP address") };
     let mut value = format!("{scheme}://");
-    if authority.contains('@') {
+    if !user.is_empty() {
         encode(&mut value, user);
         value.push('@');
     }
-    value.push_str(&name);
-    if let Some(p) = port_part {
-        value.push(':');
-        value.push_str(p);
+    value.push_str(&host.to_string());
+    match port_part.parse::<u16>() {
+        Ok(port) if Some(port) != default_port(&scheme) => value.push_str(&format!(":{port}")),
+        Err(_) if !port_part.is_empty() => return wrong("its port is not a number up to 65535"),
+        _ => {}
     }
     encode(&mut value, tail);
     if value.len() > VALUE_MAX {
         return Err(format!("the URL is longer than {VALUE_MAX} characters"));
     }
+    // What others would read in it must be what we read.
     match ::url::Url::parse(&value) {
-        Ok(parsed) if parsed.host_str().is_some_and(|h| !h.is_empty()) => Ok(value),
-        _ => Err(format!("`{}` is not a URL: its host is not valid", shown())),
+        Ok(parsed) if parsed.host_str().is_some_and(|h| h.eq_ignore_ascii_case(&host.to_string())) => Ok(value),
+        _ => wrong("it can be read in more than one way"),
+    }
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" | "ws" => Some(80),
+        "https" | "wss" => Some(443),
+        "ftp" => Some(21),
+        _ => None,
+    }
+}
+
+/// The beginning of a value, as far as it can be put into the one spelling: what is searched for by prefix.
+#[must_use]
+pub fn prefix(text: &str) -> String {
+    let text = refang(text.get(..text.floor_char_boundary(RAW_MAX)).unwrap_or_default().trim());
+    match text.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, tail) = rest.split_at(authority_end(rest));
+            let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
+            let at = if user.is_empty() { "" } else { "@" };
+            format!("{}://{user}{at}{}{tail}", scheme.to_ascii_lowercase(), host.to_ascii_lowercase())
+        }
+        None => text.to_ascii_lowercase(),
     }
 }
 
@@ -313,36 +258,6 @@ fn hash(text: &str, length: usize, name: &str) -> Result<String, String> {
     }
 }
 
-/// Whether a dotted word in prose is a domain: it ends in a listed public suffix and has a name before it.
-#[must_use]
-pub fn has_public_suffix(name: &str) -> bool {
-    psl::suffix(name.as_bytes()).is_some_and(|s| s.is_known() && s.as_bytes().len() < name.len())
-}
-
-/// The part of an IOC that is searched by domain suffix: its host, labels reversed (`com.example.evil.`).
-/// `None` for kinds without a host name.
-#[must_use]
-pub fn reversed_host(kind: Kind, value: &str) -> Option<String> {
-    let host = match kind {
-        Kind::Domain => value,
-        Kind::Email => value.rsplit_once('@')?.1,
-        Kind::Url => {
-            let rest = value.split_once("://")?.1;
-            let authority = rest.split(['/', '?', '#']).next()?;
-            let host = authority.rsplit('@').next()?;
-            without_port(host)
-        }
-        _ => return None,
-    };
-    let host = host.trim_matches('.').to_ascii_lowercase();
-    if host.len() > 253 || ip(&host).is_ok() {
-        return None;
-    }
-    let mut reversed: String = host.rsplit('.').collect::<Vec<_>>().join(".");
-    reversed.push('.');
-    Some(reversed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -357,7 +272,18 @@ mod tests {
             ("_dmarc.evil.example", Kind::Domain, "_dmarc.evil.example"),
             ("evil.example:8080", Kind::Domain, "evil.example"),
             ("hxxp://evil[.]example.com/x", Kind::Url, "http://evil.example.com/x"),
-            ("hXXps[:]//Evil.example/A?b=C#d", Kind::Url, "https://Evil.example/A?b=C#d"),
+            ("hXXps[:]//Evil.example/A?b=C#d", Kind::Url, "https://evil.example/A?b=C#d"),
+            ("HTTP://EVIL.example.:80/Z", Kind::Url, "http://evil.example/Z"),
+            ("https://evil.example:0443", Kind::Url, "https://evil.example"),
+            ("http://evil.example:/x", Kind::Url, "http://evil.example/x"),
+            ("http://1572395042/", Kind::Url, "http://93.184.216.34/"),
+            ("http://0x7f000001/hex", Kind::Url, "http://127.0.0.1/hex"),
+            ("http://corp%2Eexample/", Kind::Url, "http://corp.example/"),
+            ("http://evil.example\\@corp.example/", Kind::Url, "http://evil.example\\@corp.example/"),
+            ("http://[::ffff:203.0.113.7]/x", Kind::Url, "http://203.0.113.7/x"),
+            ("::ffff:203.0.113.7", Kind::Ipv4, "203.0.113.7"),
+            ("::ffff:203.0.113.0/120", Kind::Ipv4, "203.0.113.0/24"),
+            ("1.2.3.0x4", Kind::Ipv4, "1.2.3.4"),
             ("evil.example/path", Kind::Url, "http://evil.example/path"),
             ("203.0.113.7:8080/a", Kind::Url, "http://203.0.113.7:8080/a"),
             ("http://bücher.example/ä", Kind::Url, "http://xn--bcher-kva.example/%C3%A4"),
@@ -394,20 +320,19 @@ mod tests {
             "/etc/passwd",
             "evil.123",
             "a.b_c",
+            "http://http://corp.example/",
+            "http://localhost/x",
+            "http://;x.example/",
+            "http://a=b.example/",
+            "http://evil.example:99999/",
+            "1572395042",
         ] {
             let reason = detect(text).unwrap_err();
             assert!(reason.len() > 15, "{text}: {reason}");
         }
-        assert!(of_kind(Kind::Domain, "1.2.3.4").is_err());
+        assert!(of_kind(Kind::Domain, "1.2.3.4").is_err() && of_kind(Kind::Domain, "0x7f000001").is_err());
+        assert!(detect(&"[".repeat(1_000_000)).unwrap_err().contains("longer"));
         assert!(of_kind(Kind::Sha256, "abc").unwrap_err().contains("64"));
-    }
-
-    #[test]
-    fn hosts_are_reversed_for_suffix_search() {
-        assert_eq!(reversed_host(Kind::Domain, "a.evil.example").as_deref(), Some("example.evil.a."));
-        assert_eq!(reversed_host(Kind::Url, "http://u@Evil.example:80/x").as_deref(), Some("example.evil."));
-        assert_eq!(reversed_host(Kind::Url, "http://203.0.113.7/x"), None);
-        assert_eq!(reversed_host(Kind::Email, "a@evil.example").as_deref(), Some("example.evil."));
     }
 
     proptest::proptest! {

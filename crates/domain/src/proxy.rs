@@ -27,12 +27,18 @@ impl Proxies {
         self.0.is_empty()
     }
 
+    /// Whether an address is one of them.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|proxy| proxy.contains(&address.to_canonical()))
+    }
+
     /// Who asked: the peer; where that is a trusted proxy, the last address in `X-Forwarded-For` that is none. What stands
     /// before it may have been made up by whoever asked.
     #[must_use]
     pub fn client(&self, peer: IpAddr, forwarded_for: &str) -> IpAddr {
         let peer = peer.to_canonical();
-        let trusted = |address: &IpAddr| self.0.iter().any(|proxy| proxy.contains(address));
+        let trusted = |address: &IpAddr| self.contains(*address);
         if !trusted(&peer) {
             return peer;
         }

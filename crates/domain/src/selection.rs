@@ -26,7 +26,10 @@ impl Place {
     pub fn of(ioc: &Ioc, ranks: &SourceRanks, enabled: &EnabledSources) -> Self {
         let source_rank =
             ioc.enrichment.reports.iter().filter(|r| enabled.contains(&r.source_id)).filter_map(|r| ranks.get(&r.source_id).copied()).min().unwrap_or(u32::MAX);
-        Self { source_rank, severity: ioc.severity(), last_seen: ioc.last_seen, value: ioc.value.clone(), id: ioc.id }
+        // What is claimed weighs at most what its source is trusted with; what a person set weighs what it says.
+        let trusted = ioc.enrichment.reports.iter().filter(|r| enabled.contains(&r.source_id)).map(|r| r.confidence.weight()).max();
+        let severity = ioc.enrichment.user_severity.unwrap_or_else(|| ioc.severity().min(trusted.unwrap_or(Severity::Low)));
+        Self { source_rank, severity, last_seen: ioc.last_seen, value: ioc.value.clone(), id: ioc.id }
     }
 
     /// The IOC's value.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::SourceId, problem::FieldError, time::Timestamp};
+use crate::{id::SourceId, ioc::Severity, problem::FieldError, time::Timestamp};
 
 /// How much a source, or one report of it, is trusted: 1 (low) to 3 (high).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,6 +16,18 @@ impl Confidence {
     pub const MEDIUM: Self = Self(2);
     /// 3 of 3.
     pub const HIGH: Self = Self(3);
+}
+
+impl Confidence {
+    /// The severity that a report of it weighs at most, where not all have room.
+    #[must_use]
+    pub const fn weight(self) -> Severity {
+        match self.0 {
+            1 => Severity::Low,
+            2 => Severity::Medium,
+            _ => Severity::High,
+        }
+    }
 }
 
 impl TryFrom<u8> for Confidence {

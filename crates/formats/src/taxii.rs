@@ -3,7 +3,7 @@
 //! A collection is ordered by the date on which each object was added, then by the indicator that it belongs to: an order
 //! that does not depend on where an object is stored, so that a cursor stays good while the collection changes.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashSet};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use iocast_domain::{device_type::Taxii, time::Timestamp};
@@ -56,6 +56,8 @@ pub struct Object {
     pub id: String,
     /// Its version: `modified`, or `created` where it has no other.
     pub version: String,
+    /// The same, as a time.
+    version_at: Option<Timestamp>,
     /// Where its JSON lies in the text.
     pub range: std::ops::Range<usize>,
 }
@@ -99,20 +101,27 @@ pub fn objects(text: &str, floor: Timestamp) -> Vec<Object> {
             let added = parsed.modified.and_then(|m| Timestamp::parse(m).ok()).unwrap_or(floor);
             let position = Position { added: added.micros(), owner, behind: parsed.source_ref.is_some(), object };
             let version = parsed.modified.or(parsed.created).unwrap_or_default().to_owned();
-            Some(Object { position, id: parsed.id.into_owned(), version, range: at..at + json.len() })
+            let version_at = Timestamp::parse(&version).ok();
+            Some(Object { position, id: parsed.id.into_owned(), version, version_at, range: at..at + json.len() })
         })
         .collect();
     found.sort_unstable_by_key(|o| o.position);
     found
 }
 
-/// What a client asks for in `match[…]`. Lists are joined by commas; all fields must fit.
+/// Most values of one field of a filter.
+const VALUES_MAX: usize = 100;
+
+/// What a client asks for in `match[…]`. Lists are joined by commas; all fields must match. It is read once, so that each object
+/// costs the same whatever is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    ids: Vec<String>,
-    types: Vec<String>,
-    versions: Vec<String>,
-    spec_versions: Vec<String>,
+    ids: HashSet<String>,
+    types: HashSet<String>,
+    /// Every version: a collection holds one of each object, which is its first and its last.
+    any_version: bool,
+    versions: HashSet<Timestamp>,
+    spec_versions: HashSet<String>,
 }
 
 impl Filter {
@@ -123,40 +132,46 @@ impl Filter {
     pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
         let mut filter = Self::default();
         for (name, value) in parameters {
-            let list = || value.split(',').map(|v| v.trim().to_owned()).filter(|v| !v.is_empty());
+            let list = || value.split(',').map(str::trim).filter(|v| !v.is_empty());
             match name {
-                "match[id]" => filter.ids.extend(list()),
-                "match[type]" => filter.types.extend(list()),
-                "match[version]" => filter.versions.extend(list()),
-                "match[spec_version]" => filter.spec_versions.extend(list()),
+                "match[id]" => filter.ids.extend(list().map(str::to_owned)),
+                "match[type]" => filter.types.extend(list().map(str::to_owned)),
+                "match[version]" => {
+                    for word in list() {
+                        if matches!(word, "all" | "first" | "last") {
+                            filter.any_version = true;
+                        } else {
+                            let bad = |_why| format!("`match[version]` takes all, first, last or a timestamp, not `{}`.", iocast_domain::time::clip(word, 40));
+                            filter.versions.insert(Timestamp::parse(word).map_err(bad)?);
+                        }
+                    }
+                }
+                "match[spec_version]" => filter.spec_versions.extend(list().map(str::to_owned)),
                 _ if name.starts_with("match[") => {
                     return Err(format!("There is no filter `{}`; there are id, type, version and spec_version.", iocast_domain::time::clip(name, 40)));
                 }
                 _ => {}
             }
+            let most = [filter.ids.len(), filter.types.len(), filter.versions.len(), filter.spec_versions.len()].into_iter().max().unwrap_or(0);
+            if most > VALUES_MAX {
+                return Err(format!("A filter takes at most {VALUES_MAX} values of a field; ask for them in several requests."));
+            }
         }
-        let known = |v: &String| matches!(v.as_str(), "all" | "first" | "last") || Timestamp::parse(v).is_ok();
-        match filter.versions.iter().find(|v| !known(v)) {
-            Some(bad) => Err(format!("`match[version]` takes all, first, last or a timestamp, not `{}`.", iocast_domain::time::clip(bad, 40))),
-            None => Ok(filter),
-        }
+        Ok(filter)
     }
 
     /// The same, for one object.
     #[must_use]
     pub fn of_object(self, id: &str) -> Self {
-        Self { ids: vec![id.to_owned()], ..self }
+        Self { ids: HashSet::from([id.to_owned()]), ..self }
     }
 
-    /// Whether an object fits. A collection holds one version of each object, which is its first and its last.
+    /// Whether an object matches.
     #[must_use]
     pub fn fits(&self, object: &Object, spec_version: &str) -> bool {
-        let any = |list: &[String], fits: &dyn Fn(&String) -> bool| list.is_empty() || list.iter().any(fits);
-        let same_time = |wanted: &String| Timestamp::parse(wanted).ok().zip(Timestamp::parse(&object.version).ok()).is_some_and(|(a, b)| a == b);
-        any(&self.ids, &|id| *id == object.id)
-            && any(&self.types, &|kind| *kind == object.kind())
-            && any(&self.versions, &|v| matches!(v.as_str(), "all" | "first" | "last") || same_time(v))
-            && any(&self.spec_versions, &|v| v == spec_version)
+        let any = |set: &HashSet<String>, value: &str| set.is_empty() || set.contains(value);
+        let version = self.any_version || self.versions.is_empty() || object.version_at.is_some_and(|at| self.versions.contains(&at));
+        version && any(&self.ids, &object.id) && any(&self.types, object.kind()) && any(&self.spec_versions, spec_version)
     }
 }
 
@@ -301,6 +316,8 @@ mod tests {
                 && fits(&[("match[version]", "2026-01-02T00:00:00Z"), ("match[spec_version]", "2.0,2.1")])
         );
         assert!(!fits(&[("match[type]", "malware")]) && !fits(&[("match[spec_version]", "2.0")]) && !fits(&[("match[version]", "2026-01-03T00:00:00Z")]));
+        let very_many: String = (0..1_000).map(|n| format!("{n},")).collect();
+        assert!(Filter::parse([("match[id]", very_many.as_str())]).unwrap_err().contains("at most 100"));
         assert!(Filter::parse([("match[version]", "newest")]).is_err() && Filter::parse([("match[colour]", "red")]).is_err());
     }
 }

@@ -13,7 +13,10 @@ use iocast_domain::{
 use ipnet::IpNet;
 use serde_json::json;
 
-use crate::write::list::{ListWriter, writer};
+use crate::write::{
+    inert,
+    list::{ListWriter, writer},
+};
 
 /// How addresses are put together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -87,7 +90,7 @@ impl View {
                 "pr" => view.strip_protocol = flag,
                 "di" => view.drop_invalid = flag,
                 "v" => view.shape = shape(value)?,
-                "cd" | "t" => view.category = Some(value.to_owned()),
+                "cd" | "t" => view.category = Some(category(value)?),
                 "after" => {
                     // A connector's first poll has nothing to come after.
                     let at =
@@ -100,6 +103,9 @@ impl View {
         if view == Self::default() {
             return Ok(None);
         }
+        if view.shape == Shape::WebGateway && view.category.as_deref().is_some_and(|of| !GATEWAY_TYPES.contains(&of)) {
+            return Err(format!("`t` must be one of {}.", GATEWAY_TYPES.join(", ")));
+        }
         let plain = matches!(format, Format::PlainList | Format::PanosEdl | Format::CiscoList);
         let reshaped = view.collapse != Collapse::No || view.strip_ports || view.strip_protocol || view.shape != Shape::Own;
         let cut = view.first > 0 || view.at_most.is_some();
@@ -110,6 +116,12 @@ impl View {
             () if view.after.is_some() && format != Format::ArcsightEvents => Err("`after` goes with event streams.".to_owned()),
             () => Ok(Some(view)),
         }
+    }
+
+    /// Whether it is a part of the list: there are as many of them as somebody likes to ask for.
+    #[must_use]
+    pub const fn is_slice(&self) -> bool {
+        self.first > 0 || self.at_most.is_some() || self.after.is_some()
     }
 
     /// `Content-Type` of the shape; the writer's own where it is unchanged.
@@ -142,7 +154,7 @@ impl View {
             let between = if between.is_empty() { "\n" } else { between };
             return [head, &chosen.join(between), end, tail].concat().into_bytes();
         }
-        let values = self.values(entries.filter(|line| !line.starts_with('#')));
+        let values = self.values(entries);
         let chosen = values.into_iter().skip(self.first).take(self.at_most.unwrap_or(usize::MAX));
         self.write(chosen)
     }
@@ -168,13 +180,17 @@ impl View {
                 value = without_port(&value);
             }
             if self.shape == Shape::PanosUrl {
-                match panos_url(&value) {
-                    Some(rewritten) if rewritten != value && self.drop_invalid => continue,
-                    Some(rewritten) => value = rewritten,
-                    None => continue,
+                // A rewritten value would be another one: `a*@b.co.uk` would become all of `co.uk`.
+                if !is_panos_url(&value) {
+                    continue;
+                }
+                if !value.contains('/') {
+                    value.push('/');
                 }
             }
-            values.push(value);
+            if self.shape.takes(&value) {
+                values.push(value);
+            }
         }
         let mut together: Vec<String> = match self.collapse {
             Collapse::No => Vec::new(),
@@ -206,6 +222,33 @@ impl View {
         };
         text.into_bytes()
     }
+}
+
+impl Shape {
+    /// Whether a line of this shape stands for the value, and is no instruction.
+    fn takes(self, line: &str) -> bool {
+        match self {
+            Self::Own | Self::Text | Self::PanosUrl => inert::is_plain(line),
+            Self::Csv => !inert::is_formula(line),
+            Self::Json | Self::JsonLines => true,
+            Self::WebGateway => !line.contains(['\\', '"']),
+            Self::ProxySg => {
+                let rest = line.split_once("://").map_or(line, |(_, rest)| rest);
+                let host = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+                inert::is_plain(rest) && host.contains('.') && !host.contains('=')
+            }
+        }
+    }
+}
+
+/// The types of list that a web gateway knows, but the one that reads patterns.
+const GATEWAY_TYPES: [&str; 7] = ["string", "applcontrol", "dimension", "category", "ip", "mediatype", "number"];
+/// Longest name of a category.
+const CATEGORY_MAX: usize = 64;
+
+fn category(value: &str) -> Result<String, String> {
+    let good = !value.is_empty() && value.len() <= CATEGORY_MAX && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if good { Ok(value.to_owned()) } else { Err(format!("`cd` and `t` take up to {CATEGORY_MAX} letters, digits, hyphens and underscores.")) }
 }
 
 fn shape(word: &str) -> Result<Shape, String> {
@@ -252,19 +295,9 @@ fn without_port(url: &str) -> String {
     if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
 }
 
-/// PAN-OS takes `*` and `^` only as a whole token between separators: what is mixed becomes `*`.
-fn panos_url(url: &str) -> Option<String> {
-    if url.is_empty() || !url.is_ascii() || url.len() > 255 {
-        return None;
-    }
-    let mut out = String::new();
-    for piece in url.split_inclusive(['.', '/', '?', '&', '=', ';', '+']) {
-        let token = piece.trim_end_matches(['.', '/', '?', '&', '=', ';', '+']);
-        let separator = piece.strip_prefix(token).unwrap_or_default();
-        out.push_str(if token.len() > 1 && token.contains(['*', '^']) { "*" } else { token });
-        out.push_str(separator);
-    }
-    Some(out)
+/// What PAN-OS takes as it is: `*` and `^` mean "any" to it.
+fn is_panos_url(url: &str) -> bool {
+    !url.is_empty() && url.is_ascii() && url.len() <= 255 && !url.contains(['*', '^'])
 }
 
 fn short(network: &IpNet) -> String {
@@ -307,7 +340,7 @@ mod tests {
         assert_eq!(view(&[("tr", "2")], ips), "192.0.2.0/30\n198.51.100.7\n");
         let urls = "http://a.example:8080/x?y=1\nhttps://b*c.example/\nb.example\n";
         assert_eq!(view(&[("sp", ""), ("pr", "")], urls), "a.example/x?y=1\nb*c.example/\nb.example\n");
-        assert_eq!(view(&[("v", "panosurl")], urls), "a.example:8080/x?y=1\n*.example/\nb.example/\n");
+        assert_eq!(view(&[("v", "panosurl")], urls), "a.example:8080/x?y=1\nb.example/\n");
         assert_eq!(view(&[("v", "panosurl"), ("di", "")], urls), "a.example:8080/x?y=1\nb.example/\n");
         assert_eq!(view(&[("v", "mwg")], "a.example\n"), "type=string\n\"a.example\" \"iocast\"\n");
         assert_eq!(view(&[("v", "proxysg"), ("cd", "bad")], "a.example\n"), "define category bad\na.example\nend\n");

@@ -5,6 +5,7 @@ mod carbon_black;
 mod check_point;
 mod defender;
 mod f5;
+pub mod inert;
 mod json;
 pub mod list;
 mod mikrotik;

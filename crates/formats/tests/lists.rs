@@ -15,7 +15,10 @@ use iocast_domain::{
 };
 use iocast_formats::{
     snapshot::{SnapshotFile, snapshot},
-    write::list::{Entry, Scope, shard, writer},
+    write::{
+        inert,
+        list::{Entry, Scope, shard, writer},
+    },
 };
 use proptest::prelude::*;
 use regex::Regex;
@@ -95,6 +98,8 @@ fn nasty_input_as_it_is_written() {
     let (v4, net, v6) = ((Kind::Ipv4, "192.0.2.7"), (Kind::Ipv4, "198.51.100.0/24"), (Kind::Ipv6, "2001:db8::7"));
     let (name, md5) = ((Kind::Domain, "bad.example"), (Kind::Md5, "d41d8cd98f00b204e9800998ecf8427e"));
     let text = "source: So\"\"urce, one \u{202e}; malware: Fam\"\"ily, \\ ']   line; actor: \u{1F608} actor;; alert: 5fd0ef17a1b2c3d4e5f60718";
+    // Read by a splitter that knows no quotes.
+    let unquoted = text.replace("\"\"", " ").replace(',', " ");
     let plain = text.replace("\"\"", "\"");
     let cases: Vec<(Format, Option<GroupKind>, Vec<(Kind, &str)>, String)> = vec![
         (Format::PlainList, None, vec![url, v4], "https://Evil.example:8443/a,b?q=\"x\"&y='z'\n192.0.2.7\n".into()),
@@ -134,8 +139,8 @@ fn nasty_input_as_it_is_written() {
         ),
         (Format::SuricataDataset, Some(GroupKind::Domain), vec![name], "YmFkLmV4YW1wbGU=\n".into()),
         (Format::SuricataDataset, Some(GroupKind::Md5), vec![md5], "d41d8cd98f00b204e9800998ecf8427e\n".into()),
-        (Format::SplunkCsv, Some(GroupKind::Ip), vec![v4], format!("description,ip,weight\n\"{text}\",192.0.2.7,90\n")),
-        (Format::SplunkCsv, Some(GroupKind::Hash), vec![md5], format!("description,file_hash,file_name,weight\n\"{text}\",d41d8cd98f00b204e9800998ecf8427e,,90\n")),
+        (Format::SplunkCsv, Some(GroupKind::Ip), vec![v4], format!("description,ip,weight\n{unquoted},192.0.2.7,90\n")),
+        (Format::SplunkCsv, Some(GroupKind::Hash), vec![md5], format!("description,file_hash,file_name,weight\n{unquoted},d41d8cd98f00b204e9800998ecf8427e,,90\n")),
         (
             Format::DefenderCsv,
             None,
@@ -220,10 +225,12 @@ fn grammar(format: Format, kind: Kind, value: &str) -> (String, &'static str) {
 /// Values that a reader of feeds may come upon, in their normal form.
 fn value() -> impl Strategy<Value = (Kind, String)> {
     let label = "[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?";
-    let domain = || proptest::string::string_regex(&format!("({label}\\.){{1,3}}example")).unwrap();
-    let url = ("(http|https|ftp)", domain(), "(:[1-9][0-9]{1,3})?", "(/[!-~\u{e9} ]{0,20})?")
-        .prop_map(|(s, d, p, r): (String, String, String, String)| format!("{s}://{d}{p}{r}"));
-    let email = ("[a-z0-9._+-]{1,8}", domain()).prop_map(|(u, d): (String, String)| format!("{u}@{d}"));
+    // Reserved words and signs of the formats come in as names, in front of hosts and of e-mail addresses.
+    let end = "(example|com|rpz-ip|rpz-client-ip|rpz-nsip|rpz-nsdname|rpz-passthru|localhost|arpa)";
+    let domain = || proptest::string::string_regex(&format!("({label}\\.|_dmarc\\.|rpz-ip\\.|[0-9]{{1,3}}\\.){{1,5}}{end}")).unwrap();
+    let url = ("(http|https|ftp)", "([!$%&'()*+,;=~a-z]{1,4}@)?", domain(), "(:[1-9][0-9]{1,3})?", "(/[!-~\u{e9} ]{0,20})?")
+        .prop_map(|(s, u, d, p, r): (String, String, String, String, String)| format!("{s}://{u}{d}{p}{r}"));
+    let email = ("[a-z0-9._+#!%$&'*/=?^`{|}~-]{1,8}", domain()).prop_map(|(u, d): (String, String)| format!("{u}@{d}"));
     let v4 = (any::<[u8; 4]>(), proptest::option::of(8u8..=32))
         .prop_map(|(o, w)| format!("{}{}", std::net::Ipv4Addr::from(o), w.map(|w| format!("/{w}")).unwrap_or_default()));
     let v6 = (any::<[u16; 8]>(), proptest::option::of(32u8..=128))
@@ -248,7 +255,7 @@ fn wild() -> impl Strategy<Value = Enrichment> {
 fn taken(device_type: &DeviceType, kind: Option<GroupKind>, all: &[(Kind, String, Enrichment)]) -> Vec<Ioc> {
     let mut unique = BTreeMap::new();
     for (k, value, enrichment) in all {
-        if kind.is_none_or(|g| g.covers(*k)) && device_type.refuses(*k, value).is_none() {
+        if kind.is_none_or(|g| g.covers(*k)) && device_type.refuses(*k, value).is_none() && inert::refusal(device_type.format, *k, value).is_none() {
             unique.insert((*k, value.clone()), ioc(*k, value, enrichment.clone()));
         }
     }
@@ -266,7 +273,7 @@ proptest! {
                 let format = device_type.format;
                 let (text, before) = document(format, &scope(kind), &iocs);
                 let found: BTreeSet<String> = snapshot(format, [SnapshotFile { path: format.entry(), text: &text, before }]).into_keys().collect();
-                let addresses_by_name = |name: &String| name.ends_with(".rpz-ip");
+                let addresses_by_name = |name: &String| format == Format::Rpz && name.ends_with(".rpz-ip");
                 let expected: BTreeSet<String> = iocs.iter().map(|i| grammar(format, i.kind, &i.value).0).filter(|v| !v.is_empty()).collect();
                 let (addresses, found): (BTreeSet<String>, BTreeSet<String>) = found.into_iter().partition(addresses_by_name);
                 prop_assert_eq!(&found, &expected, "{}: {}", device_type.id, text);

@@ -2,7 +2,10 @@
 
 use lettre::{
     Message,
-    message::{Mailbox, MultiPart},
+    message::{
+        Mailbox, MultiPart,
+        header::{HeaderName, HeaderValue},
+    },
 };
 
 /// A letter to one person.
@@ -65,6 +68,8 @@ impl Letter {
             .from(mailbox(&self.from)?)
             .to(mailbox(&self.to)?)
             .subject(self.subject.clone())
+            // No absence note or ticket system answers it (RFC 3834).
+            .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned()))
             .multipart(MultiPart::alternative_plain_html(self.text.clone(), self.html.clone()))
             .map_err(LetterError::Message)
     }
@@ -86,6 +91,7 @@ mod tests {
         };
         let bytes = String::from_utf8(letter.message().unwrap().formatted()).unwrap();
         assert!(bytes.contains("Message-ID: <1@iocast>\r\n") && bytes.contains("Subject: Device MISP is silent\r\n"));
+        assert!(bytes.contains("Auto-Submitted: auto-generated\r\n"));
         for subject in ["a\r\nBcc: x@y.z", "a\nb", "\u{2028}"] {
             assert!(Letter { subject: subject.into(), ..letter.clone() }.message().is_err());
         }

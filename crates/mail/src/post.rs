@@ -53,6 +53,8 @@ pub struct Smtp {
     pub connect: Duration,
     /// How long one letter may take, from connecting to the server's last answer.
     pub total: Duration,
+    /// The name by which the mail server is greeted (EHLO): a host name that leads here.
+    pub hello: String,
 }
 
 impl fmt::Debug for Smtp {
@@ -225,7 +227,7 @@ impl Smtp {
     }
 
     async fn connect(&self) -> Result<AsyncSmtpConnection, Failure> {
-        let hello = ClientId::Domain("iocast".to_owned());
+        let hello = ClientId::Domain(self.hello.clone());
         let implicit = if self.security == Security::Tls { Some(self.tls()?) } else { None };
         let connect = AsyncSmtpConnection::connect_tokio1((self.host.as_str(), self.port), Some(self.connect), &hello, implicit, None);
         let mut line = connect.await.map_err(at("connecting", false))?;

@@ -2,22 +2,27 @@
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Write as _},
+    io,
     net::TcpListener,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use iocast_app::{App, AppError, NewAccount, Post, Secrets, Settings, Webhooks};
+use iocast_app::{App, AppError, NewAccount, Post, Settings, Webhooks, database_is_used};
 use iocast_domain::time::{Clock, Entropy};
 use iocast_store::{Store, StoreError};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, ConfigError, redact},
-    shell, ticker,
+    files,
+    secrets::SecretsFile,
+    shell,
+    shutdown::Shutdown,
+    supervisor::Supervisor,
+    ticker,
     tls::{self, Certificate},
 };
 
@@ -35,6 +40,20 @@ pub enum StartError {
     /// The folder belongs to an iocast whose data is elsewhere.
     #[error("this data folder belongs to an iocast on PostgreSQL: give --database-url (IOCAST_DATABASE_URL); to begin anew on SQLite, delete {0}")]
     OnPostgresql(PathBuf),
+    /// There are secrets, and not the data that they belong to.
+    #[error(
+        "the data is missing: {secrets} is there, and {database} is empty or not there. Is the volume mounted, and is this the right folder or database? \
+         Put the data back from a backup; or, to begin with nothing, start once with --new-database"
+    )]
+    DataMissing {
+        /// The secrets file.
+        secrets: PathBuf,
+        /// The database.
+        database: String,
+    },
+    /// The end began before the start was done.
+    #[error("stopped before it had started")]
+    Stopped,
     /// Another process uses the data folder.
     #[error("another iocast uses the data folder {0}; stop it first, or give this one a folder of its own")]
     Locked(PathBuf),
@@ -132,15 +151,30 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
     // A command that forgets the database must not begin a second, empty iocast beside the real one.
     let elsewhere = data.join(ON_POSTGRESQL);
     if config.database_url.is_some() {
-        std::fs::write(&elsewhere, "The iocast of this folder keeps its data on PostgreSQL. To begin anew on SQLite, delete this file.\n")
+        files::write(&elsewhere, b"The iocast of this folder keeps its data on PostgreSQL. To start with an empty SQLite, delete this file.\n")
             .map_err(failed(&elsewhere))?;
     } else if elsewhere.exists() {
         return Err(StartError::OnPostgresql(elsewhere));
     }
     let lock = if config.database_url.is_none() { Some(lock(data)?) } else { lock(data).ok() };
     let secrets_path = config.secrets_file.clone().unwrap_or_else(|| data.join("secrets.json"));
-    let secrets = secrets(&secrets_path, &*entropy).map_err(failed(&secrets_path))?;
+    let secrets = SecretsFile::open(&secrets_path, &*entropy).map_err(failed(&secrets_path))?;
+    // Data that is missing (a volume that is not mounted) must not be taken for a first start.
+    let missing = |database: String| StartError::DataMissing { secrets: secrets_path.clone(), database };
+    let may_begin = secrets.is_new || config.new_database;
+    if config.database_url.is_none() {
+        let database = data.join("iocast.sqlite");
+        if !may_begin && std::fs::metadata(&database).map_or(0, |file| file.len()) == 0 {
+            return Err(missing(database.display().to_string()));
+        }
+        for file in ["iocast.sqlite", "iocast.sqlite-wal", "iocast.sqlite-shm"].map(|name| data.join(name)) {
+            files::make_private(&file).map_err(failed(&file))?;
+        }
+    }
     let store = Store::open(config.database_url.as_deref(), data).await?;
+    if !may_begin && !database_is_used(&store).await? {
+        return Err(missing(config.database_url.as_deref().map_or_else(|| data.join("iocast.sqlite").display().to_string(), redact)));
+    }
     let settings = Settings {
         public_url,
         trusted_proxies: config.trusted_proxies()?,
@@ -158,7 +192,18 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
         role: config.role()?,
     };
     let post = Post::new(config.transport()?);
-    Ok(Desk { app: App::open(settings, store, secrets, post, clock, entropy).await?, lock })
+    match App::open(settings, store, secrets.secrets.clone(), post, clock, entropy).await {
+        Ok(app) => {
+            secrets.keep().map_err(failed(&secrets_path))?;
+            Ok(Desk { app, lock })
+        }
+        Err(error) => {
+            if matches!(error, AppError::OtherSecrets) {
+                secrets.forget();
+            }
+            Err(error.into())
+        }
+    }
 }
 
 /// Takes the lock on the data folder.
@@ -169,23 +214,6 @@ pub(crate) fn lock(data: &Path) -> Result<File, StartError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StartError::Locked(data.to_owned())),
         Err(TryLockError::Error(source)) => Err(StartError::Data { path, source }),
-    }
-}
-
-/// Reads the secrets file, or makes it for its owner's eyes only.
-fn secrets(path: &Path, entropy: &dyn Entropy) -> io::Result<Secrets> {
-    match File::open(path) {
-        Ok(file) => serde_json::from_reader(file).map_err(io::Error::other).and_then(|secrets: Secrets| {
-            if secrets.sound() { Ok(secrets) } else { Err(io::Error::other("it does not hold two keys of 64 hexadecimal digits")) }
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secrets = Secrets::generate(entropy);
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-            file.write_all(&serde_json::to_vec(&secrets).map_err(io::Error::other)?)?;
-            file.sync_all()?;
-            Ok(secrets)
-        }
-        Err(error) => Err(error),
     }
 }
 
@@ -224,7 +252,7 @@ impl Application {
     ///
     /// # Errors
     /// What to do about it.
-    pub async fn build(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, StartError> {
+    pub async fn build(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, shutdown: &Shutdown) -> Result<Self, StartError> {
         let listen = |source| StartError::Listen { address: config.listen.clone(), source };
         let listener = TcpListener::bind(&config.listen).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -237,7 +265,11 @@ impl Application {
         };
         let scheme = if certificate.is_some() { "https" } else { "http" };
         let public_url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
-        let desk = open_in_time(&config, &clock, &entropy, &public_url).await?;
+        let desk = tokio::select! {
+            opened = open_in_time(&config, &clock, &entropy, &public_url) => opened?,
+            // It may wait for its database.
+            () = shutdown.begun() => return Err(StartError::Stopped),
+        };
         if desk.lock.is_some() {
             desk.app.sweep_spool();
         }
@@ -263,11 +295,11 @@ impl Application {
         &self.desk.app.settings.public_url
     }
 
-    /// Serves until `shutdown` resolves, then ends in order: no new requests, requests under way, ticks, database.
+    /// Serves until `shutdown` begins, then ends in order: no new requests, requests under way, tasks, database.
     ///
     /// # Errors
     /// If the listener fails or the database can't be closed.
-    pub async fn run_until_stopped(self, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    pub async fn run_until_stopped(self, shutdown: Shutdown) -> Result<(), StartError> {
         let Self { desk, config, listener, certificate, .. } = self;
         let app = &desk.app;
         let failed = |source| StartError::Listen { address: config.listen.clone(), source };
@@ -276,19 +308,15 @@ impl Application {
         // Before anybody can be judged: how long nobody could answer.
         let begun = tokio::time::Instant::now();
         app.heartbeat(begun.elapsed()).await?;
-        let (stopper, stop) = watch::channel(false);
-        let mut ticks = ticker::start(app, begun, &stop);
+        let mut tasks = Supervisor::new(app, CancellationToken::new());
+        ticker::start(app, begun, &mut tasks);
         if desk.lock.is_some() {
-            shell::listen(app, &config.data, &mut ticks, stop);
+            shell::listen(app, &config.data, &mut tasks);
         }
         let tls = certificate.as_ref().map(Certificate::config).transpose().map_err(StartError::Certificate)?;
         if let Some(certificate) = certificate {
-            ticks.spawn(async move {
-                loop {
-                    tokio::time::sleep(tls::LOOK).await;
-                    certificate.look();
-                }
-            });
+            let (stop, hangup) = (tasks.stop(), shutdown.clone());
+            tasks.start("certificate", Duration::MAX, move || tls::watch(Arc::clone(&certificate), hangup.clone(), stop.clone()));
         }
         let server = if app.settings.role.answers() {
             iocast_web::serve(Arc::clone(app), listener, tls, workers, drain)
@@ -310,7 +338,7 @@ impl Application {
         tokio::pin!(server);
         tokio::select! {
             ended = &mut server => ended.map_err(failed)?,
-            () = shutdown => {
+            () = shutdown.begun() => {
                 app.begin_closing();
                 // The server must be polled for the stop to come through.
                 let ((), ended) = tokio::join!(handle.stop(true), &mut server);
@@ -321,13 +349,9 @@ impl Application {
             metrics.stop(false).await;
         }
         drop(metrics);
-        // Nobody listens any more only if the ticks ended before; then there is nobody to tell.
-        let _ = stopper.send(true);
-        let ended = tokio::time::timeout(LAST_TICK, async { while ticks.join_next().await.is_some() {} });
-        if ended.await.is_err() {
-            // A mail server that hangs, most likely: its letter is claimed, and handed over by whoever runs next.
-            tracing::warn!("Stopping: what is still under way is cut off");
-            ticks.shutdown().await;
+        if !tasks.end(LAST_TICK).await {
+            // A mail server that hangs, most likely: its letter is claimed, and sent by the process that runs next.
+            tracing::warn!("Stopping: work that did not end in time is cut off");
         }
         app.close().await?;
         Ok(())

@@ -15,7 +15,9 @@ use crate::{
     application::{Application, FIRST_ADMIN, StartError, open},
     clock::{SystemClock, SystemEntropy},
     config::{Config, Flags},
+    files, limits,
     shell::{self, Command, Import},
+    shutdown::Shutdown,
     telemetry,
 };
 
@@ -73,6 +75,9 @@ enum Verb {
         /// Let administrators move the product's clock.
         #[arg(long)]
         emulator: bool,
+        /// Start with an empty database although the secrets of another one are there.
+        #[arg(long)]
+        new_database: bool,
     },
     /// Make an account, and print its ID and secrets this once.
     Init {
@@ -122,6 +127,9 @@ enum Verb {
         /// Say what would happen, and write nothing.
         #[arg(long)]
         dry_run: bool,
+        /// Restore an export of this account: take whitelist states and user tags in it, too.
+        #[arg(long)]
+        restore: bool,
         /// Print one JSON object a file and nothing else.
         #[arg(long)]
         json: bool,
@@ -249,7 +257,7 @@ enum ConfigVerb {
     Show,
 }
 
-/// Runs a command line. Exit codes: 0 done, 1 it did not work, 2 the words were off.
+/// Runs a command line. Exit codes: 0 done, 1 it did not work, 2 usage error.
 pub async fn run(cli: Cli) -> ExitCode {
     match execute(cli).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -261,14 +269,15 @@ pub async fn run(cli: Cli) -> ExitCode {
 }
 
 async fn execute(cli: Cli) -> Result<(), String> {
+    limits::make_files_private();
     let Cli { command, config: file, log_format } = cli;
     let file = file.as_deref();
     let load = |flags: Flags| Config::load(file, &Flags { log_format: log_format.clone(), ..flags }).map_err(|e| e.to_string());
     let with = |data: DataFlags| Flags { data: data.data, database_url: data.database_url, ..Flags::default() };
     match command {
-        Verb::Serve { listen, data, public_url, tls_cert, tls_key, role, emulator } => {
+        Verb::Serve { listen, data, public_url, tls_cert, tls_key, role, emulator, new_database } => {
             let config = load(Flags { listen, public_url, tls_cert, tls_key, role, emulator: emulator.then_some(true), ..with(data) })?;
-            serve(config).await
+            serve(Config { new_database, ..config }).await
         }
         Verb::Init { data, account, admin, password_stdin, json } => {
             let password = password(password_stdin)?;
@@ -280,18 +289,24 @@ async fn execute(cli: Cli) -> Result<(), String> {
             }
             Ok(())
         }
-        Verb::Import { files, data, source, confidence, account, report, to_ids_only, tag, malware_family, dry_run, json } => {
+        Verb::Import { files, data, source, confidence, account, report, to_ids_only, tag, malware_family, dry_run, restore, json } => {
             let config = quiet(load(with(data))?);
-            let one = Import { account, source, confidence, name: String::new(), report, only_to_ids: to_ids_only, dry_run, tag, malware_family, size: 0 };
+            let one =
+                Import { account, source, confidence, name: String::new(), report, only_to_ids: to_ids_only, dry_run, restore, tag, malware_family, size: 0 };
             import(&config, &files, &one, json).await
         }
         Verb::Admin { what: AdminVerb::ResetPassword { data, email, account, password_stdin, json } } => {
             let password = password(password_stdin)?;
-            let made = command_once(&quiet(load(with(data))?), Command::ResetPassword { email: email.clone(), account, password }).await?;
-            if json {
-                println!("{made}");
-            } else {
-                println!("New password of {email}: {}\nAll sessions were ended.", text(&made, "admin_password"));
+            let given = password.is_some();
+            let mut made = command_once(&quiet(load(with(data))?), Command::ResetPassword { email: email.clone(), account, password }).await?;
+            if let Some(fields) = made.as_object_mut().filter(|_| given) {
+                fields.remove("admin_password");
+            }
+            match (json, given) {
+                (true, _) => println!("{made}"),
+                // It is known to whoever gave it, and nobody else's business.
+                (false, true) => {}
+                (false, false) => println!("New password of {email}: {}\nAll sessions were ended.", text(&made, "admin_password")),
             }
             Ok(())
         }
@@ -353,23 +368,39 @@ fn password(from_stdin: bool) -> Result<Option<String>, String> {
 }
 
 async fn serve(config: Config) -> Result<(), String> {
+    // First of all: a signal that comes from here on ends iocast in order.
+    let shutdown = Shutdown::on_signals().map_err(|e| format!("listening to signals: {e}"))?;
     telemetry::start(&config);
-    let application = tokio::select! {
-        built = Application::build(config, Arc::new(SystemClock::default()), Arc::new(SystemEntropy)) => built.map_err(|e| e.to_string())?,
-        // It may wait for its database.
-        () = signalled() => return Ok(()),
+    limits::raise_descriptors();
+    let data = config.data.clone();
+    let application = match Application::build(config, Arc::new(SystemClock::default()), Arc::new(SystemEntropy), &shutdown).await {
+        Err(StartError::Stopped) => return Ok(()),
+        built => built.map_err(|e| e.to_string())?,
     };
     let url = application.public_url().to_owned();
     if let Some(first) = &application.first {
-        say("iocast made an account. These secrets are shown this once:");
-        print_account(&json!(first), FIRST_ADMIN);
+        show_first(&json!(first), &data)?;
     }
     if application.answers() {
         say(&format!("iocast listens. Sign in at {url}/ (API to try: {url}/api/docs/)"));
     } else {
-        say(&format!("iocast works. Signs of life at {url}/api/v1/ready"));
+        say(&format!("iocast works in the background. Health check at {url}/api/v1/ready"));
     }
-    application.run_until_stopped(signal()).await.map_err(|e| e.to_string())
+    application.run_until_stopped(shutdown).await.map_err(|e| e.to_string())
+}
+
+/// Shows the secrets of the first account: on the terminal, but not in the system's journal, which keeps them and shows them to
+/// others.
+fn show_first(first: &Value, data: &Path) -> Result<(), String> {
+    if std::env::var_os("JOURNAL_STREAM").is_none() {
+        say("iocast made an account. These secrets are shown this once:");
+        print_account(first, FIRST_ADMIN);
+        return Ok(());
+    }
+    let path = data.join("first-account.txt");
+    files::write(&path, account_lines(first, FIRST_ADMIN).as_bytes()).map_err(|e| format!("writing {}: {e}", path.display()))?;
+    say(&format!("iocast made an account. Its secrets are in {}: read them, and delete the file.", path.display()));
+    Ok(())
 }
 
 /// Prints a line; that nobody reads it any more ends no server.
@@ -377,38 +408,23 @@ fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// The first SIGTERM or Ctrl-C; the second one ends the process at once.
-async fn signal() {
-    signalled().await;
-    tracing::info!("Stopping: requests under way are answered first; a second signal ends iocast at once");
-    tokio::spawn(async {
-        signalled().await;
-        tracing::warn!("Ended at once by a second signal");
-        std::process::exit(1);
-    });
-}
-
-async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        },
-        Err(_) => drop(tokio::signal::ctrl_c().await),
-    }
-}
-
 fn text(value: &Value, key: &str) -> String {
     value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn print_account(account: &Value, admin: &str) {
-    say(&format!("  administrator   {admin}"));
-    say(&format!("  password        {}", text(account, "admin_password")));
-    say(&format!("  account ID      {}   (the user name of every device)", text(account, "account_id")));
-    say(&format!("  appliance key   {}   (the password of every device)", text(account, "appliance_key")));
-    say(&format!("  API key         {}", text(account, "api_key")));
+    say(account_lines(account, admin).trim_end());
+}
+
+fn account_lines(account: &Value, admin: &str) -> String {
+    [
+        format!("  administrator   {admin}\n"),
+        format!("  password        {}\n", text(account, "admin_password")),
+        format!("  account ID      {}   (the user name of every device)\n", text(account, "account_id")),
+        format!("  appliance key   {}   (the password of every device)\n", text(account, "appliance_key")),
+        format!("  API key         {}\n", text(account, "api_key")),
+    ]
+    .concat()
 }
 
 /// Opens the database here, where no server runs on the folder.
@@ -517,6 +533,15 @@ fn bar(files: u64, json: bool) -> ProgressBar {
     bar
 }
 
+/// What was not taken of lines that were.
+fn ignored_words(count: &str) -> &'static str {
+    match count {
+        "whitelist" => "whitelist states were ignored: people set them, not files (--restore takes them from an export of this account)",
+        "user_tags" => "IOCs came with user tags; they were taken as tags of the source",
+        _ => "confidences were above that of the source, and lowered to it",
+    }
+}
+
 fn print_report(file: &Path, report: &Value) {
     let number = |key: &str| report.get(key).and_then(Value::as_u64).unwrap_or_default();
     println!(
@@ -529,6 +554,12 @@ fn print_report(file: &Path, report: &Value) {
     );
     for rejected in report.get("rejected").and_then(Value::as_array).into_iter().flatten().take(20) {
         println!("  line {}: {} ({})", rejected.get("line").and_then(Value::as_u64).unwrap_or_default(), text(rejected, "value"), text(rejected, "reason"));
+    }
+    for count in ["whitelist", "user_tags", "confidence"] {
+        let ignored = report.get("ignored").and_then(|ignored| ignored.get(count)).and_then(Value::as_u64).unwrap_or_default();
+        if ignored > 0 {
+            println!("  {ignored} {}", ignored_words(count));
+        }
     }
     if number("rejected_count") > 20 {
         println!("  and {} more; --json lists up to a thousand", number("rejected_count") - 20);

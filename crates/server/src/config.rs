@@ -1,6 +1,7 @@
 //! Settings: flags before environment (`IOCAST_…`) before file (TOML) before defaults.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
@@ -8,11 +9,13 @@ use std::{
 
 use figment::{
     Figment,
-    providers::{Env, Format, Serialized, Toml},
+    providers::{Format, Serialized, Toml},
 };
 use iocast_app::{Post, Role, Security, Smtp, Transport};
 use iocast_domain::proxy::Proxies;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tracing_subscriber::EnvFilter;
 
 /// Everything that can be set.
 #[derive(Clone, Serialize, Deserialize)]
@@ -70,6 +73,8 @@ pub struct Config {
     pub smtp_password_file: Option<PathBuf>,
     /// Certificates (PEM) that are trusted beside the public ones.
     pub smtp_ca_file: Option<PathBuf>,
+    /// The name by which the mail server is greeted (EHLO); the host of `public_url` unless given.
+    pub smtp_hello: Option<String>,
     /// Whether webhooks may lead to private and other special addresses.
     pub webhook_allow_private: bool,
     /// Bearer token for `/metrics`; without one it is not there.
@@ -86,6 +91,9 @@ pub struct Config {
     pub templates: Option<PathBuf>,
     /// Address on which `/metrics` is served without a token.
     pub metrics_listen: Option<String>,
+    /// Start with an empty database although there are secrets. For one start: a flag alone.
+    #[serde(skip)]
+    pub new_database: bool,
 }
 
 impl Default for Config {
@@ -117,6 +125,7 @@ impl Default for Config {
             smtp_password: None,
             smtp_password_file: None,
             smtp_ca_file: None,
+            smtp_hello: None,
             webhook_allow_private: false,
             metrics_token: None,
             api_calls_per_minute: 6_000,
@@ -125,6 +134,7 @@ impl Default for Config {
             role: "all".to_owned(),
             without_database_hours: 24,
             templates: None,
+            new_database: false,
         }
     }
 }
@@ -178,44 +188,6 @@ pub enum ConfigError {
     Invalid(String),
 }
 
-/// The settings that the environment may give; other variables that begin with `IOCAST_` are nobody's mistake.
-const SETTINGS: &[&str] = &[
-    "listen",
-    "data",
-    "public_url",
-    "tls_cert",
-    "tls_key",
-    "trusted_proxies",
-    "database_url",
-    "secrets_file",
-    "emulator",
-    "log_format",
-    "log",
-    "workers",
-    "import_max_bytes",
-    "cache_bytes",
-    "drain_seconds",
-    "mail",
-    "mail_from",
-    "mail_folder",
-    "mail_deadline_seconds",
-    "smtp_host",
-    "smtp_port",
-    "smtp_security",
-    "smtp_user",
-    "smtp_password",
-    "smtp_password_file",
-    "smtp_ca_file",
-    "webhook_allow_private",
-    "metrics_token",
-    "api_calls_per_minute",
-    "api_enrichments_per_day",
-    "metrics_listen",
-    "role",
-    "without_database_hours",
-    "templates",
-];
-
 /// Longest public URL, in characters: with `/feeds/` and an id behind, MISP's 255 are kept.
 const PUBLIC_URL_MAX: usize = 200;
 
@@ -232,10 +204,15 @@ impl Config {
             None if Path::new("iocast.toml").exists() => figment.merge(Toml::file_exact("iocast.toml")),
             None => figment,
         };
-        let environment = Env::prefixed("IOCAST_").only(SETTINGS);
-        let mut config: Self = figment.merge(environment).merge(Serialized::defaults(flags)).extract().map_err(|e| ConfigError::Unreadable(Box::new(e)))?;
-        config.check()?;
-        Ok(std::mem::take(&mut config))
+        let environment = environment(std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())))?;
+        let config: Self =
+            figment.merge(Serialized::defaults(environment)).merge(Serialized::defaults(flags)).extract().map_err(|e| ConfigError::Unreadable(Box::new(e)))?;
+        config.checked()
+    }
+
+    fn checked(mut self) -> Result<Self, ConfigError> {
+        self.check()?;
+        Ok(self)
     }
 
     fn check(&mut self) -> Result<(), ConfigError> {
@@ -259,6 +236,11 @@ impl Config {
         self.role()?;
         if !matches!(self.log_format.as_str(), "text" | "json") {
             return wrong(format!("`log_format` must be text or json; it is `{}`.", self.log_format));
+        }
+        if let Some(word) = self.log.split(',').map(str::trim).find(|part| !is_log_directive(part)) {
+            return wrong(format!(
+                "`log` must be a level (error, warn, info, debug, trace, off) or parts such as `info,iocast_app=debug`; `{word}` is neither."
+            ));
         }
         if self.workers == Some(0) {
             return wrong("`workers` must be at least 1.".to_owned());
@@ -320,6 +302,18 @@ impl Config {
         }
     }
 
+    /// The host of the public URL; an address as mail servers write it.
+    fn host(&self) -> String {
+        let rest = self.public_url.as_deref().and_then(|url| url.split_once("://")).map_or("localhost", |(_, rest)| rest);
+        let authority = rest.split('/').next().unwrap_or_default();
+        let host = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(authority, |(host, _)| host);
+        match host.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+            Ok(std::net::IpAddr::V4(v4)) => format!("[{v4}]"),
+            Ok(std::net::IpAddr::V6(v6)) => format!("[IPv6:{v6}]"),
+            Err(_) => host.to_owned(),
+        }
+    }
+
     fn smtp(&self, host: &str) -> Result<Smtp, ConfigError> {
         let wrong = |message: String| Err(ConfigError::Invalid(message));
         let read = |name: &str, path: &Path| std::fs::read(path).map_err(|e| ConfigError::Invalid(format!("`{name}` {} can't be read: {e}.", path.display())));
@@ -346,6 +340,7 @@ impl Config {
             port: self.smtp_port.unwrap_or(port),
             security,
             credentials,
+            hello: self.smtp_hello.clone().unwrap_or_else(|| self.host()),
             ca: self.smtp_ca_file.as_deref().map(|path| read("smtp_ca_file", path)).transpose()?,
             connect: total.min(Duration::from_secs(10)),
             total,
@@ -370,6 +365,54 @@ impl Config {
     }
 }
 
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+fn is_log_directive(part: &str) -> bool {
+    let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+    LEVELS.contains(&level.to_ascii_lowercase().as_str()) && EnvFilter::builder().parse(part).is_ok()
+}
+
+/// How alike a variable's name must be to that of a setting to be taken for a mistyped one.
+const ALIKE: f64 = 0.9;
+/// Variables that belong to iocast and are no settings of the server.
+const NO_SETTINGS: &[&str] = &["config", "test_postgres", "samples", "python", "long", "seed", "pictures", "database_of"];
+
+/// The settings that the environment gives. A text is taken as it is, quotes and digits too. Other variables that begin with
+/// `IOCAST_` are somebody else's (Kubernetes sets some), unless their name is nearly that of a setting.
+fn environment(variables: impl Iterator<Item = (String, String)>) -> Result<BTreeMap<String, Value>, ConfigError> {
+    let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
+    let mut found = BTreeMap::new();
+    for (variable, text) in variables {
+        let Some(name) = variable.strip_prefix("IOCAST_").map(str::to_ascii_lowercase) else { continue };
+        let wrong = |what: &str| Err(ConfigError::Invalid(format!("{variable} must be {what}; it is `{text}`.")));
+        let value = match (name.as_str(), defaults.get(&name)) {
+            ("workers" | "smtp_port", _) | (_, Some(Value::Number(_))) => match text.trim().parse::<u64>() {
+                Ok(number) => Value::from(number),
+                Err(_) => return wrong("a whole number"),
+            },
+            (_, Some(Value::Bool(_))) => match text.trim() {
+                "true" => Value::Bool(true),
+                "false" => Value::Bool(false),
+                _ => return wrong("true or false"),
+            },
+            (_, Some(_)) => Value::String(text),
+            (other, None) => {
+                let mut settings = defaults.as_object().into_iter().flat_map(serde_json::Map::keys);
+                let meant = settings.find(|setting| strsim::jaro_winkler(setting, other) >= ALIKE);
+                match meant {
+                    Some(meant) if !NO_SETTINGS.contains(&other) => {
+                        let right = meant.to_ascii_uppercase();
+                        return Err(ConfigError::Invalid(format!("{variable} is not a setting; did you mean IOCAST_{right}?")));
+                    }
+                    _ => continue,
+                }
+            }
+        };
+        found.insert(name, value);
+    }
+    Ok(found)
+}
+
 /// A URL without its password.
 pub(crate) fn redact(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
@@ -392,6 +435,31 @@ mod tests {
         assert!(load(Flags { log_format: Some("xml".into()), ..Flags::default() }).is_err());
         let config = load(Flags { public_url: Some("https://iocast.example/".into()), ..Flags::default() }).unwrap();
         assert_eq!(config.public_url.as_deref(), Some("https://iocast.example"));
+    }
+
+    #[test]
+    fn the_environment_is_taken_as_text_and_mistyped_names_are_told() {
+        let read = |name: &str, value: &str| environment([(name.to_owned(), value.to_owned())].into_iter());
+        for text in ["12345", "true", "\"quoted\"", "[1]", " blanks "] {
+            assert_eq!(read("IOCAST_SMTP_PASSWORD", text).unwrap()["smtp_password"], text);
+        }
+        assert_eq!(read("IOCAST_SMTP_PORT", "2525").unwrap()["smtp_port"], 2525);
+        assert_eq!(read("IOCAST_EMULATOR", "true").unwrap()["emulator"], true);
+        for (name, value) in [("IOCAST_EMULATOR", "yes"), ("IOCAST_WORKERS", "many"), ("IOCAST_LISTN", "x"), ("IOCAST_SMTP_PASWORD", "x")] {
+            let message = read(name, value).unwrap_err().to_string();
+            assert!(message.starts_with(name), "{message}");
+        }
+        for foreign in ["IOCAST_PORT_8080_TCP_ADDR", "IOCAST_SERVICE_HOST", "IOCAST_TEST_POSTGRES", "PATH"] {
+            assert!(read(foreign, "x").unwrap().is_empty(), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn nonsense_in_the_log_setting_is_told() {
+        for (text, good) in [("info", true), ("warn,iocast_app=debug", true), ("inof", false), ("blah", false), ("iocast_app=loud", false), ("", false)] {
+            let config = Config { log: text.to_owned(), ..Config::default() }.checked();
+            assert_eq!(config.is_ok(), good, "{text}");
+        }
     }
 
     #[test]

@@ -5,10 +5,17 @@ pub mod application;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod files;
+mod limits;
+mod secrets;
 mod shell;
+mod shutdown;
+mod supervisor;
 mod telemetry;
 mod ticker;
 mod tls;
+
+pub use shutdown::Shutdown;
 
 /// What else a test needs of the rooms: the OpenAPI document and the clock's trait.
 pub use iocast_domain::time::{Clock, Entropy, Timestamp};

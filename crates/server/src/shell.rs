@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use iocast_app::{Actor, App, AppError, AppResult, ImportRequest, Input, Options, Spooled};
+use iocast_app::{Actor, App, AppError, AppResult, ImportRequest, Input, Options, Spooled, Trust};
 use iocast_domain::{
     id::AccountId,
     ioc::{Enrichment, label},
@@ -18,11 +18,10 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
-    sync::watch,
-    task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
-use crate::application::StartError;
+use crate::{application::StartError, files, supervisor::Supervisor};
 
 /// What can be done from the shell.
 #[derive(Clone, Serialize, Deserialize)]
@@ -59,6 +58,9 @@ pub(crate) struct Import {
     pub(crate) only_to_ids: bool,
     /// Write nothing.
     pub(crate) dry_run: bool,
+    /// Restore an export of the account.
+    #[serde(default)]
+    pub(crate) restore: bool,
     /// A tag for everything in it.
     pub(crate) tag: Option<String>,
     /// A malware family for everything in it.
@@ -124,7 +126,14 @@ pub(crate) async fn execute(app: &Arc<App>, command: Command, file: Option<PathB
             also.user_tags.extend(import.tag.as_deref().and_then(label));
             also.malware_families.extend(import.malware_family.as_deref().and_then(label));
             let path = file.ok_or_else(|| AppError::Malformed("No file came with the import.".to_owned()))?;
-            let request = ImportRequest { path, input, options: Options { only_to_ids: import.only_to_ids }, also, dry_run: import.dry_run };
+            let request = ImportRequest {
+                path,
+                input,
+                options: Options { only_to_ids: import.only_to_ids },
+                also,
+                trust: if import.restore { Trust::Restore } else { Trust::Feed },
+                dry_run: import.dry_run,
+            };
             let report = app.import(&actor, source.id, request, progress).await?;
             serde_json::to_value(report).map_err(|e| AppError::Internal(Box::new(e)))
         }
@@ -154,8 +163,8 @@ pub(crate) fn told(error: &AppError) -> String {
     }
 }
 
-/// Listens for commands until `stop`. A folder whose path is too long for a socket only loses the convenience.
-pub(crate) fn listen(app: &Arc<App>, data: &Path, tasks: &mut JoinSet<()>, mut stop: watch::Receiver<bool>) {
+/// Listens for commands. A folder whose path is too long for a socket only loses the convenience.
+pub(crate) fn listen(app: &Arc<App>, data: &Path, tasks: &mut Supervisor) {
     let path = socket(data);
     // A socket file of a server that was killed; the lock says that it is gone. Replicas on PostgreSQL need none.
     let _ = std::fs::remove_file(&path);
@@ -166,29 +175,36 @@ pub(crate) fn listen(app: &Arc<App>, data: &Path, tasks: &mut JoinSet<()>, mut s
             return;
         }
     };
-    let app = Arc::clone(app);
-    tasks.spawn(async move {
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        let app = Arc::clone(&app);
-                        tokio::spawn(async move {
-                            if let Err(error) = answer(&app, stream).await {
-                                tracing::warn!(error = &error as &dyn std::error::Error, "A shell command was cut off");
-                            }
-                        });
-                    }
-                    Err(error) => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "A shell command could not be taken");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                },
-                _ = stop.changed() => break,
-            }
-        }
+    if let Err(error) = files::make_private(&path) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "Shell commands can't reach this server while it runs: its socket could not be made private");
         let _ = std::fs::remove_file(&path);
-    });
+        return;
+    }
+    let (app, stop, listener) = (Arc::clone(app), tasks.stop(), Arc::new(listener));
+    tasks.start("shell", Duration::MAX, move || accept(Arc::clone(&app), Arc::clone(&listener), path.clone(), stop.clone()));
+}
+
+async fn accept(app: Arc<App>, listener: Arc<UnixListener>, path: PathBuf, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let app = Arc::clone(&app);
+                    tokio::spawn(async move {
+                        if let Err(error) = answer(&app, stream).await {
+                            tracing::warn!(error = &error as &dyn std::error::Error, "A shell command was cut off");
+                        }
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "A shell command could not be taken");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            () = stop.cancelled() => break,
+        }
+    }
+    let _ = std::fs::remove_file(&path);
 }
 
 async fn answer(app: &Arc<App>, stream: UnixStream) -> std::io::Result<()> {

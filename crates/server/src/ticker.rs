@@ -3,10 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use iocast_app::{App, AppResult, Lane};
-use tokio::{sync::watch, task::JoinSet, time::Instant};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::supervisor::Supervisor;
 
 const FLUSH: Duration = Duration::from_millis(400);
 const WATCH: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(1);
 const PRUNE: Duration = Duration::from_secs(3_600);
 const DELIVER: Duration = Duration::from_secs(1);
 /// Letters on their way at once in each lane: a server that hangs holds up as many, not all.
@@ -24,67 +28,68 @@ const PUBLISH: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(30);
 const SWEEP: Duration = Duration::from_secs(60);
 const RETIRE: Duration = Duration::from_secs(60);
+/// Within which a tick gives its next sign of life beyond its own pause, before it counts as stuck.
+const LATE: Duration = Duration::from_secs(120);
 
-/// Starts the ticks of this process's role; they end when `stop` turns true.
-pub(crate) fn start(app: &Arc<App>, begun: Instant, stop: &watch::Receiver<bool>) -> JoinSet<()> {
+/// Starts the ticks of this process's role.
+pub(crate) fn start(app: &Arc<App>, begun: Instant, tasks: &mut Supervisor) {
     let role = app.settings.role;
-    let mut ticks = JoinSet::new();
-    ticks.spawn(follow(Arc::clone(app), stop.clone()));
-    ticks.spawn(listen(Arc::clone(app), stop.clone()));
+    let stop = tasks.stop();
+    let (of, until) = (Arc::clone(app), stop.clone());
+    tasks.start("follow", LATE, move || follow(Arc::clone(&of), until.clone()));
+    let (of, until) = (Arc::clone(app), stop.clone());
+    // Nothing may be said for hours: then it waits.
+    tasks.start("listen", Duration::MAX, move || listen(Arc::clone(&of), until.clone()));
+    tick(app, tasks, LOOK, "look", |app| async move { app.look_around().await });
     // The heart beats where requests are answered, devices are judged where work is done: see `watch`.
-    let dog = Arc::clone(app);
-    ticks.spawn(every(WATCH, stop.clone(), "watching for silence", move || {
-        let app = Arc::clone(&dog);
-        async move { app.watch(begun.elapsed()).await.map(drop) }
-    }));
+    tick(app, tasks, WATCH, "watch", move |app| async move { app.watch(begun.elapsed()).await.map(drop) });
     if role.answers() {
-        ticks.spawn(keep_at_hand(Arc::clone(app), stop.clone()));
-        let flush = Arc::clone(app);
-        ticks.spawn(every(FLUSH, stop.clone(), "writing the pulls", move || {
-            let app = Arc::clone(&flush);
-            async move { app.pulls_flush().await }
-        }));
+        let (of, until) = (Arc::clone(app), stop.clone());
+        tasks.start("preload", Duration::MAX, move || preload(Arc::clone(&of), until.clone()));
+        tick(app, tasks, FLUSH, "pulls", |app| async move { app.pulls_flush().await });
     }
     if role.works() {
-        work(app, stop, &mut ticks);
+        work(app, tasks);
     }
-    ticks
 }
 
 /// What is done without anybody waiting for it.
-fn work(app: &Arc<App>, stop: &watch::Receiver<bool>, ticks: &mut JoinSet<()>) {
-    let prune = Arc::clone(app);
-    ticks.spawn(every(PRUNE, stop.clone(), "forgetting what is old", move || {
-        let app = Arc::clone(&prune);
-        async move {
-            app.letter_prune().await?;
-            app.attempt_prune().await
-        }
-    }));
-    for _ in 0..SENDERS {
-        for lane in [Lane::Mail, Lane::Hooks] {
-            ticks.spawn(deliver(Arc::clone(app), lane, stop.clone()));
+fn work(app: &Arc<App>, tasks: &mut Supervisor) {
+    tick(app, tasks, PRUNE, "prune", |app| async move { app.prune().await });
+    for nth in 0..SENDERS {
+        for (lane, name) in [(Lane::Mail, MAIL_SENDERS.get(nth)), (Lane::Hooks, HOOK_SENDERS.get(nth))] {
+            let (of, until, name) = (Arc::clone(app), tasks.stop(), name.copied().unwrap_or("send"));
+            let late = app.settings.mail_deadline * 4 + LATE;
+            tasks.start(name, late, move || deliver(Arc::clone(&of), lane, name, until.clone()));
         }
     }
-    let retire = Arc::clone(app);
-    ticks.spawn(every(RETIRE, stop.clone(), "retiring IOCs", move || {
-        let app = Arc::clone(&retire);
-        async move { app.retire_tick().await.map(drop) }
-    }));
-    let sweep = Arc::clone(app);
-    ticks.spawn(every(SWEEP, stop.clone(), "sweeping the stage", move || {
-        let app = Arc::clone(&sweep);
-        async move { app.stage_sweep().await }
-    }));
-    ticks.spawn(publish(Arc::clone(app), stop.clone()));
+    tick(app, tasks, RETIRE, "retire", |app| async move { app.retire_tick().await.map(drop) });
+    tick(app, tasks, SWEEP, "sweep", |app| async move { app.stage_sweep().await });
+    let (of, until) = (Arc::clone(app), tasks.stop());
+    tasks.start("publish", LATE, move || publish(Arc::clone(&of), until.clone()));
+}
+
+const MAIL_SENDERS: [&str; SENDERS] = ["mail 1", "mail 2", "mail 3", "mail 4"];
+const HOOK_SENDERS: [&str; SENDERS] = ["webhooks 1", "webhooks 2", "webhooks 3", "webhooks 4"];
+
+/// A use case that is tried again at every tick.
+fn tick<F>(app: &Arc<App>, tasks: &mut Supervisor, pause: Duration, name: &'static str, what: impl Fn(Arc<App>) -> F + Copy + Send + 'static)
+where
+    F: Future<Output = AppResult<()>> + Send + 'static,
+{
+    let (of, until) = (Arc::clone(app), tasks.stop());
+    tasks.start(name, pause + LATE, move || {
+        let done = Arc::clone(&of);
+        every(Arc::clone(&of), pause, until.clone(), name, move || what(Arc::clone(&done)))
+    });
 }
 
 /// Learns what other replicas did: when they say so, and anyway now and then. How long ago that was is told all the time,
 /// also while the database lets us wait.
-async fn follow(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+async fn follow(app: Arc<App>, stop: CancellationToken) {
     let mut failing = false;
     let mut last = Instant::now();
-    while !*stop.borrow() {
+    while !stop.is_cancelled() {
         let begun = Instant::now();
         let result = {
             let following = app.feed_follow();
@@ -100,93 +105,93 @@ async fn follow(app: Arc<App>, mut stop: watch::Receiver<bool>) {
             last = begun;
         }
         app.feed_age(last.elapsed());
-        if !app.settings.role.works() {
-            // Else the publisher says so: one that hangs must not be hidden by this.
-            app.tick_done();
-        }
-        failing = told("following other replicas", failing, result);
+        app.task_alive("follow");
+        failing = log_transition("following other replicas", failing, result);
         // Very many groups take a while to look through: that is not done all the time. A database that lets us wait is another matter.
         let pause = if failing { FOLLOW } else { (begun.elapsed() * FOLLOW_SHARE).clamp(FOLLOW, FOLLOW_PAUSE) };
         tokio::select! {
             () = app.feed_changed() => {}
             () = tokio::time::sleep(pause) => {}
-            _ = stop.changed() => {}
+            () = stop.cancelled() => {}
         }
     }
 }
 
-async fn listen(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+async fn listen(app: Arc<App>, stop: CancellationToken) {
     let mut failing = false;
-    while !*stop.borrow() {
+    while !stop.is_cancelled() {
         tokio::select! {
-            result = app.feed_listen() => failing = told("listening to other replicas", failing, result),
-            _ = stop.changed() => break,
+            result = app.feed_listen() => failing = log_transition("listening to other replicas", failing, result),
+            () = stop.cancelled() => break,
         }
         tokio::select! {
             () = tokio::time::sleep(LISTEN_AGAIN) => {}
-            _ = stop.changed() => {}
+            () = stop.cancelled() => {}
         }
     }
 }
 
 /// Reads what is published into memory, for the time when there is no database.
-async fn keep_at_hand(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+async fn preload(app: Arc<App>, stop: CancellationToken) {
     let mut failing = false;
-    while !*stop.borrow() {
-        failing = told("reading what is published into memory", failing, app.feed_keep_at_hand().await);
+    while !stop.is_cancelled() {
+        failing = log_transition("reading what is published into memory", failing, app.feed_keep_at_hand().await);
         tokio::select! {
             () = app.feed_to_keep() => if failing { tokio::time::sleep(LISTEN_AGAIN).await },
-            _ = stop.changed() => {}
+            () = stop.cancelled() => {}
         }
     }
 }
 
-async fn every<F: Future<Output = AppResult<()>>>(pause: Duration, mut stop: watch::Receiver<bool>, what: &'static str, tick: impl Fn() -> F) {
+async fn every<F: Future<Output = AppResult<()>>>(app: Arc<App>, pause: Duration, stop: CancellationToken, name: &'static str, tick: impl Fn() -> F) {
     let mut failing = false;
-    while !*stop.borrow() {
-        failing = told(what, failing, tick().await);
+    while !stop.is_cancelled() {
+        failing = log_transition(name, failing, tick().await);
+        app.task_alive(name);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            _ = stop.changed() => {}
+            () = stop.cancelled() => {}
         }
     }
 }
 
-async fn publish(app: Arc<App>, mut stop: watch::Receiver<bool>) {
+async fn publish(app: Arc<App>, stop: CancellationToken) {
     let mut failing = false;
-    while !*stop.borrow() {
-        failing = told("publishing", failing, app.publish_due().await);
+    while !stop.is_cancelled() {
+        // Each group that is begun is a sign of life, too: a round over very many takes as long as it takes.
+        failing = log_transition("publishing", failing, app.publish_due().await);
         if app.publisher_moves() {
-            app.tick_done();
+            app.task_alive("publish");
         }
         // What changes after a quiet time is published at once; what follows closely is gathered.
         let quiet_from = Instant::now() + GATHER;
         tokio::select! {
             () = app.changed() => tokio::time::sleep_until(quiet_from).await,
             () = tokio::time::sleep(PUBLISH) => {}
-            _ = stop.changed() => {}
+            () = stop.cancelled() => {}
         }
     }
     app.publisher_rests().await;
 }
 
-async fn deliver(app: Arc<App>, lane: Lane, mut stop: watch::Receiver<bool>) {
+async fn deliver(app: Arc<App>, lane: Lane, name: &'static str, stop: CancellationToken) {
     let mut failing = false;
-    while !*stop.borrow() {
-        failing = told("handing over letters", failing, app.deliver_due(lane).await);
+    while !stop.is_cancelled() {
+        failing = log_transition("sending e-mail and webhooks", failing, app.deliver_due(lane).await);
+        app.task_alive(name);
         tokio::select! {
             () = app.letter_written(lane) => {}
             () = tokio::time::sleep(DELIVER) => {}
-            _ = stop.changed() => {}
+            () = stop.cancelled() => {}
         }
     }
 }
 
 /// Logs the first failure of a row, and the recovery.
-fn told(what: &str, failing: bool, result: AppResult<()>) -> bool {
+fn log_transition(what: &str, failing: bool, result: AppResult<()>) -> bool {
     match (failing, result) {
         (false, Err(error)) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "{what} failed; it is tried again at every tick");
+            tracing::error!(error = &error as &dyn std::error::Error, "{what} failed; retrying");
             true
         }
         (true, Ok(())) => {

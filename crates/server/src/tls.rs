@@ -15,9 +15,24 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
+use tokio_util::sync::CancellationToken;
+
+use crate::shutdown::Shutdown;
 
 /// How often the files are looked at.
-pub(crate) const LOOK: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Looks at the files now and then, and at SIGHUP.
+pub(crate) async fn watch(certificate: Arc<Certificate>, hangup: Shutdown, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = hangup.reload() => {}
+            () = stop.cancelled() => return,
+        }
+        certificate.look();
+    }
+}
 
 /// The present certificate with its key.
 #[derive(Debug)]
@@ -51,7 +66,7 @@ impl Certificate {
 
     /// Takes the files up if they changed. Of a pair that does not fit (one of them is still being written) the old one is
     /// kept, and it is tried again.
-    pub(crate) fn look(&self) {
+    fn look(&self) {
         let now = changed(&self.cert, &self.key);
         if **self.seen.load() == now {
             return;

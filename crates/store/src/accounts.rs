@@ -111,6 +111,16 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(find.order_by_desc(session::Column::CreatedAt).all(&self.0).await?.into_iter().map(row).collect())
     }
 
+    /// A session, ended or not.
+    pub async fn session_fetch(&self, id: SessionId) -> StoreResult<Option<SessionRow>> {
+        let row = |r: session::Model| SessionRow {
+            id: SessionId(r.id),
+            created_at: Timestamp::from_micros(r.created_at),
+            expires_at: Timestamp::from_micros(r.expires_at),
+        };
+        Ok(session::Entity::find_by_id(id.0).one(&self.0).await?.map(row))
+    }
+
     /// Whose session this is, if it has not ended at `now` (real time).
     pub async fn session_user(&self, id: SessionId, now: Timestamp) -> StoreResult<Option<User>> {
         let Some(row) = session::Entity::find_by_id(id.0).filter(session::Column::ExpiresAt.gt(now.micros())).one(&self.0).await? else { return Ok(None) };
@@ -224,6 +234,31 @@ impl Txn {
         self.quota_used(id, day).await.map(Some)
     }
 
+    /// Takes up to `some` questions of the account's `total` in a span of time at once. Gives how many were left to take.
+    pub async fn quota_lease(&self, id: &AccountId, span: &str, some: u32, total: u32) -> StoreResult<u32> {
+        let row = quota::ActiveModel { account_id: Set(id.to_string()), day: Set(span.to_owned()), used: Set(0) };
+        let there = OnConflict::columns([quota::Column::AccountId, quota::Column::Day]).do_nothing().to_owned();
+        quota::Entity::insert(row).on_conflict(there).exec_without_returning(&self.0).await?;
+        let of_span = || quota::Column::AccountId.eq(id.as_str()).and(quota::Column::Day.eq(span));
+        // Written before it is read: the row is ours from here on.
+        let take = |n: u32| quota::Entity::update_many().col_expr(quota::Column::Used, Expr::col(quota::Column::Used).add(i64::from(n))).filter(of_span());
+        take(some).exec(&self.0).await?;
+        let used = self.quota_used(id, span).await?;
+        let over = Ord::min(used.saturating_sub(total), some);
+        if over > 0 {
+            let give_back = quota::Entity::update_many().col_expr(quota::Column::Used, Expr::col(quota::Column::Used).sub(i64::from(over)));
+            give_back.filter(of_span()).exec(&self.0).await?;
+        }
+        Ok(some - over)
+    }
+
+    /// Forgets spans of time that begin with `prefix` and come before `span`.
+    pub async fn quota_prune(&self, prefix: &str, span: &str) -> StoreResult<()> {
+        let old = quota::Entity::delete_many().filter(quota::Column::Day.starts_with(prefix)).filter(quota::Column::Day.lt(span));
+        old.exec(&self.0).await?;
+        Ok(())
+    }
+
     /// Writes a new person.
     pub async fn user_insert(&self, new: &User, password_hash: String, now: Timestamp) -> StoreResult<()> {
         let User { id, account_id, email, role, active, mail_alerts } = new;
@@ -249,7 +284,7 @@ impl Txn {
         Ok(())
     }
 
-    /// Writes a person's role, whether he or she is active, and gets alerts. The sessions of a disabled one end.
+    /// Writes a person's role, whether he or she is active, and gets alerts.
     pub async fn user_update(&self, changed: &User) -> StoreResult<()> {
         user::Entity::update_many()
             .col_expr(user::Column::Role, Expr::value(role_code(changed.role)))
@@ -258,9 +293,12 @@ impl Txn {
             .filter(user::Column::Id.eq(changed.id.0))
             .exec(&self.0)
             .await?;
-        if !changed.active {
-            session::Entity::delete_many().filter(session::Column::UserId.eq(changed.id.0)).exec(&self.0).await?;
-        }
+        Ok(())
+    }
+
+    /// Ends all of a person's sessions.
+    pub async fn session_delete_all(&self, of: UserId) -> StoreResult<()> {
+        session::Entity::delete_many().filter(session::Column::UserId.eq(of.0)).exec(&self.0).await?;
         Ok(())
     }
 
@@ -290,6 +328,13 @@ impl Txn {
         }
         .insert(&self.0)
         .await?;
+        Ok(())
+    }
+
+    /// Lets a session last on.
+    pub async fn session_extend(&self, id: SessionId, until: Timestamp) -> StoreResult<()> {
+        let extend = session::Entity::update_many().col_expr(session::Column::ExpiresAt, Expr::value(until.micros()));
+        extend.filter(session::Column::Id.eq(id.0)).exec(&self.0).await?;
         Ok(())
     }
 

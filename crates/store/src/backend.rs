@@ -12,11 +12,15 @@ use std::{
 use iocast_domain::time::Timestamp;
 use iocast_migrations::{Migrator, MigratorTrait};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait, sqlx::postgres::PgListener,
+    ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait, sqlx::postgres::PgListener,
 };
+use tokio::sync::Semaphore;
 
-use crate::{Conn, Reader, StoreError, StoreResult, Txn};
+use crate::{
+    Conn, Reader, StoreError, StoreResult, Txn,
+    transaction::{Suspicion, Write, distrust},
+};
 
 /// Locks every replica's migrations against each other; the number is only ours.
 const MIGRATION_LOCK: i64 = 0x696f_6361_7374;
@@ -28,6 +32,8 @@ const CHANNEL: &str = "iocast";
 const CLOSING: Duration = Duration::from_secs(3);
 /// Rows that SQLite's thread may be ahead of who takes them: with few, the two wait for each other at every turn.
 const ROW_BUFFER: usize = 250;
+/// How long a write waits for the one writer of SQLite.
+const TURN: Duration = Duration::from_secs(60);
 /// How long a statement waits for a locked database.
 const BUSY: Duration = Duration::from_secs(8);
 
@@ -38,6 +44,9 @@ pub struct Store {
     reader: DatabaseConnection,
     /// Who waits for the writer just now.
     waiting: Arc<AtomicUsize>,
+    /// The turn at the one writer of SQLite; PostgreSQL has many.
+    turn: Option<Arc<Semaphore>>,
+    suspicion: Suspicion,
 }
 
 /// How busy the connections are.
@@ -67,35 +76,39 @@ impl Store {
 
     async fn sqlite(path: &Path) -> StoreResult<Self> {
         let url = format!("sqlite://{}?mode=rwc", path.display());
+        let suspicion = Suspicion::default();
         let options = |connections, query_only: &'static str, cache: &'static str| {
             let mut options = ConnectOptions::new(url.clone());
-            options.max_connections(connections).min_connections(1).sqlx_logging(false).acquire_timeout(Duration::from_secs(60)).map_sqlx_sqlite_opts(
-                move |o| {
-                    o.busy_timeout(BUSY)
-                        .row_buffer_size(ROW_BUFFER)
-                        .pragma("journal_mode", "WAL")
-                        .pragma("synchronous", "FULL")
-                        .pragma("foreign_keys", "ON")
-                        .pragma("trusted_schema", "OFF")
-                        .pragma("journal_size_limit", "67108864")
-                        .pragma("cache_size", cache)
-                        .pragma("temp_store", "MEMORY")
-                        .pragma("query_only", query_only)
-                },
-            );
+            let suspicion = suspicion.clone();
+            options.map_sqlx_sqlite_pool_opts(move |pool| distrust(pool, &suspicion));
+            options.max_connections(connections).min_connections(1).sqlx_logging(false).acquire_timeout(TURN).map_sqlx_sqlite_opts(move |o| {
+                o.busy_timeout(BUSY)
+                    .row_buffer_size(ROW_BUFFER)
+                    .pragma("journal_mode", "WAL")
+                    .pragma("synchronous", "FULL")
+                    .pragma("foreign_keys", "ON")
+                    .pragma("trusted_schema", "OFF")
+                    .pragma("journal_size_limit", "67108864")
+                    .pragma("cache_size", cache)
+                    .pragma("temp_store", "MEMORY")
+                    .pragma("query_only", query_only)
+            });
             options
         };
         // In KiB, for each connection. Readers do with little: what they miss lies in the system's own cache.
         let writer = Database::connect(options(1, "OFF", "-65536")).await?;
         let reader = Database::connect(options(4, "ON", "-4096")).await?;
-        Ok(Self { writer, reader, waiting: Arc::default() })
+        Ok(Self { writer, reader, waiting: Arc::default(), turn: Some(Arc::new(Semaphore::new(1))), suspicion })
     }
 
     async fn postgres(url: &str) -> StoreResult<Self> {
         if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
             return Err(StoreError::Unusable("The database URL must begin with postgres://; leave it out for the bundled SQLite.".to_owned()));
         }
+        let suspicion = Suspicion::default();
         let mut options = ConnectOptions::new(url);
+        let of_pool = suspicion.clone();
+        options.map_sqlx_postgres_pool_opts(move |pool| distrust(pool, &of_pool));
         // All connections are opened here, on the runtime that lives longest, and are not let go by age: one that was opened
         // by a thread that answers requests would die with that thread.
         options
@@ -108,7 +121,7 @@ impl Store {
             .idle_timeout(None)
             .set_application_name("iocast");
         let pool = Database::connect(options).await.map_err(refused)?;
-        Ok(Self { writer: pool.clone(), reader: pool, waiting: Arc::default() })
+        Ok(Self { writer: pool.clone(), reader: pool, waiting: Arc::default(), turn: None, suspicion })
     }
 
     /// Whether this is the bundled SQLite, which one process owns.
@@ -169,7 +182,16 @@ impl Store {
     pub async fn write(&self) -> StoreResult<Txn> {
         let sqlite_transaction_mode = self.is_bundled().then_some(SqliteTransactionMode::Immediate);
         let _waits = Waits::begin(&self.waiting);
-        Ok(Conn(self.writer.begin_with_options(TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() }).await?))
+        let turn = match &self.turn {
+            None => None,
+            Some(turn) => {
+                let late = |_elapsed| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
+                let turn = tokio::time::timeout(TURN, Arc::clone(turn).acquire_owned()).await.map_err(late)?;
+                Some(turn.map_err(|_closed| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))?)
+            }
+        };
+        let options = TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
+        Ok(Conn(Write::new(self.writer.begin_with_options(options).await?, self.suspicion.clone(), turn)))
     }
 
     /// How many wait to begin a write.

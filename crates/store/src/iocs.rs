@@ -543,7 +543,7 @@ pub(crate) fn parts(ioc: &Ioc) -> StoreResult<Parts> {
     })
 }
 
-fn active(account: &AccountId, ioc: &Ioc, created_at: i64, seq: i64, deleted_at: Option<i64>) -> StoreResult<ioc::ActiveModel> {
+pub(crate) fn active(account: &AccountId, ioc: &Ioc, created_at: i64, seq: i64, deleted_at: Option<i64>) -> StoreResult<ioc::ActiveModel> {
     let Parts { id, kind, value, value_head, reversed_host, first_seen, last_seen, severity, state, retires_at, whitelist, enrichment } = parts(ioc)?;
     Ok(ioc::ActiveModel {
         id: Set(id),

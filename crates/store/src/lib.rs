@@ -3,7 +3,7 @@
 //! Functions are named noun first (`device_list`). They live on [`Conn`]: reading ones on every connection, writing
 //! ones only on a transaction ([`Txn`]), so that nothing is written outside of one.
 
-use sea_orm::{DatabaseConnection, DatabaseTransaction};
+use sea_orm::DatabaseConnection;
 
 mod accounts;
 mod alerts;
@@ -21,10 +21,12 @@ mod page;
 mod publications;
 mod pulls;
 mod refused;
+mod respell;
 mod row;
 mod rules;
 mod sources;
 mod stage;
+mod transaction;
 
 pub use self::{
     accounts::SessionRow,
@@ -51,4 +53,4 @@ pub struct Conn<C>(pub(crate) C);
 pub type Reader = Conn<DatabaseConnection>;
 
 /// Writes: nothing of it is seen before [`Txn::commit`], and all of it is undone when it is dropped.
-pub type Txn = Conn<DatabaseTransaction>;
+pub type Txn = Conn<transaction::Write>;

@@ -91,6 +91,8 @@ pub(crate) async fn answer_once<T: Serialize>(
     make: impl Future<Output = Result<T, Problem>>,
     again: impl AsyncFnOnce(Value) -> Result<T, Problem>,
 ) -> Answer {
+    // The first answer was for somebody who may change things; so is a repeated one.
+    actor.may_write()?;
     let replayed = |status| HttpResponse::build(status).insert_header(("idempotency-replayed", "true")).content_type("application/json").take();
     if let Some(key) = &key {
         match app.idempotency_begin(actor, key).await? {

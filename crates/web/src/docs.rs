@@ -11,7 +11,7 @@ use utoipa::{
 use utoipa_actix_web::AppExt as _;
 use utoipa_swagger_ui::{Config, serve};
 
-use crate::routes;
+use crate::{examples, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -41,8 +41,30 @@ pub(crate) fn document() -> openapi::OpenApi {
         for operation in operations.into_iter().flatten() {
             refusals(path, operation);
         }
+        for (method, operation) in
+            [("get", &mut item.get), ("post", &mut item.post), ("put", &mut item.put), ("patch", &mut item.patch), ("delete", &mut item.delete)]
+        {
+            if let Some(operation) = operation {
+                operation.operation_id = Some(operation_id(method, path));
+            }
+        }
     }
+    examples::add(&mut document);
     document
+}
+
+/// The same document for the place where it is served: it can be saved, and still says where the calls go.
+pub(crate) fn document_at(public_url: &str) -> openapi::OpenApi {
+    let mut document = document();
+    document.servers = Some(vec![openapi::Server::new("/"), openapi::Server::new(public_url)]);
+    document
+}
+
+/// A name of its own for each call, as generated clients need it: `get_devices_id_pulls`.
+fn operation_id(method: &str, path: &str) -> String {
+    let path = path.strip_prefix("/api/v1").unwrap_or(path);
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
 }
 
 /// How any call may be refused, said once for all of them.

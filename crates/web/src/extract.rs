@@ -20,8 +20,10 @@ use crate::{
     trace::RequestId,
 };
 
-/// Most bytes of a JSON body.
-const BODY_MAX: usize = 1024 * 1024;
+/// Most bytes of a JSON body, or of a form, of somebody who is signed in.
+pub(crate) const BODY_MAX: usize = 1024 * 1024;
+/// The same of anybody: an address, a password, a link.
+pub(crate) const ANYBODY_MAX: usize = 8 * 1024;
 /// How long a JSON body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// An over-long body is read and thrown away up to this, so that its sender gets to see the answer.
@@ -34,7 +36,8 @@ pub(crate) fn caller(request: &HttpRequest) -> Caller {
     let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let key = request.headers().get("idempotency-key").filter(|_| request.method() == Method::POST);
     let idempotency_key = key.and_then(|k| k.to_str().ok()).map(str::to_owned);
-    Caller { address: address(request), request_id, idempotency_key }
+    let known_browser = app(request).ok().and_then(|app| request.cookie(known_browser_name(&app))).map(|cookie| cookie.value().to_owned());
+    Caller { address: address(request), request_id, idempotency_key, known_browser }
 }
 
 /// The address that a request came from.
@@ -58,6 +61,11 @@ pub(crate) fn cookie_name(app: &App) -> &'static str {
     if is_https(app) { "__Host-iocast" } else { "iocast" }
 }
 
+/// The name of the cookie by which a browser is known in which somebody signed in before.
+pub(crate) fn known_browser_name(app: &App) -> &'static str {
+    if is_https(app) { "__Host-iocast-known" } else { "iocast-known" }
+}
+
 pub(crate) fn is_https(app: &App) -> bool {
     app.settings.public_url.starts_with("https://")
 }
@@ -76,16 +84,13 @@ impl FromRequest for Session {
             let app = app(&request)?;
             let bearer = request.headers().get(header::AUTHORIZATION).map(|v| v.to_str().unwrap_or_default());
             let cookie = request.cookie(cookie_name(&app));
+            // A program says who it is; a cookie may come along by itself.
             let token = match (bearer, cookie) {
-                (Some(_), Some(_)) => {
-                    return Err(Problem::new(
-                        StatusCode::BAD_REQUEST,
-                        "two_credentials",
-                        "Send either the session cookie or an Authorization header, not both.",
-                    ));
-                }
-                (Some(header), None) => match header.split_once(' ') {
-                    Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim().to_owned(),
+                (Some(header), _) => match header.split_once(' ') {
+                    Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                        app.is_no_key(token.trim())?;
+                        token.trim().to_owned()
+                    }
                     _ => {
                         return Err(Problem::new(
                             StatusCode::UNAUTHORIZED,
@@ -144,13 +149,13 @@ fn host_of(origin: &str) -> Option<&str> {
 }
 
 /// A JSON body, read within bounds, parsed without unknown fields, and checked.
-pub(crate) struct Body<T> {
+pub(crate) struct Body<T, const MAX: usize = BODY_MAX> {
     pub(crate) value: T,
     /// As it came, for the idempotency key.
     pub(crate) bytes: Bytes,
 }
 
-impl<T: DeserializeOwned + Validate + 'static> FromRequest for Body<T> {
+impl<T: DeserializeOwned + Validate + 'static, const MAX: usize> FromRequest for Body<T, MAX> {
     type Error = Problem;
     type Future = Extracting<Self>;
 
@@ -165,7 +170,7 @@ impl<T: DeserializeOwned + Validate + 'static> FromRequest for Body<T> {
                 return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "Send the body as application/json."));
             }
             uncompressed(&request)?;
-            let bytes = if declared { read_small(&request, payload).await? } else { Bytes::from_static(b"{}") };
+            let bytes = if declared { read_small(&request, payload, MAX).await? } else { Bytes::from_static(b"{}") };
             if bytes.windows(6).any(|w| w == br"\u0000") {
                 return Err(Problem::fields(vec![ProblemField {
                     field: "body".to_owned(),
@@ -188,25 +193,25 @@ pub(crate) fn uncompressed(request: &HttpRequest) -> Result<(), Problem> {
     }
 }
 
-pub(crate) async fn read_small(request: &HttpRequest, mut payload: Payload) -> Result<Bytes, Problem> {
+pub(crate) async fn read_small(request: &HttpRequest, mut payload: Payload, max: usize) -> Result<Bytes, Problem> {
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     let too_large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",
-            format!("The body is larger than {BODY_MAX} bytes; IOCs are imported at POST /api/v1/sources/{{id}}/iocs."),
+            format!("The body is larger than {max} bytes; IOCs are imported at POST /api/v1/sources/{{id}}/iocs."),
         )
     };
     let mut body = BytesMut::new();
     let reading = async {
-        if declared.is_some_and(|d| d > BODY_MAX as u64) {
+        if declared.is_some_and(|d| d > max as u64) {
             drain(&mut payload, 0).await;
             return Err(too_large());
         }
         while let Some(chunk) = payload.next().await {
             let chunk = chunk.map_err(|_cut| cut_off())?;
-            if body.len() + chunk.len() > BODY_MAX {
-                drain(&mut payload, BODY_MAX as u64).await;
+            if body.len() + chunk.len() > max {
+                drain(&mut payload, max as u64).await;
                 return Err(too_large());
             }
             body.extend_from_slice(&chunk);

@@ -1,41 +1,34 @@
 //! What devices poll. One call to the desk that never waits; only a body that is not in memory costs a read.
 
 use std::{
-    any::Any,
     convert::Infallible,
-    os::fd::{AsFd as _, OwnedFd},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::{
     Error, HttpRequest, HttpResponse, HttpResponseBuilder,
     body::{BodySize, EitherBody, MessageBody},
-    dev::{Extensions, ServiceRequest, ServiceResponse},
-    http::{Method, StatusCode, header},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{ConnectionType, Method, StatusCode, header},
     middleware::Next,
     web,
 };
 use bytes::Bytes;
 use iocast_app::{App, Client, FeedAnswer, FeedRequest, PullNote, Pulled};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use socket2::SockRef;
-use tokio::{
-    net::TcpStream,
-    time::{Sleep, sleep},
-};
+use tokio::time::{Sleep, sleep};
 
-use crate::{extract::address, pages};
+use crate::{
+    connections::{Connection, Deadline, Socket},
+    extract::address,
+    pages,
+};
 
 /// Bytes handed over at once: most files whole, of very large ones no more than this is copied for each line at a time.
 const CHUNK: usize = 256 * 1024;
 /// Bytes of an entry document that are held back to the end.
 const LAST: usize = 1024;
-/// Bytes that may wait unsent in the kernel when the last piece of an entry document follows.
-const UNSENT: u32 = 4 * 1024;
 /// How long to wait before a full socket is asked again.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -44,10 +37,18 @@ const PATIENCE: Duration = Duration::from_millis(20);
 pub(crate) async fn devices_first<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let found = open(&request);
     if let Some((app, answer)) = found {
-        let answer = told(request.request(), app, answer).await;
+        let mut answer = told(request.request(), app, answer).await;
+        if is_in_the_way(request.request()) {
+            answer.head_mut().set_connection_type(ConnectionType::Close);
+        }
         return Ok(request.into_response(answer).map_into_right_body());
     }
     Ok(next.call(request).await?.map_into_left_body())
+}
+
+/// Whether the connection should be closed after this answer.
+pub(crate) fn is_in_the_way(request: &HttpRequest) -> bool {
+    request.conn_data::<Connection>().is_some_and(Connection::is_in_the_way)
 }
 
 fn open(request: &ServiceRequest) -> Option<(web::Data<App>, FeedAnswer)> {
@@ -97,9 +98,12 @@ async fn told(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer) ->
                 app.pull_note(PullNote::Failed(device, group, sentence.clone()), client(), status, 0);
             }
             app.pull_refused(status);
+            if status == 401 {
+                tracing::info!(client.address = %address(request), "A device was refused: {sentence}");
+            }
             refusal(status, sentence)
         }
-        FeedAnswer::File { file, view, etag, content_type, pull } => {
+        FeedAnswer::File { file, view, etag, content_type, pull, key } => {
             let gzip = accepts_gzip(text(header::ACCEPT_ENCODING));
             let etag = if gzip { format!("\"{etag}-gzip\"") } else { format!("\"{etag}\"") };
             let mut answer = feed_headers(HttpResponse::Ok(), &etag);
@@ -112,7 +116,7 @@ async fn told(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer) ->
                 let length = if gzip { file.gzip_len() } else { file.raw_len };
                 return deliver(request, answer, app, Delivery::Head(length), None);
             }
-            let body = match app.feed_body(&file, view.as_ref(), gzip).await {
+            let body = match app.feed_body(&file, view.as_ref().map(|view| (view, key)), gzip).await {
                 Ok(body) => body,
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "A feed file could not be read");
@@ -152,14 +156,15 @@ pub(crate) fn deliver(request: &HttpRequest, mut answer: HttpResponseBuilder, ap
         return answer.body(Whole::new(bytes, 0, None));
     }
     let length = bytes.len() as u64;
+    let socket = request.conn_data::<Connection>().and_then(Connection::socket);
+    let deadline = socket.as_ref().and_then(|socket| socket.deadline(length));
     let note = pull.map(|pulled| {
-        let socket = request.conn_data::<Socket>().cloned();
         if let Some(socket) = &socket {
             socket.tell_when_drained(true);
         }
         Note { app, pulled: PullNote::Done(pulled), client: client(request), socket }
     });
-    answer.body(Whole::new(bytes, length, note))
+    answer.body(Whole { _deadline: deadline, ..Whole::new(bytes, length, note) })
 }
 
 /// Who asks, for the pull history.
@@ -219,38 +224,6 @@ struct Note {
     socket: Option<Socket>,
 }
 
-/// The connection's socket, to be asked whether it takes more.
-#[derive(Clone, Debug)]
-pub(crate) struct Socket(Arc<OwnedFd>);
-
-impl Socket {
-    /// While this is on, the socket counts as writable only while less than [`UNSENT`] waits unsent in the kernel. By that the
-    /// feed knows when a body is really on its way; for other bodies it would only be slower.
-    fn tell_when_drained(&self, on: bool) {
-        // If it can't be set, a pull is noted a little early, not wrongly.
-        let _ = SockRef::from(&*self.0).set_tcp_notsent_lowat(if on { UNSENT } else { u32::MAX });
-    }
-
-    /// Whether next to nothing waits unsent.
-    fn is_drained(&self) -> bool {
-        let mut fds = [PollFd::new(&*self.0, PollFlags::OUT)];
-        // If the question can't be asked, the body must not wait for an answer.
-        poll(&mut fds, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
-    }
-}
-
-/// Keeps the socket of a new connection where the feed finds it.
-pub(crate) fn keep_socket(connection: &dyn Any, data: &mut Extensions) {
-    let plain = connection.downcast_ref::<TcpStream>();
-    let Some(stream) = plain.or_else(|| connection.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref().0)) else { return };
-    if let Ok(fd) = stream.as_fd().try_clone_to_owned() {
-        // The last piece of a body is small and must not wait for the client's delayed acknowledgement. If it can't be set, the
-        // answer is late, not wrong.
-        let _ = SockRef::from(&fd).set_tcp_nodelay(true);
-        data.insert(Socket(Arc::new(fd)));
-    }
-}
-
 /// A body of known length in pieces. Of an entry document the last piece is held back until all others are on their
 /// way to the client, and the pull is noted after it: a client that goes away midway did not pull.
 struct Whole {
@@ -261,11 +234,13 @@ struct Whole {
     flushed: bool,
     waiting: Option<Pin<Box<Sleep>>>,
     note: Option<Note>,
+    /// Until when it must be sent.
+    _deadline: Option<Deadline>,
 }
 
 impl Whole {
     fn new(bytes: Bytes, length: u64, note: Option<Note>) -> Self {
-        Self { bytes, length, handed_over: 0, flushed: false, waiting: None, note }
+        Self { bytes, length, handed_over: 0, flushed: false, waiting: None, note, _deadline: None }
     }
 
     /// Where the next piece ends.

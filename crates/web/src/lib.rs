@@ -8,8 +8,10 @@ use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web};
 use utoipa_actix_web::AppExt as _;
 
 mod api;
+mod connections;
 mod csv;
 mod docs;
+mod examples;
 mod extract;
 mod feed;
 mod metrics;
@@ -21,6 +23,8 @@ mod taxii;
 mod templates;
 mod trace;
 
+use self::connections::Connections;
+
 /// The headers that every answer carries unless it says otherwise.
 pub use trace::SECURITY_HEADERS;
 
@@ -30,8 +34,10 @@ pub use trace::SECURITY_HEADERS;
 /// # Errors
 /// If the listener can't be used.
 pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, tls: Option<rustls::ServerConfig>, workers: usize, drain: Duration) -> io::Result<Server> {
+    let connections = Connections::new(workers, app.settings.trusted_proxies.clone());
+    let of_thread = connections.of_thread(workers);
     let app = web::Data::from(app);
-    let document = web::Data::new(docs::document());
+    let document = web::Data::new(docs::document_at(&app.settings.public_url));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(app.clone())
@@ -44,8 +50,9 @@ pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, tls: Option<rustl
             .into_app()
             .configure(routes::other)
     })
-    .on_connect(feed::keep_socket)
+    .on_connect(move |connection, data| connections::keep(&connections, connection, data))
     .workers(workers)
+    .max_connections(of_thread)
     .keep_alive(Duration::from_secs(75))
     .client_request_timeout(Duration::from_secs(10))
     .shutdown_timeout(drain.as_secs())

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
-use iocast_app::{App, Memory, Metrics};
+use iocast_app::{App, Memory, Metrics, TaskAge};
 use iocast_domain::{letter::LetterState, time::SECOND};
 
 use crate::problem::Problem;
@@ -12,13 +12,12 @@ use crate::problem::Problem;
 pub(crate) async fn guarded(request: HttpRequest, app: web::Data<App>) -> Result<HttpResponse, Problem> {
     let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
     app.may_see_metrics(given.unwrap_or_default())?;
-    open(app).await
+    Ok(open(app).await)
 }
 
 /// On a listener of their own.
-pub(crate) async fn open(app: web::Data<App>) -> Result<HttpResponse, Problem> {
-    let text = text(&app.metrics().await?);
-    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+pub(crate) async fn open(app: web::Data<App>) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text(&app.metrics().await))
 }
 
 fn text(metrics: &Metrics) -> String {
@@ -34,16 +33,19 @@ fn text(metrics: &Metrics) -> String {
     let one = |value: f64| [(String::new(), value)];
     let seconds = |micros: i64| one(micros as f64 / SECOND as f64);
     let flag = |yes: bool| one(f64::from(u8::from(yes)));
-    family("ready", "gauge", "1 while requests can be served.", &flag(readiness.ready()));
+    family("ready", "gauge", "1 while devices are served.", &flag(readiness.serves()));
+    family("working", "gauge", "1 while the database takes writes and no task is stuck.", &flag(readiness.works()));
+    family("database_up", "gauge", "1 while the database answers; figures that come from it are the last ones it gave.", &flag(readiness.database));
     family("feeds_from_memory", "gauge", "1 while devices are served from memory because the database is away.", &flag(readiness.memory != Memory::Fresh));
     family("feeds_age_seconds", "gauge", "Since what devices are served from was last compared with the database.", &seconds(readiness.memory_age));
     family("last_write_age_seconds", "gauge", "Since the database last took a write.", &seconds(readiness.write_age));
-    family("last_tick_age_seconds", "gauge", "Since the ticks last ran.", &seconds(readiness.tick_age));
-    family("last_watch_age_seconds", "gauge", "Since the watchdog last looked at all devices.", &seconds(readiness.watch_age));
     family("groups_waiting", "gauge", "Groups that wait for the publisher.", &one(readiness.groups_waiting as f64));
     family("publisher_lag_seconds", "gauge", "How long the first of them has waited.", &seconds(readiness.publisher_lag));
     family("outages_open", "gauge", "Devices that are silent.", &one(*outages_open as f64));
-    family("sender_alive", "gauge", "1 while due letters are looked at.", &flag(readiness.sender_alive));
+    let by_task = |of: fn(&TaskAge) -> f64| -> Vec<(String, f64)> { readiness.tasks.iter().map(|t| (format!("{{task=\"{}\"}}", t.name), of(t))).collect() };
+    family("task_age_seconds", "gauge", "Since a task last gave a sign of life.", &by_task(|task| task.age.as_secs_f64()));
+    family("task_stuck", "gauge", "1 while a task has given no sign of life for longer than it may.", &by_task(|task| f64::from(u8::from(task.is_stuck))));
+    family("task_failures_total", "counter", "How often a task ended by a fault and was started again.", &by_task(|task| task.failures as f64));
     family("oldest_due_letter_age_seconds", "gauge", "How long the letter has been due that is due longest.", &seconds(*oldest_due));
     // What is not there is told, too: an alarm can't see a figure that is missing.
     let count = |state: LetterState| letters.iter().find(|(s, _)| *s == state).map_or(0, |(_, n)| *n);

@@ -138,7 +138,7 @@ impl From<AppError> for Problem {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", format!("Too many tries; try again in {retry_after} seconds.")).retry(retry_after)
             }
             AppError::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail),
-            AppError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry(5),
+            AppError::Unavailable(_) | AppError::OtherSecrets => Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry(5),
             AppError::Internal(cause) => {
                 let id = request_id();
                 tracing::error!(request.id = %id, error = &*cause as &dyn std::error::Error, "A request failed by a fault of ours");

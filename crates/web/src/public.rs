@@ -96,6 +96,7 @@ impl From<AppError> for Refusal {
                 Self { retry_after: Some(retry_after), ..Self::text(StatusCode::TOO_MANY_REQUESTS, "Too many calls in this minute; see Retry-After.") }
             }
             AppError::TooLarge(sentence) => Self::text(StatusCode::PAYLOAD_TOO_LARGE, sentence),
+            error @ AppError::OtherSecrets => Self::text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
             AppError::Unavailable(sentence) => Self { retry_after: Some(5), ..Self::text(StatusCode::SERVICE_UNAVAILABLE, sentence) },
             AppError::Internal(error) => {
                 tracing::error!(error = &*error as &dyn std::error::Error, "A call of the REST API failed");

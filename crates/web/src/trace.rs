@@ -46,9 +46,13 @@ pub(crate) async fn around<B: MessageBody + 'static>(request: ServiceRequest, ne
     let method = request.method().clone();
     let path = request.path().to_owned();
     let mut answer = CURRENT.scope(id.clone(), next.call(request)).await?;
-    if closing.is_some_and(|app| app.is_closing()) {
+    if closing.is_some_and(|app| app.is_closing()) || crate::feed::is_in_the_way(answer.request()) {
         // Whoever keeps the line busy would hold up the end; the next request goes to another replica.
         answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    if answer.request().app_config().secure() {
+        // Whoever came by HTTPS once comes by it for a year.
+        answer.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     let status = answer.status().as_u16();
     tracing::debug!(request.id = %id, http.method = %method, http.path = %path, http.status = status, "{method} {path} answered {status}");

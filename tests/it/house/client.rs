@@ -106,6 +106,19 @@ impl Admin {
         answer.json()
     }
 
+    /// Restores an export: what people decided comes with it.
+    pub(crate) fn restore(&self, source: &str, content_type: &str, body: &str) -> Value {
+        let path = format!("/api/v1/sources/{source}/iocs?restore=true");
+        let answer = self.send("POST", &path, &[("content-type", content_type)], Some(body.as_bytes()));
+        assert_eq!(answer.status, 200, "restore: {}", answer.text());
+        answer.json()
+    }
+
+    /// Trusts a source as much as there is.
+    pub(crate) fn trust(&self, source: &str) {
+        self.patch(&format!("/api/v1/sources/{source}"), serde_json::json!({ "confidence": 3 }), 200);
+    }
+
     pub(crate) fn dot(&self, device: &str) -> (String, String) {
         let sync = self.get(&format!("/api/v1/devices/{device}"))["sync"].clone();
         (super::text(&sync, "status"), super::text(&sync, "reason"))

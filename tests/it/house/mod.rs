@@ -13,14 +13,13 @@ use std::{
 };
 
 use iocast_server::{
-    Clock, Timestamp,
+    Clock, Shutdown, Timestamp,
     application::Application,
     clock::{SystemClock, SystemEntropy},
     config::Config,
 };
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 
 mod client;
 mod post;
@@ -81,7 +80,7 @@ pub(crate) struct House {
     pub(crate) data: TempDir,
     config: Config,
     database: Option<String>,
-    stop: Option<oneshot::Sender<()>>,
+    shutdown: Shutdown,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -123,7 +122,7 @@ impl House {
             data,
             config,
             database,
-            stop: None,
+            shutdown: Shutdown::default(),
             thread: None,
         }
     }
@@ -136,19 +135,19 @@ impl House {
     fn start(&mut self) {
         let (config, clock) = (self.config.clone(), self.clock.clone());
         let (ready, told) = mpsc::channel();
-        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = Shutdown::default();
+        self.shutdown = shutdown.clone();
         self.thread = Some(std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
-                let application = Application::build(config, clock, Arc::new(SystemEntropy)).await.unwrap();
+                let application = Application::build(config, clock, Arc::new(SystemEntropy), &shutdown).await.unwrap();
                 ready.send((application.public_url().to_owned(), application.port(), application.first.clone())).unwrap();
-                application.run_until_stopped(async { drop(stopped.await) }).await.unwrap();
+                application.run_until_stopped(shutdown).await.unwrap();
             });
         }));
         let (url, port, first) = told.recv().expect("the house starts");
         self.url = url;
         self.port = port;
-        self.stop = Some(stop);
         if let Some(first) = first {
             self.password = first.admin_password;
             self.account_id = first.account_id;
@@ -157,7 +156,7 @@ impl House {
     }
 
     pub(crate) fn stop(&mut self) {
-        drop(self.stop.take());
+        self.shutdown.begin();
         if let Some(thread) = self.thread.take() {
             thread.join().expect("the house stops in order");
         }
@@ -216,7 +215,7 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            drop(self.stop.take());
+            self.shutdown.begin();
             return;
         }
         self.stop();

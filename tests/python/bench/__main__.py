@@ -19,6 +19,7 @@ import urllib.parse
 
 import lists as list_figures
 from peers import Medallion, Nginx, OpenTaxii, RawSqlite, pymisp_feed, rotating, wrk
+import noisy
 from server import Server, add_devices, copies, domains, iocs, row_of
 
 
@@ -354,7 +355,12 @@ def a_million(table: Table, binary: str) -> None:
     server.stop()
 
 
-ROWS = {f.__name__.replace("_", "-"): f for f in [polls, many_devices, imports, publishing, taxii, many_groups, a_million]}
+def noisy_neighbour(table: Table, binary: str) -> None:
+    """What one neighbour can do to the polls of all others."""
+    noisy.neighbours(table, binary, Server, iocs, domains)
+
+
+ROWS = {f.__name__.replace("_", "-"): f for f in [polls, many_devices, imports, publishing, taxii, many_groups, a_million, noisy_neighbour]}
 
 
 def main() -> None:

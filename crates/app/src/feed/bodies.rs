@@ -1,8 +1,13 @@
 //! Bodies: put together from the pieces of a publication, and kept in memory as far as there is room.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use iocast_domain::id::KeyId;
 use iocast_formats::{
     gzip,
     view::{Document, View},
@@ -27,6 +32,55 @@ impl Weighter<String, Bytes> for ByLength {
     }
 }
 
+/// Plain bodies that are being sent: all readers of one share it, and it goes with the last of them.
+#[derive(Default)]
+pub(super) struct Plain(Mutex<HashMap<String, Weak<tokio::sync::OnceCell<Shared>>>>);
+
+/// A body that `Bytes` share.
+#[derive(Clone)]
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Keeps the place of a body for as long as somebody reads it.
+struct Read {
+    body: Shared,
+    _place: Arc<tokio::sync::OnceCell<Shared>>,
+}
+
+impl AsRef<[u8]> for Read {
+    fn as_ref(&self) -> &[u8] {
+        self.body.as_ref()
+    }
+}
+
+impl Plain {
+    async fn get(&self, name: String, gzip: Bytes, raw_len: u64) -> AppResult<Bytes> {
+        let place = {
+            let mut bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match bodies.get(&name).and_then(Weak::upgrade) {
+                Some(place) => place,
+                None => {
+                    bodies.retain(|_, body| body.strong_count() > 0);
+                    let place = Arc::default();
+                    bodies.insert(name, Arc::downgrade(&place));
+                    place
+                }
+            }
+        };
+        let inflate = async || {
+            let plain = tokio::task::spawn_blocking(move || gzip::inflate(&gzip, raw_len)).await.map_err(AppError::internal)?;
+            Ok::<_, AppError>(Shared(Arc::new(plain.map_err(AppError::internal)?)))
+        };
+        let body = place.get_or_try_init(inflate).await?.clone();
+        Ok(Bytes::from_owner(Read { body, _place: place }))
+    }
+}
+
 /// Room for bodies, in one piece: cut into shards, as it is by default, none could be longer than a shard is wide.
 pub(super) fn cache(cache_bytes: u64) -> Cache<String, Bytes, ByLength> {
     match OptionsBuilder::new().estimated_items_capacity(1_000).weight_capacity(cache_bytes).shards(1).build() {
@@ -41,16 +95,19 @@ impl App {
     ///
     /// # Errors
     /// If the pieces can't be read: then the device gets 503, never less than the whole file.
-    pub async fn feed_body(&self, file: &File, view: Option<&View>, accept_gzip: bool) -> AppResult<FeedBody> {
+    pub async fn feed_body(&self, file: &File, view: Option<(&View, KeyId)>, accept_gzip: bool) -> AppResult<FeedBody> {
         let (gzip, raw_len) = match view {
             None => (self.feed_gzip(file).await?, file.raw_len),
-            Some(view) => self.feed_view(file, view).await?,
+            Some((view, key)) => self.feed_view(file, view, key).await?,
         };
         if accept_gzip {
             return Ok(FeedBody { bytes: gzip, gzip: true });
         }
-        let plain = tokio::task::spawn_blocking(move || gzip::inflate(&gzip, raw_len)).await.map_err(AppError::internal)?.map_err(AppError::internal)?;
-        Ok(FeedBody { bytes: Bytes::from(plain), gzip: false })
+        let name = match view {
+            None => cache_key(file),
+            Some((view, _)) => format!("{}/{}", file.group, view_etag(file, view)),
+        };
+        Ok(FeedBody { bytes: self.feed.plain.get(name, gzip, raw_len).await?, gzip: false })
     }
 
     pub(super) async fn feed_gzip(&self, file: &File) -> AppResult<Bytes> {
@@ -93,11 +150,13 @@ impl App {
     }
 
     /// A list in another shape, made once and kept like any body. What is kept ends in its plain length.
-    async fn feed_view(&self, file: &File, view: &View) -> AppResult<(Bytes, u64)> {
+    async fn feed_view(&self, file: &File, view: &View, key: KeyId) -> AppResult<(Bytes, u64)> {
         let cache_key = format!("{}/{}", file.group, view_etag(file, view));
         let kept = match self.feed.bodies.get(&cache_key) {
             Some(kept) => kept,
             None => {
+                let _permit = self.permits.acquire(key).await?;
+                let is_slice = view.is_slice();
                 let (gzip, raw_len, format, view) = (self.feed_gzip(file).await?, file.raw_len, file.format, view.clone());
                 let before = usize::try_from(file.before.unwrap_or(0)).unwrap_or(0);
                 let make = move || -> std::io::Result<Vec<u8>> {
@@ -109,7 +168,10 @@ impl App {
                     Ok(kept)
                 };
                 let kept = Bytes::from(tokio::task::spawn_blocking(make).await.map_err(AppError::internal)?.map_err(AppError::internal)?);
-                self.feed.bodies.insert(cache_key, kept.clone());
+                // Of slices there are as many as somebody likes to ask for: they would push out what devices poll.
+                if !is_slice {
+                    self.feed.bodies.insert(cache_key, kept.clone());
+                }
                 kept
             }
         };
@@ -149,5 +211,6 @@ pub(super) fn cache_key(file: &File) -> String {
 
 /// The ETag of another shape of a file.
 pub(super) fn view_etag(file: &File, view: &View) -> String {
-    blake3::hash(format!("{}|{view:?}", file.etag).as_bytes()).to_hex().chars().take(32).collect()
+    // The number rises when a shape is made otherwise than before: who holds the older body gets the new one.
+    blake3::hash(format!("2|{}|{view:?}", file.etag).as_bytes()).to_hex().chars().take(32).collect()
 }

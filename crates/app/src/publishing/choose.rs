@@ -84,7 +84,8 @@ impl Work<'_> {
     /// What becomes of a member whose IOC was looked at, and that stands for a network as wide as `span` if it stays;
     /// nothing if all stays.
     fn edit(&self, member: &MemberRow, row: &IocRow, wanted: bool, span: Option<u8>) -> Option<Edit> {
-        let whitelisted = !may_leave(&row.ioc);
+        // What an earlier version sent although it is an instruction goes as fast as what a person forbids.
+        let whitelisted = !may_leave(&row.ioc) || self.reserved(&row.ioc).is_some();
         match (member.standing, wanted) {
             (Standing::Live, true) if span.is_none() => Some(Edit::Refresh(self.fingerprint(&row.ioc), None)),
             (Standing::Live, true) => Some(Edit::Refresh(self.fingerprint(&spanning(row.ioc.clone(), span)), span)),

@@ -9,7 +9,7 @@ use iocast_domain::{
     time::Timestamp,
 };
 
-use super::{Item, Piece, ReadError, Rejected, Sink, guard, send, unclean};
+use super::{Item, Piece, ReadError, Rejected, Sink, send, unclean};
 
 /// The columns that are read; others are passed over.
 const COLUMNS: &[(&str, &[&str])] = &[
@@ -36,9 +36,67 @@ pub(super) struct Row {
     cells: csv::ByteRecord,
 }
 
+/// Longest row, in bytes.
+const ROW_MAX: usize = 1 << 20;
+/// Most cells of a row.
+const CELLS_MAX: usize = 10_000;
+
+/// The rows of a table, one at a time, none of which takes more memory than [`ROW_MAX`]: a file may have no line end at all.
+struct Rows<'r, R> {
+    from: &'r mut R,
+    core: csv_core::Reader,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl<'r, R: BufRead> Rows<'r, R> {
+    fn new(from: &'r mut R) -> Self {
+        Self { from, core: csv_core::Reader::new(), text: vec![0; 4_096], ends: vec![0; 64] }
+    }
+
+    /// Reads the next row; false at the end.
+    fn read(&mut self, row: &mut csv::ByteRecord) -> Result<bool, ReadError> {
+        let (mut written, mut cells) = (0, 0);
+        let line = self.core.line();
+        loop {
+            let input = self.from.fill_buf()?;
+            let (text, ends) = (self.text.get_mut(written..).unwrap_or_default(), self.ends.get_mut(cells..).unwrap_or_default());
+            let (result, read, out, ended) = self.core.read_record(input, text, ends);
+            self.from.consume(read);
+            written += out;
+            cells += ended;
+            match result {
+                csv_core::ReadRecordResult::InputEmpty => {}
+                csv_core::ReadRecordResult::OutputFull if written < ROW_MAX => self.text.resize((self.text.len() * 2).min(ROW_MAX), 0),
+                csv_core::ReadRecordResult::OutputFull => {
+                    return Err(ReadError::Malformed(format!("The row at line {line} is longer than 1 MiB; a closing quote or a line end may be missing.")));
+                }
+                csv_core::ReadRecordResult::OutputEndsFull if cells < CELLS_MAX => self.ends.resize((self.ends.len() * 2).min(CELLS_MAX), 0),
+                csv_core::ReadRecordResult::OutputEndsFull => {
+                    return Err(ReadError::Malformed(format!("The row at line {line} has more than {CELLS_MAX} cells; is the file a table?")));
+                }
+                csv_core::ReadRecordResult::End => return Ok(false),
+                csv_core::ReadRecordResult::Record => break,
+            }
+        }
+        row.clear();
+        let mut start = 0;
+        for end in self.ends.iter().take(cells) {
+            row.push_field(self.text.get(start..*end).unwrap_or_default());
+            start = *end;
+        }
+        row.trim();
+        let mut position = csv::Position::new();
+        position.set_line(line);
+        row.set_position(Some(position));
+        Ok(true)
+    }
+}
+
 pub(super) fn split(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadError> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(guard::Quoted::csv(from));
-    let header = reader.byte_headers().map_err(malformed)?.clone();
+    let mut rows = Rows::new(from);
+    let mut header = csv::ByteRecord::new();
+    rows.read(&mut header)?;
     let columns: Arc<[_]> = header.iter().map(|h| column(&String::from_utf8_lossy(h))).collect();
     if !columns.contains(&Some("value")) {
         return Err(ReadError::Malformed(
@@ -46,7 +104,7 @@ pub(super) fn split(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadE
         ));
     }
     let mut cells = csv::ByteRecord::new();
-    while reader.read_byte_record(&mut cells).map_err(malformed)? {
+    while rows.read(&mut cells)? {
         send(sink, Piece::Csv(Row { columns: Arc::clone(&columns), cells: cells.clone() }))?;
     }
     Ok(())
@@ -73,13 +131,6 @@ impl Row {
             Ok(sighting) => Item::Sighting(Box::new(sighting)),
             Err(reason) => Rejected::item(line, value, reason),
         });
-    }
-}
-
-fn malformed(error: csv::Error) -> ReadError {
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => error.into(),
-        other => ReadError::Malformed(format!("The CSV is broken: {other:?}.")),
     }
 }
 
@@ -141,6 +192,21 @@ mod tests {
         let text = format!("value\n\"evil.example\n{}", "more.example\n".repeat(200_000));
         let Err(ReadError::Malformed(message)) = sightings(Input::Csv, &text) else { panic!("taken") };
         assert!(message.contains("closing quote"), "{message}");
+    }
+
+    #[test]
+    fn a_stray_quote_in_a_cell_is_part_of_it() {
+        let text = format!("value,note\nevil0.example,5\" disk\n{}", (1..100_000).map(|i| format!("evil{i}.example,a clean note\n")).collect::<String>());
+        let (found, rejected) = sightings(Input::Csv, &text).unwrap();
+        assert_eq!((found.len(), rejected.len()), (100_000, 0));
+    }
+
+    #[test]
+    fn a_row_without_end_is_told_before_it_is_held() {
+        for row in [format!("value\n{}", "x".repeat(3_000_000)), format!("value\n{}", ",".repeat(50_000))] {
+            let Err(ReadError::Malformed(message)) = sightings(Input::Csv, &row) else { panic!("taken") };
+            assert!(message.starts_with("The row at line 2"), "{message}");
+        }
     }
 
     #[test]

@@ -15,8 +15,6 @@ const NODE: usize = 64;
 /// Passes bytes on, and refuses a quoted text without end before anybody holds it in memory.
 pub(super) struct Quoted<'r, R> {
     inner: &'r mut R,
-    /// JSON escapes with a backslash; in CSV a doubled quote closes and opens again.
-    escapes: bool,
     in_quotes: bool,
     escaped: bool,
     length: usize,
@@ -24,18 +22,14 @@ pub(super) struct Quoted<'r, R> {
 
 impl<'r, R: BufRead> Quoted<'r, R> {
     pub(super) fn json(inner: &'r mut R) -> Self {
-        Self { inner, escapes: true, in_quotes: false, escaped: false, length: 0 }
-    }
-
-    pub(super) fn csv(inner: &'r mut R) -> Self {
-        Self { inner, escapes: false, in_quotes: false, escaped: false, length: 0 }
+        Self { inner, in_quotes: false, escaped: false, length: 0 }
     }
 
     fn watch(&mut self, bytes: &[u8]) -> io::Result<()> {
         for byte in bytes {
             match byte {
                 _ if self.escaped => self.escaped = false,
-                b'\\' if self.escapes && self.in_quotes => self.escaped = true,
+                b'\\' if self.in_quotes => self.escaped = true,
                 b'"' => {
                     self.in_quotes = !self.in_quotes;
                     self.length = 0;
@@ -47,7 +41,7 @@ impl<'r, R: BufRead> Quoted<'r, R> {
             }
         }
         if self.length > QUOTED_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a quoted text is longer than 1 MiB; is a closing quote missing?"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a quoted text is longer than 1 MiB; a closing quote may be missing"));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::{io::BufRead, sync::LazyLock};
 use iocast_domain::{
     ioc::{Kind, Sighting},
     normalise,
+    refang::refang,
 };
 use regex::Regex;
 
@@ -165,7 +166,7 @@ fn meaning(word: &Word<'_>, in_code: bool, line: u64) -> Option<Item> {
     if let Some(reason) = unclean(text).filter(|_| text.contains('.')) {
         return Some(Rejected::item(line, text, reason));
     }
-    let plain = normalise::refang(text);
+    let plain = refang(text);
     let defanged = plain != text;
     if is_range(&plain) {
         return Some(Rejected::item(line, text, "this is a range of addresses; list those that were seen, or give a CIDR block"));

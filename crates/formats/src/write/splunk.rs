@@ -22,7 +22,8 @@ impl ListWriter for SplunkCsv {
     }
 
     fn entry(&self, entry: &Entry<'_>, scope: &Scope, out: &mut Vec<u8>) {
-        let text = about(entry.ioc, &scope.names, 200);
+        // Read by a splitter that knows no quotes: text that holds a comma would move the columns.
+        let text = about(entry.ioc, &scope.names, 200).replace([',', '"'], " ");
         let (value, weight) = (entry.ioc.value.as_str(), weight(entry.ioc.severity()).to_string());
         match scope.kind {
             Some(GroupKind::Url) => row(out, &[&text, "", "", value, &weight]),

@@ -1,6 +1,9 @@
 //! All that is known of each IOC, a row each.
 
-use super::list::{Entry, ListWriter, Scope, cell, confidence, sources};
+use super::{
+    inert::is_formula,
+    list::{Entry, ListWriter, Scope, cell, confidence, sources},
+};
 
 pub(super) struct Csv;
 
@@ -37,7 +40,7 @@ impl ListWriter for Csv {
                 out.push(b',');
             }
             // A spreadsheet would take what begins like this for a formula.
-            if i > 0 && text.starts_with(['=', '+', '-', '@']) {
+            if i > 0 && is_formula(text) {
                 cell(out, &format!("'{text}"));
             } else {
                 cell(out, text);

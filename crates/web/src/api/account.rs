@@ -14,7 +14,7 @@ use validator::Validate;
 
 use super::{Answer, List, given, whole};
 use crate::{
-    extract::{Body, Id, Session},
+    extract::{ANYBODY_MAX, Body, Id, Session},
     problem::Problem,
 };
 
@@ -177,7 +177,7 @@ pub(crate) async fn user_update(app: web::Data<App>, session: Session, id: Id, b
 /// Ask for a letter by which to choose a new password. The answer is the same whether or not there is such a person.
 #[utoipa::path(tag = "account", request_body = PasswordResetIn, responses((status = 202), (status = 429, body = Problem)), security(()))]
 #[post("/password-resets")]
-pub(crate) async fn password_reset(request: actix_web::HttpRequest, app: web::Data<App>, body: Body<PasswordResetIn>) -> Answer {
+pub(crate) async fn password_reset(request: actix_web::HttpRequest, app: web::Data<App>, body: Body<PasswordResetIn, ANYBODY_MAX>) -> Answer {
     app.password_forgotten(&body.value.email, &crate::extract::caller(&request)).await?;
     Ok(HttpResponse::Accepted().finish())
 }
@@ -185,7 +185,7 @@ pub(crate) async fn password_reset(request: actix_web::HttpRequest, app: web::Da
 /// Choose a password with the token of a letter. It works once.
 #[utoipa::path(tag = "account", request_body = PasswordIn, responses((status = 204), (status = 401, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)), security(()))]
 #[post("/passwords")]
-pub(crate) async fn password(request: actix_web::HttpRequest, app: web::Data<App>, body: Body<PasswordIn>) -> Answer {
+pub(crate) async fn password(request: actix_web::HttpRequest, app: web::Data<App>, body: Body<PasswordIn, ANYBODY_MAX>) -> Answer {
     let PasswordIn { token, password } = body.value;
     app.into_inner().password_choose(&token, password, &crate::extract::caller(&request)).await?;
     Ok(HttpResponse::NoContent().finish())

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::{HttpMessage as _, HttpRequest, dev::Payload, http::StatusCode, post, web};
 use futures_util::StreamExt as _;
-use iocast_app::{App, Idempotent, ImportReport, ImportRequest, Input, Options, Rejected, Spooled};
+use iocast_app::{App, Idempotent, ImportReport, ImportRequest, Input, Options, Rejected, Spooled, Trust};
 use iocast_domain::{
     account::Module,
     id::SourceId,
@@ -40,6 +40,8 @@ pub(crate) struct ImportQuery {
     tag: Option<String>,
     /// A malware family that every IOC in it belongs to.
     malware_family: Option<String>,
+    /// Restore an export of this account: whitelist states and user tags in it are taken, too.
+    restore: bool,
 }
 
 /// A line that was refused.
@@ -66,15 +68,18 @@ pub(crate) struct ImportOut {
     rejected: Vec<RejectedOut>,
     /// How many were refused in all.
     rejected_count: u64,
+    /// Sentences on what was not taken of lines that were, as people decide it: whitelist states, user tags, confidence.
+    #[serde(default)]
+    ignored: Vec<String>,
     /// Nothing was written.
     dry_run: bool,
 }
 
 impl From<ImportReport> for ImportOut {
     fn from(report: ImportReport) -> Self {
-        let ImportReport { accepted, updated, unchanged, rejected_count, rejected, dry_run } = report;
+        let ImportReport { accepted, updated, unchanged, rejected_count, rejected, ignored, dry_run } = report;
         let line = |r: Rejected| RejectedOut { line: r.line, value: r.value, reason: r.reason };
-        Self { accepted, updated, unchanged, rejected: rejected.into_iter().map(line).collect(), rejected_count, dry_run }
+        Self { accepted, updated, unchanged, rejected: rejected.into_iter().map(line).collect(), rejected_count, ignored: ignored.sentences(), dry_run }
     }
 }
 
@@ -119,7 +124,8 @@ pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: S
         Some((key, operation)) => Some(Idempotent::of_file(&key, operation, spooled.0.clone()).await?),
         None => None,
     };
-    let import = ImportRequest { path: spooled.0.clone(), input, options: Options { only_to_ids }, also, dry_run: query.0.dry_run };
+    let trust = if query.0.restore { Trust::Restore } else { Trust::Feed };
+    let import = ImportRequest { path: spooled.0.clone(), input, options: Options { only_to_ids }, also, trust, dry_run: query.0.dry_run };
     let desk = app.clone().into_inner();
     let make = async { Ok(ImportOut::from(desk.import(actor, source, import, &|_| {}).await?)) };
     let again = async |report| serde_json::from_value(report).map_err(|error| Problem::from(iocast_app::AppError::Internal(Box::new(error))));

@@ -187,7 +187,7 @@ pub(crate) async fn list(request: HttpRequest, app: web::Data<App>, session: Ses
     let IocFilterQuery { value, prefix, domain, kind, severity, state, source_id, whitelist, limit, cursor } = query.0;
     let filter = IocQuery {
         value: value.map(|v| iocast_domain::normalise::detect(&v).map_or(v, |(_, normal)| normal)),
-        prefix,
+        prefix: prefix.map(|p| iocast_domain::normalise::prefix(&p)),
         domain_suffix: domain,
         kinds: word("kind", kind)?.into_iter().collect(),
         severities: word("severity", severity)?.into_iter().collect(),

@@ -5,7 +5,7 @@ use actix_web::{
     cookie::{Cookie, SameSite, time::Duration},
     delete, get, post, web,
 };
-use iocast_app::{App, SignedIn};
+use iocast_app::{App, SessionKind, SignedIn};
 use iocast_domain::{account::Role, time::SECOND};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,7 +13,7 @@ use validator::Validate;
 
 use super::Answer;
 use crate::{
-    extract::{Body, Session, caller, cookie_name, is_https},
+    extract::{ANYBODY_MAX, Body, Session, caller, cookie_name, is_https, known_browser_name},
     problem::Problem,
 };
 
@@ -62,7 +62,14 @@ pub(crate) struct MeOut {
 /// The cookie of a session.
 pub(crate) fn session_cookie(app: &App, signed_in: &SignedIn) -> Cookie<'static> {
     let cookie = Cookie::build(cookie_name(app), signed_in.token.clone()).path("/").http_only(true).secure(is_https(app));
-    cookie.same_site(SameSite::Lax).max_age(Duration::hours(1)).finish()
+    // The session itself says when it ends.
+    cookie.same_site(SameSite::Lax).max_age(Duration::days(7)).finish()
+}
+
+/// The cookie by which the browser is known at the next sign-in.
+pub(crate) fn known_browser_cookie(app: &App, signed_in: &SignedIn) -> Cookie<'static> {
+    let cookie = Cookie::build(known_browser_name(app), signed_in.known_browser.clone()).path("/").http_only(true).secure(is_https(app));
+    cookie.same_site(SameSite::Strict).max_age(Duration::days(365)).finish()
 }
 
 /// The cookie that takes the session's cookie away.
@@ -75,10 +82,10 @@ pub(crate) fn session_ended(app: &App) -> Cookie<'static> {
 /// Sign in.
 #[utoipa::path(tag = "sessions", request_body = SessionIn, responses((status = 201, body = SessionOut), (status = 401, body = Problem), (status = 429, body = Problem)), security(()))]
 #[post("/sessions")]
-pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, body: Body<SessionIn>) -> Answer {
+pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, body: Body<SessionIn, ANYBODY_MAX>) -> Answer {
     let SessionIn { email, password, account_id } = body.value;
     let app = app.into_inner();
-    let signed_in = app.sign_in(&email, &password, account_id.as_deref(), &caller(&request)).await?;
+    let signed_in = app.sign_in(&email, &password, account_id.as_deref(), &caller(&request), SessionKind::Program).await?;
     let cookie = session_cookie(&app, &signed_in);
     // Sessions run on the real clock; seconds are enough.
     let expires_at = iocast_domain::time::Timestamp::from_micros(signed_in.expires_at.micros() / SECOND * SECOND);

@@ -6,7 +6,7 @@ use iocast_domain::{
     id::{IocId, SourceId},
     ioc::{Kind, Severity, State, Whitelist},
     member::Standing,
-    normalise::detect,
+    normalise::{detect, prefix},
 };
 use minijinja::{Value, context};
 
@@ -34,7 +34,7 @@ pub(crate) fn filter(visitor: &Visitor) -> Search {
     let wanted = |matching: &str| text.clone().filter(|_| how == matching);
     let query = IocQuery {
         value: wanted("exact").map(normal),
-        prefix: wanted("prefix").map(normal),
+        prefix: wanted("prefix").map(|text| prefix(&text)),
         domain_suffix: wanted("domain").map(normal),
         kinds: visitor.query("kind").and_then(|k| k.parse().ok()).into_iter().collect(),
         severities: visitor.query("severity").and_then(|s| s.parse().ok()).into_iter().collect(),

@@ -1,7 +1,7 @@
 //! Signing in and out, and what a person does about his or her own access.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
-use iocast_app::{App, AppError};
+use iocast_app::{App, AppError, SessionKind};
 use iocast_domain::id::SessionId;
 use minijinja::{Value, context};
 
@@ -10,12 +10,14 @@ use super::{
     visit::{Fields, Form, Shown, Visitor, brief_cookie, problem, see_other},
 };
 use crate::{
-    api::sessions::{session_cookie, session_ended},
-    extract::{caller, cookie_name, is_https},
+    api::sessions::{known_browser_cookie, session_cookie, session_ended},
+    extract::{ANYBODY_MAX, caller, cookie_name, is_https},
 };
 
-/// Ties the sign-in form to the browser that it was shown in, before there is a session.
-const FORM_COOKIE: &str = "iocast-form";
+/// The cookie that ties the sign-in form to the browser that it was shown in, before there is a session.
+fn form_cookie(app: &App) -> &'static str {
+    if is_https(app) { "__Host-iocast-form" } else { "iocast-form" }
+}
 
 /// A place of ours to go on to; nothing that leads elsewhere.
 fn onward(next: &str) -> String {
@@ -23,12 +25,12 @@ fn onward(next: &str) -> String {
 }
 
 fn form_page(request: &HttpRequest, app: &App, status: StatusCode, of_page: Value, first_run: bool) -> HttpResponse {
-    let known = request.cookie(FORM_COOKIE).map(|c| c.value().to_owned()).filter(|v| v.len() == 36);
+    let known = request.cookie(form_cookie(app)).map(|c| c.value().to_owned()).filter(|v| v.len() == 36);
     let fresh = known.is_none();
     let token = known.unwrap_or_else(|| app.request_id());
     let frame = context! { token => token.clone(), first_run, emulator => app.settings.emulator, mail_off => app.mail_goes_to() == "off" };
     let mut answer = view::page(status, "pages/sign_in.html", context! { ..of_page, ..frame });
-    if fresh && let Err(error) = answer.add_cookie(&brief_cookie(FORM_COOKIE, token, is_https(app))) {
+    if fresh && let Err(error) = answer.add_cookie(&brief_cookie(form_cookie(app), token, is_https(app))) {
         tracing::warn!(error = &error as &dyn std::error::Error, "A cookie could not be set");
     }
     answer
@@ -49,21 +51,27 @@ pub(crate) async fn show(request: HttpRequest, app: web::Data<App>) -> Shown {
 }
 
 pub(crate) async fn enter(request: HttpRequest, app: web::Data<App>, payload: web::Payload) -> Shown {
-    let fields = Fields::read(&request, &mut payload.into_inner()).await?;
+    let fields = Fields::read(&request, &mut payload.into_inner(), ANYBODY_MAX).await?;
     let next = fields.text("next").to_owned();
     let again = |error: AppError| {
         let (status, problem) = problem(error)?;
         let sent = context! { email => fields.text("email"), account_id => fields.text("account_id") };
         Ok(form_page(&request, &app, status, context! { next => next.clone(), ended => false, sent, problem }, false))
     };
-    if request.cookie(FORM_COOKIE).is_none_or(|c| c.value().is_empty() || c.value() != fields.text("token")) {
+    if request.cookie(form_cookie(&app)).is_none_or(|c| c.value().is_empty() || c.value() != fields.text("token")) {
         return again(AppError::Unauthenticated("This form was open for too long, or your browser refuses cookies. Please sign in again."));
     }
     let desk = app.clone().into_inner();
-    match desk.sign_in(fields.text("email"), fields.untrimmed("password"), fields.maybe("account_id").as_deref(), &caller(&request)).await {
+    match desk.sign_in(fields.text("email"), fields.untrimmed("password"), fields.maybe("account_id").as_deref(), &caller(&request), SessionKind::Browser).await
+    {
         Ok(signed_in) => {
             let mut answer = see_other(&onward(&next));
             set(&mut answer, &session_cookie(&app, &signed_in));
+            set(&mut answer, &known_browser_cookie(&app, &signed_in));
+            if let Some(why) = &signed_in.weak_password {
+                let advice = format!("Please change your password under Profile. {why}");
+                view::Flash(advice).set(&mut answer, is_https(&app));
+            }
             Ok(answer)
         }
         Err(error) => again(error),
@@ -72,7 +80,7 @@ pub(crate) async fn enter(request: HttpRequest, app: web::Data<App>, payload: we
 
 /// Sends a letter to choose a new password, and says the same whether there is such a person or not.
 pub(crate) async fn forgotten(request: HttpRequest, app: web::Data<App>, payload: web::Payload) -> Shown {
-    let fields = Fields::read(&request, &mut payload.into_inner()).await?;
+    let fields = Fields::read(&request, &mut payload.into_inner(), ANYBODY_MAX).await?;
     app.password_forgotten(fields.text("email"), &caller(&request)).await?;
     Ok(view::page(StatusCode::OK, "pages/forgotten.html", context! { mail_off => app.mail_goes_to() == "off", sent => true }))
 }
@@ -128,7 +136,8 @@ pub(crate) async fn profile_act(form: Form) -> Shown {
                 return profile_page(visitor, status, problem).await;
             }
             // All sessions ended with the old password; this one goes on under the new one.
-            let Ok(signed_in) = desk.sign_in(visitor.actor.name(), &new, Some(visitor.account.id.as_str()), &visitor.actor.caller).await else {
+            let Ok(signed_in) = desk.sign_in(visitor.actor.name(), &new, Some(visitor.account.id.as_str()), &visitor.actor.caller, SessionKind::Browser).await
+            else {
                 return Ok(see_other("/sign-in?changed"));
             };
             let mut answer = visitor.done("/settings/profile", "Your password is changed, and your other sessions are ended.")?;

@@ -1,7 +1,7 @@
 //! TIP → Sources: who reports IOCs, and bringing IOCs in by hand.
 
 use actix_web::http::StatusCode;
-use iocast_app::{AppError, ImportRequest, Input, NewSource, Options, SourcePatch, Spooled};
+use iocast_app::{AppError, ImportRequest, Input, NewSource, Options, SourcePatch, Spooled, Trust};
 use iocast_domain::{
     id::SourceId,
     ioc::{Enrichment, label},
@@ -110,8 +110,14 @@ async fn paste(form: &Form, id: SourceId) -> Result<ImportOut, AppError> {
     let spooled = Spooled(app.spool_path());
     tokio::fs::create_dir_all(app.spool()).await.map_err(unwritable)?;
     tokio::fs::write(&spooled.0, text).await.map_err(unwritable)?;
-    let request =
-        ImportRequest { path: spooled.0.clone(), input, options: Options { only_to_ids: form.on("to_ids") }, also, dry_run: form.text("do") == "check" };
+    let request = ImportRequest {
+        path: spooled.0.clone(),
+        input,
+        options: Options { only_to_ids: form.on("to_ids") },
+        also,
+        trust: if form.on("restore") { Trust::Restore } else { Trust::Feed },
+        dry_run: form.text("do") == "check",
+    };
     Ok(ImportOut::from(app.import(actor, id, request, &|_| {}).await?))
 }
 

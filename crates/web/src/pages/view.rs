@@ -54,20 +54,22 @@ pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
 pub(crate) struct Flash(pub(crate) String);
 
 impl Flash {
-    const COOKIE: &str = "iocast-said";
+    const fn cookie(https: bool) -> &'static str {
+        if https { "__Host-iocast-said" } else { "iocast-said" }
+    }
 
-    pub(crate) fn of(request: &HttpRequest) -> Option<Self> {
-        let cookie = request.cookie(Self::COOKIE)?;
+    pub(crate) fn of(request: &HttpRequest, https: bool) -> Option<Self> {
+        let cookie = request.cookie(Self::cookie(https))?;
         let text = url::form_urlencoded::parse(cookie.value().as_bytes()).next()?.0.into_owned();
         (!text.is_empty()).then_some(Self(text))
     }
 
     pub(crate) fn set(&self, answer: &mut HttpResponse, https: bool) {
-        add(answer, &brief_cookie(Self::COOKIE, query_encoded(&self.0), https));
+        add(answer, &brief_cookie(Self::cookie(https), query_encoded(&self.0), https));
     }
 
-    pub(crate) fn clear(answer: &mut HttpResponse) {
-        let mut cookie = Cookie::build(Self::COOKIE, "").path("/").finish();
+    pub(crate) fn clear(answer: &mut HttpResponse, https: bool) {
+        let mut cookie = Cookie::build(Self::cookie(https), "").path("/").secure(https).finish();
         cookie.make_removal();
         add(answer, &cookie);
     }
@@ -87,8 +89,6 @@ pub(crate) fn is_place(path: &str) -> bool {
 
 /// Tells one version of what a form changes from another, so that nobody overwrites what somebody else saved meanwhile.
 pub(crate) fn stamp(of: &impl serde::Serialize) -> String {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut hasher = DefaultHasher::new();
-    serde_json::to_string(of).unwrap_or_default().hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
+    // The same on every replica, whatever compiled it.
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, serde_json::to_string(of).unwrap_or_default().as_bytes()).simple().to_string()
 }

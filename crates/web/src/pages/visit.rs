@@ -15,7 +15,7 @@ use minijinja::{Value, context};
 
 use super::view::{self, Flash};
 use crate::{
-    extract::{app, cookie_name, foreign, is_https, path_id, read_small, uncompressed},
+    extract::{BODY_MAX, app, cookie_name, foreign, is_https, path_id, read_small, uncompressed},
     problem::Problem,
 };
 
@@ -68,6 +68,9 @@ pub(crate) fn see_other(path: &str) -> HttpResponse {
     HttpResponse::SeeOther().insert_header((header::LOCATION, path)).finish()
 }
 
+/// What the list of devices asks for by itself, to keep its dots fresh.
+const IN_THE_BACKGROUND: &str = "/automation/integrations/states";
+
 /// Who looks at a page: signed in, by the cookie.
 pub(crate) struct Visitor {
     pub(crate) actor: Actor,
@@ -90,6 +93,10 @@ impl FromRequest for Visitor {
             };
             let actor = app.authenticate(cookie.value(), crate::extract::caller(&request)).await.map_err(|e| from(e.into()))?;
             let account = app.account_fetch(&actor).await?;
+            // What a page asks for by itself is nobody's work.
+            if request.path() != IN_THE_BACKGROUND {
+                app.session_used(&actor).await?;
+            }
             Ok(Self { actor, account, app, request })
         })
     }
@@ -98,7 +105,8 @@ impl FromRequest for Visitor {
 impl Visitor {
     /// A page with everything around it: who is signed in, what was just done, the product's time.
     pub(crate) fn page(&self, status: StatusCode, name: &str, of_page: Value) -> HttpResponse {
-        let flash = Flash::of(&self.request);
+        let https = is_https(&self.app);
+        let flash = Flash::of(&self.request, https);
         let frame = context! {
             me => context! {
                 email => self.actor.name(),
@@ -117,7 +125,7 @@ impl Visitor {
         };
         let mut answer = view::page(status, name, context! { ..of_page, ..frame });
         if flash.is_some() {
-            Flash::clear(&mut answer);
+            Flash::clear(&mut answer, https);
         }
         answer
     }
@@ -164,7 +172,7 @@ impl FromRequest for Form {
         let mut payload = payload.take();
         Box::pin(async move {
             let visitor = Visitor::from_request(&request, &mut Payload::None).await?;
-            let fields = Fields::read(&request, &mut payload).await?;
+            let fields = Fields::read(&request, &mut payload, BODY_MAX).await?;
             if !visitor.app.is_form_token(&visitor.actor, fields.text("token")) {
                 return Err(Problem::new(
                     StatusCode::FORBIDDEN,
@@ -188,7 +196,7 @@ impl std::ops::Deref for Form {
 
 impl Fields {
     /// Reads a form's body; one that another site sent is refused.
-    pub(crate) async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Self, Failure> {
+    pub(crate) async fn read(request: &HttpRequest, payload: &mut Payload, max: usize) -> Result<Self, Failure> {
         if foreign(request, &*app(request)?) {
             return Err(Problem::new(StatusCode::FORBIDDEN, "foreign_origin", "This form was sent from another site; nothing was changed.").into());
         }
@@ -196,7 +204,7 @@ impl Fields {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "Pages take forms only; programs use the API at /api/docs/.").into());
         }
         uncompressed(request)?;
-        Ok(Self(pairs(&read_small(request, payload.take()).await?)))
+        Ok(Self(pairs(&read_small(request, payload.take(), max).await?)))
     }
 
     /// A field's text, trimmed; empty where it is not there.

@@ -35,7 +35,7 @@ pub(crate) async fn system_modules(program: Program) -> Answer {
 /// A person of the account.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct UserOut {
+pub(crate) struct ThreatCommandUser {
     #[serde(rename = "_id")]
     id: String,
     email: String,
@@ -48,15 +48,19 @@ pub(crate) struct UserOut {
 #[utoipa::path(
     tag = "Threat Command: account",
     params(("userType" = Option<String>, Query, description = "Admin or Analyst"), ("userEmail" = Option<String>, Query), ("userId" = Option<String>, Query)),
-    responses((status = 200, body = Vec<UserOut>), (status = 401), (status = 422)), security(("basic" = []))
+    responses((status = 200, body = Vec<ThreatCommandUser>), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v1/account/users-details")]
 pub(crate) async fn users_details(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
     let params = Params::of(&request)?;
     let fits = |name: &str, value: &str| params.one(name).is_none_or(|wanted| wanted.eq_ignore_ascii_case(value));
     let role = |role| if role == Role::Admin { "Admin" } else { "Analyst" };
-    let people =
-        app.user_list(&program.0).await?.into_iter().map(|u| UserOut { id: u.id.to_string(), email: u.email, role: role(u.role), is_active: u.active });
-    let people: Vec<UserOut> = people.filter(|u| fits("userType", u.role) && fits("userEmail", &u.email) && fits("userId", &u.id)).collect();
+    let people = app.user_list(&program.0).await?.into_iter().map(|u| ThreatCommandUser {
+        id: u.id.to_string(),
+        email: u.email,
+        role: role(u.role),
+        is_active: u.active,
+    });
+    let people: Vec<ThreatCommandUser> = people.filter(|u| fits("userType", u.role) && fits("userEmail", &u.email) && fits("userId", &u.id)).collect();
     Ok(HttpResponse::Ok().json(people))
 }

@@ -205,7 +205,7 @@ pub(crate) async fn fetch(app: web::Data<App>, program: Program, id: web::Path<S
 /// Where an alert was found.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase", default)]
-pub(crate) struct SourceIn {
+pub(crate) struct AlertSourceIn {
     #[serde(rename = "Type")]
     kind: String,
     /// `ClearWeb` or `DarkWeb`.
@@ -231,7 +231,7 @@ pub(crate) struct AlertDetailsIn {
     /// `High`, `Medium` or `Low`.
     severity: String,
     #[serde(default)]
-    source: SourceIn,
+    source: AlertSourceIn,
     /// IOCs that came up in it, by value.
     #[serde(default)]
     related_iocs: Vec<String>,
@@ -269,7 +269,7 @@ pub(crate) async fn add(app: web::Data<App>, program: Program, body: Json<AlertI
     related_iocs.extend(more);
     let kind = kind.as_deref().and_then(word).ok_or_else(|| Refusal::unprocessable(format!("Type is one of {TYPES}; scenarios are not known here.")))?;
     let severity = severity.parse().map_err(|_none| Refusal::unprocessable(format!("Severity is one of {SEVERITIES}.")))?;
-    let SourceIn { kind: source_kind, network_type, url, date } = source;
+    let AlertSourceIn { kind: source_kind, network_type, url, date } = source;
     let source = AlertSource { kind: source_kind, network: network_type, url: url.unwrap_or_default(), date: time("Source.Date", date)? };
     let new = NewAlert { id: None, kind, severity, found_at: time("FoundDate", found_date)?, title, description, sub_type, source, iocs: related_iocs };
     let id = app.into_inner().alert_add(&program.0, new).await?;

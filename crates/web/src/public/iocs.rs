@@ -29,7 +29,7 @@ struct FeedOut {
 /// An IOC.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct IocOut {
+pub(crate) struct ThreatCommandIoc {
     value: String,
     /// `IpAddresses`, `Urls`, `Domains`, `Hashes` or `Emails`.
     #[serde(rename = "type")]
@@ -55,7 +55,7 @@ fn list(of: &std::collections::BTreeSet<String>) -> Vec<String> {
     of.iter().cloned().collect()
 }
 
-impl From<Walked> for IocOut {
+impl From<Walked> for ThreatCommandIoc {
     fn from(walked: Walked) -> Self {
         let Walked { ioc, updated_at, feeds } = walked;
         let severity = capital(ioc.severity().word());
@@ -86,7 +86,7 @@ impl From<Walked> for IocOut {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct IocsOut {
-    content: Vec<IocOut>,
+    content: Vec<ThreatCommandIoc>,
     /// To be sent as `offset` for the next page; null at the end.
     next_offset: Option<String>,
 }
@@ -139,7 +139,7 @@ fn wanted(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
 async fn page(request: &HttpRequest, app: &App, program: &Program) -> Answer {
     let Some(query) = wanted(&Params::of(request)?)? else { return Ok(HttpResponse::Ok().json(IocsOut { content: Vec::new(), next_offset: None })) };
     let page = app.ioc_walk(&program.0, &query).await?;
-    Ok(HttpResponse::Ok().json(IocsOut { content: page.iocs.into_iter().map(IocOut::from).collect(), next_offset: page.next }))
+    Ok(HttpResponse::Ok().json(IocsOut { content: page.iocs.into_iter().map(ThreatCommandIoc::from).collect(), next_offset: page.next }))
 }
 
 /// The IOCs in order of their last change.
@@ -187,12 +187,12 @@ async fn by_value(request: &HttpRequest, app: &App, program: &Program) -> Result
 #[utoipa::path(
     tag = "Threat Command: IOCs",
     params(("iocValue" = String, Query)),
-    responses((status = 200, body = IocOut), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
+    responses((status = 200, body = ThreatCommandIoc), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v3/iocs/ioc-by-value")]
 pub(crate) async fn by_value_v3(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
     Ok(match by_value(&request, &app, &program).await? {
-        Some(walked) => HttpResponse::Ok().json(IocOut::from(walked)),
+        Some(walked) => HttpResponse::Ok().json(ThreatCommandIoc::from(walked)),
         None => HttpResponse::NoContent().finish(),
     })
 }
@@ -207,7 +207,7 @@ pub(crate) async fn by_value_v3(request: HttpRequest, app: web::Data<App>, progr
 pub(crate) async fn by_value_v2(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
     let Some(walked) = by_value(&request, &app, &program).await? else { return Ok(HttpResponse::NoContent().finish()) };
     let (sources, system_tags) = (sources(&walked), list(&walked.ioc.enrichment.system_tags));
-    let ioc = IocOut::from(walked);
+    let ioc = ThreatCommandIoc::from(walked);
     Ok(HttpResponse::Ok().json(json!({
         "Value": ioc.value, "Type": ioc.kind, "Score": ioc.score, "Severity": ioc.severity, "Status": ioc.status, "Whitelist": ioc.whitelisted,
         "FirstSeen": ioc.first_seen, "LastSeen": ioc.last_seen, "LastUpdate": ioc.last_update_date, "Sources": sources, "SystemTags": system_tags,
@@ -220,7 +220,7 @@ fn first_version(account: &AccountId, walked: Walked) -> Value {
     let (id, domain) = (walked.ioc.id, matches!(walked.ioc.kind, Kind::Domain).then(|| walked.ioc.value.clone()));
     let source = walked.feeds.iter().max_by_key(|(_, level)| *level).map(|(source, level)| (source.id.to_string(), source.name.clone(), *level));
     let (source_id, source_name, confidence) = source.map_or((None, None, None), |(id, name, level)| (Some(id), Some(name), Some(level)));
-    let ioc = IocOut::from(walked);
+    let ioc = ThreatCommandIoc::from(walked);
     json!({
         "_id": id, "AccountID": account, "SourceID": source_id, "Source": { "Name": source_name, "Confidence": confidence },
         "Type": ioc.kind, "Value": ioc.value, "Domain": domain, "Status": ioc.status, "Severity": { "Value": ioc.severity, "Score": ioc.score },
@@ -305,7 +305,7 @@ pub(crate) async fn csv(request: HttpRequest, app: web::Data<App>, program: Prog
 }
 
 fn row(walked: Walked) -> String {
-    let ioc = IocOut::from(walked);
+    let ioc = ThreatCommandIoc::from(walked);
     let feeds: Vec<&str> = ioc.reported_feeds.iter().map(|f| f.name.as_str()).collect();
     crate::csv::line(&[
         ioc.value.clone(),
@@ -350,7 +350,7 @@ pub(crate) async fn enrich(app: web::Data<App>, program: Program, value: web::Pa
         let sources = sources(&walked);
         let system_tags = list(&walked.ioc.enrichment.system_tags);
         let origin = if walked.ioc.enrichment.user_severity.is_some() { "user" } else { "system" };
-        let ioc = IocOut::from(walked);
+        let ioc = ThreatCommandIoc::from(walked);
         let more = json!({
             "Sources": sources, "SystemTags": system_tags, "Tags": ioc.tags, "Status": ioc.status, "IsKnownIoc": true, "RelatedMalwares": ioc.related_malware,
             "RelatedThreatActors": ioc.related_threat_actors, "RelatedCampaigns": ioc.related_campaigns, "FirstSeen": ioc.first_seen,

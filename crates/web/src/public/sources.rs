@@ -17,7 +17,7 @@ use super::{Answer, Json, Program, Refusal, kinds_of};
 /// A source.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct SourceOut {
+pub(crate) struct ThreatCommandSource {
     #[serde(rename = "_id")]
     id: String,
     name: String,
@@ -33,12 +33,12 @@ pub(crate) struct SourceOut {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct SourcesOut {
-    intelligence_feed: Vec<SourceOut>,
-    files: Vec<SourceOut>,
-    emails: Vec<SourceOut>,
+    intelligence_feed: Vec<ThreatCommandSource>,
+    files: Vec<ThreatCommandSource>,
+    emails: Vec<ThreatCommandSource>,
 }
 
-impl From<Source> for SourceOut {
+impl From<Source> for ThreatCommandSource {
     fn from(source: Source) -> Self {
         let Source { id, name, confidence, enabled, created_at: _, kind, description } = source;
         Self { id: id.to_string(), name, confidence_level: confidence.into(), is_enabled: enabled, description, source_type: source_type(kind) }
@@ -57,7 +57,7 @@ fn source_type(kind: SourceKind) -> &'static str {
 #[get("/v1/iocs/sources")]
 pub(crate) async fn list(app: web::Data<App>, program: Program) -> Answer {
     let (files, feeds): (Vec<Source>, Vec<Source>) = app.source_list(&program.0).await?.into_iter().partition(|s| s.kind == SourceKind::Document);
-    let out = |sources: Vec<Source>| sources.into_iter().map(SourceOut::from).collect();
+    let out = |sources: Vec<Source>| sources.into_iter().map(ThreatCommandSource::from).collect();
     Ok(HttpResponse::Ok().json(SourcesOut { intelligence_feed: out(feeds), files: out(files), emails: Vec::new() }))
 }
 
