@@ -335,6 +335,12 @@ fn rules_choose(house: &mut House) {
     scene.settled(&misp, &["203.0.113.9", "high.example"]);
     let path = format!("/api/v1/rules/{}", text(&rule, "id"));
     let with = |criteria| admin.patch(&path, json!({ "criteria": criteria }), 200);
+    let too_many: Vec<&str> = vec!["00000000-0000-4000-8000-000000000001"; 1_001];
+    for refused in
+        [admin.patch(&path, json!({ "group_ids": too_many }), 422), admin.post("/api/v1/rules", json!({ "name": "Many", "group_ids": too_many }), 422)]
+    {
+        assert_eq!(refused["errors"][0]["code"], "too_many", "a change is judged like a new rule");
+    }
     with(json!({ "kinds": ["domain"] }));
     scene.settled(&misp, &["high.example", "low.example"]);
     with(json!({ "min_confidence": 2 }));

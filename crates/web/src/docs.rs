@@ -11,7 +11,7 @@ use utoipa::{
 use utoipa_actix_web::AppExt as _;
 use utoipa_swagger_ui::{Config, serve};
 
-use crate::{examples, routes};
+use crate::{enums, examples, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -50,6 +50,7 @@ pub(crate) fn document() -> openapi::OpenApi {
         }
     }
     examples::add(&mut document);
+    enums::add(&mut document);
     document
 }
 

@@ -11,6 +11,7 @@ mod api;
 mod connections;
 mod csv;
 mod docs;
+mod enums;
 mod examples;
 mod extract;
 mod feed;

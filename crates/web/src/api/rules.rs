@@ -158,6 +158,7 @@ pub(crate) struct RulePatchIn {
     criteria: Option<CriteriaWire>,
     /// New groups, whole.
     #[serde(default)]
+    #[validate(length(max = 1000, code = "too_many", message = "Name at most 1,000 groups."))]
     group_ids: Option<Vec<Uuid>>,
 }
 

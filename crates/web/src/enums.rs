@@ -1,0 +1,169 @@
+//! The words that a field may hold, for the OpenAPI document, from the types that read and write them.
+
+use iocast_domain::{
+    account::Role,
+    alert::AlertKind,
+    device_type::CATALOGUE,
+    guard::Refusal,
+    ioc::{Kind, Severity, State, Whitelist},
+    key::KeyKind,
+    letter::{LetterKind, LetterState},
+    rule::StateFilter,
+    staleness::{Dot, Reason},
+    watch::EndedBy,
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::openapi::{
+    OpenApi, RefOr, Schema,
+    schema::{ArrayItems, SchemaType, Type},
+};
+
+/// The words of values, each once.
+fn words<T: Serialize>(all: impl IntoIterator<Item = T>) -> Vec<Value> {
+    let mut words: Vec<Value> = Vec::new();
+    for word in all.into_iter().filter_map(|one| serde_json::to_value(one).ok()) {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words
+}
+
+/// Fields (`Schema.field`) and query parameters (`/path?name`), and their words.
+fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
+    let kinds = || words(Kind::ALL);
+    vec![
+        (&["IocOut.kind", "GroupIocOut.kind", "RefusedOut.kind", "CriteriaWire.kinds", "/api/v1/iocs?kind"], kinds()),
+        (
+            &["IocOut.severity", "GroupIocOut.severity", "IocPatchIn.severity", "CriteriaWire.severities", "AlertsWire.severities", "/api/v1/iocs?severity"],
+            words(Severity::ALL),
+        ),
+        (&["IocOut.state", "/api/v1/iocs?state"], words(State::ALL)),
+        (&["IocOut.whitelist", "IocPatchIn.whitelist", "/api/v1/iocs?whitelist"], words(Whitelist::ALL)),
+        (&["CriteriaWire.state"], words([StateFilter::Active, StateFilter::Retired, StateFilter::Any])),
+        (&["AlertsWire.types"], words(AlertKind::ALL)),
+        (&["RefusedOut.reason", "ReasonOut.reason"], words(Refusal::ALL.iter().map(|refusal| refusal.word()))),
+        (&["MeOut.role", "UserOut.role", "UserIn.role", "UserPatchIn.role"], words([Role::Admin, Role::Analyst])),
+        (&["KeyIn.kind"], words([KeyKind::Api, KeyKind::Appliance])),
+        (&["KeyOut.kind"], words([KeyKind::Api, KeyKind::Appliance, KeyKind::Device])),
+        (&["SyncOut.status"], words([Dot::Red, Dot::Green])),
+        (&["SyncOut.reason"], words([Reason::NeverPulled, Reason::Synced, Reason::Silent])),
+        (&["DeviceIn.device_type", "DeviceOut.device_type"], words(CATALOGUE.iter().map(|of| of.id))),
+        (&["DeviceTypeOut.method"], words(CATALOGUE.iter().map(|of| of.method))),
+        (&["DeviceTypeOut.location"], words(CATALOGUE.iter().map(|of| of.location))),
+        (&["DeviceTypeOut.format"], words(CATALOGUE.iter().map(|of| of.format))),
+        (&["DeviceTypeOut.delivery"], words(CATALOGUE.iter().map(|of| of.delivery))),
+        (&["OutageLetterOut.kind"], words([LetterKind::Warning, LetterKind::Recovery])),
+        (&["OutageOut.ended_by"], words([EndedBy::Pull, EndedBy::Pause])),
+        (
+            &["LetterOut.kind"],
+            words([
+                LetterKind::Warning,
+                LetterKind::Recovery,
+                LetterKind::Limit,
+                LetterKind::Held,
+                LetterKind::Test,
+                LetterKind::Invitation,
+                LetterKind::PasswordReset,
+            ]),
+        ),
+        (&["OutageLetterOut.state", "LetterOut.state", "/api/v1/outbox?state"], words(LetterState::ALL)),
+        (&["ReadyOut.status"], words(["ready", "degraded", "not_ready"])),
+        (&["ReadyOut.role"], words(["web", "worker", "all"])),
+        (&["ReadyOut.feeds"], words(["fresh", "memory", "unavailable"])),
+        (&["TaskOut.status"], words(["alive", "stuck"])),
+        // The public API writes some words in its own way.
+        (&["AlertDetailsIn.Type"], words(AlertKind::ALL)),
+        (&["AlertDetailsIn.Severity", "AlertSeverityIn.Severity", "SeverityIn.severity", "ThreatCommandIoc.severity"], words(["High", "Medium", "Low"])),
+        (&["AlertSourceIn.NetworkType"], words(["ClearWeb", "DarkWeb"])),
+        (&["BlockIn.BlocklistStatus", "BlockedOut.Status"], words(["Sent", "NotSent"])),
+        (&["IocIn.Type", "ThreatCommandIoc.type"], words(["IpAddresses", "Urls", "Domains", "Hashes", "Emails"])),
+        (&["ThreatCommandIoc.status"], words(["Active", "Retired"])),
+        (&["ThreatCommandUser.Role"], words(["Admin", "Analyst"])),
+    ]
+}
+
+/// Where the document describes a field or parameter.
+fn described<'a>(document: &'a mut OpenApi, field: &str) -> Option<&'a mut Schema> {
+    let schema = if let Some((path, name)) = field.split_once('?') {
+        let parameters = document.paths.paths.get_mut(path)?.get.as_mut()?.parameters.as_mut()?;
+        let mut named = parameters.iter_mut().filter_map(|parameter| match parameter {
+            RefOr::T(parameter) if parameter.name == name => Some(parameter),
+            _ => None,
+        });
+        named.next()?.schema.as_mut()?
+    } else {
+        let (schema, name) = field.split_once('.')?;
+        match document.components.as_mut()?.schemas.get_mut(schema)? {
+            RefOr::T(Schema::Object(object)) => object.properties.get_mut(name)?,
+            _ => return None,
+        }
+    };
+    match schema {
+        RefOr::T(schema) => Some(schema),
+        RefOr::Ref(_) => None,
+    }
+}
+
+/// Gives a field its words; false where it takes none.
+fn give(schema: &mut Schema, mut words: Vec<Value>) -> bool {
+    match schema {
+        Schema::Object(object) => {
+            if matches!(&object.schema_type, SchemaType::Array(types) if types.contains(&Type::Null)) {
+                words.push(Value::Null);
+            }
+            object.enum_values = Some(words);
+            true
+        }
+        Schema::Array(array) => match &mut array.items {
+            ArrayItems::RefOrSchema(items) => match &mut **items {
+                RefOr::T(items) => give(items, words),
+                RefOr::Ref(_) => false,
+            },
+            ArrayItems::False => false,
+        },
+        _ => false,
+    }
+}
+
+/// Writes the words into the document. Gives the fields that it does not have.
+pub(crate) fn add(document: &mut OpenApi) -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    for (names, words) in fields() {
+        for name in names {
+            if !described(document, name).is_some_and(|schema| give(schema, words.clone())) {
+                missing.push(*name);
+            }
+        }
+    }
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_is_in_the_document() {
+        assert_eq!(add(&mut crate::docs::document()), Vec::<&str>::new());
+    }
+
+    /// A field whose description begins with its words has them as an enum, too.
+    #[test]
+    fn every_list_of_words_is_an_enum() {
+        let document = serde_json::to_value(crate::docs::document()).unwrap();
+        let mut without = Vec::new();
+        for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+            for (field, property) in schema["properties"].as_object().into_iter().flatten() {
+                let text = property["description"].as_str().unwrap_or_default();
+                let is_string = property["type"] == "string" || property["type"][0] == "string" || property["items"]["type"] == "string";
+                let is_enum = !property["enum"].is_null() || !property["items"]["enum"].is_null();
+                if is_string && !is_enum && text.starts_with('`') && text.contains("` or `") {
+                    without.push(format!("{name}.{field}: {text}"));
+                }
+            }
+        }
+        assert!(without.is_empty(), "{without:#?}");
+    }
+}
