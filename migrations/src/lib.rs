@@ -15,6 +15,7 @@ mod m0007_device_types;
 mod m0008_spans;
 mod m0009_resend;
 mod m0010_repair;
+mod m0011_indexes;
 mod table;
 
 /// What going back is answered with.
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_spans::Migration),
             Box::new(m0009_resend::Migration),
             Box::new(m0010_repair::Migration),
+            Box::new(m0011_indexes::Migration),
         ]
     }
 }

@@ -148,6 +148,13 @@ fn who_is_watched_and_who_is_told(house: &mut House) {
     house.advance(&admin, "49h");
     assert_eq!((warned(&post).len(), audited(&admin, "alerts.nobody"), admin.get("/api/v1/account")["alerted_people"].as_u64()), (6, 1, Some(0)));
     let me = text(&admin.get("/api/v1/me"), "id");
+    // Once an administrator gets letters again, they hear of what is still silent and was told to no one.
+    admin.patch(&format!("/api/v1/users/{me}"), json!({ "mail_alerts": true }), 200);
+    look(&admin);
+    eventually("the outages are mailed late", || (warned(&post).len() == 8).then_some(()));
+    assert!(warned(&post).iter().filter(|(to, subject)| to == crate::house::ADMIN && subject.contains("Untold")).count() == 2, "{:?}", warned(&post));
+    look(&admin);
+    assert_eq!(warned(&post).len(), 8, "and not again");
     let last = admin.patch(&format!("/api/v1/users/{me}"), json!({ "role": "analyst" }), 200);
     assert_eq!(last["role"], "analyst", "the invited second administrator is one, too");
 }
@@ -300,6 +307,8 @@ fn a_clock_that_jumps_judges_nobody(house: &mut House) {
     let admin = house.admin();
     eventually("the jump is seen", || (admin.dot(&scene.device).0 == "green").then_some(()));
     assert_eq!(look(&admin)["outages_opened"], 0);
+    // A device pulls at that time.
+    pull(house, &admin, &scene);
     // And back again: what was excused while the clock was ahead is forgotten, and real silence is told on time.
     house.clock.pass(-72 * HOUR);
     let admin = house.admin();

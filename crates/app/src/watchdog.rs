@@ -7,7 +7,7 @@ use std::{
 };
 
 use iocast_domain::{
-    account::Account,
+    account::{Account, User},
     device::Device,
     id::{AccountId, DeviceId, LetterId, OutageId},
     letter::{LetterKind, LetterState},
@@ -72,7 +72,7 @@ impl App {
         let beat = Beat { steady, apart: real_now.micros() - steady };
         let before = *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner);
         let jump = before.map_or(0, |before| beat.apart - before.apart);
-        // Whoever could answer all the time knows that there was no gap. What another replica's clock says then is that the
+        // A process that could answer all the time knows that there was no gap. What another replica's clock says then is that the
         // two clocks differ.
         let was_there = before.is_some_and(|before| jump.abs() <= JUMP && steady - before.steady <= HEARTBEAT_MISSED);
         let txn = self.store.write().await?;
@@ -86,6 +86,11 @@ impl App {
         if set_right {
             // A clock was set back, ours or another replica's. If it was ahead before, the gap that it made was none.
             txn.gap_end_at(now).await?;
+            // A pull that was noted in the future would keep its device green until that time, however long it is silent.
+            let moved = txn.device_pulls_end_at(now).await?;
+            if moved > 0 {
+                tracing::warn!("{moved} devices pulled at a time that is still to come: their last pull counts as of now");
+            }
         }
         if let Some(gap) = gap {
             txn.gap_insert(gap, now.plus(-GAPS_KEPT)).await?;
@@ -200,7 +205,48 @@ impl App {
                 }
             }
         }
+        for account in self.store.read().account_list_untold().await? {
+            match self.warn_late(&account).await {
+                Ok(letters) => watched.letters += letters,
+                Err(error) => {
+                    tracing::error!(account.id = %account, error = &error as &dyn std::error::Error, "The open outages of account {account} could not be mailed; it is tried again");
+                }
+            }
+        }
         Ok(watched)
+    }
+
+    /// Warns of the open outages that began while no administrator got alerts, once one does. Gives how many letters.
+    async fn warn_late(&self, account_id: &AccountId) -> AppResult<u64> {
+        if self.post.is_off() || !self.store.read().user_list(account_id).await?.iter().any(User::gets_alerts) {
+            return Ok(0);
+        }
+        let txn = self.store.write().await?;
+        let Some(account) = txn.account_fetch(account_id).await? else { return Ok(0) };
+        let recipients = self.alerted(&txn, &account).await?;
+        // Another replica may have written the letters.
+        if recipients.iter().all(|recipient| is_webhook(recipient)) || !txn.account_set_nobody_told(account_id, false).await? {
+            return Ok(0);
+        }
+        let (mut letters, mut page) = (0, Page { limit: LOOK, after: None });
+        loop {
+            let PageOf { items, next } = txn.outage_list(account_id, None, Some(true), &page).await?;
+            let ids: Vec<DeviceId> = items.iter().map(|row| row.outage.device_id).collect();
+            let devices: HashMap<DeviceId, Device> = txn.device_fetch_many(account_id, &ids).await?.into_iter().map(|device| (device.id, device)).collect();
+            let told = |row: &OutageRow| row.letters.iter().any(|letter| letter.kind == LetterKind::Warning && !is_webhook(&letter.recipient));
+            let untold = items.into_iter().filter(|row| !told(row));
+            let open: Vec<(Outage, Device)> = untold.filter_map(|row| Some((row.outage.clone(), devices.get(&row.outage.device_id)?.clone()))).collect();
+            letters += self.warnings(&txn, &account, &recipients, &open).await?;
+            page.after = next;
+            if page.after.is_none() {
+                break;
+            }
+        }
+        txn.commit().await?;
+        tracing::info!(account.id = %account_id, "Account {account_id} has an administrator who gets alerts again: {letters} letters about open outages were written");
+        self.tally.watched(Watched { outages: 0, letters });
+        self.letters_wait();
+        Ok(letters)
     }
 
     async fn open_outages(&self, account_id: &AccountId, devices: &[DeviceId], grace: i64) -> AppResult<Watched> {
@@ -317,7 +363,7 @@ impl App {
         })
     }
 
-    /// Ends the outages of devices that pulled, in the transaction that writes the pulls. Whoever got the warning gets to know.
+    /// Ends the outages of devices that pulled, in the transaction that writes the pulls. Everyone who got the warning gets a letter.
     pub(crate) async fn outages_pulled(&self, txn: &Txn, pulls: &HashMap<DeviceId, Timestamp>) -> AppResult<()> {
         let devices: Vec<DeviceId> = pulls.keys().copied().collect();
         let mut ended: BTreeMap<AccountId, Vec<Ended>> = BTreeMap::new();

@@ -120,6 +120,16 @@ impl Txn {
         Ok(())
     }
 
+    /// Moves the last pulls that are later than `now` to `now`. Gives of how many devices.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn device_pulls_end_at(&self, now: Timestamp) -> StoreResult<u64> {
+        let ahead =
+            device::Entity::update_many().col_expr(device::Column::LastPullAt, Expr::value(now.micros())).filter(device::Column::LastPullAt.gt(now.micros()));
+        Ok(ahead.exec(&self.0).await?.rows_affected)
+    }
+
     /// As [`Txn::device_lock`], for many.
     pub async fn device_lock_many(&self, ids: &[DeviceId]) -> StoreResult<()> {
         for chunk in ids.chunks(IDS) {

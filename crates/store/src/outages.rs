@@ -107,6 +107,16 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(open)
     }
 
+    /// The accounts that had an outage while no administrator got alerts.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn account_list_untold(&self) -> StoreResult<Vec<AccountId>> {
+        let untold = account::Entity::find().select_only().column(account::Column::Id).filter(account::Column::NobodyTold.eq(true));
+        let ids: Vec<String> = untold.into_tuple().all(&self.0).await?;
+        Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+    }
+
     /// How many outages are open.
     pub async fn outage_open_count(&self) -> StoreResult<u64> {
         Ok(outage::Entity::find().filter(outage::Column::EndedAt.is_null()).count(&self.0).await?)
