@@ -31,6 +31,8 @@ use crate::{Actor, App, AppError, AppResult, Watched};
 const KEPT: i64 = 90 * DAY;
 /// Tries to write down what became of a letter that was handed over, while the server ends.
 const SETTLE_TRIES: u32 = 5;
+/// Every how many tries the failure is logged.
+const SETTLE_LOGGED: u32 = 60;
 /// Longest answer of a mail server that is kept, in characters.
 const ANSWER_MAX: usize = 500;
 
@@ -254,10 +256,15 @@ impl App {
                 let txn = self.store.write().await?;
                 txn.letter_settle(letter.id, token, settled, self.now()).await?;
                 txn.commit().await?;
-                Ok(())
+                AppResult::Ok(())
             };
             match written.await {
-                Err(_) if tries < SETTLE_TRIES || !self.is_closing() => tokio::time::sleep(Duration::from_secs(1)).await,
+                Err(error) if tries < SETTLE_TRIES || !self.is_closing() => {
+                    if tries % SETTLE_LOGGED == 1 {
+                        tracing::warn!(letter.id = %letter.id, error = &error as &dyn std::error::Error, "The outcome of letter {} can't be written; it is tried again every second", letter.id);
+                    }
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
                 done => return done,
             }
         }

@@ -26,6 +26,8 @@ use crate::{
 
 /// How long a claim is held at most, in microseconds of real time: a publisher that died holds a group no longer.
 const CLAIM: i64 = 5 * MINUTE;
+/// How often a claim is renewed while its publication is being made.
+const RENEWED_EVERY: Duration = Duration::from_secs(60);
 /// How long the creator of a group waits for its first publication.
 const FIRST_PUBLICATION: Duration = Duration::from_secs(60);
 /// Groups published at once by the tick.
@@ -257,7 +259,7 @@ impl App {
         let lock = self.publisher.of(id);
         let Some(_alone) = (if wait { Some(lock.lock().await) } else { lock.try_lock().ok() }) else { return Ok(false) };
         let token = self.entropy.uuid();
-        let now = self.clock.real_now();
+        let now = self.store.shared_now(self.clock.real_now()).await?;
         let txn = self.store.write().await?;
         if !txn.publish_claim(id, token, self.publisher.left(id), now, now.plus(CLAIM)).await? {
             return Ok(false);
@@ -275,10 +277,35 @@ impl App {
         result
     }
 
+    /// Holds a claim for as long as the work takes. Returns once another process holds it.
+    async fn renew_claim(&self, id: GroupId, token: Uuid) -> AppResult<()> {
+        loop {
+            tokio::time::sleep(RENEWED_EVERY).await;
+            let renew = async {
+                let until = self.store.shared_now(self.clock.real_now()).await?.plus(CLAIM);
+                let txn = self.store.write().await?;
+                let held = txn.publish_renew(id, token, until).await?;
+                txn.commit().await?;
+                AppResult::Ok(held)
+            };
+            match renew.await {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                // The claim lasts for several renewals; the work itself will say what is wrong.
+                Err(error) => {
+                    tracing::warn!(group.id = %id, error = &error as &dyn std::error::Error, "The claim of group {id} could not be renewed; it is tried again");
+                }
+            }
+        }
+    }
+
     async fn publish_claimed(self: &Arc<Self>, account: &AccountId, id: GroupId, token: Uuid) -> AppResult<bool> {
         let Some(work) = Work::begin(self, account, id, token).await? else { return Ok(false) };
         let begun = self.clock.real_now();
-        let published = work.run().await?;
+        let published = tokio::select! {
+            published = work.run() => published?,
+            lost = self.renew_claim(id, token) => return lost.map(|()| false),
+        };
         if published {
             self.publisher.made.fetch_add(1, Ordering::Relaxed);
             self.publisher.took.fetch_add(self.clock.real_now().since(begun).max(0), Ordering::Relaxed);

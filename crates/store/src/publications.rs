@@ -341,6 +341,21 @@ impl Txn {
         Ok(done.rows_affected == 1)
     }
 
+    /// Holds a claim until later; false if another process holds the group, or it is gone.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn publish_renew(&self, id: GroupId, token: Uuid, until: Timestamp) -> StoreResult<bool> {
+        let done = group::Entity::update_many()
+            .col_expr(group::Column::ClaimUntil, Expr::value(until.micros()))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(group::Column::ClaimToken.eq(token))
+            .filter(group::Column::ClaimUntil.gt(0_i64))
+            .exec(&self.0)
+            .await?;
+        Ok(done.rows_affected == 1)
+    }
+
     /// Writes what a group serves from now on and releases the claim; false if the claim was lost or the group is gone.
     pub async fn publish_settle(&self, id: GroupId, update: &GroupUpdate) -> StoreResult<bool> {
         let GroupUpdate { claim, applied_config, applied_seq, publication, live, cut, due_at, latest_stamp } = update;

@@ -183,6 +183,7 @@ impl Work<'_> {
     ) {
         let is_log = self.device_type.format.is_log();
         let mut moving: Vec<MemberRow> = Vec::new();
+        let joining: HashMap<IocId, usize> = joins.iter().enumerate().map(|(at, member)| (member.ioc_id, at)).collect();
         for (mut member, edit) in edits {
             let Some(shard) = numbers.get(&member.part_id).and_then(|n| shards.get_mut(n)) else { continue };
             let mut leaves = |member: &MemberRow| {
@@ -206,7 +207,7 @@ impl Work<'_> {
                 Edit::Leave(Leave::SentAgain) => {
                     leaves(&member);
                     // It stays what it was: the same indicator with a new date, at the end.
-                    if let Some(again) = joins.iter_mut().find(|m| m.ioc_id == member.ioc_id) {
+                    if let Some(again) = joining.get(&member.ioc_id).and_then(|at| joins.get_mut(*at)) {
                         again.joined_at = member.joined_at;
                         again.reborn = member.reborn;
                     }
