@@ -395,7 +395,7 @@ fn one_address_leaves_room_for_others() {
         held.push(line);
     }
     assert!(kept < 200, "{kept} idle connections of one address are kept");
-    // Whoever comes now is served.
+    // A new connection is served.
     assert_eq!(send("GET", &format!("http://{url}/api/v1/health"), &[], None).status, 200);
     drop(held);
     child.kill().unwrap();

@@ -1,7 +1,7 @@
 //! Databases that earlier versions wrote: each is opened by this one, and nothing of it is lost.
 //!
 //! `tests/databases/DATE` holds one account as that day's code left it on each engine, with the secrets of its data folder
-//! and what a client of it knows (`known.json`). `write` makes such a folder from the code at hand.
+//! and what a client of it knows (`known.json`). `write` makes such a folder with the current code.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

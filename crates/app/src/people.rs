@@ -179,7 +179,7 @@ impl App {
         }
         txn.user_update(&after).await?;
         if (before.role, before.active) != (after.role, after.active) {
-            // Whoever goes on works under the new role.
+            // A session that goes on has the new role.
             txn.session_delete_all(id).await?;
         }
         let shown = |u: &User| serde_json::json!({ "role": u.role, "active": u.active, "mail_alerts": u.mail_alerts });

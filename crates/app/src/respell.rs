@@ -2,7 +2,7 @@
 //! anything is published.
 //!
 //! Ids that were sent never change. A row under another spelling is withdrawn and stays for its tombstones; the IOC of the one
-//! spelling takes over what was known, and joins groups anew. Each step is one transaction that also writes down how far it
+//! spelling takes over what was known, and joins its groups as a new member. Each step is one transaction that also writes down how far it
 //! came, so that a kill in the middle loses nothing and does nothing twice.
 
 use std::collections::{BTreeMap, HashMap};

@@ -30,7 +30,7 @@ const RENEW: i64 = 5 * MINUTE;
 const WINDOW: i64 = 15 * MINUTE;
 /// Failures in a window before one person's sign-ins from one address are slowed down.
 const PER_PAIR: u32 = 10;
-/// The same for one client address, whoever is meant,
+/// The same for one client address and all people together,
 const PER_ADDRESS: u32 = 30;
 /// for the network of an IPv6 address,
 const PER_SITE: u32 = 120;

@@ -321,7 +321,7 @@ impl App {
                 }
             }
             at += 1;
-            // A filter may look at all there are: whoever polls on this thread comes in between.
+            // A filter may look at every object: other requests on this thread are answered in between.
             tokio::task::yield_now().await;
             if at >= shards.len() {
                 break;

@@ -9,7 +9,7 @@ use prefix_trie::joint::JointPrefixSet;
 /// What a network of the table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
-    /// Nothing of the public internet is there.
+    /// Not part of the public internet.
     Reserved,
     /// For examples in documents. Feeds carry it: it blocks nothing.
     Documentation,

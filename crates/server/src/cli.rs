@@ -304,7 +304,7 @@ async fn execute(cli: Cli) -> Result<(), String> {
             }
             match (json, given) {
                 (true, _) => println!("{made}"),
-                // It is known to whoever gave it, and nobody else's business.
+                // The caller knows it; printed, it would end in a log.
                 (false, true) => {}
                 (false, false) => println!("New password of {email}: {}\nAll sessions were ended.", text(&made, "admin_password")),
             }

@@ -1,7 +1,7 @@
 //! The secrets file: made once, at the first start, and never in place of one that is missing.
 //!
-//! A start that is broken off must not leave a file that is in the next one's way, nor a database that knows of secrets
-//! nobody has. Hence three steps: fresh secrets are laid beside the file; the database takes them as its own
+//! A start that is broken off must not leave a file that is in the next one's way, nor a database that is tied to
+//! secrets that no longer exist. There are three steps: fresh secrets are laid beside the file; the database takes them as its own
 //! ([`iocast_app::App::open`]); the file gets its name. The next start goes on where this one ended.
 
 use std::{

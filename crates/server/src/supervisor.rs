@@ -28,7 +28,7 @@ impl Supervisor {
         self.stop.clone()
     }
 
-    /// Starts a task that gives a sign of life at least every `within`; `make` makes it anew after a panic.
+    /// Starts a task that gives a sign of life at least every `within`; `make` makes it again after a panic.
     pub(crate) fn start<F: Future<Output = ()> + Send + 'static>(&mut self, name: &'static str, within: Duration, make: impl Fn() -> F + Send + 'static) {
         let (app, stop) = (Arc::clone(&self.app), self.stop.clone());
         app.task_expect(name, within);

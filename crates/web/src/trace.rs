@@ -51,7 +51,7 @@ pub(crate) async fn around<B: MessageBody + 'static>(request: ServiceRequest, ne
         answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     if answer.request().app_config().secure() {
-        // Whoever came by HTTPS once comes by it for a year.
+        // A browser that came by HTTPS once uses it for a year.
         answer.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     let status = answer.status().as_u16();

@@ -188,7 +188,7 @@ def neighbours(table, binary: str, Server, iocs, domains) -> None:
         before = server.memory("VmRSS")
         server.reset_peak()
         with attack():
-            # What is published meanwhile gives a 200: its first poll counts as failed, and is told.
+            # What is published during this time is answered with 200: the poll counts as failed.
             seen = honest(server, misp, etag, seconds)
         above = server.peak_mib() - before
         reach = max(2 * calm["p99"], 0.010)
