@@ -123,7 +123,8 @@ impl Acknowledged {
             let page = admin.get(&format!("/api/v1/devices?limit=1000{cursor}"));
             found.extend(page["items"].as_array().unwrap().iter().map(|device| text(device, "name")));
             match page["next_cursor"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
+                // A cursor holds the name that a page ended with.
+                Some(next) => cursor = format!("&cursor={}", next.replace(' ', "%20")),
                 None => break,
             }
         }
