@@ -175,6 +175,7 @@ fn grouped(number: Value) -> String {
 fn plain(value: Value) -> String {
     match value.kind() {
         ValueKind::None | ValueKind::Undefined => "none".to_owned(),
+        ValueKind::Seq | ValueKind::Iterable | ValueKind::Map if value.len() == Some(0) => "none".to_owned(),
         ValueKind::Bool => if value.is_true() { "yes" } else { "no" }.to_owned(),
         ValueKind::Seq | ValueKind::Iterable => match value.try_iter() {
             Ok(items) => items.map(plain).collect::<Vec<_>>().join(", "),
@@ -203,6 +204,15 @@ fn bytes(size: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_audit_value_is_never_blank() {
+        for (value, said) in
+            [(Value::from(()), "none"), (Value::from(Vec::<String>::new()), "none"), (Value::from(false), "no"), (Value::from(vec!["a", "b"]), "a, b")]
+        {
+            assert_eq!(plain(value), said);
+        }
+    }
 
     #[test]
     fn every_template_is_one() {
