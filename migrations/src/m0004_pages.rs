@@ -5,13 +5,13 @@ use sea_orm_migration::{async_trait::async_trait, prelude::*, schema::boolean};
 use crate::table::{IndexSpec, add, create, index};
 
 /// Every column by which IOCs are filtered stands in each index by which they are listed: what does not fit is not read.
-pub(crate) const INDEXES: &[IndexSpec] = &[
+const INDEXES: &[IndexSpec] = &[
     index("iocs", "iocs_by_change", &["account_id", "seq", "id", "kind", "severity", "state", "whitelist", "deleted_at"]),
     index("iocs", "iocs_by_value", &["account_id", "value_head", "id", "kind", "severity", "state", "whitelist", "deleted_at"]),
     index("iocs", "iocs_by_host", &["account_id", "reversed_host", "id", "kind", "severity", "state", "whitelist", "deleted_at"]),
 ];
 /// Those of which they take the place.
-pub(crate) const BEFORE: [&str; 3] = ["iocs_account_seq", "iocs_account_value", "iocs_account_host"];
+const BEFORE: [&str; 3] = ["iocs_account_seq", "iocs_account_value", "iocs_account_host"];
 
 #[derive(Debug)]
 pub(crate) struct Migration;
