@@ -1,4 +1,4 @@
-//! What was acknowledged is there: after a full disk, after errors of the disk at any call, after kills.
+//! Nothing acknowledged is lost: after a full disk, after errors of the disk at any call, after kills.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,4 @@
-//! Starting on what is there, and stopping at any moment.
+//! Starting on an existing data folder, and stopping at any moment.
 
 use std::{
     fs,
@@ -136,7 +136,7 @@ fn data_that_is_missing_is_not_taken_for_a_first_start() {
     assert!(!database.exists(), "nothing is made in its place");
     fs::write(&database, "").unwrap();
     assert!(refused(&[]).contains("data is missing"));
-    // Secrets that are missing: the data is there, and its keys would open nothing.
+    // The secrets file is missing: the database exists, and none of its keys would work.
     fs::rename(folder.path().join("kept"), &database).unwrap();
     let secrets = fs::read(data.join("secrets.json")).unwrap();
     fs::remove_file(data.join("secrets.json")).unwrap();

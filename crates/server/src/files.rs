@@ -31,7 +31,7 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_folder(to)
 }
 
-/// Takes a file from everybody but its owner, where it is there.
+/// Makes a file private to its owner, if it exists.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     match std::fs::set_permissions(path, Permissions::from_mode(0o600)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -179,18 +179,19 @@ def neighbours(table, binary: str, Server, iocs, domains) -> None:
         (f"publishing {groups:,} groups at each of 5 imports a second", lambda: Attack(1, publish)),
     ]
     calm = honest(server, misp, etag, seconds)
+    # One baseline for all: what an attack leaves behind counts against the next one, too.
+    idle = server.memory("VmRSS")
     ms = lambda value: f"{1000 * value:.1f} ms"
     table.row(f"honest polls, {RATE} a second, alone: 99th percentile (generator's own lag)", f"{ms(calm['p99'])} ({ms(calm['lag'])})", "", "", "")
     for what, attack in attacks:
         if what.startswith("publishing"):
             add_groups()
             etag = server.wait_served(misp, "manifest.json", lambda body: True)[0].getheader("ETag")
-        before = server.memory("VmRSS")
         server.reset_peak()
         with attack():
             # What is published during this time is answered with 200: the poll counts as failed.
             seen = honest(server, misp, etag, seconds)
-        above = server.peak_mib() - before
+        above = server.peak_mib() - idle
         reach = max(2 * calm["p99"], 0.010)
         figures = f"{ms(seen['p99'])} ({ms(seen['lag'])}); {seen['failed']} of {seen['polls']} not 304; peak +{above:.0f} MiB"
         table.row(f"the same beside {what}", figures, ms(calm["p99"]), f"{seen['p99'] / calm['p99']:.1f}", f"≤ {ms(reach)}, ≤ 256 MiB")
