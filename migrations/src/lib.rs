@@ -16,6 +16,7 @@ mod m0008_spans;
 mod m0009_resend;
 mod m0010_repair;
 mod m0011_indexes;
+mod m0012_digests;
 mod table;
 
 /// What going back is answered with.
@@ -40,6 +41,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_resend::Migration),
             Box::new(m0010_repair::Migration),
             Box::new(m0011_indexes::Migration),
+            Box::new(m0012_digests::Migration),
         ]
     }
 }

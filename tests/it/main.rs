@@ -11,6 +11,7 @@ mod browser;
 mod clients;
 mod crash;
 mod database;
+mod digests;
 mod durability;
 mod edges;
 mod feed;

@@ -233,6 +233,7 @@ fn many_at_once_are_one_letter(house: &mut House) {
         assert_eq!(device.get(&format!("{url}/manifest.json"), &[]).status, 200);
     }
     eventually("all are told to be back", || outages(&admin).iter().all(|o| o["letters"].as_array().unwrap().len() == 2).then_some(()));
+    house.advance(&admin, "5m");
     eventually("every recovery is sent", || outages(&admin).iter().all(|o| o["letters"][1]["state"] == "sent").then_some(()));
     assert!(post.subjects().iter().skip(1).all(|s| s.contains("again")));
 }

@@ -17,7 +17,7 @@ use iocast_domain::{
     account::{Account, User, parse_address},
     id::LetterId,
     letter::{LetterKind, LetterState, Tried, after_try},
-    time::{DAY, clip},
+    time::{DAY, HOUR, clip},
 };
 use iocast_mail::{Content, Failure, Hook, Letter, Rendered, is_webhook, payload, render};
 use iocast_store::{Lane, LetterCounts, LetterRow, NewLetter, Page, PageOf, Settled, Txn};
@@ -120,13 +120,13 @@ impl App {
     pub(crate) fn letter(&self, account: &Account, kind: LetterKind, recipient: &str, content: &Content) -> AppResult<NewLetter> {
         if is_webhook(recipient) {
             let body = payload(content, account.id.as_str(), &account.name, self.now()).unwrap_or_default();
-            return Ok(self.words(account, kind, recipient, Rendered { subject: "webhook".to_owned(), text: body, html: String::new() }));
+            return Ok(self.new_letter(account, kind, recipient, Rendered { subject: "webhook".to_owned(), text: body, html: String::new() }));
         }
         let words = render(content, &account.name, &self.settings.public_url).map_err(AppError::internal)?;
-        Ok(self.words(account, kind, recipient, words))
+        Ok(self.new_letter(account, kind, recipient, words))
     }
 
-    fn words(&self, account: &Account, kind: LetterKind, recipient: &str, words: Rendered) -> NewLetter {
+    pub(crate) fn new_letter(&self, account: &Account, kind: LetterKind, recipient: &str, words: Rendered) -> NewLetter {
         let id = LetterId::random(&*self.entropy);
         let host = self.settings.mail_from.rsplit('@').next().unwrap_or_default().trim_end_matches('>').to_owned();
         NewLetter {
@@ -185,15 +185,28 @@ impl App {
         }
         let txn = self.store.write().await?;
         let here: Vec<LetterId> = self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-        let Some(row) = txn.letter_claim(lane, token, (self.now(), real_now, until), &here).await? else {
+        let Some(mut row) = txn.letter_claim(lane, token, (self.now(), real_now, until), &here).await? else {
             // What could not be read was put off.
             txn.commit().await?;
             return Ok(false);
         };
+        let told = if row.gathers { self.digest_close(&txn, &mut row).await } else { Ok(true) };
         let _on_its_way = OnItsWay::begin(&self.on_their_way, row.letter.id);
-        txn.commit().await?;
-        let settled = match self.pointless(&row).await? {
-            Some(why) => Settled { state: LetterState::Superseded, next_at: self.now(), answer: why.to_owned(), maybe_sent: false },
+        if !told.as_ref().is_err_and(|error| !error.is_corrupt()) {
+            txn.commit().await?;
+        }
+        let over = |why: &str| Settled { state: LetterState::Superseded, next_at: self.now(), answer: why.to_owned(), maybe_sent: false };
+        let pointless = match told {
+            Ok(true) => self.pointless(&row).await?.map(over),
+            Ok(false) => Some(over("what it was about ended before it was handed over")),
+            Err(error) if error.is_corrupt() => {
+                let answer = format!("Its words can't be written: {error}");
+                Some(Settled { state: LetterState::Due, next_at: self.now().plus(HOUR), answer, maybe_sent: false })
+            }
+            Err(error) => return Err(error),
+        };
+        let settled = match pointless {
+            Some(settled) => settled,
             None => {
                 let ours = async || self.store.read().letter_is_claimed(row.letter.id, token).await.unwrap_or(false);
                 let handed_over = if is_webhook(&row.letter.recipient) {
@@ -301,17 +314,6 @@ impl App {
             text: letter.text.clone(),
             html: letter.html.clone(),
         }
-    }
-
-    /// Writes letters about a group to all who get alerts, once for each `subject`.
-    pub(crate) async fn group_letters(&self, txn: &Txn, account: &Account, kind: LetterKind, content: &Content, subject: &str) -> AppResult<()> {
-        for recipient in self.alerted(txn, account).await? {
-            let mut letter = self.letter(account, kind, &recipient, content)?;
-            letter.subject_key = Some(format!("{subject}:{recipient}"));
-            txn.letter_insert(&letter).await?;
-        }
-        self.letters_wait();
-        Ok(())
     }
 
     /// Sends a test letter at once, and gives what the mail server said.

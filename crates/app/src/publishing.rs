@@ -15,7 +15,6 @@ use iocast_domain::{
     guard::{Guard, Refusal},
     id::{AccountId, GroupId, IocId, PartId},
     ioc::Ioc,
-    letter::LetterKind,
     member::{Leave, Standing, TOMBSTONE_KEPT},
     rule::{EnabledSources, Rule, SourceRanks, may_leave},
     time::Timestamp,
@@ -28,13 +27,13 @@ use iocast_formats::{
         misp::{self, Orgc, SourceNames},
     },
 };
-use iocast_mail::Content;
+use iocast_mail::{FullGroup, HeldGroup};
 use iocast_store::{BlobRef, FileRef, GroupRow, GroupUpdate, IocRow, MemberRow, NewBlob, PartRow, PublicationLine, PublishState, Reader, Txn};
 use uuid::Uuid;
 
 pub(crate) use self::choose::PAGE;
 use self::hand::Hand;
-use crate::{App, AppError, AppResult};
+use crate::{App, AppError, AppResult, digests::GroupNews};
 
 mod choose;
 mod hand;
@@ -193,7 +192,7 @@ impl<'a> Work<'a> {
         let held = Held { since, until: since.plus(SHRINK_HOLD), live: self.state.live, loses };
         let txn = self.app.store.write().await?;
         if txn.publish_hold(group.id, self.claim, &held, self.target_seq, self.state.config_version).await? {
-            let content = Content::Held {
+            let news = HeldGroup {
                 device: self.device_name.clone(),
                 group: group.name.to_string(),
                 live: held.live,
@@ -201,7 +200,7 @@ impl<'a> Work<'a> {
                 until: held.until,
                 link: format!("{}/automation/groups/{}", self.app.settings.public_url, group.id),
             };
-            self.app.group_letters(&txn, &self.account, LetterKind::Held, &content, &format!("held:{}:{}", group.id, held.since.micros())).await?;
+            self.app.group_letters(&txn, &self.account, &GroupNews::Held(group.id, news), &format!("held:{}:{}", group.id, held.since.micros())).await?;
         }
         txn.commit().await?;
         Ok(())
@@ -321,14 +320,14 @@ impl<'a> Work<'a> {
         if live * 100 < limit * 95 {
             txn.group_set_limit_told(group.id, false).await?;
         } else if group.notify_on_limit && live >= limit && txn.group_set_limit_told(group.id, true).await? {
-            let content = Content::Limit {
+            let news = FullGroup {
                 device: self.device_name.clone(),
                 group: group.name.to_string(),
                 limit: group.limit,
                 wanted: live + update.cut.reasons.get("limit").copied().unwrap_or(0),
                 link: format!("{}/automation/integrations/{}", self.app.settings.public_url, group.device_id),
             };
-            self.app.group_letters(txn, &self.account, LetterKind::Limit, &content, &format!("limit:{}:{}", group.id, update.publication)).await?;
+            self.app.group_letters(txn, &self.account, &GroupNews::Full(news), &format!("limit:{}:{}", group.id, update.publication)).await?;
         }
         Ok(())
     }

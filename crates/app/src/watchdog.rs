@@ -1,7 +1,7 @@
 //! The watchdog: silence is noticed, told once, and over with the next pull.
 
 use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -9,14 +9,14 @@ use std::{
 use iocast_domain::{
     account::{Account, User},
     device::Device,
-    id::{AccountId, DeviceId, LetterId, OutageId},
-    letter::{LetterKind, LetterState},
+    id::{AccountId, DeviceId, OutageId},
+    letter::LetterKind,
     staleness::{SyncState, judge},
-    time::{DAY, MINUTE, SECOND, Timestamp, clip, span_in_words},
-    watch::{DIGEST_FROM, EndedBy, HEARTBEAT_MISSED, Outage, gap_found, is_outage, silence, silent_since, threshold},
+    time::{DAY, MINUTE, SECOND, Timestamp, span_in_words},
+    watch::{HEARTBEAT_MISSED, Outage, gap_found, is_outage, silent_since, threshold},
 };
-use iocast_mail::{Content, SilentDevice, is_webhook};
-use iocast_store::{OutageLetter, OutageRow, Page, PageOf, PullLine, StoreError, Txn};
+use iocast_mail::is_webhook;
+use iocast_store::{OutageRow, Page, PageOf, StoreError, Txn};
 
 use crate::{Actor, App, AppError, AppResult};
 
@@ -26,6 +26,8 @@ const JUMP: i64 = MINUTE;
 const GAPS_KEPT: i64 = 366 * DAY;
 /// Devices looked at in one query.
 const LOOK: u64 = 1_000;
+/// Outages that are opened in one transaction.
+const TOGETHER: usize = 500;
 /// Within how long every replica writes the pulls that it noted, in microseconds.
 const WRITTEN_WITHIN: i64 = 2 * SECOND;
 const HEARTBEAT_AT: &str = "heartbeat";
@@ -44,13 +46,6 @@ pub struct Watched {
     pub outages: u64,
     /// Letters that were written.
     pub letters: u64,
-}
-
-/// An outage that ended.
-struct Ended {
-    outage: Outage,
-    device: Device,
-    at: Timestamp,
 }
 
 impl App {
@@ -195,13 +190,16 @@ impl App {
         }
         let mut watched = Watched::default();
         for (account, devices) in silent {
-            match self.open_outages(&account, &devices, grace).await {
-                Ok(opened) => {
-                    watched.outages += opened.outages;
-                    watched.letters += opened.letters;
-                }
-                Err(error) => {
-                    tracing::error!(account.id = %account, error = &error as &dyn std::error::Error, "Silent devices of account {account} could not be told of; it is tried again");
+            // The transaction stays short: pulls are written between two of them.
+            for some in devices.chunks(TOGETHER) {
+                match self.open_outages(&account, some, grace).await {
+                    Ok(opened) => {
+                        watched.outages += opened.outages;
+                        watched.letters += opened.letters;
+                    }
+                    Err(error) => {
+                        tracing::error!(account.id = %account, error = &error as &dyn std::error::Error, "Could not queue alerts for account {account}; it is tried again at the next tick");
+                    }
                 }
             }
         }
@@ -216,39 +214,45 @@ impl App {
         Ok(watched)
     }
 
-    /// Warns of the open outages that began while no administrator got alerts, once one does. Gives how many letters.
+    /// Warns of the open outages that began while no administrator got alerts, once one does; a transaction for each page of
+    /// outages. Gives how many letters.
     async fn warn_late(&self, account_id: &AccountId) -> AppResult<u64> {
         if self.post.is_off() || !self.store.read().user_list(account_id).await?.iter().any(User::gets_alerts) {
             return Ok(0);
         }
-        let txn = self.store.write().await?;
-        let Some(account) = txn.account_fetch(account_id).await? else { return Ok(0) };
-        let recipients = self.alerted(&txn, &account).await?;
-        // Another replica may have written the letters.
-        if recipients.iter().all(|recipient| is_webhook(recipient)) || !txn.account_set_nobody_told(account_id, false).await? {
-            return Ok(0);
-        }
         let (mut letters, mut page) = (0, Page { limit: LOOK, after: None });
         loop {
+            let txn = self.store.write().await?;
+            let Some(account) = txn.account_fetch(account_id).await? else { return Ok(letters) };
+            let recipients = self.alerted(&txn, &account).await?;
+            if recipients.iter().all(|recipient| is_webhook(recipient)) {
+                return Ok(letters);
+            }
             let PageOf { items, next } = txn.outage_list(account_id, None, Some(true), &page).await?;
             let ids: Vec<DeviceId> = items.iter().map(|row| row.outage.device_id).collect();
             let devices: HashMap<DeviceId, Device> = txn.device_fetch_many(account_id, &ids).await?.into_iter().map(|device| (device.id, device)).collect();
             let told = |row: &OutageRow| row.letters.iter().any(|letter| letter.kind == LetterKind::Warning && !is_webhook(&letter.recipient));
             let untold = items.into_iter().filter(|row| !told(row));
             let open: Vec<(Outage, Device)> = untold.filter_map(|row| Some((row.outage.clone(), devices.get(&row.outage.device_id)?.clone()))).collect();
-            letters += self.warnings(&txn, &account, &recipients, &open).await?;
+            let written = self.warnings(&txn, &account, &recipients, &open).await?;
+            if next.is_none() {
+                // Only now is everything told: a crash before begins anew, and finds what was told.
+                txn.account_set_nobody_told(account_id, false).await?;
+            }
+            txn.commit().await?;
+            letters += written;
+            self.tally.watched(Watched { outages: 0, letters: written });
+            self.letters_wait();
             page.after = next;
             if page.after.is_none() {
                 break;
             }
         }
-        txn.commit().await?;
         tracing::info!(account.id = %account_id, "Account {account_id} has an administrator who gets alerts again: {letters} letters about open outages were written");
-        self.tally.watched(Watched { outages: 0, letters });
-        self.letters_wait();
         Ok(letters)
     }
 
+    /// Opens the outages of these devices that are silent, with the warnings of them, in one transaction.
     async fn open_outages(&self, account_id: &AccountId, devices: &[DeviceId], grace: i64) -> AppResult<Watched> {
         let (now, gaps) = (self.now(), self.gaps.load_full());
         let txn = self.store.write().await?;
@@ -297,179 +301,6 @@ impl App {
         Ok(recipients)
     }
 
-    async fn warnings(&self, txn: &Txn, account: &Account, recipients: &[String], opened: &[(Outage, Device)]) -> AppResult<u64> {
-        let many = opened.len() >= DIGEST_FROM;
-        let mut told = Vec::with_capacity(opened.len());
-        for (outage, device) in opened {
-            told.push((outage.id, self.silent_device(txn, outage, device, None, !many).await?));
-        }
-        let mut letters = 0;
-        for recipient in recipients {
-            letters += self.tell(txn, account, LetterKind::Warning, recipient, &told, None).await?;
-        }
-        Ok(letters)
-    }
-
-    /// Writes one person letters about outages: one each, or one for many. Gives how many letters.
-    async fn tell(
-        &self,
-        txn: &Txn,
-        account: &Account,
-        kind: LetterKind,
-        recipient: &str,
-        outages: &[(OutageId, SilentDevice)],
-        after: Option<LetterId>,
-    ) -> AppResult<u64> {
-        let size = if outages.len() >= DIGEST_FROM { outages.len() } else { 1 };
-        let mut written = 0;
-        for some in outages.chunks(size) {
-            let devices = some.iter().map(|(_, device)| device.clone()).collect();
-            let content = if kind == LetterKind::Warning { Content::Warning(devices) } else { Content::Recovery(devices) };
-            let mut letter = self.letter(account, kind, recipient, &content)?;
-            letter.after_letter = after;
-            let mut fresh = false;
-            for (outage, _) in some {
-                fresh |= txn.outage_letter_insert(*outage, recipient, kind, letter.id).await?;
-            }
-            if fresh {
-                txn.letter_insert(&letter).await?;
-                written += 1;
-            }
-        }
-        Ok(written)
-    }
-
-    /// A device as a letter tells of it. The last client and error are left out where many are told of together.
-    async fn silent_device(&self, txn: &Txn, outage: &Outage, device: &Device, until: Option<Timestamp>, fully: bool) -> AppResult<SilentDevice> {
-        let (last, failed) = if fully { (txn.pull_last(device.id, false).await?, txn.pull_last(device.id, true).await?) } else { (None, None) };
-        let groupless = fully && until.is_none() && txn.group_list(&device.account_id, Some(device.id)).await?.is_empty();
-        let no_group = groupless.then_some("It has no IOC group, so there is nothing for it to pull: open the device, make one, and type its URL in.");
-        let gaps = if until.is_some() { Vec::new() } else { self.gaps.load().to_vec() };
-        Ok(SilentDevice {
-            name: device.name.to_string(),
-            type_name: device.device_type.name.to_owned(),
-            since: outage.began_at,
-            until,
-            silence: span_in_words(silence(outage.began_at, &gaps, until.unwrap_or(outage.noticed_at))),
-            never_pulled: until.is_none() && device.last_pull_at.is_none(),
-            watched_again: device.watched_since == outage.began_at && device.created_at < device.watched_since,
-            last_pull: device.last_pull_at,
-            last_client: last.as_ref().map(client),
-            last_error: failed
-                .filter(|f| f.pull.at >= outage.began_at)
-                .and_then(|f| Some(format!("{} at {}, from {}", f.reason.as_ref()?, f.pull.at.minute(), client(&f)))),
-            link: format!("{}/automation/integrations/{}", self.settings.public_url, device.id),
-            checks: no_group.into_iter().chain(device.device_type.checks.iter().copied()).map(str::to_owned).collect(),
-        })
-    }
-
-    /// Ends the outages of devices that pulled, in the transaction that writes the pulls. Everyone who got the warning gets a letter.
-    pub(crate) async fn outages_pulled(&self, txn: &Txn, pulls: &HashMap<DeviceId, Timestamp>) -> AppResult<()> {
-        let devices: Vec<DeviceId> = pulls.keys().copied().collect();
-        let mut ended: BTreeMap<AccountId, Vec<Ended>> = BTreeMap::new();
-        for outage in txn.outage_open(&devices).await? {
-            let Some(at) = pulls.get(&outage.device_id).copied().filter(|at| *at > outage.began_at) else { continue };
-            let device = match txn.device_fetch(&outage.account_id, outage.device_id).await {
-                Ok(Some(device)) => device,
-                Ok(None) => continue,
-                Err(error @ StoreError::Corrupt { .. }) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "A device that pulled can't be read; its outage stays open");
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if txn.outage_end(outage.id, at, EndedBy::Pull).await? {
-                ended.entry(outage.account_id.clone()).or_default().push(Ended { outage, device, at });
-            }
-        }
-        for (account_id, ended) in ended {
-            match self.recovered(txn, &account_id, &ended).await {
-                // One account that can't be read does not keep the pulls of all others from being written.
-                Err(error) if error.is_corrupt() => {
-                    tracing::error!(account.id = %account_id, error = &error as &dyn std::error::Error, "Recovered devices of account {account_id} could not be told of");
-                }
-                done => done?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn recovered(&self, txn: &Txn, account_id: &AccountId, ended: &[Ended]) -> AppResult<()> {
-        let Some(account) = txn.account_fetch(account_id).await? else { return Ok(()) };
-        self.recoveries(txn, &account, ended).await?;
-        let watchdog = Actor::watchdog(account_id.clone());
-        for Ended { outage, device, at } in ended {
-            let detail = serde_json::json!({ "name": device.name.as_str(), "silent_since": outage.began_at, "pulled_at": at });
-            self.audit(txn, &watchdog, "device.recovered", &device.id, &detail).await?;
-        }
-        self.letters_wait();
-        Ok(())
-    }
-
-    async fn recoveries(&self, txn: &Txn, account: &Account, ended: &[Ended]) -> AppResult<()> {
-        let many = ended.len() >= DIGEST_FROM;
-        let alerted = self.alerted(txn, account).await?;
-        // One letter for those whose warning went out, and one for each warning that is still on its way, to follow it.
-        let mut told: BTreeMap<(String, Option<LetterId>), Vec<(OutageId, SilentDevice)>> = BTreeMap::new();
-        let mut needed = HashMap::new();
-        for Ended { outage, device, at } in ended {
-            let warnings = self.take_back(txn, outage.id, &mut needed).await?;
-            for (warning, recipient, fate) in warnings.into_iter().filter(|(_, recipient, _)| alerted.contains(recipient)) {
-                let device = self.silent_device(txn, outage, device, Some(*at), !many).await?;
-                let after = match fate {
-                    Fate::Sent => None,
-                    Fate::OnItsWay => Some(warning),
-                };
-                told.entry((recipient, after)).or_default().push((outage.id, device));
-            }
-        }
-        for ((recipient, after), outages) in told {
-            self.tell(txn, account, LetterKind::Recovery, &recipient, &outages, after).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes back the warnings of an outage that are not on their way, and gives those that are or were. `needed` remembers of
-    /// which letters another outage is still open.
-    async fn take_back(&self, txn: &Txn, outage: OutageId, needed: &mut HashMap<LetterId, bool>) -> AppResult<Vec<(LetterId, String, Fate)>> {
-        let mut gone = Vec::new();
-        for OutageLetter { id, kind, recipient, state, maybe_sent } in txn.outage_letters(outage).await? {
-            if kind != LetterKind::Warning {
-                continue;
-            }
-            match state {
-                LetterState::Sent => gone.push((id, recipient, Fate::Sent)),
-                LetterState::Claimed => gone.push((id, recipient, Fate::OnItsWay)),
-                LetterState::Due => {
-                    // One that may have arrived is sent until the mail server says so: its reader waits for the end of it.
-                    let open = match needed.entry(id) {
-                        Entry::Occupied(known) => *known.get(),
-                        Entry::Vacant(place) => *place.insert(txn.letter_has_open_outage(id).await?),
-                    };
-                    if maybe_sent || open || !txn.letter_move(id, &[LetterState::Due], LetterState::Superseded, self.now()).await? {
-                        gone.push((id, recipient, Fate::OnItsWay));
-                    }
-                }
-                LetterState::Dead | LetterState::Superseded | LetterState::Discarded => {}
-            }
-        }
-        Ok(gone)
-    }
-
-    /// Ends the outage of a device that is paused: nobody watches it, and nobody is told.
-    pub(crate) async fn outage_paused(&self, txn: &Txn, device: DeviceId) -> AppResult<()> {
-        for outage in txn.outage_open(&[device]).await? {
-            txn.outage_end(outage.id, self.now(), EndedBy::Pause).await?;
-            for (letter, _, _) in self.take_back(txn, outage.id, &mut HashMap::new()).await? {
-                // Nobody is told any more, even of one that may have arrived.
-                if !txn.letter_has_open_outage(letter).await? {
-                    txn.letter_move(letter, &[LetterState::Due], LetterState::Superseded, self.now()).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// The outages of the account, or of one device; newest first.
     ///
     /// # Errors
@@ -488,16 +319,4 @@ impl App {
         }
         Ok(outages)
     }
-}
-
-/// What became of a warning whose outage ended.
-enum Fate {
-    Sent,
-    OnItsWay,
-}
-
-/// Who pulled: address and what it calls itself. A letter's reader must not find a link in it.
-fn client(line: &PullLine) -> String {
-    let agent = clip(&line.pull.user_agent.replace("://", "[:]//").replace("www.", "www[.]"), 100);
-    if agent.is_empty() { line.pull.address.clone() } else { format!("{}, {agent}", line.pull.address) }
 }

@@ -101,6 +101,31 @@ pub fn after_try(tried: Tried, attempts: u32, written_at: Timestamp, now: Timest
     }
 }
 
+/// Messages of one kind that a person gets one by one within [`GATHERED_FOR`]; more come in a digest.
+pub const SINGLES: usize = 3;
+/// How long a digest gathers after the message before it, in microseconds.
+pub const GATHERED_FOR: i64 = 5 * MINUTE;
+
+/// Messages of one kind that a person was written within [`GATHERED_FOR`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lately {
+    /// How many, without the digest that is open.
+    pub written: usize,
+    /// One of them is a digest, or one is open.
+    pub digest: bool,
+    /// When the last one was written.
+    pub last: Option<Timestamp>,
+}
+
+/// When a digest of `more` new messages goes out; `None` if they are few enough to go out one by one, now.
+#[must_use]
+pub fn digest_at(lately: Lately, more: usize, now: Timestamp) -> Option<Timestamp> {
+    if !lately.digest && lately.written + more <= SINGLES {
+        return None;
+    }
+    Some(lately.last.map_or(now, |last| last.plus(GATHERED_FOR).max(now)))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -116,7 +141,44 @@ mod tests {
         assert_eq!(after_try(Tried::Taken, 1, now, now, 0).0, LetterState::Sent);
     }
 
+    #[test]
+    fn a_few_messages_go_out_one_by_one_and_many_in_one() {
+        let now = Timestamp::from_secs(1_800_000_000);
+        let lately = |written, digest, ago: Option<i64>| Lately { written, digest, last: ago.map(|ago| now.plus(-ago)) };
+        assert_eq!(digest_at(Lately::default(), SINGLES, now), None);
+        assert_eq!(digest_at(Lately::default(), SINGLES + 1, now), Some(now), "many at once don't wait");
+        assert_eq!(digest_at(lately(2, false, Some(MINUTE)), 1, now), None);
+        assert_eq!(digest_at(lately(3, false, Some(MINUTE)), 1, now), Some(now.plus(4 * MINUTE)));
+        assert_eq!(digest_at(lately(1, true, Some(MINUTE)), 1, now), Some(now.plus(4 * MINUTE)), "after a digest comes a digest");
+        assert_eq!(digest_at(lately(0, true, None), 1, now), Some(now), "one that is overdue takes it up");
+    }
+
     proptest! {
+        /// However events come, a person gets at most three single messages before the first digest, and digests five minutes apart.
+        #[test]
+        fn a_storm_is_a_few_messages(pauses in proptest::collection::vec(0_i64..90, 1..200)) {
+            let mut now = Timestamp::from_secs(1_800_000_000);
+            let begin = now;
+            let mut written: Vec<(Timestamp, bool)> = Vec::new();
+            let mut open: Option<Timestamp> = None;
+            for pause in pauses {
+                now = now.plus(pause * 1_000_000);
+                if let Some(due) = open.filter(|due| *due <= now) {
+                    written.push((due, true));
+                    open = None;
+                }
+                let recent: Vec<_> = written.iter().filter(|(at, _)| now.since(*at) < GATHERED_FOR).collect();
+                let lately = Lately { written: recent.len(), digest: open.is_some() || recent.iter().any(|(_, d)| *d), last: recent.last().map(|(at, _)| *at) };
+                match digest_at(lately, 1, now) {
+                    None => written.push((now, false)),
+                    Some(due) => open = open.or(Some(due)),
+                }
+                prop_assert!(open.is_none_or(|due| due.since(now) <= GATHERED_FOR), "nobody waits longer");
+            }
+            let windows = usize::try_from(now.since(begin) / GATHERED_FOR).unwrap() + 1;
+            prop_assert!(written.len() <= SINGLES * windows, "{written:?}");
+        }
+
         #[test]
         fn a_letter_is_tried_for_72_hours_and_then_dies(jitters in proptest::collection::vec(any::<u16>(), 1..8)) {
             let written = Timestamp::from_secs(1_800_000_000);

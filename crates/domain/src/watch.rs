@@ -45,9 +45,6 @@ pub struct Outage {
     pub ended: Option<(Timestamp, EndedBy)>,
 }
 
-/// Devices that fell silent in one account in one tick from which on they are told in one letter.
-pub const DIGEST_FROM: usize = 6;
-
 /// Hearts beat every few seconds; a pause longer than this, in microseconds, means that nobody could answer.
 pub const HEARTBEAT_MISSED: i64 = 60_000_000;
 

@@ -8,6 +8,6 @@ mod webhook;
 pub use self::{
     letter::{Letter, LetterError},
     post::{Courier, Failure, Post, Security, Smtp, Transport},
-    render::{Content, Rendered, SilentDevice, payload, render},
+    render::{Content, FullGroup, HeldGroup, Rendered, SilentDevice, payload, render},
     webhook::{Hook, Webhooks, is_webhook},
 };

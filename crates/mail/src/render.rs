@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use iocast_domain::time::{Timestamp, clip};
 use minijinja::{Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A device in a letter about silence.
 #[derive(Clone, Debug, Serialize)]
@@ -35,40 +35,69 @@ pub struct SilentDevice {
     pub checks: Vec<String>,
 }
 
-/// Why a letter is written, with everything that it says.
+/// A group that reached its limit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FullGroup {
+    /// The device.
+    pub device: String,
+    /// The group.
+    pub group: String,
+    /// Its limit.
+    pub limit: u32,
+    /// IOCs that would be in it without.
+    pub wanted: u64,
+    /// The device's page.
+    pub link: String,
+}
+
+/// A group of which a publication is held, because it would lose too much at once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HeldGroup {
+    /// The device.
+    pub device: String,
+    /// The group.
+    pub group: String,
+    /// IOCs that it serves.
+    pub live: u32,
+    /// How many of them would leave.
+    pub loses: u32,
+    /// When it goes out by itself.
+    pub until: Timestamp,
+    /// The group's page.
+    pub link: String,
+}
+
+/// Why a letter is written, with everything that it says. Where it is about many, the first are listed, and `more` counts the
+/// others.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// Devices fell silent; many are told in one letter.
-    Warning(Vec<SilentDevice>),
-    /// Devices pull again.
-    Recovery(Vec<SilentDevice>),
-    /// A group reached its limit.
-    Limit {
-        /// The device.
-        device: String,
-        /// The group.
-        group: String,
-        /// Its limit.
-        limit: u32,
-        /// IOCs that would be in it without.
-        wanted: u64,
-        /// The device's page.
-        link: String,
+    /// Devices fell silent.
+    Warning {
+        /// The devices.
+        devices: Vec<SilentDevice>,
+        /// How many others.
+        more: u64,
     },
-    /// A publication is held, because it would lose too much at once.
+    /// Devices pull again.
+    Recovery {
+        /// The devices.
+        devices: Vec<SilentDevice>,
+        /// How many others.
+        more: u64,
+    },
+    /// Groups reached their limit.
+    Limit {
+        /// The groups.
+        groups: Vec<FullGroup>,
+        /// How many others.
+        more: u64,
+    },
+    /// Publications are held.
     Held {
-        /// The device.
-        device: String,
-        /// The group.
-        group: String,
-        /// IOCs that it serves.
-        live: u32,
-        /// How many of them would leave.
-        loses: u32,
-        /// When it goes out by itself.
-        until: Timestamp,
-        /// The group's page.
-        link: String,
+        /// The groups.
+        groups: Vec<HeldGroup>,
+        /// How many others.
+        more: u64,
     },
     /// Whether mail arrives.
     Test {
@@ -146,17 +175,25 @@ fn plain(name: &str) -> String {
 pub fn render(content: &Content, account: &str, public_url: &str) -> Result<Rendered, minijinja::Error> {
     let of = plain(account);
     let (name, subject, values) = match content {
-        Content::Warning(devices) => ("warning", silent(devices, "is silent", "devices are silent", &of), context! { devices => Value::from(Serde(devices)) }),
-        Content::Recovery(devices) => {
-            ("recovery", silent(devices, "pulls again", "devices pull again", &of), context! { devices => Value::from(Serde(devices)) })
-        }
-        Content::Limit { device, group, limit, wanted, link } => {
-            ("limit", format!("{} on {} reached its limit ({of})", plain(group), plain(device)), context! { device, group, limit, wanted, link })
-        }
-        Content::Held { device, group, live, loses, until, link } => (
+        Content::Warning { devices, more } => (
+            "warning",
+            about(devices, *more, |d| format!("{} is silent", plain(&d.name)), "devices are silent", &of),
+            context! { devices => Value::from(Serde(devices)), more },
+        ),
+        Content::Recovery { devices, more } => (
+            "recovery",
+            about(devices, *more, |d| format!("{} pulls again", plain(&d.name)), "devices pull again", &of),
+            context! { devices => Value::from(Serde(devices)), more },
+        ),
+        Content::Limit { groups, more } => (
+            "limit",
+            about(groups, *more, |g| format!("{} on {} reached its limit", plain(&g.group), plain(&g.device)), "IOC groups reached their limit", &of),
+            context! { groups => Value::from(Serde(groups)), more },
+        ),
+        Content::Held { groups, more } => (
             "held",
-            format!("{} on {} is held back ({of})", plain(group), plain(device)),
-            context! { device, group, live, loses, until => until.to_string(), link },
+            about(groups, *more, |g| format!("{} on {} is held back", plain(&g.group), plain(&g.device)), "IOC groups are held back", &of),
+            context! { groups => Value::from(Serde(groups)), more },
         ),
         Content::Test { asked_by } => ("test", format!("Test letter ({of})"), context! { asked_by }),
         Content::Invitation { invited_by, link, until } => {
@@ -177,12 +214,14 @@ pub fn render(content: &Content, account: &str, public_url: &str) -> Result<Rend
 #[must_use]
 pub fn payload(content: &Content, account_id: &str, account: &str, at: Timestamp) -> Option<String> {
     let (kind, data) = match content {
-        Content::Warning(devices) => ("device.silent", serde_json::json!({ "devices": devices })),
-        Content::Recovery(devices) => ("device.recovered", serde_json::json!({ "devices": devices })),
-        Content::Limit { device, group, limit, wanted, link } => {
+        Content::Warning { devices, more } => ("device.silent", serde_json::json!({ "devices": devices, "more": more })),
+        Content::Recovery { devices, more } => ("device.recovered", serde_json::json!({ "devices": devices, "more": more })),
+        Content::Limit { groups, .. } => {
+            let FullGroup { device, group, limit, wanted, link } = groups.first()?;
             ("group.limit_reached", serde_json::json!({ "device": device, "group": group, "limit": limit, "wanted": wanted, "link": link }))
         }
-        Content::Held { device, group, live, loses, until, link } => {
+        Content::Held { groups, .. } => {
+            let HeldGroup { device, group, live, loses, until, link } = groups.first()?;
             ("group.publication_held", serde_json::json!({ "device": device, "group": group, "iocs": live, "would_lose": loses, "until": until, "link": link }))
         }
         Content::Test { .. } | Content::Invitation { .. } | Content::PasswordReset { .. } => return None,
@@ -190,10 +229,11 @@ pub fn payload(content: &Content, account_id: &str, account: &str, at: Timestamp
     Some(serde_json::json!({ "type": kind, "timestamp": at, "account_id": account_id, "account": account, "data": data }).to_string())
 }
 
-fn silent(devices: &[SilentDevice], one: &str, many: &str, account: &str) -> String {
-    match devices {
-        [device] => format!("{} {one} ({account})", plain(&device.name)),
-        devices => format!("{} {many} ({account})", devices.len()),
+/// A subject: about the one thing, or about how many.
+fn about<T>(things: &[T], more: u64, one: impl Fn(&T) -> String, many: &str, account: &str) -> String {
+    match (things, more) {
+        ([thing], 0) => format!("{} ({account})", one(thing)),
+        _ => format!("{} {many} ({account})", things.len() as u64 + more),
     }
 }
 
@@ -218,16 +258,27 @@ mod tests {
         }
     }
 
+    fn full(wanted: u64) -> FullGroup {
+        FullGroup { device: "Lab MISP".into(), group: "Perimeter".into(), limit: 10, wanted, link: "https://iocast.example/x".into() }
+    }
+
+    fn held() -> HeldGroup {
+        let until = Timestamp::parse("2026-11-03T10:00:00Z").unwrap();
+        HeldGroup { device: "Lab MISP".into(), group: "Perimeter".into(), live: 100, loses: 60, until, link: "https://iocast.example/x".into() }
+    }
+
     fn every() -> Vec<Content> {
         let until = Timestamp::parse("2026-11-03T10:00:00Z").unwrap();
         let link = || "https://iocast.example/x".to_owned();
         vec![
-            Content::Warning(vec![device("Lab MISP")]),
-            Content::Warning((0..7).map(|n| device(&format!("MISP {n}"))).collect()),
-            Content::Recovery(vec![device("Lab MISP")]),
-            Content::Recovery((0..7).map(|n| device(&format!("MISP {n}"))).collect()),
-            Content::Limit { device: "Lab MISP".into(), group: "Perimeter".into(), limit: 10, wanted: 12, link: link() },
-            Content::Held { device: "Lab MISP".into(), group: "Perimeter".into(), live: 100, loses: 60, until, link: link() },
+            Content::Warning { devices: vec![device("Lab MISP")], more: 0 },
+            Content::Warning { devices: (0..7).map(|n| device(&format!("MISP {n}"))).collect(), more: 30 },
+            Content::Recovery { devices: vec![device("Lab MISP")], more: 0 },
+            Content::Recovery { devices: (0..7).map(|n| device(&format!("MISP {n}"))).collect(), more: 1 },
+            Content::Limit { groups: vec![full(12)], more: 0 },
+            Content::Limit { groups: vec![full(12), full(10)], more: 2 },
+            Content::Held { groups: vec![held()], more: 0 },
+            Content::Held { groups: vec![held(), held()], more: 0 },
             Content::Test { asked_by: "admin@example.com".into() },
             Content::Invitation { invited_by: "admin@example.com".into(), link: link(), until },
             Content::PasswordReset { link: link(), until },
@@ -248,8 +299,15 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_counts_what_it_does_not_list() {
+        let letter = render(&Content::Warning { devices: vec![device("A"), device("B")], more: 40 }, "Acme", "https://iocast.example").unwrap();
+        assert_eq!(letter.subject, "[iocast] 42 devices are silent (Acme)");
+        assert!(letter.text.contains("42 devices") && letter.text.contains("and 40 more") && letter.html.contains("and 40 more"), "{}", letter.text);
+    }
+
+    #[test]
     fn a_warning_says_what_happened_and_since_when() {
-        let letter = render(&Content::Warning(vec![device("Lab MISP")]), "Acme", "https://iocast.example").unwrap();
+        let letter = render(&Content::Warning { devices: vec![device("Lab MISP")], more: 0 }, "Acme", "https://iocast.example").unwrap();
         assert_eq!(letter.subject, "[iocast] Lab MISP is silent (Acme)");
         for said in ["2026-11-03 10:00 UTC", "2 days", "192.0.2.7", "Is the feed enabled?", "https://iocast.example/x"] {
             assert!(letter.text.contains(said), "{said} in {}", letter.text);

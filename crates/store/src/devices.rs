@@ -11,7 +11,7 @@ use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, Query
 
 use crate::{
     Conn, Page, PageOf, StoreError, StoreResult, Txn,
-    error::corrupt,
+    error::{corrupt, readable},
     row::{device, key, pull, pull_hour},
 };
 
@@ -59,9 +59,8 @@ impl<C: ConnectionTrait> Conn<C> {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(IDS) {
             let of_chunk = device::Column::Id.is_in(chunk.iter().map(|d| d.0));
-            for row in device::Entity::find().filter(device::Column::AccountId.eq(account.as_str())).filter(of_chunk).all(&self.0).await? {
-                found.push(to_device(row)?);
-            }
+            let rows = device::Entity::find().filter(device::Column::AccountId.eq(account.as_str())).filter(of_chunk).all(&self.0).await?;
+            found.extend(readable(rows, to_device));
         }
         Ok(found)
     }

@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use crate::{
     Conn, Page, PageOf, StoreResult, Txn,
+    digests::OPEN,
     error::corrupt,
     page::cursor,
-    row::{letter, outage, outage_letter},
+    row::{letter, letter_item, outage, outage_letter},
 };
 
 /// A letter about to be written.
@@ -69,6 +70,8 @@ pub struct LetterRow {
     pub last_answer: Option<String>,
     /// A try ended without an answer: it may have arrived.
     pub maybe_sent: bool,
+    /// It gathers more: its words are written when it is handed over for the first time.
+    pub gathers: bool,
 }
 
 /// By whom a letter is handed over: a webhook that hangs holds up no mail.
@@ -107,7 +110,7 @@ const STATES: [LetterState; 6] =
 const KINDS: [LetterKind; 7] =
     [LetterKind::Warning, LetterKind::Recovery, LetterKind::Limit, LetterKind::Test, LetterKind::Invitation, LetterKind::PasswordReset, LetterKind::Held];
 
-fn state_code(state: LetterState) -> i16 {
+pub(crate) fn state_code(state: LetterState) -> i16 {
     match state {
         LetterState::Due => 1,
         LetterState::Claimed => 2,
@@ -146,6 +149,7 @@ fn to_letter(row: letter::Model) -> StoreResult<LetterRow> {
         settled_at: row.settled_at.map(Timestamp::from_micros),
         last_answer: row.last_answer,
         maybe_sent: row.maybe_sent,
+        gathers: row.digest == OPEN,
         letter: NewLetter {
             id: LetterId(row.id),
             account_id: crate::accounts::account_id("letters", row.account_id)?,
@@ -160,6 +164,33 @@ fn to_letter(row: letter::Model) -> StoreResult<LetterRow> {
             after_letter: row.after_letter.map(LetterId),
         },
     })
+}
+
+/// A letter as it is written: due at once.
+pub(crate) fn insertion(new: &NewLetter) -> letter::ActiveModel {
+    let NewLetter { id, account_id, kind, recipient, message_id, subject, text, html, created_at, subject_key, after_letter } = new.clone();
+    letter::ActiveModel {
+        id: Set(id.0),
+        account_id: Set(account_id.to_string()),
+        kind: Set(kind_code(kind)),
+        recipient: Set(recipient),
+        message_id: Set(message_id),
+        subject: Set(subject),
+        body_text: Set(text),
+        body_html: Set(html),
+        state: Set(state_code(LetterState::Due)),
+        attempts: Set(0),
+        created_at: Set(created_at.micros()),
+        next_at: Set(created_at.micros()),
+        claim_token: Set(None),
+        claim_until: Set(0),
+        settled_at: Set(None),
+        last_answer: Set(None),
+        subject_key: Set(subject_key),
+        after_letter: Set(after_letter.map(|l| l.0)),
+        maybe_sent: Set(false),
+        digest: Set(0),
+    }
 }
 
 /// To be handed over at `now`: due, or left behind by somebody whose claim ran out at `real_now`.
@@ -262,28 +293,7 @@ impl<C: ConnectionTrait> Conn<C> {
 impl Txn {
     /// Writes a letter. Gives false if there is one with its subject key.
     pub async fn letter_insert(&self, new: &NewLetter) -> StoreResult<bool> {
-        let NewLetter { id, account_id, kind, recipient, message_id, subject, text, html, created_at, subject_key, after_letter } = new.clone();
-        let row = letter::ActiveModel {
-            id: Set(id.0),
-            account_id: Set(account_id.to_string()),
-            kind: Set(kind_code(kind)),
-            recipient: Set(recipient),
-            message_id: Set(message_id),
-            subject: Set(subject),
-            body_text: Set(text),
-            body_html: Set(html),
-            state: Set(state_code(LetterState::Due)),
-            attempts: Set(0),
-            created_at: Set(created_at.micros()),
-            next_at: Set(created_at.micros()),
-            claim_token: Set(None),
-            claim_until: Set(0),
-            settled_at: Set(None),
-            last_answer: Set(None),
-            subject_key: Set(subject_key),
-            after_letter: Set(after_letter.map(|l| l.0)),
-            maybe_sent: Set(false),
-        };
+        let row = insertion(new);
         let once = OnConflict::column(letter::Column::SubjectKey).do_nothing().to_owned();
         Ok(letter::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0)
     }
@@ -356,6 +366,7 @@ impl Txn {
             .filter(letter::Column::ClaimToken.eq(token));
         let settled = settle.exec(&self.0).await?.rows_affected > 0;
         if settled && state.is_settled() {
+            self.digest_let_go(id).await?;
             self.letter_forget_secret(id).await?;
         }
         Ok(settled)
@@ -384,6 +395,7 @@ impl Txn {
             .filter(letter::Column::State.is_in(from.iter().map(|s| state_code(*s))));
         let moved = change.exec(&self.0).await?.rows_affected > 0;
         if moved && to.is_settled() {
+            self.digest_let_go(id).await?;
             self.letter_forget_secret(id).await?;
         }
         Ok(moved)
@@ -421,7 +433,8 @@ impl Txn {
         // The letters first: which of them are old is asked of what they are about.
         letter::Entity::delete_many().filter(letter::Column::Id.in_subquery(old)).exec(&self.0).await?;
         let there = Query::select().column(letter::Column::Id).from(letter::Entity).take();
-        outage_letter::Entity::delete_many().filter(outage_letter::Column::LetterId.not_in_subquery(there)).exec(&self.0).await?;
+        outage_letter::Entity::delete_many().filter(outage_letter::Column::LetterId.not_in_subquery(there.clone())).exec(&self.0).await?;
+        letter_item::Entity::delete_many().filter(letter_item::Column::LetterId.not_in_subquery(there)).exec(&self.0).await?;
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ mod accounts;
 mod alerts;
 mod backend;
 mod devices;
+mod digests;
 mod error;
 mod groups;
 mod iocs;

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::{
     Conn, Page, PageOf, PullLine, StoreResult, Txn,
     devices::to_device,
+    digests::OPEN,
     error::{corrupt, readable},
     letters::{kind_code, to_kind, to_state},
     page::cursor,
@@ -47,6 +48,8 @@ pub struct OutageLetter {
     pub state: LetterState,
     /// A try ended without an answer: it may have arrived.
     pub maybe_sent: bool,
+    /// It still gathers more, and tells of this outage only if that lasts.
+    pub gathers: bool,
 }
 
 fn ended_by(code: i16) -> StoreResult<EndedBy> {
@@ -57,7 +60,7 @@ fn ended_by(code: i16) -> StoreResult<EndedBy> {
     }
 }
 
-fn to_outage(row: outage::Model) -> StoreResult<Outage> {
+pub(crate) fn to_outage(row: outage::Model) -> StoreResult<Outage> {
     let outage::Model { id, account_id, device_id, began_at, noticed_at, ended_at, ended_by: by } = row;
     Ok(Outage {
         id: OutageId(id),
@@ -146,9 +149,9 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// The letters about an outage.
     pub async fn outage_letters(&self, id: OutageId) -> StoreResult<Vec<OutageLetter>> {
-        let states: Vec<(Uuid, i16, bool)> = letter::Entity::find()
+        let states: Vec<(Uuid, i16, bool, i16)> = letter::Entity::find()
             .select_only()
-            .columns([letter::Column::Id, letter::Column::State, letter::Column::MaybeSent])
+            .columns([letter::Column::Id, letter::Column::State, letter::Column::MaybeSent, letter::Column::Digest])
             .filter(letter::Column::Id.in_subquery(
                 Query::select().column(outage_letter::Column::LetterId).from(outage_letter::Entity).and_where(outage_letter::Column::OutageId.eq(id.0)).take(),
             ))
@@ -158,12 +161,18 @@ impl<C: ConnectionTrait> Conn<C> {
         let mut letters = Vec::new();
         for row in outage_letter::Entity::find().filter(outage_letter::Column::OutageId.eq(id.0)).order_by_asc(outage_letter::Column::Kind).all(&self.0).await?
         {
-            if let Some((_, state, maybe_sent)) = states.iter().copied().find(|(letter, ..)| *letter == row.letter_id) {
+            if let Some((_, state, maybe_sent, digest)) = states.iter().copied().find(|(letter, ..)| *letter == row.letter_id) {
                 let (id, kind, state) = (LetterId(row.letter_id), to_kind(row.kind)?, to_state(state)?);
-                letters.push(OutageLetter { id, kind, recipient: row.recipient, state, maybe_sent });
+                letters.push(OutageLetter { id, kind, recipient: row.recipient, state, maybe_sent, gathers: digest == OPEN });
             }
         }
         Ok(letters)
+    }
+
+    /// Whether a person was written of an outage.
+    pub async fn outage_letter_exists(&self, outage: OutageId, recipient: &str, kind: LetterKind) -> StoreResult<bool> {
+        let find = outage_letter::Entity::find_by_id((outage.0, recipient.to_owned(), kind_code(kind)));
+        Ok(find.count(&self.0).await? > 0)
     }
 
     /// The last pull of a device, or the last refused one.

@@ -108,7 +108,11 @@ row!(letter, "letters", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     account_id: String, kind: i16, recipient: String, message_id: String, subject: String, body_text: String, body_html: String,
     state: i16, attempts: i32, created_at: i64, next_at: i64, claim_token: Option<Uuid>, claim_until: i64,
-    settled_at: Option<i64>, last_answer: Option<String>, subject_key: Option<String>, after_letter: Option<Uuid>, maybe_sent: bool,
+    settled_at: Option<i64>, last_answer: Option<String>, subject_key: Option<String>, after_letter: Option<Uuid>, maybe_sent: bool, digest: i16,
+});
+row!(letter_item, "letter_items", {
+    #[sea_orm(primary_key, auto_increment = false)] item_key: String,
+    letter_id: Uuid, content: String,
 });
 row!(outage_letter, "outage_letters", {
     #[sea_orm(primary_key, auto_increment = false)] outage_id: Uuid,

@@ -73,7 +73,7 @@ pub(crate) struct OutageOut {
 
 impl From<OutageLetter> for OutageLetterOut {
     fn from(letter: OutageLetter) -> Self {
-        let OutageLetter { id, kind, recipient, state, maybe_sent: _ } = letter;
+        let OutageLetter { id, kind, recipient, state, maybe_sent: _, gathers: _ } = letter;
         Self { id: id.to_string(), kind, to: recipient, state }
     }
 }

@@ -63,11 +63,13 @@ pub(crate) struct LetterOut {
     last_answer: Option<String>,
     /// A try ended without an answer: it may have arrived, whatever its state.
     maybe_sent: bool,
+    /// It is a digest that still gathers: its subject and words are written when it goes out.
+    gathers: bool,
 }
 
 impl From<LetterRow> for LetterOut {
     fn from(row: LetterRow) -> Self {
-        let LetterRow { letter, state, attempts, next_at, settled_at, last_answer, maybe_sent } = row;
+        let LetterRow { letter, state, attempts, next_at, settled_at, last_answer, maybe_sent, gathers } = row;
         // Its words stay out of the list: an invitation holds a secret.
         Self {
             id: letter.id.to_string(),
@@ -82,6 +84,7 @@ impl From<LetterRow> for LetterOut {
             settled_at,
             last_answer,
             maybe_sent,
+            gathers,
         }
     }
 }
