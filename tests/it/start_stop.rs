@@ -26,8 +26,9 @@ struct Started {
 fn start(data: &Path, args: &[&str], environment: &[(&str, &str)]) -> Started {
     let log = fs::File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
     let mut child = Command::new(binary())
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .args(["serve", "--data"])
         .arg(data)
+        .args(if args.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] })
         .args(args)
         .envs(environment.iter().copied())
         .stdout(Stdio::piped())
@@ -259,5 +260,36 @@ impl Drop for Started {
         let _ = self.child.wait();
         // What it printed last is of no interest any more.
         let _ = self.child.stdout.take().map(|mut out| out.read_to_end(&mut Vec::new()));
+    }
+}
+
+#[test]
+fn a_damaged_database_says_what_to_do() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let mut server = start(&data, &[], &[]);
+    signal(&server.child, "TERM");
+    ends(&mut server, &data);
+    let file = data.join("iocast.sqlite");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[..64].fill(b'x');
+    fs::write(&file, bytes).unwrap();
+    let refused = Command::new(binary()).args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&data).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("damaged") && said.contains("backup"), "{said}");
+    assert!(!said.contains("does not answer"), "{said}");
+}
+
+#[test]
+fn urls_lead_to_this_machine_where_every_address_is_listened_on() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    for listen in ["0.0.0.0:0", "[::]:0"] {
+        let mut server = start(&data, &["--listen", listen], &[]);
+        assert!(!server.url.contains("0.0.0.0") && !server.url.contains("[::]"), "{}", server.url);
+        assert_eq!(send("GET", &format!("{}/api/v1/health", server.url), &[], None).status, 200, "{}", server.url);
+        assert!(log(&data).contains("`public_url` is not set"), "{}", log(&data));
+        signal(&server.child, "TERM");
+        eventually("the server ends", || server.child.try_wait().unwrap());
     }
 }

@@ -13,7 +13,8 @@ stories!(
     many_at_once_are_one_letter,
     our_downtime_is_not_their_silence,
     a_full_group_is_told_of_once,
-    a_clock_that_jumps_judges_nobody
+    a_clock_that_jumps_judges_nobody,
+    a_longer_silence_may_be_allowed_while_it_lasts
 );
 
 pub(crate) const HOUR: i64 = 3_600_000_000;
@@ -318,6 +319,61 @@ fn a_clock_that_jumps_judges_nobody(house: &mut House) {
     assert!(post.letters().is_empty());
     house.clock.advance(49 * HOUR);
     assert_eq!(look(&admin)["outages_opened"], 1, "49 hours of silence after the clock was right again");
+}
+
+fn a_longer_silence_may_be_allowed_while_it_lasts(house: &mut House) {
+    let mut post = with_post(house);
+    let admin = house.admin();
+    let add = |name: &str| text(&admin.post("/api/v1/devices", json!({ "name": name, "device_type": "misp" }), 201), "id");
+    let (own, other) = (add("Own threshold"), add("Threshold of the account"));
+    house.advance(&admin, "49h");
+    assert_eq!((outages(&admin).len(), post.letters().len()), (2, 2));
+    let open = |device: &str| admin.get(&format!("/api/v1/outages?device_id={device}"))["items"].as_array().unwrap().iter().filter(|o| o["ended_at"].is_null()).count();
+    admin.patch(&format!("/api/v1/devices/{own}"), json!({ "silent_after_hours": 100 }), 200);
+    assert_eq!((open(&own), open(&other)), (0, 1), "the dot and the outage say the same");
+    admin.patch("/api/v1/account", json!({ "silent_after_hours": 72 }), 200);
+    assert_eq!((open(&own), open(&other)), (0, 0));
+    assert_eq!(outages(&admin).iter().filter(|o| o["ended_by"] == "threshold").count(), 2);
+    assert!([&own, &other].iter().all(|device| admin.dot(device).1 != "silent"));
+    // Nobody is told that it ended; when even that is too long, it is told again.
+    house.advance(&admin, "24h");
+    assert_eq!(post.letters().len(), 3, "{:?}", post.subjects());
+    assert_eq!((open(&own), open(&other), outages(&admin).len()), (0, 1, 2), "one silence is one outage");
+    // What was not mailed yet is not mailed.
+    post.fault("connect", "421 later");
+    house.advance(&admin, "28h");
+    admin.patch(&format!("/api/v1/devices/{own}"), json!({ "silent_after_hours": 500 }), 200);
+    post.calm();
+    house.advance(&admin, "1h");
+    assert_eq!(post.letters().len(), 3, "{:?}", post.subjects());
+}
+
+#[test]
+fn another_servers_wrong_clock_makes_no_gap_and_no_pull_of_tomorrow() {
+    let mut house = House::open(Engine::Postgres);
+    let admin = house.admin();
+    let scene = Scene::set(&admin, None);
+    pull(&house, &admin, &scene);
+    house.clock.advance(47 * HOUR);
+    // The next server on the same database is an hour ahead.
+    house.stop();
+    house.clock.set_wrong(HOUR);
+    house.restart();
+    let admin = house.admin();
+    assert_eq!(look(&admin)["outages_opened"], 0, "47 hours by the right clock");
+    house.clock.advance(HOUR + 4_000 * MILLI);
+    look(&admin);
+    assert_eq!(outages(&admin).len(), 1, "48 hours by the right clock: its hour ahead is no gap");
+    // It answers pulls, which count from when they were.
+    assert_eq!(house.device().get(&format!("{}/feeds/{}/manifest.json", house.url, scene.group), &[]).status, 200);
+    eventually("the pull ends the outage", || (outages(&admin)[0]["ended_by"] == "pull").then_some(()));
+    house.stop();
+    house.clock.set_wrong(-HOUR);
+    house.restart();
+    let admin = house.admin();
+    let now = text(&admin.get("/api/v1/emulator/clock"), "now");
+    let last = text(&admin.get(&format!("/api/v1/devices/{}", scene.device))["sync"], "last_pull_at");
+    assert!(last <= now, "{last} is after {now}");
 }
 
 #[test]

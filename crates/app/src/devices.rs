@@ -177,10 +177,14 @@ impl App {
         if after.paused && !before.paused {
             self.outage_paused(&txn, id).await?;
         }
+        let account = txn.account_fetch(&actor.account_id).await?.ok_or(AppError::NotFound("account"))?;
+        if after.silent_after != before.silent_after {
+            self.outages_allowed(&txn, &account, &[id]).await?;
+        }
         let shown = |d: &Device| serde_json::json!({ "name": d.name.as_str(), "ioc_limit": d.ioc_limit, "paused": d.paused, "silent_after_hours": d.silent_after.map(|s| s / HOUR) });
         self.audit(&txn, actor, "device.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
         txn.commit().await?;
-        Ok(self.device_view(after, groups, &self.account_fetch(actor).await?))
+        Ok(self.device_view(after, groups, &account))
     }
 
     /// Deletes a device with its groups, keys and history.

@@ -88,6 +88,10 @@ impl From<StoreError> for AppError {
                 tracing::warn!(error = &error as &dyn std::error::Error, "The database does not answer or takes no writes");
                 Self::Unavailable("The database does not answer or takes no writes now; try again in a few seconds.".to_owned())
             }
+            StoreError::Damaged(_) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "The database file is damaged");
+                Self::Unavailable("The database file is damaged: the operator has to put a backup back.".to_owned())
+            }
             StoreError::Cursor => Self::Malformed("The cursor is not one that this list gave; begin again without it.".to_owned()),
             StoreError::Unusable(message) => Self::Unavailable(message),
             other => Self::internal(other),

@@ -187,6 +187,8 @@ pub struct App {
     on_their_way: Mutex<HashSet<LetterId>>,
     /// When nobody could answer.
     gaps: ArcSwap<Vec<Gap>>,
+    /// By how much this server's clock is ahead of the database's, in microseconds; 0 if they agree well enough.
+    clock_ahead: AtomicI64,
     passwords: Semaphore,
     tasks: tasks::Tasks,
     /// The database answered when it was last asked.
@@ -244,6 +246,7 @@ impl App {
             letters: [Notify::new(), Notify::new()],
             on_their_way: Mutex::default(),
             gaps: ArcSwap::default(),
+            clock_ahead: AtomicI64::new(0),
             passwords: Semaphore::new(2),
             tasks: tasks::Tasks::default(),
             database_answers: AtomicBool::new(true),

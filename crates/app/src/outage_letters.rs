@@ -8,7 +8,7 @@ use iocast_domain::{
     id::{AccountId, DeviceId, LetterId, OutageId},
     letter::{GATHERED_FOR, LetterKind, LetterState, SINGLES, digest_at},
     time::{Timestamp, clip, span_in_words},
-    watch::{EndedBy, Outage, silence},
+    watch::{EndedBy, Outage, is_outage, silence, threshold},
 };
 use iocast_mail::{Content, SilentDevice, is_webhook};
 use iocast_store::{OutageLetter, PullLine, Txn};
@@ -142,7 +142,8 @@ impl App {
         for (account_id, outages) in over {
             let ids: Vec<DeviceId> = outages.iter().map(|outage| outage.device_id).collect();
             // The outage of a device that can't be read stays open.
-            let mut devices: HashMap<DeviceId, Device> = txn.device_fetch_many(&account_id, &ids).await?.into_iter().map(|device| (device.id, device)).collect();
+            let mut devices: HashMap<DeviceId, Device> =
+                txn.device_fetch_many(&account_id, &ids).await?.into_iter().map(|device| (device.id, device)).collect();
             let mut ended = Vec::with_capacity(outages.len());
             for outage in outages {
                 if let Some((at, by)) = outage.ended
@@ -229,12 +230,31 @@ impl App {
     /// Ends the outage of a device that is paused: nobody watches it, and nobody is told.
     pub(crate) async fn outage_paused(&self, txn: &Txn, device: DeviceId) -> AppResult<()> {
         for outage in txn.outage_open(&[device]).await? {
-            txn.outage_end(outage.id, self.now(), EndedBy::Pause).await?;
-            for (letter, _, _) in self.take_back(txn, outage.id, &mut HashMap::new()).await? {
-                // Nobody is told any more, even of one that may have arrived.
-                if !txn.letter_has_open_outage(letter).await? {
-                    txn.letter_move(letter, &[LetterState::Due], LetterState::Superseded, self.now()).await?;
-                }
+            self.outage_close(txn, &outage, EndedBy::Pause).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the outages of those of these devices that may be silent for longer now than they are.
+    pub(crate) async fn outages_allowed(&self, txn: &Txn, account: &Account, devices: &[DeviceId]) -> AppResult<()> {
+        let (now, gaps) = (self.judged_now(), self.gaps.load_full());
+        let may: HashMap<DeviceId, i64> =
+            txn.device_fetch_many(&account.id, devices).await?.into_iter().map(|device| (device.id, threshold(device.silent_after, account.silent_after))).collect();
+        for outage in txn.outage_open(devices).await? {
+            if may.get(&outage.device_id).is_some_and(|may| !is_outage(outage.began_at, *may, &gaps, now)) {
+                self.outage_close(txn, &outage, EndedBy::Threshold).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an outage without telling anybody.
+    async fn outage_close(&self, txn: &Txn, outage: &Outage, by: EndedBy) -> AppResult<()> {
+        txn.outage_end(outage.id, self.now(), by).await?;
+        for (letter, _, _) in self.take_back(txn, outage.id, &mut HashMap::new()).await? {
+            // Nobody is told any more, even of one that may have arrived.
+            if !txn.letter_has_open_outage(letter).await? {
+                txn.letter_move(letter, &[LetterState::Due], LetterState::Superseded, self.now()).await?;
             }
         }
         Ok(())

@@ -9,10 +9,6 @@ use std::{
     time::Duration,
 };
 
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
 use iocast_domain::{
     account::{Account, User, parse_address},
     id::LetterId,
@@ -21,7 +17,7 @@ use iocast_domain::{
 };
 use iocast_mail::{Content, Failure, Hook, Letter, Rendered, is_webhook, payload, render};
 use iocast_store::{Lane, LetterCounts, LetterRow, NewLetter, Page, PageOf, Settled, Txn};
-use jsonwebtoken::{Algorithm, EncodingKey};
+use standardwebhooks::Webhook;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -236,14 +232,13 @@ impl App {
 
     async fn post_hook(&self, letter: &NewLetter, ours: impl AsyncFnOnce() -> bool) -> Result<String, Failure> {
         let (id, timestamp) = (letter.id.to_string(), self.clock.real_now().secs());
-        let key = EncodingKey::from_secret(&self.secrets.webhook_key(letter.account_id.as_str(), &letter.recipient));
-        let signed = jsonwebtoken::crypto::sign(format!("{id}.{timestamp}.{}", letter.text).as_bytes(), &key, Algorithm::HS256);
-        let bytes = signed.ok().and_then(|signature| URL_SAFE_NO_PAD.decode(signature).ok());
-        let Some(bytes) = bytes else { return Err(Failure::Transient("The message could not be signed.".to_owned())) };
+        let key = self.secrets.webhook_key(letter.account_id.as_str(), &letter.recipient);
+        let signed = Webhook::from_bytes(key.to_vec()).and_then(|key| key.sign(&id, timestamp, letter.text.as_bytes()));
+        let signature = signed.map_err(|error| Failure::Transient(format!("The message could not be signed: {error}.")))?;
         if !ours().await {
             return Err(Failure::NotOurs);
         }
-        let hook = Hook { url: letter.recipient.clone(), id, timestamp, signature: STANDARD.encode(bytes), body: letter.text.clone() };
+        let hook = Hook { url: letter.recipient.clone(), id, timestamp, signature, body: letter.text.clone() };
         self.settings.webhooks.post(hook).await
     }
 

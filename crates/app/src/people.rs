@@ -5,14 +5,14 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use iocast_domain::{
     account::{Account, Role, User, check_password, parse_address},
-    id::UserId,
+    id::{DeviceId, UserId},
     letter::LetterKind,
     problem::FieldError,
     time::{DAY, HOUR, Timestamp, clip},
     watch::check_silent_after,
 };
 use iocast_mail::{Content, is_webhook};
-use iocast_store::Txn;
+use iocast_store::{Page, Txn};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -85,6 +85,18 @@ impl App {
                 ..before.clone()
             };
             txn.account_set_alerts(&actor.account_id, after.silent_after, after.webhook_url.clone()).await?;
+            if after.silent_after != before.silent_after {
+                let mut page = Page { limit: 1_000, after: None };
+                loop {
+                    let open = txn.outage_list(&actor.account_id, None, Some(true), &page).await?;
+                    let devices: Vec<DeviceId> = open.items.iter().map(|row| row.outage.device_id).collect();
+                    self.outages_allowed(&txn, &after, &devices).await?;
+                    page.after = open.next;
+                    if page.after.is_none() {
+                        break;
+                    }
+                }
+            }
             let shown = |of: &Account| serde_json::json!({ "silent_after_hours": of.silent_after.map(|m| m / HOUR), "webhook_url": of.webhook_url });
             let detail = serde_json::json!({ "before": shown(&before), "after": shown(&after) });
             self.audit(&txn, actor, "account.update", &actor.account_id, &detail).await?;

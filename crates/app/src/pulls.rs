@@ -123,12 +123,17 @@ impl App {
         if notes.is_empty() {
             return Ok(());
         }
-        let mut in_order: Vec<(Note, Times)> = notes.into_iter().collect();
+        // Noted by a clock that was set back since, or is wrong: no pull lies in the future, where it would hide the silence after it.
+        let (now, ahead) = (self.now(), self.now().since(self.judged_now()));
+        let right = |at: Timestamp| at.min(now).plus(-ahead);
+        let mut in_order: Vec<(Note, Times)> =
+            notes.into_iter().map(|(note, times)| (note, Times { first_at: right(times.first_at), at: right(times.at), ..times })).collect();
         in_order.sort_by_key(|(_, times)| times.at);
         let written = self.pulls_write(&in_order).await;
         if written.is_err() {
             for (note, times) in in_order {
-                self.notes.add(note, times);
+                let again = Times { first_at: times.first_at.plus(ahead), at: times.at.plus(ahead), ..times };
+                self.notes.add(note, again);
             }
         }
         written

@@ -31,6 +31,8 @@ const TOGETHER: usize = 500;
 /// Within how long every replica writes the pulls that it noted, in microseconds.
 const WRITTEN_WITHIN: i64 = 2 * SECOND;
 const HEARTBEAT_AT: &str = "heartbeat";
+/// The same by the database's clock: those of two replicas may differ.
+const HEARTBEAT_SHARED: &str = "heartbeat_shared";
 
 /// A sign of life: steady time, and real minus steady, in microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +65,8 @@ impl App {
     /// If the database does not answer.
     pub async fn heartbeat(&self, steady: Duration) -> AppResult<i64> {
         let (now, real_now) = (self.now(), self.clock.real_now());
+        let shared = self.shared_now().await?;
+        self.note_clock_ahead(real_now.since(shared));
         let steady = i64::try_from(steady.as_micros()).unwrap_or(i64::MAX);
         let beat = Beat { steady, apart: real_now.micros() - steady };
         let before = *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner);
@@ -74,7 +78,13 @@ impl App {
         let last: Option<i64> = txn.setting_fetch(HEARTBEAT_AT).await?.and_then(|at| at.parse().ok());
         // A process that answers nobody can't say when nobody could answer.
         let answers = self.settings.role.answers();
-        let gap = last.filter(|_| answers && !was_there).and_then(|last| gap_found(real_now.micros() - last, now));
+        let last_shared: Option<i64> = txn.setting_fetch(HEARTBEAT_SHARED).await?.and_then(|at| at.parse().ok());
+        // Another replica wrote the last sign by its own clock. Ours alone tells only how far ours was set.
+        let missed = match last_shared.filter(|_| jump.abs() <= JUMP) {
+            Some(last) => Some(shared.micros() - last),
+            None => last.map(|last| real_now.micros() - last),
+        };
+        let gap = missed.filter(|_| answers && !was_there).and_then(|missed| gap_found(missed, now));
         let known = txn.gap_list(now.plus(-GAPS_KEPT)).await?;
         let set_back = jump < -JUMP || (!was_there && last.is_some_and(|last| last - real_now.micros() > JUMP));
         let set_right = answers && (set_back || known.iter().any(|gap| gap.to.since(now) > JUMP));
@@ -92,6 +102,7 @@ impl App {
         }
         if answers {
             txn.setting_put(HEARTBEAT_AT, &real_now.micros().to_string()).await?;
+            txn.setting_put(HEARTBEAT_SHARED, &shared.micros().to_string()).await?;
         }
         // The list was read before it was changed, if it was.
         let gaps = if set_right || gap.is_some() { txn.gap_list(now.plus(-GAPS_KEPT)).await? } else { known };
@@ -146,8 +157,33 @@ impl App {
 
     /// Whether no process that answers requests gave a sign of life lately: then devices are silent because they must be.
     async fn nobody_answers(&self) -> AppResult<bool> {
-        let last: Option<i64> = self.store.read().setting_fetch(HEARTBEAT_AT).await?.and_then(|at| at.parse().ok());
-        Ok(last.is_none_or(|last| self.clock.real_now().micros() - last > HEARTBEAT_MISSED))
+        let last: Option<i64> = self.store.read().setting_fetch(HEARTBEAT_SHARED).await?.and_then(|at| at.parse().ok());
+        let shared = self.shared_now().await?;
+        Ok(last.is_none_or(|last| shared.micros() - last > HEARTBEAT_MISSED))
+    }
+
+    /// The real time, the same for all replicas.
+    async fn shared_now(&self) -> AppResult<Timestamp> {
+        let ours = self.clock.real_now();
+        if self.store.is_bundled() {
+            return Ok(ours);
+        }
+        Ok(self.clock.shared_now(self.store.shared_now(ours).await?))
+    }
+
+    /// Notes by how much this server's clock is ahead of the database's, in microseconds, and says when that is too much.
+    fn note_clock_ahead(&self, ahead: i64) {
+        let ahead = if ahead.abs() > JUMP { ahead } else { 0 };
+        let before = self.clock_ahead.swap(ahead, Ordering::Relaxed);
+        if ahead != 0 && before == 0 {
+            let way = if ahead > 0 { "ahead of" } else { "behind" };
+            tracing::warn!("This server's clock is {} {way} the database's. Set it right: devices are judged by the database's clock", span_in_words(ahead.abs()));
+        }
+    }
+
+    /// The product's time, whatever is wrong with this server's clock.
+    pub(crate) fn judged_now(&self) -> Timestamp {
+        self.now().plus(-self.clock_ahead.load(Ordering::Relaxed))
     }
 
     /// Looks for devices that were silent for `grace` microseconds longer than they may; in one transaction an account it opens
@@ -157,7 +193,7 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn watch_tick(&self, grace: i64) -> AppResult<Watched> {
-        let now = self.now();
+        let now = self.judged_now();
         let gaps = self.gaps.load_full();
         let mut silent: BTreeMap<AccountId, Vec<DeviceId>> = BTreeMap::new();
         let mut thresholds: BTreeMap<AccountId, Option<i64>> = BTreeMap::new();
@@ -254,7 +290,7 @@ impl App {
 
     /// Opens the outages of these devices that are silent, with the warnings of them, in one transaction.
     async fn open_outages(&self, account_id: &AccountId, devices: &[DeviceId], grace: i64) -> AppResult<Watched> {
-        let (now, gaps) = (self.now(), self.gaps.load_full());
+        let (now, gaps) = (self.judged_now(), self.gaps.load_full());
         let txn = self.store.write().await?;
         // Locked before they are read again: a pull that is being written either is seen here, or sees the outage.
         txn.device_lock_many(devices).await?;
@@ -267,8 +303,8 @@ impl App {
             }
             let id = OutageId::random(&*self.entropy);
             let outage = Outage { id, account_id: account_id.clone(), device_id: device.id, began_at: since, noticed_at: now, ended: None };
-            if txn.outage_insert(&outage).await? {
-                opened.push((outage, device));
+            if let Some(id) = txn.outage_insert(&outage).await? {
+                opened.push((Outage { id, ..outage }, device));
             }
         }
         if opened.is_empty() {

@@ -184,6 +184,11 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// The real time: sessions and login throttles run on it.
     fn real_now(&self) -> Timestamp;
+    /// The real time as the database that replicas share tells it; another than `database` only where tests move the clock of the
+    /// whole world.
+    fn shared_now(&self, database: Timestamp) -> Timestamp {
+        database
+    }
     /// Moves the product's time forward by `micros`, where the clock can be moved (emulator, tests).
     fn advance(&self, micros: i64);
 }

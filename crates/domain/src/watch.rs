@@ -26,6 +26,8 @@ pub enum EndedBy {
     Pull,
     /// Somebody paused the device.
     Pause,
+    /// Somebody allowed it a longer silence.
+    Threshold,
 }
 
 /// A stretch of silence of one device that was noticed.

@@ -3,7 +3,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io,
-    net::TcpListener,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -241,6 +241,23 @@ pub struct Application {
     pub first: Option<NewAccount>,
 }
 
+/// The address to put into URLs where `bound` is listened on: every address is none that a device can call, so it is the one by
+/// which this machine reaches others.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    if !bound.ip().is_unspecified() {
+        return bound;
+    }
+    let (any, loopback): (SocketAddr, IpAddr) = if bound.is_ipv4() {
+        ((Ipv4Addr::UNSPECIFIED, 0).into(), Ipv4Addr::LOCALHOST.into())
+    } else {
+        ((Ipv6Addr::UNSPECIFIED, 0).into(), Ipv6Addr::LOCALHOST.into())
+    };
+    // Nothing is sent: the kernel only chooses the way to an address of the documentation.
+    let far: SocketAddr = if bound.is_ipv4() { ([192, 0, 2, 1], 9).into() } else { ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 9).into() };
+    let local = UdpSocket::bind(any).and_then(|socket| socket.connect(far).and_then(|()| socket.local_addr()));
+    SocketAddr::new(local.map_or(loopback, |address| address.ip()), bound.port())
+}
+
 /// How long the ticks under way get to end.
 const LAST_TICK: Duration = Duration::from_secs(4);
 
@@ -264,7 +281,10 @@ impl Application {
             _ => None,
         };
         let scheme = if certificate.is_some() { "https" } else { "http" };
-        let public_url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
+        let public_url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", reachable(address)));
+        if config.public_url.is_none() && address.ip().is_unspecified() {
+            tracing::warn!("`public_url` is not set: URLs begin with {public_url}. Set it to the address by which devices reach iocast");
+        }
         let desk = tokio::select! {
             opened = open_in_time(&config, &clock, &entropy, &public_url) => opened?,
             // It may wait for its database.

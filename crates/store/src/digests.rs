@@ -50,11 +50,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .filter(Condition::any().add(open).add(letter::Column::State.is_not_in(dropped)));
         let rows: Vec<(i64, i16)> = find.order_by_asc(letter::Column::CreatedAt).into_tuple().all(&self.0).await?;
         let written: Vec<i64> = rows.iter().filter(|(_, digest)| *digest != OPEN).map(|(at, _)| *at).collect();
-        Ok(Lately {
-            written: written.len(),
-            digest: rows.iter().any(|(_, digest)| *digest != 0),
-            last: written.last().copied().map(Timestamp::from_micros),
-        })
+        Ok(Lately { written: written.len(), digest: rows.iter().any(|(_, digest)| *digest != 0), last: written.last().copied().map(Timestamp::from_micros) })
     }
 
     /// The first outages that a digest is about, the longest first, and how many there are.

@@ -24,6 +24,9 @@ pub enum StoreError {
         /// The value, clipped.
         what: String,
     },
+    /// The file of the bundled database is not one, or holds nonsense.
+    #[error("the database file is damaged. Stop iocast, keep a copy of the data folder, and put a backup of iocast.sqlite back")]
+    Damaged(#[source] DbErr),
     /// Anything else the driver said.
     #[error("the database refused a statement")]
     Database(#[source] DbErr),
@@ -39,6 +42,13 @@ impl From<DbErr> for StoreError {
     fn from(error: DbErr) -> Self {
         if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) {
             return Self::Duplicate(error);
+        }
+        let told = match &error {
+            DbErr::Conn(RuntimeErr::SqlxError(e)) | DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) => Some(e),
+            _ => None,
+        };
+        if told.is_some_and(|e| is_damage(e)) {
+            return Self::Damaged(error);
         }
         let away = match &error {
             DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => true,
@@ -83,6 +93,13 @@ fn is_passing(error: &sqlx::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether SQLite found its file damaged, or no database.
+fn is_damage(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(told) = error else { return false };
+    let code = told.code().unwrap_or_default();
+    told.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_none() && code.parse::<u32>().is_ok_and(|code| [11, 26].contains(&(code & 0xff)))
 }
 
 pub(crate) fn corrupt(table: &'static str, column: &'static str, what: impl ToString) -> StoreError {

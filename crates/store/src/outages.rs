@@ -52,10 +52,14 @@ pub struct OutageLetter {
     pub gathers: bool,
 }
 
+/// A silence that was allowed, and may last longer than that.
+const ENDED_BY_THRESHOLD: i16 = 3;
+
 fn ended_by(code: i16) -> StoreResult<EndedBy> {
     match code {
         1 => Ok(EndedBy::Pull),
         2 => Ok(EndedBy::Pause),
+        ENDED_BY_THRESHOLD => Ok(EndedBy::Threshold),
         other => Err(corrupt("outages", "ended_by", other)),
     }
 }
@@ -189,8 +193,9 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Txn {
-    /// Writes an outage. Gives false if this silence is known already.
-    pub async fn outage_insert(&self, new: &Outage) -> StoreResult<bool> {
+    /// Writes an outage, or opens the one again that ended because this silence was allowed for a while. Gives its id; nothing if
+    /// this silence is known already.
+    pub async fn outage_insert(&self, new: &Outage) -> StoreResult<Option<OutageId>> {
         let Outage { id, account_id, device_id, began_at, noticed_at, ended: _ } = new;
         let row = outage::ActiveModel {
             id: Set(id.0),
@@ -202,7 +207,23 @@ impl Txn {
             ended_by: Set(None),
         };
         let once = OnConflict::columns([outage::Column::DeviceId, outage::Column::BeganAt]).do_nothing().to_owned();
-        Ok(outage::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0)
+        if outage::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0 {
+            return Ok(Some(*id));
+        }
+        let this = || outage::Column::DeviceId.eq(device_id.0).and(outage::Column::BeganAt.eq(began_at.micros()));
+        let again = outage::Entity::update_many()
+            .col_expr(outage::Column::EndedAt, Expr::value(Option::<i64>::None))
+            .col_expr(outage::Column::EndedBy, Expr::value(Option::<i16>::None))
+            .col_expr(outage::Column::NoticedAt, Expr::value(noticed_at.micros()))
+            .filter(this())
+            .filter(outage::Column::EndedBy.eq(ENDED_BY_THRESHOLD));
+        if again.exec(&self.0).await?.rows_affected == 0 {
+            return Ok(None);
+        }
+        let Some(row) = outage::Entity::find().filter(this()).one(&self.0).await? else { return Ok(None) };
+        // It is told of once more.
+        outage_letter::Entity::delete_many().filter(outage_letter::Column::OutageId.eq(row.id)).exec(&self.0).await?;
+        Ok(Some(OutageId(row.id)))
     }
 
     /// Ends an outage. Gives false if it had ended.
@@ -210,6 +231,7 @@ impl Txn {
         let code: i16 = match by {
             EndedBy::Pull => 1,
             EndedBy::Pause => 2,
+            EndedBy::Threshold => ENDED_BY_THRESHOLD,
         };
         let end = outage::Entity::update_many()
             .col_expr(outage::Column::EndedAt, Expr::value(at.micros()))

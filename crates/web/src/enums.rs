@@ -55,7 +55,7 @@ fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
         (&["DeviceTypeOut.format"], words(CATALOGUE.iter().map(|of| of.format))),
         (&["DeviceTypeOut.delivery"], words(CATALOGUE.iter().map(|of| of.delivery))),
         (&["OutageLetterOut.kind"], words([LetterKind::Warning, LetterKind::Recovery])),
-        (&["OutageOut.ended_by"], words([EndedBy::Pull, EndedBy::Pause])),
+        (&["OutageOut.ended_by"], words([EndedBy::Pull, EndedBy::Pause, EndedBy::Threshold])),
         (
             &["LetterOut.kind"],
             words([

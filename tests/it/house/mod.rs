@@ -40,11 +40,13 @@ pub(crate) struct StillClock {
     product: AtomicI64,
     /// How far the real clock is ahead of the machine's.
     real_ahead: AtomicI64,
+    /// How far this server's clock is wrong: ahead of the database's.
+    wrong: AtomicI64,
 }
 
 impl StillClock {
     fn at(text: &str) -> Self {
-        Self { product: AtomicI64::new(Timestamp::parse(text).unwrap().micros()), real_ahead: AtomicI64::new(0) }
+        Self { product: AtomicI64::new(Timestamp::parse(text).unwrap().micros()), real_ahead: AtomicI64::new(0), wrong: AtomicI64::new(0) }
     }
 }
 
@@ -57,12 +59,22 @@ impl Clock for StillClock {
         SystemClock::default().real_now().plus(self.real_ahead.load(Ordering::SeqCst))
     }
 
+    fn shared_now(&self, database: Timestamp) -> Timestamp {
+        database.plus(self.real_ahead.load(Ordering::SeqCst) - self.wrong.load(Ordering::SeqCst))
+    }
+
     fn advance(&self, micros: i64) {
         self.product.fetch_add(micros, Ordering::SeqCst);
     }
 }
 
 impl StillClock {
+    /// Sets this server's clock wrong by so much; the database's stays right.
+    pub(crate) fn set_wrong(&self, micros: i64) {
+        self.wrong.fetch_add(micros, Ordering::SeqCst);
+        self.pass(micros);
+    }
+
     /// Lets time pass for the machine and the product alike.
     pub(crate) fn pass(&self, micros: i64) {
         self.product.fetch_add(micros, Ordering::SeqCst);
