@@ -17,6 +17,7 @@ mod m0009_resend;
 mod m0010_repair;
 mod m0011_indexes;
 mod m0012_digests;
+mod m0013_key_changes;
 mod table;
 
 /// What going back is answered with.
@@ -42,6 +43,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_repair::Migration),
             Box::new(m0011_indexes::Migration),
             Box::new(m0012_digests::Migration),
+            Box::new(m0013_key_changes::Migration),
         ]
     }
 }

@@ -252,6 +252,10 @@ fn sent_again_in_new_events(house: &mut House) {
     assert_eq!(last.live(), ["a.example", "b.example"]);
     assert_eq!(last.find("a.example").0["uuid"], last.find("b.example").0["uuid"]);
     admin.post(&format!("/api/v1/groups/{}/send-again", scene.group), json!({ "event": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff" }), 404);
+    // What fetches the whole list each time has nothing to gain from it: it is not offered.
+    let wall = text(&admin.post("/api/v1/devices", json!({ "name": "Wall", "device_type": "plain-list" }), 201), "id");
+    let list = text(&admin.post(&format!("/api/v1/devices/{wall}/groups"), json!({ "name": "List" }), 201), "id");
+    assert_eq!(admin.post(&format!("/api/v1/groups/{list}/send-again"), json!({}), 409)["code"], "nothing_to_send_again");
 }
 
 fn all_enrichment_reaches_misp_and_a_replaced_tag_is_taken_back(house: &mut House) {

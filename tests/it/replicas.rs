@@ -122,6 +122,14 @@ fn what_one_replica_does_the_other_knows_within_a_second() {
     }
     // A machine that is busy with other stories may be late now and then; a replica that does not listen always is.
     assert!(quick >= 3, "only {quick} of 5 revocations were known within a second");
+    // So is a key that went with its device.
+    let elsewhere_id = text(&first.post("/api/v1/devices", json!({ "name": "Elsewhere", "device_type": "misp" }), 201), "id");
+    let made = first.post(&format!("/api/v1/devices/{elsewhere_id}/keys"), json!({}), 201);
+    let device = Device::new(&text(&first.get("/api/v1/account"), "id"), &text(&made, "secret"));
+    let own = text(&first.post(&format!("/api/v1/devices/{elsewhere_id}/groups"), json!({ "name": "Own" }), 201), "url");
+    eventually("its key opens its group there", || (device.get(&format!("{}/manifest.json", fleet.at(1, &own)), &[]).status == 200).then_some(()));
+    first.delete(&format!("/api/v1/devices/{elsewhere_id}"), 204);
+    eventually("its key opens nothing there", || (device.get(&format!("{}/manifest.json", fleet.at(1, &scene.url)), &[]).status == 401).then_some(()));
     // Sessions are shared: who signed in at one is known at the other, and who signs out is known no more.
     let elsewhere = Admin { url: second.url.clone(), token: first.token.clone() };
     let (_, device) = key(&first);

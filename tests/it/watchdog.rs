@@ -328,7 +328,9 @@ fn a_longer_silence_may_be_allowed_while_it_lasts(house: &mut House) {
     let (own, other) = (add("Own threshold"), add("Threshold of the account"));
     house.advance(&admin, "49h");
     assert_eq!((outages(&admin).len(), post.letters().len()), (2, 2));
-    let open = |device: &str| admin.get(&format!("/api/v1/outages?device_id={device}"))["items"].as_array().unwrap().iter().filter(|o| o["ended_at"].is_null()).count();
+    let open = |device: &str| {
+        admin.get(&format!("/api/v1/outages?device_id={device}"))["items"].as_array().unwrap().iter().filter(|o| o["ended_at"].is_null()).count()
+    };
     admin.patch(&format!("/api/v1/devices/{own}"), json!({ "silent_after_hours": 100 }), 200);
     assert_eq!((open(&own), open(&other)), (0, 1), "the dot and the outage say the same");
     admin.patch("/api/v1/account", json!({ "silent_after_hours": 72 }), 200);

@@ -118,17 +118,32 @@ impl App {
     /// If the database does not answer.
     pub async fn device_list(&self, actor: &Actor, page: &Page) -> AppResult<PageOf<DeviceView>> {
         actor.may_read(Module::Automation)?;
+        let PageOf { items, next } = self.store.read().device_list(&actor.account_id, page).await?;
+        Ok(PageOf { items: self.device_views(actor, items).await?, next })
+    }
+
+    /// All devices of the account, by name.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn device_list_all(&self, actor: &Actor) -> AppResult<Vec<DeviceView>> {
+        actor.may_read(Module::Automation)?;
+        let devices = self.store.read().device_list_all(&actor.account_id).await?;
+        self.device_views(actor, devices).await
+    }
+
+    async fn device_views(&self, actor: &Actor, devices: Vec<Device>) -> AppResult<Vec<DeviceView>> {
         let account = self.account_fetch(actor).await?;
-        let read = self.store.read();
-        let devices = read.device_list(&actor.account_id, page).await?;
+        let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
         let mut groups: HashMap<DeviceId, Vec<GroupRow>> = HashMap::new();
-        for row in read.group_list(&actor.account_id, None).await? {
+        for row in self.store.read().group_list_of(&actor.account_id, &ids).await? {
             groups.entry(row.group.device_id).or_default().push(row);
         }
-        Ok(devices.map(|device| {
+        let view = |device: Device| {
             let own = groups.remove(&device.id).unwrap_or_default();
             self.device_view(device, own, &account)
-        }))
+        };
+        Ok(devices.into_iter().map(view).collect())
     }
 
     /// One device.
@@ -205,6 +220,6 @@ impl App {
         self.audit(&txn, actor, "device.delete", &id, &serde_json::json!({ "name": device.name.as_str(), "groups": groups })).await?;
         txn.commit().await?;
         self.feed_drop_groups(&groups);
-        self.feed_reload_keys().await
+        self.feed_follow_keys().await
     }
 }

@@ -96,7 +96,7 @@ impl App {
             return Err(AppError::Malformed(format!("There are no fixtures `{name}`; there are: {}.", known.join(", "))));
         }
         let fixture = |name: &str| name.starts_with("Fixture ");
-        let devices = self.store.read().device_list(&actor.account_id, &Page::all()).await?.items;
+        let devices = self.store.read().device_list_all(&actor.account_id).await?;
         let there = self.store.read().source_list(&actor.account_id).await?;
         if there.iter().any(|s| fixture(&s.name)) || devices.iter().any(|d| fixture(d.name.as_str())) {
             return Err(AppError::Conflict { code: "fixtures_there", detail: "The account has fixtures already; empty it first: fixtures reset.".to_owned() });
@@ -201,7 +201,7 @@ impl App {
         actor.may_change(Module::Tip)?;
         actor.may_change(Module::Automation)?;
         let mut report = FixtureReport::default();
-        for device in self.store.read().device_list(&actor.account_id, &Page::all()).await?.items {
+        for device in self.store.read().device_list_all(&actor.account_id).await? {
             self.device_delete(actor, device.id).await?;
             report.devices += 1;
         }

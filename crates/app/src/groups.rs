@@ -274,12 +274,17 @@ impl App {
             SendAgain::Ioc(ioc) => (None, Some(ioc)),
         };
         let txn = self.store.write().await?;
-        txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let row = txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let device = txn.device_fetch(&actor.account_id, row.group.device_id).await?.ok_or(AppError::NotFound("device"))?;
+        if !device.device_type.format.delivers_changes() {
+            let detail = format!("{} fetches the whole list with each pull, so there is nothing to send again.", device.device_type.name);
+            return Err(AppError::Conflict { code: "nothing_to_send_again", detail });
+        }
         // The group's row before its members', in the order in which the publisher locks them.
         txn.group_reconfigure(&[id]).await?;
         let marked = txn.member_mark_resend(id, part, ioc).await?;
         if marked == 0 && !matches!(what, SendAgain::All) {
-            return Err(AppError::NotFound("event or IOC in this group"));
+            return Err(AppError::NotFound("event or IOC of this group"));
         }
         self.audit(&txn, actor, "group.send_again", &id, &serde_json::json!({ "event": part, "ioc_id": ioc, "iocs": marked })).await?;
         txn.commit().await?;

@@ -32,6 +32,8 @@ const BATCH: usize = 2_000;
 const WEIGHT: usize = 8 << 20;
 /// Batches in one write, at most: some hundred milliseconds for which others wait.
 const TOGETHER: u32 = 4;
+/// How often what others changed is merged again while everybody may write; after that they wait for it.
+const OVERTAKEN_ROUNDS: u32 = 4;
 /// After how long without a sign of life an import is taken for dead, in microseconds.
 const ALIVE: i64 = HOUR;
 /// Refused lines that are listed; all are counted.
@@ -375,18 +377,34 @@ impl Import<'_> {
         Ok(merged)
     }
 
-    /// Makes everything on the stage seen, under one change number. `seen` is the account's number before staging began:
-    /// what others changed since is merged again.
-    async fn flip(&mut self, seen: i64) -> AppResult<()> {
-        let txn = self.app.store.write().await?;
+    /// Makes everything on the stage seen. `seen` is the account's number before staging began: what others changed since is merged
+    /// again, while everybody else may write.
+    async fn flip(&mut self, mut seen: i64) -> AppResult<()> {
         let account = &self.actor.account_id;
-        // The number first: it locks the account's row, so that nobody changes an IOC from here on.
-        let seq = txn.account_next_seq(account, || self.app.now()).await?;
-        self.source = txn.source_fetch(account, self.source.id).await?.ok_or(AppError::NotFound("source"))?;
-        if seq > seen + 1 {
-            let overtaken = txn.stage_overtaken(self.id, account, seen).await?;
-            self.stage_again(&txn, &overtaken).await?;
+        for round in 0.. {
+            let now_seen = self.app.store.read().account_seq(account).await?;
+            if now_seen > seen {
+                let overtaken = self.app.store.read().stage_overtaken(self.id, account, seen).await?;
+                self.stage_again(None, &overtaken).await?;
+                seen = now_seen;
+            }
+            let txn = self.app.store.write().await?;
+            // The number first: it locks the account's row, so that nobody changes an IOC from here on.
+            let seq = txn.account_next_seq(account, || self.app.now()).await?;
+            let overtaken = if seq > seen + 1 { txn.stage_overtaken(self.id, account, seen).await? } else { Vec::new() };
+            if overtaken.is_empty() || round == OVERTAKEN_ROUNDS {
+                // Others are quicker each time: they wait for once.
+                self.stage_again(Some(&txn), &overtaken).await?;
+                return self.flip_in(txn, seq).await;
+            }
         }
+        Ok(())
+    }
+
+    /// Makes everything on the stage seen, under one change number.
+    async fn flip_in(&mut self, txn: Txn, seq: i64) -> AppResult<()> {
+        let account = &self.actor.account_id;
+        self.source = txn.source_fetch(account, self.source.id).await?.ok_or(AppError::NotFound("source"))?;
         self.count_in(txn.stage_counts(self.id).await?);
         txn.stage_flip(self.id, account, self.source.id, seq).await?;
         let ImportReport { accepted, updated, unchanged, rejected_count, ignored, .. } = self.report;
@@ -404,12 +422,19 @@ impl Import<'_> {
         Ok(txn.commit().await?)
     }
 
-    /// Reads the body once more for these IOCs alone.
-    async fn stage_again(&mut self, txn: &Txn, overtaken: &[IocId]) -> AppResult<()> {
+    /// Reads the body once more for these IOCs alone, and lays them on the stage again: within `within`, or in short writes.
+    async fn stage_again(&mut self, within: Option<&Txn>, overtaken: &[IocId]) -> AppResult<()> {
         if overtaken.is_empty() {
             return Ok(());
         }
-        txn.stage_take_off(self.id, overtaken).await?;
+        match within {
+            Some(txn) => txn.stage_take_off(self.id, overtaken).await?,
+            None => {
+                let txn = self.app.store.write().await?;
+                txn.stage_take_off(self.id, overtaken).await?;
+                txn.commit().await?;
+            }
+        }
         let overtaken: HashSet<IocId> = overtaken.iter().copied().collect();
         let (mut batches, reading) = self.read();
         while let Some(batch) = batches.recv().await {
@@ -417,11 +442,25 @@ impl Import<'_> {
             let Parsed { mut sightings, mut ids, .. } = batch.await.map_err(AppError::internal)?;
             sightings.retain(|(id, _)| overtaken.contains(id));
             ids.retain(|id| overtaken.contains(id));
-            let (staged, known) = self.known(txn, &ids).await?;
-            let merged = self.merged(self.merging(sightings, staged, known)).await?;
-            txn.stage_put_many(self.id, merged.write, self.alive_until()).await?;
+            if ids.is_empty() {
+                continue;
+            }
+            match within {
+                Some(txn) => self.stage_batch_again(txn, sightings, &ids).await?,
+                None => {
+                    let txn = self.app.store.write().await?;
+                    self.stage_batch_again(&txn, sightings, &ids).await?;
+                    txn.commit().await?;
+                }
+            }
         }
         reading.await.map_err(AppError::internal)?.map_err(unreadable)
+    }
+
+    async fn stage_batch_again(&mut self, txn: &Txn, sightings: Sightings, ids: &[IocId]) -> AppResult<()> {
+        let (staged, known) = self.known(txn, ids).await?;
+        let merged = self.merged(self.merging(sightings, staged, known)).await?;
+        Ok(txn.stage_put_many(self.id, merged.write, self.alive_until()).await?)
     }
 
     async fn count(&mut self) -> AppResult<()> {

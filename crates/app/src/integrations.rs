@@ -8,7 +8,6 @@ use iocast_domain::{
     staleness::Reason,
     time::{DAY, HOUR, Timestamp},
 };
-use iocast_store::Page;
 
 use crate::{Actor, App, AppResult, DeviceView};
 
@@ -168,8 +167,7 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn overview(&self, actor: &Actor, query: &OverviewQuery) -> AppResult<Overview> {
-        let mut devices: Vec<DeviceView> =
-            self.device_list(actor, &Page::all()).await?.items.into_iter().filter(|d| d.device.device_type.location == query.location).collect();
+        let mut devices: Vec<DeviceView> = self.device_list_all(actor).await?.into_iter().filter(|d| d.device.device_type.location == query.location).collect();
         let all = devices.len();
         let conditions = Condition::ALL.map(|c| (c, devices.iter().filter(|d| d.condition() == c).count())).to_vec();
         devices.retain(|d| query.wants(d));
@@ -219,7 +217,7 @@ impl App {
     /// # Errors
     /// If the account lacks the module.
     pub async fn conditions(&self, actor: &Actor) -> AppResult<Vec<(DeviceId, String, Condition, Option<Timestamp>)>> {
-        let devices = self.device_list(actor, &Page::all()).await?.items;
+        let devices = self.device_list_all(actor).await?;
         Ok(devices.into_iter().map(|d| (d.device.id, d.device.name.to_string(), d.condition(), d.sync.last_pull_at)).collect())
     }
 }

@@ -108,9 +108,12 @@ impl App {
         let read = self.store.read();
         read.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
         let groups: HashMap<GroupId, GroupRow> = read.group_list(&actor.account_id, None).await?.into_iter().map(|g| (g.group.id, g)).collect();
-        let devices: HashMap<DeviceId, String> =
-            read.device_list(&actor.account_id, &Page::all()).await?.items.into_iter().map(|d| (d.id, d.name.to_string())).collect();
         let ids: Vec<GroupId> = groups.keys().copied().collect();
+        let members = read.member_of_ioc(&ids, id).await?;
+        let holders: BTreeSet<DeviceId> = members.iter().filter_map(|(group, _)| Some(groups.get(group)?.group.device_id)).collect();
+        let holders: Vec<DeviceId> = holders.into_iter().collect();
+        let devices: HashMap<DeviceId, String> =
+            read.device_fetch_many(&actor.account_id, &holders).await?.into_iter().map(|d| (d.id, d.name.to_string())).collect();
         let place = |(group, member): (GroupId, MemberRow)| {
             let group = &groups.get(&group)?.group;
             Some(IocPlace {
@@ -124,7 +127,7 @@ impl App {
                 standing: member.standing,
             })
         };
-        Ok(read.member_of_ioc(&ids, id).await?.into_iter().filter_map(place).collect())
+        Ok(members.into_iter().filter_map(place).collect())
     }
 
     /// Changes what people say of an IOC. Whitelisted, it leaves the feeds at once.

@@ -238,8 +238,12 @@ impl App {
     /// Ends the outages of those of these devices that may be silent for longer now than they are.
     pub(crate) async fn outages_allowed(&self, txn: &Txn, account: &Account, devices: &[DeviceId]) -> AppResult<()> {
         let (now, gaps) = (self.judged_now(), self.gaps.load_full());
-        let may: HashMap<DeviceId, i64> =
-            txn.device_fetch_many(&account.id, devices).await?.into_iter().map(|device| (device.id, threshold(device.silent_after, account.silent_after))).collect();
+        let may: HashMap<DeviceId, i64> = txn
+            .device_fetch_many(&account.id, devices)
+            .await?
+            .into_iter()
+            .map(|device| (device.id, threshold(device.silent_after, account.silent_after)))
+            .collect();
         for outage in txn.outage_open(devices).await? {
             if may.get(&outage.device_id).is_some_and(|may| !is_outage(outage.began_at, *may, &gaps, now)) {
                 self.outage_close(txn, &outage, EndedBy::Threshold).await?;

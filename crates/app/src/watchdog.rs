@@ -177,7 +177,10 @@ impl App {
         let before = self.clock_ahead.swap(ahead, Ordering::Relaxed);
         if ahead != 0 && before == 0 {
             let way = if ahead > 0 { "ahead of" } else { "behind" };
-            tracing::warn!("This server's clock is {} {way} the database's. Set it right: devices are judged by the database's clock", span_in_words(ahead.abs()));
+            tracing::warn!(
+                "This server's clock is {} {way} the database's. Set it right: devices are judged by the database's clock",
+                span_in_words(ahead.abs())
+            );
         }
     }
 

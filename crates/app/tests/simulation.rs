@@ -220,7 +220,7 @@ impl World {
     }
 
     async fn outages(&self, device: DeviceId) -> Vec<OutageRow> {
-        self.app.outage_list(&self.actor(), Some(device), None, &Page::all()).await.unwrap().items
+        self.app.outage_list(&self.actor(), Some(device), None, &Page::first(1_000)).await.unwrap().items
     }
 
     async fn live(&mut self, seed: u64) {

@@ -167,8 +167,7 @@ impl Enrichment {
 }
 
 /// Which alerts a policy acts on: IOCs that came up in one of them. An empty list asks for nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AlertCriteria {
     /// One of these types.
     pub types: Vec<AlertKind>,

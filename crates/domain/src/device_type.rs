@@ -216,6 +216,12 @@ pub fn find(id: &str) -> Option<&'static DeviceType> {
 }
 
 impl Format {
+    /// Whether a device of this format fetches what changed since it last did. Every other one fetches the whole list each time.
+    #[must_use]
+    pub const fn delivers_changes(self) -> bool {
+        matches!(self, Self::MispFeed | Self::ArcsightEvents | Self::StixBundle | Self::Taxii21 | Self::Taxii20)
+    }
+
     /// The file below the group URL that a device asks for first, and whose complete transfer is a pull; empty where it
     /// is the group URL itself.
     #[must_use]

@@ -27,8 +27,7 @@ pub enum StateFilter {
 }
 
 /// What an IOC must be to be chosen. An empty list asks for nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Criteria {
     /// One of these kinds.
     pub kinds: Vec<Kind>,

@@ -12,7 +12,7 @@ use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, Query
 use crate::{
     Conn, Page, PageOf, StoreError, StoreResult, Txn,
     error::{corrupt, readable},
-    row::{device, key, pull, pull_hour},
+    row::{device, pull, pull_hour},
 };
 
 /// Most ids in one statement.
@@ -47,6 +47,19 @@ impl<C: ConnectionTrait> Conn<C> {
         }
         let rows = find.order_by_asc(device::Column::Folded).limit(page.limit + 1).all(&self.0).await?;
         Ok(PageOf::cut(rows.into_iter().map(to_device).collect::<StoreResult<_>>()?, page.limit, |d: &Device| d.name.folded()))
+    }
+
+    /// All devices of an account, by name.
+    pub async fn device_list_all(&self, account: &AccountId) -> StoreResult<Vec<Device>> {
+        let (mut all, mut page) = (Vec::new(), Page::first(IDS as u64));
+        loop {
+            let PageOf { items, next } = self.device_list(account, &page).await?;
+            all.extend(items);
+            page.after = next;
+            if page.after.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     /// One device of an account.
@@ -101,8 +114,7 @@ impl Txn {
     /// Deletes a device with its keys and pulls. Its groups must be gone.
     pub async fn device_delete(&self, account: &AccountId, id: DeviceId) -> StoreResult<()> {
         device::Entity::delete_many().filter(device::Column::Id.eq(id.0)).filter(device::Column::AccountId.eq(account.as_str())).exec(&self.0).await?;
-        key::Entity::delete_many().filter(key::Column::DeviceId.eq(id.0)).exec(&self.0).await?;
-        self.keys_moved().await?;
+        self.key_delete_of(id).await?;
         pull::Entity::delete_many().filter(pull::Column::DeviceId.eq(id.0)).exec(&self.0).await?;
         pull_hour::Entity::delete_many().filter(pull_hour::Column::DeviceId.eq(id.0)).exec(&self.0).await?;
         Ok(())

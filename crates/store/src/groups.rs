@@ -33,6 +33,9 @@ pub struct GroupRow {
     pub held: Option<Held>,
 }
 
+/// Most devices in one statement.
+const DEVICES: usize = 1_000;
+
 fn to_group(row: group::Model) -> StoreResult<GroupRow> {
     Ok(GroupRow {
         group: Group {
@@ -63,6 +66,19 @@ impl<C: ConnectionTrait> Conn<C> {
             find = find.filter(group::Column::DeviceId.eq(device.0));
         }
         find.order_by_asc(group::Column::Folded).all(&self.0).await?.into_iter().map(to_group).collect()
+    }
+
+    /// The groups of some devices of an account, by name.
+    pub async fn group_list_of(&self, account: &AccountId, devices: &[DeviceId]) -> StoreResult<Vec<GroupRow>> {
+        let mut found = Vec::new();
+        for chunk in devices.chunks(DEVICES) {
+            let find =
+                group::Entity::find().filter(group::Column::AccountId.eq(account.as_str())).filter(group::Column::DeviceId.is_in(chunk.iter().map(|d| d.0)));
+            for row in find.order_by_asc(group::Column::Folded).all(&self.0).await? {
+                found.push(to_group(row)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Some groups, whosever they are.

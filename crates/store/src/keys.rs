@@ -1,12 +1,14 @@
 //! API, appliance and device keys.
 
+use std::collections::{BTreeSet, HashMap};
+
 use iocast_domain::{
     id::{AccountId, DeviceId, KeyId},
     key::{Key, KeyKind},
     time::Timestamp,
 };
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set,
     sea_query::{Expr, OnConflict},
 };
 
@@ -14,11 +16,15 @@ use crate::{
     Conn, Signal, StoreResult, Txn,
     accounts::account_id,
     error::corrupt,
-    row::{key, setting},
+    row::{key, key_change, setting},
 };
 
 /// Keys read together.
 const SOME: u64 = 2_000;
+/// Changes of keys that are remembered: a replica that is further behind reads all keys.
+const CHANGES: i64 = 1_000;
+/// Changed keys that are read one by one.
+const HASHES: u64 = 5_000;
 /// The setting that counts changes of keys.
 const VERSION: &str = "keys_version";
 
@@ -70,6 +76,29 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(self.setting_fetch(VERSION).await?.and_then(|v| v.parse().ok()).unwrap_or(0))
     }
 
+    /// What changed of keys behind the number `since` up to `until`: the hash of each, and the key if it is still there. Nothing
+    /// where that can't be told, or is so much that all are better read again.
+    pub async fn key_changes(&self, since: i64, until: i64) -> StoreResult<Option<Vec<([u8; 32], Option<Key>)>>> {
+        if since < 0 || !(1..=CHANGES).contains(&(until - since)) {
+            return Ok(None);
+        }
+        let between = key_change::Column::Version.gt(since).and(key_change::Column::Version.lte(until));
+        let rows = key_change::Entity::find().filter(between).order_by_asc(key_change::Column::Version).limit(HASHES).all(&self.0).await?;
+        let versions: BTreeSet<i64> = rows.iter().map(|row| row.version).collect();
+        // An older iocast on the same database counts, and does not write down what.
+        if rows.len() as u64 == HASHES || versions.len() as i64 != until - since {
+            return Ok(None);
+        }
+        let hashes: BTreeSet<String> = rows.into_iter().map(|row| row.hash).collect();
+        let mut keys = HashMap::new();
+        for row in key::Entity::find().filter(key::Column::Hash.is_in(&hashes)).all(&self.0).await? {
+            let key = to_key(row)?;
+            keys.insert(key.hash, key);
+        }
+        let hashes = hashes.iter().filter_map(|hash| unhex(hash));
+        Ok(Some(hashes.map(|hash| (hash, keys.remove(&hash))).collect()))
+    }
+
     /// The keys of an account, or of one of its devices; newest first.
     pub async fn key_list(&self, account: &AccountId, device: Option<DeviceId>) -> StoreResult<Vec<Key>> {
         let mut find = key::Entity::find().filter(key::Column::AccountId.eq(account.as_str()));
@@ -104,15 +133,30 @@ impl Txn {
         }
         .insert(&self.0)
         .await?;
-        self.keys_moved().await
+        self.keys_moved(vec![hex(hash)]).await
     }
 
-    /// Has every replica read the keys again.
-    pub(crate) async fn keys_moved(&self) -> StoreResult<()> {
+    /// Deletes the keys of a device.
+    pub(crate) async fn key_delete_of(&self, device: DeviceId) -> StoreResult<()> {
+        let of_device = key::Column::DeviceId.eq(device.0);
+        let hashes: Vec<String> = key::Entity::find().select_only().column(key::Column::Hash).filter(of_device.clone()).into_tuple().all(&self.0).await?;
+        key::Entity::delete_many().filter(of_device).exec(&self.0).await?;
+        if hashes.is_empty() { Ok(()) } else { self.keys_moved(hashes).await }
+    }
+
+    /// Has every replica read the keys with these hashes again.
+    async fn keys_moved(&self, hashes: Vec<String>) -> StoreResult<()> {
         let row = setting::ActiveModel { name: Set(VERSION.to_owned()), value: Set("1".to_owned()) };
         let next = Expr::cust("CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)");
         let count = OnConflict::column(setting::Column::Name).value(setting::Column::Value, next).to_owned();
         setting::Entity::insert(row).on_conflict(count).exec_without_returning(&self.0).await?;
+        // The setting is locked until this transaction ends: numbers are seen in their order.
+        let version = self.keys_version().await?;
+        for chunk in hashes.chunks(SOME as usize) {
+            let rows = chunk.iter().map(|hash| key_change::ActiveModel { version: Set(version), hash: Set(hash.clone()) });
+            key_change::Entity::insert_many(rows).exec_without_returning(&self.0).await?;
+        }
+        key_change::Entity::delete_many().filter(key_change::Column::Version.lte(version - CHANGES)).exec(&self.0).await?;
         self.tell(Signal::Keys).await
     }
 
@@ -127,12 +171,67 @@ impl Txn {
     }
 
     async fn key_set(&self, account: &AccountId, id: KeyId, column: key::Column, at: Timestamp) -> StoreResult<()> {
+        let Some(Key { hash, .. }) = self.key_fetch(account, id).await? else { return Ok(()) };
         key::Entity::update_many()
             .col_expr(column, Expr::value(at.micros()))
             .filter(key::Column::Id.eq(id.0))
             .filter(key::Column::AccountId.eq(account.as_str()))
             .exec(&self.0)
             .await?;
-        self.keys_moved().await
+        self.keys_moved(vec![hex(&hash)]).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> Key {
+        Key {
+            id: KeyId(uuid::Uuid::from_u128(n.into())),
+            account_id: "6f9619ff8b86d01bb42d00cf".parse().unwrap(),
+            kind: KeyKind::Appliance,
+            device_id: None,
+            prefix: "iak_".to_owned(),
+            hash: [n; 32],
+            created_at: Timestamp::from_secs(1_800_000_000),
+            expires_at: None,
+            revoked_at: None,
+            last_used_at: None,
+        }
+    }
+
+    /// A change costs what changed, however many keys there are.
+    #[tokio::test]
+    async fn a_replica_reads_the_keys_that_changed() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = crate::Store::open(None, folder.path()).await.unwrap();
+        let write = async |keys: &[Key]| {
+            let txn = store.write().await.unwrap();
+            for key in keys {
+                txn.key_insert(key).await.unwrap();
+            }
+            txn.commit().await.unwrap();
+            store.read().keys_version().await.unwrap()
+        };
+        let changes = async |since, until| {
+            let changed = store.read().key_changes(since, until).await.unwrap();
+            changed.map(|changed| changed.into_iter().map(|(hash, key)| (hash[0], key.is_some_and(|key| key.revoked_at.is_none()))).collect::<Vec<_>>())
+        };
+        let first = write(&(0..50).map(key).collect::<Vec<_>>()).await;
+        let second = write(&[key(100), key(101)]).await;
+        assert_eq!(changes(first, second).await, Some(vec![(100, true), (101, true)]));
+        let txn = store.write().await.unwrap();
+        txn.key_revoke(&key(7).account_id, key(7).id, Timestamp::from_secs(1_800_000_001)).await.unwrap();
+        txn.commit().await.unwrap();
+        let third = store.read().keys_version().await.unwrap();
+        assert_eq!(changes(second, third).await, Some(vec![(7, false)]));
+        assert_eq!(changes(-1, third).await, None, "one that just started reads all");
+        // An iocast of before counts without saying what changed.
+        let txn = store.write().await.unwrap();
+        txn.setting_put(VERSION, &(third + 1).to_string()).await.unwrap();
+        txn.commit().await.unwrap();
+        assert_eq!(changes(third, third + 1).await, None);
+        assert_eq!(changes(third, third + 2_000).await, None, "far behind, it reads all");
     }
 }

@@ -12,10 +12,10 @@ pub struct Page {
 }
 
 impl Page {
-    /// Everything, for lists that are short by nature.
+    /// The first page of so many entries.
     #[must_use]
-    pub fn all() -> Self {
-        Self { limit: 100_000, after: None }
+    pub const fn first(limit: u64) -> Self {
+        Self { limit, after: None }
     }
 }
 

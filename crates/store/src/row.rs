@@ -120,4 +120,8 @@ row!(outage_letter, "outage_letters", {
     #[sea_orm(primary_key, auto_increment = false)] kind: i16,
     letter_id: Uuid,
 });
+row!(key_change, "key_changes", {
+    #[sea_orm(primary_key, auto_increment = false)] version: i64,
+    #[sea_orm(primary_key, auto_increment = false)] hash: String,
+});
 row!(gap, "gaps", { #[sea_orm(primary_key, auto_increment = false)] from_at: i64, to_at: i64 });

@@ -3,19 +3,65 @@
 use std::collections::HashMap;
 
 use iocast_domain::{
-    id::{AccountId, GroupId, RuleId},
+    alert::{AlertCriteria, AlertKind},
+    id::{AccountId, GroupId, RuleId, SourceId},
+    ioc::{Kind, Severity},
     name::Name,
-    rule::Rule,
+    rule::{Criteria, Rule, StateFilter},
+    source::Confidence,
     time::Timestamp,
 };
 use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Set};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
     Conn, StoreResult, Txn,
-    error::corrupt,
+    error::{corrupt, readable},
     row::{rule, rule_group},
 };
+
+/// Criteria as they are stored: apart from what the API takes and what rules are judged by, so that each may change alone. A field
+/// that a newer version wrote is not passed over: without it the rule would choose more than somebody wanted.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct StoredCriteria {
+    kinds: Vec<Kind>,
+    severities: Vec<Severity>,
+    source_ids: Vec<SourceId>,
+    min_confidence: Option<Confidence>,
+    tags: Vec<String>,
+    state: StateFilter,
+    first_seen_from: Option<Timestamp>,
+    first_seen_to: Option<Timestamp>,
+    blocklist: bool,
+    alerts: Option<StoredAlerts>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct StoredAlerts {
+    types: Vec<AlertKind>,
+    severities: Vec<Severity>,
+    past: bool,
+    since: Option<Timestamp>,
+}
+
+impl From<Criteria> for StoredCriteria {
+    fn from(criteria: Criteria) -> Self {
+        let Criteria { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to, blocklist, alerts } = criteria;
+        let alerts = alerts.map(|AlertCriteria { types, severities, past, since }| StoredAlerts { types, severities, past, since });
+        Self { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to, blocklist, alerts }
+    }
+}
+
+impl From<StoredCriteria> for Criteria {
+    fn from(stored: StoredCriteria) -> Self {
+        let StoredCriteria { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to, blocklist, alerts } = stored;
+        let alerts = alerts.map(|StoredAlerts { types, severities, past, since }| AlertCriteria { types, severities, past, since });
+        Self { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to, blocklist, alerts }
+    }
+}
 
 fn to_rule(row: rule::Model, group_ids: Vec<GroupId>) -> StoreResult<Rule> {
     let rule::Model { id, account_id, name, folded: _, enabled, criteria, created_at } = row;
@@ -24,7 +70,7 @@ fn to_rule(row: rule::Model, group_ids: Vec<GroupId>) -> StoreResult<Rule> {
         account_id: crate::accounts::account_id("rules", account_id)?,
         name: Name::parse_rule(&name).map_err(|e| corrupt("rules", "name", e.message))?,
         enabled,
-        criteria: serde_json::from_str(&criteria).map_err(|e| corrupt("rules", "criteria", e))?,
+        criteria: serde_json::from_str::<StoredCriteria>(&criteria).map(Into::into).map_err(|e| corrupt("rules", "criteria", e))?,
         group_ids,
         created_at: Timestamp::from_micros(created_at),
     })
@@ -38,39 +84,38 @@ fn rule_row(of: &Rule) -> StoreResult<rule::ActiveModel> {
         name: Set(name.to_string()),
         folded: Set(name.folded()),
         enabled: Set(*enabled),
-        criteria: Set(serde_json::to_string(criteria).map_err(|e| corrupt("rules", "criteria", e))?),
+        criteria: Set(serde_json::to_string(&StoredCriteria::from(criteria.clone())).map_err(|e| corrupt("rules", "criteria", e))?),
         created_at: Set(created_at.micros()),
     })
 }
 
 impl<C: ConnectionTrait> Conn<C> {
-    async fn rules_with_groups(&self, rows: Vec<rule::Model>) -> StoreResult<Vec<Rule>> {
+    async fn rules_with_groups(&self, rows: Vec<rule::Model>) -> StoreResult<Vec<StoreResult<Rule>>> {
         let ids: Vec<Uuid> = rows.iter().map(|r| r.id).collect();
         let mut groups: HashMap<Uuid, Vec<GroupId>> = HashMap::new();
         for link in rule_group::Entity::find().filter(rule_group::Column::RuleId.is_in(ids)).order_by_asc(rule_group::Column::GroupId).all(&self.0).await? {
             groups.entry(link.rule_id).or_default().push(GroupId(link.group_id));
         }
-        rows.into_iter()
-            .map(|row| {
-                let ids = groups.remove(&row.id).unwrap_or_default();
-                to_rule(row, ids)
-            })
-            .collect()
+        let read = |row: rule::Model| {
+            let ids = groups.remove(&row.id).unwrap_or_default();
+            to_rule(row, ids)
+        };
+        Ok(rows.into_iter().map(read).collect())
     }
 
-    /// The rules of an account, by name.
+    /// The rules of an account, by name. One that can't be read, say of a newer version, is told in the log and left out.
     pub async fn rule_list(&self, account: &AccountId) -> StoreResult<Vec<Rule>> {
         let rows = rule::Entity::find().filter(rule::Column::AccountId.eq(account.as_str())).order_by_asc(rule::Column::Folded).all(&self.0).await?;
-        self.rules_with_groups(rows).await
+        Ok(readable(self.rules_with_groups(rows).await?, |rule| rule))
     }
 
     /// One rule of an account.
     pub async fn rule_fetch(&self, account: &AccountId, id: RuleId) -> StoreResult<Option<Rule>> {
         let rows = rule::Entity::find_by_id(id.0).filter(rule::Column::AccountId.eq(account.as_str())).all(&self.0).await?;
-        Ok(self.rules_with_groups(rows).await?.pop())
+        self.rules_with_groups(rows).await?.pop().transpose()
     }
 
-    /// The rules that feed a group and are on.
+    /// The rules that feed a group and are on. If one can't be read there is no answer: without it the group would lose IOCs.
     pub async fn rule_feeding(&self, group: GroupId) -> StoreResult<Vec<Rule>> {
         let of_group = sea_orm::sea_query::Query::select()
             .column(rule_group::Column::RuleId)
@@ -78,7 +123,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .and_where(rule_group::Column::GroupId.eq(group.0))
             .take();
         let rows = rule::Entity::find().filter(rule::Column::Id.in_subquery(of_group)).filter(rule::Column::Enabled.eq(true)).all(&self.0).await?;
-        self.rules_with_groups(rows).await
+        self.rules_with_groups(rows).await?.into_iter().collect()
     }
 }
 

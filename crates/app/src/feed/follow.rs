@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use iocast_domain::id::{AccountId, GroupId, KeyId};
+use iocast_domain::id::GroupId;
 use iocast_store::{GroupRow, Signal};
 
 use super::{GroupFeed, Keys, bodies::cache_key, file};
@@ -17,12 +17,35 @@ const GROUPS_AT_ONCE: usize = 500;
 const BEFOREHAND: u64 = 16 << 20;
 
 impl App {
-    /// Loads the keys.
-    pub(crate) async fn feed_reload_keys(&self) -> AppResult<()> {
+    /// Brings the key table up to date: with the keys that changed since, or with all.
+    pub(crate) async fn feed_follow_keys(&self) -> AppResult<()> {
         let _alone = self.feed.loading_keys.lock().await;
         let read = self.store.read();
-        // The number first: what changes after it is read again.
-        let version = read.keys_version().await?;
+        // The number first: what changes after it is read next time.
+        let (known, version) = (self.feed.keys_version.load(Ordering::Relaxed), read.keys_version().await?);
+        if known == version {
+            return Ok(());
+        }
+        match read.key_changes(known, version).await? {
+            Some(changed) => {
+                for (hash, key) in changed {
+                    let share = self.feed.keys_like(&hash);
+                    let mut keys = Keys::clone(&share.load());
+                    match key {
+                        Some(key) => keys.insert(hash, Arc::new(key)),
+                        None => keys.remove(&hash),
+                    };
+                    share.store(Arc::new(keys));
+                }
+            }
+            None => self.feed_load_keys().await?,
+        }
+        self.feed.keys_version.store(version, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn feed_load_keys(&self) -> AppResult<()> {
+        let read = self.store.read();
         let mut shares: Vec<Keys> = std::iter::repeat_with(Keys::new).take(self.feed.keys.len()).collect();
         let mut some = read.key_some(None).await?;
         while let Some(last) = some.last().map(|key| key.id) {
@@ -37,21 +60,6 @@ impl App {
         for (share, new) in self.feed.keys.iter().zip(shares) {
             share.store(Arc::new(new));
         }
-        self.feed.keys_version.store(version, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Takes keys that this replica just wrote into the table.
-    pub(crate) async fn feed_keep_keys(&self, account: &AccountId, ids: &[KeyId]) -> AppResult<()> {
-        let _alone = self.feed.loading_keys.lock().await;
-        for id in ids {
-            if let Some(key) = self.store.read().key_fetch(account, *id).await? {
-                let share = self.feed.keys_like(&key.hash);
-                let mut keys = Keys::clone(&share.load());
-                keys.insert(key.hash, Arc::new(key));
-                share.store(Arc::new(keys));
-            }
-        }
         Ok(())
     }
 
@@ -63,9 +71,7 @@ impl App {
     pub async fn feed_follow(&self) -> AppResult<()> {
         self.clock_follow().await?;
         let read = self.store.read();
-        if read.keys_version().await? != self.feed.keys_version.load(Ordering::Relaxed) {
-            self.feed_reload_keys().await?;
-        }
+        self.feed_follow_keys().await?;
         // What is known first: a group that is made meanwhile is in none of both, and not taken for deleted.
         let known = self.feed.groups.load_full();
         let numbers = read.publication_numbers().await?;

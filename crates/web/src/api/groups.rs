@@ -295,8 +295,8 @@ pub(crate) async fn iocs(request: HttpRequest, app: web::Data<App>, session: Ses
     Ok(super::list(&request, app.group_iocs(&session.0, GroupId(id.0), &IocQuery::default(), &paging.0.page()?).await?.map(GroupIocOut::from)))
 }
 
-/// Put IOCs into new events, for a MISP that deleted them or lost an import halfway.
-#[utoipa::path(tag = "groups", request_body = SendAgainIn, params(("id" = Uuid, Path)), responses((status = 200, body = SendAgainOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+/// Put IOCs into new events, for a MISP that deleted them or lost an import halfway. 409 for types that fetch the whole list each time.
+#[utoipa::path(tag = "groups", request_body = SendAgainIn, params(("id" = Uuid, Path)), responses((status = 200, body = SendAgainOut), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 #[post("/groups/{id}/send-again")]
 pub(crate) async fn send_again(app: web::Data<App>, session: Session, id: Id, body: Body<SendAgainIn>) -> Answer {
     let what = match (body.value.event, body.value.ioc_id) {

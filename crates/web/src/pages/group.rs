@@ -70,7 +70,9 @@ async fn page(visitor: &Visitor, id: GroupId, status: StatusCode, problem: Value
         .map(|(path, file)| context! { path, etag => file.etag.clone(), bytes => file.raw_len, gzip => file.gzip_len(), content_type => file.content_type })
         .collect();
     let entry = device.device.device_type.format.entry();
+    let sends_again = device.device.device_type.format.delivers_changes();
     let of_page = context! {
+        sends_again,
         stamp => stamp(&group),
         group => view::value(GroupOut::from(detail)),
         takes => device.device.device_type.kinds_of_group(group.kind).iter().map(|k| k.word()).collect::<Vec<_>>(),

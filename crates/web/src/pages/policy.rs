@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
-use iocast_app::{AppError, Chosen, DeviceView, NewRule, Page, RulePatch};
+use iocast_app::{AppError, Chosen, DeviceView, NewRule, RulePatch};
 use iocast_domain::{
     alert::{AlertCriteria, AlertKind},
     id::{GroupId, RuleId, SourceId},
@@ -22,7 +22,7 @@ use crate::api::{rules::RuleOut, sources::SourceOut};
 
 pub(crate) async fn list(visitor: Visitor) -> Shown {
     let rules: Vec<Value> = visitor.app.rule_list(&visitor.actor).await?.into_iter().map(|r| view::value(RuleOut::from(r))).collect();
-    let devices = visitor.app.device_list(&visitor.actor, &Page::all()).await?.items;
+    let devices = visitor.app.device_list_all(&visitor.actor).await?;
     let groups: BTreeMap<String, String> =
         devices.iter().flat_map(|d| d.groups.iter().map(|g| (g.row.group.id.to_string(), format!("{} > {}", d.device.name, g.row.group.name)))).collect();
     let source_names: BTreeMap<String, String> = match visitor.app.source_list(&visitor.actor).await {
@@ -64,7 +64,7 @@ pub(crate) async fn show(visitor: Visitor, id: Id) -> Shown {
 
 async fn page(visitor: &Visitor, status: StatusCode, draft: &Draft, problem: Value, chosen: Option<Chosen>) -> Shown {
     let Draft { rule, name, enabled, criteria, group_ids } = draft;
-    let devices = visitor.app.device_list(&visitor.actor, &Page::all()).await?.items;
+    let devices = visitor.app.device_list_all(&visitor.actor).await?;
     let group = |view: &DeviceView| {
         let groups = view
             .groups

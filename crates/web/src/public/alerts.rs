@@ -74,19 +74,27 @@ fn wanted(params: &Params) -> Result<Option<AlertQuery>, Refusal> {
         assigned: params.flag("assigned")?,
         has_iocs: params.flag("hasIoc")?,
         after: None,
-        limit: usize::MAX,
+        limit: PAGE.0,
     }))
 }
 
 async fn ids(request: &HttpRequest, app: &App, program: &Program) -> Answer {
-    let found = match wanted(&Params::of(request)?)? {
-        Some(query) => app.alert_list(&program.0, &query).await?,
-        None => Vec::new(),
-    };
-    if found.is_empty() {
+    let mut ids: Vec<String> = Vec::new();
+    if let Some(mut query) = wanted(&Params::of(request)?)? {
+        // A page at a time: of all that are found only their ids are kept.
+        loop {
+            let page = app.alert_list(&program.0, &query).await?;
+            ids.extend(page.iter().map(|alert| alert.id.as_str().to_owned()));
+            match page.last() {
+                Some(last) if page.len() == query.limit => query.after = Some((last.updated_at, last.id.clone())),
+                _ => break,
+            }
+        }
+    }
+    if ids.is_empty() {
         return Ok(HttpResponse::NoContent().finish());
     }
-    Ok(HttpResponse::Ok().json(found.iter().map(|alert| alert.id.as_str()).collect::<Vec<_>>()))
+    Ok(HttpResponse::Ok().json(ids))
 }
 
 /// The ids of alerts, oldest change first. 204 for none.
