@@ -20,17 +20,30 @@ pub struct Caller {
     pub known_browser: Option<String>,
 }
 
-/// A signed-in person, or the operator at the shell, in one account.
+/// Who acts.
+#[derive(Clone, Debug)]
+pub enum Who {
+    /// Somebody who signed in.
+    Person(User),
+    /// A program with an API key.
+    Program,
+    /// The operator at the shell.
+    Operator,
+    /// iocast itself; the word says which part.
+    Itself(&'static str),
+    /// Somebody who did not sign in.
+    Anybody,
+}
+
+/// Somebody or something that acts in one account.
 #[derive(Clone, Debug)]
 pub struct Actor {
     /// The account: every query starts from it.
     pub account_id: AccountId,
     /// What the account may use.
     pub modules: Modules,
-    /// The person; none for the operator at the shell and for what happens by itself.
-    pub user: Option<User>,
-    /// Who it is where it is no person.
-    pub role: &'static str,
+    /// Who it is.
+    pub who: Who,
     /// The session signed in with.
     pub session: Option<SessionId>,
     /// Where from.
@@ -38,34 +51,53 @@ pub struct Actor {
 }
 
 impl Actor {
+    fn new(account_id: AccountId, who: Who, caller: Caller) -> Self {
+        Self { account_id, modules: Modules::ALL, who, session: None, caller }
+    }
+
     /// What notices silence.
     #[must_use]
     pub fn watchdog(account_id: AccountId) -> Self {
-        Self { role: "watchdog", caller: Caller::default(), ..Self::operator(account_id) }
+        Self::new(account_id, Who::Itself("watchdog"), Caller::default())
     }
 
     /// A start of a newer version, which changes what the one before wrote.
     pub(crate) fn upgrade(account_id: AccountId) -> Self {
-        Self { role: "upgrade", caller: Caller::default(), ..Self::operator(account_id) }
+        Self::new(account_id, Who::Itself("upgrade"), Caller::default())
     }
 
     /// The operator at the shell.
     #[must_use]
     pub fn operator(account_id: AccountId) -> Self {
-        Self {
-            account_id,
-            modules: Modules::ALL,
-            user: None,
-            role: "operator",
-            session: None,
-            caller: Caller { address: "shell".to_owned(), ..Caller::default() },
-        }
+        Self::new(account_id, Who::Operator, Caller { address: "shell".to_owned(), ..Caller::default() })
+    }
+
+    /// Somebody who did not sign in, and may change nothing: only what they asked for is noted.
+    pub(crate) fn anybody(account_id: AccountId, caller: Caller) -> Self {
+        Self::new(account_id, Who::Anybody, caller)
+    }
+
+    /// A person of the account.
+    pub(crate) fn person(user: User, caller: Caller) -> Self {
+        Self::new(user.account_id.clone(), Who::Person(user), caller)
+    }
+
+    /// The person, if it is one.
+    #[must_use]
+    pub const fn user(&self) -> Option<&User> {
+        if let Who::Person(user) = &self.who { Some(user) } else { None }
     }
 
     /// The name for the audit log.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.user.as_ref().map_or(self.role, |u| u.email.as_str())
+        match &self.who {
+            Who::Person(user) => &user.email,
+            Who::Program => "API",
+            Who::Operator => "operator",
+            Who::Itself(part) => part,
+            Who::Anybody => "anybody",
+        }
     }
 
     /// Lets only accounts through that have the module.
@@ -85,14 +117,41 @@ impl Actor {
         self.may_write()
     }
 
-    /// Lets only those through who may change things.
+    /// Lets only those through who may change things: administrators, programs with an API key, and the operator.
     ///
     /// # Errors
-    /// [`AppError::Forbidden`] for an analyst.
-    pub fn may_write(&self) -> AppResult<()> {
-        match &self.user {
-            Some(user) if user.role != Role::Admin => Err(AppError::Forbidden),
-            _ => Ok(()),
+    /// [`AppError::Forbidden`] for everybody else.
+    pub const fn may_write(&self) -> AppResult<()> {
+        match &self.who {
+            Who::Person(User { role: Role::Admin, .. }) | Who::Program | Who::Operator => Ok(()),
+            Who::Person(User { role: Role::Analyst, .. }) | Who::Itself(_) | Who::Anybody => Err(AppError::Forbidden),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iocast_domain::id::UserId;
+
+    use super::*;
+
+    /// Only those who are named may change something: whoever is forgotten here may not.
+    #[test]
+    fn who_may_change_things() {
+        let account: AccountId = "0123456789abcdef01234567".parse().unwrap();
+        let person = |role| {
+            let user = User { id: UserId(uuid::Uuid::nil()), account_id: account.clone(), email: "a@example.com".to_owned(), role, active: true, mail_alerts: true };
+            Actor::person(user, Caller::default())
+        };
+        let program = Actor { who: Who::Program, ..Actor::operator(account.clone()) };
+        for may in [person(Role::Admin), program, Actor::operator(account.clone())] {
+            assert!(may.may_write().is_ok() && may.may_change(Module::Tip).is_ok(), "{may:?}");
+        }
+        let itself = [Actor::watchdog(account.clone()), Actor::upgrade(account.clone())];
+        for may_not in itself.into_iter().chain([person(Role::Analyst), Actor::anybody(account.clone(), Caller::default())]) {
+            assert!(may_not.may_write().is_err() && may_not.may_change(Module::Tip).is_err(), "{may_not:?}");
+        }
+        let without = Actor { modules: Modules { automation: false, tip: false }, ..Actor::operator(account) };
+        assert!(without.may_change(Module::Tip).is_err() && without.may_read(Module::Automation).is_err());
     }
 }

@@ -59,7 +59,7 @@ mod watchdog;
 
 pub use self::{
     accounts::NewAccount,
-    actor::{Actor, Caller},
+    actor::{Actor, Caller, Who},
     alerts::{AlertChange, AlertQuery, NewAlert},
     devices::{DevicePatch, DeviceView, GroupView, NewDevice},
     error::{AppError, AppResult},

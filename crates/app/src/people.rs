@@ -232,7 +232,7 @@ impl App {
             let Some(account) = txn.account_fetch(&user.account_id).await? else { continue };
             let (link, until) = self.password_link(&user, &hash, FORGOTTEN)?;
             self.letter_to(&txn, &account, LetterKind::PasswordReset, &user, &Content::PasswordReset { link, until }).await?;
-            let who = Actor { caller: caller.clone(), role: "anybody", ..Actor::operator(user.account_id.clone()) };
+            let who = Actor::anybody(user.account_id.clone(), caller.clone());
             self.audit(&txn, &who, "user.password_forgotten", &user.id, &serde_json::json!({ "email": user.email })).await?;
             txn.commit().await?;
         }
@@ -253,7 +253,7 @@ impl App {
     /// # Errors
     /// If the present password is not right, or the new one breaks a rule.
     pub async fn password_change(self: &Arc<Self>, actor: &Actor, present: &str, new: &str) -> AppResult<()> {
-        let user = actor.user.as_ref().ok_or(AppError::NotFound("person"))?;
+        let user = actor.user().ok_or(AppError::NotFound("person"))?;
         self.count_try(&format!("change:{}", user.id)).await?;
         let (_, hash) = self.store.read().user_with_password(user.id).await?.ok_or(AppError::NotFound("person"))?;
         if self.right_person(vec![(user.clone(), hash.clone())], present.to_owned()).await?.is_none() {
@@ -300,7 +300,7 @@ impl App {
         let (user, _) = txn.user_with_password(UserId(claims.sub)).await?.filter(|(u, old)| u.active && holds(old)).ok_or(NO_TOKEN)?;
         txn.user_set_password(user.id, hash).await?;
         txn.attempt_put(&account_subject(&user.email), None).await?;
-        let who = Actor { role: "user", user: Some(user.clone()), ..Actor::operator(user.account_id.clone()) };
+        let who = Actor::person(user.clone(), Caller::default());
         self.audit(&txn, &who, "user.password_chosen", &user.id, &serde_json::json!({ "email": user.email })).await?;
         Ok(txn.commit().await?)
     }

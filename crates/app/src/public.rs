@@ -174,7 +174,7 @@ impl App {
         self.api_call(&key.account_id).await?;
         let account = self.store.read().account_fetch(&key.account_id).await?.ok_or(WRONG)?;
         self.api_key_used(key.id).await;
-        Ok(Actor { account_id: account.id, modules: account.modules, user: None, role: "API", session: None, caller })
+        Ok(Actor { account_id: account.id, modules: account.modules, who: crate::actor::Who::Program, session: None, caller })
     }
 
     /// Counts a call. Replicas count together: each takes some of the minute's calls from the database, and counts those.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use iocast_domain::{
-    account::{Modules, User, check_password},
+    account::{User, check_password},
     id::{SessionId, UserId},
     key::KeyKind,
     time::{DAY, HOUR, MINUTE, SECOND, Timestamp},
@@ -152,14 +152,7 @@ impl App {
             SessionKind::Browser => (now.plus(ABSOLUTE), now.plus(IDLE)),
         };
         txn.session_insert(id, &user, now, idle_until).await?;
-        let actor = Actor {
-            account_id: user.account_id.clone(),
-            modules: Modules::ALL,
-            user: Some(user.clone()),
-            role: "user",
-            session: Some(id),
-            caller: caller.clone(),
-        };
+        let actor = Actor { session: Some(id), ..Actor::person(user.clone(), caller.clone()) };
         self.audit(&txn, &actor, "session.create", &id, &()).await?;
         txn.commit().await?;
         let claims = Claims {
@@ -191,7 +184,7 @@ impl App {
     async fn sign_in_refused(&self, people: Vec<User>, caller: &Caller) -> AppResult<()> {
         let txn = self.store.write().await?;
         for user in people {
-            let actor = Actor { role: "anybody", caller: caller.clone(), ..Actor::operator(user.account_id.clone()) };
+            let actor = Actor::anybody(user.account_id.clone(), caller.clone());
             self.audit(&txn, &actor, "session.refused", &user.id, &serde_json::json!({ "email": user.email, "active": user.active })).await?;
         }
         Ok(txn.commit().await?)
@@ -286,7 +279,7 @@ impl App {
         let session = SessionId(claims.sid);
         let user = self.store.read().session_user(session, now).await?.filter(|u| u.active && u.id == UserId(claims.sub)).ok_or(ENDED)?;
         let account = self.store.read().account_fetch(&user.account_id).await?.ok_or(ENDED)?;
-        Ok(Actor { account_id: account.id, modules: account.modules, user: Some(user), role: "user", session: Some(session), caller })
+        Ok(Actor { modules: account.modules, session: Some(session), ..Actor::person(user, caller) })
     }
 
     /// Notes that a person uses the session of the actor: it lasts on, up to its end.
@@ -332,7 +325,7 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn session_list(&self, actor: &Actor) -> AppResult<Vec<SessionRow>> {
-        let Some(user) = &actor.user else { return Ok(Vec::new()) };
+        let Some(user) = actor.user() else { return Ok(Vec::new()) };
         Ok(self.store.read().session_list(user.id, self.clock.real_now()).await?)
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod device;
 pub(crate) mod group;
 pub(crate) mod integrations;
 pub(crate) mod iocs;
+mod kept;
 pub(crate) mod policy;
 pub(crate) mod settings;
 pub(crate) mod sign_in;

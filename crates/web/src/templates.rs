@@ -43,6 +43,7 @@ const TEMPLATES: &[(&str, &str)] = files![
     "pages/profile.html",
     "pages/rule.html",
     "pages/setup.html",
+    "pages/kept.html",
     "pages/sign_in.html",
     "pages/source.html",
     "pages/sources.html",

@@ -106,7 +106,7 @@ pub(crate) async fn delete(app: web::Data<App>, session: Session) -> Answer {
 #[get("/me")]
 pub(crate) async fn me(app: web::Data<App>, session: Session) -> Answer {
     let account = app.account_fetch(&session.0).await?;
-    let Some(user) = session.0.user else { return Err(iocast_app::AppError::NotFound("person").into()) };
+    let Some(user) = session.0.user().cloned() else { return Err(iocast_app::AppError::NotFound("person").into()) };
     let modules = [("automation", account.modules.automation), ("tip", account.modules.tip)].into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect();
     let role = match user.role {
         Role::Admin => "admin",

@@ -1,18 +1,22 @@
 //! Signing in and out, and what a person does about his or her own access.
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, cookie::Cookie, http::StatusCode, web};
 use iocast_app::{App, AppError, SessionKind};
 use iocast_domain::id::SessionId;
 use minijinja::{Value, context};
 
 use super::{
+    kept::{KEPT_MAX, Kept},
     view,
-    visit::{Fields, Form, Shown, Visitor, brief_cookie, problem, see_other},
+    visit::{Fields, Form, Shown, Visitor, brief_cookie, problem, see_other, set_cookie},
 };
 use crate::{
     api::sessions::{known_browser_cookie, session_cookie, session_ended},
     extract::{ANYBODY_MAX, caller, cookie_name, is_https},
 };
+
+/// Longest sign-in form, in bytes: a kept form is encoded once more in it.
+const SIGN_IN_MAX: usize = ANYBODY_MAX + 3 * KEPT_MAX;
 
 /// The cookie that ties the sign-in form to the browser that it was shown in, before there is a session.
 fn form_cookie(app: &App) -> &'static str {
@@ -24,14 +28,20 @@ fn onward(next: &str) -> String {
     if view::is_place(next) && !next.starts_with("/sign-") { next.to_owned() } else { "/automation/integrations".to_owned() }
 }
 
-fn form_page(request: &HttpRequest, app: &App, status: StatusCode, of_page: Value, first_run: bool) -> HttpResponse {
+/// What the sign-in page needs beside what it says, and the cookie to be set with it.
+pub(crate) fn frame(request: &HttpRequest, app: &App, first_run: bool) -> (Value, Option<Cookie<'static>>) {
     let known = request.cookie(form_cookie(app)).map(|c| c.value().to_owned()).filter(|v| v.len() == 36);
     let fresh = known.is_none();
     let token = known.unwrap_or_else(|| app.request_id());
-    let frame = context! { token => token.clone(), first_run, emulator => app.settings.emulator, mail_off => app.mail_goes_to() == "off" };
+    let cookie = fresh.then(|| brief_cookie(form_cookie(app), token.clone(), is_https(app)));
+    (context! { token, first_run, emulator => app.settings.emulator, mail_off => app.mail_goes_to() == "off" }, cookie)
+}
+
+fn form_page(request: &HttpRequest, app: &App, status: StatusCode, of_page: Value, first_run: bool) -> HttpResponse {
+    let (frame, cookie) = frame(request, app, first_run);
     let mut answer = view::page(status, "pages/sign_in.html", context! { ..of_page, ..frame });
-    if fresh && let Err(error) = answer.add_cookie(&brief_cookie(form_cookie(app), token, is_https(app))) {
-        tracing::warn!(error = &error as &dyn std::error::Error, "A cookie could not be set");
+    if let Some(cookie) = cookie {
+        set_cookie(&mut answer, &cookie);
     }
     answer
 }
@@ -47,16 +57,16 @@ pub(crate) async fn show(request: HttpRequest, app: web::Data<App>) -> Shown {
     let changed = query.contains_key("changed");
     let ended = !changed && request.cookie(cookie_name(&app)).is_some();
     let first_run = !app.anybody_signed_in().await?;
-    Ok(form_page(&request, &app, StatusCode::OK, context! { next, ended, changed, sent => context! {}, problem => () }, first_run))
+    Ok(form_page(&request, &app, StatusCode::OK, context! { next, kept => "", ended, changed, sent => context! {}, problem => () }, first_run))
 }
 
 pub(crate) async fn enter(request: HttpRequest, app: web::Data<App>, payload: web::Payload) -> Shown {
-    let fields = Fields::read(&request, &mut payload.into_inner(), ANYBODY_MAX).await?;
+    let fields = Fields::read(&request, &mut payload.into_inner(), SIGN_IN_MAX).await?;
     let next = fields.text("next").to_owned();
     let again = |error: AppError| {
         let (status, problem) = problem(error)?;
         let sent = context! { email => fields.text("email"), account_id => fields.text("account_id") };
-        Ok(form_page(&request, &app, status, context! { next => next.clone(), ended => false, sent, problem }, false))
+        Ok(form_page(&request, &app, status, context! { next => next.clone(), kept => fields.text("kept"), ended => false, changed => false, sent, problem }, false))
     };
     if request.cookie(form_cookie(&app)).is_none_or(|c| c.value().is_empty() || c.value() != fields.text("token")) {
         return again(AppError::Unauthenticated("This form was open for too long, or your browser refuses cookies. Please sign in again."));
@@ -65,9 +75,12 @@ pub(crate) async fn enter(request: HttpRequest, app: web::Data<App>, payload: we
     match desk.sign_in(fields.text("email"), fields.untrimmed("password"), fields.maybe("account_id").as_deref(), &caller(&request), SessionKind::Browser).await
     {
         Ok(signed_in) => {
-            let mut answer = see_other(&onward(&next));
-            set(&mut answer, &session_cookie(&app, &signed_in));
-            set(&mut answer, &known_browser_cookie(&app, &signed_in));
+            let mut answer = match Kept::read(fields.text("kept")) {
+                Some(kept) => kept.offer(app.clone(), request.clone(), &signed_in.token).await?,
+                None => see_other(&onward(&next)),
+            };
+            set_cookie(&mut answer, &session_cookie(&app, &signed_in));
+            set_cookie(&mut answer, &known_browser_cookie(&app, &signed_in));
             if let Some(why) = &signed_in.weak_password {
                 let advice = format!("Please change your password under Profile. {why}");
                 view::Flash(advice).set(&mut answer, is_https(&app));
@@ -85,17 +98,11 @@ pub(crate) async fn forgotten(request: HttpRequest, app: web::Data<App>, payload
     Ok(view::page(StatusCode::OK, "pages/forgotten.html", context! { mail_off => app.mail_goes_to() == "off", sent => true }))
 }
 
-fn set(answer: &mut HttpResponse, cookie: &actix_web::cookie::Cookie<'_>) {
-    if let Err(error) = answer.add_cookie(cookie) {
-        tracing::warn!(error = &error as &dyn std::error::Error, "A cookie could not be set");
-    }
-}
-
 pub(crate) async fn leave(form: Form) -> Shown {
     let visitor = &form.visitor;
     visitor.app.sign_out(&visitor.actor).await?;
     let mut answer = see_other("/sign-in");
-    set(&mut answer, &session_ended(&visitor.app));
+    set_cookie(&mut answer, &session_ended(&visitor.app));
     Ok(answer)
 }
 
@@ -112,7 +119,7 @@ async fn profile_page(visitor: &Visitor, status: StatusCode, problem: Value) -> 
             current => visitor.actor.session == Some(s.id),
         }
     });
-    let role = visitor.actor.user.as_ref().map(|u| view::value(u.role));
+    let role = visitor.actor.user().map(|u| view::value(u.role));
     Ok(visitor.page(status, "pages/profile.html", context! { sessions => sessions.collect::<Vec<_>>(), role, problem }))
 }
 
@@ -141,7 +148,7 @@ pub(crate) async fn profile_act(form: Form) -> Shown {
                 return Ok(see_other("/sign-in?changed"));
             };
             let mut answer = visitor.done("/settings/profile", "Your password is changed, and your other sessions are ended.")?;
-            set(&mut answer, &session_cookie(&visitor.app, &signed_in));
+            set_cookie(&mut answer, &session_cookie(&visitor.app, &signed_in));
             Ok(answer)
         }
     }

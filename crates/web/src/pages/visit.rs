@@ -13,7 +13,10 @@ use iocast_app::{Actor, App, AppError};
 use iocast_domain::account::Account;
 use minijinja::{Value, context};
 
-use super::view::{self, Flash};
+use super::{
+    kept::{KEPT_MAX, Kept},
+    view::{self, Flash},
+};
 use crate::{
     extract::{BODY_MAX, app, cookie_name, foreign, is_https, path_id, read_small, uncompressed},
     problem::Problem,
@@ -27,6 +30,8 @@ pub(crate) struct Failure {
     problem: Problem,
     /// Where to go on once signed in.
     path: String,
+    /// The sign-in page that keeps what was sent, and the cookie that goes with it.
+    sign_in: Option<Box<(Value, Option<Cookie<'static>>)>>,
 }
 
 impl std::fmt::Display for Failure {
@@ -37,7 +42,7 @@ impl std::fmt::Display for Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { problem, path: String::new() }
+        Self { problem, path: String::new(), sign_in: None }
     }
 }
 
@@ -53,10 +58,37 @@ impl ResponseError for Failure {
     }
 
     fn error_response(&self) -> HttpResponse {
+        if let Some(sign_in) = &self.sign_in {
+            let (of_page, cookie) = &**sign_in;
+            let mut answer = view::page(StatusCode::UNAUTHORIZED, "pages/sign_in.html", of_page.clone());
+            if let Some(cookie) = cookie {
+                set_cookie(&mut answer, cookie);
+            }
+            return answer;
+        }
         if self.problem.status == 401 {
             return see_other(&format!("/sign-in?next={}", view::query_encoded(&self.path)));
         }
         view::page(self.status_code(), "pages/problem.html", context! { problem => view::value(&self.problem) })
+    }
+}
+
+impl Failure {
+    /// The same for a form that was sent without a session: the sign-in page keeps it, if it is short and holds no password.
+    async fn keeping(self, request: &HttpRequest, payload: &mut Payload) -> Self {
+        let fields = Fields::read(request, payload, KEPT_MAX).await;
+        let (Ok(fields), Ok(app)) = (fields, app(request)) else { return self };
+        let Some(kept) = Kept::of(&self.path, fields) else { return self };
+        let (frame, cookie) = super::sign_in::frame(request, &app, false);
+        let of_page = context! { next => self.path.clone(), kept => kept.text(), ended => false, changed => false, sent => context! {}, problem => () };
+        Self { sign_in: Some(Box::new((context! { ..of_page, ..frame }, cookie))), ..self }
+    }
+}
+
+/// Adds a cookie to an answer.
+pub(crate) fn set_cookie(answer: &mut HttpResponse, cookie: &Cookie<'_>) {
+    if let Err(error) = answer.add_cookie(cookie) {
+        tracing::warn!(error = &error as &dyn std::error::Error, "A cookie could not be set");
     }
 }
 
@@ -87,7 +119,7 @@ impl FromRequest for Visitor {
         let request = request.clone();
         Box::pin(async move {
             let app = app(&request)?;
-            let from = |problem: Problem| Failure { problem, path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default() };
+            let from = |problem: Problem| Failure { problem, sign_in: None, path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default() };
             let Some(cookie) = request.cookie(cookie_name(&app)) else {
                 return Err(from(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Sign in first.")));
             };
@@ -149,7 +181,8 @@ impl Visitor {
     }
 }
 
-fn pairs(text: &[u8]) -> Vec<(String, String)> {
+/// The names and values of an encoded form, in order.
+pub(crate) fn pairs(text: &[u8]) -> Vec<(String, String)> {
     url::form_urlencoded::parse(text).map(|(k, v)| (k.into_owned(), v.replace('\0', ""))).collect()
 }
 
@@ -171,7 +204,10 @@ impl FromRequest for Form {
         let request = request.clone();
         let mut payload = payload.take();
         Box::pin(async move {
-            let visitor = Visitor::from_request(&request, &mut Payload::None).await?;
+            let visitor = match Visitor::from_request(&request, &mut Payload::None).await {
+                Err(failure) if failure.problem.status == 401 => return Err(failure.keeping(&request, &mut payload).await),
+                visitor => visitor?,
+            };
             let fields = Fields::read(&request, &mut payload, BODY_MAX).await?;
             if !visitor.app.is_form_token(&visitor.actor, fields.text("token")) {
                 return Err(Problem::new(
@@ -205,6 +241,11 @@ impl Fields {
         }
         uncompressed(request)?;
         Ok(Self(pairs(&read_small(request, payload.take(), max).await?)))
+    }
+
+    /// All of it, in order.
+    pub(crate) fn into_pairs(self) -> Vec<(String, String)> {
+        self.0
     }
 
     /// A field's text, trimmed; empty where it is not there.
