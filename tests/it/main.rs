@@ -14,6 +14,7 @@ mod database;
 mod digests;
 mod durability;
 mod edges;
+mod every_page;
 mod feed;
 mod hostile;
 mod imports;

@@ -150,7 +150,7 @@ fn unzip(from: &Path) -> Vec<u8> {
 }
 
 /// A house on a copy of what an earlier version wrote, and what its clients know.
-fn open(engine: Engine, day: &str, change: impl FnOnce(&House)) -> (House, Value) {
+pub(crate) fn open(engine: Engine, day: &str, change: impl FnOnce(&House)) -> (House, Value) {
     let (mut house, known) = prepared(engine, day);
     change(&house);
     house.restart();
@@ -186,7 +186,7 @@ fn prepared(engine: Engine, day: &str) -> (House, Value) {
 }
 
 /// Every folder of a day, oldest first.
-fn days() -> Vec<String> {
+pub(crate) fn days() -> Vec<String> {
     let mut days: Vec<String> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     days.sort();
     days

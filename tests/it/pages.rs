@@ -16,10 +16,10 @@ stories!(
 );
 
 /// A signed-in browser: its cookies, and the token of its forms.
-struct Tab {
-    url: String,
-    cookies: String,
-    token: String,
+pub(crate) struct Tab {
+    pub(crate) url: String,
+    pub(crate) cookies: String,
+    pub(crate) token: String,
 }
 
 fn cookie(answer: &Answer, name: &str) -> String {
@@ -63,7 +63,7 @@ pub(crate) fn signed_in(house: &House) -> String {
 }
 
 impl Tab {
-    fn open(house: &House) -> Self {
+    pub(crate) fn open(house: &House) -> Self {
         let url = house.url.clone();
         let shown = page(&format!("{url}/sign-in"), "");
         let (seal, token) = (cookie(&shown, "iocast-form"), field(&shown.text(), "token"));
@@ -75,7 +75,7 @@ impl Tab {
         Self { url, cookies, token }
     }
 
-    fn send(&self, path: &str, headers: &[(&str, &str)], fields: &[(&str, &str)]) -> Answer {
+    pub(crate) fn send(&self, path: &str, headers: &[(&str, &str)], fields: &[(&str, &str)]) -> Answer {
         let mut all = vec![("cookie", self.cookies.as_str())];
         all.extend_from_slice(headers);
         form(&format!("{}{path}", self.url), &all, fields)

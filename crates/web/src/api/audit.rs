@@ -44,7 +44,7 @@ pub(crate) struct AuditOut {
     /// To what.
     object: String,
     /// Before and after.
-    detail: serde_json::Value,
+    pub(crate) detail: serde_json::Value,
     /// From which address.
     address: String,
     /// In which request.

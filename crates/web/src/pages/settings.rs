@@ -1,5 +1,7 @@
 //! Settings: subscription, users, mail, audit log; and the emulator's clock.
 
+use std::collections::BTreeSet;
+
 use actix_web::http::StatusCode;
 use iocast_app::{AppError, AuditFilter, AuditLine, FixtureReport, GuardsPatch, NewKey, Page, UserPatch};
 use iocast_domain::{
@@ -11,6 +13,7 @@ use iocast_domain::{
     time::HOUR,
 };
 use minijinja::{Value, context};
+use serde_json::Value as Json;
 
 use super::{
     view,
@@ -198,13 +201,36 @@ fn audit_filter(visitor: &Visitor) -> AuditFilter {
     AuditFilter { actor: visitor.query("actor"), action: visitor.query("action"), object: visitor.query("object") }
 }
 
+/// What a line of the audit log says: the name of each thing, what it was and what it is. Lines of any version are shown, whatever
+/// they hold.
+fn changes(detail: &Json) -> Vec<Value> {
+    let one = |name: &str, is: &Json| context! { name => name.replace('_', " "), is => view::value(is), was => (), changed => false };
+    let Json::Object(detail) = detail else {
+        return if detail.is_null() { Vec::new() } else { vec![one("detail", detail)] };
+    };
+    let (Some(before), Some(after)) = (detail.get("before"), detail.get("after")) else {
+        return detail.iter().map(|(name, is)| one(name, is)).collect();
+    };
+    let others = detail.iter().filter(|(name, _)| !["before", "after"].contains(&name.as_str()));
+    let mut rows: Vec<Value> = others.map(|(name, is)| one(name, is)).collect();
+    let changed = |name: &str, was: &Json, is: &Json| context! { name => name.replace('_', " "), is => view::value(is), was => view::value(was), changed => true };
+    let (Json::Object(old), Json::Object(new)) = (before, after) else {
+        rows.push(changed("value", before, after));
+        return rows;
+    };
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let of = |side: &serde_json::Map<String, Json>, name: &str| side.get(name).cloned().unwrap_or_default();
+    rows.extend(names.into_iter().filter(|name| of(old, name) != of(new, name)).map(|name| changed(name, &of(old, name), &of(new, name))));
+    rows
+}
+
 pub(crate) async fn audit(visitor: Visitor) -> Shown {
     let filter = audit_filter(&visitor);
     let lines = visitor.app.audit_list(&visitor.actor, &filter, &Page { limit: LINES, after: visitor.query("cursor") }).await?.map(AuditOut::from);
     let people: Vec<String> = visitor.app.user_list(&visitor.actor).await?.into_iter().map(|u| u.email).collect();
     let AuditFilter { actor, action, object } = filter;
     let of_page = context! {
-        lines => view::value(&lines.items),
+        lines => lines.items.iter().map(|line| context! { changes => changes(&line.detail), ..view::value(line) }).collect::<Vec<_>>(),
         next => lines.next.map(|c| view::with_query(&visitor.request, "cursor", &c)),
         csv => format!("/settings/audit.csv?{}", visitor.request.query_string()),
         actor, action, object, people,
