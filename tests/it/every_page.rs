@@ -126,7 +126,9 @@ fn iocs_that_lack_each_thing(house: &mut House) {
         list.push(json!({ "value": value }));
     }
     admin.import(&scene.source, "application/json", &Value::from(list).to_string(), 200);
-    for (n, patch) in [json!({ "severity": "low" }), json!({ "user_tags": ["x"] }), json!({ "whitelist": "never_sent" }), json!({ "comment": "A remark" })].iter().enumerate() {
+    for (n, patch) in
+        [json!({ "severity": "low" }), json!({ "user_tags": ["x"] }), json!({ "whitelist": "never_sent" }), json!({ "comment": "A remark" })].iter().enumerate()
+    {
         admin.patch(&format!("/api/v1/iocs/{}", text(&admin.ioc(&format!("alone{n}.example")), "id")), patch.clone(), 200);
     }
     let pages = crawl(&Tab::open(house));

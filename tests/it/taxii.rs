@@ -72,7 +72,7 @@ fn nasty() -> (Value, BTreeSet<String>) {
         .map(|v| {
             json!({
                 "value": v, "severity": "high", "first_seen": "2026-11-01T00:00:00Z", "last_seen": "2026-11-02T00:00:00Z", "alert_id": "5fd0ef17a1b2c3d4e5f60718",
-                "tags": ["tlp:green", "<script>alert(1)</script>", "ünïcode"], "threat_actors": ["APT \\ 'quoted'"], "campaigns": ["Camp\u{202e}aign"], "malware_families": ["Fam ] AND [", "Other"],
+                "tags": ["tlp:amber+strict", "<script>alert(1)</script>", "ünïcode"], "threat_actors": ["APT \\ 'quoted'"], "campaigns": ["Camp\u{202e}aign"], "malware_families": ["Fam ] AND [", "Other"],
             })
         })
         .collect();
@@ -92,7 +92,7 @@ fn a_taxii_client_walks_a_collection(house: &mut House) {
     let count = |kind: &str| found["types"][kind].as_u64().unwrap_or(0);
     assert_eq!(
         (count("indicator"), count("relationship"), count("malware"), count("threat-actor"), count("campaign"), count("marking-definition")),
-        (10, 40, 2, 1, 1, 4)
+        (10, 40, 2, 1, 1, 5)
     );
     assert_eq!(found["manifest"], found["objects"]);
     assert_eq!(found["live"].as_array().unwrap().len(), 10, "{found}");

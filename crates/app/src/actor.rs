@@ -140,7 +140,8 @@ mod tests {
     fn who_may_change_things() {
         let account: AccountId = "0123456789abcdef01234567".parse().unwrap();
         let person = |role| {
-            let user = User { id: UserId(uuid::Uuid::nil()), account_id: account.clone(), email: "a@example.com".to_owned(), role, active: true, mail_alerts: true };
+            let user =
+                User { id: UserId(uuid::Uuid::nil()), account_id: account.clone(), email: "a@example.com".to_owned(), role, active: true, mail_alerts: true };
             Actor::person(user, Caller::default())
         };
         let program = Actor { who: Who::Program, ..Actor::operator(account.clone()) };

@@ -331,7 +331,9 @@ fn looks_like_tag(text: &str) -> bool {
     let Some((namespace, rest)) = text.split_once(':') else { return false };
     let (predicate, value) = rest.split_once('=').map_or((rest, None), |(p, v)| (p, Some(v)));
     let quoted = |v: &str| v.len() >= 2 && v.starts_with('"') && v.ends_with('"') && !v.contains('=') && v.matches('"').count() == 2;
-    name(namespace) && namespace != "iocast" && name(predicate) && value.is_none_or(quoted)
+    // What iocast says itself no source says in its place; MISP compares tags ignoring case.
+    let ours = namespace.eq_ignore_ascii_case("iocast") || (namespace.eq_ignore_ascii_case("misp") && predicate.eq_ignore_ascii_case("confidence-level"));
+    name(namespace) && !ours && name(predicate) && value.is_none_or(quoted)
 }
 
 const fn confidence_word(confidence: Confidence) -> &'static str {
@@ -430,6 +432,20 @@ mod tests {
             whitelist: Whitelist::Default,
             enrichment,
         }
+    }
+
+    #[test]
+    fn no_source_speaks_for_iocast() {
+        for tag in [
+            "iocast:severity=\"high\"",
+            "IOCAST:source=\"Trusted\"",
+            "Iocast:x",
+            "misp:confidence-level=\"completely-confident\"",
+            "MISP:Confidence-Level=\"x\"",
+        ] {
+            assert!(!looks_like_tag(tag), "{tag}");
+        }
+        assert!(looks_like_tag("tlp:amber+strict") && looks_like_tag("misp:tool=\"x\""));
     }
 
     pub(super) fn rich() -> (Enrichment, SourceNames) {

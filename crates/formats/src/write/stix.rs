@@ -3,6 +3,8 @@
 //! Everything that an IOC brings along carries the moment of its last change as `modified`, which is also the date on
 //! which it was added to the TAXII collection. Ids are version 5: the same IOC keeps its id while it stays.
 
+use std::collections::BTreeSet;
+
 use iocast_domain::{
     device_type::Taxii,
     ioc::{Ioc, Kind},
@@ -169,16 +171,35 @@ const TLP: [(&str, &str); 4] = [
     ("red", "marking-definition--5e57c739-391a-4eb3-b6be-7d15ca92d5ed"),
 ];
 const AMBER: &str = TLP[2].1;
+const RED: &str = TLP[3].1;
+/// TLP 2.0 as OASIS publishes it for STIX 2.1: the one colour of it that version 1 has no equal of.
+const AMBER_STRICT: &str = "marking-definition--939a9414-2ddd-4d32-a0cd-375ea402b003";
+const TLP_2: &str = "extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d";
 
-/// The marking of an IOC: by its `tlp:` tag, else amber.
-fn marking(ioc: &Ioc) -> &'static str {
-    let tags = || ioc.enrichment.user_tags.iter().chain(&ioc.enrichment.system_tags);
-    let colour = tags().find_map(|t| t.to_lowercase().strip_prefix("tlp:").map(str::to_owned));
-    let named = |wanted: &str| TLP.iter().find(|(name, _)| *name == wanted).map(|(_, id)| *id);
-    match colour.as_deref() {
-        Some("clear") => named("white").unwrap_or(AMBER),
-        Some("amber+strict") | None => AMBER,
-        Some(colour) => named(colour).unwrap_or(AMBER),
+/// The marking of an IOC: the strictest of the `tlp:` tags that people set, else of those that sources gave, else amber. None goes
+/// out looser than it came in: STIX 2.0 has no word for amber+strict, so there it is red.
+fn marking(version: Taxii, ioc: &Ioc) -> &'static str {
+    let strictest = |tags: &BTreeSet<String>| {
+        tags.iter()
+            .filter_map(|tag| {
+                let colour = tag.to_lowercase().strip_prefix("tlp:")?.to_owned();
+                match colour.as_str() {
+                    "white" | "clear" => Some(0),
+                    "green" => Some(1),
+                    "amber+strict" => Some(3),
+                    colour if colour.starts_with("red") => Some(4),
+                    // What is not known is treated as what has no tag.
+                    _ => Some(2),
+                }
+            })
+            .max()
+    };
+    match strictest(&ioc.enrichment.user_tags).or_else(|| strictest(&ioc.enrichment.system_tags)) {
+        Some(0) => TLP[0].1,
+        Some(1) => TLP[1].1,
+        Some(3) if version == Taxii::V21 => AMBER_STRICT,
+        Some(3 | 4) => RED,
+        _ => AMBER,
     }
 }
 
@@ -216,7 +237,7 @@ impl Stix {
                 relationship_type: "indicates",
                 source_ref: format!("indicator--{indicator}"),
                 target_ref: target,
-                object_marking_refs: [marking(entry.ioc)],
+                object_marking_refs: [marking(self.0, entry.ioc)],
             };
             out.extend_from_slice(self.between());
             put(&relationship, out);
@@ -236,6 +257,10 @@ pub fn statics(version: Taxii, scope: &Scope) -> Vec<Value> {
         json!({ "type": "marking-definition", "id": id, "created": "2017-01-20T00:00:00.000Z", "definition_type": "tlp", "definition": { "tlp": colour } })
     }));
     if stix.is_v21() {
+        objects.push(json!({
+            "type": "marking-definition", "id": AMBER_STRICT, "created": "2022-10-01T00:00:00.000Z", "name": "TLP:AMBER+STRICT",
+            "extensions": { TLP_2: { "extension_type": "property-extension", "tlp_2_0": "amber+strict" } },
+        }));
         objects.push(json!({
             "type": "extension-definition", "id": Stix::extension(scope), "created_by_ref": identity, "created": at, "modified": at,
             "name": "iocast indicator context", "description": "Severity, score, and each source with its confidence from 1 to 3.",
@@ -331,7 +356,7 @@ impl ListWriter for Stix {
             confidence: if self.is_v21() { confidence(ioc, &scope.names).map(of_100) } else { None },
             labels,
             external_references: e.alert_id.as_deref().map(alert).into_iter().collect(),
-            object_marking_refs: [marking(ioc)],
+            object_marking_refs: [marking(self.0, ioc)],
             extensions: self.is_v21().then(|| {
                 let mut context = context();
                 if let Some(fields) = context.as_object_mut() {
@@ -364,5 +389,40 @@ fn of_100(confidence: Confidence) -> u8 {
         Confidence::HIGH => 85,
         Confidence::MEDIUM => 50,
         _ => 15,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iocast_domain::{
+        id::IocId,
+        ioc::{Enrichment, State, Whitelist},
+    };
+
+    use super::*;
+
+    #[test]
+    fn no_marking_is_looser_than_what_came_in() {
+        let ioc = |user: &[&str], system: &[&str]| {
+            let tags = |of: &[&str]| of.iter().map(|t| (*t).to_owned()).collect::<BTreeSet<_>>();
+            let seen = Timestamp::from_secs(1_800_000_000);
+            let enrichment = Enrichment { user_tags: tags(user), system_tags: tags(system), ..Enrichment::default() };
+            let (state, whitelist) = (State::Active, Whitelist::Default);
+            Ioc { id: IocId(Uuid::nil()), kind: Kind::Domain, value: "evil.example".into(), first_seen: seen, last_seen: seen, state, whitelist, enrichment }
+        };
+        let named = |name: &str| TLP.iter().find(|(colour, _)| *colour == name).unwrap().1;
+        for (user, system, v21, v20) in [
+            (&[][..], &[][..], AMBER, AMBER),
+            (&[], &["tlp:amber+strict"], AMBER_STRICT, RED),
+            (&[], &["TLP:Amber+Strict", "tlp:green"], AMBER_STRICT, RED),
+            (&[], &["tlp:white", "tlp:red"], RED, RED),
+            (&[], &["tlp:clear"], named("white"), named("white")),
+            (&["tlp:green"], &["tlp:red"], named("green"), named("green")),
+            (&["tlp:green", "tlp:amber"], &[], AMBER, AMBER),
+            (&[], &["tlp:nonsense"], AMBER, AMBER),
+        ] {
+            let ioc = ioc(user, system);
+            assert_eq!((marking(Taxii::V21, &ioc), marking(Taxii::V20, &ioc)), (v21, v20), "{user:?} {system:?}");
+        }
     }
 }

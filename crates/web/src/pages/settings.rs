@@ -213,7 +213,8 @@ fn changes(detail: &Json) -> Vec<Value> {
     };
     let others = detail.iter().filter(|(name, _)| !["before", "after"].contains(&name.as_str()));
     let mut rows: Vec<Value> = others.map(|(name, is)| one(name, is)).collect();
-    let changed = |name: &str, was: &Json, is: &Json| context! { name => name.replace('_', " "), is => view::value(is), was => view::value(was), changed => true };
+    let changed =
+        |name: &str, was: &Json, is: &Json| context! { name => name.replace('_', " "), is => view::value(is), was => view::value(was), changed => true };
     let (Json::Object(old), Json::Object(new)) = (before, after) else {
         rows.push(changed("value", before, after));
         return rows;

@@ -66,7 +66,13 @@ pub(crate) async fn enter(request: HttpRequest, app: web::Data<App>, payload: we
     let again = |error: AppError| {
         let (status, problem) = problem(error)?;
         let sent = context! { email => fields.text("email"), account_id => fields.text("account_id") };
-        Ok(form_page(&request, &app, status, context! { next => next.clone(), kept => fields.text("kept"), ended => false, changed => false, sent, problem }, false))
+        Ok(form_page(
+            &request,
+            &app,
+            status,
+            context! { next => next.clone(), kept => fields.text("kept"), ended => false, changed => false, sent, problem },
+            false,
+        ))
     };
     if request.cookie(form_cookie(&app)).is_none_or(|c| c.value().is_empty() || c.value() != fields.text("token")) {
         return again(AppError::Unauthenticated("This form was open for too long, or your browser refuses cookies. Please sign in again."));
