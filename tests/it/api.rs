@@ -9,6 +9,7 @@ stories!(
     limits_add_up,
     long_lists_come_in_pages,
     creating_twice_with_one_key,
+    a_rule_of_a_newer_version_hides_no_other,
     the_document_and_its_page,
     iocs_are_found,
     everything_is_in_the_audit_log,
@@ -104,6 +105,37 @@ fn creating_twice_with_one_key(house: &mut House) {
     assert_eq!((first.status, again.status, &first.json()["id"]), (201, 201, &again.json()["id"]));
     assert_eq!(send(r#"{"name":"Twice","device_type":"misp"}"#).status, 422);
     assert_eq!(admin.get("/api/v1/devices")["items"].as_array().unwrap().len(), 1);
+    // A person is invited once, too.
+    let invite = || {
+        let body = br#"{"email":"new@example.com","role":"analyst"}"#;
+        admin.send("POST", "/api/v1/users", &[("content-type", "application/json"), ("idempotency-key", "u-1")], Some(body))
+    };
+    let (first, again) = (invite(), invite());
+    assert_eq!((first.status, again.status, &first.json()["id"]), (201, 201, &again.json()["id"]), "{}", again.text());
+    let letters = admin.get("/api/v1/outbox")["items"].as_array().unwrap().iter().filter(|l| l["kind"] == "invitation").count();
+    assert_eq!(letters, 1);
+}
+
+/// Replicas are upgraded one by one: the old one may meet what the new one wrote.
+fn a_rule_of_a_newer_version_hides_no_other(house: &mut House) {
+    let admin = house.admin();
+    let scene = Scene::set(&admin, None);
+    scene.import(&admin, "evil.example");
+    scene.settled(&house.device(), &["evil.example"]);
+    let feeding = text(&admin.get("/api/v1/rules")["items"][0], "id");
+    admin.post("/api/v1/rules", json!({ "name": "Of today", "criteria": {}, "group_ids": [] }), 201);
+    house.stop();
+    house.sql("UPDATE rules SET criteria = '{\"regions\":[\"EU\"]}' WHERE name <> 'Of today'");
+    house.restart();
+    let admin = house.admin();
+    let rules = admin.get("/api/v1/rules")["items"].as_array().unwrap().clone();
+    assert_eq!(rules.iter().map(|r| text(r, "name")).collect::<Vec<_>>(), ["Of today"]);
+    assert_ne!(text(&rules[0], "id"), feeding);
+    // What the group holds stays: a rule that is not understood chooses neither more nor less.
+    let url = format!("{}/feeds/{}", house.url, scene.group);
+    admin.import(&scene.source, "text/plain", "other.example", 200);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(house.device().feed(&url).live(), ["evil.example"]);
 }
 
 fn the_document_and_its_page(house: &mut House) {

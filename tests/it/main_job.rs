@@ -117,6 +117,10 @@ fn refusals_say_why_and_are_kept(house: &mut House) {
     assert!(house.device().get(&format!("{manifest}/manifest.json"), &[]).text().contains("End the feed URL before"));
     let page = house.device().get(&scene.url, &[("accept", "text/html")]);
     assert!(page.status == 200 && page.text().contains("IOC group Perimeter of the MISP device Lab MISP"));
+    admin.patch(&format!("/api/v1/devices/{}", scene.device), json!({ "name": "New name" }), 200);
+    let page = house.device().get(&scene.url, &[("accept", "text/html")]);
+    assert!(page.text().contains("IOC group Perimeter of the MISP device New name"), "{}", page.text());
+    admin.patch(&format!("/api/v1/devices/{}", scene.device), json!({ "name": "Lab MISP" }), 200);
 
     let key = admin.get("/api/v1/keys")["items"].as_array().unwrap().iter().find(|k| k["kind"] == "appliance").unwrap()["id"].as_str().unwrap().to_owned();
     admin.delete(&format!("/api/v1/keys/{key}"), 204);

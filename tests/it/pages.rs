@@ -198,11 +198,21 @@ fn pages_carry_their_headers(house: &mut House) {
         assert_eq!(shown.header("cross-origin-opener-policy"), "same-origin", "{path}");
         assert_eq!(shown.header("server"), "", "{path}");
         let kept = shown.header("cache-control");
-        assert!(if path.starts_with("/assets") { kept.contains("max-age") } else { kept == "no-store" }, "{path}: {kept}");
+        assert!(if path.starts_with("/assets") { kept == "no-cache" } else { kept == "no-store" }, "{path}: {kept}");
+        // What a GET answers, a HEAD does, without the body.
+        let head = send("HEAD", &format!("{}{path}", tab.url), &[("cookie", tab.cookies.as_str()), ("accept", "text/html")], None);
+        assert_eq!((head.status, head.body.len()), (shown.status, 0), "{path}");
         // No page carries script or style of its own.
         let html = shown.text();
         assert!(path.starts_with("/assets") || (!html.contains("<style") && !html.contains(" style=") && !html.contains("<script>")), "{path}");
     }
+    // A page names the version of what it loads: that is kept for good, and a new page never runs an old script.
+    let html = page(&format!("{}/automation/integrations", tab.url), &tab.cookies).text();
+    let named = html.split("src=\"").chain(html.split("href=\"")).filter_map(|rest| rest.split('"').next()).find(|link| link.contains("style.css?v=")).unwrap();
+    let style = page(&format!("{}{}", tab.url, named.replace("&#x2f;", "/")), "");
+    assert!(style.status == 200 && style.header("cache-control").contains("immutable"), "{named}: {}", style.header("cache-control"));
+    let known = [("if-none-match", style.header("etag"))];
+    assert_eq!(send("GET", &format!("{}/assets/style.css?v=old", tab.url), &known, None).status, 304);
     // Behind TLS the cookies are bound to this host.
     house.reopen(|config| config.public_url = Some("https://iocast.example".into()));
     let shown = page(&format!("{}/sign-in", address(house)), "");

@@ -199,6 +199,12 @@ impl App {
         let shown = |d: &Device| serde_json::json!({ "name": d.name.as_str(), "ioc_limit": d.ioc_limit, "paused": d.paused, "silent_after_hours": d.silent_after.map(|s| s / HOUR) });
         self.audit(&txn, actor, "device.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
         txn.commit().await?;
+        if after.name != before.name {
+            // Its groups' pages and collections say whose they are.
+            for row in &groups {
+                self.feed_load_group(row).await?;
+            }
+        }
         Ok(self.device_view(after, groups, &account))
     }
 

@@ -108,7 +108,7 @@ impl App {
                 Ok(GroupNews::Held(group, _)) if txn.publish_state(group).await?.is_none_or(|state| state.held.is_none()) => {}
                 Ok(item) => news.push(item),
                 Err(error) => {
-                    tracing::error!(letter.id = %letter, error = &error as &dyn std::error::Error, "Part of letter {letter} can't be read and is left out")
+                    tracing::error!(letter.id = %letter, error = &error as &dyn std::error::Error, "Part of letter {letter} can't be read and is left out");
                 }
             }
         }

@@ -254,6 +254,8 @@ pub struct FeedBody {
     pub bytes: Bytes,
     /// Whether they are gzip.
     pub gzip: bool,
+    /// How many values a view left out because its shape can't take them.
+    pub left_out: u64,
 }
 
 impl App {

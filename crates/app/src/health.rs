@@ -64,6 +64,8 @@ pub struct Metrics {
     pub delivered: Delivered,
     /// Answers to devices since the server started, by status.
     pub pulls: Vec<(u16, u64)>,
+    /// Pulls that could not be noted, because the database was away for long.
+    pub pulls_dropped: u64,
     /// Publications since the server started.
     pub published: Published,
     /// What is kept ready in memory: a name, bytes, entries.
@@ -206,6 +208,7 @@ impl App {
             letters,
             delivered: self.tally.read(),
             pulls: self.pulls.read(),
+            pulls_dropped: self.notes.dropped(),
             published: self.publisher.so_far(),
             kept: self.feed.kept(),
             known: self.feed.known(),

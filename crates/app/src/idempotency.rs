@@ -111,6 +111,14 @@ impl App {
         Ok(())
     }
 
+    /// Says that the actor's request is still being carried out.
+    pub(crate) async fn idempotency_alive(&self, txn: &Txn, actor: &Actor) -> AppResult<()> {
+        if let Some(key) = &actor.caller.idempotency_key {
+            txn.idempotency_alive(&actor.account_id, key, self.now()).await?;
+        }
+        Ok(())
+    }
+
     /// Gives the keys of a killed server's requests back. On PostgreSQL they are given back after a quarter of an hour:
     /// another replica may be at one.
     pub(crate) async fn idempotency_forget_cut_off(&self) -> AppResult<()> {

@@ -301,6 +301,7 @@ impl Import<'_> {
             merging = Some(self.merging(sightings, staged, known));
             // One in which nothing is new is a sign of life, too.
             if let Some(before) = before {
+                self.app.idempotency_alive(&txn, self.actor).await?;
                 txn.stage_put_many(self.id, before.write, self.alive_until()).await?;
             }
             progress(handled);

@@ -156,6 +156,7 @@ impl App {
         let content = Content::Invitation { invited_by: actor.name().to_owned(), link, until };
         self.letter_to(&txn, &account, LetterKind::Invitation, &user, &content).await?;
         self.audit(&txn, actor, "user.invite", &user.id, &serde_json::json!({ "email": user.email, "role": role })).await?;
+        self.idempotency_effect(&txn, actor, &user.id).await?;
         txn.commit().await?;
         self.letters_wait();
         Ok(user)

@@ -78,11 +78,15 @@ impl Pulls {
 }
 
 #[derive(Default)]
-pub(crate) struct Notes(Mutex<HashMap<Note, Times>>);
+pub(crate) struct Notes {
+    noted: Mutex<HashMap<Note, Times>>,
+    /// How many found no room since the start.
+    dropped: AtomicU64,
+}
 
 impl Notes {
     fn add(&self, note: Note, times: Times) {
-        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let there = notes.len();
         match notes.entry(note) {
             Entry::Occupied(mut known) => {
@@ -94,8 +98,16 @@ impl Notes {
             Entry::Vacant(place) if there < NOTES_MAX => {
                 place.insert(times);
             }
-            Entry::Vacant(_) => {}
+            Entry::Vacant(_) => {
+                if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::error!("{NOTES_MAX} pulls wait to be written because the database is away; further ones are not noted");
+                }
+            }
         }
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
     }
 }
 
@@ -119,7 +131,7 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn pulls_flush(&self) -> AppResult<()> {
-        let notes = std::mem::take(&mut *self.notes.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let notes = std::mem::take(&mut *self.notes.noted.lock().unwrap_or_else(PoisonError::into_inner));
         if notes.is_empty() {
             return Ok(());
         }

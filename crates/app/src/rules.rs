@@ -188,6 +188,8 @@ impl App {
     pub async fn rule_delete(&self, actor: &Actor, id: RuleId) -> AppResult<()> {
         actor.may_change(Module::Automation)?;
         let txn = self.store.write().await?;
+        // Nobody changes it between reading and writing.
+        txn.account_lock(&actor.account_id).await?;
         let rule = txn.rule_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("rule"))?;
         txn.rule_delete(&actor.account_id, id).await?;
         txn.group_reconfigure(&rule.group_ids).await?;

@@ -78,10 +78,11 @@ impl App {
         actor.may_change(Module::Automation)?;
         let txn = self.store.write().await?;
         txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        // The group's row is locked from here on: the publisher throws away old publications no more.
+        txn.group_freeze(id, publication).await?;
         if let Some(number) = publication {
             txn.publication_files_of(id, number).await?.ok_or(AppError::NotFound("publication"))?;
         }
-        txn.group_freeze(id, publication).await?;
         self.audit(&txn, actor, if publication.is_some() { "group.freeze" } else { "group.thaw" }, &id, &serde_json::json!({ "publication": publication }))
             .await?;
         txn.commit().await?;

@@ -1,7 +1,7 @@
 //! Watchdog and outbox on a real database, driven by a seeded random schedule against a simple model: ticks, pulls, faults of
 //! the mail server, crashes, downtime and jumps of the clock. A failure prints its seed; `IOCAST_SEED` runs that one alone.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a simulation that goes wrong ends there")]
+#![expect(clippy::unwrap_used, reason = "a simulation that goes wrong ends there")]
 
 use std::{
     collections::BTreeMap,

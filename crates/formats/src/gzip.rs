@@ -82,6 +82,16 @@ pub fn inflate(gzip: &[u8], raw_len: u64) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
+/// The first plain bytes of a gzip stream made by [`join`]; no more of it is inflated.
+///
+/// # Errors
+/// If the stream is damaged.
+pub fn inflate_start(gzip: &[u8], most: u64) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    GzDecoder::new(gzip).take(most).read_to_end(&mut out)?;
+    Ok(out)
+}
+
 /// The plain bytes of one piece.
 ///
 /// # Errors

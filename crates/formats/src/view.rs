@@ -136,10 +136,10 @@ impl View {
         }
     }
 
-    /// Makes the shape.
+    /// Makes the shape. Gives with it how many values are left out because the shape can't take them.
     #[must_use]
-    pub fn apply(&self, format: Format, document: Document<'_>) -> Vec<u8> {
-        let Some(writer) = writer(format) else { return document.text.as_bytes().to_vec() };
+    pub fn apply(&self, format: Format, document: Document<'_>) -> (Vec<u8>, u64) {
+        let Some(writer) = writer(format) else { return (document.text.as_bytes().to_vec(), 0) };
         let (head, rest) = document.text.split_at_checked(document.before).unwrap_or(("", document.text));
         let between = std::str::from_utf8(writer.between()).unwrap_or_default();
         // Documents whose entries are joined end in a line of their own.
@@ -152,15 +152,16 @@ impl View {
             let head = if self.first > 0 && !writer.head_on_every_page() { "" } else { head };
             let end = if between.is_empty() && !chosen.is_empty() { "\n" } else { "" };
             let between = if between.is_empty() { "\n" } else { between };
-            return [head, &chosen.join(between), end, tail].concat().into_bytes();
+            return ([head, &chosen.join(between), end, tail].concat().into_bytes(), 0);
         }
-        let values = self.values(entries);
+        let (values, left_out) = self.values(entries);
         let chosen = values.into_iter().skip(self.first).take(self.at_most.unwrap_or(usize::MAX));
-        self.write(chosen)
+        (self.write(chosen), left_out)
     }
 
-    /// The values, put together and cut to size as asked.
-    fn values<'a>(&self, lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    /// The values, put together and cut to size as asked, and how many the shape can't take.
+    fn values<'a>(&self, lines: impl Iterator<Item = &'a str>) -> (Vec<String>, u64) {
+        let mut left_out = 0;
         let mut values: Vec<String> = Vec::new();
         let mut networks: Vec<IpNet> = Vec::new();
         for line in lines {
@@ -182,6 +183,7 @@ impl View {
             if self.shape == Shape::PanosUrl {
                 // A rewritten value would be another one: `a*@b.co.uk` would become all of `co.uk`.
                 if !is_panos_url(&value) {
+                    left_out += 1;
                     continue;
                 }
                 if !value.contains('/') {
@@ -190,6 +192,8 @@ impl View {
             }
             if self.shape.takes(&value) {
                 values.push(value);
+            } else {
+                left_out += 1;
             }
         }
         let mut together: Vec<String> = match self.collapse {
@@ -200,7 +204,7 @@ impl View {
         together.append(&mut values);
         let mut seen = BTreeSet::new();
         together.retain(|value| seen.insert(value.clone()));
-        together
+        (together, left_out)
     }
 
     fn write(&self, values: impl Iterator<Item = String>) -> Vec<u8> {
@@ -329,7 +333,7 @@ mod tests {
 
     fn view(query: &[(&str, &str)], text: &str) -> String {
         let view = View::parse(Format::PlainList, query.iter().copied()).unwrap().unwrap();
-        String::from_utf8(view.apply(Format::PlainList, Document { text, before: 0 })).unwrap()
+        String::from_utf8(view.apply(Format::PlainList, Document { text, before: 0 }).0).unwrap()
     }
 
     #[test]
@@ -373,7 +377,7 @@ mod tests {
     fn joined_entries_keep_their_frame() {
         let text = "{\"events\":[\n{\"at\":\"2026-01-01T00:00:00.000000Z\",\"v\":1},\n{\"at\":\"2026-01-02T00:00:00.000000Z\",\"v\":2}\n],\"next\":\"x\"}\n";
         let view = View::parse(Format::ArcsightEvents, [("after", "2026-01-01T00:00:00.000000Z")]).unwrap().unwrap();
-        let out = String::from_utf8(view.apply(Format::ArcsightEvents, Document { text, before: 12 })).unwrap();
+        let out = String::from_utf8(view.apply(Format::ArcsightEvents, Document { text, before: 12 }).0).unwrap();
         assert_eq!(out, "{\"events\":[\n{\"at\":\"2026-01-02T00:00:00.000000Z\",\"v\":2}\n],\"next\":\"x\"}\n");
     }
 

@@ -33,8 +33,8 @@ pub struct GroupRow {
     pub held: Option<Held>,
 }
 
-/// Most devices in one statement.
-const DEVICES: usize = 1_000;
+/// Most ids in one statement.
+const AT_ONCE: usize = 1_000;
 
 fn to_group(row: group::Model) -> StoreResult<GroupRow> {
     Ok(GroupRow {
@@ -71,7 +71,7 @@ impl<C: ConnectionTrait> Conn<C> {
     /// The groups of some devices of an account, by name.
     pub async fn group_list_of(&self, account: &AccountId, devices: &[DeviceId]) -> StoreResult<Vec<GroupRow>> {
         let mut found = Vec::new();
-        for chunk in devices.chunks(DEVICES) {
+        for chunk in devices.chunks(AT_ONCE) {
             let find =
                 group::Entity::find().filter(group::Column::AccountId.eq(account.as_str())).filter(group::Column::DeviceId.is_in(chunk.iter().map(|d| d.0)));
             for row in find.order_by_asc(group::Column::Folded).all(&self.0).await? {
@@ -83,7 +83,13 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// Some groups, whosever they are.
     pub async fn group_fetch_many(&self, ids: &[GroupId]) -> StoreResult<Vec<GroupRow>> {
-        group::Entity::find().filter(group::Column::Id.is_in(ids.iter().map(|i| i.0))).all(&self.0).await?.into_iter().map(to_group).collect()
+        let mut found = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(AT_ONCE) {
+            for row in group::Entity::find().filter(group::Column::Id.is_in(chunk.iter().map(|i| i.0))).all(&self.0).await? {
+                found.push(to_group(row)?);
+            }
+        }
+        Ok(found)
     }
 
     /// One group of an account.

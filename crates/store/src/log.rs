@@ -251,6 +251,18 @@ impl Txn {
         Ok(())
     }
 
+    /// Moves the claim of a request under way on.
+    pub async fn idempotency_alive(&self, account: &AccountId, key: &str, now: Timestamp) -> StoreResult<()> {
+        idempotency::Entity::update_many()
+            .col_expr(idempotency::Column::CreatedAt, Expr::value(now.micros()))
+            .filter(idempotency::Column::AccountId.eq(account.as_str()))
+            .filter(idempotency::Column::Key.eq(key))
+            .filter(idempotency::Column::Status.eq(0))
+            .exec(&self.0)
+            .await?;
+        Ok(())
+    }
+
     /// Gives a reserved key back, unless its request brought something about: it may be made again.
     pub async fn idempotency_release(&self, account: &AccountId, key: &str) -> StoreResult<()> {
         without_effect().filter(idempotency::Column::AccountId.eq(account.as_str())).filter(idempotency::Column::Key.eq(key)).exec(&self.0).await?;

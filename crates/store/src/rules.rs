@@ -93,8 +93,11 @@ impl<C: ConnectionTrait> Conn<C> {
     async fn rules_with_groups(&self, rows: Vec<rule::Model>) -> StoreResult<Vec<StoreResult<Rule>>> {
         let ids: Vec<Uuid> = rows.iter().map(|r| r.id).collect();
         let mut groups: HashMap<Uuid, Vec<GroupId>> = HashMap::new();
-        for link in rule_group::Entity::find().filter(rule_group::Column::RuleId.is_in(ids)).order_by_asc(rule_group::Column::GroupId).all(&self.0).await? {
-            groups.entry(link.rule_id).or_default().push(GroupId(link.group_id));
+        for some in ids.chunks(1_000) {
+            let of = rule_group::Column::RuleId.is_in(some.iter().copied());
+            for link in rule_group::Entity::find().filter(of).order_by_asc(rule_group::Column::GroupId).all(&self.0).await? {
+                groups.entry(link.rule_id).or_default().push(GroupId(link.group_id));
+            }
         }
         let read = |row: rule::Model| {
             let ids = groups.remove(&row.id).unwrap_or_default();

@@ -28,6 +28,8 @@ pub(crate) const ANYBODY_MAX: usize = 8 * 1024;
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// An over-long body is read and thrown away up to this, so that its sender gets to see the answer.
 const DRAIN_MAX: u64 = 1 << 30;
+/// How long the rest of a body that nobody wants is read.
+const DRAIN_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 
 type Extracting<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
 
@@ -222,14 +224,18 @@ pub(crate) async fn read_small(request: &HttpRequest, mut payload: Payload, max:
     Ok(body.freeze())
 }
 
-/// Reads the rest of a body and throws it away, within bounds.
+/// Reads the rest of a body and throws it away, within bounds: a client that is still sending hears no answer.
 pub(crate) async fn drain(payload: &mut Payload, mut read: u64) {
-    while let Some(Ok(chunk)) = payload.next().await {
-        read += chunk.len() as u64;
-        if read > DRAIN_MAX {
-            return;
+    let rest = async {
+        while let Some(Ok(chunk)) = payload.next().await {
+            read += chunk.len() as u64;
+            if read > DRAIN_MAX {
+                return;
+            }
         }
-    }
+    };
+    // One that sends slowly is not waited for.
+    let _ = tokio::time::timeout(DRAIN_TIME, rest).await;
 }
 
 pub(crate) fn cut_off() -> Problem {

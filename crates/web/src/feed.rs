@@ -29,6 +29,8 @@ use crate::{
 const CHUNK: usize = 256 * 1024;
 /// Bytes of an entry document that are held back to the end.
 const LAST: usize = 1024;
+/// How many values of the list are missing in the shape that was asked for, because it can't take them.
+const LEFT_OUT: header::HeaderName = header::HeaderName::from_static("iocast-left-out");
 /// How long to wait before a full socket is asked again.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -128,6 +130,9 @@ async fn told(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer) ->
                     return refusal(503, sentence);
                 }
             };
+            if body.left_out > 0 {
+                answer.insert_header((LEFT_OUT, body.left_out.to_string()));
+            }
             let delivery = if head { Delivery::Head(body.bytes.len() as u64) } else { Delivery::Whole(body.bytes) };
             deliver(request, answer, app, delivery, pull.filter(|_| !head))
         }

@@ -44,6 +44,7 @@ pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, tls: Option<rustl
             .app_data(app.clone())
             .app_data(document.clone())
             .wrap(from_fn(trace::around))
+            .wrap(from_fn(trace::head_as_get))
             .wrap(from_fn(feed::devices_first))
             .into_utoipa_app()
             .configure(routes::api)

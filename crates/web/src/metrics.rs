@@ -21,7 +21,7 @@ pub(crate) async fn open(app: web::Data<App>) -> HttpResponse {
 }
 
 fn text(metrics: &Metrics) -> String {
-    let Metrics { readiness, outages_open, letters, oldest_due, delivered, pulls, published, kept, known, writers_waiting, pools } = metrics;
+    let Metrics { readiness, outages_open, letters, oldest_due, delivered, pulls, pulls_dropped, published, kept, known, writers_waiting, pools } = metrics;
     let mut out = String::new();
     let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, f64)]| {
         // Writing to a string does not fail.
@@ -58,6 +58,7 @@ fn text(metrics: &Metrics) -> String {
     };
     let pulls = labelled("status", pulls.iter().map(|(status, n)| (status.to_string(), *n)).collect());
     family("pulls_total", "counter", "Answers to devices since the start, by status.", &pulls);
+    family("pulls_dropped_total", "counter", "Pulls that were answered and not noted, because the database was away for long.", &one(*pulls_dropped as f64));
     family("publications_total", "counter", "Publications made since the start.", &one(published.made as f64));
     family("publication_seconds_total", "counter", "What they took together.", &seconds(published.took));
     let bytes = labelled("of", kept.iter().map(|(of, bytes, _)| ((*of).to_owned(), *bytes)).collect());

@@ -8,7 +8,12 @@ use iocast_app::App;
 use minijinja::context;
 use utoipa::openapi::OpenApi;
 
-use crate::{docs, extract::caller, problem::Problem, templates};
+use crate::{
+    docs,
+    extract::caller,
+    problem::Problem,
+    templates::{self, Asset},
+};
 
 pub(crate) mod device;
 pub(crate) mod group;
@@ -30,10 +35,17 @@ pub(crate) async fn start() -> HttpResponse {
 }
 
 pub(crate) async fn asset(request: HttpRequest) -> HttpResponse {
-    let Some((content_type, text)) = request.match_info().get("file").and_then(templates::asset) else {
+    let Some(Asset { media_type, text, version }) = request.match_info().get("file").and_then(templates::asset) else {
         return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("There is no such file.\n");
     };
-    HttpResponse::Ok().content_type(content_type).insert_header((header::CACHE_CONTROL, "max-age=3600")).body(text)
+    // Pages name the version: under that name it never changes.
+    let named = request.query_string().strip_prefix("v=") == Some(version);
+    let kept = (header::CACHE_CONTROL, if named { "public, max-age=31536000, immutable" } else { "no-cache" });
+    let etag = format!("\"{version}\"");
+    if request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
+        return HttpResponse::NotModified().insert_header(kept).insert_header((header::ETAG, etag)).finish();
+    }
+    HttpResponse::Ok().content_type(media_type).insert_header(kept).insert_header((header::ETAG, etag)).body(text)
 }
 
 /// Where a person chooses a password; the link in the letter carries what it takes behind the `#`, which no log sees.

@@ -1,6 +1,7 @@
 //! Pages and what they load, from `web-templates/`: compiled in, and overridden by a folder of the operator's.
 
 use std::{
+    collections::HashMap,
     io,
     path::Path,
     sync::{LazyLock, OnceLock},
@@ -67,6 +68,7 @@ fn environment(templates: impl Iterator<Item = (String, String)>) -> Result<Envi
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.add_function("asset", asset_url);
     environment.add_filter("when", when);
     environment.add_filter("exact", |iso: Value| text_of(&iso, iocast_domain::time::Timestamp::minute));
     environment.add_filter("n", grouped);
@@ -125,17 +127,42 @@ pub(crate) fn render(name: &str, context: Value) -> Result<String, Error> {
     }
 }
 
-/// Something that pages load: media type and text.
-pub(crate) fn asset(file: &str) -> Option<(&'static str, &'static str)> {
-    let name = format!("assets/{file}");
+/// Something that pages load.
+#[derive(Clone, Copy)]
+pub(crate) struct Asset {
+    pub(crate) media_type: &'static str,
+    pub(crate) text: &'static str,
+    /// Another one for another text.
+    pub(crate) version: &'static str,
+}
+
+/// The versions of all assets: pages name them, so that no browser shows a new page with an old script.
+static VERSIONS: LazyLock<HashMap<&'static str, String>> = LazyLock::new(|| {
+    let version = |name: &str| uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text_of_asset(name).unwrap_or_default().as_bytes()).simple().to_string();
+    ASSETS.iter().map(|(name, _)| (*name, version(name))).collect()
+});
+
+fn text_of_asset(name: &str) -> Option<&'static str> {
     let ours = ASSETS.iter().find(|(n, _)| *n == name)?;
-    let text = OVERRIDDEN.get().and_then(|o| o.assets.iter().find(|(n, _)| *n == name)).map_or(ours.1, |(_, text)| text.as_str());
+    Some(OVERRIDDEN.get().and_then(|o| o.assets.iter().find(|(n, _)| *n == name)).map_or(ours.1, |(_, text)| text.as_str()))
+}
+
+/// Where a page finds an asset.
+fn asset_url(file: &str) -> Result<String, Error> {
+    let version = VERSIONS.get(format!("assets/{file}").as_str());
+    version.map(|version| format!("/assets/{file}?v={version}")).ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("there is no asset {file}")))
+}
+
+/// Something that pages load, by its name.
+pub(crate) fn asset(file: &str) -> Option<Asset> {
+    let name = format!("assets/{file}");
+    let text = text_of_asset(&name)?;
     let media_type = match file.rsplit_once('.')?.1 {
         "css" => "text/css; charset=utf-8",
         "svg" => "image/svg+xml",
         _ => "text/javascript; charset=utf-8",
     };
-    Some((media_type, text))
+    Some(Asset { media_type, text, version: VERSIONS.get(name.as_str())? })
 }
 
 fn text_of(iso: &Value, shown: impl Fn(Timestamp) -> String) -> String {

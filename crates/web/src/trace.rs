@@ -5,7 +5,7 @@ use actix_web::{
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     http::{
-        ConnectionType,
+        ConnectionType, Method,
         header::{self, HeaderName, HeaderValue},
     },
     middleware::Next,
@@ -37,6 +37,16 @@ pub(crate) fn request_id() -> String {
 /// The id kept with a request.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) String);
+
+/// A HEAD is a GET whose body is not sent: it is answered by the same route, and the server leaves the body out. Feeds have their
+/// own way, so that no body is made for it.
+pub(crate) async fn head_as_get<B: MessageBody>(mut request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
+    let own = ["/feeds/", "/taxii", "/public/"];
+    if request.method() == Method::HEAD && !own.iter().any(|place| request.path().starts_with(place)) {
+        request.head_mut().method = Method::GET;
+    }
+    next.call(request).await
+}
 
 pub(crate) async fn around<B: MessageBody + 'static>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
     use actix_web::HttpMessage as _;

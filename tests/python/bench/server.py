@@ -183,5 +183,5 @@ def iocs(count: int, offset: int = 0, **more) -> bytes:
     return json.dumps(out).encode()
 
 
-def domains(count: int, offset: int = 0) -> bytes:
-    return json.dumps([{"value": f"host{i}.evil.example", "severity": "high"} for i in range(offset, offset + count)]).encode()
+def domains(count: int, offset: int = 0, **more) -> bytes:
+    return json.dumps([{"value": f"host{i}.evil.example", "severity": "high", **more} for i in range(offset, offset + count)]).encode()

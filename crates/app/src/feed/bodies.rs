@@ -23,6 +23,13 @@ use crate::{App, AppError, AppResult};
 /// How long a device waits for the database, and a second more for each MiB.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A body, compressed.
+struct Made {
+    gzip: Bytes,
+    raw_len: u64,
+    left_out: u64,
+}
+
 #[derive(Clone)]
 pub(super) struct ByLength;
 
@@ -96,18 +103,28 @@ impl App {
     /// # Errors
     /// If the pieces can't be read: then the device gets 503, never less than the whole file.
     pub async fn feed_body(&self, file: &File, view: Option<(&View, KeyId)>, accept_gzip: bool) -> AppResult<FeedBody> {
-        let (gzip, raw_len) = match view {
-            None => (self.feed_gzip(file).await?, file.raw_len),
+        let Made { gzip, raw_len, left_out } = match view {
+            None => Made { gzip: self.feed_gzip(file).await?, raw_len: file.raw_len, left_out: 0 },
             Some((view, key)) => self.feed_view(file, view, key).await?,
         };
         if accept_gzip {
-            return Ok(FeedBody { bytes: gzip, gzip: true });
+            return Ok(FeedBody { bytes: gzip, gzip: true, left_out });
         }
         let name = match view {
             None => cache_key(file),
             Some((view, _)) => format!("{}/{}", file.group, view_etag(file, view)),
         };
-        Ok(FeedBody { bytes: self.feed.plain.get(name, gzip, raw_len).await?, gzip: false })
+        Ok(FeedBody { bytes: self.feed.plain.get(name, gzip, raw_len).await?, gzip: false, left_out })
+    }
+
+    /// The first bytes of a file, at most so many.
+    ///
+    /// # Errors
+    /// If the pieces can't be read.
+    pub async fn feed_start(&self, file: &File, most: u64) -> AppResult<Vec<u8>> {
+        let gzip = self.feed_gzip(file).await?;
+        let start = tokio::task::spawn_blocking(move || gzip::inflate_start(&gzip, most)).await;
+        start.map_err(AppError::internal)?.map_err(AppError::internal)
     }
 
     pub(super) async fn feed_gzip(&self, file: &File) -> AppResult<Bytes> {
@@ -149,8 +166,9 @@ impl App {
         self.feed.loaded.notified().await;
     }
 
-    /// A list in another shape, made once and kept like any body. What is kept ends in its plain length.
-    async fn feed_view(&self, file: &File, view: &View, key: KeyId) -> AppResult<(Bytes, u64)> {
+    /// A list in another shape, made once and kept like any body. What is kept ends in its plain length and the
+    /// number of values that are left out.
+    async fn feed_view(&self, file: &File, view: &View, key: KeyId) -> AppResult<Made> {
         let cache_key = format!("{}/{}", file.group, view_etag(file, view));
         let kept = match self.feed.bodies.get(&cache_key) {
             Some(kept) => kept,
@@ -162,9 +180,11 @@ impl App {
                 let make = move || -> std::io::Result<Vec<u8>> {
                     let plain = gzip::inflate(&gzip, raw_len)?;
                     let text = String::from_utf8_lossy(&plain);
-                    let piece = gzip::segment(&view.apply(format, Document { text: &text, before }))?;
+                    let (shown, left_out) = view.apply(format, Document { text: &text, before });
+                    let piece = gzip::segment(&shown)?;
                     let mut kept = gzip::join([(piece.data.as_slice(), piece.crc, piece.raw_len)]);
                     kept.extend_from_slice(&piece.raw_len.to_le_bytes());
+                    kept.extend_from_slice(&left_out.to_le_bytes());
                     Ok(kept)
                 };
                 let kept = Bytes::from(tokio::task::spawn_blocking(make).await.map_err(AppError::internal)?.map_err(AppError::internal)?);
@@ -175,9 +195,9 @@ impl App {
                 kept
             }
         };
-        let split = kept.len().saturating_sub(8);
-        let raw_len = kept.get(split..).and_then(|end| end.try_into().ok()).map_or(0, u64::from_le_bytes);
-        Ok((kept.slice(..split), raw_len))
+        let number = |at: usize| kept.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let split = kept.len().saturating_sub(16);
+        Ok(Made { gzip: kept.slice(..split), raw_len: number(split), left_out: number(split + 8) })
     }
 
     /// A piece of a file.

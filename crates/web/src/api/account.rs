@@ -159,11 +159,17 @@ pub(crate) async fn users(app: web::Data<App>, session: Session) -> Answer {
 }
 
 /// Invite a person: a letter says where to choose a password.
-#[utoipa::path(tag = "account", request_body = UserIn, responses((status = 201, body = UserOut), (status = 403, body = Problem), (status = 422, body = Problem)))]
+#[utoipa::path(tag = "account", request_body = UserIn, params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = UserOut), (status = 403, body = Problem), (status = 422, body = Problem)))]
 #[post("/users")]
-pub(crate) async fn invite(app: web::Data<App>, session: Session, body: Body<UserIn>) -> Answer {
+pub(crate) async fn invite(request: actix_web::HttpRequest, app: web::Data<App>, session: Session, body: Body<UserIn>) -> Answer {
     let UserIn { email, role } = body.value;
-    Ok(HttpResponse::build(StatusCode::CREATED).json(UserOut::from(app.into_inner().user_invite(&session.0, &email, role).await?)))
+    let make = async { Ok(UserOut::from(app.clone().into_inner().user_invite(&session.0, &email, role).await?)) };
+    let made = async |id| {
+        let people = app.user_list(&session.0).await?;
+        let person = people.into_iter().find(|user| user.id == UserId(id)).ok_or(iocast_app::AppError::NotFound("person"))?;
+        Ok(UserOut::from(person))
+    };
+    super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
 /// Change a person.

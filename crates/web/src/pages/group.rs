@@ -1,7 +1,7 @@
 //! One IOC group: what it holds and why, what it serves, and sending again.
 
 use actix_web::{HttpResponse, http::StatusCode, http::header};
-use iocast_app::{AppError, DeviceView, FeedBody, GroupPatch, Page, SendAgain};
+use iocast_app::{AppError, DeviceView, GroupPatch, Page, SendAgain};
 use iocast_domain::{
     group::Group,
     id::{GroupId, IocId, SourceId},
@@ -183,14 +183,14 @@ pub(crate) async fn answer_of(visitor: &Visitor, id: GroupId, path: Option<&str>
         }
         return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", "The group serves no such file now; it may have been replaced.").into());
     };
-    let FeedBody { bytes, gzip: _ } = visitor.app.feed_body(file, None, false).await?;
-    let text = String::from_utf8_lossy(&bytes);
-    let shown: String = text.chars().take(PREVIEW).collect();
+    // A character takes four bytes at most.
+    let start = visitor.app.feed_start(file, 4 * PREVIEW as u64).await?;
+    let shown: String = String::from_utf8_lossy(&start).chars().take(PREVIEW).collect();
     Ok(context! {
         status => 200, path, group => detail.view.row.group.name.as_str(), group_id => id.to_string(), device_id => device.device.id.to_string(),
         device => device.device.name.as_str(),
         etag => file.etag.clone(), bytes => file.raw_len, gzip => file.gzip_len(), content_type => file.content_type,
-        cut => shown.len() < text.len(), text => shown,
+        cut => (shown.len() as u64) < file.raw_len, text => shown,
     })
 }
 

@@ -59,7 +59,10 @@ async fn subscription_page(visitor: &Visitor, status: StatusCode, problem: Value
 pub(crate) async fn subscription_act(form: Form) -> Shown {
     let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
     let made = match form.text("do") {
-        "make" => app.key_create(actor, if form.text("kind") == "api" { KeyKind::Api } else { KeyKind::Appliance }, None).await.map(Some),
+        "make" => match key_kind(&form) {
+            Ok(kind) => app.key_create(actor, kind, None).await.map(Some),
+            Err(error) => Err(error),
+        },
         "rotate" => match form.number("overlap_hours") {
             Ok(hours) => app.key_rotate(actor, KeyId(form.id("id")?), hours.map(|h| h.saturating_mul(HOUR))).await.map(Some),
             Err(error) => Err(error),
@@ -106,18 +109,36 @@ async fn users_page(visitor: &Visitor, status: StatusCode, problem: Value, sent:
     Ok(visitor.page(status, "pages/users.html", of_page))
 }
 
-fn role(text: &str) -> Role {
-    if text == "admin" { Role::Admin } else { Role::Analyst }
+fn role(form: &Form) -> Result<Role, AppError> {
+    match form.text("role") {
+        "admin" => Ok(Role::Admin),
+        "analyst" => Ok(Role::Analyst),
+        _ => Err(AppError::field("role", "not_a_choice", "Choose administrator or analyst.")),
+    }
+}
+
+fn key_kind(form: &Form) -> Result<KeyKind, AppError> {
+    match form.text("kind") {
+        "api" => Ok(KeyKind::Api),
+        "appliance" => Ok(KeyKind::Appliance),
+        _ => Err(AppError::field("kind", "not_a_choice", "Choose an API key or an appliance key.")),
+    }
 }
 
 pub(crate) async fn users_act(form: Form) -> Shown {
     let (visitor, app, actor) = (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
     let outcome = match form.text("do") {
-        "invite" => app.user_invite(actor, form.text("email"), role(form.text("role"))).await.map(|u| format!("An invitation is on its way to {}.", u.email)),
-        "change" => {
-            let patch = UserPatch { role: Some(role(form.text("role"))), active: Some(form.on("active")), mail_alerts: Some(form.on("mail_alerts")) };
-            app.user_update(actor, UserId(form.id("id")?), patch).await.map(|u| format!("The changes to {} are saved.", u.email))
-        }
+        "invite" => match role(&form) {
+            Ok(role) => app.user_invite(actor, form.text("email"), role).await.map(|u| format!("An invitation is on its way to {}.", u.email)),
+            Err(error) => Err(error),
+        },
+        "change" => match (UserId(form.id("id")?), role(&form)) {
+            (id, Ok(role)) => {
+                let patch = UserPatch { role: Some(role), active: Some(form.on("active")), mail_alerts: Some(form.on("mail_alerts")) };
+                app.user_update(actor, id, patch).await.map(|u| format!("The changes to {} are saved.", u.email))
+            }
+            (_, Err(error)) => Err(error),
+        },
         _ => Err(unknown()),
     };
     match outcome {
