@@ -91,6 +91,11 @@ fn the_rest_of_the_pages() {
 }
 
 #[test]
+fn a_form_outlives_its_session() {
+    on_sqlite("a_form_outlives_its_session");
+}
+
+#[test]
 fn every_page_is_accessible() {
     on_sqlite("every_page_is_accessible");
 }

@@ -11,6 +11,7 @@ use crate::{
 stories!(
     devices_that_fall_silent_one_after_the_other,
     what_ends_before_a_digest_goes_out_is_not_in_it,
+    a_digest_of_which_nothing_is_left_makes_room_for_the_next,
     many_held_groups_are_a_few_messages,
     very_many_devices_are_counted,
 );
@@ -99,6 +100,31 @@ fn what_ends_before_a_digest_goes_out_is_not_in_it(house: &mut House) {
     assert!(text(&letters[3], "text").contains("What to check"), "{}", letters[3]);
     house.advance(&admin, "10m");
     assert_eq!(post.letters().len(), 4, "nobody heard that it was silent, so nobody hears that it pulls");
+}
+
+fn a_digest_of_which_nothing_is_left_makes_room_for_the_next(house: &mut House) {
+    let post = with_post(house);
+    let admin = house.admin();
+    for n in 0..3 {
+        add(house, &admin, &format!("Early {n}"), 0);
+    }
+    house.clock.advance(MINUTE);
+    let (late, url) = add(house, &admin, "Late", 0);
+    house.clock.advance(48 * HOUR);
+    house.clock.advance(-MINUTE);
+    house.advance(&admin, "3s");
+    house.advance(&admin, "1m");
+    assert_eq!((post.letters().len(), admin.get("/api/v1/outbox?state=due")["items"].as_array().unwrap().len()), (3, 1));
+    assert_eq!(house.device().get(&format!("{url}/manifest.json"), &[]).status, 200);
+    eventually("it is back", || (admin.get(&format!("/api/v1/outages?device_id={late}"))["items"][0]["ended_by"] == "pull").then_some(()));
+    house.advance(&admin, "6m");
+    assert_eq!(post.letters().len(), 3, "{:?}", post.subjects());
+    assert_eq!(admin.get("/api/v1/outbox?state=superseded")["items"].as_array().unwrap().len(), 1);
+    for n in 0..5 {
+        add(house, &admin, &format!("Next {n}"), 0);
+    }
+    house.advance(&admin, "49h");
+    assert!(post.subjects()[3..].iter().any(|s| s == "[iocast] 6 devices are silent (iocast)"), "{:?}", post.subjects());
 }
 
 fn many_held_groups_are_a_few_messages(house: &mut House) {

@@ -27,6 +27,7 @@ stories!(
     one_ioc_does_not_grow_without_end,
     the_audit_shows_every_change_of_the_guards,
     nobody_locks_somebody_else_out,
+    a_stranger_pushes_no_failure_of_the_device_out,
     keys_say_what_they_open,
     a_session_lasts_while_it_is_used,
     a_role_that_changes_ends_the_sessions,
@@ -149,6 +150,27 @@ fn guards_see_one_host_in_every_spelling(house: &mut House) {
     assert_eq!(admin.get_status(&format!("/api/v1/iocs?value={}", nested.replace('[', "%5B").replace(']', "%5D"))), 200);
     let report = admin.import(&source, "text/plain", &format!("{}\n{nested}\n", "[.]".repeat(20_000)), 200);
     assert_eq!(report["rejected_count"], 2, "{report}");
+}
+
+fn a_stranger_pushes_no_failure_of_the_device_out(house: &mut House) {
+    house.reopen(|config| config.trusted_proxies = "127.0.0.1".to_owned());
+    let admin = house.admin();
+    let scene = Scene::set(&admin, None);
+    let refused = |address: &str, agent: &str| {
+        let headers = [("authorization", &*basic(&house.account_id, "iak_wrong")), ("x-forwarded-for", address), ("user-agent", agent)];
+        assert_eq!(send("GET", &format!("{}/manifest.json", scene.url), &headers, None).status, 401);
+    };
+    refused("198.51.100.7", "the device");
+    let failures = || admin.get(&format!("/api/v1/devices/{}/pulls?limit=200", scene.device))["items"].as_array().unwrap().clone();
+    eventually("its failure is noted", || (failures().len() == 1).then_some(()));
+    house.clock.pass(1_000_000);
+    for n in 0..120 {
+        refused("203.0.113.9", &format!("stranger {n}"));
+        house.clock.pass(1_000);
+    }
+    eventually("the stranger's are noted", || failures().iter().any(|f| f["user_agent"] == "stranger 119").then_some(()));
+    assert!(failures().iter().any(|f| f["address"] == "198.51.100.7"), "{:?}", failures());
+    assert!(failures().len() <= 11, "{}", failures().len());
 }
 
 fn filters_and_views_have_bounds(house: &mut House) {

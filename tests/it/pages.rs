@@ -285,6 +285,9 @@ fn a_form_outlives_its_session(house: &mut House) {
     let sent = form(&format!("{}/automation/integrations/new", house.url), &[("cookie", &cookie(&offered, "iocast"))], &again);
     assert_eq!(sent.status, 303, "{}", sent.text());
     assert_eq!(admin.get("/api/v1/devices")["items"][0]["name"], "Kept device");
+    // A browser without our cookie may have been sent by another site.
+    let foreign = form(&format!("{}/automation/integrations/new", house.url), &[("origin", "null")], &[("name", "Evil")]);
+    assert!(foreign.status == 303 && foreign.header("location").starts_with("/sign-in?next="), "{}", foreign.status);
     // Passwords are typed again, and what is too long or from elsewhere is not carried along.
     let long = "x".repeat(9_000);
     for (path, headers, fields) in [

@@ -376,6 +376,14 @@ fn another_servers_wrong_clock_makes_no_gap_and_no_pull_of_tomorrow() {
     let now = text(&admin.get("/api/v1/emulator/clock"), "now");
     let last = text(&admin.get(&format!("/api/v1/devices/{}", scene.device))["sync"], "last_pull_at");
     assert!(last <= now, "{last} is after {now}");
+    // One that is behind does not take what was just pulled for a pull of tomorrow.
+    house.stop();
+    house.clock.set_wrong(-3 * HOUR);
+    house.restart();
+    let admin = house.admin();
+    look(&admin);
+    assert_eq!(text(&admin.get(&format!("/api/v1/devices/{}", scene.device))["sync"], "last_pull_at"), last);
+    assert_eq!(outages(&admin).len(), 1);
 }
 
 #[test]

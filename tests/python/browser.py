@@ -727,6 +727,46 @@ def every_page_is_accessible(house: House) -> None:
     assert not found, "\n".join(map(str, found))
 
 
+def a_form_outlives_its_session(house: House) -> None:
+    """A form that is sent after the session ended is offered again once somebody signed in."""
+    axe = Axe()
+    folder = pathlib.Path(house.scene["pictures"])
+    folder.mkdir(parents=True, exist_ok=True)
+    made = 0
+    for scheme in ("light", "dark"):
+        for width in (1280, 320):
+            context = house.fresh_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+            page = context.new_page()
+
+            def look(name: str) -> None:
+                wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+                assert wide <= 0, (name, scheme, width, wide)
+                serious = [v for v in axe.run(page, options={"resultTypes": ["violations"]}).response["violations"] if v["impact"] in ("serious", "critical")]
+                assert not serious, (name, scheme, width, serious)
+                page.screenshot(path=folder / f"{name}-{scheme}-{width}.png", full_page=True)
+
+            house.sign_in(page)
+            made += 1
+            page.goto("/automation/integrations/new")
+            page.fill("#name", f"Kept {made}")
+            page.select_option("#device_type", "misp")
+            # The session ends; the browser still has its cookie.
+            [cookie] = [c for c in context.cookies() if c["name"] == "iocast"]
+            context.add_cookies([{**cookie, "value": "ended"}])
+            page.get_by_role("button", name="Add", exact=True).click()
+            expect(page.get_by_text("what you filled in is kept")).to_be_visible()
+            look("kept-sign-in")
+            page.fill("#email", house.scene["email"])
+            page.fill("#password", house.scene["password"])
+            page.get_by_role("button", name="Sign in").click()
+            expect(page.get_by_role("heading", name="You are signed in again")).to_be_visible()
+            expect(page.get_by_text(f"Kept {made}")).to_be_visible()
+            look("kept-form")
+            page.get_by_role("button", name="Send it now").click()
+            expect(page.get_by_role("heading", name=f"Connect Kept {made}")).to_be_visible()
+            context.close()
+
+
 def texts_are_shown_literally(house: House) -> None:
     """60 payloads in every stored text: on no page does one of them do anything but stand there."""
     page = house.page

@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    /// Only those who are named may change something: whoever is forgotten here may not.
+    /// Only those who are named here may change something.
     #[test]
     fn who_may_change_things() {
         let account: AccountId = "0123456789abcdef01234567".parse().unwrap();

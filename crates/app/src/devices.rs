@@ -185,7 +185,7 @@ impl App {
         }
         after.paused = paused.unwrap_or(before.paused);
         if before.paused && !after.paused {
-            after.watched_since = self.now();
+            after.watched_since = self.judged_now();
         }
         fields.done()?;
         txn.device_update(&after).await.map_err(|e| taken(e, "name", "a device"))?;

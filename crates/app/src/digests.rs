@@ -12,7 +12,19 @@ use serde::{Deserialize, Serialize};
 use crate::{App, AppError, AppResult};
 
 /// Devices or groups that one message to a person lists; the others are counted.
-const LISTED: u64 = 100;
+const LISTED: usize = 100;
+/// Things in a digest that are read together.
+const AT_ONCE: u64 = 500;
+
+/// Whether a digest can be handed over.
+pub(crate) enum Words {
+    /// Its words are written.
+    Ready,
+    /// What it was about is over.
+    NothingLeft,
+    /// What it is about can't be read.
+    Unreadable(String),
+}
 
 /// What happened to a group, as it waits in a digest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +39,10 @@ impl GroupNews {
             Self::Full(_) => LetterKind::Limit,
             Self::Held(..) => LetterKind::Held,
         }
+    }
+
+    const fn held(&self) -> Option<GroupId> {
+        if let Self::Held(group, _) = self { Some(*group) } else { None }
     }
 }
 
@@ -82,36 +98,56 @@ impl App {
         Ok(())
     }
 
-    /// Writes the words of a digest that was just claimed, of what it is about now. Gives false if nothing is left to tell.
-    pub(crate) async fn digest_close(&self, txn: &Txn, row: &mut LetterRow) -> AppResult<bool> {
-        let letter = &mut row.letter;
-        let Some(account) = txn.account_fetch(&letter.account_id).await? else { return Ok(false) };
-        let content = match letter.kind {
-            LetterKind::Warning | LetterKind::Recovery => self.digest_of_outages(txn, &account, letter.id, letter.kind, LISTED).await?,
-            _ => self.digest_of_groups(txn, letter.id).await?,
-        };
-        let Some(content) = content else { return Ok(false) };
-        let words = render(&content, &account.name, &self.settings.public_url).map_err(AppError::internal)?;
-        (letter.subject, letter.text, letter.html, letter.created_at) = (words.subject, words.text, words.html, self.now());
-        txn.digest_close(letter).await?;
-        row.gathers = false;
-        Ok(true)
+    /// Writes the words of a digest that was just claimed, of what it is about now.
+    pub(crate) async fn digest_close(&self, txn: &Txn, row: &mut LetterRow) -> AppResult<Words> {
+        match self.digest_words(txn, &row.letter).await {
+            Ok(Some((content, account))) => {
+                let words = render(&content, &account.name, &self.settings.public_url).map_err(AppError::internal)?;
+                let letter = &mut row.letter;
+                (letter.subject, letter.text, letter.html, letter.created_at) = (words.subject, words.text, words.html, self.now());
+                txn.digest_close(letter).await?;
+                row.gathers = false;
+                Ok(Words::Ready)
+            }
+            Ok(None) => Ok(Words::NothingLeft),
+            Err(error) if error.is_corrupt() => Ok(Words::Unreadable(error.to_string())),
+            Err(error) => Err(error),
+        }
     }
 
+    async fn digest_words(&self, txn: &Txn, letter: &NewLetter) -> AppResult<Option<(Content, Account)>> {
+        let Some(account) = txn.account_fetch(&letter.account_id).await? else { return Ok(None) };
+        let content = match letter.kind {
+            LetterKind::Warning | LetterKind::Recovery => self.digest_of_outages(txn, &account, letter.id, letter.kind, LISTED as u64).await?,
+            _ => self.digest_of_groups(txn, letter.id).await?,
+        };
+        Ok(content.map(|content| (content, account)))
+    }
+
+    /// What a digest about groups says: of those that are still as they were noted.
     async fn digest_of_groups(&self, txn: &Txn, letter: LetterId) -> AppResult<Option<Content>> {
-        let (items, all) = txn.digest_items(letter, LISTED).await?;
-        let more = all - items.len() as u64;
-        let mut news = Vec::with_capacity(items.len());
-        for item in items {
-            match serde_json::from_str(&item) {
-                // Somebody let it through, or the IOCs came back.
-                Ok(GroupNews::Held(group, _)) if txn.publish_state(group).await?.is_none_or(|state| state.held.is_none()) => {}
-                Ok(item) => news.push(item),
-                Err(error) => {
-                    tracing::error!(letter.id = %letter, error = &error as &dyn std::error::Error, "Part of letter {letter} can't be read and is left out");
+        let (mut listed, mut more, mut after) = (Vec::new(), 0, String::new());
+        loop {
+            let some = txn.digest_items(letter, &after, AT_ONCE).await?;
+            let Some((last, _)) = some.last() else { break };
+            after.clone_from(last);
+            let mut news: Vec<GroupNews> = Vec::with_capacity(some.len());
+            for (_, item) in &some {
+                match serde_json::from_str(item) {
+                    Ok(item) => news.push(item),
+                    Err(error) => {
+                        tracing::error!(letter.id = %letter, error = &error as &dyn std::error::Error, "Part of letter {letter} can't be read and is left out");
+                    }
                 }
             }
+            let groups: Vec<GroupId> = news.iter().filter_map(GroupNews::held).collect();
+            let held = txn.held_until(&groups).await?;
+            // Somebody let it through, the IOCs came back, or another publication is held since.
+            news.retain(|item| if let GroupNews::Held(group, news) = item { held.get(group) == Some(&news.until) } else { true });
+            for item in news {
+                if listed.len() < LISTED { listed.push(item) } else { more += 1 }
+            }
         }
-        Ok(content(news, more))
+        Ok(content(listed, more))
     }
 }

@@ -382,9 +382,11 @@ impl Import<'_> {
     /// again, while everybody else may write.
     async fn flip(&mut self, mut seen: i64) -> AppResult<()> {
         let account = &self.actor.account_id;
-        for round in 0.. {
+        let mut round = 0;
+        loop {
             let now_seen = self.app.store.read().account_seq(account).await?;
             if now_seen > seen {
+                self.source = self.app.store.read().source_fetch(account, self.source.id).await?.ok_or(AppError::NotFound("source"))?;
                 let overtaken = self.app.store.read().stage_overtaken(self.id, account, seen).await?;
                 self.stage_again(None, &overtaken).await?;
                 seen = now_seen;
@@ -392,20 +394,20 @@ impl Import<'_> {
             let txn = self.app.store.write().await?;
             // The number first: it locks the account's row, so that nobody changes an IOC from here on.
             let seq = txn.account_next_seq(account, || self.app.now()).await?;
+            self.source = txn.source_fetch(account, self.source.id).await?.ok_or(AppError::NotFound("source"))?;
             let overtaken = if seq > seen + 1 { txn.stage_overtaken(self.id, account, seen).await? } else { Vec::new() };
             if overtaken.is_empty() || round == OVERTAKEN_ROUNDS {
-                // Others are quicker each time: they wait for once.
+                // Others were quicker each time: they wait for once.
                 self.stage_again(Some(&txn), &overtaken).await?;
                 return self.flip_in(txn, seq).await;
             }
+            round += 1;
         }
-        Ok(())
     }
 
     /// Makes everything on the stage seen, under one change number.
     async fn flip_in(&mut self, txn: Txn, seq: i64) -> AppResult<()> {
         let account = &self.actor.account_id;
-        self.source = txn.source_fetch(account, self.source.id).await?.ok_or(AppError::NotFound("source"))?;
         self.count_in(txn.stage_counts(self.id).await?);
         txn.stage_flip(self.id, account, self.source.id, seq).await?;
         let ImportReport { accepted, updated, unchanged, rejected_count, ignored, .. } = self.report;
@@ -423,7 +425,7 @@ impl Import<'_> {
         Ok(txn.commit().await?)
     }
 
-    /// Reads the body once more for these IOCs alone, and lays them on the stage again: within `within`, or in short writes.
+    /// Reads the body once more for these IOCs alone, and puts them on the stage again: in the transaction `within`, or in short ones.
     async fn stage_again(&mut self, within: Option<&Txn>, overtaken: &[IocId]) -> AppResult<()> {
         if overtaken.is_empty() {
             return Ok(());
@@ -432,6 +434,7 @@ impl Import<'_> {
             Some(txn) => txn.stage_take_off(self.id, overtaken).await?,
             None => {
                 let txn = self.app.store.write().await?;
+                self.app.idempotency_alive(&txn, self.actor).await?;
                 txn.stage_take_off(self.id, overtaken).await?;
                 txn.commit().await?;
             }

@@ -89,7 +89,7 @@ impl App {
         Ok(written)
     }
 
-    /// What a digest about outages says, of which it lists the first `limit`; nothing if none is left to tell of.
+    /// What a digest about outages says. It lists the first `limit`; there is nothing to say if none is left.
     pub(crate) async fn digest_of_outages(&self, txn: &Txn, account: &Account, letter: LetterId, kind: LetterKind, limit: u64) -> AppResult<Option<Content>> {
         let (outages, all) = txn.digest_outages(letter, limit).await?;
         let ids: Vec<DeviceId> = outages.iter().map(|outage| outage.device_id).collect();
@@ -104,7 +104,7 @@ impl App {
         Ok((!listed.is_empty()).then(|| content(kind, listed, more)))
     }
 
-    /// A device as a letter tells of it. The last client and error are left out where many are told of together.
+    /// A device as a letter shows it. The last client and error are left out of letters about many.
     async fn silent_device(&self, txn: &Txn, outage: &Outage, device: &Device, fully: bool) -> AppResult<SilentDevice> {
         let until = outage.ended.map(|(at, _)| at);
         let (last, failed) = if fully { (txn.pull_last(device.id, false).await?, txn.pull_last(device.id, true).await?) } else { (None, None) };
@@ -254,9 +254,9 @@ impl App {
 
     /// Ends an outage without telling anybody.
     async fn outage_close(&self, txn: &Txn, outage: &Outage, by: EndedBy) -> AppResult<()> {
-        txn.outage_end(outage.id, self.now(), by).await?;
+        txn.outage_end(outage.id, self.judged_now(), by).await?;
         for (letter, _, _) in self.take_back(txn, outage.id, &mut HashMap::new()).await? {
-            // Nobody is told any more, even of one that may have arrived.
+            // Not sent any more, even if it may have arrived already.
             if !txn.letter_has_open_outage(letter).await? {
                 txn.letter_move(letter, &[LetterState::Due], LetterState::Superseded, self.now()).await?;
             }

@@ -13,7 +13,7 @@ use iocast_domain::{
     account::{Account, User, parse_address},
     id::LetterId,
     letter::{LetterKind, LetterState, Tried, after_try},
-    time::{DAY, HOUR, clip},
+    time::{DAY, clip},
 };
 use iocast_mail::{Content, Failure, Hook, Letter, Rendered, is_webhook, payload, render};
 use iocast_store::{Lane, LetterCounts, LetterRow, NewLetter, Page, PageOf, Settled, Txn};
@@ -21,7 +21,7 @@ use standardwebhooks::Webhook;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::{Actor, App, AppError, AppResult, Watched};
+use crate::{Actor, App, AppError, AppResult, Watched, digests::Words};
 
 /// How long settled letters are kept, in microseconds.
 const KEPT: i64 = 90 * DAY;
@@ -144,7 +144,10 @@ impl App {
     pub(crate) async fn alerted(&self, txn: &Txn, account: &Account) -> AppResult<Vec<String>> {
         let people = if self.post.is_off() { Vec::new() } else { txn.user_list(&account.id).await? };
         let people = people.into_iter().filter(User::gets_alerts).map(|u| u.email);
-        Ok(people.chain(account.webhook_url.clone()).collect())
+        let mut all: Vec<String> = people.chain(account.webhook_url.clone()).collect();
+        // In one order everywhere: their digests are locked one after the other.
+        all.sort_unstable();
+        Ok(all)
     }
 
     /// Waits until a letter was written.
@@ -186,21 +189,19 @@ impl App {
             txn.commit().await?;
             return Ok(false);
         };
-        let told = if row.gathers { self.digest_close(&txn, &mut row).await } else { Ok(true) };
-        let _on_its_way = OnItsWay::begin(&self.on_their_way, row.letter.id);
-        if !told.as_ref().is_err_and(|error| !error.is_corrupt()) {
+        let words = if row.gathers { self.digest_close(&txn, &mut row).await? } else { Words::Ready };
+        if let Some(settled) = self.unspoken(words, &row) {
+            // In the same transaction: nobody finds a digest that is neither open nor closed.
+            txn.letter_settle(row.letter.id, token, &settled, self.now()).await?;
             txn.commit().await?;
+            self.tell_log(&row, settled.state, &settled.answer);
+            self.tally.count(settled.state);
+            return Ok(true);
         }
-        let over = |why: &str| Settled { state: LetterState::Superseded, next_at: self.now(), answer: why.to_owned(), maybe_sent: false };
-        let pointless = match told {
-            Ok(true) => self.pointless(&row).await?.map(over),
-            Ok(false) => Some(over("what it was about ended before it was handed over")),
-            Err(error) if error.is_corrupt() => {
-                let answer = format!("Its words can't be written: {error}");
-                Some(Settled { state: LetterState::Due, next_at: self.now().plus(HOUR), answer, maybe_sent: false })
-            }
-            Err(error) => return Err(error),
-        };
+        let _on_its_way = OnItsWay::begin(&self.on_their_way, row.letter.id);
+        txn.commit().await?;
+        let superseded = |why: &str| Settled { state: LetterState::Superseded, next_at: self.now(), answer: why.to_owned(), maybe_sent: false };
+        let pointless = self.pointless(&row).await?.map(superseded);
         let settled = match pointless {
             Some(settled) => settled,
             None => {
@@ -218,16 +219,33 @@ impl App {
                     // What becomes of it is for whoever has it to say.
                     Err(Failure::NotOurs) => return Ok(true),
                 };
-                let mut jitter = [0; 2];
-                self.entropy.fill(&mut jitter);
-                let (state, next_at) = after_try(tried, row.attempts, row.letter.created_at, self.now(), u16::from_le_bytes(jitter));
-                Settled { state, next_at, answer: clip(&answer.replace(char::is_control, " "), ANSWER_MAX), maybe_sent }
+                Settled { maybe_sent, ..self.tried(&row, tried, &answer) }
             }
         };
         self.tell_log(&row, settled.state, &settled.answer);
         self.settle(&row.letter, token, &settled).await?;
         self.tally.count(settled.state);
         Ok(true)
+    }
+
+    /// What becomes of a letter after a try.
+    fn tried(&self, row: &LetterRow, tried: Tried, answer: &str) -> Settled {
+        let mut jitter = [0; 2];
+        self.entropy.fill(&mut jitter);
+        let (state, next_at) = after_try(tried, row.attempts, row.letter.created_at, self.now(), u16::from_le_bytes(jitter));
+        Settled { state, next_at, answer: clip(&answer.replace(char::is_control, " "), ANSWER_MAX), maybe_sent: false }
+    }
+
+    /// What becomes of a digest that has no words.
+    fn unspoken(&self, words: Words, row: &LetterRow) -> Option<Settled> {
+        match words {
+            Words::Ready => None,
+            Words::NothingLeft => {
+                let answer = "what it was about ended before it was handed over".to_owned();
+                Some(Settled { state: LetterState::Superseded, next_at: self.now(), answer, maybe_sent: false })
+            }
+            Words::Unreadable(why) => Some(self.tried(row, Tried::Failed, &format!("Its words can't be written: {why}"))),
+        }
     }
 
     async fn post_hook(&self, letter: &NewLetter, ours: impl AsyncFnOnce() -> bool) -> Result<String, Failure> {

@@ -136,7 +136,7 @@ impl App {
             return Ok(());
         }
         // Noted by a clock that was set back since, or is wrong: no pull lies in the future, where it would hide the silence after it.
-        let (now, ahead) = (self.now(), self.now().since(self.judged_now()));
+        let (now, ahead) = (self.now(), self.clock_ahead.load(Ordering::Relaxed));
         let right = |at: Timestamp| at.min(now).plus(-ahead);
         let mut in_order: Vec<(Note, Times)> =
             notes.into_iter().map(|(note, times)| (note, Times { first_at: right(times.first_at), at: right(times.at), ..times })).collect();

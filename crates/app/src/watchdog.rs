@@ -53,7 +53,7 @@ pub struct Watched {
 impl App {
     /// The dot of a device, in an account with this threshold.
     pub(crate) fn sync_state(&self, device: &Device, account: Option<i64>) -> SyncState {
-        judge(device.last_pull_at, threshold(device.silent_after, account), &self.gaps.load(), self.now())
+        judge(device.last_pull_at, threshold(device.silent_after, account), &self.gaps.load(), self.judged_now())
     }
 
     /// Writes that this server could answer just now, which also proves that the database takes writes. A long pause since
@@ -64,9 +64,10 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn heartbeat(&self, steady: Duration) -> AppResult<i64> {
-        let (now, real_now) = (self.now(), self.clock.real_now());
+        let real_now = self.clock.real_now();
         let shared = self.shared_now().await?;
         self.note_clock_ahead(real_now.since(shared));
+        let now = self.judged_now();
         let steady = i64::try_from(steady.as_micros()).unwrap_or(i64::MAX);
         let beat = Beat { steady, apart: real_now.micros() - steady };
         let before = *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,7 +87,8 @@ impl App {
         };
         let gap = missed.filter(|_| answers && !was_there).and_then(|missed| gap_found(missed, now));
         let known = txn.gap_list(now.plus(-GAPS_KEPT)).await?;
-        let set_back = jump < -JUMP || (!was_there && last.is_some_and(|last| last - real_now.micros() > JUMP));
+        let ahead_of_us = last_shared.map(|last| last - shared.micros()).or_else(|| last.map(|last| last - real_now.micros()));
+        let set_back = jump < -JUMP || (!was_there && ahead_of_us.is_some_and(|ahead| ahead > JUMP));
         let set_right = answers && (set_back || known.iter().any(|gap| gap.to.since(now) > JUMP));
         if set_right {
             // A clock was set back, ours or another replica's. If it was ahead before, the gap that it made was none.
@@ -173,7 +175,8 @@ impl App {
 
     /// Notes by how much this server's clock is ahead of the database's, in microseconds, and says when that is too much.
     fn note_clock_ahead(&self, ahead: i64) {
-        let ahead = if ahead.abs() > JUMP { ahead } else { 0 };
+        // To the second: asking the database takes its time.
+        let ahead = if ahead.abs() > JUMP { (ahead + ahead.signum() * SECOND / 2) / SECOND * SECOND } else { 0 };
         let before = self.clock_ahead.swap(ahead, Ordering::Relaxed);
         if ahead != 0 && before == 0 {
             let way = if ahead > 0 { "ahead of" } else { "behind" };
@@ -262,6 +265,7 @@ impl App {
         let (mut letters, mut page) = (0, Page { limit: LOOK, after: None });
         loop {
             let txn = self.store.write().await?;
+            txn.account_lock(account_id).await?;
             let Some(account) = txn.account_fetch(account_id).await? else { return Ok(letters) };
             let recipients = self.alerted(&txn, &account).await?;
             if recipients.iter().all(|recipient| is_webhook(recipient)) {
@@ -275,7 +279,7 @@ impl App {
             let open: Vec<(Outage, Device)> = untold.filter_map(|row| Some((row.outage.clone(), devices.get(&row.outage.device_id)?.clone()))).collect();
             let written = self.warnings(&txn, &account, &recipients, &open).await?;
             if next.is_none() {
-                // Only now is everything told: a crash before begins anew, and finds what was told.
+                // Only now has everybody been told. After a crash before this, the next tick begins again and skips what was written.
                 txn.account_set_nobody_told(account_id, false).await?;
             }
             txn.commit().await?;
@@ -295,6 +299,8 @@ impl App {
     async fn open_outages(&self, account_id: &AccountId, devices: &[DeviceId], grace: i64) -> AppResult<Watched> {
         let (now, gaps) = (self.judged_now(), self.gaps.load_full());
         let txn = self.store.write().await?;
+        // Nobody learns in between that somebody gets alerts again.
+        txn.account_lock(account_id).await?;
         // Locked before they are read again: a pull that is being written either is seen here, or sees the outage.
         txn.device_lock_many(devices).await?;
         let Some(account) = txn.account_fetch(account_id).await? else { return Ok(Watched::default()) };

@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(digest_at(lately(2, false, Some(MINUTE)), 1, now), None);
         assert_eq!(digest_at(lately(3, false, Some(MINUTE)), 1, now), Some(now.plus(4 * MINUTE)));
         assert_eq!(digest_at(lately(1, true, Some(MINUTE)), 1, now), Some(now.plus(4 * MINUTE)), "after a digest comes a digest");
-        assert_eq!(digest_at(lately(0, true, None), 1, now), Some(now), "one that is overdue takes it up");
+        assert_eq!(digest_at(lately(0, true, None), 1, now), Some(now), "one that is overdue takes in what is new");
     }
 
     proptest! {

@@ -1,7 +1,9 @@
 //! Messages that gather what happens within a few minutes: a digest is open until it is handed over for the first time.
 
+use std::collections::HashMap;
+
 use iocast_domain::{
-    id::{AccountId, LetterId, OutageId},
+    id::{AccountId, GroupId, LetterId, OutageId},
     letter::{Lately, LetterKind, LetterState},
     time::Timestamp,
     watch::Outage,
@@ -10,13 +12,14 @@ use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set,
     sea_query::{Expr, OnConflict, Query},
 };
+use uuid::Uuid;
 
 use crate::{
-    Conn, NewLetter, StoreResult, Txn,
-    error::{corrupt, readable},
+    Conn, NewLetter, StoreError, StoreResult, Txn,
+    error::readable,
     letters::{insertion, kind_code, state_code},
     outages::to_outage,
-    row::{letter, letter_item, outage, outage_letter},
+    row::{group, letter, letter_item, outage, outage_letter},
 };
 
 /// What a letter is, as far as digests go.
@@ -61,12 +64,19 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok((readable(first, to_outage), all))
     }
 
-    /// The first other things that a digest is about, as they were given, and how many there are.
-    pub async fn digest_items(&self, letter: LetterId, limit: u64) -> StoreResult<(Vec<String>, u64)> {
-        let find = letter_item::Entity::find().filter(letter_item::Column::LetterId.eq(letter.0));
-        let all = find.clone().count(&self.0).await?;
-        let first = find.order_by_asc(letter_item::Column::ItemKey).limit(limit).all(&self.0).await?;
-        Ok((first.into_iter().map(|row| row.content).collect(), all))
+    /// Some of the other things that a digest is about, behind the key that is given: their keys, and what was noted of them.
+    pub async fn digest_items(&self, letter: LetterId, after: &str, limit: u64) -> StoreResult<Vec<(String, String)>> {
+        let find = letter_item::Entity::find().filter(letter_item::Column::LetterId.eq(letter.0)).filter(letter_item::Column::ItemKey.gt(after));
+        let rows = find.order_by_asc(letter_item::Column::ItemKey).limit(limit).all(&self.0).await?;
+        Ok(rows.into_iter().map(|row| (row.item_key, row.content)).collect())
+    }
+
+    /// Until when publications of these groups are held; of those of which none is, nothing.
+    pub async fn held_until(&self, groups: &[GroupId]) -> StoreResult<HashMap<GroupId, Timestamp>> {
+        let find = group::Entity::find().select_only().columns([group::Column::Id, group::Column::HeldUntil]);
+        let held = find.filter(group::Column::Id.is_in(groups.iter().map(|g| g.0))).filter(group::Column::HeldUntil.is_not_null());
+        let rows: Vec<(Uuid, i64)> = held.into_tuple().all(&self.0).await?;
+        Ok(rows.into_iter().map(|(id, until)| (GroupId(id), Timestamp::from_micros(until))).collect())
     }
 }
 
@@ -92,15 +102,19 @@ impl Txn {
             if letter::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0 {
                 return Ok((new.id, true));
             }
+            // One that a sender died with before it was closed is no digest to add to.
+            let left_behind = letter::Column::SubjectKey.eq(slot.as_str()).and(letter::Column::State.ne(state_code(LetterState::Due)));
+            self.digest_free(left_behind).await?;
         }
-        Err(corrupt("letters", "digest", slot))
+        Err(StoreError::Unusable("Several processes opened a digest at once; try again.".to_owned()))
     }
 
-    /// Notes that an open digest is also about this. Gives false if it was noted before.
-    pub async fn digest_add(&self, letter: LetterId, key: &str, content: String) -> StoreResult<bool> {
+    /// Notes that an open digest is also about this, once.
+    pub async fn digest_add(&self, letter: LetterId, key: &str, content: String) -> StoreResult<()> {
         let row = letter_item::ActiveModel { item_key: Set(key.to_owned()), letter_id: Set(letter.0), content: Set(content) };
         let once = OnConflict::column(letter_item::Column::ItemKey).do_nothing().to_owned();
-        Ok(letter_item::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0)
+        letter_item::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await?;
+        Ok(())
     }
 
     /// Takes an outage out of an open digest. Gives false if the digest is no longer open: then it tells of the outage.
@@ -132,10 +146,14 @@ impl Txn {
 
     /// Frees the place of a digest: the next one may be opened.
     pub(crate) async fn digest_let_go(&self, letter: LetterId) -> StoreResult<()> {
+        self.digest_free(letter::Column::Id.eq(letter.0)).await
+    }
+
+    async fn digest_free(&self, of: Expr) -> StoreResult<()> {
         let free = letter::Entity::update_many()
             .col_expr(letter::Column::SubjectKey, Expr::value(Option::<String>::None))
             .col_expr(letter::Column::Digest, Expr::value(CLOSED));
-        free.filter(letter::Column::Id.eq(letter.0)).filter(letter::Column::Digest.eq(OPEN)).exec(&self.0).await?;
+        free.filter(of).filter(letter::Column::Digest.eq(OPEN)).exec(&self.0).await?;
         Ok(())
     }
 }

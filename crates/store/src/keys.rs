@@ -227,7 +227,7 @@ mod tests {
         let third = store.read().keys_version().await.unwrap();
         assert_eq!(changes(second, third).await, Some(vec![(7, false)]));
         assert_eq!(changes(-1, third).await, None, "one that just started reads all");
-        // An iocast of before counts without saying what changed.
+        // An earlier version counts without saying what changed.
         let txn = store.write().await.unwrap();
         txn.setting_put(VERSION, &(third + 1).to_string()).await.unwrap();
         txn.commit().await.unwrap();

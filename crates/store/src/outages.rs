@@ -163,7 +163,12 @@ impl<C: ConnectionTrait> Conn<C> {
             .all(&self.0)
             .await?;
         let mut letters = Vec::new();
-        for row in outage_letter::Entity::find().filter(outage_letter::Column::OutageId.eq(id.0)).order_by_asc(outage_letter::Column::Kind).all(&self.0).await?
+        for row in outage_letter::Entity::find()
+            .filter(outage_letter::Column::OutageId.eq(id.0))
+            .order_by_asc(outage_letter::Column::Kind)
+            .order_by_asc(outage_letter::Column::Recipient)
+            .all(&self.0)
+            .await?
         {
             if let Some((_, state, maybe_sent, digest)) = states.iter().copied().find(|(letter, ..)| *letter == row.letter_id) {
                 let (id, kind, state) = (LetterId(row.letter_id), to_kind(row.kind)?, to_state(state)?);
@@ -221,7 +226,7 @@ impl Txn {
             return Ok(None);
         }
         let Some(row) = outage::Entity::find().filter(this()).one(&self.0).await? else { return Ok(None) };
-        // It is told of once more.
+        // The next warning is a new one.
         outage_letter::Entity::delete_many().filter(outage_letter::Column::OutageId.eq(row.id)).exec(&self.0).await?;
         Ok(Some(OutageId(row.id)))
     }

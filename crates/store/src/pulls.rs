@@ -24,6 +24,8 @@ const IDS: usize = 1_000;
 const PULLS_KEPT: u64 = 200;
 /// Failures kept for each device.
 const FAILURES_KEPT: u64 = 50;
+/// Of them, from one address.
+const FAILURES_OF_ADDRESS: u64 = 10;
 /// How long hourly counts are kept, in microseconds.
 const HOURS_KEPT: i64 = 90 * DAY;
 
@@ -228,6 +230,9 @@ impl Txn {
         pull::Entity::insert_many(fresh.iter().map(|line| to_row(line))).exec_without_returning(&self.0).await?;
         for (failed, kept) in [(false, PULLS_KEPT), (true, FAILURES_KEPT)] {
             let devices: Vec<Uuid> = fresh.iter().filter(|l| l.reason.is_some() == failed).map(|l| l.pull.device_id.0).collect();
+            if failed && !devices.is_empty() {
+                self.failures_prune(&devices).await?;
+            }
             if !devices.is_empty() {
                 self.pull_prune(&devices, failed, kept).await?;
             }
@@ -272,11 +277,38 @@ impl Txn {
             .all(&self.0)
             .await?;
         for device in too_many {
-            let of_device = || pull::Column::DeviceId.eq(device).and(pull::Column::Failed.eq(failed));
-            let oldest = pull::Entity::find().filter(of_device()).order_by_desc(pull::Column::At).offset(kept).limit(1).one(&self.0).await?;
-            if let Some(oldest) = oldest {
-                pull::Entity::delete_many().filter(of_device()).filter(pull::Column::At.lte(oldest.at)).exec(&self.0).await?;
-            }
+            self.pull_keep(&pull::Column::DeviceId.eq(device).and(pull::Column::Failed.eq(failed)), kept).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the oldest failures from addresses of which a device has more than are kept: a stranger who knows a group's URL pushes
+    /// no failure of the device itself out.
+    async fn failures_prune(&self, devices: &[Uuid]) -> StoreResult<()> {
+        let too_many: Vec<(Uuid, String)> = pull::Entity::find()
+            .select_only()
+            .columns([pull::Column::DeviceId, pull::Column::Address])
+            .filter(pull::Column::DeviceId.is_in(devices.iter().copied()))
+            .filter(pull::Column::Failed.eq(true))
+            .group_by(pull::Column::DeviceId)
+            .group_by(pull::Column::Address)
+            .having(pull::Column::Id.count().gt(i64::try_from(FAILURES_OF_ADDRESS).unwrap_or(i64::MAX)))
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        for (device, address) in too_many {
+            let of_address = pull::Column::DeviceId.eq(device).and(pull::Column::Failed.eq(true)).and(pull::Column::Address.eq(address));
+            self.pull_keep(&of_address, FAILURES_OF_ADDRESS).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the newest of these lines.
+    async fn pull_keep(&self, of: &Expr, kept: u64) -> StoreResult<()> {
+        let newest_first = pull::Entity::find().filter(of.clone()).order_by_desc(pull::Column::At).order_by_asc(pull::Column::Id);
+        if let Some(first) = newest_first.offset(kept).limit(1).one(&self.0).await? {
+            let behind = pull::Column::At.lt(first.at).or(pull::Column::At.eq(first.at).and(pull::Column::Id.gte(first.id)));
+            pull::Entity::delete_many().filter(of.clone()).filter(behind).exec(&self.0).await?;
         }
         Ok(())
     }

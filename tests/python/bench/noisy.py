@@ -133,22 +133,14 @@ def neighbours(table, binary: str, Server, iocs, domains) -> None:
     size, seconds, million, groups = (20_000, 5, 100_000, 100) if table.quick else (100_000, 15, 1_000_000, 1_000)
     server = Server(binary)
     source = server.source()
-    # Made while there is little to choose from: making them is not what is measured.
-    noisy = [server.group("plain-list", limit=500, default_rule=False)[1] for _ in range(groups)]
-    for begin in range(0, groups, 1_000):
-        server.call("POST", "/api/v1/rules", {"name": f"noisy {begin // 1_000}", "criteria": {"tags": ["noisy"]}, "group_ids": noisy[begin : begin + 1_000]})
-    # What the attacks bring in is not for the group that is polled: it stays as it is.
-    misp, misp_id = server.group("misp", limit=2_000, default_rule=False)
-    server.call("POST", "/api/v1/rules", {"name": "honest", "criteria": {"tags": ["honest"]}, "group_ids": [misp_id]})
+    misp, misp_id = honest_group(server)
     listed, listed_id = server.group("plain-list", limit=size + 10)
     taxii, taxii_id = server.group("taxii", limit=size + 10)
     urls = "".join(f"http://host{i}.evil.example/some/longer/path/{i}\n" for i in range(size)).encode()
     server.call("POST", f"/api/v1/sources/{source}/iocs", urls, "text/plain")
-    server.load(source, iocs(2_000, system_tags=["honest"]))
+    etag = fill(server, source, misp, misp_id, iocs)
     for group in (listed_id, taxii_id):
         server.wait_published(group, size + 10)
-    server.wait_published(misp_id, 2_000)
-    etag = server.wait_served(misp, "manifest.json", lambda body: len(body) > 10)[0].getheader("ETag")
     path = lambda url: urllib.parse.urlparse(url).path
     device, person = {"Authorization": server.basic()}, {"Authorization": f"Bearer {server.token}"}
     objects = f"/taxii2/{server.account}/collections/{taxii_id}/objects/"
@@ -160,10 +152,6 @@ def neighbours(table, binary: str, Server, iocs, domains) -> None:
 
     def add(body: bytes) -> None:
         ask(server, f"/api/v1/sources/{source}/iocs", {**person, "Content-Type": "application/json"}, "POST", body)
-
-    def publish(n: int, turn: int) -> None:
-        add(domains(10, 10_000_000 + turn * 10, system_tags=["noisy"]))
-        time.sleep(0.2)
 
     large = [domains(million, 20_000_000)]
 
@@ -180,11 +168,44 @@ def neighbours(table, binary: str, Server, iocs, domains) -> None:
         ("100 readers of an identity list who never read", lambda: Held(server, 100, plain, False)),
         ("400 strangers with half a body of 1 MB", lambda: Held(server, 400, half, False)),
         ("2,000 idle connections", lambda: Held(server, 2_000, idle_line, True)),
-        (f"publishing {groups:,} groups at each of 5 imports a second", lambda: Attack(1, publish)),
         (f"imports of {million // 10:,} IOCs, one after the other", lambda: Attack(1, many)),
         (f"one import of {million:,} IOCs", lambda: Attack(1, once)),
     ]
-    calm = honest(server, misp, etag, seconds)
+    measure(table, server, misp, etag, seconds, attacks)
+    server.stop()
+    # On a server of its own: each of the groups would look at all that was imported above.
+    server = Server(binary)
+    source = server.source()
+    misp, misp_id = honest_group(server)
+    noisy = [server.group("plain-list", limit=500, default_rule=False)[1] for _ in range(groups)]
+    server.call("POST", "/api/v1/rules", {"name": "noisy", "criteria": {"tags": ["noisy"]}, "group_ids": noisy})
+    etag = fill(server, source, misp, misp_id, iocs)
+    person = {"Authorization": f"Bearer {server.token}"}
+
+    def publish(n: int, turn: int) -> None:
+        add(domains(10, 10_000_000 + turn * 10, system_tags=["noisy"]))
+        time.sleep(0.2)
+
+    measure(table, server, misp, etag, seconds, [(f"publishing {groups:,} groups at each of 5 imports a second", lambda: Attack(1, publish))])
+    server.stop()
+
+
+def honest_group(server) -> tuple[str, str]:
+    """What the attacks bring in is not for the group that is polled: it stays as it is."""
+    url, group = server.group("misp", limit=2_000, default_rule=False)
+    server.call("POST", "/api/v1/rules", {"name": "honest", "criteria": {"tags": ["honest"]}, "group_ids": [group]})
+    return url, group
+
+
+def fill(server, source: str, url: str, group: str, iocs) -> str:
+    """Puts 2,000 IOCs into the honest group, and gives the ETag of its manifest."""
+    server.load(source, iocs(2_000, system_tags=["honest"]))
+    server.wait_published(group, 2_000)
+    return server.wait_served(url, "manifest.json", lambda body: len(body) > 10)[0].getheader("ETag")
+
+
+def measure(table, server, url: str, etag: str, seconds: float, attacks: list) -> None:
+    calm = honest(server, url, etag, seconds)
     # One baseline for all: what an attack leaves behind counts against the next one, too.
     idle = server.memory("VmRSS")
     ms = lambda value: f"{1000 * value:.1f} ms"
@@ -193,13 +214,12 @@ def neighbours(table, binary: str, Server, iocs, domains) -> None:
         server.reset_peak()
         with attack():
             # What is published during this time is answered with 200: the poll counts as failed.
-            seen = honest(server, misp, etag, seconds)
+            seen = honest(server, url, etag, seconds)
         above = server.peak_mib() - idle
         reach = max(2 * calm["p99"], 0.010)
         figures = f"{ms(seen['p99'])} ({ms(seen['lag'])}); {seen['failed']} of {seen['polls']} not 304; peak +{above:.0f} MiB"
         table.row(f"the same beside {what}", figures, ms(calm["p99"]), f"{seen['p99'] / calm['p99']:.1f}", f"≤ {ms(reach)}, ≤ 256 MiB")
         time.sleep(2)
-    server.stop()
 
 
 if __name__ == "__main__":

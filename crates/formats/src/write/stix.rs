@@ -420,6 +420,7 @@ mod tests {
             (&["tlp:green"], &["tlp:red"], named("green"), named("green")),
             (&["tlp:green", "tlp:amber"], &[], AMBER, AMBER),
             (&[], &["tlp:nonsense"], AMBER, AMBER),
+            (&["tlp:nonsense"], &["tlp:red"], RED, RED),
         ] {
             let ioc = ioc(user, system);
             assert_eq!((marking(Taxii::V21, &ioc), marking(Taxii::V20, &ioc)), (v21, v20), "{user:?} {system:?}");

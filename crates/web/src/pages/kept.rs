@@ -20,11 +20,16 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Keeps a form; one with a password in it is typed again.
+    /// Keeps a form, if it may be kept.
     pub(crate) fn of(path: &str, fields: Fields) -> Option<Self> {
-        let fields: Vec<(String, String)> = fields.into_pairs().into_iter().filter(|(name, _)| name != "token").collect();
-        let secret = fields.iter().any(|(name, _)| name.contains("password"));
-        (!secret && view::is_place(path) && !path.starts_with("/sign-")).then(|| Self { path: path.to_owned(), fields })
+        let fields = fields.into_pairs().into_iter().filter(|(name, _)| name != "token").collect();
+        Some(Self { path: path.to_owned(), fields }).filter(Self::may_be_kept)
+    }
+
+    /// A form with a password in it is typed again. Places without a page of their own have nothing to go back to.
+    fn may_be_kept(&self) -> bool {
+        let bare = ["/sign-", "/emulator/", "/automation/policy/count"];
+        view::is_place(&self.path) && !bare.iter().any(|place| self.path.starts_with(place)) && !self.fields.iter().any(|(name, _)| name.contains("password"))
     }
 
     /// As the sign-in form carries it.
@@ -33,11 +38,11 @@ impl Kept {
         url::form_urlencoded::Serializer::new(String::new()).extend_pairs([("", self.path.as_str())].into_iter().chain(fields)).finish()
     }
 
-    /// What the sign-in form carried. Nobody vouches for it: it is shown, and sent only if the person says so.
+    /// What the sign-in form carried. It may come from anywhere, so it is shown, and sent only if the person says so.
     pub(crate) fn read(text: &str) -> Option<Self> {
         let mut pairs = pairs(text.as_bytes()).into_iter();
-        let (_, path) = pairs.next().filter(|(name, path)| name.is_empty() && view::is_place(path))?;
-        Some(Self { path, fields: pairs.collect() })
+        let (_, path) = pairs.next().filter(|(name, _)| name.is_empty())?;
+        Some(Self { path, fields: pairs.collect() }).filter(Self::may_be_kept)
     }
 
     /// The page that offers it again, to somebody who just signed in with this token.
@@ -45,8 +50,9 @@ impl Kept {
         let actor = app.authenticate(token, crate::extract::caller(&request)).await?;
         let account = app.account_fetch(&actor).await?;
         let visitor = Visitor { actor, account, app, request };
-        let shown = self.fields.iter().filter(|(name, value)| !value.is_empty() && !["do", "stamp"].contains(&name.as_str()));
-        let shown: Vec<Value> = shown.map(|(name, value)| context! { name => name.replace('_', " "), value }).collect();
+        let shown = self.fields.iter().filter(|(name, value)| !value.is_empty() && name != "stamp");
+        let shown: Vec<Value> =
+            shown.map(|(name, value)| context! { name => if name == "do" { "action".to_owned() } else { name.replace('_', " ") }, value }).collect();
         let fields: Vec<Value> = self.fields.iter().map(|(name, value)| context! { name, value }).collect();
         Ok(visitor.page(StatusCode::OK, "pages/kept.html", context! { action => self.path.clone(), fields, shown }))
     }

@@ -76,6 +76,10 @@ impl ResponseError for Failure {
 impl Failure {
     /// The same for a form that was sent without a session: the sign-in page keeps it, if it is short and holds no password.
     async fn keeping(self, request: &HttpRequest, payload: &mut Payload) -> Self {
+        // Another site can send a form, but not with our cookie: a browser that shows the one of the session that ended was on our page.
+        if !app(request).is_ok_and(|app| request.cookie(cookie_name(&app)).is_some()) {
+            return self;
+        }
         let fields = Fields::read(request, payload, KEPT_MAX).await;
         let (Ok(fields), Ok(app)) = (fields, app(request)) else { return self };
         let Some(kept) = Kept::of(&self.path, fields) else { return self };
