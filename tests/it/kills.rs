@@ -169,7 +169,7 @@ fn three_processes_killed_stopped_and_continued_tell_each_outage_once() {
     while made < wanted {
         let alive = awake(&mut replicas, &settings);
         let admin = Admin { url: alive, token: admin.token.clone() };
-        for _ in 0..5.min(wanted - made) {
+        for _ in 0..3.min(wanted - made) {
             let name = format!("Device {made}");
             admin.post("/api/v1/devices", json!({ "name": name, "device_type": "misp" }), 201);
             made += 1;

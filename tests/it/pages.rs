@@ -259,7 +259,7 @@ fn signing_in_leads_where_one_was(house: &mut House) {
 fn a_form_outlives_its_session(house: &mut House) {
     let tab = Tab::open(house);
     assert_eq!(tab.send("/sign-out", &[], &[("token", tab.token.as_str())]).status, 303);
-    // The person filled in a form meanwhile, and sends it.
+    // The person has filled in a form, and sends it.
     let fields = [("token", tab.token.as_str()), ("name", "Kept device"), ("device_type", "misp"), ("ioc_limit", "1234"), ("note", "a\"b\r\nc")];
     let shown = tab.send("/automation/integrations/new?tab=x", &[], &fields);
     assert_eq!(shown.status, 401, "{}", shown.text());

@@ -46,7 +46,7 @@ impl GroupNews {
     }
 }
 
-/// What a message about these says; nothing if there are none.
+/// What a message about these groups says, if there are any.
 fn content(news: Vec<GroupNews>, more: u64) -> Option<Content> {
     let (mut full, mut held) = (Vec::new(), Vec::new());
     for item in news {

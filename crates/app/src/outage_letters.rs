@@ -227,7 +227,7 @@ impl App {
         Ok(gone)
     }
 
-    /// Ends the outage of a device that is paused: nobody watches it, and nobody is told.
+    /// Ends the outage of a device that is paused. No message is sent.
     pub(crate) async fn outage_paused(&self, txn: &Txn, device: DeviceId) -> AppResult<()> {
         for outage in txn.outage_open(&[device]).await? {
             self.outage_close(txn, &outage, EndedBy::Pause).await?;
@@ -252,7 +252,7 @@ impl App {
         Ok(())
     }
 
-    /// Ends an outage without telling anybody.
+    /// Ends an outage without a message.
     async fn outage_close(&self, txn: &Txn, outage: &Outage, by: EndedBy) -> AppResult<()> {
         txn.outage_end(outage.id, self.judged_now(), by).await?;
         for (letter, _, _) in self.take_back(txn, outage.id, &mut HashMap::new()).await? {

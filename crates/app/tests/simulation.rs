@@ -333,7 +333,7 @@ impl World {
                     assert!(outage.ended.is_some() && recovery.is_none(), "{device:?}: a warning is written with its outage: {letters:?}");
                     continue;
                 };
-                // Whoever holds the warning in hands hears of the end, and not before it.
+                // Those who got the warning get a recovery, and after it.
                 let (arrived, told_end) = (first(warning.id), recovery.and_then(|recovery| first(recovery.id)));
                 assert!(told_end.is_none_or(|end| arrived.is_some_and(|begin| begin < end)), "{device:?}: a recovery before its warning");
                 let (warning, recovery, arrived) = (warning.state, recovery.map(|l| l.state), arrived.is_some());

@@ -135,6 +135,7 @@ pub struct Rendered {
 
 const TEMPLATES: &[(&str, &str)] = &[
     ("frame.html", include_str!("../../../web-templates/mail/frame.html")),
+    ("others.html", include_str!("../../../web-templates/mail/others.html")),
     ("warning.txt", include_str!("../../../web-templates/mail/warning.txt")),
     ("warning.html", include_str!("../../../web-templates/mail/warning.html")),
     ("recovery.txt", include_str!("../../../web-templates/mail/recovery.txt")),

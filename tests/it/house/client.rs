@@ -37,6 +37,11 @@ impl Answer {
 }
 
 pub(crate) fn send(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
+    try_send(method, url, headers, body).unwrap_or_else(|e| panic!("{method} {url}: {e}"))
+}
+
+/// The same where the answer may break off.
+pub(crate) fn try_send(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Result<Answer, ureq::Error> {
     let mut request = http::Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -46,9 +51,9 @@ pub(crate) fn send(method: &str, url: &str, headers: &[(&str, &str)], body: Opti
         Some(body) => request.body(body).unwrap().with_agent(&agent).configure().allow_non_standard_methods(true).run(),
         None => request.body(()).unwrap().with_agent(&agent).configure().allow_non_standard_methods(true).run(),
     };
-    let mut answer = answer.unwrap_or_else(|e| panic!("{method} {url}: {e}"));
-    let body = answer.body_mut().with_config().limit(1 << 30).read_to_vec().unwrap();
-    Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body }
+    let mut answer = answer?;
+    let body = answer.body_mut().with_config().limit(1 << 30).read_to_vec()?;
+    Ok(Answer { status: answer.status().as_u16(), headers: answer.headers().clone(), body })
 }
 
 /// A signed-in administrator.
@@ -147,6 +152,11 @@ impl Device {
     }
 
     pub(crate) fn request(&self, method: &str, url: &str, headers: &[(&str, &str)]) -> Answer {
+        self.try_request(method, url, headers).unwrap_or_else(|e| panic!("{method} {url}: {e}"))
+    }
+
+    /// The same where the answer may break off.
+    pub(crate) fn try_request(&self, method: &str, url: &str, headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
         let mut all = vec![
             ("authorization", self.authorization.as_str()),
             ("user-agent", "MISP 2.5.1 - #abc"),
@@ -154,7 +164,7 @@ impl Device {
             ("misp-uuid", "7c5e1d3a-0000-4000-8000-000000000001"),
         ];
         all.extend_from_slice(headers);
-        send(method, url, &all, None)
+        try_send(method, url, &all, None)
     }
 
     /// Pulls the whole feed: manifest, every event, hashes.

@@ -188,8 +188,9 @@ fn marking(version: Taxii, ioc: &Ioc) -> &'static str {
                     "green" => Some(1),
                     "amber+strict" => Some(3),
                     colour if colour.starts_with("red") => Some(4),
-                    // What is not known is treated as what has no tag.
-                    _ => Some(2),
+                    "amber" => Some(2),
+                    // A colour that is not known says nothing.
+                    _ => None,
                 }
             })
             .max()
