@@ -26,6 +26,15 @@ fn add(house: &House, admin: &Admin, name: &str, apart: i64) -> (String, String)
     (device, text(&group, "url"))
 }
 
+/// Three devices that get a message each, and one a minute later for which a digest is opened: its id and its group's URL.
+fn three_early_and_one_late(house: &House, admin: &Admin) -> (String, String) {
+    for n in 0..3 {
+        add(house, admin, &format!("Early {n}"), 0);
+    }
+    house.clock.advance(MINUTE);
+    add(house, admin, "Late", 0)
+}
+
 /// In how many messages with such a subject a device is named.
 fn named(letters: &[Value], subject: &str, device: &str) -> usize {
     let about = |letter: &&Value| text(letter, "subject").contains(subject) && text(letter, "text").contains(&format!("{device} ("));
@@ -75,11 +84,7 @@ fn devices_that_fall_silent_one_after_the_other(house: &mut House) {
 fn what_ends_before_a_digest_goes_out_is_not_in_it(house: &mut House) {
     let post = with_post(house);
     let admin = house.admin();
-    for n in 0..3 {
-        add(house, &admin, &format!("Early {n}"), 0);
-    }
-    house.clock.advance(MINUTE);
-    let (late, url) = add(house, &admin, "Late", 0);
+    let (late, url) = three_early_and_one_late(house, &admin);
     add(house, &admin, "Later", 0);
     house.clock.advance(48 * HOUR - MINUTE);
     house.advance(&admin, "3s");
@@ -105,11 +110,7 @@ fn what_ends_before_a_digest_goes_out_is_not_in_it(house: &mut House) {
 fn a_digest_of_which_nothing_is_left_makes_room_for_the_next(house: &mut House) {
     let post = with_post(house);
     let admin = house.admin();
-    for n in 0..3 {
-        add(house, &admin, &format!("Early {n}"), 0);
-    }
-    house.clock.advance(MINUTE);
-    let (late, url) = add(house, &admin, "Late", 0);
+    let (late, url) = three_early_and_one_late(house, &admin);
     house.clock.advance(48 * HOUR);
     house.clock.advance(-MINUTE);
     house.advance(&admin, "3s");
@@ -144,15 +145,19 @@ fn many_held_groups_are_a_few_messages(house: &mut House) {
     admin.patch(&format!("/api/v1/sources/{source}"), json!({ "enabled": false }), 200);
     groups.iter().for_each(|id| eventually("it is held", || group(id)["held"].is_object().then_some(())));
     // One of those that wait for the digest is let through before it goes out.
-    let first: Vec<String> = eventually("the first are mailed", || Some(post.subjects()).filter(|s| s.len() == 3));
+    eventually("the first are mailed", || {
+        let open = |state: &str| admin.get(&format!("/api/v1/outbox?state={state}"))["items"].as_array().unwrap().len();
+        (post.letters().len() >= 3 && open("due") == 1 && open("claimed") == 0).then_some(())
+    });
     let told = |letters: &[Value], n: usize| letters.iter().filter(|l| text(l, "text").contains(&format!("Wall {n}"))).count();
     let mailed = post.letters();
     let waiting: Vec<usize> = (10..22).filter(|n| told(&mailed, *n) == 0).collect();
-    assert_eq!(waiting.len(), 9, "{first:?}");
+    // Two that are held at the same moment may both be the third.
+    assert!((8..=9).contains(&waiting.len()), "{:?}", post.subjects());
     admin.post(&format!("/api/v1/groups/{}/let-through", groups[waiting[0] - 10]), json!({}), 200);
     house.advance(&admin, "6m");
     let letters = post.letters();
-    assert_eq!(post.subjects()[3..], ["[iocast] 8 IOC groups are held back (iocast)"]);
+    assert_eq!(post.subjects()[mailed.len()..], [format!("[iocast] {} IOC groups are held back (iocast)", waiting.len() - 1)]);
     for n in 10..22 {
         assert_eq!(told(&letters, n), usize::from(n != waiting[0]), "Wall {n}: {letters:?}");
     }

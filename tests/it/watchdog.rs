@@ -337,7 +337,7 @@ fn a_longer_silence_may_be_allowed_while_it_lasts(house: &mut House) {
     assert_eq!((open(&own), open(&other)), (0, 0));
     assert_eq!(outages(&admin).iter().filter(|o| o["ended_by"] == "threshold").count(), 2);
     assert!([&own, &other].iter().all(|device| admin.dot(device).1 != "silent"));
-    // Nobody is told that it ended; when even that is too long, it is told again.
+    // No message says that it ended. When the silence exceeds the new limit, there is a new warning.
     house.advance(&admin, "24h");
     assert_eq!(post.letters().len(), 3, "{:?}", post.subjects());
     assert_eq!((open(&own), open(&other), outages(&admin).len()), (0, 1, 2), "one silence is one outage");

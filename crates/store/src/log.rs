@@ -241,20 +241,18 @@ impl Txn {
 
     /// Writes down what a request under way brings about, in the transaction that does it.
     pub async fn idempotency_effect(&self, account: &AccountId, key: &str, effect: &str) -> StoreResult<()> {
-        idempotency::Entity::update_many()
-            .col_expr(idempotency::Column::Answer, Expr::value(effect))
-            .filter(idempotency::Column::AccountId.eq(account.as_str()))
-            .filter(idempotency::Column::Key.eq(key))
-            .filter(idempotency::Column::Status.eq(0))
-            .exec(&self.0)
-            .await?;
-        Ok(())
+        self.idempotency_under_way(account, key, idempotency::Column::Answer, Expr::value(effect)).await
     }
 
     /// Moves the claim of a request under way on.
     pub async fn idempotency_alive(&self, account: &AccountId, key: &str, now: Timestamp) -> StoreResult<()> {
+        self.idempotency_under_way(account, key, idempotency::Column::CreatedAt, Expr::value(now.micros())).await
+    }
+
+    /// Changes the row of a request that is not answered yet.
+    async fn idempotency_under_way(&self, account: &AccountId, key: &str, column: idempotency::Column, value: Expr) -> StoreResult<()> {
         idempotency::Entity::update_many()
-            .col_expr(idempotency::Column::CreatedAt, Expr::value(now.micros()))
+            .col_expr(column, value)
             .filter(idempotency::Column::AccountId.eq(account.as_str()))
             .filter(idempotency::Column::Key.eq(key))
             .filter(idempotency::Column::Status.eq(0))
