@@ -137,27 +137,30 @@ impl App {
         let (app, actor) = (Arc::clone(self), actor.clone());
         // On a task of its own: a client that is cut off must not leave IOCs without their alert.
         let work = tokio::spawn(async move {
-            if !alert.text.iocs.is_empty() {
-                let source = app.source_named(&actor, ALERT_SOURCE, ALERT_CONFIDENCE).await?;
-                let rows: Vec<_> = alert.text.iocs.iter().map(|(kind, value)| json!({ "value": value, "kind": kind, "severity": alert.severity })).collect();
-                app.import_list(&actor, source.id, &rows).await?;
+            if alert.text.iocs.is_empty() {
+                let txn = app.store.write().await?;
+                let seq = txn.account_next_seq(&actor.account_id, || app.now()).await?;
+                app.alert_write(&txn, &actor, &alert, seq).await?;
+                return Ok(txn.commit().await?);
             }
-            let txn = app.store.write().await?;
-            app.remember(&txn, &actor, &alert).await?;
-            txn.alert_insert(&actor.account_id, &alert).await.map_err(|e| taken(e, "id", "an alert"))?;
-            let shown = json!({ "type": alert.kind, "severity": alert.severity, "title": alert.text.title, "iocs": alert.text.iocs.len() });
-            app.audit(&txn, &actor, "alert.create", &alert.id, &shown).await?;
-            txn.commit().await?;
-            app.changed.notify_one();
-            Ok(())
+            let source = app.source_named(&actor, ALERT_SOURCE, ALERT_CONFIDENCE).await?;
+            let rows: Vec<_> = alert.text.iocs.iter().map(|(kind, value)| json!({ "value": value, "kind": kind, "severity": alert.severity })).collect();
+            app.import_list_of(&actor, source.id, &rows, Some(&alert)).await.map(drop)
         });
         work.await.map_err(AppError::internal)?.map(|()| id)
     }
 
-    /// Has the IOCs of an alert remember it as it is.
-    async fn remember(&self, txn: &Txn, actor: &Actor, alert: &Alert) -> AppResult<()> {
-        // The number first: it locks the account's row, so that nobody changes the IOCs between reading and writing them.
-        let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
+    /// Writes an alert and has its IOCs remember it, under the account's change number `seq` of this transaction.
+    pub(crate) async fn alert_write(&self, txn: &Txn, actor: &Actor, alert: &Alert, seq: i64) -> AppResult<()> {
+        self.remember(txn, actor, alert, seq).await?;
+        txn.alert_insert(&actor.account_id, alert).await.map_err(|e| taken(e, "id", "an alert"))?;
+        let shown = json!({ "type": alert.kind, "severity": alert.severity, "title": alert.text.title, "iocs": alert.text.iocs.len() });
+        self.audit(txn, actor, "alert.create", &alert.id, &shown).await
+    }
+
+    /// Has the IOCs of an alert remember it as it is. Taking `seq` locked the account's row: nobody changes the IOCs between
+    /// reading and writing them.
+    async fn remember(&self, txn: &Txn, actor: &Actor, alert: &Alert, seq: i64) -> AppResult<()> {
         let ids: Vec<IocId> = alert.text.iocs.iter().map(|(kind, value)| ioc_id(&actor.account_id, *kind, value)).collect();
         for mut row in txn.ioc_fetch_many(&ids).await?.into_values().filter(|row| !row.deleted) {
             row.ioc.enrichment.remember(alert.reference());
@@ -246,7 +249,8 @@ impl App {
         after.updated_at = self.now().max(before.updated_at);
         txn.alert_update(&actor.account_id, &after).await?;
         if after.severity != before.severity {
-            self.remember(&txn, actor, &after).await?;
+            let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
+            self.remember(&txn, actor, &after, seq).await?;
         }
         self.audit(&txn, actor, "alert.update", id, &json!({ "what": what, "severity": after.severity, "closed": after.text.closing.is_some() })).await?;
         txn.commit().await?;

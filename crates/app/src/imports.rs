@@ -13,6 +13,7 @@ use std::{
 
 use iocast_domain::{
     account::Module,
+    alert::Alert,
     id::{IocId, SourceId},
     ioc::{Enrichment, Sighting, ioc_id_in, merge},
     source::{Confidence, Source},
@@ -195,11 +196,23 @@ impl App {
 
     /// Imports a list that is in memory, in the form of our own JSON.
     pub(crate) async fn import_list(self: &Arc<Self>, actor: &Actor, source: SourceId, list: &[impl Serialize]) -> AppResult<ImportReport> {
+        self.import_list_of(actor, source, list, None).await
+    }
+
+    /// The same; the alert that the list came with is written in the transaction that makes its IOCs seen.
+    pub(crate) async fn import_list_of(
+        self: &Arc<Self>,
+        actor: &Actor,
+        source: SourceId,
+        list: &[impl Serialize],
+        alert: Option<&Alert>,
+    ) -> AppResult<ImportReport> {
         tokio::fs::create_dir_all(self.spool()).await.map_err(AppError::internal)?;
         let spooled = Spooled(self.spool_path());
         tokio::fs::write(&spooled.0, serde_json::to_vec(list).map_err(AppError::internal)?).await.map_err(AppError::internal)?;
         let (input, options, also) = (Input::Json, Options::default(), Enrichment::default());
-        self.import(actor, source, ImportRequest { path: spooled.0.clone(), input, options, also, trust: Trust::Restore, dry_run: false }, &|_| {}).await
+        let request = ImportRequest { path: spooled.0.clone(), input, options, also, trust: Trust::Restore, dry_run: false };
+        self.import_of(actor, source, request, &|_| {}, alert).await
     }
 
     /// Imports a spooled body into a source.
@@ -207,6 +220,17 @@ impl App {
     /// # Errors
     /// If the source is not there or the body can't be read; then nothing was written.
     pub async fn import(self: &Arc<Self>, actor: &Actor, source_id: SourceId, request: ImportRequest, progress: Progress<'_>) -> AppResult<ImportReport> {
+        self.import_of(actor, source_id, request, progress, None).await
+    }
+
+    async fn import_of(
+        self: &Arc<Self>,
+        actor: &Actor,
+        source_id: SourceId,
+        request: ImportRequest,
+        progress: Progress<'_>,
+        alert: Option<&Alert>,
+    ) -> AppResult<ImportReport> {
         actor.may_change(Module::Tip)?;
         let source = self.source_fetch(actor, source_id).await?;
         let seen = self.store.read().account_seq(&actor.account_id).await?;
@@ -217,6 +241,7 @@ impl App {
             namespace: actor.account_id.namespace(),
             source,
             request: &request,
+            alert,
             known_same: HashSet::new(),
             staged: HashSet::new(),
             now: self.now(),
@@ -253,6 +278,7 @@ struct Import<'a> {
     namespace: Uuid,
     source: Source,
     request: &'a ImportRequest,
+    alert: Option<&'a Alert>,
     /// IOCs about which the import says nothing new; they are counted, and not staged.
     known_same: HashSet<IocId>,
     /// [`mark`]s of those that are on the stage.
@@ -408,8 +434,9 @@ impl Import<'_> {
     /// Makes everything on the stage seen, under one change number.
     async fn flip_in(&mut self, txn: Txn, seq: i64) -> AppResult<()> {
         let account = &self.actor.account_id;
-        self.count_in(txn.stage_counts(self.id).await?);
-        txn.stage_flip(self.id, account, self.source.id, seq).await?;
+        let counts = txn.stage_counts(self.id).await?;
+        self.count_in(counts);
+        txn.stage_flip(self.id, account, self.source.id, seq, &counts).await?;
         let ImportReport { accepted, updated, unchanged, rejected_count, ignored, .. } = self.report;
         let detail = serde_json::json!({
             "source": self.source.name,
@@ -421,6 +448,9 @@ impl Import<'_> {
             "restore": self.request.trust == Trust::Restore,
         });
         self.app.audit(&txn, self.actor, "ioc.import", &self.source.id, &detail).await?;
+        if let Some(alert) = self.alert {
+            self.app.alert_write(&txn, self.actor, alert, seq).await?;
+        }
         self.app.idempotency_effect(&txn, self.actor, &self.report).await?;
         Ok(txn.commit().await?)
     }

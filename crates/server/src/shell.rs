@@ -214,17 +214,13 @@ async fn answer(app: &Arc<App>, stream: UnixStream) -> std::io::Result<()> {
     reader.read_line(&mut line).await?;
     let command: Command = serde_json::from_str(&line)?;
     let file = match &command {
-        Command::Import(import) => {
-            tokio::fs::create_dir_all(app.spool()).await?;
-            let spooled = Spooled(app.spool_path());
-            let mut file = tokio::fs::File::create(&spooled.0).await?;
-            let copied = tokio::io::copy(&mut reader.take(import.size), &mut file).await?;
-            file.flush().await?;
-            if copied != import.size {
-                return Err(std::io::Error::other("the file ended before it was whole; nothing was imported"));
+        Command::Import(import) => match spool(app, &mut reader, import.size).await {
+            Ok(spooled) => Some(spooled),
+            Err(error) => {
+                let why = format!("The file could not be taken, and nothing was imported: {error}");
+                return send(&mut writer, &Reply::Failed(why)).await;
             }
-            Some(spooled)
-        }
+        },
         _ => None,
     };
     let (sender, mut progress) = tokio::sync::mpsc::unbounded_channel::<u64>();
@@ -250,6 +246,16 @@ async fn answer(app: &Arc<App>, stream: UnixStream) -> std::io::Result<()> {
         Err(error) => Reply::Failed(told(&error)),
     };
     send(&mut writer?, &reply).await
+}
+
+/// Takes the file of an import that follows its command.
+async fn spool(app: &App, reader: &mut (impl tokio::io::AsyncRead + Unpin), size: u64) -> std::io::Result<Spooled> {
+    tokio::fs::create_dir_all(app.spool()).await?;
+    let spooled = Spooled(app.spool_path());
+    let mut file = tokio::fs::File::create(&spooled.0).await?;
+    let copied = tokio::io::copy(&mut reader.take(size), &mut file).await?;
+    file.flush().await?;
+    if copied == size { Ok(spooled) } else { Err(std::io::Error::other("it ended before it was whole")) }
 }
 
 async fn send(writer: &mut (impl tokio::io::AsyncWrite + Unpin), reply: &Reply) -> std::io::Result<()> {
@@ -278,8 +284,10 @@ pub(crate) async fn ask(data: &Path, command: &Command, file: Option<&Path>, pro
         let mut line = serde_json::to_vec(command)?;
         line.push(b'\n');
         writer.write_all(&line).await?;
+        let mut cut_off = None;
         if let Some(file) = file {
-            tokio::io::copy(&mut tokio::fs::File::open(file).await?, &mut writer).await?;
+            // A server that refuses the file stops reading it: its reply says why, and is read in any case.
+            cut_off = tokio::io::copy(&mut tokio::fs::File::open(file).await?, &mut writer).await.err();
         }
         let mut lines = BufReader::new(reader).lines();
         while let Some(line) = lines.next_line().await? {
@@ -289,7 +297,10 @@ pub(crate) async fn ask(data: &Path, command: &Command, file: Option<&Path>, pro
                 Reply::Failed(message) => return Ok(Err(message)),
             }
         }
-        Ok::<_, std::io::Error>(Err("the server ended before it answered".to_owned()))
+        match cut_off {
+            Some(error) => Err(error),
+            None => Ok::<_, std::io::Error>(Err("the server ended before it answered".to_owned())),
+        }
     };
     Some(asked.await.unwrap_or_else(|error| Err(format!("talking to the running server: {error}"))))
 }

@@ -91,13 +91,15 @@ const CARRIED: [(ioc::Column, staged::Column); 13] = [
 ];
 const IDENTITY: usize = 5;
 
-/// Slices in which the stage is flipped: by the first four bits of the id, which are evenly spread.
-const SLICES: u8 = 16;
+/// About how many rows are flipped by one statement. SQLite keeps every page that a statement changes in memory until it has
+/// ended, to be able to take it back: some pages for each row, as keys are spread evenly.
+const FLIPPED: u64 = 2_000;
 
-fn slice_begin(slice: u8) -> Uuid {
-    let mut bytes = [0; 16];
-    bytes[0] = slice << 4;
-    Uuid::from_bytes(bytes)
+/// Ids cut into equal ranges of about [`FLIPPED`] rows each: ids are spread evenly. Gives where each begins, the first bits of it.
+fn slices(rows: u64) -> impl Iterator<Item = (Uuid, Option<Uuid>)> {
+    let count = rows.div_ceil(FLIPPED).clamp(1, 1 << 16).next_power_of_two();
+    let begin = move |slice: u64| Uuid::from_u128(u128::from(slice * ((1 << 16) / count)) << 112);
+    (0..count).map(move |slice| (begin(slice), (slice + 1 < count).then(|| begin(slice + 1))))
 }
 
 fn code(change: Change) -> i16 {
@@ -212,18 +214,16 @@ impl Txn {
     ///
     /// # Errors
     /// [`StoreError::Unusable`] if the import was taken for dead and swept.
-    pub async fn stage_flip(&self, import: Uuid, account: &AccountId, source: SourceId, seq: i64) -> StoreResult<()> {
+    pub async fn stage_flip(&self, import: Uuid, account: &AccountId, source: SourceId, seq: i64, counts: &StageCounts) -> StoreResult<()> {
         if import::Entity::delete_by_id(import).exec(&self.0).await?.rows_affected == 0 {
             return Err(swept());
         }
-        // Slice by slice: SQLite keeps what a statement changes in memory until it has ended, to be able to take it back.
-        for first in 0..SLICES {
+        let StageCounts { accepted, updated, unchanged } = counts;
+        for (first, behind) in slices(accepted + updated + unchanged) {
             let slice = || {
                 let mut slice = of(import);
-                slice.and_where(staged::Column::Id.gte(slice_begin(first)));
-                if first + 1 < SLICES {
-                    slice.and_where(staged::Column::Id.lt(slice_begin(first + 1)));
-                }
+                slice.and_where(staged::Column::Id.gte(first));
+                slice.and_where_option(behind.map(|behind| staged::Column::Id.lt(behind)));
                 slice
             };
             self.flip_iocs(slice(), account, seq).await?;
@@ -317,4 +317,24 @@ fn values(import: Uuid, row: &Staged) -> StoreResult<[Value; 2 + CARRIED.len()]>
         enrichment.into(),
         row.created_at.into(),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn every_id_is_in_one_slice(rows in 0_u64..200_000_000, id: u128) {
+            let id = Uuid::from_u128(id);
+            let mut before = None;
+            let mut found = 0;
+            for (first, behind) in slices(rows) {
+                proptest::prop_assert!(before.is_none_or(|b| b == first), "no gap");
+                before = behind;
+                found += u32::from(id >= first && behind.is_none_or(|b| id < b));
+            }
+            proptest::prop_assert_eq!((found, before), (1, None));
+        }
+    }
 }
