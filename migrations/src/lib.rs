@@ -18,6 +18,7 @@ mod m0010_repair;
 mod m0011_indexes;
 mod m0012_digests;
 mod m0013_key_changes;
+mod m0014_precedence;
 mod table;
 
 /// What going back is answered with.
@@ -44,6 +45,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_indexes::Migration),
             Box::new(m0012_digests::Migration),
             Box::new(m0013_key_changes::Migration),
+            Box::new(m0014_precedence::Migration),
         ]
     }
 }

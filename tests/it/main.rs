@@ -16,6 +16,7 @@ mod durability;
 mod edges;
 mod every_page;
 mod feed;
+mod full;
 mod hostile;
 mod imports;
 mod keys;

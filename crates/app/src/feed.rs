@@ -73,7 +73,8 @@ type Keys = HashMap<[u8; 32], Arc<Key>>;
 
 /// The tables.
 pub(crate) struct Feed {
-    groups: ArcSwap<Groups>,
+    /// By the first byte of their id: of very many groups, a publication copies one share of the table.
+    groups: [ArcSwap<Groups>; 256],
     /// By the first byte of their hash: of very many keys, a new one copies one share of the table.
     keys: [ArcSwap<Keys>; 256],
     /// Counts the changes that the key table holds.
@@ -108,7 +109,7 @@ impl Feed {
 
     pub(crate) fn new(cache_bytes: u64) -> Self {
         Self {
-            groups: ArcSwap::default(),
+            groups: std::array::from_fn(|_| ArcSwap::default()),
             keys: std::array::from_fn(|_| ArcSwap::default()),
             keys_version: AtomicI64::new(-1),
             bodies: cache(cache_bytes),
@@ -129,17 +130,24 @@ impl Feed {
 
     /// Groups and keys that are known.
     pub(crate) fn known(&self) -> (u64, u64) {
-        (self.groups.load().len() as u64, self.keys.iter().map(|share| share.load().len() as u64).sum())
+        (self.groups.iter().map(|share| share.load().len() as u64).sum(), self.keys.iter().map(|share| share.load().len() as u64).sum())
     }
 
     /// A group, whoever's it is.
     pub(crate) fn group(&self, id: GroupId) -> Option<Arc<GroupFeed>> {
-        self.groups.load().get(&id).cloned()
+        self.groups_like(id).load().get(&id).cloned()
+    }
+
+    /// The share of the group table in which this id is, if it is there.
+    fn groups_like(&self, id: GroupId) -> &ArcSwap<Groups> {
+        let [first, ..] = *id.0.as_bytes();
+        &self.groups[usize::from(first)]
     }
 
     /// All groups that fit.
     pub(crate) fn groups_where(&self, fits: impl Fn(&GroupFeed) -> bool) -> Vec<(GroupId, Arc<GroupFeed>)> {
-        self.groups.load().iter().filter(|(_, g)| fits(g)).map(|(id, g)| (*id, Arc::clone(g))).collect()
+        let shares = self.groups.iter().map(ArcSwap::load_full);
+        shares.flat_map(|share| share.iter().filter(|(_, g)| fits(g)).map(|(id, g)| (*id, Arc::clone(g))).collect::<Vec<_>>()).collect()
     }
 
     fn keep(&self, id: GroupId) {
@@ -151,11 +159,13 @@ impl Feed {
         self.to_keep.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
     }
 
-    fn edit(&self, change: impl FnOnce(&mut Groups)) {
+    /// Changes the share of the table in which this group is.
+    fn edit(&self, id: GroupId, change: impl FnOnce(&mut Groups)) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut groups = Groups::clone(&self.groups.load());
+        let share = self.groups_like(id);
+        let mut groups = Groups::clone(&share.load());
         change(&mut groups);
-        self.groups.store(Arc::new(groups));
+        share.store(Arc::new(groups));
     }
 }
 
@@ -266,14 +276,14 @@ impl App {
         if self.memory() == Memory::Stale {
             return refuse(503, "iocast has had no database for too long to know which keys still work; keep what you have and try again.", None);
         }
-        let groups = self.feed.groups.load();
         // A feed's checksum lies beside it.
         let (name, path) = match request.group.strip_suffix(".md5") {
             Some(name) if request.path.is_empty() => (name, "md5"),
             _ => (request.group, request.path),
         };
         let id = name.parse().ok().map(GroupId);
-        let group = id.and_then(|id| groups.get(&id));
+        let groups = id.map(|id| self.feed.groups_like(id).load());
+        let group = id.zip(groups.as_ref()).and_then(|(id, groups)| groups.get(&id));
         let key = match self.feed_key(request.credentials()) {
             Ok(key) => key,
             Err((sentence, account)) => {
@@ -341,7 +351,7 @@ impl App {
     /// If the group is not there.
     pub fn group_files(&self, actor: &Actor, id: GroupId) -> AppResult<BTreeMap<String, Arc<File>>> {
         actor.may_read(Module::Automation)?;
-        let groups = self.feed.groups.load();
+        let groups = self.feed.groups_like(id).load();
         let group = groups.get(&id).filter(|g| g.account_id == actor.account_id).ok_or(AppError::NotFound("group"))?;
         Ok(group.files.iter().map(|(path, file)| (path.clone(), Arc::clone(file))).collect())
     }

@@ -122,6 +122,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const CLOCK: &str = "emulator_clock_offset";
 /// The longest step of the emulator's clock, in microseconds.
 const ADVANCE_MAX: i64 = 3_653 * DAY;
+/// IOCs whose places are written in one transaction: others wait for it some milliseconds.
+const PLACED_AT_ONCE: u64 = 500;
 const RETIRE_AT_ONCE: u64 = 5_000;
 /// For so long, in microseconds, the tables that devices are served from count as fresh.
 const FRESH: i64 = 10 * SECOND;
@@ -243,6 +245,27 @@ impl App {
             self.changed.notify_one();
         }
         Ok(retired)
+    }
+
+    /// Writes the places of IOCs that an earlier version wrote without one, some at a time. Until all are written, the full groups of
+    /// their account are selected from scratch.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn places_tick(&self) -> AppResult<()> {
+        for account in self.store.read().account_list().await? {
+            let mut written = 0;
+            while !self.is_closing() && self.store.read().ioc_any_unplaced(&account.id).await? {
+                let txn = self.store.write().await?;
+                written += txn.ioc_place_some(&account.id, PLACED_AT_ONCE).await?;
+                txn.commit().await?;
+                self.task_alive("places");
+            }
+            if written > 0 {
+                tracing::info!(account.id = %account.id, "The places of {written} IOCs of account {} were written", account.id);
+            }
+        }
+        Ok(())
     }
 
     /// Puts the product's clock where the emulator has it: where it was when it last ran, or where another replica moved it.

@@ -11,7 +11,7 @@ use std::{
 use iocast_domain::{
     account::Account,
     device_type::DeviceType,
-    group::{Cut, Held, SHRINK_HOLD, shrinks_too_much},
+    group::{Boundary, Cut, Held, SHRINK_HOLD, shrinks_too_much},
     guard::{Guard, Refusal},
     id::{AccountId, GroupId, IocId, PartId},
     ioc::Ioc,
@@ -31,14 +31,18 @@ use iocast_mail::{FullGroup, HeldGroup};
 use iocast_store::{BlobRef, FileRef, GroupRow, GroupUpdate, IocRow, MemberRow, NewBlob, PartRow, PublicationLine, PublishState, Reader, Txn};
 use uuid::Uuid;
 
-pub(crate) use self::choose::PAGE;
 use self::hand::Hand;
 use crate::{App, AppError, AppResult, digests::GroupNews};
 
 mod choose;
+mod full;
 mod hand;
 mod parts;
+mod select;
 mod shards;
+
+/// IOCs looked at together.
+pub(crate) const PAGE: usize = 2_000;
 
 /// What happens to a member.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +70,8 @@ struct Choice {
     spans: HashMap<IocId, u8>,
     /// IOCs for which there was no room.
     limit_cut: u64,
+    /// Where the room ends.
+    boundary: Option<Boundary>,
     /// Whether every IOC of the account was looked at.
     anew: bool,
     /// Why IOCs that were looked at are kept back; nothing for those that are not.
@@ -172,11 +178,12 @@ impl<'a> Work<'a> {
         }
         let refused = std::mem::take(&mut choice.refused);
         let anew = choice.anew;
+        let boundary = choice.boundary.take();
         let plan = match list::writer(self.device_type.format) {
             Some(writer) => self.plan_list(writer, choice).await?,
             None => self.plan(choice).await?,
         };
-        self.commit(plan, anew, refused).await
+        self.commit(plan, boundary, anew, refused).await
     }
 
     /// The shrink guard: a loss of more than half at once is more often an accident than a wish.
@@ -237,7 +244,7 @@ impl<'a> Work<'a> {
         Orgc { name: self.account.name.clone(), uuid: Uuid::new_v5(&self.account.id.namespace(), b"orgc") }
     }
 
-    async fn commit(self, plan: parts::Plan, anew: bool, refused: Vec<(IocId, Option<Refusal>)>) -> AppResult<bool> {
+    async fn commit(self, plan: parts::Plan, boundary: Option<Boundary>, anew: bool, refused: Vec<(IocId, Option<Refusal>)>) -> AppResult<bool> {
         let id = self.row.group.id;
         let first = self.state.publication == 0;
         let publishes = first || plan.rendered;
@@ -257,8 +264,9 @@ impl<'a> Work<'a> {
             publication: number,
             live: plan.live,
             cut: Cut::of(plan.limit_cut, not_for_device),
-            due_at: plan.due_at,
+            due_at: plan.due_at.into_iter().chain(boundary.as_ref().and_then(|b| b.count_at)).min(),
             latest_stamp: plan.latest_stamp,
+            boundary,
         };
         let txn = self.app.store.write().await?;
         if !txn.publish_settle(id, &update).await? {

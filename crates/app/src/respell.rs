@@ -86,7 +86,7 @@ impl App {
             let known = united.remove(&id).or_else(|| there.get(&id).filter(|row| !row.deleted).cloned());
             let created_at = known.as_ref().map_or(old.created_at, |known| known.created_at.min(old.created_at));
             let ioc = unite(known.map(|known| known.ioc), old.ioc.clone(), id, *kind, value.clone());
-            united.insert(id, IocRow { ioc, seq, created_at, deleted: false });
+            united.insert(id, IocRow { ioc, seq, first_seq: seq, created_at, deleted: false });
         }
         for (id, row) in &united {
             let sources: Vec<_> = row.ioc.enrichment.reports.iter().map(|report| report.source_id).collect();

@@ -47,7 +47,7 @@ pub fn spanning(mut ioc: Ioc, span: Option<u8>) -> Ioc {
 }
 
 fn merge_adjacent(collapsed: &mut Collapsed) {
-    let mut networks: Vec<(IpNet, usize)> = collapsed.places.iter().enumerate().filter_map(|(i, place)| Some((network(place.value())?, i))).collect();
+    let mut networks: Vec<(IpNet, usize)> = collapsed.places.iter().enumerate().filter_map(|(i, place)| Some((network(place.value.as_str())?, i))).collect();
     networks.sort_unstable();
     let mut merged: Vec<(IpNet, usize)> = Vec::new();
     for mut next in networks {
@@ -84,9 +84,9 @@ fn cover(candidates: Vec<(Kind, Place)>) -> Collapsed {
     let mut widths: Vec<(bool, u8)> = Vec::new();
     for (i, (kind, place)) in candidates.iter().enumerate() {
         match kind {
-            Kind::Domain => _ = names.insert(place.value().to_owned(), i),
+            Kind::Domain => _ = names.insert(place.value.as_str().to_owned(), i),
             Kind::Ipv4 | Kind::Ipv6 => {
-                if let Some(network) = network(place.value()) {
+                if let Some(network) = network(place.value.as_str()) {
                     networks.insert(network, i);
                     widths.push((is_v6(&network), network.prefix_len()));
                 }
@@ -106,7 +106,7 @@ fn cover(candidates: Vec<(Kind, Place)>) -> Collapsed {
         }
         _ => None,
     };
-    let by: Vec<Option<usize>> = candidates.iter().enumerate().map(|(i, (kind, place))| coverer(i, *kind, place.value())).collect();
+    let by: Vec<Option<usize>> = candidates.iter().enumerate().map(|(i, (kind, place))| coverer(i, *kind, place.value.as_str())).collect();
     let mut places: Vec<Place> = candidates.into_iter().map(|(_, place)| place).collect();
     let mut covered = HashSet::new();
     for (i, by) in by.iter().enumerate() {
@@ -151,13 +151,13 @@ mod tests {
     }
 
     fn kept(values: &[&str]) -> Vec<String> {
-        collapse(values.iter().map(|v| place(v, Severity::Low)).collect(), false).places.iter().map(|p| p.value().to_owned()).collect()
+        collapse(values.iter().map(|v| place(v, Severity::Low)).collect(), false).places.iter().map(|p| p.value.clone()).collect()
     }
 
     /// What the entries say when adjacent networks are merged.
     fn merged(values: &[&str]) -> Vec<String> {
         let Collapsed { places, spans, .. } = collapse(values.iter().map(|v| place(v, Severity::Low)).collect(), true);
-        let shown = |p: &Place| spans.get(&p.id).map_or_else(|| p.value().to_owned(), |l| format!("{}/{l}", p.value().split('/').next().unwrap_or_default()));
+        let shown = |p: &Place| spans.get(&p.id).map_or_else(|| p.value.clone(), |l| format!("{}/{l}", p.value.split('/').next().unwrap_or_default()));
         places.iter().map(shown).collect()
     }
 
@@ -187,7 +187,7 @@ mod tests {
         assert!(evil < other, "what stands for something of high severity comes before medium");
         assert_eq!(covered.len(), 1);
         let Collapsed { places, .. } = of([("192.0.2.0", Severity::Low), ("192.0.2.9", Severity::Medium), ("192.0.2.1", Severity::High)]);
-        assert!(places[0] < places[1] && places[0].value() == "192.0.2.0", "so does the first half of a pair");
+        assert!(places[0] < places[1] && places[0].value == "192.0.2.0", "so does the first half of a pair");
     }
 
     proptest! {
@@ -195,7 +195,7 @@ mod tests {
         fn every_candidate_is_kept_or_covered_by_one_that_is(names in proptest::collection::hash_set("([a-c]\\.){0,3}[a-c]\\.net", 0..30)) {
             let candidates: Vec<_> = names.iter().map(|n| place(n, Severity::Low)).collect();
             let Collapsed { places, covered, .. } = collapse(candidates, true);
-            let kept: HashSet<&str> = places.iter().map(Place::value).collect();
+            let kept: HashSet<&str> = places.iter().map(|p| p.value.as_str()).collect();
             prop_assert_eq!(kept.len() + covered.len(), names.len());
             for name in &names {
                 let standing = ancestors(name).filter(|a| kept.contains(a)).count();

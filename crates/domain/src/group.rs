@@ -8,6 +8,7 @@ use crate::{
     device_type::GroupKind,
     id::{AccountId, DeviceId, GroupId, SourceId},
     name::Name,
+    selection::Place,
     time::{DAY, Timestamp},
 };
 
@@ -57,6 +58,17 @@ impl Cut {
     pub fn total(&self) -> u64 {
         self.reasons.values().sum()
     }
+}
+
+/// Where the room of a full group ends: every IOC that is in has this place or a better one, and every other that the group would take
+/// stands behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boundary {
+    /// The last place that found room.
+    pub place: Place,
+    /// When those that found none are to be counted, in UTC microseconds; nothing once they are. Until then their number is a
+    /// lower bound.
+    pub count_at: Option<i64>,
 }
 
 /// A publication that would lose too much at once, and waits for an admin or its time.

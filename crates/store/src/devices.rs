@@ -79,6 +79,18 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 }
 
+impl<C: ConnectionTrait> Conn<C> {
+    /// Some devices, whosever they are.
+    pub async fn device_fetch_some(&self, ids: &[DeviceId]) -> StoreResult<Vec<Device>> {
+        let mut found = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(IDS) {
+            let rows = device::Entity::find().filter(device::Column::Id.is_in(chunk.iter().map(|d| d.0))).all(&self.0).await?;
+            found.extend(readable(rows, to_device));
+        }
+        Ok(found)
+    }
+}
+
 impl Txn {
     /// Writes a new device.
     pub async fn device_insert(&self, new: &Device) -> StoreResult<()> {

@@ -186,5 +186,6 @@ fn group_row(of: &Group) -> StoreResult<group::ActiveModel> {
         held_seq: NotSet,
         held_config: NotSet,
         let_through: NotSet,
+        boundary: NotSet,
     })
 }

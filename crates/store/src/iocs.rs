@@ -7,21 +7,27 @@ use iocast_domain::{
     ioc::{Ioc, Kind, Severity, State, Whitelist},
     normalise::reversed_host,
     rule::{Criteria, StateFilter},
+    selection::{self, value_head},
     time::Timestamp,
 };
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait, Select, SelectModel, Selector, Set,
+    ActiveModelTrait,
+    ActiveValue::NotSet,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
+    SelectModel, Selector, Set,
     sea_query::{Expr, Query},
 };
 use uuid::Uuid;
 
+pub use self::precedence::{Standpoint, Walk};
 use crate::{
     Conn, Page, PageOf, StoreError, StoreResult, Txn,
     error::corrupt,
     page::cursor,
     row::{ioc, ioc_source},
 };
+
+mod precedence;
 
 /// Most ids in one statement: few enough for SQLite's 32,766 variables.
 const ROWS: usize = 1_000;
@@ -31,8 +37,6 @@ const FEW: usize = 2_000;
 const LATEST: u64 = 100_000;
 /// Values in the conditions of one statement: SQLite takes 1,000 conditions, and 32,766 values.
 const MOST_ASKED: usize = 1_000;
-/// Characters of a value that are indexed: PostgreSQL's index rows are small.
-const HEAD: usize = 250;
 
 /// An IOC with the number of its last change.
 #[derive(Clone, Debug)]
@@ -41,6 +45,8 @@ pub struct IocRow {
     pub ioc: Ioc,
     /// Change number.
     pub seq: i64,
+    /// Change number under which it came; 0 where that was not written down yet.
+    pub first_seq: i64,
     /// When it was first imported, in UTC microseconds.
     pub created_at: i64,
     /// Deleted by a person: gone from every list, kept for the tombstones.
@@ -91,6 +97,7 @@ impl IocFilter {
 struct Told {
     id: Uuid,
     seq: i64,
+    first_seq: i64,
     kind: i16,
     value: String,
     first_seen: i64,
@@ -100,6 +107,7 @@ struct Told {
     enrichment: String,
     created_at: i64,
     deleted_at: Option<i64>,
+    precedence: Option<i64>,
 }
 
 /// IOCs as they were read. What they are can be found out on any thread.
@@ -119,6 +127,12 @@ impl IocPage {
         self.0.last().map(|row| (row.seq, IocId(row.id)))
     }
 
+    /// The place of the last one in the order of precedence.
+    #[must_use]
+    pub fn last_place(&self) -> Option<Standpoint> {
+        self.0.last().and_then(|row| Some(Standpoint { precedence: row.precedence?, head: value_head(&row.value).to_owned(), id: IocId(row.id) }))
+    }
+
     /// What they are.
     ///
     /// # Errors
@@ -130,14 +144,15 @@ impl IocPage {
 
 fn told(find: Select<ioc::Entity>) -> Selector<SelectModel<Told>> {
     use ioc::Column as C;
-    let columns = [C::Id, C::Seq, C::Kind, C::Value, C::FirstSeen, C::LastSeen, C::State, C::Whitelist, C::Enrichment, C::CreatedAt, C::DeletedAt];
+    let what = [C::Id, C::Seq, C::FirstSeq, C::Kind, C::Value, C::FirstSeen, C::LastSeen, C::State, C::Whitelist, C::Enrichment];
+    let columns = what.into_iter().chain([C::CreatedAt, C::DeletedAt, C::Precedence]);
     find.select_only().columns(columns).into_model()
 }
 
 fn to_row(row: Told) -> StoreResult<IocRow> {
-    let (seq, created_at, deleted) = (row.seq, row.created_at, row.deleted_at.is_some());
+    let (seq, first_seq, created_at, deleted) = (row.seq, row.first_seq, row.created_at, row.deleted_at.is_some());
     let ioc = to_ioc(row.id, row.kind, row.value, row.first_seen, row.last_seen, row.state, row.whitelist, &row.enrichment)?;
-    Ok(IocRow { ioc, seq, created_at, deleted })
+    Ok(IocRow { ioc, seq, first_seq, created_at, deleted })
 }
 
 /// The IOC in the columns that `iocs` and the stage share.
@@ -180,6 +195,11 @@ fn changed(account: &AccountId, from: i64, to: i64, after: Option<(i64, IocId)>)
 }
 
 fn candidates(account: &AccountId, rules: &[&Criteria], to: i64, after: Option<(i64, IocId)>) -> Select<ioc::Entity> {
+    changed(account, -1, to, after).filter(sendable()).filter(choosable_by(rules))
+}
+
+/// What one of these rules may choose, as far as columns tell. A test says that none is left out that a rule chooses.
+fn choosable_by(rules: &[&Criteria]) -> Condition {
     let one = |criteria: &&Criteria| {
         let mut all = of_kinds(criteria);
         // What is on the blocklist is chosen whatever else is asked.
@@ -195,9 +215,7 @@ fn candidates(account: &AccountId, rules: &[&Criteria], to: i64, after: Option<(
     // One that asks for nothing lets everything by; an empty condition would be left out instead. Very many do, too: a statement
     // takes only so much.
     let asked: usize = rules.iter().map(|r| 4 + r.kinds.len() + r.severities.len() + r.source_ids.len()).sum();
-    let any =
-        if asked > MOST_ASKED || each.iter().any(Condition::is_empty) { Condition::all() } else { each.into_iter().fold(Condition::any(), Condition::add) };
-    changed(account, -1, to, after).filter(sendable()).filter(any)
+    if asked > MOST_ASKED || each.iter().any(Condition::is_empty) { Condition::all() } else { each.into_iter().fold(Condition::any(), Condition::add) }
 }
 
 /// What may be sent at all.
@@ -231,7 +249,7 @@ fn place() -> Expr {
 }
 
 fn head(value: &str) -> String {
-    if value.len() <= HEAD { value.to_owned() } else { value.chars().take(HEAD).collect() }
+    value_head(value).to_owned()
 }
 
 /// The least text behind every text that begins with `prefix`.
@@ -523,6 +541,7 @@ pub(crate) struct Parts {
     pub(crate) retires_at: i64,
     pub(crate) whitelist: i16,
     pub(crate) enrichment: String,
+    pub(crate) precedence: i64,
 }
 
 pub(crate) fn parts(ioc: &Ioc) -> StoreResult<Parts> {
@@ -540,11 +559,13 @@ pub(crate) fn parts(ioc: &Ioc) -> StoreResult<Parts> {
         retires_at: ioc.retires_at().micros(),
         whitelist: whitelist.code(),
         enrichment: serde_json::to_string(enrichment).map_err(|e| corrupt("iocs", "enrichment", e))?,
+        precedence: selection::precedence(ioc),
     })
 }
 
 pub(crate) fn active(account: &AccountId, ioc: &Ioc, created_at: i64, seq: i64, deleted_at: Option<i64>) -> StoreResult<ioc::ActiveModel> {
-    let Parts { id, kind, value, value_head, reversed_host, first_seen, last_seen, severity, state, retires_at, whitelist, enrichment } = parts(ioc)?;
+    let Parts { id, kind, value, value_head, reversed_host, first_seen, last_seen, severity, state, retires_at, whitelist, enrichment, precedence } =
+        parts(ioc)?;
     Ok(ioc::ActiveModel {
         id: Set(id),
         account_id: Set(account.to_string()),
@@ -562,6 +583,9 @@ pub(crate) fn active(account: &AccountId, ioc: &Ioc, created_at: i64, seq: i64, 
         enrichment: Set(enrichment),
         created_at: Set(created_at),
         deleted_at: Set(deleted_at),
+        precedence: Set(Some(precedence)),
+        // It is written once, when the IOC comes.
+        first_seq: NotSet,
     })
 }
 

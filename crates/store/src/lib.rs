@@ -35,7 +35,7 @@ pub use self::{
     backend::{Pool, Signal, Signals, Store},
     error::{StoreError, StoreResult},
     groups::GroupRow,
-    iocs::{IocFilter, IocPage, IocRow},
+    iocs::{IocFilter, IocPage, IocRow, Standpoint, Walk},
     letters::{Lane, LetterCounts, LetterRow, NewLetter, Settled},
     log::{Attempt, AuditFilter, AuditLine, Stored},
     members::MemberRow,

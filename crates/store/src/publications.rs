@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use iocast_domain::{
-    group::{Cut, Held},
+    group::{Boundary, Cut, Held},
     id::{AccountId, GroupId, PartId},
     time::Timestamp,
 };
@@ -88,6 +88,8 @@ pub struct PublishState {
     pub held: Option<Held>,
     /// An admin lets it through.
     pub let_through: bool,
+    /// Where the room of a full group ends.
+    pub boundary: Option<Boundary>,
 }
 
 /// A part as it is stored.
@@ -155,6 +157,8 @@ pub struct GroupUpdate {
     pub due_at: Option<i64>,
     /// The latest stamp given.
     pub latest_stamp: Option<i64>,
+    /// Where the room of a full group ends.
+    pub boundary: Option<Boundary>,
 }
 
 fn count(n: i32) -> u32 {
@@ -231,6 +235,8 @@ impl<C: ConnectionTrait> Conn<C> {
             latest_stamp: row.latest_stamp,
             held: row.held.map(|h| serde_json::from_str(&h)).transpose().map_err(|e| corrupt("ioc_groups", "held", e))?,
             let_through: row.let_through.is_some(),
+            // One that can't be read is found anew.
+            boundary: row.boundary.and_then(|b| serde_json::from_str(&b).ok()),
         }))
     }
 
@@ -275,15 +281,28 @@ impl<C: ConnectionTrait> Conn<C> {
             .collect()
     }
 
-    /// The files of a group's last publication, with its number.
-    pub async fn publication_files(&self, id: GroupId) -> StoreResult<Option<(i64, Vec<FileRef>)>> {
-        let Some(row) =
-            publication::Entity::find().filter(publication::Column::GroupId.eq(id.0)).order_by_desc(publication::Column::Number).limit(1).one(&self.0).await?
-        else {
-            return Ok(None);
-        };
-        let files = serde_json::from_str(&row.files).map_err(|e| corrupt("publications", "files", e))?;
-        Ok(Some((row.number, files)))
+    /// What some groups serve: the number of their last publication, and the files of that one or of the one that they are
+    /// frozen at. Groups without a publication are left out.
+    pub async fn publication_served(&self, ids: &[GroupId]) -> StoreResult<HashMap<GroupId, (i64, Vec<FileRef>)>> {
+        let mut found = HashMap::with_capacity(ids.len());
+        let number = Expr::col((group::Entity, group::Column::Frozen)).if_null(Expr::col((group::Entity, group::Column::Publication)));
+        for chunk in ids.chunks(ROWS) {
+            let rows: Vec<(Uuid, i64, String)> = group::Entity::find()
+                .join(JoinType::InnerJoin, group::Entity::belongs_to(publication::Entity).from(group::Column::Id).to(publication::Column::GroupId).into())
+                .select_only()
+                .column(group::Column::Id)
+                .column(group::Column::Publication)
+                .column(publication::Column::Files)
+                .filter(group::Column::Id.is_in(chunk.iter().map(|id| id.0)))
+                .filter(Expr::col((publication::Entity, publication::Column::Number)).eq(number.clone()))
+                .into_tuple()
+                .all(&self.0)
+                .await?;
+            for (id, number, files) in rows {
+                found.insert(GroupId(id), (number, serde_json::from_str(&files).map_err(|e| corrupt("publications", "files", e))?));
+            }
+        }
+        Ok(found)
     }
 
     /// The last publications of a group, newest first.
@@ -358,7 +377,7 @@ impl Txn {
 
     /// Writes what a group serves from now on and releases the claim; false if the claim was lost or the group is gone.
     pub async fn publish_settle(&self, id: GroupId, update: &GroupUpdate) -> StoreResult<bool> {
-        let GroupUpdate { claim, applied_config, applied_seq, publication, live, cut, due_at, latest_stamp } = update;
+        let GroupUpdate { claim, applied_config, applied_seq, publication, live, cut, due_at, latest_stamp, boundary } = update;
         let done = group::Entity::update_many()
             .col_expr(group::Column::AppliedConfig, Expr::value(*applied_config))
             .col_expr(group::Column::AppliedSeq, Expr::value(*applied_seq))
@@ -367,6 +386,7 @@ impl Txn {
             .col_expr(group::Column::Cut, Expr::value(json(cut)?))
             .col_expr(group::Column::DueAt, Expr::value(*due_at))
             .col_expr(group::Column::LatestStamp, Expr::value(*latest_stamp))
+            .col_expr(group::Column::Boundary, Expr::value(boundary.as_ref().map(json).transpose()?))
             .col_expr(group::Column::ClaimUntil, Expr::value(0_i64))
             .col_expr(group::Column::Held, Expr::value(None::<String>))
             .col_expr(group::Column::HeldUntil, Expr::value(None::<i64>))

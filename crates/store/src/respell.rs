@@ -32,7 +32,7 @@ impl<C: ConnectionTrait> Conn<C> {
         let read = |row: ioc::Model| {
             let account = account_id("iocs", row.account_id)?;
             let ioc = to_ioc(row.id, row.kind, row.value, row.first_seen, row.last_seen, row.state, row.whitelist, &row.enrichment)?;
-            Ok((account, IocRow { ioc, seq: row.seq, created_at: row.created_at, deleted: false }))
+            Ok((account, IocRow { ioc, seq: row.seq, first_seq: row.first_seq, created_at: row.created_at, deleted: false }))
         };
         rows.into_iter().map(read).collect()
     }
@@ -54,6 +54,7 @@ impl Txn {
         if is_there {
             model.update(&self.0).await?;
         } else {
+            let model = ioc::ActiveModel { first_seq: Set(seq), ..model };
             ioc::Entity::insert(model).exec_without_returning(&self.0).await?;
         }
         let links = sources.iter().map(|source| ioc_source::ActiveModel { source_id: Set(source.0), ioc_id: Set(row.ioc.id.0) });

@@ -38,7 +38,7 @@ row!(ioc, "iocs", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     account_id: String, seq: i64, kind: i16, value: String, value_head: String, reversed_host: Option<String>,
     first_seen: i64, last_seen: i64, severity: i16, state: i16, retires_at: i64, whitelist: i16, enrichment: String,
-    created_at: i64, deleted_at: Option<i64>,
+    created_at: i64, deleted_at: Option<i64>, precedence: Option<i64>, first_seq: i64,
 });
 row!(ioc_source, "ioc_sources", { #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid });
 row!(import, "imports", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, alive_until: i64 });
@@ -47,7 +47,7 @@ row!(staged, "ioc_stage", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     change: i16, kind: i16, value: String, value_head: String, reversed_host: Option<String>,
     first_seen: i64, last_seen: i64, severity: i16, state: i16, retires_at: i64, whitelist: i16, enrichment: String,
-    created_at: i64,
+    created_at: i64, precedence: Option<i64>,
 });
 row!(device, "devices", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
@@ -60,6 +60,7 @@ row!(group, "ioc_groups", {
     config_version: i64, applied_config: i64, applied_seq: i64, publication: i64, live: i32, cut: String,
     due_at: Option<i64>, latest_stamp: Option<i64>, claim_token: Option<Uuid>, claim_until: i64, limit_told: bool,
     kind: Option<i16>, collapse: bool, frozen: Option<i64>, held: Option<String>, held_until: Option<i64>, held_seq: Option<i64>, held_config: Option<i64>, let_through: Option<i64>,
+    boundary: Option<String>,
 });
 row!(rule, "rules", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, name: String, folded: String, enabled: bool, criteria: String, created_at: i64 });
 row!(rule_group, "rule_groups", { #[sea_orm(primary_key, auto_increment = false)] rule_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid });

@@ -20,7 +20,7 @@ use crate::{
     row::{import, ioc, ioc_source, staged},
 };
 
-/// Most rows in one statement: 15 columns each, under SQLite's 32,766 variables.
+/// Most rows in one statement: 16 columns each, under SQLite's 32,766 variables.
 const ROWS: usize = 1_000;
 /// Rows that are swept in one write.
 const SWEEP: u64 = 5_000;
@@ -74,7 +74,7 @@ pub struct StageCounts {
 }
 
 /// Columns that go from the stage into `iocs`; the first five say which IOC it is and never change.
-const CARRIED: [(ioc::Column, staged::Column); 13] = [
+const CARRIED: [(ioc::Column, staged::Column); 14] = [
     (ioc::Column::Id, staged::Column::Id),
     (ioc::Column::Kind, staged::Column::Kind),
     (ioc::Column::Value, staged::Column::Value),
@@ -88,6 +88,7 @@ const CARRIED: [(ioc::Column, staged::Column); 13] = [
     (ioc::Column::Whitelist, staged::Column::Whitelist),
     (ioc::Column::Enrichment, staged::Column::Enrichment),
     (ioc::Column::CreatedAt, staged::Column::CreatedAt),
+    (ioc::Column::Precedence, staged::Column::Precedence),
 ];
 const IDENTITY: usize = 5;
 
@@ -233,11 +234,16 @@ impl Txn {
     }
 
     async fn flip_iocs(&self, mut staged: SelectStatement, account: &AccountId, seq: i64) -> StoreResult<()> {
-        staged.expr(Expr::value(account.as_str())).expr(Expr::value(seq)).columns(CARRIED.map(|(_, from)| from)).order_by(staged::Column::Id, Order::Asc);
+        staged
+            .expr(Expr::value(account.as_str()))
+            .expr(Expr::value(seq))
+            .expr(Expr::value(seq))
+            .columns(CARRIED.map(|(_, from)| from))
+            .order_by(staged::Column::Id, Order::Asc);
         let mut over = OnConflict::column(ioc::Column::Id);
-        // `deleted_at` is not among the columns inserted, hence null: what a person deleted is back.
+        // `deleted_at` is not among the columns inserted, hence null: what a person deleted is back. `first_seq` stays.
         over.update_columns([ioc::Column::Seq, ioc::Column::DeletedAt]).update_columns(CARRIED.iter().skip(IDENTITY).map(|(column, _)| *column));
-        let into = [ioc::Column::AccountId, ioc::Column::Seq].into_iter().chain(CARRIED.map(|(to, _)| to));
+        let into = [ioc::Column::AccountId, ioc::Column::Seq, ioc::Column::FirstSeq].into_iter().chain(CARRIED.map(|(to, _)| to));
         let insert =
             Query::insert().into_table(ioc::Entity).columns(into).select_from(staged).map_err(|e| corrupt("iocs", "columns", e))?.on_conflict(over).take();
         self.0.execute(&insert).await?;
@@ -299,7 +305,8 @@ fn swept() -> StoreError {
 
 /// In the order of [`CARRIED`], after the import and what it does.
 fn values(import: Uuid, row: &Staged) -> StoreResult<[Value; 2 + CARRIED.len()]> {
-    let Parts { id, kind, value, value_head, reversed_host, first_seen, last_seen, severity, state, retires_at, whitelist, enrichment } = parts(&row.ioc)?;
+    let Parts { id, kind, value, value_head, reversed_host, first_seen, last_seen, severity, state, retires_at, whitelist, enrichment, precedence } =
+        parts(&row.ioc)?;
     Ok([
         import.into(),
         code(row.change).into(),
@@ -316,6 +323,7 @@ fn values(import: Uuid, row: &Staged) -> StoreResult<[Value; 2 + CARRIED.len()]>
         whitelist.into(),
         enrichment.into(),
         row.created_at.into(),
+        precedence.into(),
     ])
 }
 

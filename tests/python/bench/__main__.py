@@ -19,6 +19,7 @@ import urllib.parse
 
 import lists as list_figures
 from peers import Medallion, Nginx, OpenTaxii, RawSqlite, pymisp_feed, rotating, wrk
+import growth as growing
 import noisy
 from server import Server, add_devices, copies, domains, iocs, row_of
 
@@ -26,7 +27,8 @@ from server import Server, add_devices, copies, domains, iocs, row_of
 class Table:
     """Prints rows as they are known."""
 
-    def __init__(self, quick: bool):
+    def __init__(self, quick: bool, before: str | None = None):
+        self.before = before
         self.rounds, self.seconds, self.quick = (2, 1, True) if quick else (5, 3, False)
         print(f"{os.cpu_count()} cores, shared by server, peer and client; {self.rounds} rounds\n")
         print("| work | iocast | peer | ratio (least to greatest) | reach |\n|---|---|---|---|---|", flush=True)
@@ -360,7 +362,12 @@ def noisy_neighbour(table: Table, binary: str) -> None:
     noisy.neighbours(table, binary, Server, iocs, domains)
 
 
-ROWS = {f.__name__.replace("_", "-"): f for f in [polls, many_devices, imports, publishing, taxii, many_groups, a_million, noisy_neighbour]}
+def growth(table: Table, binary: str) -> None:
+    """What a change costs by how much exists."""
+    growing.growth(table, binary, table.before)
+
+
+ROWS = {f.__name__.replace("_", "-"): f for f in [polls, many_devices, imports, publishing, taxii, many_groups, a_million, growth, noisy_neighbour]}
 
 
 def main() -> None:
@@ -368,6 +375,7 @@ def main() -> None:
     parser.add_argument("binary", help=argparse.SUPPRESS)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which: {', '.join(ROWS)}, or lists for the large lists' own figures [all but lists]")
     parser.add_argument("--quick", action="store_true", help="smaller numbers, two rounds")
+    parser.add_argument("--before", metavar="BINARY", help="an earlier iocast, measured beside this one by the row growth")
     given = parser.parse_intermixed_args()
     unknown = [row for row in given.rows if row not in [*ROWS, "lists"]]
     if unknown:
@@ -375,7 +383,7 @@ def main() -> None:
     if given.rows == ["lists"]:
         list_figures.figures(given.binary)
         return
-    table = Table(given.quick)
+    table = Table(given.quick, given.before)
     for row in given.rows or ROWS:
         ROWS[row](table, given.binary)
 

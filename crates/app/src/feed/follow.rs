@@ -1,11 +1,15 @@
 //! How the tables keep up with the database: at the start, after a change of our own, and when other replicas change something.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use iocast_domain::id::GroupId;
+use iocast_domain::{
+    device::Device,
+    id::{DeviceId, GroupId},
+};
 use iocast_store::{GroupRow, Signal};
 
 use super::{GroupFeed, Keys, bodies::cache_key, file};
@@ -73,15 +77,14 @@ impl App {
         let read = self.store.read();
         self.feed_follow_keys().await?;
         // What is known first: a group that is made meanwhile is in none of both, and not taken for deleted.
-        let known = self.feed.groups.load_full();
+        let known: Vec<GroupId> = self.feed.groups.iter().flat_map(|share| share.load().keys().copied().collect::<Vec<_>>()).collect();
         let numbers = read.publication_numbers().await?;
-        let behind: Vec<GroupId> = numbers.iter().filter(|(id, n)| known.get(id).is_none_or(|g| (g.publication, g.frozen) != **n)).map(|(id, _)| *id).collect();
+        let differs = |id: &GroupId, n: &(i64, Option<i64>)| self.feed.group(*id).is_none_or(|g| (g.publication, g.frozen) != *n);
+        let behind: Vec<GroupId> = numbers.iter().filter(|(id, n)| differs(id, n)).map(|(id, _)| *id).collect();
         for some in behind.chunks(GROUPS_AT_ONCE) {
-            for row in read.group_fetch_many(some).await? {
-                self.feed_load_group(&row).await?;
-            }
+            self.feed_load_groups(&read.group_fetch_many(some).await?).await?;
         }
-        let gone: Vec<GroupId> = known.keys().filter(|id| !numbers.contains_key(id)).copied().collect();
+        let gone: Vec<GroupId> = known.into_iter().filter(|id| !numbers.contains_key(id)).collect();
         if !gone.is_empty() {
             self.feed_drop_groups(&gone);
         }
@@ -120,28 +123,40 @@ impl App {
 
     /// Serves what a group last published.
     pub(crate) async fn feed_load_group(&self, row: &GroupRow) -> AppResult<()> {
+        self.feed_load_groups(std::slice::from_ref(row)).await
+    }
+
+    /// Serves what some groups last published.
+    async fn feed_load_groups(&self, rows: &[GroupRow]) -> AppResult<()> {
         let read = self.store.read();
-        let group = &row.group;
-        let Some(device) = read.device_fetch(&group.account_id, group.device_id).await? else { return Ok(()) };
-        let (publication, files) = match row.frozen {
-            Some(number) => (row.publication, read.publication_files_of(group.id, number).await?.unwrap_or_default()),
-            None => read.publication_files(group.id).await?.unwrap_or_default(),
-        };
-        let feed = GroupFeed {
-            account_id: group.account_id.clone(),
-            device_id: group.device_id,
-            name: group.name.to_string(),
-            device_name: device.name.to_string(),
-            device_type: device.device_type,
-            created_at: group.created_at,
-            publication,
-            frozen: row.frozen,
-            live: row.live,
-            files: files.into_iter().map(|f| file(group.id, device.device_type.format, f)).map(|(path, f)| (path, Arc::new(f))).collect(),
-        };
+        let (ids, of): (Vec<GroupId>, Vec<DeviceId>) = rows.iter().map(|row| (row.group.id, row.group.device_id)).unzip();
+        let devices: HashMap<DeviceId, Device> = read.device_fetch_some(&of).await?.into_iter().map(|device| (device.id, device)).collect();
+        let mut served = read.publication_served(&ids).await?;
+        for row in rows {
+            let group = &row.group;
+            let Some(device) = devices.get(&group.device_id) else { continue };
+            let (publication, files) = served.remove(&group.id).unwrap_or_default();
+            let feed = GroupFeed {
+                account_id: group.account_id.clone(),
+                device_id: group.device_id,
+                name: group.name.to_string(),
+                device_name: device.name.to_string(),
+                device_type: device.device_type,
+                created_at: group.created_at,
+                publication,
+                frozen: row.frozen,
+                live: row.live,
+                files: files.into_iter().map(|f| file(group.id, device.device_type.format, f)).map(|(path, f)| (path, Arc::new(f))).collect(),
+            };
+            self.feed_serve(group.id, feed).await?;
+        }
+        Ok(())
+    }
+
+    async fn feed_serve(&self, id: GroupId, feed: GroupFeed) -> AppResult<()> {
         // What takes the place of something is in memory before it is served: the database may leave at that moment, and what
         // was served until then must not be lost with it.
-        if !self.store.is_bundled() && self.feed.group(group.id).is_some() {
+        if !self.store.is_bundled() && self.feed.group(id).is_some() {
             for file in feed.files.values().filter(|file| file.gzip_len() <= BEFOREHAND && self.feed.bodies.peek(&cache_key(file)).is_none()) {
                 if self.feed_gzip(file).await.is_err() {
                     // It was replaced just now, or the database left; only then all stays as it is.
@@ -150,24 +165,26 @@ impl App {
                 }
             }
         }
-        self.feed.edit(|groups| {
+        self.feed.edit(id, |groups| {
             // Two that load at once may end in the wrong order.
-            if groups.get(&group.id).is_none_or(|there| there.publication <= publication) {
+            if groups.get(&id).is_none_or(|there| there.publication <= feed.publication) {
                 let now = Arc::new(feed);
                 // What it serves no more would only take up room.
-                for old in groups.insert(group.id, Arc::clone(&now)).iter().flat_map(|old| old.files.values()) {
+                for old in groups.insert(id, Arc::clone(&now)).iter().flat_map(|old| old.files.values()) {
                     if !now.files.values().any(|file| file.etag == old.etag) {
                         self.feed.bodies.remove(&cache_key(old));
                     }
                 }
             }
         });
-        self.feed.keep(group.id);
+        self.feed.keep(id);
         Ok(())
     }
 
     /// Serves a group no more.
     pub(crate) fn feed_drop_groups(&self, ids: &[GroupId]) {
-        self.feed.edit(|groups| groups.retain(|id, _| !ids.contains(id)));
+        for id in ids {
+            self.feed.edit(*id, |groups| drop(groups.remove(id)));
+        }
     }
 }

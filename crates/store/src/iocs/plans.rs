@@ -51,6 +51,16 @@ async fn every_list_walks_along_an_index() {
         let chosen = plan(db, SQLITE, &candidates(&account, &[&few, &Criteria::default()], 9, place)).await;
         assert!(chosen.starts_with("SEARCH iocs USING INDEX iocs_by_change") && !chosen.contains("B-TREE"), "{chosen}");
     }
+    let walk = Walk { account: account.clone(), source: Some(SourceId(Uuid::nil())), but: vec![SourceId(Uuid::nil())], to: 9 };
+    let at = Standpoint { precedence: 7, head: "evil.net".to_owned(), id: IocId(Uuid::nil()) };
+    for place in [None, Some(&at)] {
+        let steps = [precedence::behind(&walk, &[&few], place), precedence::members_before(&walk, GroupId(Uuid::nil()), place)];
+        for step in steps {
+            let plan = plan(db, SQLITE, &step).await;
+            assert!(plan.starts_with("SEARCH iocs USING INDEX iocs_by_precedence (account_id=?") && !plan.contains("B-TREE"), "{plan}");
+            assert!(place.is_none() || plan.contains("(precedence,value_head,id)"), "a page begins where the last one ended: {plan}");
+        }
+    }
     let next = plan(db, SQLITE, &changed(&account, 0, 9, Some((3, IocId(Uuid::nil()))))).await;
     assert!(next.contains("(seq,id)>(?,?)"), "the second page begins where the first ended: {next}");
     let marked = plan(db, SQLITE, &to_resend(GroupId(Uuid::nil()))).await;
@@ -68,7 +78,7 @@ async fn every_list_walks_along_an_index_of_postgresql() {
     let store = crate::Store::open(Some(&format!("{server}/{name}")), std::path::Path::new("")).await.unwrap();
     let db = &store.read().0;
     let rows = "INSERT INTO iocs SELECT ('00000000-0000-4000-8000-' || lpad(to_hex(g), 12, '0'))::uuid, '0123456789abcdef01234567', g / 10, g % 8, 'v' || g, 'v' || g, \
-         CASE WHEN g % 8 = 0 THEN 'elpmaxe.' || g END, g, g, g % 3, 1 + g % 2, g, 0, repeat('x', 600), g, NULL FROM generate_series(1, 100000) g";
+         CASE WHEN g % 8 = 0 THEN 'elpmaxe.' || g END, g, g, g % 3, 1 + g % 2, g, 0, repeat('x', 600), g, NULL, g % 1000, 0 FROM generate_series(1, 100000) g";
     db.execute_unprepared(rows).await.unwrap();
     db.execute_unprepared("INSERT INTO ioc_sources SELECT '00000000-0000-0000-0000-000000000000', id FROM iocs").await.unwrap();
     let members = "INSERT INTO members SELECT source_id, ioc_id, source_id, 1, 0, 0, 0, false, NULL, 0, false, false, NULL FROM ioc_sources";
@@ -92,6 +102,12 @@ async fn every_list_walks_along_an_index_of_postgresql() {
     for place in [None, Some((3_000, IocId(Uuid::nil())))] {
         finds.push(candidates(&account, &[&few], 20_000, place).limit(2_000));
         finds.push(changed(&account, 2_000, 20_000, place).limit(2_000));
+    }
+    let walk = Walk { account: account.clone(), source: None, but: Vec::new(), to: 20_000 };
+    let at = Standpoint { precedence: 700, head: "v17".to_owned(), id: IocId(Uuid::nil()) };
+    for place in [None, Some(&at)] {
+        finds.push(precedence::behind(&walk, &[&few], place).limit(2_000));
+        finds.push(precedence::members_before(&walk, GroupId(Uuid::nil()), place).limit(16));
     }
     for find in &finds {
         let plan = plan(db, POSTGRES, find).await;

@@ -102,7 +102,8 @@ pub(crate) struct SendAgainOut {
 pub(crate) struct CutOut {
     /// All together.
     count: u64,
-    /// Reason (`limit`, `not_for_device`) → count.
+    /// Reason (`limit`, `not_for_device`) → count. Over the `limit`: counted when the group is selected as a whole, and kept up by what
+    /// changes. Where more than 20,000 find no room it is a lower bound until the rest was counted in the background.
     reasons: BTreeMap<String, u64>,
 }
 

@@ -1,0 +1,319 @@
+//! Who is in a full group after some IOCs changed. Every member stands before the group's boundary, and whatever else it
+//! would take behind it: those that changed find their places anew, and only as many of the others are read as move over the
+//! boundary.
+
+use std::collections::{HashMap, VecDeque};
+
+use iocast_domain::{
+    group::Boundary,
+    guard::Refusal,
+    id::IocId,
+    ioc::State,
+    member::{Leave, Standing},
+    rule::{Criteria, may_leave},
+    selection::{Place, Selection},
+};
+use iocast_store::{IocRow, MemberRow, Standpoint, Walk};
+
+use super::{Choice, Edit, PAGE, Verdict, Work, select::COUNT_AGAIN};
+use crate::AppResult;
+
+/// IOCs read at once at the boundary, at first.
+const FIRST_STEP: u64 = 16;
+
+impl Work<'_> {
+    /// Goes by what changed; none if the group has to be selected from scratch.
+    pub(super) async fn choose_full(&self, boundary: &Boundary) -> AppResult<Option<Choice>> {
+        if self.collapses() || self.read.ioc_any_unplaced(&self.account.id).await? {
+            return Ok(None);
+        }
+        let mut count_at = boundary.count_at;
+        if self.target_seq <= self.state.applied_seq && count_at.is_some_and(|at| at <= self.now.micros()) {
+            if let Some(choice) = self.count().await? {
+                return Ok(Some(choice));
+            }
+            count_at = Some(self.now.micros() + COUNT_AGAIN);
+        }
+        let mut changed = Changed::of(self).await?;
+        let Some(place) = changed.settle(self, &boundary.place).await? else { return Ok(None) };
+        let mut choice = changed.choice;
+        choice.boundary = place.map(|place| Boundary { place, count_at });
+        Ok(Some(choice))
+    }
+}
+
+/// An IOC that changed and that the group would take.
+struct Contender {
+    /// Its rows in the group.
+    rows: Vec<MemberRow>,
+    /// What becomes of it as a member, if it stays.
+    edit: Option<Edit>,
+    /// It came after the last publication.
+    new: bool,
+}
+
+impl Contender {
+    fn current(&self) -> Option<&MemberRow> {
+        self.rows.iter().find(|m| m.standing != Standing::Tombstone)
+    }
+}
+
+/// What changed since the last publication.
+struct Changed {
+    choice: Choice,
+    contenders: HashMap<IocId, Contender>,
+    /// The places of those, best first.
+    places: Vec<Place>,
+    /// Live members among all that changed.
+    live: usize,
+    /// How many more find no room than before, or fewer, as far as that is known.
+    queue: i64,
+    /// Some of those that changed find no room.
+    some_lose: bool,
+}
+
+impl Changed {
+    async fn of(work: &Work<'_>) -> AppResult<Self> {
+        let mut this = Self { choice: Choice::default(), contenders: HashMap::new(), places: Vec::new(), live: 0, queue: 0, some_lose: false };
+        // More than have room need not be kept.
+        let mut selection = Selection::new(work.limit());
+        let mut after = None;
+        loop {
+            let page = work.app.publisher.changed(&work.read, &work.account.id, (work.state.applied_seq, work.target_seq), after).await?;
+            let Some(last) = page.last() else { break };
+            after = Some((last.seq, last.ioc.id));
+            let ids: Vec<IocId> = page.iter().map(|r| r.ioc.id).collect();
+            let mut members = work.read.member_of_iocs(work.row.group.id, &ids).await?;
+            for row in page.iter() {
+                let rows = members.remove(&row.ioc.id).unwrap_or_default();
+                if let Some(out) = this.look_at(work, row, rows).and_then(|place| selection.offer(place)) {
+                    this.loses(out);
+                }
+            }
+        }
+        this.places = selection.finish(0).0;
+        Ok(this)
+    }
+
+    /// Gives the place of an IOC that the group would take.
+    fn look_at(&mut self, work: &Work<'_>, row: &IocRow, rows: Vec<MemberRow>) -> Option<Place> {
+        let verdict = work.verdict(row);
+        let wanted = verdict == Verdict::Wanted;
+        self.choice.refused.push((row.ioc.id, verdict.refusal()));
+        let new = row.first_seq > work.state.applied_seq;
+        let contender = Contender { rows, edit: None, new };
+        let current = contender.current();
+        self.live += usize::from(current.is_some_and(|m| m.standing == Standing::Live));
+        let edit = current.and_then(|member| work.edit(member, row, wanted, None));
+        if wanted {
+            if current.is_none() {
+                self.choice.hand.keep(row.ioc.clone());
+            }
+            self.contenders.insert(row.ioc.id, Contender { edit, ..contender });
+            return Some(work.place_of(&row.ioc));
+        }
+        match (current, edit) {
+            (Some(member), Some(edit)) => self.choice.edits.push((member.clone(), edit)),
+            // What is not sent any more most likely found no room before.
+            (None, _) if !new && (row.deleted || !may_leave(&row.ioc) || row.ioc.state == State::Retired) => self.queue -= 1,
+            _ => {}
+        }
+        None
+    }
+
+    /// One that changed finds no room.
+    fn loses(&mut self, id: IocId) {
+        let Some(contender) = self.contenders.remove(&id) else { return };
+        self.some_lose = true;
+        self.choice.hand.drop(&id);
+        match contender.current() {
+            Some(member) if member.standing == Standing::Live => {
+                self.choice.edits.push((member.clone(), Edit::Leave(Leave::Cut)));
+                self.queue += 1;
+            }
+            Some(_) => {}
+            None => self.queue += i64::from(contender.new),
+        }
+    }
+
+    /// One that changed has room.
+    fn stays(&mut self, id: IocId) {
+        let Some(contender) = self.contenders.remove(&id) else { return };
+        match (contender.current(), contender.edit) {
+            (Some(member), edit) => self.choice.edits.extend(edit.map(|edit| (member.clone(), edit))),
+            (None, _) => {
+                self.choice.comes_back(id, &contender.rows);
+                self.choice.joins.push(id);
+                self.queue -= i64::from(!contender.new);
+            }
+        }
+    }
+
+    /// Decides who has room. Gives the new boundary, or that there is none any more; nothing at all if the group has to be selected from
+    /// scratch.
+    async fn settle(&mut self, work: &Work<'_>, boundary: &Place) -> AppResult<Option<Option<Place>>> {
+        let unchanged = usize::try_from(work.state.live).unwrap_or(usize::MAX).saturating_sub(self.live);
+        let behind = self.places.split_off(self.places.partition_point(|place| place <= boundary));
+        let mut before = std::mem::take(&mut self.places);
+        let taken = unchanged + before.len();
+        // Those that lost already may stand before the old boundary: then it has to come nearer.
+        let settled = if taken > work.limit() || (taken == work.limit() && self.some_lose) {
+            for place in behind {
+                self.loses(place.id);
+            }
+            self.make_room(work, boundary, &mut before, taken - work.limit()).await?
+        } else {
+            self.fill_up(work, boundary, behind.into(), work.limit() - taken).await?
+        };
+        for place in before {
+            self.stays(place.id);
+        }
+        let waiting = work.state.cut.reasons.get("limit").copied().unwrap_or(0).saturating_add_signed(self.queue);
+        // As long as there is a boundary, something stands behind it.
+        self.choice.limit_cut = if matches!(settled, Some(Some(_))) { waiting.max(1) } else { 0 };
+        Ok(settled)
+    }
+
+    /// Has the weakest `surplus` leave, of those that changed and those that did not.
+    async fn make_room(&mut self, work: &Work<'_>, boundary: &Place, before: &mut Vec<Place>, surplus: usize) -> AppResult<Option<Option<Place>>> {
+        let mut members = Steps::members(work, boundary);
+        let mut out = Vec::new();
+        for _ in 0..surplus {
+            let weakest = members.peek().await?;
+            match (before.last(), weakest) {
+                (None, None) => return Ok(None),
+                (Some(changed), weakest) if weakest.is_none_or(|weakest| changed > weakest) => {
+                    self.loses(changed.id);
+                    before.pop();
+                }
+                _ => out.extend(members.take().map(|row| row.ioc.id)),
+            }
+        }
+        let weakest = members.peek().await?.max(before.last()).cloned();
+        for (_, rows) in work.read.member_of_iocs(work.row.group.id, &out).await? {
+            let live = rows.into_iter().find(|m| m.standing == Standing::Live);
+            self.choice.edits.extend(live.map(|member| (member, Edit::Leave(Leave::Cut))));
+            self.queue += 1;
+        }
+        Ok(weakest.map(Some))
+    }
+
+    /// Has the next ones behind the boundary join, of those that changed and those that did not.
+    async fn fill_up(&mut self, work: &Work<'_>, boundary: &Place, mut behind: VecDeque<Place>, room: usize) -> AppResult<Option<Option<Place>>> {
+        let mut queue = Steps::behind(work, boundary);
+        let mut last = boundary.clone();
+        let mut joining = Vec::new();
+        for _ in 0..room {
+            let next = queue.peek().await?;
+            match behind.front() {
+                Some(changed) if next.is_none_or(|next| changed < next) => {
+                    last = changed.clone();
+                    self.stays(changed.id);
+                    behind.pop_front();
+                }
+                _ => match (next.cloned(), queue.take()) {
+                    (Some(place), Some(row)) => {
+                        last = place;
+                        joining.push(row);
+                    }
+                    _ => break,
+                },
+            }
+        }
+        let more = self.some_lose || !behind.is_empty() || queue.peek().await?.is_some();
+        for place in behind {
+            self.loses(place.id);
+        }
+        self.choice.refused.append(&mut queue.refused);
+        let ids: Vec<IocId> = joining.iter().map(|row| row.ioc.id).collect();
+        let mut rows = work.read.member_of_iocs(work.row.group.id, &ids).await?;
+        for row in joining {
+            let rows = rows.remove(&row.ioc.id).unwrap_or_default();
+            let contender = Contender { rows, edit: Some(Edit::Return), new: false };
+            match contender.current().map(|m| m.standing) {
+                // It is in already, which no boundary allows.
+                Some(Standing::Live) => return Ok(None),
+                Some(_) => self.queue -= 1,
+                None => self.choice.hand.keep(row.ioc.clone()),
+            }
+            self.contenders.insert(row.ioc.id, contender);
+            self.stays(row.ioc.id);
+        }
+        Ok(Some(more.then_some(last)))
+    }
+}
+
+/// A walk from the boundary over IOCs that did not change, some at a time.
+struct Steps<'w, 'a> {
+    work: &'w Work<'a>,
+    rules: Vec<&'w Criteria>,
+    /// What is still to be walked through, the next one last.
+    walks: Vec<Walk>,
+    way: Way,
+    at: Option<Standpoint>,
+    ready: VecDeque<(Place, IocRow)>,
+    step: u64,
+    /// Those that came by and are kept back.
+    refused: Vec<(IocId, Option<Refusal>)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Members, the weakest first.
+    Members,
+    /// What else the group would take, best first.
+    Behind,
+}
+
+impl<'w, 'a> Steps<'w, 'a> {
+    fn members(work: &'w Work<'a>, boundary: &Place) -> Self {
+        // The one that holds the boundary comes by, too: ids are whole numbers.
+        let id = IocId(uuid::Uuid::from_u128(boundary.id.0.as_u128().saturating_add(1)));
+        let classes = work.classes(work.state.applied_seq).into_iter().filter(|(rank, _)| *rank <= boundary.rank);
+        Self::of(work, Way::Members, boundary.rank, classes.collect(), Standpoint { id, ..Standpoint::from(boundary) })
+    }
+
+    fn behind(work: &'w Work<'a>, boundary: &Place) -> Self {
+        let classes = work.classes(work.state.applied_seq).into_iter().rev().filter(|(rank, _)| *rank >= boundary.rank);
+        Self::of(work, Way::Behind, boundary.rank, classes.collect(), Standpoint::from(boundary))
+    }
+
+    fn of(work: &'w Work<'a>, way: Way, rank: u32, classes: Vec<(u32, Walk)>, at: Standpoint) -> Self {
+        let rules = work.rules.iter().map(|rule| &rule.criteria).collect();
+        // Where the source of the boundary is off by now, the next class is walked through as a whole.
+        let at = classes.last().is_some_and(|(first, _)| *first == rank).then_some(at);
+        let walks = classes.into_iter().map(|(_, walk)| walk).collect();
+        Self { work, rules, walks, way, at, ready: VecDeque::new(), step: FIRST_STEP, refused: Vec::new() }
+    }
+
+    async fn peek(&mut self) -> AppResult<Option<&Place>> {
+        while self.ready.is_empty()
+            && let Some(walk) = self.walks.last()
+        {
+            let page = match self.way {
+                Way::Members => self.work.read.ioc_members_before(walk, self.work.row.group.id, self.at.as_ref(), self.step).await?,
+                Way::Behind => self.work.read.ioc_behind(walk, &self.rules, self.at.as_ref(), self.step).await?,
+            };
+            if page.count() as u64 == self.step {
+                self.at = page.last_place();
+            } else {
+                self.walks.pop();
+                self.at = None;
+            }
+            self.step = (self.step * 4).min(PAGE as u64);
+            for row in page.rows()? {
+                let verdict = self.work.verdict(&row);
+                if verdict == Verdict::Wanted || matches!(self.way, Way::Members) {
+                    self.ready.push_back((self.work.place_of(&row.ioc), row));
+                } else if verdict.refusal().is_some() {
+                    self.refused.push((row.ioc.id, verdict.refusal()));
+                }
+            }
+        }
+        Ok(self.ready.front().map(|(place, _)| place))
+    }
+
+    fn take(&mut self) -> Option<IocRow> {
+        self.ready.pop_front().map(|(_, row)| row)
+    }
+}

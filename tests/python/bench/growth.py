@@ -1,0 +1,77 @@
+"""Growth: what one change costs, with three sizes of what exists, so that a slope shows. With an earlier binary beside it, both are
+measured in the same run."""
+
+import json
+import statistics
+import time
+
+from server import Server
+
+# Of a group that is full: how many members, and how many rounds of ten IOCs.
+ROUNDS = 5
+
+
+def plain(count: int, offset: int, **more) -> bytes:
+    return json.dumps([{"value": f"host{i}.evil.example", **more} for i in range(offset, offset + count)]).encode()
+
+
+def publication(server: Server, group: str) -> int:
+    return server.call("GET", f"/api/v1/groups/{group}")["publication"]
+
+
+def ten_into_a_full_group(server: Server, source: str, group: str, offset: int) -> float:
+    """Five that displace a member and five that find no room, from the import to the publication that holds the five."""
+    before = publication(server, group)
+    five = json.loads(plain(5, offset, severity="high")) + json.loads(plain(5, offset + 5, severity="low", last_seen="2020-01-01T00:00:00Z", first_seen="2020-01-01T00:00:00Z"))
+    begun = time.perf_counter()
+    server.call("POST", f"/api/v1/sources/{source}/iocs", five)
+    while publication(server, group) == before:
+        time.sleep(0.002)
+        if time.perf_counter() - begun > 120:
+            raise SystemExit("nothing was published for two minutes")
+    return time.perf_counter() - begun
+
+
+def measured(binary: str, sizes: list[int], limit: int) -> dict[int, dict[str, float]]:
+    server = Server(binary)
+    source = server.source()
+    found, there = {}, 0
+    piece = min(sizes[0], 100_000)
+    for size in sizes:
+        times = []
+        while there < size:
+            times.append(server.load(source, plain(piece, 1_000_000 + there, severity="low")))
+            there += piece
+        begun = time.perf_counter()
+        _, group = server.group("misp", limit=limit)
+        created = time.perf_counter() - begun
+        server.wait_published(group, limit)
+        # What is counted behind the boundary is counted now.
+        time.sleep(1)
+        rounds = [ten_into_a_full_group(server, source, group, 500_000_000 + size + 10 * n) for n in range(ROUNDS)]
+        found[size] = {
+            "importing": piece / statistics.median(times[-5:]),
+            "creating": created,
+            "ten": statistics.median(rounds),
+        }
+        device = server.call("GET", f"/api/v1/groups/{group}")["device_id"]
+        server.call("DELETE", f"/api/v1/devices/{device}")
+    server.stop()
+    return found
+
+
+def growth(table, binary: str, before: str | None) -> None:
+    sizes, limit = ([20_000, 60_000, 200_000], 2_000) if table.quick else ([100_000, 300_000, 1_000_000], 50_000)
+    now = measured(binary, sizes, limit)
+    then = measured(before, sizes, limit) if before else {}
+    rows = [
+        ("ten", "10 IOCs into a full MISP group of {limit:,} over {size:,} IOCs, import to published", "≤ 0.15 s, flat within 1.5", lambda s: f"{s:.3f} s"),
+        ("creating", "creating a MISP group of {limit:,} over {size:,} IOCs", "≤ 2 s", lambda s: f"{s:.2f} s"),
+        ("importing", "importing up to {size:,} IOCs, the last of them", "≥ 0.8 of the first", lambda rate: f"{rate:,.0f}/s"),
+    ]
+    for name, what, reach, show in rows:
+        for size in sizes:
+            ours = now[size][name]
+            peer = f"{show(then[size][name])} (earlier build)" if then else ""
+            slope = f"{ours / now[sizes[0]][name]:.2f} of the smallest"
+            table.row(what.format(limit=limit, size=size), show(ours), peer, slope, reach)
