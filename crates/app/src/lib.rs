@@ -268,7 +268,6 @@ impl App {
         if app.settings.role.works() {
             app.respell().await?;
         }
-        app.release_claims().await?;
         app.end_imports().await?;
         app.letter_release().await?;
         app.idempotency_forget_cut_off().await?;

@@ -140,17 +140,6 @@ impl Desk {
 }
 
 impl App {
-    /// Takes back the claims of a process that was killed. On PostgreSQL they run out by themselves: another replica may
-    /// hold one.
-    pub(crate) async fn release_claims(&self) -> AppResult<()> {
-        if self.store.is_bundled() {
-            let txn = self.store.write().await?;
-            txn.publish_release_all().await?;
-            txn.commit().await?;
-        }
-        Ok(())
-    }
-
     /// Waits until something changed that may have to be published.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -258,6 +247,10 @@ impl App {
     async fn publish_group(self: &Arc<Self>, account: &AccountId, id: GroupId, wait: bool) -> AppResult<bool> {
         let lock = self.publisher.of(id);
         let Some(_alone) = (if wait { Some(lock.lock().await) } else { lock.try_lock().ok() }) else { return Ok(false) };
+        // Nobody else publishes on the bundled database: the lock is enough.
+        if self.store.is_bundled() {
+            return self.publish_claimed(account, id, None).await;
+        }
         let token = self.entropy.uuid();
         let now = self.store.shared_now(self.clock.real_now()).await?;
         let txn = self.store.write().await?;
@@ -267,7 +260,7 @@ impl App {
         // Until it is known to be given back: the database may go away at any moment, and hold the group for a claim of nobody.
         self.publisher.leave(id, Some(token));
         txn.commit().await?;
-        let result = self.publish_claimed(account, id, token).await;
+        let result = self.publish_claimed(account, id, Some(token)).await;
         if !matches!(result, Ok(true)) {
             let txn = self.store.write().await?;
             txn.publish_release(id, token).await?;
@@ -299,12 +292,18 @@ impl App {
         }
     }
 
-    async fn publish_claimed(self: &Arc<Self>, account: &AccountId, id: GroupId, token: Uuid) -> AppResult<bool> {
-        let Some(work) = Work::begin(self, account, id, token).await? else { return Ok(false) };
+    async fn publish_claimed(self: &Arc<Self>, account: &AccountId, id: GroupId, claim: Option<Uuid>) -> AppResult<bool> {
+        let Some(work) = Work::begin(self, account, id, claim).await? else { return Ok(false) };
         let begun = self.clock.real_now();
+        let renewed = async {
+            match claim {
+                Some(token) => self.renew_claim(id, token).await,
+                None => std::future::pending().await,
+            }
+        };
         let published = tokio::select! {
             published = work.run() => published?,
-            lost = self.renew_claim(id, token) => return lost.map(|()| false),
+            lost = renewed => return lost.map(|()| false),
         };
         if published {
             self.publisher.made.fetch_add(1, Ordering::Relaxed);

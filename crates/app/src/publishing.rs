@@ -132,12 +132,13 @@ pub(crate) struct Work<'a> {
     state: PublishState,
     target_seq: i64,
     now: Timestamp,
-    claim: Uuid,
+    /// Under which it is made, where other processes publish, too.
+    claim: Option<Uuid>,
 }
 
 impl<'a> Work<'a> {
     /// Reads what there is to know; nothing if the group is gone.
-    pub(crate) async fn begin(app: &'a Arc<App>, account_id: &AccountId, id: GroupId, claim: Uuid) -> AppResult<Option<Self>> {
+    pub(crate) async fn begin(app: &'a Arc<App>, account_id: &AccountId, id: GroupId, claim: Option<Uuid>) -> AppResult<Option<Self>> {
         let read = app.store.read();
         // The number first: what changes after it is seen again next time, never missed.
         let target_seq = read.account_seq(account_id).await?;

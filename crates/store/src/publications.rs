@@ -141,8 +141,8 @@ pub struct PublicationLine {
 /// What a new publication says of its group.
 #[derive(Clone, Debug)]
 pub struct GroupUpdate {
-    /// The claim it was made under.
-    pub claim: Uuid,
+    /// The claim it was made under, where other processes publish, too.
+    pub claim: Option<Uuid>,
     /// The configuration it was made from.
     pub applied_config: i64,
     /// The change number it holds.
@@ -392,7 +392,7 @@ impl Txn {
             .col_expr(group::Column::HeldUntil, Expr::value(None::<i64>))
             .col_expr(group::Column::LetThrough, Expr::value(None::<i64>))
             .filter(group::Column::Id.eq(id.0))
-            .filter(group::Column::ClaimToken.eq(*claim))
+            .filter(Condition::all().add_option(claim.map(|claim| group::Column::ClaimToken.eq(claim))))
             .exec(&self.0)
             .await?;
         Ok(done.rows_affected == 1)
@@ -400,14 +400,14 @@ impl Txn {
 
     /// Holds a publication until `held.until`, unless a change after `seq` or `config` asks for another look. Gives whether it was
     /// held just now; false if it was before, or the claim was lost.
-    pub async fn publish_hold(&self, id: GroupId, claim: Uuid, held: &Held, seq: i64, config: i64) -> StoreResult<bool> {
+    pub async fn publish_hold(&self, id: GroupId, claim: Option<Uuid>, held: &Held, seq: i64, config: i64) -> StoreResult<bool> {
         let newly = group::Entity::update_many()
             .col_expr(group::Column::Held, Expr::value(json(held)?))
             .col_expr(group::Column::HeldUntil, Expr::value(held.until.micros()))
             .col_expr(group::Column::HeldSeq, Expr::value(seq))
             .col_expr(group::Column::HeldConfig, Expr::value(config))
             .filter(group::Column::Id.eq(id.0))
-            .filter(group::Column::ClaimToken.eq(claim));
+            .filter(Condition::all().add_option(claim.map(|claim| group::Column::ClaimToken.eq(claim))));
         let first = newly.clone().filter(group::Column::HeldUntil.is_null()).exec(&self.0).await?.rows_affected == 1;
         if !first {
             newly.exec(&self.0).await?;
@@ -442,12 +442,6 @@ impl Txn {
             .filter(group::Column::Id.eq(id.0))
             .filter(group::Column::LimitTold.eq(!told));
         Ok(note.exec(&self.0).await?.rows_affected > 0)
-    }
-
-    /// Releases all claims: on the bundled database no other process can hold one.
-    pub async fn publish_release_all(&self) -> StoreResult<()> {
-        group::Entity::update_many().col_expr(group::Column::ClaimUntil, Expr::value(0_i64)).exec(&self.0).await?;
-        Ok(())
     }
 
     /// Releases a claim without a publication.

@@ -80,7 +80,7 @@ class Server:
 
     def group(self, of_type: str, **more) -> tuple[str, str]:
         """A device of the type with a group: its URL and id."""
-        name = f"Bench {of_type.replace('-', ' ')} {uuid.uuid4().hex[:6]}"
+        name = f"Bench {of_type.replace('-', ' ')} {uuid.uuid4().hex[:12]}"
         device = self.call("POST", "/api/v1/devices", {"name": name, "device_type": of_type})["id"]
         group = self.call("POST", f"/api/v1/devices/{device}/groups", {"name": name, **more})
         return group["url"], group["id"]
