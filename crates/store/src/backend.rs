@@ -96,7 +96,7 @@ impl Store {
             options
         };
         // In KiB, for each connection. Readers do with little: what they miss lies in the system's own cache.
-        let writer = Database::connect(options(1, "OFF", "-49152")).await?;
+        let writer = Database::connect(options(1, "OFF", "-65536")).await?;
         let reader = Database::connect(options(4, "ON", "-4096")).await?;
         Ok(Self { writer, reader, waiting: Arc::default(), turn: Some(Arc::new(Semaphore::new(1))), suspicion })
     }

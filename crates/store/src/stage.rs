@@ -94,7 +94,7 @@ const IDENTITY: usize = 5;
 
 /// About how many rows are flipped by one statement. SQLite keeps every page that a statement changes in memory until it has
 /// ended, to be able to take it back: some pages for each row, as keys are spread evenly.
-const FLIPPED: u64 = 2_000;
+const FLIPPED: u64 = 4_000;
 
 /// Ids cut into equal ranges of about [`FLIPPED`] rows each: ids are spread evenly. Gives where each begins, the first bits of it.
 fn slices(rows: u64) -> impl Iterator<Item = (Uuid, Option<Uuid>)> {
