@@ -80,7 +80,7 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl<C: ConnectionTrait> Conn<C> {
-    /// Some devices, whosever they are.
+    /// Some devices, of any account.
     pub async fn device_fetch_some(&self, ids: &[DeviceId]) -> StoreResult<Vec<Device>> {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(IDS) {

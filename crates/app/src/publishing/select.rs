@@ -25,7 +25,7 @@ const COUNTED_AT_ONCE: usize = 20_000;
 /// After how long counting is tried again where it was broken off, in microseconds.
 pub(super) const COUNT_AGAIN: i64 = 10 * MINUTE;
 /// Every how many pages a count looks whether something is to be published.
-const PAGES_BETWEEN: usize = 25;
+const PAGES_BETWEEN: usize = 4;
 
 /// In which order IOCs come by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Work<'_> {
         self.select(Route::Changes).await?.ok_or_else(|| AppError::internal(std::io::Error::other("a selection ended early")))
     }
 
-    /// Counts what found no room in a full group; none if something changes meanwhile.
+    /// Counts what found no room in a full group; none if something is to be published before it ends.
     pub(super) async fn count(&self) -> AppResult<Option<Choice>> {
         self.select(Route::Count).await
     }
@@ -187,7 +187,7 @@ struct Scan<'w, 'a> {
     work: &'w Work<'a>,
     /// Members, live ones and those on their way out.
     current: HashMap<IocId, MemberRow>,
-    /// Live members that were not looked at. Those whose IOC changes meanwhile stay, and take up room, until next time.
+    /// Live members that were not looked at. Those whose IOC changes during the selection stay, and take up room, until next time.
     unseen: HashSet<IocId>,
     visited: HashSet<IocId>,
     selection: Selection,
