@@ -138,7 +138,7 @@ impl Feed {
         self.groups_like(id).load().get(&id).cloned()
     }
 
-    /// The share of the group table in which this id is, if it is there.
+    /// The share of the group table that holds this id, if it is known.
     fn groups_like(&self, id: GroupId) -> &ArcSwap<Groups> {
         let [first, ..] = *id.0.as_bytes();
         &self.groups[usize::from(first)]

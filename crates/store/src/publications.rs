@@ -235,7 +235,7 @@ impl<C: ConnectionTrait> Conn<C> {
             latest_stamp: row.latest_stamp,
             held: row.held.map(|h| serde_json::from_str(&h)).transpose().map_err(|e| corrupt("ioc_groups", "held", e))?,
             let_through: row.let_through.is_some(),
-            // One that can't be read is found anew.
+            // Without one, the group is selected from scratch.
             boundary: row.boundary.and_then(|b| serde_json::from_str(&b).ok()),
         }))
     }

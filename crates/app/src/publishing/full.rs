@@ -1,5 +1,5 @@
 //! Who is in a full group after some IOCs changed. Every member stands before the group's boundary, and whatever else it
-//! would take behind it: those that changed find their places anew, and only as many of the others are read as move over the
+//! would take behind it: those that changed are placed again, and only as many of the others are read as move over the
 //! boundary.
 
 use std::collections::{HashMap, VecDeque};
