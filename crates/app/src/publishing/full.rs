@@ -35,7 +35,11 @@ impl Work<'_> {
             count_at = Some(self.now.micros() + COUNT_AGAIN);
         }
         let mut changed = Changed::of(self).await?;
-        let Some(place) = changed.settle(self, &boundary.place).await? else { return Ok(None) };
+        let place = match changed.settle(self, &boundary.place).await? {
+            Settled::Full(place) => Some(place),
+            Settled::HasRoom => None,
+            Settled::Unclear => return Ok(None),
+        };
         let mut choice = changed.choice;
         choice.boundary = place.map(|place| Boundary { place, count_at });
         Ok(Some(choice))
@@ -56,6 +60,16 @@ impl Contender {
     fn current(&self) -> Option<&MemberRow> {
         self.rows.iter().find(|m| m.standing != Standing::Tombstone)
     }
+}
+
+/// How full a group is after what changed.
+enum Settled {
+    /// Something finds no room; this is the new boundary.
+    Full(Place),
+    /// All that it would take are in.
+    HasRoom,
+    /// The members are not where the boundary says: the group has to be selected from scratch.
+    Unclear,
 }
 
 /// What changed since the last publication.
@@ -149,9 +163,8 @@ impl Changed {
         }
     }
 
-    /// Decides who has room. Gives the new boundary, or that there is none any more; nothing at all if the group has to be selected from
-    /// scratch.
-    async fn settle(&mut self, work: &Work<'_>, boundary: &Place) -> AppResult<Option<Option<Place>>> {
+    /// Decides who has room.
+    async fn settle(&mut self, work: &Work<'_>, boundary: &Place) -> AppResult<Settled> {
         let unchanged = usize::try_from(work.state.live).unwrap_or(usize::MAX).saturating_sub(self.live);
         let behind = self.places.split_off(self.places.partition_point(|place| place <= boundary));
         let mut before = std::mem::take(&mut self.places);
@@ -170,18 +183,18 @@ impl Changed {
         }
         let waiting = work.state.cut.reasons.get("limit").copied().unwrap_or(0).saturating_add_signed(self.queue);
         // As long as there is a boundary, something stands behind it.
-        self.choice.limit_cut = if matches!(settled, Some(Some(_))) { waiting.max(1) } else { 0 };
+        self.choice.limit_cut = if matches!(settled, Settled::Full(_)) { waiting.max(1) } else { 0 };
         Ok(settled)
     }
 
     /// Has the weakest `surplus` leave, of those that changed and those that did not.
-    async fn make_room(&mut self, work: &Work<'_>, boundary: &Place, before: &mut Vec<Place>, surplus: usize) -> AppResult<Option<Option<Place>>> {
+    async fn make_room(&mut self, work: &Work<'_>, boundary: &Place, before: &mut Vec<Place>, surplus: usize) -> AppResult<Settled> {
         let mut members = Steps::members(work, boundary);
         let mut out = Vec::new();
         for _ in 0..surplus {
             let weakest = members.peek().await?;
             match (before.last(), weakest) {
-                (None, None) => return Ok(None),
+                (None, None) => return Ok(Settled::Unclear),
                 (Some(changed), weakest) if weakest.is_none_or(|weakest| changed > weakest) => {
                     self.loses(changed.id);
                     before.pop();
@@ -195,11 +208,11 @@ impl Changed {
             self.choice.edits.extend(live.map(|member| (member, Edit::Leave(Leave::Cut))));
             self.queue += 1;
         }
-        Ok(weakest.map(Some))
+        Ok(weakest.map_or(Settled::Unclear, Settled::Full))
     }
 
     /// Has the next ones behind the boundary join, of those that changed and those that did not.
-    async fn fill_up(&mut self, work: &Work<'_>, boundary: &Place, mut behind: VecDeque<Place>, room: usize) -> AppResult<Option<Option<Place>>> {
+    async fn fill_up(&mut self, work: &Work<'_>, boundary: &Place, mut behind: VecDeque<Place>, room: usize) -> AppResult<Settled> {
         let mut queue = Steps::behind(work, boundary);
         let mut last = boundary.clone();
         let mut joining = Vec::new();
@@ -232,14 +245,14 @@ impl Changed {
             let contender = Contender { rows, edit: Some(Edit::Return), new: false };
             match contender.current().map(|m| m.standing) {
                 // It is in already, which no boundary allows.
-                Some(Standing::Live) => return Ok(None),
+                Some(Standing::Live) => return Ok(Settled::Unclear),
                 Some(_) => self.queue -= 1,
                 None => self.choice.hand.keep(row.ioc.clone()),
             }
             self.contenders.insert(row.ioc.id, contender);
             self.stays(row.ioc.id);
         }
-        Ok(Some(more.then_some(last)))
+        Ok(if more { Settled::Full(last) } else { Settled::HasRoom })
     }
 }
 
