@@ -1,7 +1,7 @@
-//! The words of iocast and the judgements made with them.
+//! The types and rules of iocast.
 //!
-//! Every room above speaks these types. This room waits for nothing and talks to nobody: it reads no clock,
-//! opens no file and does not know that a database or HTTP exists. Whoever calls it brings the time along.
+//! Every other crate uses these types. This crate is pure: it reads no clock, opens no file and does not know that a
+//! database or HTTP exists. Callers pass in the time.
 
 pub mod account;
 pub mod alert;

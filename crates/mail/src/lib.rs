@@ -1,4 +1,4 @@
-//! The post office: renders typed letters, and hands them over. It does not decide who gets one, or when.
+//! Renders typed messages, and delivers them. It does not decide who gets one, or when.
 
 mod letter;
 mod post;

@@ -1,5 +1,5 @@
-//! The front door: flags, environment, the real clock and dice, signals, ticks. It builds the rooms once and stops
-//! them in order; no rule of the business lives here.
+//! The program: flags, environment, the real clock and random numbers, signals, periodic tasks. It builds the parts of
+//! the other crates once and stops them in order; it contains no business rules.
 
 pub mod application;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! What devices poll. One call to the desk that never waits; only a body that is not in memory costs a read.
+//! What devices poll. One call to the app that never waits; only a body that is not in memory costs a read.
 
 use std::{
     convert::Infallible,

@@ -1,6 +1,6 @@
-//! The counter: HTTP in, HTTP out. It asks the desk ([`iocast_app`]) and never touches the store.
+//! HTTP in, HTTP out. It calls [`iocast_app`] and never touches the store.
 //!
-//! Begin with [`routes`]: every URL is on that screen.
+//! Begin with [`routes`]: it lists every URL.
 
 use std::{io, net::TcpListener, path::Path, sync::Arc, time::Duration};
 

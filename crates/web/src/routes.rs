@@ -5,7 +5,7 @@ use utoipa_actix_web::{scope::scope, service_config::ServiceConfig};
 
 use crate::{
     api, docs, feed, metrics,
-    pages::{self, device, group, integrations, iocs, policy, settings, sign_in, sources},
+    pages::{self, device, group, help, integrations, iocs, policy, settings, sign_in, sources},
     public, taxii,
 };
 
@@ -187,5 +187,7 @@ fn for_people(config: &mut web::ServiceConfig) {
         .service(page("/settings/audit").route(web::get().to(settings::audit)))
         .service(page("/settings/audit.csv").route(web::get().to(settings::audit_csv)))
         .service(page("/settings/profile").route(web::get().to(sign_in::profile)).route(web::post().to(sign_in::profile_act)))
+        .service(page("/help").route(web::get().to(help::list)))
+        .service(page("/help/{page}").route(web::get().to(help::read)))
         .service(page("/emulator/clock").route(web::post().to(settings::advance)));
 }

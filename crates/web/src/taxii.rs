@@ -1,4 +1,4 @@
-//! The TAXII servers: headers and statuses around what the desk answers.
+//! The TAXII servers: headers and statuses around what the app answers.
 
 use actix_web::{
     HttpRequest, HttpResponse,

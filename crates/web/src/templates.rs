@@ -35,6 +35,7 @@ const TEMPLATES: &[(&str, &str)] = files![
     "pages/iocs.html",
     "pages/compare.html",
     "pages/guards.html",
+    "pages/help.html",
     "pages/mail.html",
     "pages/new_device.html",
     "pages/nothing_here.html",

@@ -156,6 +156,7 @@ impl Visitor {
             now => self.app.now().to_string(),
             emulator => self.app.settings.emulator,
             path => self.request.path(),
+            help => super::help::explains(self.request.path()),
             here => self.request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
             said => flash.as_ref().map(|f| f.0.clone()),
         };

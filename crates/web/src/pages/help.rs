@@ -1,0 +1,237 @@
+//! The handbook: Markdown under `web-templates/help`, compiled in, so that it is read offline and belongs to the version that runs.
+
+use std::sync::LazyLock;
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use minijinja::{Value, context};
+use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+use serde::Serialize;
+
+use super::{
+    view,
+    visit::{Visitor, pairs},
+};
+
+macro_rules! files {
+    ($($name:literal),+ $(,)?) => { [$(($name, include_str!(concat!("../../../../web-templates/help/", $name, ".md")))),+] };
+}
+
+/// Every page, in the order in which they are listed.
+const FILES: [(&str, &str); 8] = files!["getting-started", "devices", "iocs", "silence", "threat-command", "configuration", "operations", "replicas"];
+
+/// Which page explains which place in the product; the first that matches.
+const EXPLAINS: [(&str, &str); 8] = [
+    ("/automation/policy", "iocs#which-iocs-a-group-holds"),
+    ("/automation/groups", "iocs"),
+    ("/automation", "devices"),
+    ("/tip/sources", "iocs#what-can-be-imported"),
+    ("/tip", "iocs"),
+    ("/settings/guards", "iocs#exclusions"),
+    ("/settings/mail", "silence"),
+    ("/settings", "operations"),
+];
+
+/// Found sections that are shown.
+const FOUND_MAX: usize = 30;
+/// Characters around a hit.
+const AROUND: usize = 90;
+
+#[derive(Debug, Serialize)]
+struct Page {
+    slug: &'static str,
+    title: String,
+    /// The first paragraph.
+    about: String,
+    html: String,
+    sections: Vec<Section>,
+}
+
+/// What stands below a heading.
+#[derive(Debug, Default, Serialize)]
+struct Section {
+    /// Empty for what stands above the first heading.
+    anchor: String,
+    title: String,
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Found {
+    href: String,
+    page: &'static str,
+    section: &'static str,
+    excerpt: String,
+}
+
+static PAGES: LazyLock<Vec<Page>> = LazyLock::new(|| FILES.iter().map(|(slug, text)| page(slug, text)).collect());
+
+/// Where the page that explains a place in the product is.
+pub(crate) fn explains(path: &str) -> String {
+    let page = EXPLAINS.iter().find(|(of, _)| path.starts_with(of)).map_or("getting-started", |(_, page)| page);
+    format!("/help/{page}")
+}
+
+fn anchor(title: &str) -> String {
+    let dashed: String = title.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    dashed.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
+}
+
+fn page(slug: &'static str, markdown: &str) -> Page {
+    let mut events: Vec<Event<'_>> = Parser::new_ext(markdown, Options::ENABLE_TABLES).collect();
+    let sections = sections(&events);
+    let mut headings = sections.iter().filter(|section| !section.anchor.is_empty());
+    for event in &mut events {
+        if let Event::Start(Tag::Heading { level: HeadingLevel::H2, id, .. }) = event {
+            *id = headings.next().map(|section| CowStr::from(section.anchor.clone()));
+        }
+    }
+    let mut html = String::new();
+    html::push_html(&mut html, events.into_iter());
+    // Wide tables scroll by themselves, not the page.
+    let html = html.replace("<table>", "<div class=\"scroll\"><table>").replace("</table>", "</table></div>");
+    let title = sections.first().map(|section| section.title.clone()).unwrap_or_default();
+    let about = sections.first().and_then(|section| section.text.lines().next()).unwrap_or_default().to_owned();
+    Page { slug, title, about, html, sections }
+}
+
+/// The text below each heading of the first two levels.
+fn sections(events: &[Event<'_>]) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    let mut in_heading = false;
+    for event in events {
+        match event {
+            Event::Start(Tag::Heading { level: HeadingLevel::H1 | HeadingLevel::H2, .. }) => {
+                in_heading = true;
+                sections.push(Section::default());
+            }
+            Event::End(TagEnd::Heading(HeadingLevel::H1 | HeadingLevel::H2)) => {
+                in_heading = false;
+                let first = sections.len() == 1;
+                if let Some(section) = sections.last_mut().filter(|_| !first) {
+                    section.anchor = anchor(&section.title);
+                }
+            }
+            Event::Text(text) | Event::Code(text) => {
+                if let Some(section) = sections.last_mut() {
+                    (if in_heading { &mut section.title } else { &mut section.text }).push_str(text);
+                }
+            }
+            Event::SoftBreak | Event::HardBreak | Event::End(TagEnd::TableCell) => push(&mut sections, ' '),
+            Event::End(TagEnd::Paragraph | TagEnd::Item | TagEnd::TableRow | TagEnd::CodeBlock) => push(&mut sections, '\n'),
+            _ => {}
+        }
+    }
+    sections
+}
+
+fn push(sections: &mut [Section], c: char) {
+    if let Some(section) = sections.last_mut() {
+        section.text.push(c);
+    }
+}
+
+/// Sections in which every word occurs; those whose heading has one come first.
+fn search(query: &str) -> Vec<Found> {
+    let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
+    let Some(first) = words.first() else { return Vec::new() };
+    let mut found = Vec::new();
+    for page in PAGES.iter() {
+        for section in &page.sections {
+            let (title, text) = (section.title.to_lowercase(), section.text.to_lowercase());
+            if words.iter().all(|word| title.contains(word) || text.contains(word)) {
+                let in_title = words.iter().filter(|word| title.contains(word.as_str())).count();
+                found.push((words.len() - in_title, page, section));
+            }
+        }
+    }
+    found.sort_by_key(|(rank, ..)| *rank);
+    found
+        .into_iter()
+        .take(FOUND_MAX)
+        .map(|(_, page, section)| {
+            let href = if section.anchor.is_empty() { format!("/help/{}", page.slug) } else { format!("/help/{}#{}", page.slug, section.anchor) };
+            Found { href, page: &page.title, section: &section.title, excerpt: excerpt(&section.text, first) }
+        })
+        .collect()
+}
+
+/// What stands around a word.
+fn excerpt(text: &str, word: &str) -> String {
+    let line: Vec<char> = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().collect();
+    let lower: String = line.iter().map(char::to_ascii_lowercase).collect();
+    let at = lower.find(word).map_or(0, |byte| lower.get(..byte).unwrap_or_default().chars().count());
+    let (from, to) = (at.saturating_sub(AROUND), (at + AROUND).min(line.len()));
+    let (before, behind) = (if from > 0 { "… " } else { "" }, if to < line.len() { " …" } else { "" });
+    format!("{before}{}{behind}", line.get(from..to).unwrap_or_default().iter().collect::<String>().trim())
+}
+
+/// The handbook is for everybody: who can't sign in reads here what to do.
+fn show(visitor: Option<&Visitor>, status: StatusCode, name: &str, of_page: Value) -> HttpResponse {
+    match visitor {
+        Some(visitor) => visitor.page(status, name, of_page),
+        None => view::page(status, name, of_page),
+    }
+}
+
+/// All pages, or the sections that were searched for.
+pub(crate) async fn list(request: HttpRequest, visitor: Option<Visitor>) -> HttpResponse {
+    let query = pairs(request.query_string().as_bytes()).into_iter().find_map(|(key, value)| (key == "q").then(|| value.trim().to_owned()));
+    let query = query.filter(|query| !query.is_empty());
+    let found = query.as_deref().map(search);
+    show(visitor.as_ref(), StatusCode::OK, "pages/help.html", context! { pages => view::value(&*PAGES), query, found => view::value(found), one => () })
+}
+
+/// One page.
+pub(crate) async fn read(request: HttpRequest, slug: web::Path<String>, visitor: Option<Visitor>) -> HttpResponse {
+    let Some(one) = PAGES.iter().find(|page| page.slug == slug.as_str()) else {
+        return show(visitor.as_ref(), StatusCode::NOT_FOUND, "pages/nothing_here.html", context! { path => request.path() });
+    };
+    let contents: Vec<&Section> = one.sections.iter().filter(|section| !section.anchor.is_empty()).collect();
+    let of_page = context! { pages => view::value(&*PAGES), query => (), found => (), one => view::value(one), contents => view::value(contents) };
+    show(visitor.as_ref(), StatusCode::OK, "pages/help.html", of_page)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Every place that a link can lead to.
+    fn places() -> HashSet<String> {
+        let of =
+            |page: &'static Page| page.sections.iter().map(|s| if s.anchor.is_empty() { page.slug.to_owned() } else { format!("{}#{}", page.slug, s.anchor) });
+        PAGES.iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn every_page_of_the_product_leads_to_a_place_in_the_handbook() {
+        let places = places();
+        for (of, page) in EXPLAINS {
+            assert!(places.contains(page), "{of} leads to {page}, which is not there");
+        }
+        assert_eq!(explains("/tip/iocs/7"), "/help/iocs");
+        assert_eq!(explains("/"), "/help/getting-started");
+    }
+
+    #[test]
+    fn pages_have_a_title_a_summary_and_headings_of_their_own() {
+        for page in PAGES.iter() {
+            assert!(!page.title.is_empty() && page.about.ends_with('.'), "{}: {:?}", page.slug, page.about);
+            let anchors: HashSet<&str> = page.sections.iter().map(|section| section.anchor.as_str()).collect();
+            assert_eq!(anchors.len(), page.sections.len(), "{}: two headings are alike", page.slug);
+            for section in page.sections.iter().skip(1) {
+                assert!(page.html.contains(&format!("<h2 id=\"{}\">", section.anchor)), "{}: {}", page.slug, section.anchor);
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_found_in_any_case_and_headings_first() {
+        let found = search("BACKUP");
+        assert_eq!(found.first().map(|f| f.href.as_str()), Some("/help/operations#backup"));
+        assert!(found.iter().all(|f| f.excerpt.to_lowercase().contains("backup") || f.section.to_lowercase().contains("backup")));
+        assert_eq!(search("without_database_hours 503").len(), 1);
+        assert!(search("no such word anywhere").is_empty() && search("  ").is_empty());
+    }
+}
