@@ -19,6 +19,7 @@ mod m0011_indexes;
 mod m0012_digests;
 mod m0013_key_changes;
 mod m0014_precedence;
+mod m0015_feed_changes;
 mod table;
 
 /// What going back is answered with.
@@ -46,6 +47,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_digests::Migration),
             Box::new(m0013_key_changes::Migration),
             Box::new(m0014_precedence::Migration),
+            Box::new(m0015_feed_changes::Migration),
         ]
     }
 }

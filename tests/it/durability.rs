@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::{
     crash::{Server, serve_raw},
     house::{Admin, eventually, send, text},
+    public::Client,
     shell::iocast,
 };
 
@@ -247,4 +248,59 @@ fn a_first_start_that_fails_is_made_good_by_the_next() {
             Admin::sign_in(&second.url, crate::house::ADMIN, &password);
         }
     }
+}
+
+/// Adding an alert with its IOCs is one write: where the disk fails at any call of it, both are there or none.
+#[test]
+fn an_alert_and_its_iocs_are_written_together() {
+    let disk = Disk::new();
+    let server = disk.serve().expect("the first start");
+    let admin = Admin::sign_in(&server.url, crate::house::ADMIN, server.password.as_ref().unwrap());
+    let client = Client::at(&server.url, &admin, &text(&admin.get("/api/v1/me"), "account_id"));
+    let (mut taken, mut failed) = (0, 0);
+    for nth in 0..rounds(24, 120) {
+        let (title, value) = (format!("Alert {nth}"), format!("alert{nth}.example"));
+        let alert = json!({
+            "FoundDate": "2026-11-02T10:00:00.000Z",
+            "Details": { "Title": title, "Description": "", "Type": "Phishing", "SubType": "Other", "Severity": "High", "Source": { "Type": "Other", "NetworkType": "ClearWeb" } },
+            "RelatedIocs": [value],
+        });
+        disk.set(Fault::Once(i32::try_from(nth % 24).unwrap()), if nth % 2 == 0 { WRITE } else { ANY });
+        let acknowledged = client.ask("PUT", "/v1/data/alerts/add-alert", Some(alert)).status == 200;
+        disk.heal();
+        eventually("the server takes writes again", || device(&admin, &format!("Device after {nth}")).then_some(()));
+        let titles: Vec<String> = client
+            .get("/v1/data/alerts/alerts-list")
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| {
+                let alert = client.get(&format!("/v1/data/alerts/get-complete-alert/{}", id.as_str().unwrap()));
+                text(&alert["Details"], "Title")
+            })
+            .collect();
+        let ioc = admin.get(&format!("/api/v1/iocs?value={value}"))["items"].as_array().unwrap().len() == 1;
+        assert_eq!(titles.contains(&title), ioc, "call {nth}: the alert is there without its IOC, or the IOC without its alert");
+        assert!(ioc || !acknowledged, "call {nth}: an acknowledged alert is lost");
+        if acknowledged { taken += 1 } else { failed += 1 }
+    }
+    assert!(taken > 0 && failed > 0, "{taken} were taken, {failed} failed");
+}
+
+/// A file that the server can't lay down: the shell says why, however much of the file it still had to send.
+#[test]
+fn an_import_from_the_shell_says_why_the_server_refuses_it() {
+    let disk = Disk::new();
+    let server = disk.serve().expect("the first start");
+    let admin = Admin::sign_in(&server.url, crate::house::ADMIN, server.password.as_ref().unwrap());
+    let list = disk.folder.path().join("list.txt");
+    fs::write(&list, (0..400_000).map(|n| format!("host{n}.example\n")).collect::<String>()).unwrap();
+    disk.set(Fault::Full, ANY);
+    let data = disk.data();
+    let (done, out, err) = iocast(&["import", list.to_str().unwrap(), "--source", "Own feed", "--data", data.to_str().unwrap()], None);
+    disk.heal();
+    assert!(!done && out.is_empty() && err.contains("nothing was imported") && err.contains("No space left"), "{out}{err}");
+    let (done, out, err) = iocast(&["import", list.to_str().unwrap(), "--source", "Own feed", "--data", data.to_str().unwrap()], None);
+    assert!(done && out.contains("400000 new"), "{out}{err}");
+    assert!(admin.ioc("host399999.example").is_object());
 }

@@ -41,8 +41,12 @@ impl Client {
     }
 
     pub(crate) fn of(house: &House, admin: &Admin, account: &str) -> Self {
+        Self::at(&house.url, admin, account)
+    }
+
+    pub(crate) fn at(server: &str, admin: &Admin, account: &str) -> Self {
         let key = text(&admin.post("/api/v1/keys", json!({ "kind": "api" }), 201), "secret");
-        Self { url: format!("{}/public", house.url), authorization: basic(account, &key), key }
+        Self { url: format!("{server}/public"), authorization: basic(account, &key), key }
     }
 
     pub(crate) fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Answer {

@@ -126,8 +126,18 @@ fn what_one_replica_does_the_other_knows_within_a_second() {
     let elsewhere_id = text(&first.post("/api/v1/devices", json!({ "name": "Elsewhere", "device_type": "misp" }), 201), "id");
     let made = first.post(&format!("/api/v1/devices/{elsewhere_id}/keys"), json!({}), 201);
     let device = Device::new(&text(&first.get("/api/v1/account"), "id"), &text(&made, "secret"));
-    let own = text(&first.post(&format!("/api/v1/devices/{elsewhere_id}/groups"), json!({ "name": "Own" }), 201), "url");
+    let own = text(&first.post(&format!("/api/v1/devices/{elsewhere_id}/groups"), json!({ "name": "Own", "limit": 100 }), 201), "url");
     eventually("its key opens its group there", || (device.get(&format!("{}/manifest.json", fleet.at(1, &own)), &[]).status == 200).then_some(()));
+    // What a device is called is known there, too, and that a group is gone.
+    first.patch(&format!("/api/v1/devices/{elsewhere_id}"), json!({ "name": "Somewhere else" }), 200);
+    let page = || device.get(&fleet.at(1, &own), &[("accept", "text/html")]).text();
+    eventually("the new name is on the group's page there", || page().contains("device Somewhere else").then_some(()));
+    let second_url = text(&first.post(&format!("/api/v1/devices/{elsewhere_id}/groups"), json!({ "name": "Second", "limit": 10 }), 201), "url");
+    let status = || device.get(&format!("{}/manifest.json", fleet.at(1, &second_url)), &[]).status;
+    eventually("its second group is served there", || (status() == 200).then_some(()));
+    let second_group = second_url.rsplit('/').next().unwrap();
+    first.delete(&format!("/api/v1/groups/{second_group}"), 204);
+    eventually("its second group is gone there", || (status() == 404).then_some(()));
     first.delete(&format!("/api/v1/devices/{elsewhere_id}"), 204);
     eventually("its key opens nothing there", || (device.get(&format!("{}/manifest.json", fleet.at(1, &scene.url)), &[]).status == 401).then_some(()));
     // Sessions are shared: who signed in at one is known at the other, and who signs out is known no more.

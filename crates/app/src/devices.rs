@@ -189,6 +189,9 @@ impl App {
         }
         fields.done()?;
         txn.device_update(&after).await.map_err(|e| taken(e, "name", "a device"))?;
+        if after.name != before.name {
+            txn.device_renamed(&groups.iter().map(|row| row.group.id).collect::<Vec<_>>()).await?;
+        }
         if after.paused && !before.paused {
             self.outage_paused(&txn, id).await?;
         }

@@ -79,6 +79,10 @@ pub(crate) struct Feed {
     keys: [ArcSwap<Keys>; 256],
     /// Counts the changes that the key table holds.
     keys_version: AtomicI64,
+    /// Counts the changes that the table of groups holds.
+    feeds_version: AtomicI64,
+    /// When all groups were last compared, in real time.
+    compared_at: AtomicI64,
     bodies: Cache<String, Bytes, ByLength>,
     plain: Plain,
     /// Pieces of TAXII collections.
@@ -112,6 +116,8 @@ impl Feed {
             groups: std::array::from_fn(|_| ArcSwap::default()),
             keys: std::array::from_fn(|_| ArcSwap::default()),
             keys_version: AtomicI64::new(-1),
+            feeds_version: AtomicI64::new(-1),
+            compared_at: AtomicI64::new(0),
             bodies: cache(cache_bytes),
             plain: Plain::default(),
             pieces: Cache::with_weighter(1_000, cache_bytes, ByText),

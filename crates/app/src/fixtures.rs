@@ -197,7 +197,7 @@ impl App {
     ///
     /// # Errors
     /// If the database does not answer; what was emptied before stays so.
-    pub async fn fixtures_reset(&self, actor: &Actor) -> AppResult<FixtureReport> {
+    pub async fn fixtures_reset(self: &Arc<Self>, actor: &Actor) -> AppResult<FixtureReport> {
         actor.may_change(Module::Tip)?;
         actor.may_change(Module::Automation)?;
         let mut report = FixtureReport::default();

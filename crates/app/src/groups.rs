@@ -6,9 +6,9 @@ use iocast_domain::{
     account::Module,
     device::check_group_limit,
     device_type::check_group_kind,
-    group::{Cut, Group},
+    group::Group,
     guard::Refusal,
-    id::{DeviceId, GroupId, IocId, PartId, RuleId, SourceId},
+    id::{AccountId, DeviceId, GroupId, IocId, PartId, RuleId, SourceId},
     ioc::Ioc,
     name::Name,
     problem::FieldError,
@@ -132,11 +132,10 @@ impl App {
         )
         .await?;
         if new.default_rule {
-            let names: Vec<String> = txn.rule_list(&actor.account_id).await?.iter().map(|r| r.name.folded()).collect();
             let rule = Rule {
                 id: RuleId::random(&*self.entropy),
                 account_id: actor.account_id.clone(),
-                name: name.to_rule_name(|n| names.iter().any(|taken| taken == n)),
+                name: self.free_rule_name(&txn, &actor.account_id, &name).await?,
                 enabled: true,
                 criteria: Criteria { kinds: device.device_type.kinds_of_group(kind), state: StateFilter::Active, ..Criteria::default() },
                 group_ids: vec![group.id],
@@ -147,9 +146,7 @@ impl App {
         }
         self.idempotency_effect(&txn, actor, &group.id).await?;
         txn.commit().await?;
-        // Known from now on: until the first publication stands its URL answers 503, not 404.
-        let unpublished = GroupRow { group: group.clone(), live: 0, cut: Cut::default(), publication: 0, frozen: None, held: None };
-        self.feed_load_group(&unpublished).await?;
+        self.feed_serve_new(&group, &device).await?;
         self.publish_now(&actor.account_id, group.id).await?;
         self.group_fetch(actor, group.id).await
     }
@@ -290,6 +287,24 @@ impl App {
         txn.commit().await?;
         self.publish_now(&actor.account_id, id).await?;
         Ok(marked)
+    }
+
+    /// A name for a group's own rule that no rule has. Very many groups may share a name: the number behind it is looked for from
+    /// the last one on, in steps that double, and then between the last two.
+    async fn free_rule_name(&self, txn: &Txn, account: &AccountId, group: &Name) -> AppResult<Name> {
+        let taken = async |number: u32| txn.rule_is_named(account, &group.to_rule_name(number)).await;
+        let key = (account.clone(), group.to_rule_name(1).folded());
+        let mut last_taken = self.rule_numbers.get(&key).unwrap_or(0);
+        let (mut free, mut step) = (last_taken + 1, 1_u32);
+        while taken(free).await? {
+            (last_taken, free, step) = (free, free.saturating_add(step), step.saturating_mul(2));
+        }
+        while free - last_taken > 1 {
+            let middle = last_taken + (free - last_taken) / 2;
+            if taken(middle).await? { last_taken = middle } else { free = middle }
+        }
+        self.rule_numbers.insert(key, free);
+        Ok(group.to_rule_name(free))
     }
 
     /// Whether all these sources are the account's.

@@ -1,7 +1,47 @@
-//! The desk: what may be done, by whom, in which order. It does not know what HTTP is.
+//! The use cases: what may be done, by whom, in which order. It does not know what HTTP is.
 //!
 //! [`App`] is built once by the server and shared by all requests. Every use case takes an [`Actor`] first, and
 //! every query starts from the actor's account: what is not yours is not there.
+//!
+//! # How the crates work together
+//!
+//! ```text
+//!                      server                 flags, environment, the real clock, signals, periodic tasks
+//!                        |
+//!                       web                   actix-web: HTTP in, HTTP out
+//!                        |
+//!                       app                   use cases
+//!                /       |        \
+//!            store      mail     formats      sea-orm | lettre | input forms and output formats, pure
+//!           /    \       |        /
+//!  migrations     `--- domain ---'            types and rules, pure
+//! ```
+//!
+//! A test compares this with the manifests. To find your way read `crates/web/src/routes.rs`, this file and
+//! `crates/domain/src/lib.rs`, in that order.
+//!
+//! # Three journeys
+//!
+//! **A device polls.** `web/feed` makes one call that never waits: `app/feed` finds the group in its table, checks the key by a
+//! keyed hash, compares the ETag, and answers 304 or a ready body from a cache that is bounded in bytes. The pull is recorded when
+//! the last byte is sent, and written in batches at most a second later (on SQLite some seconds later while the end of an import of
+//! hundreds of thousands is written, which has the only writer to itself).
+//!
+//! **IOCs arrive.** The body is spooled. `formats` splits it on one thread and parses the pieces on all, with a reason for each line
+//! that is refused. [`imports`] merges them with what is known into a staging table, in small writes that block nobody, and one
+//! transaction makes them visible under the account's next change number. What others changed in between is merged again. The
+//! publisher ([`publisher`]) takes the changes since the number that a group last applied, evaluates its rules on those alone, renders
+//! the events that changed (of one that only grew, what is new), and commits the new publication in one transaction
+//! ([`publishing`]). A full group keeps the boundary of its selection (source priority, severity as far as it is trusted, UTC day last
+//! seen, value), compares what changed with it, and reads only as many IOCs from an index in that order as cross it. A change of
+//! rule, limit or priority selects from scratch, along the same index until the group is full; only a group that does not fill, or
+//! that leaves out what other entries cover, looks at every IOC that its rules may choose.
+//!
+//! **The clock ticks.** The watchdog asks `store` for devices that may have fallen silent, `domain` judges, and one transaction opens
+//! the outage and writes the messages; unique keys keep a second replica or a restart from writing them twice. Senders claim a
+//! message, deliver it with no transaction open, check once more whether it is still theirs before the text, and record the result;
+//! a failed one is tried again with back-off. IOCs that were not seen for longer than their kind's lifetime retire; tombstones
+//! expire. Every tick may fail: the next one is the retry.
 
 use std::{
     collections::HashSet,
@@ -15,13 +55,17 @@ use std::{
 
 use arc_swap::ArcSwap;
 use iocast_domain::{
-    id::LetterId,
+    id::{AccountId, LetterId},
     proxy::Proxies,
     time::{Clock, Entropy, Timestamp},
     watch::Gap,
 };
 use iocast_store::Store;
+use quick_cache::sync::Cache;
 use tokio::sync::{Notify, Semaphore};
+
+/// Names of rules of which the last number is remembered.
+const RULE_NUMBERS: usize = 10_000;
 
 mod accounts;
 mod actor;
@@ -91,7 +135,7 @@ pub use iocast_store::{
     AlertFilter, AuditFilter, AuditLine, Lane, LetterRow, OutageLetter, OutageRow, Page, PageOf, Pool, PublicationLine, PullLine, SessionRow,
 };
 
-/// What the desk needs to know of its surroundings.
+/// What the app needs to know of its surroundings.
 #[derive(Clone)]
 pub struct Settings {
     /// Where devices reach iocast: scheme and host, without a slash behind.
@@ -178,6 +222,8 @@ pub struct App {
     notes: pulls::Notes,
     pulls: pulls::Pulls,
     publisher: publisher::Desk,
+    /// Of an account and the name that a rule was made from: the last number behind it that was given.
+    rule_numbers: Cache<(AccountId, String), u32>,
     /// Where work is done that may take long: not on the threads that answer requests.
     runtime: tokio::runtime::Handle,
     post: Post,
@@ -242,6 +288,7 @@ impl App {
             notes: pulls::Notes::default(),
             pulls: pulls::Pulls::default(),
             publisher: publisher::Desk::default(),
+            rule_numbers: Cache::new(RULE_NUMBERS),
             post,
             letters: [Notify::new(), Notify::new()],
             on_their_way: Mutex::default(),

@@ -229,7 +229,9 @@ impl App {
                 // On a task of its own: a caller that gives up must not leave the work half done and the group claimed; and not on
                 // a thread that answers requests.
                 let (app, account) = (Arc::clone(self), account.clone());
-                self.runtime.spawn(async move { app.publish_group(&account, id, true).await }).await.map_err(AppError::internal)??;
+                if self.runtime.spawn(async move { app.publish_group(&account, id, true).await }).await.map_err(AppError::internal)?? {
+                    return Ok(());
+                }
                 match self.store.read().publish_state(id).await? {
                     // What is held waits for an admin, not for us.
                     Some(state) if state.held.is_some() && !state.let_through => return Ok(()),
@@ -301,18 +303,16 @@ impl App {
                 None => std::future::pending().await,
             }
         };
-        let published = tokio::select! {
-            published = work.run() => published?,
+        let made = tokio::select! {
+            made = work.run() => made?,
             lost = renewed => return lost.map(|()| false),
         };
-        if published {
-            self.publisher.made.fetch_add(1, Ordering::Relaxed);
-            self.publisher.took.fetch_add(self.clock.real_now().since(begun).max(0), Ordering::Relaxed);
-        }
-        if published && let Some(row) = self.store.read().group_fetch(account, id).await? {
-            self.feed_load_group(&row).await?;
-            tracing::info!(group.id = %id, group.publication = row.publication, group.live = row.live, "Group {id} published {} IOCs as number {}", row.live, row.publication);
-        }
-        Ok(published)
+        let Some(made) = made else { return Ok(false) };
+        self.publisher.made.fetch_add(1, Ordering::Relaxed);
+        self.publisher.took.fetch_add(self.clock.real_now().since(begun).max(0), Ordering::Relaxed);
+        let (live, publication) = (made.row.live, made.row.publication);
+        self.feed_serve_made(made).await?;
+        tracing::info!(group.id = %id, group.publication = publication, group.live = live, "Group {id} published {live} IOCs as number {publication}");
+        Ok(true)
     }
 }

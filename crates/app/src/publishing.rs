@@ -16,7 +16,7 @@ use iocast_domain::{
     id::{AccountId, GroupId, IocId, PartId},
     ioc::Ioc,
     member::{Leave, Standing, TOMBSTONE_KEPT},
-    rule::{EnabledSources, Rule, SourceRanks, may_leave},
+    rule::{Criteria, EnabledSources, SourceRanks, may_leave},
     time::Timestamp,
 };
 use iocast_formats::{
@@ -114,6 +114,15 @@ impl Verdict {
     }
 }
 
+/// A publication that stands in the database.
+pub(crate) struct Made {
+    /// The group as it is now.
+    pub(crate) row: GroupRow,
+    pub(crate) device_name: String,
+    pub(crate) device_type: &'static DeviceType,
+    pub(crate) files: Vec<FileRef>,
+}
+
 /// One publication in the making.
 pub(crate) struct Work<'a> {
     app: &'a Arc<App>,
@@ -122,7 +131,7 @@ pub(crate) struct Work<'a> {
     row: GroupRow,
     device_type: &'static DeviceType,
     device_name: String,
-    rules: Vec<Rule>,
+    rules: Vec<Criteria>,
     enabled: EnabledSources,
     names: SourceNames,
     ranks: SourceRanks,
@@ -140,11 +149,10 @@ impl<'a> Work<'a> {
     /// Reads what there is to know; nothing if the group is gone.
     pub(crate) async fn begin(app: &'a Arc<App>, account_id: &AccountId, id: GroupId, claim: Option<Uuid>) -> AppResult<Option<Self>> {
         let read = app.store.read();
-        // The number first: what changes after it is seen again next time, never missed.
-        let target_seq = read.account_seq(account_id).await?;
-        // Then the state: what is configured after it is newer than what it says, and looked at again.
-        let Some(state) = read.publish_state(id).await? else { return Ok(None) };
-        let (Some(account), Some(row)) = (read.account_fetch(account_id).await?, read.group_fetch(account_id, id).await?) else { return Ok(None) };
+        // The state first: what is configured after it is newer than what it says, and looked at again.
+        let Some((row, state)) = read.group_to_publish(account_id, id).await? else { return Ok(None) };
+        // Then the number, before all that it counts: what changes after it is seen again next time, never missed.
+        let Some((account, target_seq)) = read.account_with_seq(account_id).await? else { return Ok(None) };
         let Some(device) = read.device_fetch(account_id, row.group.device_id).await? else { return Ok(None) };
         let now = app.now();
         let sources: Vec<_> = read.source_list(account_id).await?.into_iter().filter(|s| s.enabled).collect();
@@ -171,11 +179,11 @@ impl<'a> Work<'a> {
         }))
     }
 
-    /// Makes the publication. Gives whether there was anything to publish.
-    pub(crate) async fn run(self) -> AppResult<bool> {
+    /// Makes the publication; none if there was nothing to publish.
+    pub(crate) async fn run(self) -> AppResult<Option<Made>> {
         let mut choice = self.choose().await?;
         if self.must_hold(&choice) {
-            return self.hold(choice.losses()).await.map(|()| false);
+            return self.hold(choice.losses()).await.map(|()| None);
         }
         let refused = std::mem::take(&mut choice.refused);
         let anew = choice.anew;
@@ -215,7 +223,7 @@ impl<'a> Work<'a> {
     }
 
     fn chosen(&self, ioc: &Ioc) -> bool {
-        self.rules.iter().any(|rule| rule.criteria.choose(ioc, &self.enabled))
+        self.rules.iter().any(|criteria| criteria.choose(ioc, &self.enabled))
     }
 
     fn verdict(&self, row: &IocRow) -> Verdict {
@@ -245,7 +253,7 @@ impl<'a> Work<'a> {
         Orgc { name: self.account.name.clone(), uuid: Uuid::new_v5(&self.account.id.namespace(), b"orgc") }
     }
 
-    async fn commit(self, plan: parts::Plan, boundary: Option<Boundary>, anew: bool, refused: Vec<(IocId, Option<Refusal>)>) -> AppResult<bool> {
+    async fn commit(self, plan: parts::Plan, boundary: Option<Boundary>, anew: bool, refused: Vec<(IocId, Option<Refusal>)>) -> AppResult<Option<Made>> {
         let id = self.row.group.id;
         let first = self.state.publication == 0;
         let publishes = first || plan.rendered;
@@ -272,12 +280,12 @@ impl<'a> Work<'a> {
         let txn = self.app.store.write().await?;
         if !txn.publish_settle(id, &update).await? {
             // Somebody else took the group over, or it was deleted: nothing of this is written.
-            return Ok(false);
+            return Ok(None);
         }
         // What was taken back while this was made does not get out even once: it is made again.
         let withdrawn: HashSet<IocId> = txn.ioc_withdrawn(&self.account.id, self.target_seq).await?.into_iter().collect();
         if plan.members.iter().any(|m| m.standing == Standing::Live && withdrawn.contains(&m.ioc_id)) {
-            return Ok(false);
+            return Ok(None);
         }
         for (part, iocs) in &plan.forgotten {
             txn.member_delete_many(*part, iocs).await?;
@@ -291,13 +299,15 @@ impl<'a> Work<'a> {
         for part in &plan.emptied_parts {
             txn.part_delete(*part).await?;
         }
+        let mut frozen = None;
         if publishes {
             let line = PublicationLine { number, created_at: self.now, live: plan.live, added: plan.added, removed: plan.removed };
-            txn.publication_insert(id, &line, update.applied_seq, &files, blobs).await?;
+            frozen = txn.publication_insert(id, &line, update.applied_seq, &files, blobs).await?;
         }
         self.tell_limit(&txn, &update).await?;
         txn.commit().await?;
-        Ok(publishes)
+        let row = GroupRow { live: update.live, cut: update.cut, publication: number, frozen, held: None, ..self.row };
+        Ok(publishes.then_some(Made { row, device_name: self.device_name, device_type: self.device_type, files }))
     }
 
     /// Of the IOCs that were looked at, those whose reason to be kept back is not noted yet.

@@ -1,17 +1,26 @@
 //! Sources of IOCs.
 
+use std::sync::Arc;
+
 use iocast_domain::{
     account::Module,
-    id::SourceId,
+    id::{AccountId, SourceId},
     problem::FieldError,
     source::{Confidence, Source, SourceKind, parse_source_name},
     time::clip,
 };
 
+use iocast_store::Txn;
+
 use crate::{
     Actor, App, AppError, AppResult,
     error::{Fields, taken},
 };
+
+/// IOCs of a source that are marked as changed one by one; beyond that, groups look at everything.
+const MARKED_AT_MOST: u64 = 10_000;
+/// Links of a deleted source that are deleted in one write.
+const UNLINKED_AT_ONCE: u64 = 10_000;
 
 /// A source to be made.
 #[derive(Clone, Debug)]
@@ -144,8 +153,7 @@ impl App {
         fields.done()?;
         txn.source_update(&actor.account_id, &after).await.map_err(|e| taken(e, "name", "a source"))?;
         if after.enabled != before.enabled || after.name != before.name {
-            let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
-            txn.source_touch_iocs(&actor.account_id, id, seq).await?;
+            self.source_weighs_otherwise(&txn, &actor.account_id, id).await?;
         }
         self.audit(&txn, actor, "source.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
         txn.commit().await?;
@@ -157,16 +165,55 @@ impl App {
     ///
     /// # Errors
     /// If it is not there.
-    pub async fn source_delete(&self, actor: &Actor, id: SourceId) -> AppResult<()> {
+    pub async fn source_delete(self: &Arc<Self>, actor: &Actor, id: SourceId) -> AppResult<()> {
         actor.may_change(Module::Tip)?;
         let txn = self.store.write().await?;
         let source = txn.source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))?;
-        let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
-        txn.source_touch_iocs(&actor.account_id, id, seq).await?;
+        self.source_weighs_otherwise(&txn, &actor.account_id, id).await?;
         txn.source_delete(&actor.account_id, id).await?;
         self.audit(&txn, actor, "source.delete", &id, &shown(&source)).await?;
         txn.commit().await?;
         self.changed.notify_one();
+        let app = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = app.source_unlink(id).await {
+                tracing::warn!(source.id = %id, error = &error as &dyn std::error::Error, "The links of source {id}, which was deleted, could not be deleted; it is tried again within the hour");
+            }
+        });
+        Ok(())
+    }
+
+    /// Has groups look again at what a source reports: at its IOCs, or, where they are very many, at everything. Each IOC would
+    /// be written for that, and nobody else could write until the last one was; and in pieces, the loss of each would pass the
+    /// guard against shrinking.
+    async fn source_weighs_otherwise(&self, txn: &Txn, account: &AccountId, id: SourceId) -> AppResult<()> {
+        if txn.source_ioc_ids(id, None, MARKED_AT_MOST + 1).await?.len() as u64 > MARKED_AT_MOST {
+            return Ok(txn.group_reconfigure_account(account).await?);
+        }
+        let seq = txn.account_next_seq(account, || self.now()).await?;
+        Ok(txn.source_touch_iocs(account, id, seq).await?)
+    }
+
+    /// Deletes the links of a deleted source, some at a time.
+    async fn source_unlink(&self, id: SourceId) -> AppResult<()> {
+        loop {
+            let txn = self.store.write().await?;
+            let deleted = txn.source_unlink_some(id, UNLINKED_AT_ONCE).await?;
+            txn.commit().await?;
+            if deleted == 0 || self.is_closing() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Deletes links of sources that were deleted before iocast was stopped.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn sources_tick(&self) -> AppResult<()> {
+        for id in self.store.read().source_linked_and_gone().await? {
+            self.source_unlink(id).await?;
+        }
         Ok(())
     }
 }

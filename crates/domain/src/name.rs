@@ -61,16 +61,12 @@ impl Name {
         self.0.to_ascii_lowercase()
     }
 
-    /// A rule name made from this one: its first 13 characters, with a number behind where `taken` says so.
-    pub fn to_rule_name(&self, taken: impl Fn(&str) -> bool) -> Self {
-        let cut = |max: usize| self.0.chars().take(max).collect::<String>().trim_end().to_owned();
-        let first = cut(RULE_NAME_MAX);
-        if !taken(&first.to_ascii_lowercase()) {
-            return Self(first);
-        }
-        let numbered =
-            (2_u32..).map(|n| format!("{} {n}", cut(RULE_NAME_MAX.saturating_sub(1 + n.to_string().len())))).find(|name| !taken(&name.to_ascii_lowercase()));
-        Self(numbered.unwrap_or(first))
+    /// A rule name made from this one: its first 13 characters, from the second such rule on with a number behind.
+    #[must_use]
+    pub fn to_rule_name(&self, number: u32) -> Self {
+        let behind = if number < 2 { String::new() } else { format!(" {number}") };
+        let first: String = self.0.chars().take(RULE_NAME_MAX.saturating_sub(behind.len())).collect();
+        Self(format!("{}{behind}", first.trim_end()))
     }
 }
 
@@ -105,8 +101,9 @@ mod tests {
     #[test]
     fn a_rule_is_named_after_its_group() {
         let group = Name::parse("Perimeter firewalls").unwrap();
-        assert_eq!(group.to_rule_name(|_| false).as_str(), "Perimeter fir");
-        assert_eq!(group.to_rule_name(|n| n == "perimeter fir").as_str(), "Perimeter f 2");
-        assert!(Name::parse_rule(group.to_rule_name(|n| !n.ends_with("12")).as_str()).is_ok());
+        assert_eq!(group.to_rule_name(1).as_str(), "Perimeter fir");
+        assert_eq!(group.to_rule_name(2).as_str(), "Perimeter f 2");
+        assert_eq!(group.to_rule_name(u32::MAX).as_str(), "Pe 4294967295");
+        assert!([1, 2, 12, 100_000].iter().all(|n| Name::parse_rule(group.to_rule_name(*n).as_str()).is_ok()));
     }
 }

@@ -65,6 +65,7 @@ fn work(app: &Arc<App>, tasks: &mut Supervisor) {
     }
     tick(app, tasks, RETIRE, "retire", |app| async move { app.retire_tick().await.map(drop) });
     tick(app, tasks, PRUNE, "places", |app| async move { app.places_tick().await });
+    tick(app, tasks, PRUNE, "sources", |app| async move { app.sources_tick().await });
     tick(app, tasks, SWEEP, "sweep", |app| async move { app.stage_sweep().await });
     let (of, until) = (Arc::clone(app), tasks.stop());
     tasks.start("publish", LATE, move || publish(Arc::clone(&of), until.clone()));

@@ -69,6 +69,12 @@ impl<C: ConnectionTrait> Conn<C> {
         account::Entity::find_by_id(id.to_string()).one(&self.0).await?.map(to_account).transpose()
     }
 
+    /// One account with the number of its last change.
+    pub async fn account_with_seq(&self, id: &AccountId) -> StoreResult<Option<(Account, i64)>> {
+        let row = account::Entity::find_by_id(id.to_string()).one(&self.0).await?;
+        row.map(|row| Ok((row.change_seq, to_account(row)?))).transpose().map(|found| found.map(|(seq, account)| (account, seq)))
+    }
+
     /// All accounts, by age.
     pub async fn account_list(&self) -> StoreResult<Vec<Account>> {
         account::Entity::find().order_by_asc(account::Column::CreatedAt).all(&self.0).await?.into_iter().map(to_account).collect()

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     Conn, Reader, StoreError, StoreResult, Txn,
-    transaction::{Suspicion, Write, distrust},
+    transaction::{Suspicion, Write, distrust, settle},
 };
 
 /// Locks every replica's migrations against each other; the number is only ours.
@@ -80,7 +80,12 @@ impl Store {
         let options = |connections, query_only: &'static str, cache: &'static str| {
             let mut options = ConnectOptions::new(url.clone());
             let suspicion = suspicion.clone();
-            options.map_sqlx_sqlite_pool_opts(move |pool| distrust(pool, &suspicion));
+            options.map_sqlx_sqlite_pool_opts(move |pool| {
+                let pool = distrust(pool, &suspicion);
+                if query_only == "OFF" { settle(pool) } else { pool }
+            });
+            // A connection is a file in this process: it does not go away between two uses.
+            options.test_before_acquire(false);
             options.max_connections(connections).min_connections(1).sqlx_logging(false).acquire_timeout(TURN).map_sqlx_sqlite_opts(move |o| {
                 o.busy_timeout(BUSY)
                     .row_buffer_size(ROW_BUFFER)
@@ -108,7 +113,7 @@ impl Store {
         let suspicion = Suspicion::default();
         let mut options = ConnectOptions::new(url);
         let of_pool = suspicion.clone();
-        options.map_sqlx_postgres_pool_opts(move |pool| distrust(pool, &of_pool));
+        options.map_sqlx_postgres_pool_opts(move |pool| settle(distrust(pool, &of_pool)));
         // All connections are opened here, on the runtime that lives longest, and are not let go by age: one that was opened
         // by a thread that answers requests would die with that thread.
         options

@@ -36,7 +36,7 @@ pub struct GroupRow {
 /// Most ids in one statement.
 const AT_ONCE: usize = 1_000;
 
-fn to_group(row: group::Model) -> StoreResult<GroupRow> {
+pub(crate) fn to_group(row: group::Model) -> StoreResult<GroupRow> {
     Ok(GroupRow {
         group: Group {
             id: GroupId(row.id),
@@ -113,13 +113,13 @@ impl Txn {
         row.claim_token = Set(None);
         row.claim_until = Set(0);
         row.insert(&self.0).await?;
-        Ok(())
+        self.feeds_moved(&[new.id]).await
     }
 
     /// Writes a group's name, limit, priority and notice.
     pub async fn group_update(&self, changed: &Group) -> StoreResult<()> {
         group_row(changed)?.update(&self.0).await?;
-        Ok(())
+        self.feeds_moved(&[changed.id]).await
     }
 
     /// Has groups reselect: their rules, limits or sources changed.
@@ -151,7 +151,12 @@ impl Txn {
         refused::Entity::delete_many().filter(refused::Column::GroupId.eq(id.0)).exec(&self.0).await?;
         publication::Entity::delete_many().filter(publication::Column::GroupId.eq(id.0)).exec(&self.0).await?;
         blob::Entity::delete_many().filter(blob::Column::GroupId.eq(id.0)).exec(&self.0).await?;
-        self.tell(Signal::Feed).await
+        self.feeds_moved(&[id]).await
+    }
+
+    /// Has every replica look at what the groups of a device are called.
+    pub async fn device_renamed(&self, groups: &[GroupId]) -> StoreResult<()> {
+        self.feeds_moved(groups).await
     }
 }
 

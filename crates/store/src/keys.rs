@@ -7,16 +7,13 @@ use iocast_domain::{
     key::{Key, KeyKind},
     time::Timestamp,
 };
-use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set,
-    sea_query::{Expr, OnConflict},
-};
+use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::Expr};
 
 use crate::{
     Conn, Signal, StoreResult, Txn,
     accounts::account_id,
     error::corrupt,
-    row::{key, key_change, setting},
+    row::{key, key_change},
 };
 
 /// Keys read together.
@@ -73,7 +70,7 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// A number that grows with every change of a key.
     pub async fn keys_version(&self) -> StoreResult<i64> {
-        Ok(self.setting_fetch(VERSION).await?.and_then(|v| v.parse().ok()).unwrap_or(0))
+        self.version(VERSION).await
     }
 
     /// What changed of keys behind the number `since` up to `until`: the hash of each, and the key if it is still there. Nothing
@@ -146,12 +143,7 @@ impl Txn {
 
     /// Has every replica read the keys with these hashes again.
     async fn keys_moved(&self, hashes: Vec<String>) -> StoreResult<()> {
-        let row = setting::ActiveModel { name: Set(VERSION.to_owned()), value: Set("1".to_owned()) };
-        let next = Expr::cust("CAST(CAST(settings.value AS BIGINT) + 1 AS TEXT)");
-        let count = OnConflict::column(setting::Column::Name).value(setting::Column::Value, next).to_owned();
-        setting::Entity::insert(row).on_conflict(count).exec_without_returning(&self.0).await?;
-        // The setting is locked until this transaction ends: numbers are seen in their order.
-        let version = self.keys_version().await?;
+        let version = self.next_version(VERSION).await?;
         for chunk in hashes.chunks(SOME as usize) {
             let rows = chunk.iter().map(|hash| key_change::ActiveModel { version: Set(version), hash: Set(hash.clone()) });
             key_change::Entity::insert_many(rows).exec_without_returning(&self.0).await?;

@@ -1,4 +1,4 @@
-//! The memory: rows in, domain words out. No entity leaves this room, and only [`backend`] knows which engine it is.
+//! Rows in, domain types out. No entity leaves this crate, and only [`backend`] knows which engine it is.
 //!
 //! Functions are named noun first (`device_list`). They live on [`Conn`]: reading ones on every connection, writing
 //! ones only on a transaction ([`Txn`]), so that nothing is written outside of one.
@@ -28,6 +28,7 @@ mod rules;
 mod sources;
 mod stage;
 mod transaction;
+mod versions;
 
 pub use self::{
     accounts::SessionRow,

@@ -1,6 +1,6 @@
 //! What groups publish: parts, publications, and the blobs that hold their files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use iocast_domain::{
     group::{Boundary, Cut, Held},
@@ -9,7 +9,7 @@ use iocast_domain::{
 };
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Set,
-    sea_query::{Expr, OnConflict},
+    sea_query::{Expr, OnConflict, Query},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     Conn, Signal, StoreResult, Txn,
     error::corrupt,
+    groups::{GroupRow, to_group},
     row::{account, blob, group, member, part, publication},
 };
 
@@ -220,52 +221,79 @@ impl PartRow {
     }
 }
 
+fn to_state(row: &group::Model) -> StoreResult<PublishState> {
+    Ok(PublishState {
+        config_version: row.config_version,
+        applied_config: row.applied_config,
+        applied_seq: row.applied_seq,
+        publication: row.publication,
+        live: count(row.live),
+        cut: serde_json::from_str(&row.cut).map_err(|e| corrupt("ioc_groups", "cut", e))?,
+        due_at: row.due_at,
+        latest_stamp: row.latest_stamp,
+        held: row.held.as_deref().map(serde_json::from_str).transpose().map_err(|e| corrupt("ioc_groups", "held", e))?,
+        let_through: row.let_through.is_some(),
+        // Without one, the group is selected from scratch.
+        boundary: row.boundary.as_deref().and_then(|b| serde_json::from_str(b).ok()),
+    })
+}
+
 impl<C: ConnectionTrait> Conn<C> {
     /// What the publisher knows of a group.
     pub async fn publish_state(&self, id: GroupId) -> StoreResult<Option<PublishState>> {
-        let Some(row) = group::Entity::find_by_id(id.0).one(&self.0).await? else { return Ok(None) };
-        Ok(Some(PublishState {
-            config_version: row.config_version,
-            applied_config: row.applied_config,
-            applied_seq: row.applied_seq,
-            publication: row.publication,
-            live: count(row.live),
-            cut: serde_json::from_str(&row.cut).map_err(|e| corrupt("ioc_groups", "cut", e))?,
-            due_at: row.due_at,
-            latest_stamp: row.latest_stamp,
-            held: row.held.map(|h| serde_json::from_str(&h)).transpose().map_err(|e| corrupt("ioc_groups", "held", e))?,
-            let_through: row.let_through.is_some(),
-            // Without one, the group is selected from scratch.
-            boundary: row.boundary.and_then(|b| serde_json::from_str(&b).ok()),
-        }))
+        group::Entity::find_by_id(id.0).one(&self.0).await?.map(|row| to_state(&row)).transpose()
     }
 
-    /// Groups with something to publish at `now`, with their accounts.
+    /// A group of an account with what the publisher knows of it.
+    pub async fn group_to_publish(&self, account: &AccountId, id: GroupId) -> StoreResult<Option<(GroupRow, PublishState)>> {
+        let find = group::Entity::find_by_id(id.0).filter(group::Column::AccountId.eq(account.as_str()));
+        find.one(&self.0).await?.map(|row| Ok((to_state(&row)?, to_group(row)?))).transpose().map(|found| found.map(|(state, row)| (row, state)))
+    }
+
+    /// Groups with something to publish at `now`, with their accounts: those behind their account, those that are configured
+    /// otherwise, and those whose time has come, each found by an index. Accounts take turns.
     pub async fn publish_due(&self, now: Timestamp) -> StoreResult<Vec<(AccountId, GroupId)>> {
-        let rows: Vec<(String, Uuid)> = group::Entity::find()
-            .join(JoinType::InnerJoin, group::Entity::belongs_to(account::Entity).from(group::Column::AccountId).to(account::Column::Id).into())
-            .select_only()
-            .column(group::Column::AccountId)
-            .column(group::Column::Id)
-            .filter(
-                Condition::any()
-                    .add(Expr::col((group::Entity, group::Column::AppliedConfig)).lt(Expr::col((group::Entity, group::Column::ConfigVersion))))
-                    .add(Expr::col((group::Entity, group::Column::AppliedSeq)).lt(Expr::col((account::Entity, account::Column::ChangeSeq))))
-                    .add(group::Column::DueAt.lte(now.micros())),
-            )
-            // A held publication is looked at again only when something changed since, or its time has come.
-            .filter(
-                Condition::any()
-                    .add(group::Column::HeldUntil.is_null())
-                    .add(group::Column::HeldUntil.lte(now.micros()))
-                    .add(Expr::col((group::Entity, group::Column::HeldConfig)).lt(Expr::col((group::Entity, group::Column::ConfigVersion))))
-                    .add(Expr::col((group::Entity, group::Column::HeldSeq)).lt(Expr::col((account::Entity, account::Column::ChangeSeq)))),
-            )
-            .order_by_asc(group::Column::AppliedSeq)
-            .into_tuple()
-            .all(&self.0)
-            .await?;
-        rows.into_iter().map(|(account, id)| Ok((crate::accounts::account_id("ioc_groups", account)?, GroupId(id)))).collect()
+        // A held publication is looked at again only when something changed since, or its time has come.
+        let behind = Expr::col((group::Entity, group::Column::AppliedSeq)).lt(Expr::col((account::Entity, account::Column::ChangeSeq)));
+        let changed_since = Expr::col((group::Entity, group::Column::HeldSeq)).lt(Expr::col((account::Entity, account::Column::ChangeSeq)));
+        let reconfigured = Expr::col((group::Entity, group::Column::AppliedConfig)).lt(Expr::col((group::Entity, group::Column::ConfigVersion)));
+        let reconfigured_since = Expr::col((group::Entity, group::Column::HeldConfig)).lt(Expr::col((group::Entity, group::Column::ConfigVersion)));
+        let asked_again =
+            Condition::any().add(group::Column::HeldUntil.is_null()).add(group::Column::HeldUntil.lte(now.micros())).add(changed_since).add(reconfigured_since);
+        let due = || {
+            let accounts = account::Entity::belongs_to(group::Entity).from(account::Column::Id).to(group::Column::AccountId);
+            let find = account::Entity::find().join(JoinType::InnerJoin, accounts.into()).select_only();
+            find.column(group::Column::AccountId).column(group::Column::AppliedSeq).column(group::Column::Id).filter(asked_again.clone())
+        };
+        let mut found: BTreeSet<(String, i64, Uuid)> = BTreeSet::new();
+        // SQLite would look at all groups of all accounts at once; it uses the index for one account.
+        for account in self.accounts_behind().await? {
+            found.extend(due().filter(account::Column::Id.eq(account)).filter(behind.clone()).into_tuple::<(String, i64, Uuid)>().all(&self.0).await?);
+        }
+        for why in [reconfigured, group::Column::DueAt.lte(now.micros())] {
+            found.extend(due().filter(why).into_tuple::<(String, i64, Uuid)>().all(&self.0).await?);
+        }
+        let mut of_account = HashMap::<String, usize>::new();
+        let mut turns = Vec::with_capacity(found.len());
+        for (account, _, group) in found {
+            let turn = of_account.entry(account.clone()).or_default();
+            turns.push((*turn, account, group));
+            *turn += 1;
+        }
+        turns.sort();
+        turns.into_iter().map(|(_, account, id)| Ok((crate::accounts::account_id("ioc_groups", account)?, GroupId(id)))).collect()
+    }
+
+    /// Accounts of which a group has not published all that changed.
+    async fn accounts_behind(&self) -> StoreResult<Vec<String>> {
+        let behind = Query::select()
+            .expr(Expr::value(1))
+            .from(group::Entity)
+            .and_where(Expr::col((group::Entity, group::Column::AccountId)).equals((account::Entity, account::Column::Id)))
+            .and_where(Expr::col((group::Entity, group::Column::AppliedSeq)).lt(Expr::col((account::Entity, account::Column::ChangeSeq))))
+            .take();
+        let find = account::Entity::find().select_only().column(account::Column::Id).filter(Expr::exists(behind));
+        Ok(find.into_tuple().all(&self.0).await?)
     }
 
     /// The parts of a group, oldest first.
@@ -432,7 +460,7 @@ impl Txn {
     pub async fn group_freeze(&self, id: GroupId, publication: Option<i64>) -> StoreResult<()> {
         let set = group::Entity::update_many().col_expr(group::Column::Frozen, Expr::value(publication)).filter(group::Column::Id.eq(id.0));
         set.exec(&self.0).await?;
-        self.tell(Signal::Feed).await
+        self.feeds_moved(&[id]).await
     }
 
     /// Notes whether people were told that a group is full. Gives false if it was noted so already.
@@ -505,8 +533,16 @@ impl Txn {
         Ok(())
     }
 
-    /// Writes a publication with its new blobs, and forgets what is older than the last twenty.
-    pub async fn publication_insert(&self, id: GroupId, line: &PublicationLine, seq: i64, files: &[FileRef], new_blobs: Vec<NewBlob>) -> StoreResult<()> {
+    /// Writes a publication with its new blobs, and forgets what is older than the last twenty. Gives the publication that the
+    /// group is frozen at.
+    pub async fn publication_insert(
+        &self,
+        id: GroupId,
+        line: &PublicationLine,
+        seq: i64,
+        files: &[FileRef],
+        new_blobs: Vec<NewBlob>,
+    ) -> StoreResult<Option<i64>> {
         let PublicationLine { number, created_at, live, added, removed } = line.clone();
         let mut new_blobs = new_blobs;
         new_blobs.sort_unstable_by(|a, b| a.hash.cmp(&b.hash));
@@ -521,7 +557,8 @@ impl Txn {
             let keep = OnConflict::columns([blob::Column::GroupId, blob::Column::Hash]).update_column(blob::Column::LastPublication).to_owned();
             blob::Entity::insert_many(rows).on_conflict(keep).exec_without_returning(&self.0).await?;
         }
-        self.blobs_used(id, files, number).await?;
+        let new: HashSet<&str> = new_blobs.iter().map(|b| b.hash.as_str()).collect();
+        self.blobs_used(id, files, &new, number).await?;
         let row = publication::ActiveModel {
             group_id: Set(id.0),
             number: Set(number),
@@ -537,21 +574,25 @@ impl Txn {
         if let Some(frozen) = frozen {
             // What a frozen group serves is kept however old it gets.
             let files = self.publication_files_of(id, frozen).await?.unwrap_or_default();
-            self.blobs_used(id, &files, number).await?;
+            self.blobs_used(id, &files, &HashSet::new(), number).await?;
         }
         let oldest = number - PUBLICATIONS_KEPT;
-        publication::Entity::delete_many()
-            .filter(publication::Column::GroupId.eq(id.0))
-            .filter(publication::Column::Number.lte(oldest))
-            .filter(publication::Column::Number.ne(frozen.unwrap_or(-1)))
-            .exec(&self.0)
-            .await?;
-        blob::Entity::delete_many().filter(blob::Column::GroupId.eq(id.0)).filter(blob::Column::LastPublication.lte(oldest)).exec(&self.0).await?;
-        self.tell(Signal::Feed).await
+        if oldest > 0 {
+            publication::Entity::delete_many()
+                .filter(publication::Column::GroupId.eq(id.0))
+                .filter(publication::Column::Number.lte(oldest))
+                .filter(publication::Column::Number.ne(frozen.unwrap_or(-1)))
+                .exec(&self.0)
+                .await?;
+            blob::Entity::delete_many().filter(blob::Column::GroupId.eq(id.0)).filter(blob::Column::LastPublication.lte(oldest)).exec(&self.0).await?;
+        }
+        self.feeds_moved(&[id]).await?;
+        Ok(frozen)
     }
 
-    async fn blobs_used(&self, id: GroupId, files: &[FileRef], number: i64) -> StoreResult<()> {
-        let used: Vec<&str> = files.iter().flat_map(|f| f.segments.iter().map(|s| s.hash.as_str())).collect();
+    /// Notes that a publication uses these files' blobs; `new` ones were written with it.
+    async fn blobs_used(&self, id: GroupId, files: &[FileRef], new: &HashSet<&str>, number: i64) -> StoreResult<()> {
+        let used: Vec<&str> = files.iter().flat_map(|f| f.segments.iter().map(|s| s.hash.as_str())).filter(|hash| !new.contains(hash)).collect();
         for chunk in used.chunks(ROWS) {
             blob::Entity::update_many()
                 .col_expr(blob::Column::LastPublication, Expr::value(number))

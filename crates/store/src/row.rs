@@ -100,6 +100,7 @@ row!(idempotency, "idempotency", {
     #[sea_orm(primary_key, auto_increment = false)] key: String,
     operation: String, body_hash: String, status: i16, answer: String, created_at: i64,
 });
+row!(feed_change, "feed_changes", { #[sea_orm(primary_key, auto_increment = false)] version: i64, #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid });
 row!(setting, "settings", { #[sea_orm(primary_key, auto_increment = false)] name: String, value: String });
 row!(outage, "outages", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,

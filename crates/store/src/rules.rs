@@ -11,7 +11,7 @@ use iocast_domain::{
     source::Confidence,
     time::Timestamp,
 };
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Set};
+use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -118,15 +118,22 @@ impl<C: ConnectionTrait> Conn<C> {
         self.rules_with_groups(rows).await?.pop().transpose()
     }
 
-    /// The rules that feed a group and are on. If one can't be read there is no answer: without it the group would lose IOCs.
-    pub async fn rule_feeding(&self, group: GroupId) -> StoreResult<Vec<Rule>> {
+    /// Whether a rule of an account has this name.
+    pub async fn rule_is_named(&self, account: &AccountId, name: &Name) -> StoreResult<bool> {
+        let find = rule::Entity::find().filter(rule::Column::AccountId.eq(account.as_str())).filter(rule::Column::Folded.eq(name.folded()));
+        Ok(find.select_only().column(rule::Column::Id).into_tuple::<Uuid>().one(&self.0).await?.is_some())
+    }
+
+    /// What the rules that feed a group and are on choose. If one can't be read there is no answer: without it the group would lose
+    /// IOCs.
+    pub async fn rule_feeding(&self, group: GroupId) -> StoreResult<Vec<Criteria>> {
         let of_group = sea_orm::sea_query::Query::select()
             .column(rule_group::Column::RuleId)
             .from(rule_group::Entity)
             .and_where(rule_group::Column::GroupId.eq(group.0))
             .take();
         let rows = rule::Entity::find().filter(rule::Column::Id.in_subquery(of_group)).filter(rule::Column::Enabled.eq(true)).all(&self.0).await?;
-        self.rules_with_groups(rows).await?.into_iter().collect()
+        rows.into_iter().map(|row| to_rule(row, Vec::new()).map(|rule| rule.criteria)).collect()
     }
 }
 

@@ -65,6 +65,24 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(ioc_source::Entity::find().filter(ioc_source::Column::SourceId.eq(id.0)).count(&self.0).await?)
     }
 
+    /// Sources that were deleted and still have links.
+    pub async fn source_linked_and_gone(&self) -> StoreResult<Vec<SourceId>> {
+        let (mut gone, mut after) = (Vec::new(), uuid::Uuid::nil());
+        // One step of the index for each source, not one for each link.
+        while let Some(id) = self.source_linked_behind(after).await? {
+            if source::Entity::find_by_id(id).one(&self.0).await?.is_none() {
+                gone.push(SourceId(id));
+            }
+            after = id;
+        }
+        Ok(gone)
+    }
+
+    async fn source_linked_behind(&self, after: uuid::Uuid) -> StoreResult<Option<uuid::Uuid>> {
+        let find = ioc_source::Entity::find().select_only().column(ioc_source::Column::SourceId).filter(ioc_source::Column::SourceId.gt(after));
+        Ok(find.order_by_asc(ioc_source::Column::SourceId).limit(1).into_tuple().one(&self.0).await?)
+    }
+
     /// The ids of a page of the IOCs that a source reported, by id.
     pub async fn source_ioc_ids(&self, id: SourceId, after: Option<uuid::Uuid>, limit: u64) -> StoreResult<Vec<uuid::Uuid>> {
         let mut find = ioc_source::Entity::find().select_only().column(ioc_source::Column::IocId).filter(ioc_source::Column::SourceId.eq(id.0));
@@ -88,11 +106,18 @@ impl Txn {
         Ok(())
     }
 
-    /// Deletes a source and its links; the reports in the IOCs' documents don't count any more without it.
+    /// Deletes a source; the reports in the IOCs' documents don't count any more without it. Its links are deleted some at a time.
     pub async fn source_delete(&self, account: &AccountId, id: SourceId) -> StoreResult<()> {
         source::Entity::delete_many().filter(source::Column::Id.eq(id.0)).filter(source::Column::AccountId.eq(account.as_str())).exec(&self.0).await?;
-        ioc_source::Entity::delete_many().filter(ioc_source::Column::SourceId.eq(id.0)).exec(&self.0).await?;
         Ok(())
+    }
+
+    /// Deletes some links of a source that was deleted. Gives how many.
+    pub async fn source_unlink_some(&self, id: SourceId, limit: u64) -> StoreResult<u64> {
+        let some = self.source_ioc_ids(id, None, limit).await?;
+        let of_source = ioc_source::Column::SourceId.eq(id.0);
+        let Some(last) = some.last() else { return Ok(0) };
+        Ok(ioc_source::Entity::delete_many().filter(of_source).filter(ioc_source::Column::IocId.lte(*last)).exec(&self.0).await?.rows_affected)
     }
 
     /// Gives all IOCs of a source a new change number.

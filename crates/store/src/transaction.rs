@@ -40,21 +40,24 @@ impl Suspicion {
     }
 }
 
-/// Has a pool close every connection whose state is not known: where a transaction is still open, and where one may be.
+/// Has a pool close connections that were open when a commit or a rollback failed.
 pub(crate) fn distrust<DB: sea_orm::sqlx::Database>(options: PoolOptions<DB>, suspicion: &Suspicion) -> PoolOptions<DB> {
     let suspicion = suspicion.clone();
-    options
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                // A rollback that was queued is carried out before the answer.
-                connection.ping().await?;
-                Ok(!connection.is_in_transaction())
-            })
+    options.before_acquire(move |connection, metadata: PoolConnectionMetadata| {
+        let known = suspicion.clears(metadata.age) && !connection.is_in_transaction();
+        Box::pin(async move { Ok(known) })
+    })
+}
+
+/// Has a pool whose connections write take one back only when its last transaction has ended.
+pub(crate) fn settle<DB: sea_orm::sqlx::Database>(options: PoolOptions<DB>) -> PoolOptions<DB> {
+    options.after_release(|connection, _| {
+        Box::pin(async move {
+            // A rollback that was queued is carried out before the answer.
+            connection.ping().await?;
+            Ok(!connection.is_in_transaction())
         })
-        .before_acquire(move |connection, metadata: PoolConnectionMetadata| {
-            let known = suspicion.clears(metadata.age) && !connection.is_in_transaction();
-            Box::pin(async move { Ok(known) })
-        })
+    })
 }
 
 /// A transaction under way. Dropped, it is rolled back.

@@ -1,24 +1,47 @@
 //! How the tables keep up with the database: at the start, after a change of our own, and when other replicas change something.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use iocast_domain::{
     device::Device,
+    device_type::DeviceType,
+    group::{Cut, Group},
     id::{DeviceId, GroupId},
+    time::MINUTE,
 };
-use iocast_store::{GroupRow, Signal};
+use iocast_store::{FileRef, GroupRow, Signal};
 
 use super::{GroupFeed, Keys, bodies::cache_key, file};
-use crate::{App, AppResult};
+use crate::{App, AppResult, publishing::Made};
 
 /// Groups read together when other replicas published many.
 const GROUPS_AT_ONCE: usize = 500;
+/// After how long all groups are compared, in microseconds.
+const COMPARED_EVERY: i64 = MINUTE;
 /// Largest file that is read before it is served, in bytes: others take so long that devices would wait for the news.
 const BEFOREHAND: u64 = 16 << 20;
+
+impl GroupFeed {
+    fn of(row: &GroupRow, device_name: &str, device_type: &'static DeviceType, files: Vec<FileRef>) -> Self {
+        let group = &row.group;
+        Self {
+            account_id: group.account_id.clone(),
+            device_id: group.device_id,
+            name: group.name.to_string(),
+            device_name: device_name.to_owned(),
+            device_type,
+            created_at: group.created_at,
+            publication: row.publication,
+            frozen: row.frozen,
+            live: row.live,
+            files: files.into_iter().map(|f| file(group.id, device_type.format, f)).map(|(path, f)| (path, Arc::new(f))).collect(),
+        }
+    }
+}
 
 impl App {
     /// Brings the key table up to date: with the keys that changed since, or with all.
@@ -67,16 +90,53 @@ impl App {
         Ok(())
     }
 
-    /// Learns what other replicas published or changed, and mends what a cancelled request left stale. The cost is one
-    /// short query and the numbers of all publications, whatever there is.
+    /// Learns what other replicas published or changed, and mends what a cancelled request left stale. The cost is that of what
+    /// changed.
     ///
     /// # Errors
     /// If the database does not answer.
     pub async fn feed_follow(&self) -> AppResult<()> {
         self.clock_follow().await?;
-        let read = self.store.read();
         self.feed_follow_keys().await?;
-        // What is known first: a group that is made meanwhile is in none of both, and not taken for deleted.
+        self.feed_follow_groups().await?;
+        self.feed_age(Duration::ZERO);
+        Ok(())
+    }
+
+    async fn feed_follow_groups(&self) -> AppResult<()> {
+        let read = self.store.read();
+        let now = self.clock.real_now().micros();
+        // An earlier version beside this one publishes without saying so: now and then all are compared.
+        let compare = !self.store.is_bundled() && now - self.feed.compared_at.load(Ordering::Relaxed) > COMPARED_EVERY;
+        // The number first: what changes after it is read next time.
+        let (known, version) = (self.feed.feeds_version.load(Ordering::Relaxed), read.feeds_version().await?);
+        if known == version && !compare {
+            return Ok(());
+        }
+        match read.feed_changes(known, version).await? {
+            Some(changed) if !compare => {
+                let changed: Vec<GroupId> = changed.into_iter().collect();
+                for some in changed.chunks(GROUPS_AT_ONCE) {
+                    let rows = read.group_fetch_many(some).await?;
+                    let there: HashSet<GroupId> = rows.iter().map(|row| row.group.id).collect();
+                    let gone: Vec<GroupId> = some.iter().copied().filter(|id| !there.contains(id)).collect();
+                    self.feed_drop_groups(&gone);
+                    self.feed_load_groups(&rows).await?;
+                }
+            }
+            _ => {
+                self.feed_compare_groups().await?;
+                self.feed.compared_at.store(now, Ordering::Relaxed);
+            }
+        }
+        self.feed.feeds_version.store(version, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Compares all groups with the database.
+    async fn feed_compare_groups(&self) -> AppResult<()> {
+        let read = self.store.read();
+        // What is known first: a group that is made while this is read is in none of both, and not taken for deleted.
         let known: Vec<GroupId> = self.feed.groups.iter().flat_map(|share| share.load().keys().copied().collect::<Vec<_>>()).collect();
         let numbers = read.publication_numbers().await?;
         let differs = |id: &GroupId, n: &(i64, Option<i64>)| self.feed.group(*id).is_none_or(|g| (g.publication, g.frozen) != *n);
@@ -85,10 +145,7 @@ impl App {
             self.feed_load_groups(&read.group_fetch_many(some).await?).await?;
         }
         let gone: Vec<GroupId> = known.into_iter().filter(|id| !numbers.contains_key(id)).collect();
-        if !gone.is_empty() {
-            self.feed_drop_groups(&gone);
-        }
-        self.feed_age(Duration::ZERO);
+        self.feed_drop_groups(&gone);
         Ok(())
     }
 
@@ -126,31 +183,43 @@ impl App {
         self.feed_load_groups(std::slice::from_ref(row)).await
     }
 
-    /// Serves what some groups last published.
+    /// Serves what some groups last published, unless that is served already.
     async fn feed_load_groups(&self, rows: &[GroupRow]) -> AppResult<()> {
         let read = self.store.read();
-        let (ids, of): (Vec<GroupId>, Vec<DeviceId>) = rows.iter().map(|row| (row.group.id, row.group.device_id)).unzip();
+        let of: BTreeSet<DeviceId> = rows.iter().map(|row| row.group.device_id).collect();
+        let of: Vec<DeviceId> = of.into_iter().collect();
         let devices: HashMap<DeviceId, Device> = read.device_fetch_some(&of).await?.into_iter().map(|device| (device.id, device)).collect();
+        let rows: Vec<&GroupRow> = rows.iter().filter(|row| devices.get(&row.group.device_id).is_some_and(|device| !self.is_served(row, device))).collect();
+        let ids: Vec<GroupId> = rows.iter().map(|row| row.group.id).collect();
         let mut served = read.publication_served(&ids).await?;
         for row in rows {
-            let group = &row.group;
-            let Some(device) = devices.get(&group.device_id) else { continue };
-            let (publication, files) = served.remove(&group.id).unwrap_or_default();
-            let feed = GroupFeed {
-                account_id: group.account_id.clone(),
-                device_id: group.device_id,
-                name: group.name.to_string(),
-                device_name: device.name.to_string(),
-                device_type: device.device_type,
-                created_at: group.created_at,
-                publication,
-                frozen: row.frozen,
-                live: row.live,
-                files: files.into_iter().map(|f| file(group.id, device.device_type.format, f)).map(|(path, f)| (path, Arc::new(f))).collect(),
-            };
-            self.feed_serve(group.id, feed).await?;
+            let Some(device) = devices.get(&row.group.device_id) else { continue };
+            let (publication, files) = served.remove(&row.group.id).unwrap_or_default();
+            let row = GroupRow { publication, ..row.clone() };
+            self.feed_serve(row.group.id, GroupFeed::of(&row, device.name.as_str(), device.device_type, files)).await?;
         }
         Ok(())
+    }
+
+    /// Serves a publication that was just made.
+    pub(crate) async fn feed_serve_made(&self, made: Made) -> AppResult<()> {
+        let Made { row, device_name, device_type, files } = made;
+        if row.frozen.is_some() {
+            return self.feed_load_group(&row).await;
+        }
+        self.feed_serve(row.group.id, GroupFeed::of(&row, &device_name, device_type, files)).await
+    }
+
+    /// Knows a group from now on: until its first publication its URL answers 503, not 404.
+    pub(crate) async fn feed_serve_new(&self, group: &Group, device: &Device) -> AppResult<()> {
+        let row = GroupRow { group: group.clone(), live: 0, cut: Cut::default(), publication: 0, frozen: None, held: None };
+        self.feed_serve(group.id, GroupFeed::of(&row, device.name.as_str(), device.device_type, Vec::new())).await
+    }
+
+    fn is_served(&self, row: &GroupRow, device: &Device) -> bool {
+        let like = |feed: &GroupFeed| (feed.publication, feed.frozen, feed.live) == (row.publication, row.frozen, row.live);
+        let called = |feed: &GroupFeed| feed.name == row.group.name.as_str() && feed.device_name == device.name.as_str();
+        self.feed.group(row.group.id).is_some_and(|feed| like(&feed) && called(&feed))
     }
 
     async fn feed_serve(&self, id: GroupId, feed: GroupFeed) -> AppResult<()> {

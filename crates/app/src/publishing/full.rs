@@ -292,7 +292,7 @@ impl<'w, 'a> Steps<'w, 'a> {
     }
 
     fn of(work: &'w Work<'a>, way: Way, rank: u32, classes: Vec<(u32, Walk)>, at: Standpoint) -> Self {
-        let rules = work.rules.iter().map(|rule| &rule.criteria).collect();
+        let rules = work.rules.iter().collect();
         // Where the source of the boundary is off by now, the next class is walked through as a whole.
         let at = classes.last().is_some_and(|(first, _)| *first == rank).then_some(at);
         let walks = classes.into_iter().map(|(_, walk)| walk).collect();

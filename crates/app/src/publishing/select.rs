@@ -112,14 +112,10 @@ impl Work<'_> {
         Place::of(ioc, &self.ranks, &self.enabled)
     }
 
-    fn criteria(&self) -> Vec<Criteria> {
-        self.rules.iter().map(|rule| rule.criteria.clone()).collect()
-    }
-
     /// Every IOC of the account that a rule may choose, some at a time; the next ones are read, and those after them fetched,
     /// while these are looked at.
     fn candidates(&self) -> Pages {
-        let (read, account, to, rules) = (self.app.store.read(), self.account.id.clone(), self.target_seq, self.criteria());
+        let (read, account, to, rules) = (self.app.store.read(), self.account.id.clone(), self.target_seq, self.rules.clone());
         paged(async move |sender| {
             let rules: Vec<&Criteria> = rules.iter().collect();
             let mut after = None;
@@ -137,7 +133,7 @@ impl Work<'_> {
 
     /// The same, best first.
     fn candidates_by_precedence(&self) -> Pages {
-        let (read, classes, rules) = (self.app.store.read(), self.classes(self.target_seq), self.criteria());
+        let (read, classes, rules) = (self.app.store.read(), self.classes(self.target_seq), self.rules.clone());
         paged(async move |sender| {
             let rules: Vec<&Criteria> = rules.iter().collect();
             for (_, walk) in classes {
