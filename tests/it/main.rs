@@ -25,6 +25,7 @@ mod licences;
 mod lists;
 mod mail;
 mod main_job;
+mod many_groups;
 mod old_databases;
 mod pages;
 mod properties;

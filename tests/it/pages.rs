@@ -335,7 +335,7 @@ fn nobody_overwrites_what_another_saved(house: &mut House) {
             tab.send(path, &[], &all)
         };
         let refused = send(&seen);
-        assert!(refused.status == 409 && refused.text().contains("Somebody else changed this meanwhile"), "{path}: {}", refused.status);
+        assert!(refused.status == 409 && refused.text().contains("Someone else changed this"), "{path}: {}", refused.status);
         let now = admin.get(&api);
         assert!(["name", "limit", "ioc_limit", "silent_after_hours", "enabled"].iter().all(|f| now[f] == kept[f]), "{path}: {now}");
         assert_eq!(send(&field(&refused.text(), "stamp")).status, 303, "looked at again it goes through");

@@ -17,7 +17,7 @@ use crate::{Actor, App, AppError, AppResult, error::taken};
 
 /// The source under whose name alerts report their IOCs; made with the first of them.
 pub const ALERT_SOURCE: &str = "Alerts";
-/// How sure it is, unless it is changed.
+/// Default confidence.
 const ALERT_CONFIDENCE: i64 = 3;
 /// Most IOCs of an alert.
 const IOCS_MAX: usize = 1_000;
@@ -60,9 +60,9 @@ pub enum AlertChange {
     Assign(UserId),
     /// Nobody looks after it.
     Unassign,
-    /// A tag more.
+    /// Adds a tag.
     Tag(String),
-    /// A tag less.
+    /// Removes a tag.
     Untag(AlertId),
 }
 

@@ -38,7 +38,7 @@ pub struct DevicePatch {
     pub ioc_limit: Option<i64>,
     /// Pause or resume watching.
     pub paused: Option<bool>,
-    /// After how many hours of silence it is told of; `None` inside goes back to the account's threshold.
+    /// Hours without a pull after which it is silent; `None` inside goes back to the account's threshold.
     pub silent_after_hours: Option<Option<i64>>,
 }
 

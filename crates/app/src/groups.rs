@@ -205,7 +205,9 @@ impl App {
         after.notify_on_limit = notify_on_limit.unwrap_or(before.notify_on_limit);
         fields.done()?;
         txn.group_update(&after).await.map_err(|e| taken(e, "name", "a group on this device"))?;
-        let reselect = after.limit != before.limit || after.collapse != before.collapse || after.source_priority != before.source_priority;
+        // Some formats name the group in each entry.
+        let reselect =
+            after.name != before.name || after.limit != before.limit || after.collapse != before.collapse || after.source_priority != before.source_priority;
         if reselect {
             txn.group_reconfigure(&[id]).await?;
         }

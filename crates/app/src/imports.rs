@@ -631,7 +631,7 @@ fn merge_all(
     (rows, same)
 }
 
-/// Threads that find out what pieces mean.
+/// Number of parser threads.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }

@@ -343,7 +343,7 @@ impl App {
         let said = sent.as_ref().map_or_else(ToString::to_string, Clone::clone);
         self.audit(&txn, actor, "mail.test", &to, &serde_json::json!({ "taken": sent.is_ok(), "answer": said })).await?;
         txn.commit().await?;
-        sent.map_err(|failure| AppError::Conflict { code: "mail_not_taken", detail: format!("The test letter was not taken. {failure}") })
+        sent.map_err(|failure| AppError::Conflict { code: "mail_not_taken", detail: format!("The test e-mail was not accepted. {failure}") })
     }
 
     /// The letters of the account, newest first.
@@ -378,7 +378,7 @@ impl App {
         let txn = self.store.write().await?;
         let row = txn.letter_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("letter"))?;
         if !txn.letter_move(id, &[LetterState::Due, LetterState::Dead], to, self.now()).await? {
-            let detail = "Only a letter that is due or dead can be tried again or thrown away; this one is on its way, was sent, or is not needed any more.";
+            let detail = "Only pending or failed messages can be retried or discarded; this one is being sent, was sent, or is no longer needed.";
             return Err(AppError::Conflict { code: "letter_settled", detail: detail.to_owned() });
         }
         self.audit(&txn, actor, action, &id, &serde_json::json!({ "to": row.letter.recipient, "subject": row.letter.subject })).await?;

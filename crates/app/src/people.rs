@@ -30,7 +30,7 @@ const FORGOTTEN: i64 = HOUR;
 /// Links for a new password that one person is sent before it gets slow.
 const RESETS: u32 = 3;
 const AUDIENCE: &str = "iocast-password";
-const NO_TOKEN: AppError = AppError::Unauthenticated("This link does not work any more: it was used, is too old, or is not whole. Ask for a new letter.");
+const NO_TOKEN: AppError = AppError::Unauthenticated("This link was already used, has expired, or is incomplete. Request a new e-mail.");
 
 /// What may be changed of a person.
 #[derive(Clone, Debug, Default)]

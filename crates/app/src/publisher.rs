@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     App, AppError, AppResult,
-    publishing::{PAGE, Work},
+    publishing::{Made, PAGE, Ready, Work},
 };
 
 /// How long a claim is held at most, in microseconds of real time: a publisher that died holds a group no longer.
@@ -32,6 +32,8 @@ const RENEWED_EVERY: Duration = Duration::from_secs(60);
 const FIRST_PUBLICATION: Duration = Duration::from_secs(60);
 /// Groups published at once by the tick.
 const LANES: usize = 3;
+/// Groups of one account that are published together, at most.
+const TOGETHER: usize = 32;
 /// Pages of changes that are kept for the groups which look at them next.
 const PAGES: usize = 8;
 
@@ -154,10 +156,7 @@ impl App {
     pub async fn publish_due(self: &Arc<Self>) -> AppResult<()> {
         let due = self.store.read().publish_due(self.now()).await?;
         self.publisher.waits(&due, self.clock.real_now());
-        for (account, group) in due {
-            if self.publisher.of(group).try_lock().is_err() {
-                continue;
-            }
+        for (account, groups) in turns(due) {
             let Ok(lane) = Arc::clone(&self.publisher.lanes).acquire_owned().await else { break };
             if self.is_closing() {
                 break;
@@ -166,7 +165,7 @@ impl App {
             self.task_alive("publish");
             let app = Arc::clone(self);
             tokio::spawn(async move {
-                if app.publish_and_tell(&account, group, false).await {
+                if app.publish_some(&account, &groups).await {
                     // Something may have changed while it was made.
                     app.changed.notify_one();
                 }
@@ -216,7 +215,7 @@ impl App {
                 published
             }
             Err(error) => {
-                tracing::error!(group.id = %group, error = &error as &dyn std::error::Error, "Group {group} could not be published; it is tried again");
+                not_published(group, &error);
                 false
             }
         }
@@ -240,8 +239,114 @@ impl App {
                 }
             }
         };
-        let late = || AppError::Unavailable("The IOC group was saved, but is still being built; its URL answers 503 until it is whole.".to_owned());
+        let late =
+            || AppError::Unavailable("The IOC group was saved, but is still being built; its URL answers 503 until the first publication is ready.".to_owned());
         tokio::time::timeout(FIRST_PUBLICATION, wait).await.map_err(|_elapsed| late())?
+    }
+
+    /// Publishes some groups of an account: small ones together, the others one by one. Groups that somebody is at are left to them.
+    /// Gives whether a publication was made.
+    async fn publish_some(self: &Arc<Self>, account: &AccountId, groups: &[GroupId]) -> bool {
+        let mut published = false;
+        let mut others = groups.to_vec();
+        if groups.len() > 1 {
+            match self.publish_small(account, groups).await {
+                Ok(done) => {
+                    published = done.published;
+                    others = done.others;
+                }
+                // One of them may be what fails: each is tried by itself.
+                Err(error) => {
+                    tracing::warn!(account.id = %account, error = &error as &dyn std::error::Error, "{} groups could not be published together; they are published one by one", groups.len());
+                }
+            }
+        }
+        for group in others {
+            if self.is_closing() {
+                break;
+            }
+            published |= self.publish_and_tell(account, group, false).await;
+        }
+        published
+    }
+
+    /// Publishes the small ones among some groups together.
+    async fn publish_small(self: &Arc<Self>, account: &AccountId, groups: &[GroupId]) -> AppResult<Together> {
+        let alone: Vec<_> = groups.iter().filter_map(|id| Some((*id, self.publisher.of(*id).try_lock_owned().ok()?))).collect();
+        let ids: Vec<GroupId> = alone.iter().map(|(id, _)| *id).collect();
+        if self.store.is_bundled() {
+            return self.publish_together(account, &ids, None).await;
+        }
+        let token = self.entropy.uuid();
+        let claimed = self.claim(&ids, token).await?;
+        // They are small: the claim is not renewed, and lasts for many times what they take.
+        let result = self.publish_together(account, &claimed, Some(token)).await;
+        self.release(&claimed, token).await?;
+        result
+    }
+
+    async fn publish_together(self: &Arc<Self>, account: &AccountId, ids: &[GroupId], claim: Option<Uuid>) -> AppResult<Together> {
+        let begun = self.clock.real_now();
+        let (mut done, mut ready) = (Together::default(), Vec::new());
+        for work in Work::begin(self, account, ids, claim).await? {
+            let id = work.id();
+            if !work.is_small() {
+                done.others.push(id);
+                continue;
+            }
+            match work.prepare().await {
+                Ok(made) => ready.extend(made),
+                Err(error) => not_published(id, &error),
+            }
+        }
+        let made = Ready::write(self, ready).await?;
+        let each = self.clock.real_now().since(begun).max(0) / i64::try_from(made.len().max(1)).unwrap_or(1);
+        for made in made {
+            done.published = true;
+            self.publisher.published(made.row.group.id);
+            self.serve(made, each).await?;
+        }
+        Ok(done)
+    }
+
+    /// Serves a publication that was made.
+    async fn serve(&self, made: Made, took: i64) -> AppResult<()> {
+        self.publisher.made.fetch_add(1, Ordering::Relaxed);
+        self.publisher.took.fetch_add(took, Ordering::Relaxed);
+        let (id, live, publication) = (made.row.group.id, made.row.live, made.row.publication);
+        self.feed_serve_made(made).await?;
+        tracing::info!(group.id = %id, group.publication = publication, group.live = live, "Group {id} published {live} IOCs as number {publication}");
+        Ok(())
+    }
+
+    /// Claims groups, so that no other process publishes them. Gives those that it got.
+    async fn claim(&self, ids: &[GroupId], token: Uuid) -> AppResult<Vec<GroupId>> {
+        let now = self.store.shared_now(self.clock.real_now()).await?;
+        let txn = self.store.write().await?;
+        let mut claimed = Vec::with_capacity(ids.len());
+        for id in ids {
+            if txn.publish_claim(*id, token, self.publisher.left(*id), now, now.plus(CLAIM)).await? {
+                // Until it is known to be given back: the database may go away at any moment, and hold the group for a claim of
+                // nobody.
+                self.publisher.leave(*id, Some(token));
+                claimed.push(*id);
+            }
+        }
+        txn.commit().await?;
+        Ok(claimed)
+    }
+
+    /// Gives claims back; a publication that was written gave its own back already.
+    async fn release(&self, ids: &[GroupId], token: Uuid) -> AppResult<()> {
+        let txn = self.store.write().await?;
+        for id in ids {
+            txn.publish_release(*id, token).await?;
+        }
+        txn.commit().await?;
+        for id in ids {
+            self.publisher.leave(*id, None);
+        }
+        Ok(())
     }
 
     /// Publishes one group if this process gets hold of it. Gives whether a publication was made.
@@ -254,21 +359,15 @@ impl App {
             return self.publish_claimed(account, id, None).await;
         }
         let token = self.entropy.uuid();
-        let now = self.store.shared_now(self.clock.real_now()).await?;
-        let txn = self.store.write().await?;
-        if !txn.publish_claim(id, token, self.publisher.left(id), now, now.plus(CLAIM)).await? {
+        if self.claim(&[id], token).await?.is_empty() {
             return Ok(false);
         }
-        // Until it is known to be given back: the database may go away at any moment, and hold the group for a claim of nobody.
-        self.publisher.leave(id, Some(token));
-        txn.commit().await?;
         let result = self.publish_claimed(account, id, Some(token)).await;
-        if !matches!(result, Ok(true)) {
-            let txn = self.store.write().await?;
-            txn.publish_release(id, token).await?;
-            txn.commit().await?;
+        if matches!(result, Ok(true)) {
+            self.publisher.leave(id, None);
+        } else {
+            self.release(&[id], token).await?;
         }
-        self.publisher.leave(id, None);
         result
     }
 
@@ -295,7 +394,7 @@ impl App {
     }
 
     async fn publish_claimed(self: &Arc<Self>, account: &AccountId, id: GroupId, claim: Option<Uuid>) -> AppResult<bool> {
-        let Some(work) = Work::begin(self, account, id, claim).await? else { return Ok(false) };
+        let Some(work) = Work::begin(self, account, &[id], claim).await?.pop() else { return Ok(false) };
         let begun = self.clock.real_now();
         let renewed = async {
             match claim {
@@ -303,16 +402,48 @@ impl App {
                 None => std::future::pending().await,
             }
         };
+        let made = async {
+            let ready = work.prepare().await?;
+            Ready::write(self, ready.into_iter().collect()).await
+        };
         let made = tokio::select! {
-            made = work.run() => made?,
+            made = made => made?.pop(),
             lost = renewed => return lost.map(|()| false),
         };
         let Some(made) = made else { return Ok(false) };
-        self.publisher.made.fetch_add(1, Ordering::Relaxed);
-        self.publisher.took.fetch_add(self.clock.real_now().since(begun).max(0), Ordering::Relaxed);
-        let (live, publication) = (made.row.live, made.row.publication);
-        self.feed_serve_made(made).await?;
-        tracing::info!(group.id = %id, group.publication = publication, group.live = live, "Group {id} published {live} IOCs as number {publication}");
+        self.serve(made, self.clock.real_now().since(begun).max(0)).await?;
         Ok(true)
     }
+}
+
+/// What came of publishing some groups together.
+#[derive(Default)]
+struct Together {
+    /// A publication was made.
+    published: bool,
+    /// Groups that are to be published by themselves.
+    others: Vec<GroupId>,
+}
+
+/// Groups of one account at a time, some together; accounts take turns, so that one with very many groups does not hold back the
+/// others.
+fn turns(due: Vec<(AccountId, GroupId)>) -> Vec<(AccountId, Vec<GroupId>)> {
+    let mut of_account: HashMap<AccountId, usize> = HashMap::new();
+    let mut turns: Vec<(usize, AccountId, Vec<GroupId>)> = Vec::new();
+    for (account, group) in due {
+        match turns.last_mut() {
+            Some((_, of, groups)) if *of == account && groups.len() < TOGETHER => groups.push(group),
+            _ => {
+                let turn = of_account.entry(account.clone()).or_default();
+                turns.push((*turn, account, vec![group]));
+                *turn += 1;
+            }
+        }
+    }
+    turns.sort_by_key(|(turn, ..)| *turn);
+    turns.into_iter().map(|(_, account, groups)| (account, groups)).collect()
+}
+
+fn not_published(id: GroupId, error: &AppError) {
+    tracing::error!(group.id = %id, error = error as &dyn std::error::Error, "Group {id} could not be published; it is tried again");
 }

@@ -13,7 +13,7 @@ use iocast_domain::{
     device_type::DeviceType,
     group::{Boundary, Cut, Held, SHRINK_HOLD, shrinks_too_much},
     guard::{Guard, Refusal},
-    id::{AccountId, GroupId, IocId, PartId},
+    id::{IocId, PartId},
     ioc::Ioc,
     member::{Leave, Standing, TOMBSTONE_KEPT},
     rule::{Criteria, EnabledSources, SourceRanks, may_leave},
@@ -28,7 +28,7 @@ use iocast_formats::{
     },
 };
 use iocast_mail::{FullGroup, HeldGroup};
-use iocast_store::{BlobRef, FileRef, GroupRow, GroupUpdate, IocRow, MemberRow, NewBlob, PartRow, PublicationLine, PublishState, Reader, Txn};
+use iocast_store::{BlobRef, FileRef, GroupRow, GroupUpdate, IocRow, MemberRow, NewBlob, PartRow, PublishState, Reader, Txn};
 use uuid::Uuid;
 
 use self::hand::Hand;
@@ -40,6 +40,9 @@ mod hand;
 mod parts;
 mod select;
 mod shards;
+mod together;
+
+pub(crate) use self::together::{Beforehand, Made, Ready};
 
 /// IOCs looked at together.
 pub(crate) const PAGE: usize = 2_000;
@@ -114,20 +117,11 @@ impl Verdict {
     }
 }
 
-/// A publication that stands in the database.
-pub(crate) struct Made {
-    /// The group as it is now.
-    pub(crate) row: GroupRow,
-    pub(crate) device_name: String,
-    pub(crate) device_type: &'static DeviceType,
-    pub(crate) files: Vec<FileRef>,
-}
-
 /// One publication in the making.
 pub(crate) struct Work<'a> {
     app: &'a Arc<App>,
     read: Reader,
-    account: Account,
+    account: Arc<Account>,
     row: GroupRow,
     device_type: &'static DeviceType,
     device_name: String,
@@ -135,10 +129,11 @@ pub(crate) struct Work<'a> {
     enabled: EnabledSources,
     names: SourceNames,
     ranks: SourceRanks,
-    guard: Guard,
+    guard: Arc<Guard>,
     /// What a list says of the group.
     scope: Scope,
     state: PublishState,
+    beforehand: Beforehand,
     target_seq: i64,
     now: Timestamp,
     /// Under which it is made, where other processes publish, too.
@@ -146,44 +141,12 @@ pub(crate) struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    /// Reads what there is to know; nothing if the group is gone.
-    pub(crate) async fn begin(app: &'a Arc<App>, account_id: &AccountId, id: GroupId, claim: Option<Uuid>) -> AppResult<Option<Self>> {
-        let read = app.store.read();
-        // The state first: what is configured after it is newer than what it says, and looked at again.
-        let Some((row, state)) = read.group_to_publish(account_id, id).await? else { return Ok(None) };
-        // Then the number, before all that it counts: what changes after it is seen again next time, never missed.
-        let Some((account, target_seq)) = read.account_with_seq(account_id).await? else { return Ok(None) };
-        let Some(device) = read.device_fetch(account_id, row.group.device_id).await? else { return Ok(None) };
-        let now = app.now();
-        let sources: Vec<_> = read.source_list(account_id).await?.into_iter().filter(|s| s.enabled).collect();
-        let names: SourceNames = sources.iter().map(|s| (s.id, s.name.clone())).collect();
-        let scope = shards::scope(&account, &row.group, &names, now);
-        let ranks = row.group.source_priority.iter().zip(0..).map(|(id, rank)| (*id, rank)).collect();
-        Ok(Some(Self {
-            app,
-            rules: read.rule_feeding(id).await?,
-            read,
-            row,
-            device_type: device.device_type,
-            device_name: device.name.to_string(),
-            enabled: sources.iter().map(|s| s.id).collect(),
-            names,
-            ranks,
-            guard: Guard::of(&account.guards),
-            account,
-            scope,
-            state,
-            target_seq,
-            now,
-            claim,
-        }))
-    }
-
-    /// Makes the publication; none if there was nothing to publish.
-    pub(crate) async fn run(self) -> AppResult<Option<Made>> {
+    /// Makes the publication ready to be written; none if it is held.
+    pub(crate) async fn prepare(self) -> AppResult<Option<Ready<'a>>> {
         let mut choice = self.choose().await?;
         if self.must_hold(&choice) {
-            return self.hold(choice.losses()).await.map(|()| None);
+            self.hold(choice.losses()).await?;
+            return Ok(None);
         }
         let refused = std::mem::take(&mut choice.refused);
         let anew = choice.anew;
@@ -192,7 +155,7 @@ impl<'a> Work<'a> {
             Some(writer) => self.plan_list(writer, choice).await?,
             None => self.plan(choice).await?,
         };
-        self.commit(plan, boundary, anew, refused).await
+        self.ready(plan, boundary, anew, refused).await.map(Some)
     }
 
     /// The shrink guard: a loss of more than half at once is more often an accident than a wish.
@@ -253,18 +216,18 @@ impl<'a> Work<'a> {
         Orgc { name: self.account.name.clone(), uuid: Uuid::new_v5(&self.account.id.namespace(), b"orgc") }
     }
 
-    async fn commit(self, plan: parts::Plan, boundary: Option<Boundary>, anew: bool, refused: Vec<(IocId, Option<Refusal>)>) -> AppResult<Option<Made>> {
-        let id = self.row.group.id;
+    async fn ready(self, mut plan: parts::Plan, boundary: Option<Boundary>, anew: bool, refused: Vec<(IocId, Option<Refusal>)>) -> AppResult<Ready<'a>> {
         let first = self.state.publication == 0;
         let publishes = first || plan.rendered;
         let number = self.state.publication + i64::from(publishes);
-        let mut blobs = plan.blobs;
+        let mut blobs = std::mem::take(&mut plan.blobs);
         let files = match list::writer(self.device_type.format) {
             _ if !publishes => Vec::new(),
             Some(writer) => self.list_files(writer, &plan.all_parts, plan.live, plan.latest_stamp, number, &mut blobs).await?,
             None => files(&plan.all_parts, &mut blobs)?,
         };
-        let refused = self.news(anew, refused).await?;
+        plan.blobs = blobs;
+        let refused = self.news(anew, refused);
         let not_for_device = self.kept_back(anew, &refused).await?;
         let update = GroupUpdate {
             claim: self.claim,
@@ -277,56 +240,23 @@ impl<'a> Work<'a> {
             latest_stamp: plan.latest_stamp,
             boundary,
         };
-        let txn = self.app.store.write().await?;
-        if !txn.publish_settle(id, &update).await? {
-            // Somebody else took the group over, or it was deleted: nothing of this is written.
-            return Ok(None);
-        }
-        // What was taken back while this was made does not get out even once: it is made again.
-        let withdrawn: HashSet<IocId> = txn.ioc_withdrawn(&self.account.id, self.target_seq).await?.into_iter().collect();
-        if plan.members.iter().any(|m| m.standing == Standing::Live && withdrawn.contains(&m.ioc_id)) {
-            return Ok(None);
-        }
-        for (part, iocs) in &plan.forgotten {
-            txn.member_delete_many(*part, iocs).await?;
-        }
-        txn.member_put_many(id, plan.members).await?;
-        for (part, iocs) in &plan.resent {
-            txn.member_resent(*part, iocs).await?;
-        }
-        txn.refused_put_many(id, anew, &refused).await?;
-        txn.part_put_many(id, &plan.changed_parts).await?;
-        for part in &plan.emptied_parts {
-            txn.part_delete(*part).await?;
-        }
-        let mut frozen = None;
-        if publishes {
-            let line = PublicationLine { number, created_at: self.now, live: plan.live, added: plan.added, removed: plan.removed };
-            frozen = txn.publication_insert(id, &line, update.applied_seq, &files, blobs).await?;
-        }
-        self.tell_limit(&txn, &update).await?;
-        txn.commit().await?;
-        let row = GroupRow { live: update.live, cut: update.cut, publication: number, frozen, held: None, ..self.row };
-        Ok(publishes.then_some(Made { row, device_name: self.device_name, device_type: self.device_type, files }))
+        Ok(Ready { work: self, plan, update, files: publishes.then_some(files), anew, refused })
     }
 
     /// Of the IOCs that were looked at, those whose reason to be kept back is not noted yet.
-    async fn news(&self, anew: bool, refused: Vec<(IocId, Option<Refusal>)>) -> AppResult<Vec<(IocId, Option<Refusal>)>> {
+    fn news(&self, anew: bool, refused: Vec<(IocId, Option<Refusal>)>) -> Vec<(IocId, Option<Refusal>)> {
         // Where nothing is kept back, nothing can be let go: most groups, and most changes.
         let quiet = refused.iter().all(|(_, r)| r.is_none());
-        if !anew && quiet && self.read.refused_counts(self.row.group.id).await?.is_empty() {
-            return Ok(Vec::new());
-        }
-        Ok(refused)
+        if !anew && quiet && self.beforehand.kept_back == 0 { Vec::new() } else { refused }
     }
 
     /// How many IOCs are kept back once these are noted.
     async fn kept_back(&self, anew: bool, news: &[(IocId, Option<Refusal>)]) -> AppResult<u64> {
         let now = news.iter().filter(|(_, r)| r.is_some()).count() as u64;
-        if anew {
-            return Ok(now);
+        if anew || news.is_empty() {
+            return Ok(if anew { now } else { self.beforehand.kept_back });
         }
-        let before: u64 = self.read.refused_counts(self.row.group.id).await?.iter().map(|(_, n)| n).sum();
+        let before = self.beforehand.kept_back;
         let ids: Vec<IocId> = news.iter().map(|(id, _)| *id).collect();
         let renewed = self.read.refused_among(self.row.group.id, &ids).await?;
         Ok(before + now - renewed.min(before))
@@ -337,6 +267,9 @@ impl<'a> Work<'a> {
         let group = &self.row.group;
         let (live, limit) = (u64::from(update.live), u64::from(group.limit));
         if live * 100 < limit * 95 {
+            if !self.state.limit_told {
+                return Ok(());
+            }
             txn.group_set_limit_told(group.id, false).await?;
         } else if group.notify_on_limit && live >= limit && txn.group_set_limit_told(group.id, true).await? {
             let news = FullGroup {

@@ -114,7 +114,7 @@ impl App {
         }
         if let Some(gap) = gap {
             let long = span_in_words(gap.to.since(gap.from));
-            tracing::warn!("No iocast could answer for {long}: the devices' deadlines move by as much");
+            tracing::warn!("The service was down for {long}; device deadlines are extended by that");
         }
         self.gaps.store(Arc::new(gaps));
         self.last_heartbeat.store(real_now.micros(), Ordering::Relaxed);
@@ -149,7 +149,7 @@ impl App {
             return Ok(Watched::default());
         }
         if !self.settings.role.answers() && self.nobody_answers().await? {
-            tracing::warn!("No iocast answers requests just now: devices are judged when one does again");
+            tracing::warn!("No web replica is up; devices are not judged until one is");
             return Ok(Watched::default());
         }
         // What is noted here, and may still wait to be written by another replica, is a pull before anybody is judged.

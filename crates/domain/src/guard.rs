@@ -51,22 +51,22 @@ impl Refusal {
     /// The guards, which an admin may switch off.
     pub const GUARDS: &'static [Self] = &[Self::PrivateAddress, Self::WideNetwork, Self::PublicSuffix, Self::PublicResolver, Self::Own, Self::Allowed];
 
-    /// The second half of "not for this device, because …".
+    /// The reason, for one IOC or for many.
     #[must_use]
     pub const fn because(self) -> &'static str {
         match self {
             Self::Kind => "the device does not take this kind of IOC",
-            Self::Network => "the device takes single addresses, and these are networks",
-            Self::TooLong => "the device takes no values as long as these",
-            Self::Sign => "they hold a sign that means something else to the device",
-            Self::Covered => "another entry of the group covers them",
-            Self::Reserved => "the device would read them as an instruction of its own format",
-            Self::PrivateAddress => "they are private, reserved or multicast addresses",
-            Self::WideNetwork => "they are networks wider than /8 (IPv4) or /32 (IPv6)",
-            Self::PublicSuffix => "they are public suffixes, under which anybody may have a name",
-            Self::PublicResolver => "they are public DNS resolvers",
-            Self::Own => "they are the account's own domains or networks",
-            Self::Allowed => "they are on the account's allow list",
+            Self::Network => "the device takes single addresses, not networks",
+            Self::TooLong => "longer than the device accepts",
+            Self::Sign => "a character in it means something else to the device",
+            Self::Covered => "covered by another entry of the group",
+            Self::Reserved => "the device would read it as an instruction of its own format",
+            Self::PrivateAddress => "private, reserved or multicast address",
+            Self::WideNetwork => "network wider than /8 (IPv4) or /32 (IPv6)",
+            Self::PublicSuffix => "public suffix, under which anybody can register a name",
+            Self::PublicResolver => "public DNS resolver",
+            Self::Own => "the account's own domain or network",
+            Self::Allowed => "on the account's allow list",
         }
     }
 
@@ -74,8 +74,8 @@ impl Refusal {
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::Kind => "Send them to a device of another type.",
-            Self::Network | Self::TooLong | Self::Sign | Self::Reserved => "Send them to a device of another type, or import them in another form.",
+            Self::Kind => "Use a device of another type.",
+            Self::Network | Self::TooLong | Self::Sign | Self::Reserved => "Use a device of another type, or import it in another form.",
             Self::Covered => "Nothing is missing; switch off collapsing on the group to list them all.",
             Self::PrivateAddress | Self::WideNetwork | Self::PublicSuffix | Self::PublicResolver => {
                 "To send one anyway, set its whitelist state to “always sent”; or switch this guard off under Settings."

@@ -17,7 +17,7 @@ use iocast_formats::{
     snapshot::{SnapshotFile, snapshot},
     write::{
         inert,
-        list::{Entry, Scope, shard, writer},
+        list::{Entry, Scope, grown, shard, writer},
     },
 };
 use proptest::prelude::*;
@@ -77,7 +77,11 @@ fn document(format: Format, scope: &Scope, iocs: &[Ioc]) -> (String, usize) {
     writer.head(scope, &mut out);
     let before = out.len();
     let stamp = at("2026-11-03T10:00:00Z");
-    let body = shard(writer, scope, iocs.iter().map(|ioc| Entry { ioc, joined_at: stamp, stamp, removed: false, reborn: false }));
+    let entry = |ioc| Entry { ioc, joined_at: stamp, stamp, removed: false, reborn: false };
+    // One that grew is the same as one that was written at once.
+    let (first, others) = iocs.split_at(iocs.len() / 2);
+    let body = grown(writer, scope, shard(writer, scope, first.iter().map(entry)), others.iter().map(entry));
+    assert_eq!(body, shard(writer, scope, iocs.iter().map(entry)));
     if out.ends_with(b"}") && !body.is_empty() {
         out.extend_from_slice(writer.between());
     }

@@ -38,7 +38,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The folder belongs to an iocast whose data is elsewhere.
-    #[error("this data folder belongs to an iocast on PostgreSQL: give --database-url (IOCAST_DATABASE_URL); to begin anew on SQLite, delete {0}")]
+    #[error("this data folder belongs to an iocast on PostgreSQL: give --database-url (IOCAST_DATABASE_URL); to start over on SQLite, delete {0}")]
     OnPostgresql(PathBuf),
     /// There are secrets, and not the data that they belong to.
     #[error(

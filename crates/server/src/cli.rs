@@ -216,7 +216,7 @@ enum FixturesVerb {
         /// Account ID or name; needed where there are several.
         #[arg(long, value_name = "ACCOUNT")]
         account: Option<String>,
-        /// Say that you mean it.
+        /// Confirm the deletion.
         #[arg(long)]
         yes: bool,
         /// Print one JSON object and nothing else.

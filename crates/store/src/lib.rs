@@ -42,7 +42,7 @@ pub use self::{
     members::MemberRow,
     outages::{OutageLetter, OutageRow},
     page::{Page, PageOf},
-    publications::{BlobRef, FileRef, GroupUpdate, NewBlob, PartRow, PublicationLine, PublishState},
+    publications::{BlobRef, FileRef, GroupUpdate, NewBlob, NewPublication, PartRow, PublicationLine, PublishState},
     pulls::{NewPull, PullDay, PullLine},
     stage::{StageCounts, StageWrite, Staged},
 };

@@ -70,20 +70,20 @@ fn to_member(row: member::Model) -> StoreResult<MemberRow> {
 }
 
 /// By the index `members_to_resend`, which holds only what is marked. Anything more that is asked for leads to another index.
-pub(crate) fn to_resend(id: GroupId) -> Select<member::Entity> {
-    member::Entity::find().filter(member::Column::GroupId.eq(id.0)).filter(Expr::col(member::Column::Resend))
+pub(crate) fn to_resend(groups: &[GroupId]) -> Select<member::Entity> {
+    member::Entity::find().filter(member::Column::GroupId.is_in(groups.iter().map(|g| g.0))).filter(Expr::col(member::Column::Resend))
 }
 
 /// The statement that writes the first of these members.
-fn put(id: GroupId, members: &[MemberRow]) -> StoreResult<InsertStatement> {
+fn put(members: &[(GroupId, MemberRow)]) -> StoreResult<InsertStatement> {
     use member::Column as C;
     let fixed = [C::PartId, C::IocId, C::GroupId, C::JoinedAt, C::Resend, C::Reborn];
     let kept = [C::Standing, C::Stamp, C::Fingerprint, C::Dirty, C::LeftAt, C::LeaveReason, C::Span];
     let mut insert = Query::insert();
     insert.into_table(member::Entity).columns(fixed.into_iter().chain(kept));
-    for m in members.iter().take(ROWS) {
+    for (group, m) in members.iter().take(ROWS) {
         let MemberRow { part_id, ioc_id, standing, joined_at, stamp, fingerprint, dirty, left_at, leave, resend, reborn, span } = m;
-        let fixed: [Value; 6] = [part_id.0.into(), ioc_id.0.into(), id.0.into(), (*joined_at).into(), (*resend).into(), (*reborn).into()];
+        let fixed: [Value; 6] = [part_id.0.into(), ioc_id.0.into(), group.0.into(), (*joined_at).into(), (*resend).into(), (*reborn).into()];
         let leave = leave.map_or(0, Leave::code);
         let kept: [Value; 7] =
             [standing.code().into(), (*stamp).into(), (*fingerprint).into(), (*dirty).into(), (*left_at).into(), leave.into(), span.map(i16::from).into()];
@@ -91,6 +91,14 @@ fn put(id: GroupId, members: &[MemberRow]) -> StoreResult<InsertStatement> {
     }
     insert.on_conflict(OnConflict::columns([C::PartId, C::IocId]).update_columns(kept).to_owned());
     Ok(insert)
+}
+
+fn by_group(rows: Vec<member::Model>) -> StoreResult<HashMap<GroupId, Vec<MemberRow>>> {
+    let mut found: HashMap<GroupId, Vec<MemberRow>> = HashMap::new();
+    for row in rows {
+        found.entry(GroupId(row.group_id)).or_default().push(to_member(row)?);
+    }
+    Ok(found)
 }
 
 impl<C: ConnectionTrait> Conn<C> {
@@ -130,10 +138,18 @@ impl<C: ConnectionTrait> Conn<C> {
         find.all(&self.0).await?.into_iter().map(to_member).collect()
     }
 
-    /// The members of a group that are to be sent again.
-    pub async fn member_to_resend(&self, id: GroupId) -> StoreResult<Vec<MemberRow>> {
-        let marked = to_resend(id).all(&self.0).await?.into_iter().map(to_member).collect::<StoreResult<Vec<_>>>()?;
-        Ok(marked.into_iter().filter(|m| m.standing == Standing::Live).collect())
+    /// The same of several groups, for a few IOCs.
+    pub async fn member_of_iocs_in(&self, groups: &[GroupId], iocs: &[IocId]) -> StoreResult<HashMap<GroupId, Vec<MemberRow>>> {
+        let in_groups = member::Column::GroupId.is_in(groups.iter().map(|g| g.0));
+        let of_iocs = member::Column::IocId.is_in(iocs.iter().map(|i| i.0));
+        by_group(member::Entity::find().filter(in_groups).filter(of_iocs).all(&self.0).await?)
+    }
+
+    /// The live members of some groups that are to be sent again.
+    pub async fn member_to_resend(&self, groups: &[GroupId]) -> StoreResult<HashMap<GroupId, Vec<MemberRow>>> {
+        let mut marked = by_group(to_resend(groups).all(&self.0).await?)?;
+        marked.values_mut().for_each(|members| members.retain(|m| m.standing == Standing::Live));
+        Ok(marked)
     }
 
     /// All rows of one IOC in these groups, tombstones too, the latest first.
@@ -178,12 +194,12 @@ impl<C: ConnectionTrait> Conn<C> {
 
 impl Txn {
     /// Writes members, new or changed. Each piece is made ready while the one before is written.
-    pub async fn member_put_many(&self, id: GroupId, members: Vec<MemberRow>) -> StoreResult<()> {
+    pub async fn member_put_many(&self, members: Vec<(GroupId, MemberRow)>) -> StoreResult<()> {
         let backend = self.0.get_database_backend();
         let members = Arc::new(members);
         let ready = |from: usize| {
             let members = Arc::clone(&members);
-            tokio::task::spawn_blocking(move || put(id, members.get(from..).unwrap_or_default()).map(|insert| backend.build(&insert)))
+            tokio::task::spawn_blocking(move || put(members.get(from..).unwrap_or_default()).map(|insert| backend.build(&insert)))
         };
         let mut next = (!members.is_empty()).then(|| ready(0));
         for from in (0..members.len()).step_by(ROWS) {

@@ -66,6 +66,21 @@ pub struct NewBlob {
     pub data: Vec<u8>,
 }
 
+/// A publication to be written.
+#[derive(Debug)]
+pub struct NewPublication {
+    /// Whose it is.
+    pub group: GroupId,
+    /// Its line in the history.
+    pub line: PublicationLine,
+    /// The change number that it holds.
+    pub seq: i64,
+    /// Its files.
+    pub files: Vec<FileRef>,
+    /// What of them is new.
+    pub blobs: Vec<NewBlob>,
+}
+
 /// What the publisher knows of a group.
 #[derive(Clone, Debug)]
 pub struct PublishState {
@@ -89,6 +104,8 @@ pub struct PublishState {
     pub held: Option<Held>,
     /// An admin lets it through.
     pub let_through: bool,
+    /// People were told that the group is full.
+    pub limit_told: bool,
     /// Where the room of a full group ends.
     pub boundary: Option<Boundary>,
 }
@@ -233,6 +250,7 @@ fn to_state(row: &group::Model) -> StoreResult<PublishState> {
         latest_stamp: row.latest_stamp,
         held: row.held.as_deref().map(serde_json::from_str).transpose().map_err(|e| corrupt("ioc_groups", "held", e))?,
         let_through: row.let_through.is_some(),
+        limit_told: row.limit_told,
         // Without one, the group is selected from scratch.
         boundary: row.boundary.as_deref().and_then(|b| serde_json::from_str(b).ok()),
     })
@@ -244,14 +262,19 @@ impl<C: ConnectionTrait> Conn<C> {
         group::Entity::find_by_id(id.0).one(&self.0).await?.map(|row| to_state(&row)).transpose()
     }
 
-    /// A group of an account with what the publisher knows of it.
-    pub async fn group_to_publish(&self, account: &AccountId, id: GroupId) -> StoreResult<Option<(GroupRow, PublishState)>> {
-        let find = group::Entity::find_by_id(id.0).filter(group::Column::AccountId.eq(account.as_str()));
-        find.one(&self.0).await?.map(|row| Ok((to_state(&row)?, to_group(row)?))).transpose().map(|found| found.map(|(state, row)| (row, state)))
+    /// Some groups of an account with what the publisher knows of each.
+    pub async fn groups_to_publish(&self, account: &AccountId, ids: &[GroupId]) -> StoreResult<Vec<(GroupRow, PublishState)>> {
+        let of_account = group::Column::AccountId.eq(account.as_str());
+        let rows = group::Entity::find().filter(group::Column::Id.is_in(ids.iter().map(|id| id.0))).filter(of_account).all(&self.0).await?;
+        let read = |row: group::Model| {
+            let state = to_state(&row)?;
+            Ok((to_group(row)?, state))
+        };
+        rows.into_iter().map(read).collect()
     }
 
     /// Groups with something to publish at `now`, with their accounts: those behind their account, those that are configured
-    /// otherwise, and those whose time has come, each found by an index. Accounts take turns.
+    /// otherwise, and those whose time has come, each found by an index. By account, those that are furthest behind first.
     pub async fn publish_due(&self, now: Timestamp) -> StoreResult<Vec<(AccountId, GroupId)>> {
         // A held publication is looked at again only when something changed since, or its time has come.
         let behind = Expr::col((group::Entity, group::Column::AppliedSeq)).lt(Expr::col((account::Entity, account::Column::ChangeSeq)));
@@ -273,15 +296,7 @@ impl<C: ConnectionTrait> Conn<C> {
         for why in [reconfigured, group::Column::DueAt.lte(now.micros())] {
             found.extend(due().filter(why).into_tuple::<(String, i64, Uuid)>().all(&self.0).await?);
         }
-        let mut of_account = HashMap::<String, usize>::new();
-        let mut turns = Vec::with_capacity(found.len());
-        for (account, _, group) in found {
-            let turn = of_account.entry(account.clone()).or_default();
-            turns.push((*turn, account, group));
-            *turn += 1;
-        }
-        turns.sort();
-        turns.into_iter().map(|(_, account, id)| Ok((crate::accounts::account_id("ioc_groups", account)?, GroupId(id)))).collect()
+        found.into_iter().map(|(account, _, id)| Ok((crate::accounts::account_id("ioc_groups", account)?, GroupId(id)))).collect()
     }
 
     /// Accounts of which a group has not published all that changed.
@@ -296,17 +311,14 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(find.into_tuple().all(&self.0).await?)
     }
 
-    /// The parts of a group, oldest first.
-    pub async fn part_list(&self, id: GroupId) -> StoreResult<Vec<PartRow>> {
-        part::Entity::find()
-            .filter(part::Column::GroupId.eq(id.0))
-            .order_by_asc(part::Column::Day)
-            .order_by_asc(part::Column::Number)
-            .all(&self.0)
-            .await?
-            .into_iter()
-            .map(to_part)
-            .collect()
+    /// The parts of some groups, oldest first.
+    pub async fn part_list(&self, groups: &[GroupId]) -> StoreResult<HashMap<GroupId, Vec<PartRow>>> {
+        let of_groups = part::Column::GroupId.is_in(groups.iter().map(|g| g.0));
+        let mut found: HashMap<GroupId, Vec<PartRow>> = HashMap::new();
+        for row in part::Entity::find().filter(of_groups).order_by_asc(part::Column::Day).order_by_asc(part::Column::Number).all(&self.0).await? {
+            found.entry(GroupId(row.group_id)).or_default().push(to_part(row)?);
+        }
+        Ok(found)
     }
 
     /// What some groups serve: the number of their last publication, and the files of that one or of the one that they are
@@ -484,15 +496,15 @@ impl Txn {
     }
 
     /// Writes parts, new or changed.
-    pub async fn part_put_many(&self, id: GroupId, parts: &[PartRow]) -> StoreResult<()> {
+    pub async fn part_put_many(&self, parts: &[(GroupId, PartRow)]) -> StoreResult<()> {
         for chunk in parts.chunks(ROWS) {
             let rows = chunk
                 .iter()
-                .map(|p| {
+                .map(|(group, p)| {
                     let PartRow { id: part_id, day, number, group_name, stamp, sealed, total, live, dirty, rested_at, manifest_entry, event, hashes } = p;
                     Ok(part::ActiveModel {
                         id: Set(part_id.0),
-                        group_id: Set(id.0),
+                        group_id: Set(group.0),
                         day: Set(day.clone()),
                         number: Set(stored(*number)),
                         group_name: Set(group_name.clone()),
@@ -533,71 +545,79 @@ impl Txn {
         Ok(())
     }
 
-    /// Writes a publication with its new blobs, and forgets what is older than the last twenty. Gives the publication that the
-    /// group is frozen at.
-    pub async fn publication_insert(
-        &self,
-        id: GroupId,
-        line: &PublicationLine,
-        seq: i64,
-        files: &[FileRef],
-        new_blobs: Vec<NewBlob>,
-    ) -> StoreResult<Option<i64>> {
-        let PublicationLine { number, created_at, live, added, removed } = line.clone();
-        let mut new_blobs = new_blobs;
-        new_blobs.sort_unstable_by(|a, b| a.hash.cmp(&b.hash));
-        new_blobs.dedup_by(|a, b| a.hash == b.hash);
-        for chunk in new_blobs.chunks(64) {
-            let rows = chunk.iter().map(|b| blob::ActiveModel {
-                group_id: Set(id.0),
-                hash: Set(b.hash.clone()),
-                last_publication: Set(number),
-                data: Set(b.data.clone()),
+    /// Writes publications of some groups with their new blobs, and forgets what is older than the last twenty. Gives the
+    /// publications that groups are frozen at.
+    pub async fn publication_insert(&self, all: Vec<NewPublication>) -> StoreResult<HashMap<GroupId, i64>> {
+        let (mut blobs, mut rows, mut used) = (Vec::new(), Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
+        for publication in all {
+            let NewPublication { group, line: PublicationLine { number, created_at, live, added, removed }, seq, files, blobs: mut new } = publication;
+            new.sort_unstable_by(|a, b| a.hash.cmp(&b.hash));
+            new.dedup_by(|a, b| a.hash == b.hash);
+            let written: HashSet<&str> = new.iter().map(|b| b.hash.as_str()).collect();
+            let others = files.iter().flat_map(|f| &f.segments).map(|s| s.hash.as_str()).filter(|hash| !written.contains(hash));
+            used.push((group, number, others.map(str::to_owned).collect::<Vec<_>>()));
+            rows.push(publication::ActiveModel {
+                group_id: Set(group.0),
+                number: Set(number),
+                created_at: Set(created_at.micros()),
+                seq: Set(seq),
+                live: Set(stored(live)),
+                added: Set(stored(added)),
+                removed: Set(stored(removed)),
+                files: Set(json(&files)?),
             });
+            let row = |b: NewBlob| blob::ActiveModel { group_id: Set(group.0), hash: Set(b.hash), last_publication: Set(number), data: Set(b.data) };
+            blobs.extend(new.into_iter().map(row));
+        }
+        while !blobs.is_empty() {
+            let some: Vec<_> = blobs.drain(..blobs.len().min(64)).collect();
             let keep = OnConflict::columns([blob::Column::GroupId, blob::Column::Hash]).update_column(blob::Column::LastPublication).to_owned();
-            blob::Entity::insert_many(rows).on_conflict(keep).exec_without_returning(&self.0).await?;
+            blob::Entity::insert_many(some).on_conflict(keep).exec_without_returning(&self.0).await?;
         }
-        let new: HashSet<&str> = new_blobs.iter().map(|b| b.hash.as_str()).collect();
-        self.blobs_used(id, files, &new, number).await?;
-        let row = publication::ActiveModel {
-            group_id: Set(id.0),
-            number: Set(number),
-            created_at: Set(created_at.micros()),
-            seq: Set(seq),
-            live: Set(stored(live)),
-            added: Set(stored(added)),
-            removed: Set(stored(removed)),
-            files: Set(json(&files)?),
-        };
-        publication::Entity::insert(row).exec_without_returning(&self.0).await?;
-        let frozen = group::Entity::find_by_id(id.0).select_only().column(group::Column::Frozen).into_tuple::<Option<i64>>().one(&self.0).await?.flatten();
-        if let Some(frozen) = frozen {
+        for (group, number, hashes) in &used {
+            self.blobs_used(*group, hashes, *number).await?;
+        }
+        publication::Entity::insert_many(rows).exec_without_returning(&self.0).await?;
+        let groups: Vec<GroupId> = used.iter().map(|(group, ..)| *group).collect();
+        let find = group::Entity::find().select_only().column(group::Column::Id).column(group::Column::Frozen);
+        let of_frozen = group::Column::Id.is_in(groups.iter().map(|g| g.0)).and(group::Column::Frozen.is_not_null());
+        let frozen: Vec<(Uuid, i64)> = find.filter(of_frozen).into_tuple().all(&self.0).await?;
+        let frozen: HashMap<GroupId, i64> = frozen.into_iter().map(|(group, number)| (GroupId(group), number)).collect();
+        for (group, number, _) in used.iter().filter(|(group, ..)| frozen.contains_key(group)) {
             // What a frozen group serves is kept however old it gets.
-            let files = self.publication_files_of(id, frozen).await?.unwrap_or_default();
-            self.blobs_used(id, &files, &HashSet::new(), number).await?;
+            let at = frozen.get(group).copied().unwrap_or_default();
+            let files = self.publication_files_of(*group, at).await?.unwrap_or_default();
+            let hashes: Vec<String> = files.iter().flat_map(|f| &f.segments).map(|s| s.hash.clone()).collect();
+            self.blobs_used(*group, &hashes, *number).await?;
         }
-        let oldest = number - PUBLICATIONS_KEPT;
-        if oldest > 0 {
-            publication::Entity::delete_many()
-                .filter(publication::Column::GroupId.eq(id.0))
-                .filter(publication::Column::Number.lte(oldest))
-                .filter(publication::Column::Number.ne(frozen.unwrap_or(-1)))
-                .exec(&self.0)
-                .await?;
-            blob::Entity::delete_many().filter(blob::Column::GroupId.eq(id.0)).filter(blob::Column::LastPublication.lte(oldest)).exec(&self.0).await?;
-        }
-        self.feeds_moved(&[id]).await?;
+        self.publications_forget(&used.iter().map(|(group, number, _)| (*group, number - PUBLICATIONS_KEPT)).collect::<Vec<_>>(), &frozen).await?;
+        self.feeds_moved(&groups).await?;
         Ok(frozen)
     }
 
-    /// Notes that a publication uses these files' blobs; `new` ones were written with it.
-    async fn blobs_used(&self, id: GroupId, files: &[FileRef], new: &HashSet<&str>, number: i64) -> StoreResult<()> {
-        let used: Vec<&str> = files.iter().flat_map(|f| f.segments.iter().map(|s| s.hash.as_str())).filter(|hash| !new.contains(hash)).collect();
-        for chunk in used.chunks(ROWS) {
+    /// Forgets publications of some groups up to a number, but for those that groups are frozen at.
+    async fn publications_forget(&self, oldest: &[(GroupId, i64)], frozen: &HashMap<GroupId, i64>) -> StoreResult<()> {
+        let (mut old, mut unused) = (Condition::any(), Condition::any());
+        for (group, oldest) in oldest.iter().filter(|(_, oldest)| *oldest > 0) {
+            let not_frozen = frozen.get(group).map(|number| publication::Column::Number.ne(*number));
+            let of_group = publication::Column::GroupId.eq(group.0);
+            old = old.add(Condition::all().add(of_group).add(publication::Column::Number.lte(*oldest)).add_option(not_frozen));
+            unused = unused.add(blob::Column::GroupId.eq(group.0).and(blob::Column::LastPublication.lte(*oldest)));
+        }
+        if !old.is_empty() {
+            publication::Entity::delete_many().filter(old).exec(&self.0).await?;
+            blob::Entity::delete_many().filter(unused).exec(&self.0).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a publication uses blobs that are there.
+    async fn blobs_used(&self, id: GroupId, hashes: &[String], number: i64) -> StoreResult<()> {
+        for chunk in hashes.chunks(ROWS) {
             blob::Entity::update_many()
                 .col_expr(blob::Column::LastPublication, Expr::value(number))
                 .filter(blob::Column::GroupId.eq(id.0))
-                .filter(blob::Column::Hash.is_in(chunk.iter().copied()))
+                .filter(blob::Column::Hash.is_in(chunk.iter().map(String::as_str)))
                 .exec(&self.0)
                 .await?;
         }

@@ -1,5 +1,7 @@
 //! IOCs that groups keep back although rules chose them, and why.
 
+use std::collections::HashMap;
+
 use iocast_domain::{
     guard::Refusal,
     id::{GroupId, IocId},
@@ -28,6 +30,20 @@ impl<C: ConnectionTrait> Conn<C> {
         rows.into_iter()
             .map(|(code, n)| Ok((Refusal::from_code(code).ok_or_else(|| corrupt("refused_iocs", "reason", code))?, u64::try_from(n).unwrap_or_default())))
             .collect()
+    }
+
+    /// How many IOCs each of some groups keeps back; those that keep back none are left out.
+    pub async fn refused_totals(&self, groups: &[GroupId]) -> StoreResult<HashMap<GroupId, u64>> {
+        let rows: Vec<(Uuid, i64)> = refused::Entity::find()
+            .select_only()
+            .column(refused::Column::GroupId)
+            .column_as(refused::Column::IocId.count(), "how_many")
+            .filter(refused::Column::GroupId.is_in(groups.iter().map(|g| g.0)))
+            .group_by(refused::Column::GroupId)
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        Ok(rows.into_iter().map(|(group, n)| (GroupId(group), u64::try_from(n).unwrap_or_default())).collect())
     }
 
     /// How many of these IOCs a group keeps back.

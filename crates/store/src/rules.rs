@@ -1,6 +1,6 @@
 //! IOC management rules.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use iocast_domain::{
     alert::{AlertCriteria, AlertKind},
@@ -124,16 +124,31 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(find.select_only().column(rule::Column::Id).into_tuple::<Uuid>().one(&self.0).await?.is_some())
     }
 
-    /// What the rules that feed a group and are on choose. If one can't be read there is no answer: without it the group would lose
-    /// IOCs.
-    pub async fn rule_feeding(&self, group: GroupId) -> StoreResult<Vec<Criteria>> {
-        let of_group = sea_orm::sea_query::Query::select()
+    /// What the rules that feed each of some groups and are on choose. If one can't be read there is no answer: without it its groups
+    /// would lose IOCs.
+    pub async fn rule_feeding(&self, groups: &[GroupId]) -> StoreResult<HashMap<GroupId, Vec<Criteria>>> {
+        let linked: Vec<(Uuid, Uuid)> = rule_group::Entity::find()
+            .select_only()
             .column(rule_group::Column::RuleId)
-            .from(rule_group::Entity)
-            .and_where(rule_group::Column::GroupId.eq(group.0))
-            .take();
-        let rows = rule::Entity::find().filter(rule::Column::Id.in_subquery(of_group)).filter(rule::Column::Enabled.eq(true)).all(&self.0).await?;
-        rows.into_iter().map(|row| to_rule(row, Vec::new()).map(|rule| rule.criteria)).collect()
+            .column(rule_group::Column::GroupId)
+            .filter(rule_group::Column::GroupId.is_in(groups.iter().map(|g| g.0)))
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        let ids: HashSet<Uuid> = linked.iter().map(|(rule, _)| *rule).collect();
+        let ids: Vec<Uuid> = ids.into_iter().collect();
+        let mut criteria = HashMap::with_capacity(ids.len());
+        for some in ids.chunks(1_000) {
+            let of = rule::Column::Id.is_in(some.iter().copied());
+            for row in rule::Entity::find().filter(of).filter(rule::Column::Enabled.eq(true)).all(&self.0).await? {
+                criteria.insert(row.id, to_rule(row, Vec::new())?.criteria);
+            }
+        }
+        let mut found: HashMap<GroupId, Vec<Criteria>> = HashMap::with_capacity(groups.len());
+        for (rule, group) in linked {
+            found.entry(GroupId(group)).or_default().extend(criteria.get(&rule).cloned());
+        }
+        Ok(found)
     }
 }
 

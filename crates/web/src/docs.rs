@@ -74,7 +74,7 @@ fn refusals(path: &str, operation: &mut openapi::path::Operation) {
     const ANY: [(&str, &str); 9] = [
         ("400", "The request is not readable"),
         ("401", "Nobody is signed in, or the credentials are wrong"),
-        ("403", "Not for this caller"),
+        ("403", "Forbidden"),
         ("404", "There is no such thing in this account"),
         ("409", "Something is in the way"),
         ("413", "The body is too large"),

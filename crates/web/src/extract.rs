@@ -258,7 +258,7 @@ fn json_problem(error: &serde_json::Error) -> Problem {
         } else {
             "wrong_type"
         };
-        return Problem::fields(vec![ProblemField { field, code: code.to_owned(), message: format!("The body does not fit: {text}.") }]);
+        return Problem::fields(vec![ProblemField { field, code: code.to_owned(), message: format!("Invalid request body: {text}.") }]);
     }
     Problem::new(StatusCode::BAD_REQUEST, "malformed", format!("The body is not JSON: {text}."))
 }
@@ -310,7 +310,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Query<T> {
         }
         let read = web::Query::<T>::from_query(request.query_string());
         std::future::ready(
-            read.map(|q| Self(q.into_inner())).map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "query", format!("A query parameter does not fit: {e}."))),
+            read.map(|q| Self(q.into_inner())).map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "query", format!("Invalid query parameter: {e}."))),
         )
     }
 }

@@ -37,7 +37,7 @@ fn text(metrics: &Metrics) -> String {
     family("working", "gauge", "1 while the database takes writes and no task is stuck.", &flag(readiness.works()));
     family("database_up", "gauge", "1 while the database answers; figures that come from it are the last ones it gave.", &flag(readiness.database));
     family("feeds_from_memory", "gauge", "1 while devices are served from memory because the database is away.", &flag(readiness.memory != Memory::Fresh));
-    family("feeds_age_seconds", "gauge", "Since what devices are served from was last compared with the database.", &seconds(readiness.memory_age));
+    family("feeds_age_seconds", "gauge", "Seconds since the in-memory feed table was last synchronised with the database.", &seconds(readiness.memory_age));
     family("last_write_age_seconds", "gauge", "Since the database last took a write.", &seconds(readiness.write_age));
     family("groups_waiting", "gauge", "Groups that wait for the publisher.", &one(readiness.groups_waiting as f64));
     family("publisher_lag_seconds", "gauge", "How long the first of them has waited.", &seconds(readiness.publisher_lag));
@@ -46,7 +46,7 @@ fn text(metrics: &Metrics) -> String {
     family("task_age_seconds", "gauge", "Since a task last gave a sign of life.", &by_task(|task| task.age.as_secs_f64()));
     family("task_stuck", "gauge", "1 while a task has given no sign of life for longer than it may.", &by_task(|task| f64::from(u8::from(task.is_stuck))));
     family("task_failures_total", "counter", "How often a task ended by a fault and was started again.", &by_task(|task| task.failures as f64));
-    family("oldest_due_letter_age_seconds", "gauge", "How long the letter has been due that is due longest.", &seconds(*oldest_due));
+    family("oldest_due_letter_age_seconds", "gauge", "Age of the oldest pending message.", &seconds(*oldest_due));
     // What is not there is told, too: an alarm can't see a figure that is missing.
     let count = |state: LetterState| letters.iter().find(|(s, _)| *s == state).map_or(0, |(_, n)| *n);
     let states: Vec<(String, f64)> = LetterState::ALL.iter().map(|state| (format!("{{state=\"{}\"}}", state.word()), count(*state) as f64)).collect();

@@ -131,7 +131,7 @@ pub(crate) fn public(config: &mut ServiceConfig<'_>) {
 
 /// What a process answers that only works.
 pub(crate) fn signs(config: &mut web::ServiceConfig) {
-    let elsewhere = || async { actix_web::HttpResponse::NotFound().body("This iocast only works (`--role worker`); ask one that answers requests.\n") };
+    let elsewhere = || async { actix_web::HttpResponse::NotFound().body("This instance is a worker (`--role worker`) and does not serve this URL.\n") };
     config
         .service(web::scope("/api/v1").service(api::health::health).service(api::health::ready))
         .route("/metrics", web::get().to(metrics::guarded))

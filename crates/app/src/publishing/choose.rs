@@ -51,7 +51,7 @@ impl Work<'_> {
             };
             after = Some((last.seq, last.ioc.id));
             let ids: Vec<IocId> = page.iter().map(|r| r.ioc.id).collect();
-            let members = self.read.member_of_iocs(self.row.group.id, &ids).await?;
+            let members = self.members_of(&ids).await?;
             for row in page.iter() {
                 let rows = members.get(&row.ioc.id).map(Vec::as_slice).unwrap_or_default();
                 let current = rows.iter().find(|m| m.standing != Standing::Tombstone);
@@ -108,7 +108,7 @@ impl Work<'_> {
     /// Has the members that a person marked leave their part and join a new one.
     async fn choose_again(&self, choice: &mut Choice) -> AppResult<()> {
         let leaving: HashSet<IocId> = choice.edits.iter().filter(|(_, e)| matches!(e, Edit::Leave(_))).map(|(m, _)| m.ioc_id).collect();
-        let marked: Vec<MemberRow> = self.read.member_to_resend(self.row.group.id).await?.into_iter().filter(|m| !leaving.contains(&m.ioc_id)).collect();
+        let marked: Vec<MemberRow> = self.beforehand.to_resend.iter().filter(|m| !leaving.contains(&m.ioc_id)).cloned().collect();
         let ids: HashSet<IocId> = marked.iter().map(|m| m.ioc_id).collect();
         choice.edits.retain(|(m, _)| !ids.contains(&m.ioc_id));
         let ids: Vec<IocId> = ids.into_iter().collect();

@@ -99,7 +99,7 @@ impl Work<'_> {
         let today = self.now.day();
         let now = self.now.micros();
         let group = self.row.group.id;
-        let mut parts: Parts = self.read.part_list(group).await?.into_iter().map(|row| ((row.day.clone(), row.number), Part::of(row, false, &today))).collect();
+        let mut parts: Parts = self.beforehand.parts.iter().cloned().map(|row| ((row.day.clone(), row.number), Part::of(row, false, &today))).collect();
         let keys: HashMap<PartId, (String, u32)> = parts.iter().map(|(key, p)| (p.row.id, key.clone())).collect();
         let part_of = |parts: &mut Parts, id: PartId, each: &mut dyn FnMut(&mut Part)| {
             if let Some(part) = keys.get(&id).and_then(|key| parts.get_mut(key)) {

@@ -15,10 +15,13 @@ use iocast_domain::{
     member::{Leave, PART_MAX, Standing, TOMBSTONE_KEPT, part_id},
     time::Timestamp,
 };
-use iocast_formats::write::{
-    list::{Checksum, Entry, ListWriter, Scope, shard},
-    misp::SourceNames,
-    stix::{self, Threat, ThreatKind},
+use iocast_formats::{
+    gzip::{Segment, inflate_segment},
+    write::{
+        list::{Checksum, Entry, ListWriter, Scope, grown},
+        misp::SourceNames,
+        stix::{self, Threat, ThreatKind},
+    },
 };
 use iocast_store::{BlobRef, FileRef, MemberRow, NewBlob, PartRow};
 use tokio::task::JoinSet;
@@ -47,6 +50,11 @@ struct Shard {
 }
 
 impl Shard {
+    /// Whether entries are only added, at the end: they have the latest stamp.
+    fn only_grows(&self) -> bool {
+        !self.fresh && !self.joins.is_empty() && self.changed.is_empty() && self.gone.is_empty() && self.row.event.raw_len > 0
+    }
+
     fn touched(&self) -> bool {
         !self.joins.is_empty() || !self.changed.is_empty() || !self.gone.is_empty()
     }
@@ -98,16 +106,15 @@ pub(super) fn scope(account: &Account, group: &Group, names: &SourceNames, now: 
 impl Work<'_> {
     /// Puts the choice into shards and renders those that change.
     pub(super) async fn plan_list(&self, writer: &'static dyn ListWriter, choice: Choice) -> AppResult<Plan> {
-        let group = self.row.group.id;
         let is_log = self.device_type.format.is_log();
         // Whole milliseconds, which is as fine as STIX 2.0 goes, and each publication its own.
         let now = (self.now.micros() + MILLISECOND - 1) / MILLISECOND * MILLISECOND;
         let stamp = now.max(self.state.latest_stamp.map_or(i64::MIN, |latest| latest + MILLISECOND));
         let mut shards: Shards = self
-            .read
-            .part_list(group)
-            .await?
-            .into_iter()
+            .beforehand
+            .parts
+            .iter()
+            .cloned()
             .map(|row| (row.number, Shard { row, fresh: false, joins: Vec::new(), changed: HashMap::new(), gone: HashSet::new(), rendered: false }))
             .collect();
         let numbers: HashMap<PartId, u32> = shards.iter().map(|(number, s)| (s.row.id, *number)).collect();
@@ -231,7 +238,7 @@ impl Work<'_> {
         joins.extend(moving);
     }
 
-    /// Puts what changes together in order of indicator, whatever shard it is in.
+    /// Sorts changes by indicator id, whatever shard they are in.
     async fn in_order(&self, hand: &Hand, joins: &mut [MemberRow]) -> AppResult<()> {
         let (version, namespace) = (self.version(), self.account.id.namespace());
         let ids: Vec<IocId> = joins.iter().map(|m| m.ioc_id).collect();
@@ -310,7 +317,8 @@ impl Work<'_> {
         for (number, shard) in shards.iter_mut().filter(|(_, s)| s.touched()) {
             plan.rendered = true;
             shard.rendered = true;
-            let mut entries = self.entries(shard, hand).await?;
+            let before = if shard.only_grows() { self.published_shard(&shard.row).await? } else { None };
+            let mut entries = self.entries(shard, before.is_some(), hand).await?;
             if !shard.gone.is_empty() {
                 plan.forgotten.push((shard.row.id, shard.gone.iter().copied().collect()));
             }
@@ -323,7 +331,8 @@ impl Work<'_> {
                     let m = &e.member;
                     (m.stamp, stix::indicator_uuid(version, &scope.account.namespace(), &e.ioc, Timestamp::from_micros(m.joined_at), m.reborn))
                 });
-                let bytes = shard_bytes(writer, &scope, &entries);
+                let before = before.map(|segment| inflate_segment(&segment)).transpose().map_err(AppError::internal)?;
+                let bytes = shard_bytes(writer, &scope, before.unwrap_or_default(), &entries);
                 let mut blobs = Vec::new();
                 let reference = blob(&bytes, &mut blobs)?;
                 let mut threats = BTreeSet::new();
@@ -356,9 +365,16 @@ impl Work<'_> {
         Ok(pointed_at)
     }
 
-    /// What a shard holds from now on.
-    async fn entries(&self, shard: &mut Shard, hand: &mut Hand) -> AppResult<Vec<Written>> {
-        let mut members = if shard.fresh { Vec::new() } else { self.read.member_of_part(shard.row.id).await? };
+    /// The entries of a shard as they are published.
+    async fn published_shard(&self, row: &PartRow) -> AppResult<Option<Segment>> {
+        let BlobRef { hash, crc, raw_len, .. } = &row.event;
+        let data = self.read.blob_fetch(self.row.group.id, std::slice::from_ref(hash)).await?.remove(hash);
+        Ok(data.map(|data| Segment { data, crc: *crc, raw_len: *raw_len }))
+    }
+
+    /// What a shard holds from now on; of one that grows, what is added.
+    async fn entries(&self, shard: &mut Shard, grows: bool, hand: &mut Hand) -> AppResult<Vec<Written>> {
+        let mut members = if shard.fresh || grows { Vec::new() } else { self.read.member_of_part(shard.row.id).await? };
         members.retain(|m| !shard.gone.contains(&m.ioc_id));
         let stay = members.into_iter().map(|m| match shard.changed.remove(&m.ioc_id) {
             Some(changed) => (changed, true),
@@ -451,17 +467,18 @@ impl Work<'_> {
                     found.into_values().next().ok_or_else(|| AppError::Unavailable("A piece of the list is gone; try again.".to_owned()))?
                 }
             };
-            let piece = iocast_formats::gzip::Segment { data: stored, crc: segment.crc, raw_len: segment.raw_len };
-            sum.add(&iocast_formats::gzip::inflate_segment(&piece).map_err(AppError::internal)?);
+            let piece = Segment { data: stored, crc: segment.crc, raw_len: segment.raw_len };
+            sum.add(&inflate_segment(&piece).map_err(AppError::internal)?);
         }
         Ok(sum.finish())
     }
 }
 
-fn shard_bytes(writer: &dyn ListWriter, scope: &Scope, entries: &[Written]) -> Vec<u8> {
-    shard(
+fn shard_bytes(writer: &dyn ListWriter, scope: &Scope, before: Vec<u8>, entries: &[Written]) -> Vec<u8> {
+    grown(
         writer,
         scope,
+        before,
         entries.iter().map(|Written { ioc, member: m, .. }| Entry {
             ioc,
             joined_at: Timestamp::from_micros(m.joined_at),

@@ -135,7 +135,13 @@ pub fn writer(format: Format) -> Option<&'static dyn ListWriter> {
 /// Entries with what stands between them.
 #[must_use]
 pub fn shard<'a>(writer: &dyn ListWriter, scope: &Scope, entries: impl IntoIterator<Item = Entry<'a>>) -> Vec<u8> {
-    let mut out = Vec::new();
+    grown(writer, scope, Vec::new(), entries)
+}
+
+/// A shard to which entries are added at its end.
+#[must_use]
+pub fn grown<'a>(writer: &dyn ListWriter, scope: &Scope, before: Vec<u8>, entries: impl IntoIterator<Item = Entry<'a>>) -> Vec<u8> {
+    let mut out = before;
     for entry in entries {
         if !out.is_empty() {
             out.extend_from_slice(writer.between());

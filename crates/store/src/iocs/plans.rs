@@ -63,7 +63,7 @@ async fn every_list_walks_along_an_index() {
     }
     let next = plan(db, SQLITE, &changed(&account, 0, 9, Some((3, IocId(Uuid::nil()))))).await;
     assert!(next.contains("(seq,id)>(?,?)"), "the second page begins where the first ended: {next}");
-    let marked = plan(db, SQLITE, &to_resend(GroupId(Uuid::nil()))).await;
+    let marked = plan(db, SQLITE, &to_resend(&[GroupId(Uuid::nil())])).await;
     assert!(marked.contains("members_to_resend"), "who is not marked is not looked at: {marked}");
 }
 
@@ -113,7 +113,7 @@ async fn every_list_walks_along_an_index_of_postgresql() {
         let plan = plan(db, POSTGRES, find).await;
         assert!(plan.contains("Index") && !plan.contains("Seq Scan on iocs"), "{plan}");
     }
-    let marked = plan(db, POSTGRES, &to_resend(GroupId(Uuid::nil()))).await;
+    let marked = plan(db, POSTGRES, &to_resend(&[GroupId(Uuid::nil())])).await;
     assert!(marked.contains("members_to_resend"), "{marked}");
     store.close().await.unwrap();
     admin.execute_unprepared(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();

@@ -25,7 +25,7 @@ pub(crate) struct AccountOut {
     id: String,
     /// Name.
     name: String,
-    /// After how many hours of silence a device is told of.
+    /// Hours without a pull after which a device is silent.
     silent_after_hours: i64,
     /// Where letters go: `smtp HOST:PORT`, `folder DIR` or `off`.
     mail: String,

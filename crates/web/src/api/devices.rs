@@ -40,10 +40,10 @@ pub(crate) struct DevicePatchIn {
     /// New limit.
     #[serde(default)]
     ioc_limit: Option<i64>,
-    /// A paused device is served, only not watched.
+    /// A paused device keeps its feed but is not monitored.
     #[serde(default)]
     paused: Option<bool>,
-    /// After how many hours of silence it is told of: 1 to 720; null goes back to the account's.
+    /// Hours without a pull after which it is silent: 1 to 720; null goes back to the account's.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>)]
     silent_after_hours: Option<Option<i64>>,
@@ -79,7 +79,7 @@ pub(crate) struct DeviceOut {
     ioc_limit: u32,
     /// Served, only not watched.
     paused: bool,
-    /// After how many hours of silence it is told of; null where the account's threshold holds.
+    /// Hours without a pull after which it is silent; null where the account's threshold applies.
     silent_after_hours: Option<i64>,
     /// The dot.
     sync: SyncOut,

@@ -219,7 +219,7 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answ
     Ok(HttpResponse::Ok().json(RuleOut::from(app.rule_fetch(&session.0, RuleId(id.0)).await?)))
 }
 
-/// Change a rule; the groups it feeds select anew.
+/// Change a rule; the groups it feeds are selected again.
 #[utoipa::path(tag = "rules", request_body = RulePatchIn, params(("id" = Uuid, Path)), responses((status = 200, body = RuleOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[patch("/rules/{id}")]
 pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<RulePatchIn>) -> Answer {
@@ -228,7 +228,7 @@ pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: 
     Ok(HttpResponse::Ok().json(RuleOut::from(app.rule_update(&session.0, RuleId(id.0), patch).await?)))
 }
 
-/// Delete a rule; the groups it fed select anew.
+/// Delete a rule; the groups it fed are selected again.
 #[utoipa::path(tag = "rules", params(("id" = Uuid, Path)), responses((status = 204), (status = 404, body = Problem)))]
 #[delete("/rules/{id}")]
 pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Answer {

@@ -178,7 +178,7 @@ impl From<Guards> for GuardsOut {
 pub(crate) struct GuardsIn {
     /// Those that are to be off, whole; the others are on.
     #[serde(default)]
-    #[validate(length(max = 100, code = "too_many", message = "There are fewer guards than that."))]
+    #[validate(length(max = 100, code = "too_many", message = "Give at most 100 guards."))]
     off: Option<Vec<String>>,
     /// The account's own domains (with all below them), addresses and networks, whole.
     #[serde(default)]

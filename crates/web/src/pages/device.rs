@@ -85,7 +85,7 @@ pub(crate) async fn act(form: Form, id: Id) -> Shown {
     let pause = |paused| DevicePatch { paused: Some(paused), ..DevicePatch::default() };
     let outcome: Result<&str, AppError> = match form.text("do") {
         "edit" => edit(&form, id).await.map(|()| "The changes are saved."),
-        "pause" => patch(pause(true)).await.map(|_| "The device is paused: it is served as before, and nobody is told when it falls silent."),
+        "pause" => patch(pause(true)).await.map(|_| "Monitoring is paused. The device still gets its feed; no message is sent when it is silent."),
         "resume" => patch(pause(false)).await.map(|_| "The device is watched again."),
         "key" => match app.key_create(actor, KeyKind::Device, Some(id)).await {
             Ok(made) => return page(visitor, id, StatusCode::OK, Beside { made: Some(made), ..Beside::default() }).await,

@@ -115,7 +115,7 @@ pub(crate) async fn act(form: Form, id: Id) -> Shown {
                 app.group_delete(actor, id).await?;
                 let name = group.name;
                 return visitor
-                    .done(&format!("/automation/integrations/{}", group.device_id), &format!("The group {name} is deleted; its URL leads nowhere now."));
+                    .done(&format!("/automation/integrations/{}", group.device_id), &format!("The group {name} is deleted; its URL now returns 404."));
             }
             Err(AppError::field("typed", "name_differs", format!("Type the group's name, {}, to delete it.", group.name)))
         }

@@ -173,7 +173,7 @@ pub(crate) async fn act(form: Form, id: Id) -> Shown {
         "delete" => {
             let name = visitor.app.rule_fetch(actor, id).await?.name;
             visitor.app.rule_delete(actor, id).await?;
-            visitor.done("/automation/policy", &format!("The rule {name} is deleted; what only it chose leaves the groups."))
+            visitor.done("/automation/policy", &format!("The rule {name} is deleted. IOCs that only it chose are removed from the groups."))
         }
         _ => write(&form, Some(id)).await,
     }
@@ -204,7 +204,7 @@ async fn write(form: &Form, rule: Option<RuleId>) -> Shown {
     };
     match outcome {
         Ok(rule) if rule.group_ids.is_empty() => {
-            visitor.done("/automation/policy", &format!("The rule {} is saved. It feeds no group yet: choose one in its third step.", rule.name))
+            visitor.done("/automation/policy", &format!("The rule {} is saved. It is not assigned to a group yet: choose one in step 3.", rule.name))
         }
         Ok(rule) => visitor.done("/automation/policy", &format!("The rule {} is saved. IOCs that it chooses are on their way into its groups.", rule.name)),
         Err(error) => {

@@ -35,7 +35,7 @@ pub(crate) async fn list_act(form: Form) -> Shown {
         }
         let confidence = form.number("confidence")?.unwrap_or(2);
         let source = visitor.app.source_create(&visitor.actor, NewSource::feed(form.text("name").to_owned(), confidence)).await?;
-        Ok((format!("/tip/sources/{}", source.id), format!("{} is there. Now bring in its IOCs.", source.name)))
+        Ok((format!("/tip/sources/{}", source.id), format!("Source {} created. Import its IOCs next.", source.name)))
     };
     match outcome.await {
         Ok((path, said)) => visitor.done(&path, &said),

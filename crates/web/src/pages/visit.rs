@@ -329,7 +329,7 @@ impl Form {
         if seen.is_empty() || seen == present {
             return Ok(());
         }
-        let detail = "Somebody else changed this meanwhile. What you filled in is still here: look at it again, and save it once more to put it through.";
+        let detail = "Someone else changed this. Your input is kept: review it, and save again to overwrite.";
         Err(AppError::Conflict { code: "changed_meanwhile", detail: detail.to_owned() })
     }
 
