@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::{
     accounts::second_account,
-    house::{Admin, Answer, House, Scene, eventually, stories, text},
     public::Client,
+    support::{Admin, Answer, Scene, TestApp, eventually, stories, text},
     watchdog::HOUR,
 };
 
@@ -57,9 +57,9 @@ fn policy(admin: &Admin, scene: &Scene, alerts: Value) -> String {
     text(&admin.post("/api/v1/rules", json!({ "name": "Alerts", "criteria": { "alerts": alerts }, "group_ids": [scene.group] }), 201), "id")
 }
 
-fn an_alert_is_made_read_and_changed(house: &mut House) {
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn an_alert_is_made_read_and_changed(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     let id = add(&client, alert("Look-alike", "Phishing", "High", &["Evil[.]example", "evil.example", "203.0.113.9"]));
     assert!(id.len() == 24 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
     let expected = json!({
@@ -83,7 +83,7 @@ fn an_alert_is_made_read_and_changed(house: &mut House) {
         (&json!("AttackIndication"), &Value::Null, &json!(["b.example"]))
     );
 
-    house.clock.advance(HOUR);
+    app.clock.advance(HOUR);
     patched(&client, "change-severity", &id, Some(json!({ "Severity": "Medium" })));
     let me = text(&client.get("/v1/account/users-details")[0], "_id");
     patched(&client, "assign-alert", &id, Some(json!({ "AssigneeID": me, "IsMssp": false })));
@@ -144,15 +144,15 @@ fn an_alert_is_made_read_and_changed(house: &mut House) {
     assert!(status == 501 && said.contains("takedown-request"), "{said}");
     assert_eq!(client.get(LIST), before);
     // Another account sees none of it.
-    let (other, account) = second_account(house);
-    let stranger = Client::of(house, &other, &text(&account, "account_id"));
+    let (other, account) = second_account(app);
+    let stranger = Client::of(app, &other, &text(&account, "account_id"));
     assert_eq!(stranger.ask("GET", LIST, None).status, 204);
     assert_eq!(stranger.ask("GET", &format!("/v1/data/alerts/get-complete-alert/{id}"), None).status, 404);
 }
 
-fn alerts_are_listed_by_what_is_asked(house: &mut House) {
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn alerts_are_listed_by_what_is_asked(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     assert_eq!(client.ask("GET", LIST, None).status, 204, "none yet");
     let mut ids = Vec::new();
     for (n, (kind, severity, iocs)) in
@@ -161,11 +161,11 @@ fn alerts_are_listed_by_what_is_asked(house: &mut House) {
         let mut body = alert(&format!("Alert {n}"), kind, severity, &iocs);
         body["FoundDate"] = json!(format!("2026-11-0{}T00:00:00.000Z", n + 1));
         ids.push(add(&client, body));
-        house.clock.advance(HOUR);
+        app.clock.advance(HOUR);
     }
     patched(&client, "close-alert", &ids[1], Some(json!({ "Reason": "Other" })));
     let me = text(&client.get("/v1/account/users-details")[0], "_id");
-    house.clock.advance(HOUR);
+    app.clock.advance(HOUR);
     patched(&client, "assign-alert", &ids[2], Some(json!({ "AssigneeID": me })));
     let day = |n: i64| 1_793_491_200_000 + n * 86_400_000; // 2026-11-01 in milliseconds.
     let by_number = |query: &str| -> Vec<usize> {
@@ -219,14 +219,14 @@ fn alerts_are_listed_by_what_is_asked(house: &mut House) {
     assert_eq!(client.refused("GET", "/v1/data/alerts/update-alerts?offset=zzz", None).0, 422);
 }
 
-fn alert_policies_send_the_iocs_of_alerts(house: &mut House) {
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn alert_policies_send_the_iocs_of_alerts(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     let scene = Scene::set(&admin, None);
-    let device = house.device();
+    let device = app.device();
     let past = add(&client, alert("Past", "Phishing", "High", &["past.example"]));
     scene.import(&admin, "other.example\n");
-    house.clock.advance(HOUR);
+    app.clock.advance(HOUR);
     let rule = policy(&admin, &scene, json!({ "types": ["Phishing", "vip"], "severities": ["high"] }));
     scene.settled(&device, &[]);
     let new = add(&client, alert("New", "Phishing", "High", &["new.example"]));
@@ -245,7 +245,7 @@ fn alert_policies_send_the_iocs_of_alerts(house: &mut House) {
     // Something else is changed, and since when it acts stays; then past alerts are asked for.
     let criteria = admin.get(&format!("/api/v1/rules/{rule}"))["criteria"].clone();
     assert_eq!(criteria["alerts"]["since"], "2026-11-03T11:00:00.000000Z");
-    house.clock.advance(HOUR);
+    app.clock.advance(HOUR);
     admin.patch(&format!("/api/v1/rules/{rule}"), json!({ "criteria": criteria }), 200);
     scene.settled(&device, &["low.example"]);
     admin.patch(&format!("/api/v1/rules/{rule}"), json!({ "criteria": { "alerts": { "severities": ["high"], "past": true } } }), 200);
@@ -265,11 +265,11 @@ fn alert_policies_send_the_iocs_of_alerts(house: &mut House) {
 }
 
 /// Add a source by REST → device pulls it as a MISP event with the right severity, confidence, alert ID, tags.
-fn a_source_and_an_alert_reach_the_device_whole(house: &mut House) {
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn a_source_and_an_alert_reach_the_device_whole(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     let scene = Scene::set(&admin, None);
-    let device = house.device();
+    let device = app.device();
     let document = json!({
         "DocumentDetails": { "Name": "Case 7", "Description": "From a case", "ConfidenceLevel": 1, "Severity": "medium", "Tags": ["case 7"] },
         "Iocs": [{ "Type": "Domains", "Value": "evil.example" }],

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::house::{House, Scene, agent, stories, text};
+use crate::support::{Scene, TestApp, agent, stories, text};
 
 stories!(
     broken_rules_are_told_field_by_field,
@@ -19,8 +19,8 @@ stories!(
     a_client_made_from_the_document_works,
 );
 
-fn broken_rules_are_told_field_by_field(house: &mut House) {
-    let admin = house.admin();
+fn broken_rules_are_told_field_by_field(app: &mut TestApp) {
+    let admin = app.admin();
     let both = admin.post("/api/v1/devices", json!({ "name": "Bad-name", "device_type": "toaster" }), 422);
     let codes: Vec<&str> = both["errors"].as_array().unwrap().iter().map(|e| e["code"].as_str().unwrap()).collect();
     assert_eq!(codes, ["name_bad_character", "device_type_unknown"]);
@@ -38,7 +38,7 @@ fn broken_rules_are_told_field_by_field(house: &mut House) {
     assert_eq!(admin.get_status("/api/v1/nothing"), 404);
     let wrong = admin.send("DELETE", "/api/v1/devices", &[], None);
     assert_eq!((wrong.status, wrong.header("allow"), text(&wrong.json(), "code").as_str()), (405, "GET, POST", "method"));
-    let anonymous = agent().get(format!("{}/api/v1/devices", house.url)).call().unwrap();
+    let anonymous = agent().get(format!("{}/api/v1/devices", app.url)).call().unwrap();
     assert_eq!((anonymous.status().as_u16(), anonymous.headers()["www-authenticate"].to_str().unwrap()), (401, "Bearer realm=\"iocast\""));
     let types = admin.get("/api/v1/device-types");
     let misp = types["items"].as_array().unwrap().iter().find(|t| t["id"] == "misp").unwrap();
@@ -48,8 +48,8 @@ fn broken_rules_are_told_field_by_field(house: &mut House) {
     );
 }
 
-fn limits_add_up(house: &mut House) {
-    let admin = house.admin();
+fn limits_add_up(app: &mut TestApp) {
+    let admin = app.admin();
     let device = admin.post("/api/v1/devices", json!({ "name": "Lab", "device_type": "misp", "ioc_limit": 100 }), 201);
     let path = format!("/api/v1/devices/{}", text(&device, "id"));
     assert_eq!(
@@ -68,15 +68,15 @@ fn limits_add_up(house: &mut House) {
     assert_eq!((device["ioc_limit"].as_u64(), device["paused"].as_bool(), text(&device, "name")), (Some(99), Some(true), "Renamed".into()));
     assert_eq!(admin.post(&format!("{path}/groups"), json!({ "name": "FIRST", "limit": 1 }), 422)["errors"][0]["code"], "limit_exceeds_device");
     let url = text(&device["groups"][0], "url");
-    assert!(url.len() <= 255 && url.starts_with(&house.url) && !url.contains('?'));
+    assert!(url.len() <= 255 && url.starts_with(&app.url) && !url.contains('?'));
 }
 
-fn long_lists_come_in_pages(house: &mut House) {
-    let admin = house.admin();
+fn long_lists_come_in_pages(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     let many: Vec<String> = (0..250).map(|i| format!("host{i:03}.example")).collect();
     scene.import(&admin, &many.join("\n"));
-    scene.settled(&house.device(), &many.iter().map(String::as_str).collect::<Vec<_>>());
+    scene.settled(&app.device(), &many.iter().map(String::as_str).collect::<Vec<_>>());
     for list in ["/api/v1/iocs".to_owned(), format!("/api/v1/groups/{}/iocs", scene.group)] {
         let mut seen = Vec::new();
         let mut next = format!("{list}?limit=100");
@@ -97,8 +97,8 @@ fn long_lists_come_in_pages(house: &mut House) {
     assert_eq!(admin.send("GET", "/api/v1/iocs?limit=0", &[], None).json()["errors"][0]["code"], "limit_out_of_range");
 }
 
-fn creating_twice_with_one_key(house: &mut House) {
-    let admin = house.admin();
+fn creating_twice_with_one_key(app: &mut TestApp) {
+    let admin = app.admin();
     let send = |body: &str| admin.send("POST", "/api/v1/devices", &[("content-type", "application/json"), ("idempotency-key", "d-1")], Some(body.as_bytes()));
     let first = send(r#"{"name":"Once","device_type":"misp"}"#);
     let again = send(r#"{"name":"Once","device_type":"misp"}"#);
@@ -117,29 +117,29 @@ fn creating_twice_with_one_key(house: &mut House) {
 }
 
 /// Replicas are upgraded one by one: the old one may meet what the new one wrote.
-fn a_rule_of_a_newer_version_hides_no_other(house: &mut House) {
-    let admin = house.admin();
+fn a_rule_of_a_newer_version_hides_no_other(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     scene.import(&admin, "evil.example");
-    scene.settled(&house.device(), &["evil.example"]);
+    scene.settled(&app.device(), &["evil.example"]);
     let feeding = text(&admin.get("/api/v1/rules")["items"][0], "id");
     admin.post("/api/v1/rules", json!({ "name": "Of today", "criteria": {}, "group_ids": [] }), 201);
-    house.stop();
-    house.sql("UPDATE rules SET criteria = '{\"regions\":[\"EU\"]}' WHERE name <> 'Of today'");
-    house.restart();
-    let admin = house.admin();
+    app.stop();
+    app.sql("UPDATE rules SET criteria = '{\"regions\":[\"EU\"]}' WHERE name <> 'Of today'");
+    app.restart();
+    let admin = app.admin();
     let rules = admin.get("/api/v1/rules")["items"].as_array().unwrap().clone();
     assert_eq!(rules.iter().map(|r| text(r, "name")).collect::<Vec<_>>(), ["Of today"]);
     assert_ne!(text(&rules[0], "id"), feeding);
     // What the group holds stays: a rule that is not understood chooses neither more nor less.
-    let url = format!("{}/feeds/{}", house.url, scene.group);
+    let url = format!("{}/feeds/{}", app.url, scene.group);
     admin.import(&scene.source, "text/plain", "other.example", 200);
     std::thread::sleep(std::time::Duration::from_secs(2));
-    assert_eq!(house.device().feed(&url).live(), ["evil.example"]);
+    assert_eq!(app.device().feed(&url).live(), ["evil.example"]);
 }
 
-fn the_document_and_its_page(house: &mut House) {
-    let mut answer = agent().get(format!("{}/api/openapi.json", house.url)).call().unwrap();
+fn the_document_and_its_page(app: &mut TestApp) {
+    let mut answer = agent().get(format!("{}/api/openapi.json", app.url)).call().unwrap();
     let document: serde_json::Value = answer.body_mut().read_json().unwrap();
     assert_eq!(document["openapi"], "3.1.0");
     let endpoints: usize = document["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
@@ -155,15 +155,15 @@ fn the_document_and_its_page(house: &mut House) {
         }
     }
     for path in ["/api/docs/", "/api/docs/swagger-ui.css", "/api/docs/swagger-ui-bundle.js", "/", "/assets/style.css"] {
-        let answer = agent().get(format!("{}{path}", house.url)).call().unwrap();
+        let answer = agent().get(format!("{}{path}", app.url)).call().unwrap();
         assert_eq!(answer.status().as_u16(), 200, "{path}");
         assert!(answer.headers()["content-security-policy"].to_str().unwrap().contains("default-src 'none'"), "{path}");
         assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
     }
 }
 
-fn iocs_are_found(house: &mut House) {
-    let admin = house.admin();
+fn iocs_are_found(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     scene.import(&admin, "evil.example\nwww.evil.example\nnotevil.example\nhttp://deep.evil.example/path\n203.0.113.7\nEVIL2.EXAMPLE\nbad@evil.example");
     let find = |query: &str| {
@@ -188,8 +188,8 @@ fn iocs_are_found(house: &mut House) {
     assert_eq!(admin.patch(&format!("/api/v1/iocs/{id}"), json!({ "comment": "" }), 422)["errors"][0]["code"], "comment_invalid");
 }
 
-fn everything_is_in_the_audit_log(house: &mut House) {
-    let admin = house.admin();
+fn everything_is_in_the_audit_log(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     scene.import(&admin, "evil.example");
     admin.patch(&format!("/api/v1/devices/{}", scene.device), json!({ "paused": true }), 200);
@@ -207,9 +207,9 @@ fn everything_is_in_the_audit_log(house: &mut House) {
     );
 }
 
-fn signs_of_life(house: &mut House) {
+fn signs_of_life(app: &mut TestApp) {
     for (path, status) in [("health", "ok"), ("ready", "ready")] {
-        let mut answer = agent().get(format!("{}/api/v1/{path}", house.url)).call().unwrap();
+        let mut answer = agent().get(format!("{}/api/v1/{path}", app.url)).call().unwrap();
         let body: serde_json::Value = answer.body_mut().read_json().unwrap();
         assert_eq!((answer.status().as_u16(), body["status"].as_str()), (200, Some(status)), "{body}");
         if path == "ready" {
@@ -222,21 +222,21 @@ fn signs_of_life(house: &mut House) {
     }
 }
 
-fn an_emulator_is_asked_for(house: &mut House) {
-    let admin = house.admin();
+fn an_emulator_is_asked_for(app: &mut TestApp) {
+    let admin = app.admin();
     assert_eq!(text(&admin.get("/api/v1/emulator/clock"), "now"), "2026-11-03T10:00:00.000000Z");
     assert_eq!(admin.post("/api/v1/emulator/clock", json!({ "advance": "yesterday" }), 422)["errors"][0]["code"], "span_invalid");
-    house.advance(&admin, "1d 2h");
+    app.advance(&admin, "1d 2h");
     assert_eq!(text(&admin.get("/api/v1/emulator/clock"), "now"), "2026-11-04T12:00:00.000000Z");
 }
 
 /// What the documentation shows is taken as it stands: no body of it is unreadable.
-fn every_example_is_taken(house: &mut House) {
-    let admin = house.admin();
+fn every_example_is_taken(app: &mut TestApp) {
+    let admin = app.admin();
     let document = admin.get("/api/openapi.json");
-    assert_eq!(document["servers"][1]["url"], house.url);
+    assert_eq!(document["servers"][1]["url"], app.url);
     let key = text(&admin.post("/api/v1/keys", json!({ "kind": "api" }), 201), "secret");
-    let basic = crate::house::basic(&house.account_id, &key);
+    let basic = crate::support::basic(&app.account_id, &key);
     let mut sent = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -246,7 +246,7 @@ fn every_example_is_taken(house: &mut House) {
                 let bearer = format!("Bearer {}", admin.token);
                 let authorization = if path.starts_with("/public") { &basic } else { &bearer };
                 let headers = [("authorization", authorization.as_str()), ("content-type", form.as_str())];
-                let answer = crate::house::send(&method.to_uppercase(), &format!("{}{}", house.url, path.replace("{id}", id)), &headers, Some(body.as_bytes()));
+                let answer = crate::support::send(&method.to_uppercase(), &format!("{}{}", app.url, path.replace("{id}", id)), &headers, Some(body.as_bytes()));
                 let said = answer.text();
                 let unreadable = ["unknown_field", "missing_field", "wrong_type", "malformed"].iter().any(|code| said.contains(code));
                 // What the example names does not exist here; the public API says so with 400.
@@ -261,8 +261,8 @@ fn every_example_is_taken(house: &mut House) {
 }
 
 /// A program that knows nothing but the document makes a device, a group, a source and an import, by the calls' names.
-fn a_client_made_from_the_document_works(house: &mut House) {
-    let admin = house.admin();
+fn a_client_made_from_the_document_works(app: &mut TestApp) {
+    let admin = app.admin();
     let document = admin.get("/api/openapi.json");
     let call = |name: &str, id: &str, form: &str, change: &dyn Fn(&mut Value)| -> Value {
         let found = document["paths"].as_object().unwrap().iter().find_map(|(path, item)| {
@@ -290,6 +290,6 @@ fn a_client_made_from_the_document_works(house: &mut House) {
     let source = call("post_sources", "", json, &|_| {});
     let report = call("post_sources_id_iocs", &text(&source, "id"), json, &|_| {});
     assert_eq!(report["accepted"], 1, "{report}");
-    let device = house.device();
-    crate::house::eventually("it is published", || (device.feed(&text(&group, "url")).live() == ["evil.example"]).then_some(()));
+    let device = app.device();
+    crate::support::eventually("it is published", || (device.feed(&text(&group, "url")).live() == ["evil.example"]).then_some(()));
 }

@@ -1,5 +1,5 @@
 //! What people see: stories in a real Chromium. What happens in the browser is told in `tests/python/browser.py`; here is
-//! the house in which it happens.
+//! the app in which it happens.
 
 use std::{
     io::Write as _,
@@ -10,8 +10,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    house::{ADMIN, Engine, House, stories},
     shell::iocast,
+    support::{ADMIN, Engine, TestApp, stories},
 };
 
 stories!(the_whole_work_of_an_admin);
@@ -22,7 +22,7 @@ fn pictures() -> PathBuf {
 }
 
 /// Real data where it is there, else a few lines of our own.
-fn file(house: &House) -> PathBuf {
+fn file(app: &TestApp) -> PathBuf {
     let real = std::env::var_os("IOCAST_SAMPLES").map(|samples| PathBuf::from(samples).join("malware-trails"));
     let trails = real.and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().map(|f| f.unwrap().path());
     let mut trails: Vec<(u64, PathBuf)> = trails.filter(|p| p.extension().is_some_and(|e| e == "txt")).map(|p| (p.metadata().unwrap().len(), p)).collect();
@@ -31,19 +31,19 @@ fn file(house: &House) -> PathBuf {
     if let Some((_, path)) = trails.get(trails.len() / 2) {
         return path.clone();
     }
-    let path = house.data.path().join("own.txt");
+    let path = app.data.path().join("own.txt");
     std::fs::write(&path, "evil.example\n203.0.113.9\nhttp://bad.example/a.exe\n").unwrap();
     path
 }
 
-fn browse(house: &House, story: &str, also: Value) {
+fn browse(app: &TestApp, story: &str, also: Value) {
     let python = std::env::var("IOCAST_PYTHON").expect("IOCAST_PYTHON names a Python with the test clients; `make test` sets one up");
     let mut scene = json!({
-        "url": house.url,
+        "url": app.url,
         "email": ADMIN,
-        "password": house.password,
-        "account_id": house.account_id,
-        "file": file(house),
+        "password": app.password,
+        "account_id": app.account_id,
+        "file": file(app),
         "pictures": pictures(),
     });
     scene.as_object_mut().unwrap().extend(also.as_object().cloned().unwrap_or_default());
@@ -56,13 +56,13 @@ fn browse(house: &House, story: &str, also: Value) {
     assert!(done.status.success(), "{wrong}");
 }
 
-fn the_whole_work_of_an_admin(house: &mut House) {
-    browse(house, "the_whole_work_of_an_admin", json!({}));
+fn the_whole_work_of_an_admin(app: &mut TestApp) {
+    browse(app, "the_whole_work_of_an_admin", json!({}));
 }
 
 /// Stories about what the browser makes of pages need one engine only.
 fn on_sqlite(story: &str) {
-    browse(&House::open(Engine::Sqlite), story, json!({}));
+    browse(&TestApp::open(Engine::Sqlite), story, json!({}));
 }
 
 #[test]
@@ -102,28 +102,28 @@ fn every_page_is_accessible() {
 
 #[test]
 fn an_analyst_looks_and_changes_nothing() {
-    let house = House::open(Engine::Sqlite);
-    let admin = house.admin();
+    let app = TestApp::open(Engine::Sqlite);
+    let admin = app.admin();
     let (email, password) = ("ann@example.com", "a phrase of an analyst");
     admin.post("/api/v1/users", json!({ "email": email, "role": "analyst" }), 201);
     // The password comes from the shell, where there is no mailbox to look into.
-    let data = house.data_folder();
+    let data = app.data_folder();
     let (done, _, wrong) = iocast(&["admin", "reset-password", "--email", email, "--data", data.to_str().unwrap(), "--password-stdin"], Some(password));
     assert!(done, "{wrong}");
-    browse(&house, "an_analyst_looks_and_changes_nothing", json!({ "analyst": email, "analyst_password": password }));
+    browse(&app, "an_analyst_looks_and_changes_nothing", json!({ "analyst": email, "analyst_password": password }));
 }
 
 #[test]
 fn texts_are_shown_literally() {
-    let mut house = House::open(Engine::Sqlite);
-    let data = house.data_folder();
+    let mut app = TestApp::open(Engine::Sqlite);
+    let data = app.data_folder();
     let (name, email, password) = ("<img src=x onerror=alert(1)> & \"friends\"", "eve@example.com", "a phrase of eve");
     let (done, said, wrong) =
         iocast(&["init", "--account", name, "--admin", email, "--data", data.to_str().unwrap(), "--password-stdin", "--json"], Some(password));
     assert!(done, "{wrong}");
     let made: Value = serde_json::from_str(&said).unwrap();
-    house.account_id = made["account_id"].as_str().unwrap().to_owned();
-    browse(&house, "texts_are_shown_literally", json!({ "email": email, "password": password, "account_name": name }));
+    app.account_id = made["account_id"].as_str().unwrap().to_owned();
+    browse(&app, "texts_are_shown_literally", json!({ "email": email, "password": password, "account_name": name }));
 }
 
 /// Not a test: `make screenshots` runs it.

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::house::{House, Scene, stories};
+use crate::support::{Scene, TestApp, stories};
 
 stories!(real_clients_pull_fifty_thousand);
 
@@ -17,8 +17,8 @@ pub(crate) fn real_clients_pull(url: &str, account: &str, key: &str) -> Value {
     serde_json::from_slice(&done.stdout).unwrap()
 }
 
-fn real_clients_pull_fifty_thousand(house: &mut House) {
-    let admin = house.admin();
+fn real_clients_pull_fifty_thousand(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     let mut list = String::new();
     // Kinds in turn; addresses of both families, hashes of all lengths. Five too many for a MISP.
@@ -38,10 +38,10 @@ fn real_clients_pull_fifty_thousand(house: &mut House) {
     }
     let report = scene.import(&admin, &list);
     assert_eq!((report["accepted"].as_u64(), report["rejected_count"].as_u64()), (Some(50_005), Some(0)));
-    crate::house::eventually("the group is full", || (admin.get(&format!("/api/v1/groups/{}", scene.group))["published"] == 50_000).then_some(()));
+    crate::support::eventually("the group is full", || (admin.get(&format!("/api/v1/groups/{}", scene.group))["published"] == 50_000).then_some(()));
     let group = admin.get(&format!("/api/v1/groups/{}", scene.group));
     assert_eq!(group["cut"]["reasons"]["limit"], 5);
-    let pulled = real_clients_pull(&scene.url, &house.account_id, &house.appliance_key);
+    let pulled = real_clients_pull(&scene.url, &app.account_id, &app.appliance_key);
     assert_eq!(pulled["problems"].as_array().unwrap().len(), 0, "{pulled}");
     assert_eq!((pulled["events"].as_u64(), pulled["values"].as_u64()), (Some(25), Some(50_000)), "{pulled}");
     assert!(pulled["hashes"].as_u64() > Some(50_000), "URLs with capitals have two lines: {pulled}");

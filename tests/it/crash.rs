@@ -5,7 +5,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::house::{Admin, Scene, eventually};
+use crate::support::{Admin, Scene, eventually};
 
 pub(crate) struct Server {
     pub(crate) child: Child,
@@ -53,20 +53,20 @@ fn a_kill_during_an_import_leaves_all_or_nothing_and_sweeps_the_stage() {
     let folder = tempfile::TempDir::new().unwrap();
     let first = serve(folder.path());
     let password = first.password.clone().unwrap();
-    let admin = Admin::sign_in(&first.url, crate::house::ADMIN, &password);
+    let admin = Admin::sign_in(&first.url, crate::support::ADMIN, &password);
     let scene = Scene::set(&admin, None);
     drop(first);
     let rounds = if std::env::var_os("IOCAST_LONG").is_some() { 40 } else { 6 };
     let mut whole = 0;
     for round in 0..rounds {
         let mut server = serve(folder.path());
-        let admin = Admin::sign_in(&server.url, crate::house::ADMIN, &password);
+        let admin = Admin::sign_in(&server.url, crate::support::ADMIN, &password);
         let body: String = (0..20_000).map(|i| format!("r{round}-{i}.example\n")).collect();
         let importing = {
             let (admin, source) = (admin.clone(), scene.source.clone());
             std::thread::spawn(move || {
                 // The line may break: that is the story.
-                let _ = crate::house::agent()
+                let _ = crate::support::agent()
                     .post(format!("{}/api/v1/sources/{source}/iocs", admin.url))
                     .header("authorization", format!("Bearer {}", admin.token))
                     .header("content-type", "text/plain")
@@ -79,7 +79,7 @@ fn a_kill_during_an_import_leaves_all_or_nothing_and_sweeps_the_stage() {
         importing.join().unwrap();
 
         let server = serve(folder.path());
-        let admin = Admin::sign_in(&server.url, crate::house::ADMIN, &password);
+        let admin = Admin::sign_in(&server.url, crate::support::ADMIN, &password);
         let count = |value: &str| admin.get(&format!("/api/v1/iocs?value={value}"))["items"].as_array().unwrap().len();
         let (begin, end) = (count(&format!("r{round}-0.example")), count(&format!("r{round}-19999.example")));
         assert_eq!(begin, end, "round {round}: all or nothing");
@@ -95,7 +95,7 @@ fn a_kill_during_an_import_leaves_all_or_nothing_and_sweeps_the_stage() {
 fn a_term_signal_ends_the_server_in_order() {
     let folder = tempfile::TempDir::new().unwrap();
     let mut server = serve(folder.path());
-    let admin = Admin::sign_in(&server.url, crate::house::ADMIN, server.password.as_ref().unwrap());
+    let admin = Admin::sign_in(&server.url, crate::support::ADMIN, server.password.as_ref().unwrap());
     Scene::set(&admin, None);
     let killed = Command::new("kill").arg(server.child.id().to_string()).status().unwrap();
     assert!(killed.success());
@@ -119,13 +119,13 @@ fn a_kill_between_doing_and_answering_loses_no_idempotent_request() {
     let password = server.password.clone().unwrap();
     let rounds = if std::env::var_os("IOCAST_LONG").is_some() { 100 } else { 12 };
     for round in 0..rounds {
-        let admin = Admin::sign_in(&server.url, crate::house::ADMIN, &password);
+        let admin = Admin::sign_in(&server.url, crate::support::ADMIN, &password);
         let body = format!("{{\"name\":\"Device {round}\",\"device_type\":\"misp\"}}");
         let making = {
             let (admin, body) = (admin.clone(), body.clone());
             std::thread::spawn(move || {
                 // The line may break: that is the story.
-                let _ = crate::house::agent()
+                let _ = crate::support::agent()
                     .post(format!("{}/api/v1/devices", admin.url))
                     .header("authorization", format!("Bearer {}", admin.token))
                     .header("content-type", "application/json")
@@ -139,7 +139,7 @@ fn a_kill_between_doing_and_answering_loses_no_idempotent_request() {
         making.join().unwrap();
 
         server = serve(folder.path());
-        let admin = Admin::sign_in(&server.url, crate::house::ADMIN, &password);
+        let admin = Admin::sign_in(&server.url, crate::support::ADMIN, &password);
         let key = format!("make-{round}");
         let again = admin.send("POST", "/api/v1/devices", &[("content-type", "application/json"), ("idempotency-key", &key)], Some(body.as_bytes()));
         assert_eq!(again.status, 201, "round {round}: {}", again.text());

@@ -1,4 +1,4 @@
-//! The database is restarted, or lost with its host: nothing acknowledged is lost, devices are answered meanwhile, and no letter
+//! The database is restarted, or lost with its host: nothing acknowledged is lost, devices are answered all the time, and no letter
 //! goes out twice.
 
 use std::{
@@ -19,9 +19,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    house::{Admin, Post, Scene, eventually},
     kills::{advance, settings},
     replicas::{Fleet, Poller, key, lists},
+    support::{Admin, Post, Scene, eventually},
 };
 
 fn free_port() -> u16 {
@@ -159,7 +159,7 @@ fn a_database_that_starts_later_is_waited_for() {
     assert!(lines.any(|line| line.contains("iocast listens")), "it starts once the database is there");
     child.kill().unwrap();
     child.wait().unwrap();
-    // What no waiting mends is said at once.
+    // What waiting does not solve is said at once.
     let refused = serve(&format!("{}nosuch", postgres.url().strip_suffix("postgres").unwrap())).output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("\"nosuch\" does not exist") && said.contains("Create the database"), "{said}");
@@ -283,7 +283,7 @@ fn the_host_of_the_database_is_lost() {
     let mut acknowledged = vec!["before.example".to_owned()];
     for round in 0..2 {
         let quiet = format!("Quiet {round}");
-        let quiet = crate::house::text(&admin.post("/api/v1/devices", json!({ "name": quiet, "device_type": "misp" }), 201), "id");
+        let quiet = crate::support::text(&admin.post("/api/v1/devices", json!({ "name": quiet, "device_type": "misp" }), 201), "id");
         let primary = recipe.primary();
         let pollers: Vec<Poller> = (0..2).map(|i| Poller::start(device.clone(), &fleet.at(i, &scene.url), &[200])).collect();
         let importer = Importer::start(&elsewhere, &scene.source);
@@ -326,7 +326,7 @@ fn the_host_of_the_database_is_lost() {
     let claimed = || ["due", "claimed"].iter().any(|state| !admin.get(&format!("/api/v1/outbox?state={state}"))["items"].as_array().unwrap().is_empty());
     eventually("every letter is settled", || (!claimed()).then_some(()));
     let letters = post.letters();
-    let mut ids: Vec<String> = letters.iter().map(|l| crate::house::text(l, "letter")).collect();
+    let mut ids: Vec<String> = letters.iter().map(|l| crate::support::text(l, "letter")).collect();
     ids.sort();
     let all = ids.len();
     ids.dedup();

@@ -4,7 +4,7 @@ use iocast_server::Clock as _;
 use serde_json::{Value, json};
 
 use crate::{
-    house::{Admin, House, Post, eventually, stories, text},
+    support::{Admin, Post, TestApp, eventually, stories, text},
     watchdog::{HOUR, look, with_post},
 };
 
@@ -19,20 +19,20 @@ stories!(
 const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
 
-fn add(house: &House, admin: &Admin, name: &str, apart: i64) -> (String, String) {
+fn add(app: &TestApp, admin: &Admin, name: &str, apart: i64) -> (String, String) {
     let device = text(&admin.post("/api/v1/devices", json!({ "name": name, "device_type": "misp" }), 201), "id");
     let group = admin.post(&format!("/api/v1/devices/{device}/groups"), json!({ "name": "Perimeter" }), 201);
-    house.clock.advance(apart);
+    app.clock.advance(apart);
     (device, text(&group, "url"))
 }
 
 /// Three devices that get a message each, and one a minute later for which a digest is opened: its id and its group's URL.
-fn three_early_and_one_late(house: &House, admin: &Admin) -> (String, String) {
+fn three_early_and_one_late(app: &TestApp, admin: &Admin) -> (String, String) {
     for n in 0..3 {
-        add(house, admin, &format!("Early {n}"), 0);
+        add(app, admin, &format!("Early {n}"), 0);
     }
-    house.clock.advance(MINUTE);
-    add(house, admin, "Late", 0)
+    app.clock.advance(MINUTE);
+    add(app, admin, "Late", 0)
 }
 
 /// In how many messages with such a subject a device is named.
@@ -45,17 +45,17 @@ fn about(post: &Post, subject: &str) -> Vec<Value> {
     post.letters().into_iter().filter(|letter| text(letter, "subject").contains(subject)).collect()
 }
 
-fn devices_that_fall_silent_one_after_the_other(house: &mut House) {
-    let post = with_post(house);
-    let admin = house.admin();
+fn devices_that_fall_silent_one_after_the_other(app: &mut TestApp) {
+    let post = with_post(app);
+    let admin = app.admin();
     let names: Vec<String> = (10..34).map(|n| format!("Sensor {n}")).collect();
-    let urls: Vec<String> = names.iter().map(|name| add(house, &admin, name, 30 * SECOND).1).collect();
-    house.clock.advance(48 * HOUR - 24 * 30 * SECOND);
+    let urls: Vec<String> = names.iter().map(|name| add(app, &admin, name, 30 * SECOND).1).collect();
+    app.clock.advance(48 * HOUR - 24 * 30 * SECOND);
     for _ in 0..24 {
-        house.clock.advance(30 * SECOND);
+        app.clock.advance(30 * SECOND);
         look(&admin);
     }
-    house.advance(&admin, "6m");
+    app.advance(&admin, "6m");
     let warnings = about(&post, "silent");
     assert!((4..=7).contains(&warnings.len()), "{:?}", post.subjects());
     for name in &names {
@@ -64,16 +64,16 @@ fn devices_that_fall_silent_one_after_the_other(house: &mut House) {
     assert!(admin.get("/api/v1/outbox?state=due")["items"].as_array().unwrap().is_empty());
 
     // They come back one by one within two minutes.
-    let device = house.device();
+    let device = app.device();
     for (n, url) in urls.iter().enumerate() {
         assert_eq!(device.get(&format!("{url}/manifest.json"), &[]).status, 200);
         let ended = |o: &Value| o["ended_by"] == "pull";
         eventually("the pull is written", || {
             (admin.get("/api/v1/outages?limit=100")["items"].as_array().unwrap().iter().filter(|o| ended(o)).count() > n).then_some(())
         });
-        house.clock.advance(5 * SECOND);
+        app.clock.advance(5 * SECOND);
     }
-    house.advance(&admin, "6m");
+    app.advance(&admin, "6m");
     let recoveries = about(&post, "again");
     assert!((2..=4).contains(&recoveries.len()), "{:?}", post.subjects());
     for name in &names {
@@ -81,56 +81,56 @@ fn devices_that_fall_silent_one_after_the_other(house: &mut House) {
     }
 }
 
-fn what_ends_before_a_digest_goes_out_is_not_in_it(house: &mut House) {
-    let post = with_post(house);
-    let admin = house.admin();
-    let (late, url) = three_early_and_one_late(house, &admin);
-    add(house, &admin, "Later", 0);
-    house.clock.advance(48 * HOUR - MINUTE);
-    house.advance(&admin, "3s");
+fn what_ends_before_a_digest_goes_out_is_not_in_it(app: &mut TestApp) {
+    let post = with_post(app);
+    let admin = app.admin();
+    let (late, url) = three_early_and_one_late(app, &admin);
+    add(app, &admin, "Later", 0);
+    app.clock.advance(48 * HOUR - MINUTE);
+    app.advance(&admin, "3s");
     assert_eq!(post.letters().len(), 3, "a few come one by one, with all they say: {:?}", post.subjects());
-    house.advance(&admin, "1m");
+    app.advance(&admin, "1m");
     assert_eq!(post.letters().len(), 3);
     let waiting = admin.get("/api/v1/outbox?state=due")["items"].as_array().unwrap().clone();
     assert!(waiting.len() == 1 && waiting[0]["gathers"] == true && waiting[0]["attempts"] == 0, "{waiting:?}");
     // A digest that waits survives a restart.
-    house.restart();
-    let admin = house.admin();
-    let url = format!("{}/feeds/{}", house.url, url.rsplit('/').next().unwrap());
-    assert_eq!(house.device().get(&format!("{url}/manifest.json"), &[]).status, 200);
+    app.restart();
+    let admin = app.admin();
+    let url = format!("{}/feeds/{}", app.url, url.rsplit('/').next().unwrap());
+    assert_eq!(app.device().get(&format!("{url}/manifest.json"), &[]).status, 200);
     eventually("it is back", || (admin.get(&format!("/api/v1/outages?device_id={late}"))["items"][0]["ended_by"] == "pull").then_some(()));
-    house.advance(&admin, "6m");
+    app.advance(&admin, "6m");
     let letters = post.letters();
     assert_eq!(post.subjects()[3..], ["[iocast] Later is silent (iocast)"], "alone in its digest, it is told in full");
     assert!(text(&letters[3], "text").contains("What to check"), "{}", letters[3]);
-    house.advance(&admin, "10m");
+    app.advance(&admin, "10m");
     assert_eq!(post.letters().len(), 4, "nobody heard that it was silent, so nobody hears that it pulls");
 }
 
-fn a_digest_of_which_nothing_is_left_makes_room_for_the_next(house: &mut House) {
-    let post = with_post(house);
-    let admin = house.admin();
-    let (late, url) = three_early_and_one_late(house, &admin);
-    house.clock.advance(48 * HOUR);
-    house.clock.advance(-MINUTE);
-    house.advance(&admin, "3s");
-    house.advance(&admin, "1m");
+fn a_digest_of_which_nothing_is_left_makes_room_for_the_next(app: &mut TestApp) {
+    let post = with_post(app);
+    let admin = app.admin();
+    let (late, url) = three_early_and_one_late(app, &admin);
+    app.clock.advance(48 * HOUR);
+    app.clock.advance(-MINUTE);
+    app.advance(&admin, "3s");
+    app.advance(&admin, "1m");
     assert_eq!((post.letters().len(), admin.get("/api/v1/outbox?state=due")["items"].as_array().unwrap().len()), (3, 1));
-    assert_eq!(house.device().get(&format!("{url}/manifest.json"), &[]).status, 200);
+    assert_eq!(app.device().get(&format!("{url}/manifest.json"), &[]).status, 200);
     eventually("it is back", || (admin.get(&format!("/api/v1/outages?device_id={late}"))["items"][0]["ended_by"] == "pull").then_some(()));
-    house.advance(&admin, "6m");
+    app.advance(&admin, "6m");
     assert_eq!(post.letters().len(), 3, "{:?}", post.subjects());
     assert_eq!(admin.get("/api/v1/outbox?state=superseded")["items"].as_array().unwrap().len(), 1);
     for n in 0..5 {
-        add(house, &admin, &format!("Next {n}"), 0);
+        add(app, &admin, &format!("Next {n}"), 0);
     }
-    house.advance(&admin, "49h");
+    app.advance(&admin, "49h");
     assert!(post.subjects()[3..].iter().any(|s| s == "[iocast] 6 devices are silent (iocast)"), "{:?}", post.subjects());
 }
 
-fn many_held_groups_are_a_few_messages(house: &mut House) {
-    let post = with_post(house);
-    let admin = house.admin();
+fn many_held_groups_are_a_few_messages(app: &mut TestApp) {
+    let post = with_post(app);
+    let admin = app.admin();
     let source = text(&admin.post("/api/v1/sources", json!({ "name": "Own feed", "confidence": 2 }), 201), "id");
     let list: String = (0..30).map(|n| format!("host{n}.example\n")).collect();
     admin.import(&source, "text/plain", &list, 200);
@@ -155,7 +155,7 @@ fn many_held_groups_are_a_few_messages(house: &mut House) {
     // Two that are held at the same moment may both be the third.
     assert!((8..=9).contains(&waiting.len()), "{:?}", post.subjects());
     admin.post(&format!("/api/v1/groups/{}/let-through", groups[waiting[0] - 10]), json!({}), 200);
-    house.advance(&admin, "6m");
+    app.advance(&admin, "6m");
     let letters = post.letters();
     assert_eq!(post.subjects()[mailed.len()..], [format!("[iocast] {} IOC groups are held back (iocast)", waiting.len() - 1)]);
     for n in 10..22 {
@@ -163,18 +163,18 @@ fn many_held_groups_are_a_few_messages(house: &mut House) {
     }
 }
 
-fn very_many_devices_are_counted(house: &mut House) {
-    let post = with_post(house);
-    let admin = house.admin();
+fn very_many_devices_are_counted(app: &mut TestApp) {
+    let post = with_post(app);
+    let admin = app.admin();
     for n in 0..120 {
         admin.post("/api/v1/devices", json!({ "name": format!("Sensor {n}"), "device_type": "misp" }), 201);
     }
-    house.advance(&admin, "49h");
+    app.advance(&admin, "49h");
     assert_eq!(post.subjects(), ["[iocast] 120 devices are silent (iocast)"]);
     let words = text(&post.letters()[0], "text");
     assert!(words.contains("and 20 more: ") && words.matches("Sensor ").count() == 100, "{words}");
     let link = words.split_whitespace().find(|word| word.contains("state=silent")).unwrap();
-    assert_eq!(crate::house::agent().get(link).call().unwrap().status().as_u16(), 200);
+    assert_eq!(crate::support::agent().get(link).call().unwrap().status().as_u16(), 200);
     let told = admin.get("/api/v1/outages?limit=200")["items"].as_array().unwrap().clone();
     assert!(told.len() == 120 && told.iter().all(|o| o["letters"][0]["state"] == "sent"), "all of them are known to be told");
 }

@@ -15,9 +15,9 @@ use tempfile::TempDir;
 
 use crate::{
     crash::{Server, serve_raw},
-    house::{Admin, eventually, send, text},
     public::Client,
     shell::iocast,
+    support::{Admin, eventually, send, text},
 };
 
 /// The library that makes a disk fail.
@@ -172,7 +172,7 @@ fn nothing_acknowledged_is_lost_to_a_disk_that_is_full_or_fails() {
     let disk = Disk::new();
     let mut server = disk.serve().expect("the first start");
     let password = server.password.clone().unwrap();
-    let mut admin = Admin::sign_in(&server.url, crate::house::ADMIN, &password);
+    let mut admin = Admin::sign_in(&server.url, crate::support::ADMIN, &password);
     let source = text(&admin.post("/api/v1/sources", json!({ "name": "Own feed", "confidence": 2 }), 201), "id");
     let mut seen = Acknowledged::default();
     for round in 0..rounds(24, 500) {
@@ -191,7 +191,7 @@ fn nothing_acknowledged_is_lost_to_a_disk_that_is_full_or_fails() {
             server.child.kill().unwrap();
             server.child.wait().unwrap();
             server = disk.serve().expect("a start after a kill");
-            admin = Admin::sign_in(&server.url, crate::house::ADMIN, &password);
+            admin = Admin::sign_in(&server.url, crate::support::ADMIN, &password);
             seen.are_there(&admin, &format!("round {round}, after a restart"));
         }
     }
@@ -202,7 +202,7 @@ fn nothing_acknowledged_is_lost_to_a_disk_that_is_full_or_fails() {
 fn polls_alone_on_a_full_disk_lose_nothing_later() {
     let disk = Disk::new();
     let server = disk.serve().expect("the first start");
-    let admin = Admin::sign_in(&server.url, crate::house::ADMIN, server.password.as_ref().unwrap());
+    let admin = Admin::sign_in(&server.url, crate::support::ADMIN, server.password.as_ref().unwrap());
     let mut seen = Acknowledged::default();
     disk.set(Fault::Full, ANY);
     // The heartbeat and the writer of pulls meet the full disk by themselves.
@@ -224,7 +224,7 @@ fn polls_alone_on_a_full_disk_lose_nothing_later() {
 }
 
 fn new_password(data: &Path) -> String {
-    let (done, out, err) = iocast(&["admin", "reset-password", "--json", "--email", crate::house::ADMIN, "--data", data.to_str().unwrap()], None);
+    let (done, out, err) = iocast(&["admin", "reset-password", "--json", "--email", crate::support::ADMIN, "--data", data.to_str().unwrap()], None);
     assert!(done, "{err}");
     text(&serde_json::from_str(&out).unwrap(), "admin_password")
 }
@@ -245,7 +245,7 @@ fn a_first_start_that_fails_is_made_good_by_the_next() {
             let second = disk.serve().unwrap_or_else(|| panic!("the start after one that failed at call {nth} of kind {kinds}"));
             // The account may have been made by a start that ended before it could say so: then the operator gives a new password.
             let password = second.password.clone().or(password).unwrap_or_else(|| new_password(&disk.data()));
-            Admin::sign_in(&second.url, crate::house::ADMIN, &password);
+            Admin::sign_in(&second.url, crate::support::ADMIN, &password);
         }
     }
 }
@@ -255,7 +255,7 @@ fn a_first_start_that_fails_is_made_good_by_the_next() {
 fn an_alert_and_its_iocs_are_written_together() {
     let disk = Disk::new();
     let server = disk.serve().expect("the first start");
-    let admin = Admin::sign_in(&server.url, crate::house::ADMIN, server.password.as_ref().unwrap());
+    let admin = Admin::sign_in(&server.url, crate::support::ADMIN, server.password.as_ref().unwrap());
     let client = Client::at(&server.url, &admin, &text(&admin.get("/api/v1/me"), "account_id"));
     let (mut taken, mut failed) = (0, 0);
     for nth in 0..rounds(24, 120) {
@@ -292,7 +292,7 @@ fn an_alert_and_its_iocs_are_written_together() {
 fn an_import_from_the_shell_says_why_the_server_refuses_it() {
     let disk = Disk::new();
     let server = disk.serve().expect("the first start");
-    let admin = Admin::sign_in(&server.url, crate::house::ADMIN, server.password.as_ref().unwrap());
+    let admin = Admin::sign_in(&server.url, crate::support::ADMIN, server.password.as_ref().unwrap());
     let list = disk.folder.path().join("list.txt");
     fs::write(&list, (0..400_000).map(|n| format!("host{n}.example\n")).collect::<String>()).unwrap();
     disk.set(Fault::Full, ANY);

@@ -1,4 +1,4 @@
-//! The drawing of the house can't rot: rooms depend on each other as the design says, and not otherwise.
+//! The drawing of the crates in `crates/app/src/lib.rs` holds: they depend on each other as it says, and not otherwise.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -11,7 +11,7 @@ fn manifest(path: &str) -> toml::Value {
 }
 
 #[test]
-fn rooms_depend_on_each_other_as_drawn() {
+fn crates_depend_on_each_other_as_drawn() {
     let drawn: BTreeMap<&str, &[&str]> = BTreeMap::from([
         ("migrations", &[][..]),
         ("crates/domain", &[]),
@@ -25,20 +25,20 @@ fn rooms_depend_on_each_other_as_drawn() {
     ]);
     let there: Vec<String> =
         std::fs::read_dir(root().join("crates")).unwrap().map(|e| format!("crates/{}", e.unwrap().file_name().to_string_lossy())).collect();
-    assert!(there.iter().all(|room| drawn.contains_key(room.as_str())), "a room that is not drawn: {there:?}");
-    for (room, allowed) in drawn {
-        let manifest = manifest(&format!("{room}/Cargo.toml"));
+    assert!(there.iter().all(|krate| drawn.contains_key(krate.as_str())), "a crate that is not drawn: {there:?}");
+    for (krate, allowed) in drawn {
+        let manifest = manifest(&format!("{krate}/Cargo.toml"));
         for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
             let Some(dependencies) = manifest.get(table).and_then(toml::Value::as_table) else { continue };
             for name in dependencies.keys().filter_map(|n| n.strip_prefix("iocast-")) {
-                assert!(allowed.contains(&name), "{room} must not depend on {name}");
+                assert!(allowed.contains(&name), "{krate} must not depend on {name}");
             }
         }
     }
 }
 
 #[test]
-fn only_one_room_names_each_framework() {
+fn only_one_crate_uses_each_framework() {
     let owners = [
         ("actix-web", "crates/web"),
         ("utoipa", "crates/web"),
@@ -53,23 +53,76 @@ fn only_one_room_names_each_framework() {
         ("clap", "crates/server"),
         ("tracing-subscriber", "crates/server"),
     ];
-    for room in ["migrations", "crates/domain", "crates/formats", "crates/mail", "crates/store", "crates/app", "crates/web", "crates/server"] {
-        let manifest = manifest(&format!("{room}/Cargo.toml"));
+    for krate in ["migrations", "crates/domain", "crates/formats", "crates/mail", "crates/store", "crates/app", "crates/web", "crates/server"] {
+        let manifest = manifest(&format!("{krate}/Cargo.toml"));
         for (name, owner) in owners {
-            assert!(room == owner || manifest["dependencies"].get(name).is_none(), "{room} must not name {name}; {owner} does");
+            assert!(krate == owner || manifest["dependencies"].get(name).is_none(), "{krate} must not name {name}; {owner} does");
         }
     }
 }
 
 #[test]
 fn every_version_stands_in_the_one_table() {
-    for room in ["migrations", "tests", "crates/domain", "crates/formats", "crates/mail", "crates/store", "crates/app", "crates/web", "crates/server"] {
-        let manifest = manifest(&format!("{room}/Cargo.toml"));
-        assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true), "{room} keeps the lint table");
+    for krate in ["migrations", "tests", "crates/domain", "crates/formats", "crates/mail", "crates/store", "crates/app", "crates/web", "crates/server"] {
+        let manifest = manifest(&format!("{krate}/Cargo.toml"));
+        assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true), "{krate} keeps the lint table");
         for table in ["dependencies", "dev-dependencies"] {
             for (name, value) in manifest.get(table).and_then(toml::Value::as_table).into_iter().flatten() {
-                assert_eq!(value.get("workspace").and_then(toml::Value::as_bool), Some(true), "{room}: {name} takes its version from the root");
+                assert_eq!(value.get("workspace").and_then(toml::Value::as_bool), Some(true), "{krate}: {name} takes its version from the root");
             }
         }
     }
+}
+
+/// Words that this project does not use: old turns of phrase, and names that a newcomer would have to learn.
+const RETIRED: [&str; 14] = [
+    "whoever",
+    "meanwhile",
+    "anew",
+    "hence",
+    "whence",
+    "thrice",
+    "whereupon",
+    "mend",
+    "mends",
+    "scribe",
+    "the desk",
+    "the counter",
+    "front door",
+    "post office",
+];
+
+/// Every text file of the project below a folder.
+fn texts(folder: &std::path::Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if path.is_dir() && !name.starts_with('.') && name != "target" {
+            texts(&path, found);
+        } else if !name.starts_with("htmx")
+            && name != "edges.rs"
+            && ["rs", "html", "txt", "md", "py", "js", "css"].iter().any(|end| name.ends_with(&format!(".{end}")))
+        {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn retired_words_are_not_used() {
+    let mut files = vec![root().join("README.md")];
+    for folder in ["crates", "migrations", "tests", "web-templates"] {
+        texts(&root().join(folder), &mut files);
+    }
+    assert!(files.len() > 200, "only {} files were looked at", files.len());
+    let mut found = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for (nth, line) in text.lines().enumerate() {
+            let line = line.to_lowercase();
+            let plain = format!(" {} ", line.split(|c: char| !c.is_alphanumeric() && c != '_').collect::<Vec<_>>().join(" "));
+            found.extend(RETIRED.iter().filter(|word| plain.contains(&format!(" {word} "))).map(|word| format!("{}:{}: {word}", file.display(), nth + 1)));
+        }
+    }
+    assert!(found.is_empty(), "retired words: {found:#?}");
 }

@@ -6,9 +6,9 @@ use iocast_server::Clock as _;
 use serde_json::{Value, json};
 
 use crate::{
-    house::{Engine, House, stories, text},
     old_databases,
     pages::{Tab, page},
+    support::{Engine, TestApp, stories, text},
     watchdog::HOUR,
 };
 
@@ -60,18 +60,18 @@ fn of_kinds(pages: &BTreeMap<String, String>) -> BTreeSet<String> {
     pages.keys().map(|path| kind(path)).collect()
 }
 
-fn an_empty_account(house: &mut House) {
-    let pages = crawl(&Tab::open(house));
+fn an_empty_account(app: &mut TestApp) {
+    let pages = crawl(&Tab::open(app));
     assert!(of_kinds(&pages).len() > 12, "{:?}", of_kinds(&pages));
     // The same without each of its modules.
     for modules in [["--automation", "off", "--tip", "on"], ["--automation", "on", "--tip", "off"]] {
-        crate::shell::iocast_on(house, &[&["admin", "modules"][..], &modules].concat(), None);
-        crawl(&Tab::open(house));
+        crate::shell::iocast_on(app, &[&["admin", "modules"][..], &modules].concat(), None);
+        crawl(&Tab::open(app));
     }
 }
 
-fn devices_of_every_type(house: &mut House) {
-    let admin = house.admin();
+fn devices_of_every_type(app: &mut TestApp) {
+    let admin = app.admin();
     let types = admin.get("/api/v1/device-types?limit=1000")["items"].as_array().unwrap().clone();
     let mut with_groups = 0;
     for (n, of) in types.iter().enumerate() {
@@ -97,16 +97,16 @@ fn devices_of_every_type(house: &mut House) {
         }
     }
     assert!(with_groups > 20, "{with_groups} of {} types take a group", types.len());
-    house.advance(&admin, "49h");
-    let pages = crawl(&Tab::open(house));
+    app.advance(&admin, "49h");
+    let pages = crawl(&Tab::open(app));
     for wanted in ["/automation/integrations/{id}", "/automation/integrations/{id}/setup", "/automation/groups/{id}"] {
         assert!(pages.keys().filter(|path| kind(path) == wanted).count() > 20, "{wanted}: {:?}", of_kinds(&pages));
     }
 }
 
-fn iocs_that_lack_each_thing(house: &mut House) {
-    let admin = house.admin();
-    let scene = crate::house::Scene::set(&admin, None);
+fn iocs_that_lack_each_thing(app: &mut TestApp) {
+    let admin = app.admin();
+    let scene = crate::support::Scene::set(&admin, None);
     let full = json!({
         "severity": "high", "confidence": 2, "first_seen": "2026-10-01T10:00:00Z", "last_seen": "2026-11-01T10:00:00Z", "alert_id": "6f9619ff8b86d01bb42d00cf",
         "tags": ["apt"], "threat_actors": ["Actor"], "campaigns": ["Campaign"], "malware_families": ["Family"], "score": 77.5
@@ -131,15 +131,15 @@ fn iocs_that_lack_each_thing(house: &mut House) {
     {
         admin.patch(&format!("/api/v1/iocs/{}", text(&admin.ioc(&format!("alone{n}.example")), "id")), patch.clone(), 200);
     }
-    let pages = crawl(&Tab::open(house));
+    let pages = crawl(&Tab::open(app));
     assert!(pages.keys().filter(|path| kind(path) == "/tip/iocs/{id}").count() > 25, "{:?}", of_kinds(&pages));
 }
 
-fn lines_of_the_audit_log_of_every_shape(house: &mut House) {
-    let admin = house.admin();
+fn lines_of_the_audit_log_of_every_shape(app: &mut TestApp) {
+    let admin = app.admin();
     admin.post("/api/v1/users", json!({ "email": "analyst@example.com", "role": "analyst" }), 201);
-    let tab = Tab::open(house);
-    let (cookies, account) = (tab.cookies.clone(), house.account_id.clone());
+    let tab = Tab::open(app);
+    let (cookies, account) = (tab.cookies.clone(), app.account_id.clone());
     let values = [json!(null), json!("text"), json!(""), json!(7), json!(true), json!([]), json!(["a", 1, null]), json!({}), json!({ "own": ["a"] })];
     let mut details: Vec<Value> = values.to_vec();
     for value in &values {
@@ -151,29 +151,29 @@ fn lines_of_the_audit_log_of_every_shape(house: &mut House) {
         details.push(json!({ "after": { "x": value } }));
         details.push(json!({ "before": { "x": value } }));
     }
-    house.stop();
+    app.stop();
     for (n, detail) in details.iter().enumerate() {
         let id = uuid(n);
-        let id = if house.database_url().is_some() { format!("'{id}'") } else { format!("X'{}'", id.replace('-', "")) };
+        let id = if app.database_url().is_some() { format!("'{id}'") } else { format!("X'{}'", id.replace('-', "")) };
         // Far in the future: they are on the first pages.
-        house.sql(&format!(
+        app.sql(&format!(
             "INSERT INTO audit (id, account_id, at, actor, action, object, detail, address, request_id) \
              VALUES ({id}, '{account}', {}, 'somebody', 'thing.change', 'x', '{detail}', '', '')",
             4_000_000_000_000_000_i64 + n as i64,
         ));
     }
-    house.restart();
+    app.restart();
     let mut next = Some("/settings/audit".to_owned());
     let mut lines = 0;
     while let Some(path) = next.take() {
-        let shown = page(&format!("{}{path}", house.url), &cookies);
+        let shown = page(&format!("{}{path}", app.url), &cookies);
         assert_eq!(shown.status, 200, "{path}: {}", shown.text());
         let html = shown.text();
         lines += html.matches("thing.change").count();
         next = html.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(unescaped).find(|link| link.contains("cursor="));
     }
     assert!(lines >= details.len(), "{lines} of {}", details.len());
-    assert_eq!(page(&format!("{}/settings/audit.csv", house.url), &cookies).status, 200);
+    assert_eq!(page(&format!("{}/settings/audit.csv", app.url), &cookies).status, 200);
 }
 
 fn uuid(n: usize) -> String {
@@ -181,13 +181,13 @@ fn uuid(n: usize) -> String {
 }
 
 /// A form is shown again beside what is wrong with it: with what was sent, and that may be nothing.
-fn forms_that_are_sent_empty(house: &mut House) {
-    let admin = house.admin();
-    let scene = crate::house::Scene::set(&admin, None);
+fn forms_that_are_sent_empty(app: &mut TestApp) {
+    let admin = app.admin();
+    let scene = crate::support::Scene::set(&admin, None);
     scene.import(&admin, "evil.example\nworse.example");
-    scene.settled(&house.device(), &["evil.example", "worse.example"]);
-    house.clock.advance(HOUR);
-    let pages = crawl(&Tab::open(house));
+    scene.settled(&app.device(), &["evil.example", "worse.example"]);
+    app.clock.advance(HOUR);
+    let pages = crawl(&Tab::open(app));
     let mut forms = 0;
     for (path, html) in &pages {
         // Signing out or moving the clock is no form to be shown again.
@@ -205,7 +205,7 @@ fn forms_that_are_sent_empty(house: &mut House) {
         for place in places {
             for act in &acts {
                 // Those who leave something for good are asked, and an empty form says nothing.
-                let tab = Tab::open(house);
+                let tab = Tab::open(app);
                 let sent = tab.send(&place, &[], &[("token", tab.token.as_str()), ("do", act)]);
                 assert!(sent.status < 500, "{place} do={act}: {} {}", sent.status, sent.text());
                 forms += 1;
@@ -219,8 +219,8 @@ fn forms_that_are_sent_empty(house: &mut House) {
 #[test]
 fn an_old_database() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
-        let (house, _) = old_databases::open(engine, &old_databases::days()[0], |_| {});
-        let pages = crawl(&Tab::open(&house));
+        let (app, _) = old_databases::open(engine, &old_databases::days()[0], |_| {});
+        let pages = crawl(&Tab::open(&app));
         let kinds = of_kinds(&pages);
         for wanted in ["/automation/groups/{id}", "/automation/groups/{id}/compare", "/automation/policy/{id}", "/tip/sources/{id}", "/tip/iocs/{id}"] {
             assert!(kinds.contains(wanted), "{wanted} in {kinds:?}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::house::{House, Scene, eventually, stories, text};
+use crate::support::{Scene, TestApp, eventually, stories, text};
 
 stories!(
     the_open_part_grows_and_sealed_ones_rest,
@@ -23,16 +23,16 @@ stories!(
     tombstones_expire_after_thirty_days
 );
 
-fn the_open_part_grows_and_sealed_ones_rest(house: &mut House) {
-    let admin = house.admin();
+fn the_open_part_grows_and_sealed_ones_rest(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     let many: Vec<String> = (0..2_005).map(|i| format!("host{i}.example")).collect();
     scene.import(&admin, &many.join("\n"));
     let all: Vec<&str> = many.iter().map(String::as_str).collect();
     let first = scene.settled(&misp, &all);
     assert_eq!(first.infos(), ["Perimeter - 2026-11-03", "Perimeter - 2026-11-03 (2)"]);
-    let id = |feed: &crate::house::Feed, info: &str| feed.events.iter().find(|(_, e)| e["info"] == info).unwrap().0.clone();
+    let id = |feed: &crate::support::Feed, info: &str| feed.events.iter().find(|(_, e)| e["info"] == info).unwrap().0.clone();
     let (full, open) = (id(&first, "Perimeter - 2026-11-03"), id(&first, "Perimeter - 2026-11-03 (2)"));
     assert_eq!(first.events[&full]["Attribute"].as_array().unwrap().len(), 2_000);
     assert_eq!(first.stamp(&open) - first.stamp(&full), 1, "consecutive seconds");
@@ -58,10 +58,10 @@ fn the_open_part_grows_and_sealed_ones_rest(house: &mut House) {
     assert_eq!((seen_again["accepted"].as_u64(), seen_again["unchanged"].as_u64()), (Some(0), Some(2_005)));
 }
 
-fn an_event_that_grew_says_what_one_made_at_once_says(house: &mut House) {
-    let admin = house.admin();
+fn an_event_that_grew_says_what_one_made_at_once_says(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     let import = |values: &[&str], severity: &str| {
         let list: Vec<_> = values.iter().map(|v| json!({ "value": v, "severity": severity, "user_tags": ["case"], "malware_families": ["Emotet"] })).collect();
         admin.post(&format!("/api/v1/sources/{}/iocs", scene.source), json!(list), 200);
@@ -79,7 +79,7 @@ fn an_event_that_grew_says_what_one_made_at_once_says(house: &mut House) {
     let other = admin.post("/api/v1/devices", json!({ "name": "Other MISP", "device_type": "misp" }), 201);
     let other = admin.post(&format!("/api/v1/devices/{}/groups", text(&other, "id")), json!({ "name": "Perimeter 2" }), 201);
     let whole = misp.feed(&text(&other, "url"));
-    let said = |feed: &crate::house::Feed| -> BTreeMap<String, serde_json::Value> {
+    let said = |feed: &crate::support::Feed| -> BTreeMap<String, serde_json::Value> {
         let live = feed.attributes().filter(|(_, a)| a.get("deleted").is_none());
         live.map(|(event, a)| {
             let mut a = a.clone();
@@ -91,14 +91,14 @@ fn an_event_that_grew_says_what_one_made_at_once_says(house: &mut House) {
     };
     assert_eq!(said(&grown), said(&whole));
     assert_eq!(said(&grown).len(), 3);
-    let sums = |feed: &crate::house::Feed| feed.hashes.lines().map(|l| l[..32].to_owned()).collect::<std::collections::BTreeSet<_>>();
+    let sums = |feed: &crate::support::Feed| feed.hashes.lines().map(|l| l[..32].to_owned()).collect::<std::collections::BTreeSet<_>>();
     assert_eq!(sums(&grown), sums(&whole));
 }
 
-fn what_leaves_becomes_a_tombstone_and_comes_back_elsewhere(house: &mut House) {
-    let admin = house.admin();
+fn what_leaves_becomes_a_tombstone_and_comes_back_elsewhere(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     scene.import(&admin, "a.example\nb.example");
     let first = scene.settled(&misp, &["a.example", "b.example"]);
     let ioc = text(&admin.ioc("a.example"), "id");
@@ -121,32 +121,32 @@ fn what_leaves_becomes_a_tombstone_and_comes_back_elsewhere(house: &mut House) {
     assert!(!serde_json::to_string(&third.events).unwrap().contains("\"deleted\":false"));
 }
 
-fn a_come_back_on_a_later_day_enters_that_day(house: &mut House) {
-    let admin = house.admin();
+fn a_come_back_on_a_later_day_enters_that_day(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     scene.import(&admin, "a.example\nb.example");
     scene.settled(&misp, &["a.example", "b.example"]);
     admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("a.example"), "id")), 204);
     scene.settled(&misp, &["b.example"]);
-    house.advance(&admin, "1d");
+    app.advance(&admin, "1d");
     scene.import(&admin, "a.example");
     let feed = scene.settled(&misp, &["a.example", "b.example"]);
     assert_eq!(text(&feed.find("a.example").0, "info"), "Perimeter - 2026-11-04");
     assert_eq!(text(&feed.find("b.example").0, "info"), "Perimeter - 2026-11-03");
 }
 
-fn midnight_seals_the_part(house: &mut House) {
-    let admin = house.admin();
+fn midnight_seals_the_part(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     scene.import(&admin, "a.example");
     let first = scene.settled(&misp, &["a.example"]);
-    house.advance(&admin, "13h");
+    app.advance(&admin, "13h");
     scene.import(&admin, "b.example");
     let second = scene.settled(&misp, &["a.example", "b.example"]);
     assert_eq!(second.infos(), ["Perimeter - 2026-11-03"], "23:00 is still the same day");
-    house.advance(&admin, "2h");
+    app.advance(&admin, "2h");
     scene.import(&admin, "a.example\nc.example");
     let third = scene.settled(&misp, &["a.example", "b.example", "c.example"]);
     assert_eq!(third.infos(), ["Perimeter - 2026-11-03", "Perimeter - 2026-11-04"]);
@@ -160,28 +160,28 @@ fn midnight_seals_the_part(house: &mut House) {
     scene.import(&admin, "d.example");
     let resting = scene.settled(&misp, &["a.example", "b.example", "c.example", "d.example"]);
     assert_eq!(resting.stamp(old), told.stamp(old), "it rests for an hour");
-    house.advance(&admin, "1h");
+    app.advance(&admin, "1h");
     let later = misp.feed(&scene.url);
     assert!(later.stamp(old) > told.stamp(old));
     assert!(serde_json::to_string(&later.find("a.example").1).unwrap().contains("iocast:severity=\\\"medium\\\""));
 }
 
-fn a_renamed_group_keeps_its_old_events(house: &mut House) {
-    let admin = house.admin();
+fn a_renamed_group_keeps_its_old_events(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     scene.import(&admin, "a.example");
     scene.settled(&misp, &["a.example"]);
     admin.patch(&format!("/api/v1/groups/{}", scene.group), json!({ "name": "Renamed" }), 200);
-    house.advance(&admin, "1d");
+    app.advance(&admin, "1d");
     scene.import(&admin, "b.example");
     assert_eq!(scene.settled(&misp, &["a.example", "b.example"]).infos(), ["Perimeter - 2026-11-03", "Renamed - 2026-11-04"]);
 }
 
-fn a_limit_is_never_exceeded_and_the_cut_is_told(house: &mut House) {
-    let admin = house.admin();
+fn a_limit_is_never_exceeded_and_the_cut_is_told(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     scene.import(&admin, "c.example\na.example\nb.example\nd.example");
     scene.settled(&misp, &["a.example", "b.example", "c.example", "d.example"]);
     admin.patch(&format!("/api/v1/groups/{}", scene.group), json!({ "limit": 2 }), 200);
@@ -196,31 +196,31 @@ fn a_limit_is_never_exceeded_and_the_cut_is_told(house: &mut House) {
     scene.settled(&misp, &["a.example", "b.example", "c.example", "d.example", "z.example"]);
 }
 
-fn a_cut_that_is_taken_back_within_the_hour_leaves_no_tombstone(house: &mut House) {
-    let admin = house.admin();
+fn a_cut_that_is_taken_back_within_the_hour_leaves_no_tombstone(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     let group = format!("/api/v1/groups/{}", scene.group);
     scene.import(&admin, "a.example\nb.example");
     let first = scene.settled(&misp, &["a.example", "b.example"]);
     admin.patch(&group, json!({ "limit": 1 }), 200);
     let cut = scene.settled(&misp, &["a.example"]);
     assert!(cut.tombstones().is_empty());
-    house.advance(&admin, "30m");
+    app.advance(&admin, "30m");
     admin.patch(&group, json!({ "limit": 2 }), 200);
     let back = scene.settled(&misp, &["a.example", "b.example"]);
     assert!(back.tombstones().is_empty());
     assert_eq!(back.find("b.example").1["uuid"], first.find("b.example").1["uuid"], "it never left for the receiver");
     admin.patch(&group, json!({ "limit": 1 }), 200);
     scene.settled(&misp, &["a.example"]);
-    house.advance(&admin, "1h");
+    app.advance(&admin, "1h");
     assert_eq!(misp.feed(&scene.url).tombstones(), ["b.example"], "after an hour the cut is final");
 }
 
-fn source_priority_decides_who_stays(house: &mut House) {
-    let admin = house.admin();
+fn source_priority_decides_who_stays(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     let other = text(&admin.post("/api/v1/sources", json!({ "name": "Other", "confidence": 1 }), 201), "id");
     scene.import(&admin, "a.example\nb.example");
     admin.import(&other, "text/plain", "x.example\ny.example", 200);
@@ -233,10 +233,10 @@ fn source_priority_decides_who_stays(house: &mut House) {
     assert_eq!(unknown["errors"][0]["code"], "source_unknown");
 }
 
-fn sent_again_in_new_events(house: &mut House) {
-    let admin = house.admin();
+fn sent_again_in_new_events(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     scene.import(&admin, "a.example\nb.example");
     let first = scene.settled(&misp, &["a.example", "b.example"]);
     let again = |body| admin.post(&format!("/api/v1/groups/{}/send-again", scene.group), body, 200)["iocs"].as_u64().unwrap();
@@ -258,10 +258,10 @@ fn sent_again_in_new_events(house: &mut House) {
     assert_eq!(admin.post(&format!("/api/v1/groups/{list}/send-again"), json!({}), 409)["code"], "nothing_to_send_again");
 }
 
-fn all_enrichment_reaches_misp_and_a_replaced_tag_is_taken_back(house: &mut House) {
-    let admin = house.admin();
+fn all_enrichment_reaches_misp_and_a_replaced_tag_is_taken_back(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     let rich = json!([{
         "value": "evil.example", "first_seen": "2026-10-01T01:02:03.000004Z", "last_seen": "2026-10-30", "severity": "high", "confidence": 3, "score": 85.5,
         "alert_id": "64f0c0ffee", "user_tags": ["mine"], "system_tags": ["phishing"], "threat_actors": ["APT28"], "campaigns": ["Summer"], "malware_families": ["Emotet"]
@@ -300,10 +300,10 @@ fn all_enrichment_reaches_misp_and_a_replaced_tag_is_taken_back(house: &mut Hous
     assert_eq!(text(&event, "threat_level_id"), "3");
 }
 
-fn whitelisted_leaves_at_once_and_retired_leaves(house: &mut House) {
-    let admin = house.admin();
+fn whitelisted_leaves_at_once_and_retired_leaves(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     scene.import(&admin, "a.example\n203.0.113.7");
     scene.settled(&misp, &["203.0.113.7", "a.example"]);
     let ioc = format!("/api/v1/iocs/{}", text(&admin.ioc("a.example"), "id"));
@@ -311,9 +311,9 @@ fn whitelisted_leaves_at_once_and_retired_leaves(house: &mut House) {
     assert_eq!(scene.settled(&misp, &["203.0.113.7"]).tombstones(), ["a.example"]);
     admin.patch(&ioc, json!({ "whitelist": "default" }), 200);
     scene.settled(&misp, &["203.0.113.7", "a.example"]);
-    house.advance(&admin, "13d 23h");
+    app.advance(&admin, "13d 23h");
     assert_eq!(misp.feed(&scene.url).live(), ["203.0.113.7", "a.example"]);
-    house.advance(&admin, "1h");
+    app.advance(&admin, "1h");
     let feed = scene.settled(&misp, &["a.example"]);
     assert!(feed.tombstones().contains(&"203.0.113.7".to_owned()), "an address retires after two weeks");
     assert_eq!(admin.ioc("203.0.113.7")["state"], "retired");
@@ -321,10 +321,10 @@ fn whitelisted_leaves_at_once_and_retired_leaves(house: &mut House) {
     scene.settled(&misp, &["203.0.113.7", "a.example"]);
 }
 
-fn rules_choose(house: &mut House) {
-    let admin = house.admin();
+fn rules_choose(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     let rules = admin.get("/api/v1/rules");
     let default = rules["items"][0].clone();
     assert_eq!((text(&default, "name"), default["criteria"]["state"].as_str()), ("Perimeter".into(), Some("active")));
@@ -363,17 +363,17 @@ fn rules_choose(house: &mut House) {
     assert_eq!(with_status(&admin, &path, json!({ "criteria": { "kinds": ["smoke"] } })), 422);
 }
 
-fn with_status(admin: &crate::house::Admin, path: &str, body: serde_json::Value) -> u16 {
+fn with_status(admin: &crate::support::Admin, path: &str, body: serde_json::Value) -> u16 {
     admin.send("PATCH", path, &[("content-type", "application/json")], Some(body.to_string().as_bytes())).status
 }
 
-fn tombstones_expire_after_thirty_days(house: &mut House) {
-    let admin = house.admin();
+fn tombstones_expire_after_thirty_days(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     scene.import(&admin, "a.example\nd41d8cd98f00b204e9800998ecf8427e");
     scene.settled(&misp, &["a.example", "d41d8cd98f00b204e9800998ecf8427e"]);
-    house.advance(&admin, "1d");
+    app.advance(&admin, "1d");
     scene.import(&admin, "b.example");
     scene.settled(&misp, &["a.example", "b.example", "d41d8cd98f00b204e9800998ecf8427e"]);
     for value in ["a.example", "b.example"] {
@@ -381,9 +381,9 @@ fn tombstones_expire_after_thirty_days(house: &mut House) {
     }
     let told = scene.settled(&misp, &["d41d8cd98f00b204e9800998ecf8427e"]);
     assert_eq!((told.tombstones().len(), told.events.len()), (2, 2), "an event of tombstones alone stays listed");
-    house.advance(&admin, "29d 23h");
+    app.advance(&admin, "29d 23h");
     assert_eq!(misp.feed(&scene.url).tombstones().len(), 2);
-    house.advance(&admin, "1h");
+    app.advance(&admin, "1h");
     let after = misp.feed(&scene.url);
     assert_eq!((after.tombstones().len(), after.events.len()), (0, 1), "then it goes");
     assert_eq!(after.live(), ["d41d8cd98f00b204e9800998ecf8427e"]);

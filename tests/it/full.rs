@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::{
-    house::{Admin, Engine, House, text},
     lists::{Pulled, device},
-    properties::Dice,
+    properties::TestRng,
+    support::{Admin, Engine, TestApp, text},
 };
 
 /// A group under test, with its limit and the sources that come first.
@@ -48,9 +48,9 @@ fn members(admin: &Admin, tested: &Tested) -> BTreeSet<String> {
 }
 
 fn a_random_life(engine: Engine, seed: u64, steps: u64) {
-    let house = House::open(engine);
-    let admin = house.admin();
-    let mut dice = Dice(seed);
+    let app = TestApp::open(engine);
+    let admin = app.admin();
+    let mut rng = TestRng(seed);
     let source = |name: &str, confidence: u64| text(&admin.post("/api/v1/sources", json!({ "name": name, "confidence": confidence }), 201), "id");
     let sources = [source("Sure", 3), source("Unsure", 1), source("Fair", 2)];
     let mut on = [true; 3];
@@ -62,20 +62,20 @@ fn a_random_life(engine: Engine, seed: u64, steps: u64) {
     let mut set_by_people = BTreeSet::new();
     let mut told = BTreeMap::new();
     for step in 0..steps {
-        let value = format!("host{}.example", dice.roll(40));
+        let value = format!("host{}.example", rng.roll(40));
         let id = admin.get(&format!("/api/v1/iocs?value={value}"))["items"].get(0).map(|ioc| text(ioc, "id"));
-        let which = usize::try_from(dice.roll(3)).unwrap();
-        let what = dice.roll(14);
+        let which = usize::try_from(rng.roll(3)).unwrap();
+        let what = rng.roll(14);
         match (what, id) {
             (0..=5, _) => {
                 let now = admin.get("/api/v1/emulator/clock")["now"].as_str().map(str::to_owned);
-                let some: Vec<Value> = (0..dice.roll(9))
+                let some: Vec<Value> = (0..rng.roll(9))
                     .map(|_| {
-                        let mut ioc = json!({ "value": format!("host{}.example", dice.roll(40)) });
-                        if dice.roll(4) > 0 {
-                            ioc["severity"] = ["low", "medium", "high"][usize::try_from(dice.roll(3)).unwrap()].into();
+                        let mut ioc = json!({ "value": format!("host{}.example", rng.roll(40)) });
+                        if rng.roll(4) > 0 {
+                            ioc["severity"] = ["low", "medium", "high"][usize::try_from(rng.roll(3)).unwrap()].into();
                         }
-                        if let Some(now) = now.as_deref().filter(|_| dice.roll(2) > 0) {
+                        if let Some(now) = now.as_deref().filter(|_| rng.roll(2) > 0) {
                             ioc["last_seen"] = now.into();
                         }
                         ioc
@@ -88,11 +88,11 @@ fn a_random_life(engine: Engine, seed: u64, steps: u64) {
                 set_by_people.remove(&value);
             }
             (7, Some(id)) => {
-                let state = if dice.roll(2) == 1 { "default" } else { "never_sent" };
+                let state = if rng.roll(2) == 1 { "default" } else { "never_sent" };
                 admin.patch(&format!("/api/v1/iocs/{id}"), json!({ "whitelist": state }), 200);
             }
             (8, Some(id)) => {
-                let severity = ["low", "medium", "high"][usize::try_from(dice.roll(3)).unwrap()];
+                let severity = ["low", "medium", "high"][usize::try_from(rng.roll(3)).unwrap()];
                 admin.patch(&format!("/api/v1/iocs/{id}"), json!({ "severity": severity }), 200);
                 set_by_people.insert(value);
             }
@@ -101,17 +101,17 @@ fn a_random_life(engine: Engine, seed: u64, steps: u64) {
                 admin.patch(&format!("/api/v1/sources/{}", sources[which]), json!({ "enabled": on[which] }), 200);
             }
             (10, _) => {
-                groups[which].limit = 1 + usize::try_from(dice.roll(14)).unwrap();
+                groups[which].limit = 1 + usize::try_from(rng.roll(14)).unwrap();
                 admin.patch(&format!("/api/v1/groups/{}", groups[which].group.group), json!({ "limit": groups[which].limit }), 200);
             }
             (11, _) => {
-                let first = usize::try_from(dice.roll(3)).unwrap();
-                groups[which].priority = (0..dice.roll(4)).map(|n| sources[(first + usize::try_from(n).unwrap()) % 3].clone()).collect();
+                let first = usize::try_from(rng.roll(3)).unwrap();
+                groups[which].priority = (0..rng.roll(4)).map(|n| sources[(first + usize::try_from(n).unwrap()) % 3].clone()).collect();
                 admin.patch(&format!("/api/v1/groups/{}", groups[which].group.group), json!({ "source_priority": groups[which].priority }), 200);
             }
             _ => {}
         }
-        house.advance(&admin, ["1s", "20m", "1d", "1d", "30d"][usize::try_from(dice.roll(5)).unwrap()]);
+        app.advance(&admin, ["1s", "20m", "1d", "1d", "30d"][usize::try_from(rng.roll(5)).unwrap()]);
         let iocs = admin.get("/api/v1/iocs?limit=1000")["items"].as_array().unwrap().clone();
         for tested in &groups {
             let (expected, over) = best(&iocs, &set_by_people, tested);

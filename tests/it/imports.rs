@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::house::{Admin, House, Scene, stories, text};
+use crate::support::{Admin, Scene, TestApp, stories, text};
 
 stories!(
     every_form_is_read,
@@ -30,8 +30,8 @@ fn total(admin: &Admin) -> usize {
     admin.get("/api/v1/iocs?limit=1000")["items"].as_array().unwrap().len()
 }
 
-fn every_form_is_read(house: &mut House) {
-    let admin = house.admin();
+fn every_form_is_read(app: &mut TestApp) {
+    let admin = app.admin();
     let source = Scene::set(&admin, None).source;
     let import = |content_type, body: &str| counts(&admin.import(&source, content_type, body, 200));
     assert_eq!(import("text/plain; charset=utf-8", "a.example\na.example\nA.EXAMPLE # twice more\nnodots"), (1, 0, 0, 1));
@@ -65,8 +65,8 @@ fn every_form_is_read(house: &mut House) {
     assert_eq!((admin.ioc("c.example")["severity"].as_str(), admin.ioc("c.example")["severity_rated"].as_bool()), (Some("low"), Some(false)));
 }
 
-fn a_dry_run_writes_nothing(house: &mut House) {
-    let admin = house.admin();
+fn a_dry_run_writes_nothing(app: &mut TestApp) {
+    let admin = app.admin();
     let source = Scene::set(&admin, None).source;
     let dry = admin.send("POST", &format!("/api/v1/sources/{source}/iocs?dry_run=true"), &[("content-type", "text/plain")], Some(b"a.example\nnodots")).json();
     assert_eq!((counts(&dry), dry["dry_run"].as_bool()), ((1, 0, 0, 1), Some(true)));
@@ -74,8 +74,8 @@ fn a_dry_run_writes_nothing(house: &mut House) {
     assert_eq!(counts(&admin.import(&source, "text/plain", "a.example", 200)), (1, 0, 0, 0));
 }
 
-fn all_or_nothing(house: &mut House) {
-    let admin = house.admin();
+fn all_or_nothing(app: &mut TestApp) {
+    let admin = app.admin();
     let source = Scene::set(&admin, None).source;
     let mut body = String::from("[");
     for i in 0..5_000 {
@@ -84,12 +84,12 @@ fn all_or_nothing(house: &mut House) {
     let broken = admin.import(&source, "application/json", &body, 400);
     assert!(text(&broken, "detail").contains("line 1"), "{broken}");
     assert_eq!((broken["code"].as_str(), total(&admin)), (Some("malformed"), 0));
-    let spool = house.data_folder().join("spool");
+    let spool = app.data_folder().join("spool");
     assert_eq!(std::fs::read_dir(spool).unwrap().count(), 0, "nothing stays in the spool");
 }
 
-fn the_same_import_twice(house: &mut House) {
-    let admin = house.admin();
+fn the_same_import_twice(app: &mut TestApp) {
+    let admin = app.admin();
     let source = Scene::set(&admin, None).source;
     let send = |key: &str, body: &str| {
         admin.send("POST", &format!("/api/v1/sources/{source}/iocs"), &[("content-type", "text/plain"), ("idempotency-key", key)], Some(body.as_bytes()))
@@ -100,12 +100,12 @@ fn the_same_import_twice(house: &mut House) {
     let other = send("import-1", "c.example");
     assert_eq!((other.status, other.json()["errors"][0]["code"].as_str()), (422, Some("idempotency_key_reused")));
     assert_eq!(counts(&send("import-2", "a.example\nb.example").json()), (0, 0, 2, 0));
-    house.advance(&admin, "24h");
+    app.advance(&admin, "24h");
     assert_eq!(counts(&send("import-1", "c.example").json()), (1, 0, 0, 0), "after a day the key is free");
 }
 
-fn raw(house: &House, request: &[u8], pause: Duration) -> String {
-    let mut stream = TcpStream::connect(house.url.strip_prefix("http://").unwrap()).unwrap();
+fn raw(app: &TestApp, request: &[u8], pause: Duration) -> String {
+    let mut stream = TcpStream::connect(app.url.strip_prefix("http://").unwrap()).unwrap();
     stream.write_all(request).unwrap();
     std::thread::sleep(pause);
     stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -116,8 +116,8 @@ fn raw(house: &House, request: &[u8], pause: Duration) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-fn bad_bodies_change_nothing(house: &mut House) {
-    let admin = house.admin();
+fn bad_bodies_change_nothing(app: &mut TestApp) {
+    let admin = app.admin();
     let source = Scene::set(&admin, None).source;
     let path = format!("/api/v1/sources/{source}/iocs");
     let send = |content_type: &str, headers: &[(&str, &str)], body: &[u8]| {
@@ -137,7 +137,7 @@ fn bad_bodies_change_nothing(house: &mut House) {
         "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: text/plain\r\nContent-Length: 1000\r\n\r\ncut.example\n",
         admin.token
     );
-    raw(house, cut.as_bytes(), Duration::from_millis(50));
+    raw(app, cut.as_bytes(), Duration::from_millis(50));
     assert_eq!(total(&admin), 0);
     let long = vec![b'x'; 200_000_000];
     let too_long = admin.send("POST", "/api/v1/devices", &[("content-type", "application/json")], Some(&long));
@@ -148,8 +148,8 @@ fn bad_bodies_change_nothing(house: &mut House) {
     assert_eq!(total(&admin), 0);
 }
 
-fn deleted_and_reported_again(house: &mut House) {
-    let admin = house.admin();
+fn deleted_and_reported_again(app: &mut TestApp) {
+    let admin = app.admin();
     let source = Scene::set(&admin, None).source;
     admin.import(&source, "application/json", r#"[{"value":"a.example","user_tags":["old"],"severity":"high"}]"#, 200);
     let id = text(&admin.ioc("a.example"), "id");
@@ -160,8 +160,8 @@ fn deleted_and_reported_again(house: &mut House) {
     assert_eq!((text(&back, "id"), back["user_tags"].as_array().unwrap().len(), back["severity_rated"].as_bool()), (id, 0, Some(false)), "it starts afresh");
 }
 
-fn what_people_say_during_an_import_is_kept(house: &mut House) {
-    let admin = house.admin();
+fn what_people_say_during_an_import_is_kept(app: &mut TestApp) {
+    let admin = app.admin();
     let source = Scene::set(&admin, None).source;
     admin.import(&source, "text/plain", "talked-of.example\ndeleted.example", 200);
     let id = |value: &str| text(&admin.ioc(value), "id");
@@ -205,8 +205,8 @@ fn what_people_say_during_an_import_is_kept(house: &mut House) {
     assert!(after.is_null() || after["user_tags"] == json!(["imported"]), "{after}");
 }
 
-fn two_imports_at_once_are_like_one_after_the_other(house: &mut House) {
-    let admin = house.admin();
+fn two_imports_at_once_are_like_one_after_the_other(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     let other = text(&admin.post("/api/v1/sources", json!({ "name": "Other feed", "confidence": 3 }), 201), "id");
     let body: String = (0..8_000).map(|i| format!("host{i}.example\n")).collect();

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     crash::{Server, serve_with},
-    house::{ADMIN, Admin, Post, eventually, postgres_database, text},
+    support::{ADMIN, Admin, Post, eventually, postgres_database, text},
 };
 
 fn long() -> bool {
@@ -54,7 +54,7 @@ fn taken(post: &Post, subject: &str) -> BTreeMap<String, usize> {
 pub(crate) fn advance(admin: &Admin, span: &str) {
     // The line may break: that is the story.
     let body = json!({ "advance": span }).to_string();
-    let _ = crate::house::agent()
+    let _ = crate::support::agent()
         .post(format!("{}/api/v1/emulator/clock", admin.url))
         .header("authorization", format!("Bearer {}", admin.token))
         .header("content-type", "application/json")

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fs, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::house::{Admin, Answer, House, Post, basic, eventually, send, stories, text};
+use crate::support::{Admin, Answer, Post, TestApp, basic, eventually, send, stories, text};
 
 stories!(
     a_firewall_pulls_its_list,
@@ -41,15 +41,15 @@ pub(crate) fn device(admin: &Admin, of_type: &'static str, group: Value) -> Pull
 }
 
 /// Pulls as the device does: with Basic, and `Accept: */*`.
-fn pull(house: &House, url: &str) -> Answer {
-    send("GET", url, &[("authorization", &basic(&house.account_id, &house.appliance_key)), ("accept", "*/*"), ("user-agent", "device/1")], None)
+fn pull(app: &TestApp, url: &str) -> Answer {
+    send("GET", url, &[("authorization", &basic(&app.account_id, &app.appliance_key)), ("accept", "*/*"), ("user-agent", "device/1")], None)
 }
 
 /// Waits until the list holds exactly these lines, and gives it.
-fn settled(house: &House, url: &str, expected: &[&str]) -> Answer {
+fn settled(app: &TestApp, url: &str, expected: &[&str]) -> Answer {
     let wanted: BTreeSet<&str> = expected.iter().copied().collect();
     eventually(&format!("{url} lists {wanted:?}"), || {
-        let answer = pull(house, url);
+        let answer = pull(app, url);
         assert_eq!(answer.status, 200, "{}", answer.text());
         let body = answer.text();
         (body.lines().collect::<BTreeSet<_>>() == wanted && body.lines().count() == wanted.len()).then_some(answer)
@@ -70,8 +70,8 @@ fn group(admin: &Admin, of: &Pulled) -> Value {
     admin.get(&format!("/api/v1/groups/{}", of.group))
 }
 
-fn a_firewall_pulls_its_list(house: &mut House) {
-    let admin = house.admin();
+fn a_firewall_pulls_its_list(app: &mut TestApp) {
+    let admin = app.admin();
     let source = source(&admin);
     let device_id = text(&admin.post("/api/v1/devices", json!({ "name": "Edge", "device_type": "panos-edl" }), 201), "id");
     // A kind that the type does not take is refused with a reason; so is a kind where none is asked for.
@@ -92,7 +92,7 @@ fn a_firewall_pulls_its_list(house: &mut House) {
     assert_eq!(groups.iter().map(|g| g["kind"].as_str().unwrap()).collect::<Vec<_>>(), ["ip", "domain", "url"]);
     let urls: Vec<String> = groups.iter().map(|g| text(g, "url")).collect();
     // Empty, and still an answer: a device that gets 404 or 503 would think the list gone.
-    let empty = pull(house, &urls[0]);
+    let empty = pull(app, &urls[0]);
     assert_eq!((empty.status, empty.text().as_str(), empty.header("content-length")), (200, "", "0"));
     // An empty list that is pulled is a pull.
     turns_green(&admin, &device_id);
@@ -109,17 +109,17 @@ fn a_firewall_pulls_its_list(house: &mut House) {
             "d41d8cd98f00b204e9800998ecf8427e",
         ],
     );
-    settled(house, &urls[0], &["192.0.2.7", "198.51.100.0/24", "2001:db8::/32"]);
-    settled(house, &urls[1], &["bad.example"]);
-    let answer = settled(house, &urls[2], &["evil.example/", "evil.example:8080/a?b=1"]);
+    settled(app, &urls[0], &["192.0.2.7", "198.51.100.0/24", "2001:db8::/32"]);
+    settled(app, &urls[1], &["bad.example"]);
+    let answer = settled(app, &urls[2], &["evil.example/", "evil.example:8080/a?b=1"]);
     assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
     // Conditional, HEAD, gzip.
-    let again = send("GET", &urls[2], &[("authorization", &basic(&house.account_id, &house.appliance_key)), ("if-none-match", answer.header("etag"))], None);
+    let again = send("GET", &urls[2], &[("authorization", &basic(&app.account_id, &app.appliance_key)), ("if-none-match", answer.header("etag"))], None);
     assert_eq!((again.status, again.body.len()), (304, 0));
-    let head = send("HEAD", &urls[2], &[("authorization", &basic(&house.account_id, &house.appliance_key))], None);
+    let head = send("HEAD", &urls[2], &[("authorization", &basic(&app.account_id, &app.appliance_key))], None);
     assert_eq!((head.status, head.header("content-length"), head.header("etag")), (200, answer.header("content-length"), answer.header("etag")));
     // Bearer, a header of its own, the key in the URL: all open the same list.
-    let key = house.appliance_key.as_str();
+    let key = app.appliance_key.as_str();
     for (url, header) in [
         (urls[1].clone(), Some(("authorization", format!("Bearer {key}")))),
         (urls[1].clone(), Some(("x-api-key", key.to_owned()))),
@@ -130,15 +130,15 @@ fn a_firewall_pulls_its_list(house: &mut House) {
         assert_eq!((answer.status, answer.text().as_str()), (200, "bad.example\n"), "{headers:?}");
     }
     assert_eq!(send("GET", &urls[1], &[("x-api-key", "wrong")], None).status, 401);
-    assert!(pull(house, &format!("{}/manifest.json", urls[1])).text().contains("the list is the URL itself"));
+    assert!(pull(app, &format!("{}/manifest.json", urls[1])).text().contains("the list is the URL itself"));
     // What leaves, leaves the list; what a person never wants sent is gone at once.
     let id = text(&admin.ioc("192.0.2.7"), "id");
     admin.patch(&format!("/api/v1/iocs/{id}"), json!({ "whitelist": "never_sent" }), 200);
-    settled(house, &urls[0], &["198.51.100.0/24", "2001:db8::/32"]);
+    settled(app, &urls[0], &["198.51.100.0/24", "2001:db8::/32"]);
 }
 
-fn a_siem_pulls_csv(house: &mut House) {
-    let admin = house.admin();
+fn a_siem_pulls_csv(app: &mut TestApp) {
+    let admin = app.admin();
     let source = source(&admin);
     let splunk = device(&admin, "splunk-es", json!({ "kind": "url" }));
     let table = device(&admin, "csv", json!({}));
@@ -156,7 +156,7 @@ fn a_siem_pulls_csv(house: &mut House) {
     assert_eq!(report["rejected_count"], 0, "{report}");
     let rows = |of: &Pulled, count: usize| -> Vec<Vec<String>> {
         eventually("the rows are there", || {
-            let answer = pull(house, &of.url);
+            let answer = pull(app, &of.url);
             assert_eq!((answer.status, answer.header("content-type")), (200, "text/csv; charset=utf-8"));
             // An independent reader: the csv module of Python.
             let script = "import csv, json, sys; print(json.dumps(list(csv.reader(sys.stdin, strict=True))))";
@@ -181,7 +181,7 @@ fn a_siem_pulls_csv(house: &mut House) {
     let import = rows(&defender, 4);
     assert_eq!(import.iter().skip(1).map(|row| row[0].as_str()).collect::<BTreeSet<_>>(), BTreeSet::from(["Url", "IpAddress"]));
     // In files of so many rows as an import takes, each with its head.
-    let page = pull(house, &format!("{}?s=1&n=1", defender.url)).text();
+    let page = pull(app, &format!("{}?s=1&n=1", defender.url)).text();
     assert_eq!((page.lines().count(), page.lines().next().unwrap().starts_with("indicatorType,")), (2, true), "{page}");
     for of in [&splunk, &table, &check_point, &defender] {
         turns_green(&admin, &of.device);
@@ -212,8 +212,8 @@ fn parser_takes(command: &str, args: &[&str]) {
     assert!(done.status.success() && !said.contains("ERROR") && !said.contains("WARNING"), "{command} {args:?}: {said}");
 }
 
-fn sensors_and_resolvers_load_what_they_pull(house: &mut House) {
-    let admin = house.admin();
+fn sensors_and_resolvers_load_what_they_pull(app: &mut TestApp) {
+    let admin = app.admin();
     let source = source(&admin);
     let types =
         ["squid", "rpz", "hosts", "dnsmasq", "unbound", "zeek", "suricata", "cisco-si", "f5-afm", "mikrotik", "carbon-black-response", "ndjson", "json"];
@@ -239,10 +239,10 @@ fn sensors_and_resolvers_load_what_they_pull(house: &mut House) {
             "d41d8cd98f00b204e9800998ecf8427e",
         ],
     );
-    let folder = house.data_folder();
+    let folder = app.data_folder();
     let saved = |of_type: &str, holds: &str| {
         let (_, of) = devices.iter().find(|(t, _)| *t == of_type).unwrap();
-        let body = eventually(&format!("{of_type} is published"), || Some(pull(house, &of.url).text()).filter(|body| body.contains(holds)));
+        let body = eventually(&format!("{of_type} is published"), || Some(pull(app, &of.url).text()).filter(|body| body.contains(holds)));
         let file = folder.join(format!("{of_type}.txt"));
         fs::write(&file, &body).unwrap();
         (file.to_str().unwrap().to_owned(), body)
@@ -287,7 +287,7 @@ fn sensors_and_resolvers_load_what_they_pull(house: &mut House) {
     let (_, cisco) = devices.iter().find(|(t, _)| *t == "cisco-si").unwrap();
     let (_, body) = saved("cisco-si", "192.0.2.1");
     let sum = python(&["-c", "import hashlib, sys; print(hashlib.md5(sys.stdin.buffer.read()).hexdigest())"], &body);
-    assert_eq!(pull(house, &format!("{}.md5", cisco.url)).text(), sum);
+    assert_eq!(pull(app, &format!("{}.md5", cisco.url)).text(), sum);
     let (_, body) = saved("f5-afm", "192.0.2.1");
     assert!(body.contains("192.0.2.1,32,BL,additional\n") && body.contains("2001:db8:0:1::,64,BL,additional\n"), "{body}");
     let (_, body) = saved("mikrotik", "192.0.2.1");
@@ -299,7 +299,7 @@ fn sensors_and_resolvers_load_what_they_pull(house: &mut House) {
         assert!(address.is_some() || line.ends_with("firewall address-list remove [find list=group_mikrotik comment=iocast]"), "{line}");
     }
     assert!(
-        !pull(house, &format!("{}?s=1&n=1", devices.iter().find(|(t, _)| *t == "mikrotik").unwrap().1.url)).text().contains("remove"),
+        !pull(app, &format!("{}?s=1&n=1", devices.iter().find(|(t, _)| *t == "mikrotik").unwrap().1.url)).text().contains("remove"),
         "a later page empties nothing"
     );
     let (_, body) = saved("carbon-black-response", "192.0.2.1");
@@ -322,8 +322,8 @@ fn sensors_and_resolvers_load_what_they_pull(house: &mut House) {
     assert!(serial(&body) > before);
 }
 
-fn what_is_not_for_the_device_is_told(house: &mut House) {
-    let admin = house.admin();
+fn what_is_not_for_the_device_is_told(app: &mut TestApp) {
+    let admin = app.admin();
     let source = source(&admin);
     let plain = device(&admin, "plain-list", json!({}));
     let sophos = device(&admin, "sophos", json!({ "kind": "ip" }));
@@ -346,7 +346,7 @@ fn what_is_not_for_the_device_is_told(house: &mut House) {
             "2001:db8::7",
         ],
     );
-    settled(house, &plain.url, &["192.0.2.1", "45.0.0.0/24", "bad.example", "www.corp.example", "http://corp.example/login", "good.example", "2001:db8::7"]);
+    settled(app, &plain.url, &["192.0.2.1", "45.0.0.0/24", "bad.example", "www.corp.example", "http://corp.example/login", "good.example", "2001:db8::7"]);
     let reasons = |of: &Pulled| -> Vec<(String, u64)> {
         // Between the two counts something may be published.
         eventually("the reasons sum up", || {
@@ -363,18 +363,18 @@ fn what_is_not_for_the_device_is_told(house: &mut House) {
     let wrong = admin.patch("/api/v1/account/guards", json!({ "own": ["corp.example", "not a name"] }), 422);
     assert!(wrong["errors"][0]["message"].as_str().unwrap().contains("not a name"), "{wrong}");
     admin.patch("/api/v1/account/guards", json!({ "own": ["corp.example"], "allow": ["good.example", "45.0.0.7"] }), 200);
-    settled(house, &plain.url, &["192.0.2.1", "bad.example", "2001:db8::7"]);
+    settled(app, &plain.url, &["192.0.2.1", "bad.example", "2001:db8::7"]);
     assert_eq!(reasons(&plain).iter().filter(|(r, _)| r == "own" || r == "allowed").cloned().collect::<Vec<_>>(), owned(&[("own", 2), ("allowed", 2)]));
     // Each is named with its reason, and there is a way to allow: one IOC, or a whole guard.
     let list = admin.get(&format!("/api/v1/groups/{}/refused?reason=public_resolver", plain.group));
     assert_eq!((list["items"].as_array().unwrap().len(), list["items"][0]["value"].as_str()), (1, Some("8.8.8.8")));
     admin.patch(&format!("/api/v1/iocs/{}", text(&list["items"][0], "id")), json!({ "whitelist": "always_sent" }), 200);
-    settled(house, &plain.url, &["192.0.2.1", "bad.example", "2001:db8::7", "8.8.8.8"]);
+    settled(app, &plain.url, &["192.0.2.1", "bad.example", "2001:db8::7", "8.8.8.8"]);
     admin.patch("/api/v1/account/guards", json!({ "off": ["private_address"] }), 200);
-    settled(house, &plain.url, &["192.0.2.1", "bad.example", "2001:db8::7", "8.8.8.8", "10.0.0.1", "192.168.7.0/24", "224.0.0.251"]);
+    settled(app, &plain.url, &["192.0.2.1", "bad.example", "2001:db8::7", "8.8.8.8", "10.0.0.1", "192.168.7.0/24", "224.0.0.251"]);
     assert!(admin.patch("/api/v1/account/guards", json!({ "off": ["sense"] }), 422)["errors"][0]["message"].as_str().unwrap().contains("private_address"));
     // What a Sophos can't take is a matter of its own parser.
-    settled(house, &sophos.url, &["192.0.2.1", "8.8.8.8", "10.0.0.1", "224.0.0.251"]);
+    settled(app, &sophos.url, &["192.0.2.1", "8.8.8.8", "10.0.0.1", "224.0.0.251"]);
     let told: Vec<String> = reasons(&sophos).into_iter().map(|(r, _)| r).collect();
     assert!(told.contains(&"network".to_owned()), "{told:?}");
     // The report follows what changes, without anybody touching the group.
@@ -387,8 +387,8 @@ fn what_is_not_for_the_device_is_told(house: &mut House) {
     });
 }
 
-fn covered_entries_take_no_room(house: &mut House) {
-    let admin = house.admin();
+fn covered_entries_take_no_room(app: &mut TestApp) {
+    let admin = app.admin();
     let source = source(&admin);
     let names = device(&admin, "hosts", json!({ "collapse": true, "limit": 2 }));
     let addresses = device(&admin, "panos-edl", json!({ "collapse": true }));
@@ -396,103 +396,103 @@ fn covered_entries_take_no_room(house: &mut House) {
         ["evil.example", "a.evil.example", "b.a.evil.example", "other.example"].iter().map(|v| json!({ "value": v, "severity": "low" })).collect();
     admin.import(&source, "application/json", &json!(records).to_string(), 200);
     import(&admin, &source, &["192.0.2.1", "192.0.2.200", "192.0.2.128/25", "2001:db8::1"]);
-    settled(house, &names.url, &["0.0.0.0 evil.example", "0.0.0.0 other.example"]);
-    settled(house, &addresses.url, &["192.0.2.1", "192.0.2.128/25", "2001:db8::1"]);
+    settled(app, &names.url, &["0.0.0.0 evil.example", "0.0.0.0 other.example"]);
+    settled(app, &addresses.url, &["192.0.2.1", "192.0.2.128/25", "2001:db8::1"]);
     let told = group(&admin, &names);
     assert_eq!((told["not_for_device"][0]["reason"].as_str(), told["not_for_device"][0]["count"].as_u64()), (Some("covered"), Some(2)));
     assert!(told["cut"]["reasons"]["limit"].is_null(), "what is covered takes no room: {told}");
     // The cover goes: those below it come back.
     admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("evil.example"), "id")), 204);
-    settled(house, &names.url, &["0.0.0.0 a.evil.example", "0.0.0.0 other.example"]);
+    settled(app, &names.url, &["0.0.0.0 a.evil.example", "0.0.0.0 other.example"]);
     admin.patch(&format!("/api/v1/groups/{}", addresses.group), json!({ "collapse": false }), 200);
-    settled(house, &addresses.url, &["192.0.2.1", "192.0.2.200", "192.0.2.128/25", "2001:db8::1"]);
+    settled(app, &addresses.url, &["192.0.2.1", "192.0.2.200", "192.0.2.128/25", "2001:db8::1"]);
 }
 
-fn adjacent_networks_are_one_entry(house: &mut House) {
-    let admin = house.admin();
+fn adjacent_networks_are_one_entry(app: &mut TestApp) {
+    let admin = app.admin();
     let source = source(&admin);
     let addresses = device(&admin, "panos-edl", json!({ "collapse": true, "limit": 3 }));
     let told = device(&admin, "csv", json!({ "collapse": true }));
     let block: Vec<String> = (0..32).map(|i| format!("192.0.2.{i}")).collect();
     import(&admin, &source, &block.iter().map(String::as_str).chain(["192.0.2.40", "198.51.100.0/25"]).collect::<Vec<_>>());
-    settled(house, &addresses.url, &["192.0.2.0/27", "192.0.2.40", "198.51.100.0/25"]);
+    settled(app, &addresses.url, &["192.0.2.0/27", "192.0.2.40", "198.51.100.0/25"]);
     let shown = group(&admin, &addresses);
     assert_eq!((shown["published"].as_u64(), shown["not_for_device"][0]["count"].as_u64()), (Some(3), Some(31)), "{shown}");
     assert!(shown["cut"]["reasons"]["limit"].is_null(), "34 IOCs within a limit of 3: {shown}");
     // Rows that tell more than the value stay one an IOC.
-    eventually("34 rows below a head", || (pull(house, &told.url).text().lines().count() == 35).then_some(()));
+    eventually("34 rows below a head", || (pull(app, &told.url).text().lines().count() == 35).then_some(()));
     // The other half arrives, and the network grows; one address leaves, and it falls apart around the hole.
     import(&admin, &source, &["198.51.100.128/25"]);
-    settled(house, &addresses.url, &["192.0.2.0/27", "192.0.2.40", "198.51.100.0/24"]);
+    settled(app, &addresses.url, &["192.0.2.0/27", "192.0.2.40", "198.51.100.0/24"]);
     admin.patch(&format!("/api/v1/groups/{}", addresses.group), json!({ "limit": 100 }), 200);
     admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("192.0.2.0"), "id")), 204);
     let apart = ["192.0.2.1", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "192.0.2.16/28", "192.0.2.40", "198.51.100.0/24"];
-    settled(house, &addresses.url, &apart);
+    settled(app, &addresses.url, &apart);
     // A sighting changes nothing of what the list says.
     import(&admin, &source, &["192.0.2.4", "198.51.100.0/25"]);
     import(&admin, &source, &["192.0.2.41"]);
-    settled(house, &addresses.url, &["192.0.2.1", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "192.0.2.16/28", "192.0.2.40/31", "198.51.100.0/24"]);
+    settled(app, &addresses.url, &["192.0.2.1", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "192.0.2.16/28", "192.0.2.40/31", "198.51.100.0/24"]);
     // Without collapsing each is an entry again, with its own value.
     admin.patch(&format!("/api/v1/groups/{}", addresses.group), json!({ "collapse": false }), 200);
     let all: Vec<&str> = block.iter().skip(1).map(String::as_str).chain(["192.0.2.40", "192.0.2.41", "198.51.100.0/25", "198.51.100.128/25"]).collect();
-    settled(house, &addresses.url, &all);
+    settled(app, &addresses.url, &all);
     // Back on, it loses most of its entries and no address: nothing is held.
     admin.patch(&format!("/api/v1/groups/{}", addresses.group), json!({ "collapse": true }), 200);
-    settled(house, &addresses.url, &["192.0.2.1", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "192.0.2.16/28", "192.0.2.40/31", "198.51.100.0/24"]);
+    settled(app, &addresses.url, &["192.0.2.1", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "192.0.2.16/28", "192.0.2.40/31", "198.51.100.0/24"]);
     assert!(group(&admin, &addresses)["held"].is_null());
 }
 
-fn a_loss_of_more_than_half_is_held(house: &mut House) {
+fn a_loss_of_more_than_half_is_held(app: &mut TestApp) {
     let post = Post::open();
-    house.reopen(|config| post.plain(config));
-    let admin = house.admin();
+    app.reopen(|config| post.plain(config));
+    let admin = app.admin();
     let source = source(&admin);
     let list: Vec<String> = (0..30).map(|i| format!("host{i}.example")).collect();
     let all: Vec<&str> = list.iter().map(String::as_str).collect();
     let plain = device(&admin, "plain-list", json!({}));
     import(&admin, &source, &all);
-    settled(house, &plain.url, &all);
+    settled(app, &plain.url, &all);
     // The source is switched off: everything would be unblocked at once.
     admin.patch(&format!("/api/v1/sources/{source}"), json!({ "enabled": false }), 200);
     let held = eventually("it is held", || Some(group(&admin, &plain)).filter(|g| g["held"].is_object()));
     assert_eq!((held["held"]["iocs"].as_u64(), held["held"]["would_lose"].as_u64()), (Some(30), Some(30)));
-    settled(house, &plain.url, &all);
+    settled(app, &plain.url, &all);
     let subject = "[iocast] Group plain_list on Lab plain_list is held back (iocast)";
     eventually("it is mailed", || (post.subjects() == [subject]).then_some(()));
     // The source is back: the hold ends by itself, and nothing was lost.
     admin.patch(&format!("/api/v1/sources/{source}"), json!({ "enabled": true }), 200);
     eventually("the hold ends", || group(&admin, &plain)["held"].is_null().then_some(()));
-    settled(house, &plain.url, &all);
+    settled(app, &plain.url, &all);
     // Off again, and this time on purpose.
     admin.patch(&format!("/api/v1/sources/{source}"), json!({ "enabled": false }), 200);
     eventually("it is held again", || group(&admin, &plain)["held"].is_object().then_some(()));
-    house.restart();
-    let admin = house.admin();
+    app.restart();
+    let admin = app.admin();
     let told = admin.post(&format!("/api/v1/groups/{}/let-through", plain.group), json!({}), 200);
     assert!(told["held"].is_null() && told["published"] == 0, "{told}");
-    let plain = Pulled { url: format!("{}/feeds/{}", house.url, plain.group), ..plain };
-    settled(house, &plain.url, &[]);
+    let plain = Pulled { url: format!("{}/feeds/{}", app.url, plain.group), ..plain };
+    settled(app, &plain.url, &[]);
     assert_eq!(admin.post(&format!("/api/v1/groups/{}/let-through", plain.group), json!({}), 409)["code"], "nothing_held");
     // Nobody does anything: it goes out when its time has come.
     admin.patch(&format!("/api/v1/sources/{source}"), json!({ "enabled": true }), 200);
-    settled(house, &plain.url, &all);
+    settled(app, &plain.url, &all);
     admin.patch(&format!("/api/v1/sources/{source}"), json!({ "enabled": false }), 200);
     eventually("it is held once more", || group(&admin, &plain)["held"].is_object().then_some(()));
-    house.advance(&admin, "23h");
-    settled(house, &plain.url, &all);
-    house.advance(&admin, "2h");
-    settled(house, &plain.url, &[]);
+    app.advance(&admin, "23h");
+    settled(app, &plain.url, &all);
+    app.advance(&admin, "2h");
+    settled(app, &plain.url, &[]);
     // What a person wants gone goes at once, however much it is.
     admin.patch(&format!("/api/v1/sources/{source}"), json!({ "enabled": true }), 200);
-    settled(house, &plain.url, &all);
+    settled(app, &plain.url, &all);
     for value in &all[..20] {
         admin.patch(&format!("/api/v1/iocs/{}", text(&admin.ioc(value), "id")), json!({ "whitelist": "never_sent" }), 200);
     }
-    settled(house, &plain.url, &all[20..]);
+    settled(app, &plain.url, &all[20..]);
 }
 
-fn publications_are_compared_frozen_and_rolled_back(house: &mut House) {
-    let admin = house.admin();
+fn publications_are_compared_frozen_and_rolled_back(app: &mut TestApp) {
+    let admin = app.admin();
     let source = source(&admin);
     let table = device(&admin, "csv", json!({}));
     let misp = device(&admin, "misp", json!({}));
@@ -520,22 +520,22 @@ fn publications_are_compared_frozen_and_rolled_back(house: &mut House) {
     // Back to the first one, and there it stays through everything that comes.
     let frozen = admin.post(&format!("/api/v1/groups/{}/freeze", table.group), json!({ "publication": firsts[0] }), 200);
     assert_eq!(frozen["frozen"], firsts[0]);
-    let values = |house: &House, of: &Pulled| -> BTreeSet<String> {
-        pull(house, &of.url).text().lines().skip(1).map(|l| l.split(',').next().unwrap().to_owned()).collect()
+    let values = |app: &TestApp, of: &Pulled| -> BTreeSet<String> {
+        pull(app, &of.url).text().lines().skip(1).map(|l| l.split(',').next().unwrap().to_owned()).collect()
     };
     let first = BTreeSet::from(["stays.example".to_owned(), "goes.example".to_owned()]);
-    assert_eq!(values(house, &table), first);
+    assert_eq!(values(app, &table), first);
     for i in 0..25 {
         import(&admin, &source, &[&format!("n{i}.example")]);
         number(&table, 4 + i);
     }
-    assert_eq!(values(house, &table), first, "a frozen publication is kept however old it gets");
-    house.restart();
-    let admin = house.admin();
-    let table = Pulled { url: format!("{}/feeds/{}", house.url, table.group), ..table };
-    assert_eq!(values(house, &table), first);
+    assert_eq!(values(app, &table), first, "a frozen publication is kept however old it gets");
+    app.restart();
+    let admin = app.admin();
+    let table = Pulled { url: format!("{}/feeds/{}", app.url, table.group), ..table };
+    assert_eq!(values(app, &table), first);
     admin.post(&format!("/api/v1/groups/{}/freeze", table.group), json!({ "publication": null }), 200);
-    assert_eq!(values(house, &table).len(), 28);
+    assert_eq!(values(app, &table).len(), 28);
     assert_eq!(
         admin.send("POST", &format!("/api/v1/groups/{}/freeze", table.group), &[("content-type", "application/json")], Some(br#"{"publication":1}"#)).status,
         404,
@@ -543,55 +543,55 @@ fn publications_are_compared_frozen_and_rolled_back(house: &mut House) {
     );
 }
 
-fn a_view_for_those_who_come_from_elsewhere(house: &mut House) {
-    let admin = house.admin();
+fn a_view_for_those_who_come_from_elsewhere(app: &mut TestApp) {
+    let admin = app.admin();
     let source = source(&admin);
     let plain = device(&admin, "plain-list", json!({}));
     import(&admin, &source, &["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3", "http://evil.example:8080/x"]);
-    settled(house, &plain.url, &["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3", "http://evil.example:8080/x"]);
-    let lines = |query: &str| -> BTreeSet<String> { pull(house, &format!("{}?{query}", plain.url)).text().lines().map(str::to_owned).collect() };
+    settled(app, &plain.url, &["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3", "http://evil.example:8080/x"]);
+    let lines = |query: &str| -> BTreeSet<String> { pull(app, &format!("{}?{query}", plain.url)).text().lines().map(str::to_owned).collect() };
     let set = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect::<BTreeSet<_>>();
     assert_eq!(lines("tr=2&pr=1&sp=1"), set(&["192.0.2.0/30", "evil.example/x"]));
     assert_eq!(lines("tr=1"), set(&["192.0.2.0-192.0.2.3", "http://evil.example:8080/x"]));
     assert_eq!(lines("n=2").len(), 2);
     assert_eq!(lines("v=panosurl&di").len(), 5);
-    let json: Value = serde_json::from_str(&pull(house, &format!("{}?v=json", plain.url)).text()).unwrap();
+    let json: Value = serde_json::from_str(&pull(app, &format!("{}?v=json", plain.url)).text()).unwrap();
     assert_eq!(json.as_array().unwrap().len(), 5);
     // A view has an ETag of its own; with gzip and without it is the same.
-    let auth = basic(&house.account_id, &house.appliance_key);
-    let view = pull(house, &format!("{}?tr=2", plain.url));
-    assert_ne!(view.header("etag"), pull(house, &plain.url).header("etag"));
+    let auth = basic(&app.account_id, &app.appliance_key);
+    let view = pull(app, &format!("{}?tr=2", plain.url));
+    assert_ne!(view.header("etag"), pull(app, &plain.url).header("etag"));
     assert_eq!(send("GET", &format!("{}?tr=2", plain.url), &[("authorization", &auth), ("if-none-match", view.header("etag"))], None).status, 304);
     let head = send("HEAD", &format!("{}?tr=2", plain.url), &[("authorization", &auth), ("accept-encoding", "identity")], None);
     assert_eq!(head.header("content-length"), view.body.len().to_string());
-    let wrong = pull(house, &format!("{}?v=xml", plain.url));
+    let wrong = pull(app, &format!("{}?v=xml", plain.url));
     assert_eq!(wrong.status, 400);
     assert!(wrong.text().contains("`v` must be one of"), "{}", wrong.text());
 }
 
-fn an_event_stream_tells_of_additions_and_deletions(house: &mut House) {
-    let admin = house.admin();
+fn an_event_stream_tells_of_additions_and_deletions(app: &mut TestApp) {
+    let admin = app.admin();
     let source = source(&admin);
     let arcsight = device(&admin, "arcsight", json!({}));
     import(&admin, &source, &["one.example", "two.example"]);
-    let stream = |after: &str| -> Value { serde_json::from_str(&pull(house, &format!("{}?after={after}", arcsight.url)).text()).unwrap() };
+    let stream = |after: &str| -> Value { serde_json::from_str(&pull(app, &format!("{}?after={after}", arcsight.url)).text()).unwrap() };
     let told =
         |stream: &Value| -> Vec<(String, String)> { stream["events"].as_array().unwrap().iter().map(|e| (text(e, "action"), text(e, "value"))).collect() };
     let first = eventually("both are there", || Some(stream("$START_AT_TIME")).filter(|s| s["events"].as_array().unwrap().len() == 2));
     let next = text(&first, "next");
     assert_eq!(told(&stream(&next)), [], "nothing came after it");
-    house.advance(&admin, "1m");
+    app.advance(&admin, "1m");
     admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("one.example"), "id")), 204);
     let second = eventually("the deletion is told", || Some(stream(&next)).filter(|s| !s["events"].as_array().unwrap().is_empty()));
     assert_eq!(told(&second), [("delete".to_owned(), "one.example".to_owned())]);
-    house.advance(&admin, "1m");
+    app.advance(&admin, "1m");
     import(&admin, &source, &["one.example"]);
     let third = eventually("it comes back", || Some(stream(&text(&second, "next"))).filter(|s| !s["events"].as_array().unwrap().is_empty()));
     assert_eq!(told(&third), [("add".to_owned(), "one.example".to_owned())]);
-    assert_eq!(pull(house, &format!("{}?after=yesterday", arcsight.url)).status, 400);
+    assert_eq!(pull(app, &format!("{}?after=yesterday", arcsight.url)).status, 400);
     turns_green(&admin, &arcsight.device);
     // Deletions are told for thirty days.
-    house.advance(&admin, "31d");
+    app.advance(&admin, "31d");
     import(&admin, &source, &["two.example"]);
     eventually("the deletion is forgotten", || (!told(&stream("")).iter().any(|(action, value)| action == "delete" && value == "one.example")).then_some(()));
 }

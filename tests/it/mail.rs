@@ -12,7 +12,7 @@ use iocast_server::Clock as _;
 use serde_json::{Value, json};
 
 use crate::{
-    house::{ADMIN, Admin, Engine, House, Post, Scene, eventually, stories, text},
+    support::{ADMIN, Admin, Engine, Post, Scene, TestApp, eventually, stories, text},
     watchdog::{HOUR, look, with_post},
 };
 
@@ -38,9 +38,9 @@ fn add(admin: &Admin, name: &str) -> String {
 }
 
 /// Adds a device and lets it fall silent.
-fn fall_silent(house: &House, admin: &Admin, name: &str) {
+fn fall_silent(app: &TestApp, admin: &Admin, name: &str) {
     add(admin, name);
-    house.advance(admin, "49h");
+    app.advance(admin, "49h");
 }
 
 fn copies(post: &Post, name: &str) -> Vec<String> {
@@ -48,23 +48,23 @@ fn copies(post: &Post, name: &str) -> Vec<String> {
     post.letters().iter().filter(|l| text(l, "subject") == subject).map(|l| text(l, "letter")).collect()
 }
 
-fn every_fault_at_every_step(house: &mut House) {
-    let mut post = with_post(house);
-    let admin = house.admin();
+fn every_fault_at_every_step(app: &mut TestApp) {
+    let mut post = with_post(app);
+    let admin = app.admin();
     let mut table = String::from("| at | fault | tried again | copies after recovery |\n|---|---|---|---|\n");
     let steps = ["connect", "EHLO", "MAIL", "RCPT", "DATA", "dot"];
     let faults = ["451 later", "550 never", "421 closing", "hang", "reset", "close", "garbage"];
     for (n, (step, fault)) in steps.iter().flat_map(|step| faults.iter().map(move |fault| (*step, *fault))).chain([("dot", "lost")]).enumerate() {
         let name = format!("Fault {n}");
         post.fault(step, fault);
-        fall_silent(house, &admin, &name);
+        fall_silent(app, &admin, &name);
         let found = |state: &str| letters(&admin, state).into_iter().find(|l| text(l, "subject").contains(&format!("{name} ")));
         // What is said of the letter for good is taken at its word; a server that is out of order is not.
         let refused = fault == "550 never" && !["connect", "EHLO"].contains(&step);
         let failed = eventually(&format!("{step} {fault} is known"), || found(if refused { "dead" } else { "due" }).filter(|l| l["attempts"] != 0));
         assert!(failed["attempts"] == 1 && !text(&failed, "last_answer").is_empty(), "{step} {fault}: {failed}");
         post.calm();
-        house.advance(&admin, "1m");
+        app.advance(&admin, "1m");
         let taken = copies(&post, &name);
         let expected = match (refused, fault) {
             (true, _) => 0,
@@ -82,15 +82,15 @@ fn every_fault_at_every_step(house: &mut House) {
     println!("{table}");
 }
 
-fn one_bad_address_holds_nobody_back(house: &mut House) {
-    let mut post = with_post(house);
-    let admin = house.admin();
+fn one_bad_address_holds_nobody_back(app: &mut TestApp) {
+    let mut post = with_post(app);
+    let admin = app.admin();
     for email in ["second@example.com", "third@example.com"] {
         admin.post("/api/v1/users", json!({ "email": email, "role": "admin" }), 201);
     }
     look(&admin);
     post.fault_for("RCPT", "550 no such user", "second@example.com");
-    fall_silent(house, &admin, "Lab MISP");
+    fall_silent(app, &admin, "Lab MISP");
     let mut to: Vec<String> =
         post.letters().iter().filter(|l| text(l, "subject").contains("silent")).map(|l| l["to"][0].as_str().unwrap().to_owned()).collect();
     to.sort();
@@ -100,42 +100,42 @@ fn one_bad_address_holds_nobody_back(house: &mut House) {
     assert!(text(&dead[0], "last_answer").contains("RCPT TO") && text(&dead[0], "last_answer").contains("no such user"), "{dead:?}");
 }
 
-fn a_mail_server_away_for_three_days(house: &mut House) {
-    let mut post = with_post(house);
-    let admin = house.admin();
+fn a_mail_server_away_for_three_days(app: &mut TestApp) {
+    let mut post = with_post(app);
+    let admin = app.admin();
     post.fault("connect", "421 later");
-    fall_silent(house, &admin, "Lab MISP");
+    fall_silent(app, &admin, "Lab MISP");
     for _ in 0..72 {
-        house.advance(&admin, "1h");
+        app.advance(&admin, "1h");
     }
     let waiting = letters(&admin, "due");
     assert!(waiting.len() == 1 && waiting[0]["attempts"].as_u64().unwrap() > 70, "{waiting:?}");
     post.calm();
-    house.advance(&admin, "15m");
+    app.advance(&admin, "15m");
     assert_eq!(copies(&post, "Lab MISP").len(), 1);
     assert!(text(&post.letters()[0], "text").contains("It never pulled: it was added on 2026-11-03 10:00 UTC"), "the letter says since when");
 
     // Longer than that nobody tries: the letter is dead, and seen to be.
     post.fault("connect", "421 later");
-    fall_silent(house, &admin, "Another MISP");
+    fall_silent(app, &admin, "Another MISP");
     for _ in 0..15 {
-        house.advance(&admin, "5h");
+        app.advance(&admin, "5h");
     }
     let dead = letters(&admin, "dead");
     assert_eq!((dead.len(), letters(&admin, "due").len()), (1, 0), "{dead:?}");
     assert!(text(&dead[0], "last_answer").contains("421"), "{dead:?}");
 }
 
-fn the_outbox_is_seen_and_turned(house: &mut House) {
-    let mut post = with_post(house);
-    let admin = house.admin();
+fn the_outbox_is_seen_and_turned(app: &mut TestApp) {
+    let mut post = with_post(app);
+    let admin = app.admin();
     assert_eq!(admin.post("/api/v1/mail/test", json!({}), 200)["to"], ADMIN);
     assert_eq!(post.subjects(), ["[iocast] Test letter (iocast)"]);
     assert_eq!(admin.post("/api/v1/mail/test", json!({ "to": "nobody" }), 422)["errors"][0]["field"], "to");
     post.fault("RCPT", "550 no such user");
     let refused = admin.post("/api/v1/mail/test", json!({ "to": "nobody@example.com" }), 409);
     assert!(refused["code"] == "mail_not_taken" && text(&refused, "detail").contains("no such user"), "{refused}");
-    fall_silent(house, &admin, "Lab MISP");
+    fall_silent(app, &admin, "Lab MISP");
     let dead = text(&letters(&admin, "dead")[0], "id");
     post.calm();
     assert_eq!(admin.post(&format!("/api/v1/outbox/{dead}/retry"), json!({}), 200)["state"], "due");
@@ -143,19 +143,19 @@ fn the_outbox_is_seen_and_turned(house: &mut House) {
     eventually("it is settled", || (letters(&admin, "sent").len() == 1).then_some(()));
     assert_eq!(admin.post(&format!("/api/v1/outbox/{dead}/retry"), json!({}), 409)["code"], "letter_settled");
     post.fault("MAIL", "451 later");
-    fall_silent(house, &admin, "Other MISP");
+    fall_silent(app, &admin, "Other MISP");
     let due = text(&letters(&admin, "due")[0], "id");
     assert_eq!(admin.delete(&format!("/api/v1/outbox/{due}"), 200)["state"], "discarded");
     post.calm();
-    house.advance(&admin, "1h");
+    app.advance(&admin, "1h");
     assert_eq!((copies(&post, "Other MISP").len(), admin.get("/api/v1/outbox")["items"].as_array().unwrap().len()), (0, 2));
-    let out = crate::shell::iocast_on(house, &["mail", "test", "--to", "me@example.com"], None);
-    assert!(house.database_url().is_some() || out.contains("was taken: 250 taken"), "{out}");
+    let out = crate::shell::iocast_on(app, &["mail", "test", "--to", "me@example.com"], None);
+    assert!(app.database_url().is_some() || out.contains("was taken: 250 taken"), "{out}");
 }
 
-fn a_password_by_letter(house: &mut House) {
-    let post = with_post(house);
-    let admin = house.admin();
+fn a_password_by_letter(app: &mut TestApp) {
+    let post = with_post(app);
+    let admin = app.admin();
     admin.post("/api/v1/users", json!({ "email": "new@example.com", "role": "analyst" }), 201);
     let token = |n: usize| {
         let letter = eventually("the letter comes", || post.letters().get(n).cloned());
@@ -163,7 +163,7 @@ fn a_password_by_letter(house: &mut House) {
         words.split_once("/password#").unwrap_or_else(|| panic!("{words}")).1.split_whitespace().next().unwrap().to_owned()
     };
     let say = |path: &str, body: Value| {
-        let answer = crate::house::agent().post(format!("{}/api/v1/{path}", house.url)).header("content-type", "application/json").send(body.to_string());
+        let answer = crate::support::agent().post(format!("{}/api/v1/{path}", app.url)).header("content-type", "application/json").send(body.to_string());
         answer.unwrap().status().as_u16()
     };
     let invited = token(0);
@@ -171,12 +171,12 @@ fn a_password_by_letter(house: &mut House) {
     assert_eq!(say("passwords", json!({ "token": format!("{invited}x"), "password": "lamp river seven coat" })), 401);
     assert_eq!(say("passwords", json!({ "token": invited, "password": "lamp river seven coat" })), 204);
     assert_eq!(say("passwords", json!({ "token": invited, "password": "another lamp river coat" })), 401, "a link works once");
-    let analyst = Admin::sign_in(&house.url, "new@example.com", "lamp river seven coat");
+    let analyst = Admin::sign_in(&app.url, "new@example.com", "lamp river seven coat");
     assert_eq!(analyst.post("/api/v1/users", json!({ "email": "x@example.com", "role": "admin" }), 403)["code"], "forbidden");
     assert_eq!((say("password-resets", json!({ "email": "new@example.com" })), say("password-resets", json!({ "email": "nobody@example.com" }))), (202, 202));
     assert_eq!(say("passwords", json!({ "token": token(1), "password": "seven coats by the river" })), 204);
     assert_eq!(analyst.get_status("/api/v1/me"), 401, "the sessions were ended");
-    Admin::sign_in(&house.url, "new@example.com", "seven coats by the river");
+    Admin::sign_in(&app.url, "new@example.com", "seven coats by the river");
     assert_eq!(
         (post.letters().len(), admin.post("/api/v1/users", json!({ "email": "new@example.com", "role": "admin" }), 422)["errors"][0]["field"].as_str()),
         (2, Some("email"))
@@ -184,24 +184,24 @@ fn a_password_by_letter(house: &mut House) {
     assert!((0..40).any(|_| say("password-resets", json!({ "email": "new@example.com" })) == 429), "asking is slowed down");
 }
 
-fn what_monitoring_sees(house: &mut House) {
+fn what_monitoring_sees(app: &mut TestApp) {
     let mut post = Post::open();
     let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    house.reopen(|config| {
+    app.reopen(|config| {
         post.plain(config);
         config.metrics_token = Some("0123456789abcdef".into());
         config.metrics_listen = Some(listen.clone());
     });
-    let admin = house.admin();
+    let admin = app.admin();
     post.fault("connect", "421 later");
-    fall_silent(house, &admin, "Quiet MISP");
+    fall_silent(app, &admin, "Quiet MISP");
     let scene = Scene::set(&admin, None);
     scene.import(&admin, "evil.example");
-    scene.settled(&house.device(), &["evil.example"]);
-    let refused = crate::house::Device::new(&house.account_id, "wrong").get(&format!("{}/manifest.json", scene.url), &[]);
+    scene.settled(&app.device(), &["evil.example"]);
+    let refused = crate::support::Device::new(&app.account_id, "wrong").get(&format!("{}/manifest.json", scene.url), &[]);
     assert_eq!(refused.status, 401);
     let get = |url: &str, token: Option<&str>| {
-        let request = crate::house::agent().get(url);
+        let request = crate::support::agent().get(url);
         let mut answer = match token {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
             None => request,
@@ -210,7 +210,7 @@ fn what_monitoring_sees(house: &mut House) {
         .unwrap();
         (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
     };
-    let main = format!("{}/metrics", house.url);
+    let main = format!("{}/metrics", app.url);
     assert_eq!((get(&main, None).0, get(&main, Some("0123456789abcdeX")).0), (401, 401));
     for (status, figures) in [get(&main, Some("0123456789abcdef")), get(&format!("http://{listen}/metrics"), None)] {
         assert_eq!(status, 200);
@@ -260,11 +260,11 @@ fn certificate(folder: &std::path::Path) -> (String, String) {
 #[test]
 fn nothing_is_sent_in_clear_unless_said_so() {
     let clear = Post::open();
-    let mut house = House::with(Engine::Sqlite, |config| {
+    let mut app = TestApp::with(Engine::Sqlite, |config| {
         clear.plain(config);
         config.smtp_security = "starttls".into();
     });
-    let admin = house.admin();
+    let admin = app.admin();
     let refused = admin.post("/api/v1/mail/test", json!({}), 409);
     assert!(text(&refused, "detail").contains("STARTTLS"), "{refused}");
     assert!(clear.reached("EHLO") > 0 && clear.reached("MAIL") == 0 && clear.letters().is_empty());
@@ -278,42 +278,42 @@ fn nothing_is_sent_in_clear_unless_said_so() {
         config.smtp_security = "starttls".into();
         config.smtp_ca_file = trusted.then(|| certificate.clone().into());
     };
-    house.reopen(|config| server(config, false));
-    let admin = house.admin();
+    app.reopen(|config| server(config, false));
+    let admin = app.admin();
     assert!(text(&admin.post("/api/v1/mail/test", json!({}), 409), "detail").contains("STARTTLS"), "a certificate that nobody vouches for");
     assert!(private.letters().is_empty());
-    house.reopen(|config| server(config, true));
-    let admin = house.admin();
+    app.reopen(|config| server(config, true));
+    let admin = app.admin();
     admin.post("/api/v1/mail/test", json!({}), 200);
     assert_eq!(private.letters()[0]["tls"], true);
-    house.reopen(|config| {
+    app.reopen(|config| {
         server(config, true);
         config.smtp_host = Some("127.0.0.1".into());
     });
-    admin_refused(&house);
+    admin_refused(&app);
 }
 
-fn admin_refused(house: &House) {
-    let refused = house.admin().post("/api/v1/mail/test", json!({}), 409);
+fn admin_refused(app: &TestApp) {
+    let refused = app.admin().post("/api/v1/mail/test", json!({}), 409);
     assert!(text(&refused, "detail").contains("STARTTLS"), "a certificate for another name: {refused}");
 }
 
 #[test]
 fn a_mail_server_that_comes_back_gets_what_waited() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let house = House::with(Engine::Sqlite, |config| {
+    let app = TestApp::with(Engine::Sqlite, |config| {
         config.smtp_host = Some("127.0.0.1".into());
         config.smtp_port = Some(port);
         config.smtp_security = "plain".into();
         config.mail_deadline_seconds = 1;
     });
-    let admin = house.admin();
+    let admin = app.admin();
     Scene::set(&admin, None);
-    house.advance(&admin, "49h");
+    app.advance(&admin, "49h");
     let due = letters(&admin, "due");
     assert!(due.len() == 1 && text(&due[0], "last_answer").contains("refused"), "{due:?}");
     let post = Post::with(&["--port", &port.to_string()]);
-    house.advance(&admin, "1m");
+    app.advance(&admin, "1m");
     assert_eq!(copies(&post, "Lab MISP").len(), 1);
 }
 
@@ -368,39 +368,39 @@ fn hmac(secret: &str, signed: &str) -> String {
     String::from_utf8(Command::new(python).args(["-c", script, secret, signed]).output().unwrap().stdout).unwrap().trim().to_owned()
 }
 
-fn a_program_is_told_too(house: &mut House) {
-    let post = with_post(house);
+fn a_program_is_told_too(app: &mut TestApp) {
+    let post = with_post(app);
     let program = Program::open();
-    let admin = house.admin();
+    let admin = app.admin();
     for no in ["nowhere", "https://me:secret@hooks.example.com/"] {
         assert_eq!(admin.patch("/api/v1/account", json!({ "webhook_url": no }), 422)["errors"][0]["code"], "webhook_url_invalid");
     }
     let account = admin.patch("/api/v1/account", json!({ "webhook_url": program.url }), 200);
     assert_eq!(account["silent_after_hours"], 48, "what is not named stays");
     // Private addresses are refused unless the operator allows them.
-    fall_silent(house, &admin, "Refused MISP");
+    fall_silent(app, &admin, "Refused MISP");
     let dead = letters(&admin, "dead");
     assert!(dead.len() == 1 && text(&dead[0], "last_answer").contains("webhook_allow_private") && program.heard().is_empty(), "{dead:?}");
     assert_eq!(post.letters().len(), 1, "people are told all the same");
 
-    let restart = |house: &mut House| house.reopen(|config| config.webhook_allow_private = true);
-    restart(house);
-    let admin = house.admin();
+    let restart = |app: &mut TestApp| app.reopen(|config| config.webhook_allow_private = true);
+    restart(app);
+    let admin = app.admin();
     assert_eq!(admin.get("/api/v1/account")["webhook_secret"], account["webhook_secret"], "a restart changes no secret");
     let scene = Scene::set(&admin, None);
     for status in ["500 Oops", "302 Found"] {
         program.says(status);
         if status.starts_with("500") {
-            house.advance(&admin, "49h");
+            app.advance(&admin, "49h");
         } else {
-            house.advance(&admin, "1m");
+            app.advance(&admin, "1m");
         }
         let due = letters(&admin, "due");
         assert!(due.len() == 1 && text(&due[0], "last_answer").contains(&status[..3]), "{status}: {due:?}");
     }
     program.says("204 No Content");
-    house.advance(&admin, "2m");
-    assert_eq!(house.device().get(&format!("{}/feeds/{}/manifest.json", house.url, scene.group), &[]).status, 200);
+    app.advance(&admin, "2m");
+    assert_eq!(app.device().get(&format!("{}/feeds/{}/manifest.json", app.url, scene.group), &[]).status, 200);
     let heard = eventually("silence and recovery are told", || Some(program.heard()).filter(|h| h.len() == 4));
     let header = |n: usize, name: &str| {
         let line = heard[n].lines().find_map(|l| l.to_ascii_lowercase().starts_with(&format!("{name}:")).then(|| l[name.len() + 1..].trim().to_owned()));
@@ -411,47 +411,47 @@ fn a_program_is_told_too(house: &mut House) {
     assert_eq!((header(0, "webhook-id"), body(0)), (header(2, "webhook-id"), body(2)), "every try carries the same id and body");
     assert!(heard.iter().all(|h| h.starts_with("POST /hook ")), "no redirect is followed");
     assert_eq!((json(2)["type"].as_str(), json(3)["type"].as_str()), (Some("device.silent"), Some("device.recovered")));
-    assert_eq!((json(2)["data"]["devices"][0]["name"].as_str(), json(2)["account_id"].as_str()), (Some("Lab MISP"), Some(house.account_id.as_str())));
+    assert_eq!((json(2)["data"]["devices"][0]["name"].as_str(), json(2)["account_id"].as_str()), (Some("Lab MISP"), Some(app.account_id.as_str())));
     let secret = text(&account, "webhook_secret");
     let signed = format!("{}.{}.{}", header(3, "webhook-id"), header(3, "webhook-timestamp"), body(3));
     assert_eq!(header(3, "webhook-signature"), format!("v1,{}", hmac(secret.strip_prefix("whsec_").unwrap(), &signed)));
     assert!(admin.patch("/api/v1/account", json!({ "webhook_url": null }), 200)["webhook_secret"].is_null());
 }
 
-fn an_answer_that_was_lost_is_asked_for_again_and_the_end_is_told(house: &mut House) {
-    let mut post = with_post(house);
-    let admin = house.admin();
+fn an_answer_that_was_lost_is_asked_for_again_and_the_end_is_told(app: &mut TestApp) {
+    let mut post = with_post(app);
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     post.fault("dot", "lost");
-    house.advance(&admin, "49h");
+    app.advance(&admin, "49h");
     let due = letters(&admin, "due");
     assert!(due.len() == 1 && due[0]["maybe_sent"] == true, "{due:?}");
     // The device comes back. The reader has the warning in hands already, so it is not taken back.
-    assert_eq!(house.device().get(&format!("{}/manifest.json", scene.url), &[]).status, 200);
+    assert_eq!(app.device().get(&format!("{}/manifest.json", scene.url), &[]).status, 200);
     eventually("the outage ends", || admin.get("/api/v1/outages")["items"][0]["ended_at"].is_string().then_some(()));
     post.calm();
-    house.advance(&admin, "1m");
+    app.advance(&admin, "1m");
     let subjects = post.subjects();
     assert_eq!(subjects[2..], ["[iocast] Lab MISP pulls again (iocast)"], "{subjects:?}");
     let warnings = copies(&post, "Lab MISP");
     assert!(warnings.len() == 2 && warnings[0] == warnings[1], "{warnings:?}");
 }
 
-fn a_program_that_hangs_holds_up_no_mail(house: &mut House) {
+fn a_program_that_hangs_holds_up_no_mail(app: &mut TestApp) {
     let post = Post::open();
     let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
-    house.reopen(|config| {
+    app.reopen(|config| {
         post.plain(config);
         config.webhook_allow_private = true;
         // Long enough that no hook gives up before the letters are through.
         config.mail_deadline_seconds = 60;
     });
-    let admin = house.admin();
+    let admin = app.admin();
     admin.patch("/api/v1/account", json!({ "webhook_url": format!("http://{}/", hangs.local_addr().unwrap()) }), 200);
     for n in 0..3 {
         add(&admin, &format!("MISP {n}"));
     }
-    house.clock.advance(49 * HOUR);
+    app.clock.advance(49 * HOUR);
     eventually("all people are told", || (post.letters().len() == 3).then_some(()));
     let hooks = eventually("the first hook is on its way", || {
         let all = admin.get("/api/v1/outbox?limit=1000")["items"].as_array().unwrap().clone();
@@ -463,23 +463,23 @@ fn a_program_that_hangs_holds_up_no_mail(house: &mut House) {
     assert!(hooks.iter().all(|l| l["attempts"].as_u64() <= Some(1) && l["last_answer"].is_null()), "none has given up: {hooks:?}");
 }
 
-fn rows_that_cant_be_read_hold_nobody_up(house: &mut House) {
-    let mut post = with_post(house);
-    let admin = house.admin();
+fn rows_that_cant_be_read_hold_nobody_up(app: &mut TestApp) {
+    let mut post = with_post(app);
+    let admin = app.admin();
     add(&admin, "Broken MISP");
     post.fault("connect", "421 later");
-    fall_silent(house, &admin, "Lab MISP");
+    fall_silent(app, &admin, "Lab MISP");
     add(&admin, "Later MISP");
-    house.stop();
-    house.sql("UPDATE devices SET device_type = 'nonsense' WHERE name = 'Broken MISP'");
-    house.sql("UPDATE outages SET ended_at = 1, ended_by = 1 WHERE device_id IN (SELECT id FROM devices WHERE name = 'Broken MISP')");
-    house.sql("UPDATE letters SET kind = 99 WHERE subject LIKE '%Lab MISP%'");
-    house.restart();
+    app.stop();
+    app.sql("UPDATE devices SET device_type = 'nonsense' WHERE name = 'Broken MISP'");
+    app.sql("UPDATE outages SET ended_at = 1, ended_by = 1 WHERE device_id IN (SELECT id FROM devices WHERE name = 'Broken MISP')");
+    app.sql("UPDATE letters SET kind = 99 WHERE subject LIKE '%Lab MISP%'");
+    app.restart();
     post.calm();
-    house.clock.advance(49 * HOUR);
+    app.clock.advance(49 * HOUR);
     eventually("the others are told", || (copies(&post, "Later MISP").len() == 1).then_some(()));
     assert!(copies(&post, "Lab MISP").is_empty(), "nobody can know what was to be written");
-    let ready = house.admin().get("/api/v1/ready");
+    let ready = app.admin().get("/api/v1/ready");
     let watch = ready["tasks"].as_array().unwrap().iter().find(|task| task["name"] == "watch").unwrap();
     assert!(watch["status"] == "alive" && watch["failures"] == 0, "the watchdog has looked at all devices: {ready}");
 }

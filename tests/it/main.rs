@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a story that goes wrong ends there")]
 
-mod house;
+mod support;
 
 mod accounts;
 mod alerts;

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::house::{Device, House, Scene, basic, eventually, stories, text};
+use crate::support::{Device, Scene, TestApp, basic, eventually, stories, text};
 
 stories!(
     a_misp_pulls_and_the_dot_turns_green,
@@ -19,10 +19,10 @@ stories!(
     pulls_survive_a_restart
 );
 
-fn a_misp_pulls_and_the_dot_turns_green(house: &mut House) {
-    let admin = house.admin();
+fn a_misp_pulls_and_the_dot_turns_green(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let misp = house.device();
+    let misp = app.device();
     assert_eq!(misp.get(&format!("{}/manifest.json", scene.url), &[]).text(), "{}");
     let scene_before = admin.get(&format!("/api/v1/devices/{}", scene.device));
     assert_eq!(scene_before["groups"][0]["published"], 0);
@@ -60,25 +60,25 @@ fn a_misp_pulls_and_the_dot_turns_green(house: &mut House) {
     assert_eq!(text(&key, "last_used_at"), "2026-11-03T10:00:00.000000Z");
 }
 
-fn silence_turns_the_dot_red_again(house: &mut House) {
-    let admin = house.admin();
+fn silence_turns_the_dot_red_again(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     assert_eq!(admin.dot(&scene.device), ("red".into(), "never_pulled".into()));
-    house.device().get(&format!("{}/manifest.json", scene.url), &[]);
+    app.device().get(&format!("{}/manifest.json", scene.url), &[]);
     eventually("the dot turns green", || (admin.dot(&scene.device).0 == "green").then_some(()));
-    house.advance(&admin, "48h");
+    app.advance(&admin, "48h");
     assert_eq!(admin.dot(&scene.device), ("green".into(), "synced".into()), "exactly 48 hours is not yet silent");
-    house.advance(&admin, "1s");
+    app.advance(&admin, "1s");
     assert_eq!(admin.dot(&scene.device), ("red".into(), "silent".into()));
     let sync = admin.get(&format!("/api/v1/devices/{}", scene.device))["sync"].clone();
     assert_eq!(sync["silent_since"], sync["last_pull_at"]);
 }
 
-fn a_line_cut_midway_is_no_pull(house: &mut House) {
-    let admin = house.admin();
+fn a_line_cut_midway_is_no_pull(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     scene.import(&admin, "evil.example");
-    let misp = house.device();
+    let misp = app.device();
     // Each time it is sent again it enters a new event, and the old one stays listed for its tombstone: in the end the
     // manifest is too long for the buffers between a server and a client that does not read.
     for _ in 0..40 {
@@ -86,13 +86,13 @@ fn a_line_cut_midway_is_no_pull(house: &mut House) {
     }
     let length = misp.request("HEAD", &format!("{}/manifest.json", scene.url), &[]).header("content-length").parse::<usize>().unwrap();
     assert!(length > 8_000, "{length} bytes");
-    let address: std::net::SocketAddr = house.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let address: std::net::SocketAddr = app.url.strip_prefix("http://").unwrap().parse().unwrap();
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(2_048).unwrap();
     socket.connect(&SockAddr::from(address)).unwrap();
     let mut stream = TcpStream::from(socket);
-    let path = scene.url.strip_prefix(&house.url).unwrap();
-    write!(stream, "GET {path}/manifest.json HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n\r\n", basic(&house.account_id, &house.appliance_key)).unwrap();
+    let path = scene.url.strip_prefix(&app.url).unwrap();
+    write!(stream, "GET {path}/manifest.json HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\n\r\n", basic(&app.account_id, &app.appliance_key)).unwrap();
     let mut some = [0; 400];
     stream.read_exact(&mut some).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(300));
@@ -103,33 +103,33 @@ fn a_line_cut_midway_is_no_pull(house: &mut House) {
     eventually("a whole pull turns the dot green", || (admin.dot(&scene.device).0 == "green").then_some(()));
 }
 
-fn refusals_say_why_and_are_kept(house: &mut House) {
-    let admin = house.admin();
+fn refusals_say_why_and_are_kept(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     let manifest = format!("{}/manifest.json", scene.url);
-    let anonymous = crate::house::agent().get(&manifest).call().unwrap();
+    let anonymous = crate::support::agent().get(&manifest).call().unwrap();
     assert_eq!((anonymous.status().as_u16(), anonymous.headers()["www-authenticate"].to_str().unwrap().starts_with("Basic realm=")), (401, true));
-    let stranger = Device::new(&house.account_id, "iak_0000");
+    let stranger = Device::new(&app.account_id, "iak_0000");
     let refused = stranger.get(&manifest, &[]);
     assert!(refused.status == 401 && refused.text().starts_with("Key rejected"), "{}", refused.text());
-    assert!(Device::new("0123456789abcdef01234567", &house.appliance_key).get(&manifest, &[]).status == 401, "the key of another account");
-    assert_eq!(house.device().get(&format!("{}/feeds/6f9619ff-8b86-4d01-b42d-00cf4fc964ff/manifest.json", house.url), &[]).status, 404);
-    assert!(house.device().get(&format!("{manifest}/manifest.json"), &[]).text().contains("End the feed URL before"));
-    let page = house.device().get(&scene.url, &[("accept", "text/html")]);
+    assert!(Device::new("0123456789abcdef01234567", &app.appliance_key).get(&manifest, &[]).status == 401, "the key of another account");
+    assert_eq!(app.device().get(&format!("{}/feeds/6f9619ff-8b86-4d01-b42d-00cf4fc964ff/manifest.json", app.url), &[]).status, 404);
+    assert!(app.device().get(&format!("{manifest}/manifest.json"), &[]).text().contains("End the feed URL before"));
+    let page = app.device().get(&scene.url, &[("accept", "text/html")]);
     assert!(page.status == 200 && page.text().contains("IOC group Perimeter of the MISP device Lab MISP"));
     admin.patch(&format!("/api/v1/devices/{}", scene.device), json!({ "name": "New name" }), 200);
-    let page = house.device().get(&scene.url, &[("accept", "text/html")]);
+    let page = app.device().get(&scene.url, &[("accept", "text/html")]);
     assert!(page.text().contains("IOC group Perimeter of the MISP device New name"), "{}", page.text());
     admin.patch(&format!("/api/v1/devices/{}", scene.device), json!({ "name": "Lab MISP" }), 200);
 
     let key = admin.get("/api/v1/keys")["items"].as_array().unwrap().iter().find(|k| k["kind"] == "appliance").unwrap()["id"].as_str().unwrap().to_owned();
     admin.delete(&format!("/api/v1/keys/{key}"), 204);
-    house.advance(&admin, "2d");
-    let refused = house.device().get(&manifest, &[]);
+    app.advance(&admin, "2d");
+    let refused = app.device().get(&manifest, &[]);
     assert!(refused.status == 401 && refused.text().contains("appliance key revoked 2 days ago"), "{}", refused.text());
     let api_key = text(&admin.post("/api/v1/keys", serde_json::json!({ "kind": "api" }), 201), "secret");
-    assert!(Device::new(&house.account_id, &api_key).get(&manifest, &[]).text().contains("this is an API key"));
-    // Listed is whoever knew the account: with a dead key, a mistyped one, one that is for something else.
+    assert!(Device::new(&app.account_id, &api_key).get(&manifest, &[]).text().contains("this is an API key"));
+    // Listed are clients that knew the account: with a dead key, a mistyped one, one that is for something else.
     for reason in ["appliance key revoked 2 days ago", "account ID or key is wrong", "this is an API key"] {
         eventually(&format!("the history says: {reason}"), || {
             let pulls = admin.get(&format!("/api/v1/devices/{}/pulls", scene.device));
@@ -141,11 +141,11 @@ fn refusals_say_why_and_are_kept(house: &mut House) {
     assert_eq!(admin.dot(&scene.device).1, "never_pulled");
 }
 
-fn what_is_not_a_pull_leaves_the_dot_alone(house: &mut House) {
-    let admin = house.admin();
+fn what_is_not_a_pull_leaves_the_dot_alone(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     scene.import(&admin, "evil.example");
-    let misp = house.device();
+    let misp = app.device();
     eventually("the event is there", || {
         misp.request("HEAD", &format!("{}/manifest.json", scene.url), &[]).header("content-length").parse::<usize>().ok().filter(|l| *l > 100)
     });
@@ -158,17 +158,17 @@ fn what_is_not_a_pull_leaves_the_dot_alone(house: &mut House) {
     assert_eq!(admin.dot(&scene.device), ("red".into(), "never_pulled".into()));
 }
 
-fn pulls_survive_a_restart(house: &mut House) {
-    let admin = house.admin();
+fn pulls_survive_a_restart(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     scene.import(&admin, "evil.example");
-    let before = scene.settled(&house.device(), &["evil.example"]);
-    house.restart();
+    let before = scene.settled(&app.device(), &["evil.example"]);
+    app.restart();
     let (old, path) = scene.url.split_at(scene.url.find("/feeds/").unwrap());
-    assert_ne!(old, house.url, "another port");
-    let after = house.device().feed(&format!("{}{path}", house.url));
+    assert_ne!(old, app.url, "another port");
+    let after = app.device().feed(&format!("{}{path}", app.url));
     assert_eq!(after.events, before.events);
-    let admin = house.admin();
+    let admin = app.admin();
     assert_eq!(admin.dot(&scene.device).0, "green");
     assert_eq!(admin.post("/api/v1/devices", json!({ "name": "lab misp", "device_type": "misp" }), 422)["errors"][0]["code"], "name_taken");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::house::{Admin, Device, House, eventually, stories, text};
+use crate::support::{Admin, Device, TestApp, eventually, stories, text};
 
 stories!(many_groups_follow_together, one_that_fails_holds_up_no_other);
 
@@ -57,8 +57,8 @@ fn all_serve(admin: &Admin, device: &Device, groups: &[Group], values: &[&str]) 
     }
 }
 
-fn many_groups_follow_together(house: &mut House) {
-    let (admin, device) = (house.admin(), house.device());
+fn many_groups_follow_together(app: &mut TestApp) {
+    let (admin, device) = (app.admin(), app.device());
     let kinds = ["plain-list", "json", "misp", "csv", "ndjson", "hosts", "zeek"];
     // More than are published together.
     let types: Vec<&'static str> = kinds.iter().cycle().take(40).copied().collect();
@@ -85,15 +85,16 @@ fn many_groups_follow_together(house: &mut House) {
     eventually("it goes on, too", || (served(&device, &frozen, &ALL).len() == 4).then_some(()));
 }
 
-fn one_that_fails_holds_up_no_other(house: &mut House) {
-    let (admin, device) = (house.admin(), house.device());
+fn one_that_fails_holds_up_no_other(app: &mut TestApp) {
+    let (admin, device) = (app.admin(), app.device());
     let mut groups = groups(&admin, &["plain-list"; 6]);
     let source = text(&admin.post("/api/v1/sources", json!({ "name": "Own feed", "confidence": 2 }), 201), "id");
     admin.import(&source, "text/plain", "a.example", 200);
     all_serve(&admin, &device, &groups, &["a.example"]);
     // What is stored of one of them can't be read any more.
     let broken = groups.remove(2);
-    house.sql(&format!("UPDATE parts SET event_segment = 'broken' WHERE group_id = '{}'", broken.id));
+    admin.patch(&format!("/api/v1/groups/{}", broken.id), json!({ "name": "Broken" }), 200);
+    app.sql("UPDATE parts SET event_segment = 'broken' WHERE group_id IN (SELECT id FROM ioc_groups WHERE name = 'Broken')");
     admin.import(&source, "text/plain", "b.example", 200);
     all_serve(&admin, &device, &groups, &["a.example", "b.example"]);
     assert_eq!(served(&device, &broken, &ALL), set(&["a.example"]), "its device keeps what it had");

@@ -15,9 +15,9 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde_json::{Value, json};
 
 use crate::{
-    house::{Device, Engine, Feed, House, Scene, eventually, text},
     lists::device,
     properties::Receiver,
+    support::{Device, Engine, Feed, Scene, TestApp, eventually, text},
 };
 
 /// Spellings that iocast took as they were until this day, with the one that they mean.
@@ -49,8 +49,8 @@ fn folder() -> PathBuf {
 }
 
 /// Lives through what a database can hold: sent events, tombstones, a held and a frozen group, outages, keys.
-fn live(house: &mut House) -> Value {
-    let admin = house.admin();
+fn live(app: &mut TestApp) -> Value {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     let other = text(&admin.post("/api/v1/sources", json!({ "name": "Other feed", "confidence": 3 }), 201), "id");
     let plain = device(&admin, "hosts", json!({}));
@@ -84,14 +84,14 @@ fn live(house: &mut House) -> Value {
     admin.patch(&format!("/api/v1/iocs/{}", ioc("http://EVIL7.example/z")), json!({ "severity": "high", "user_tags": ["from the capital twin"] }), 200);
     published(&scene.group, count - 1);
     let device_key = admin.post(&format!("/api/v1/devices/{}/keys", scene.device), json!({}), 201);
-    let misp = Device::new(&house.account_id, &text(&device_key, "secret"));
+    let misp = Device::new(&app.account_id, &text(&device_key, "secret"));
     misp.feed(&scene.url);
     misp.feed(&scene.url);
-    house.advance(&admin, "50h");
+    app.advance(&admin, "50h");
     eventually("the outage is noticed", || (!admin.get("/api/v1/outages")["items"].as_array().unwrap().is_empty()).then_some(()));
     misp.feed(&scene.url);
     eventually("the outage ends", || (admin.dot(&scene.device).0 == "green").then_some(()));
-    house.advance(&admin, "49h");
+    app.advance(&admin, "49h");
     let many: Vec<String> = (0..30).map(|i| format!("host{i}.example")).collect();
     admin.import(&other, "text/plain", &many.join("\n"), 200);
     published(&scene.group, count - 1 + 30);
@@ -114,14 +114,14 @@ fn live(house: &mut House) -> Value {
     let held = admin.get(&format!("/api/v1/groups/{}", plain.group))["held"].clone();
     let served: Value = [("hosts", &plain), ("csv", &table), ("panos-edl", &urls)]
         .into_iter()
-        .map(|(name, of)| (name.to_owned(), json!({ "group": of.group, "device": of.device, "body": misp_body(house, &of.url, &text(&appliance, "secret")) })))
+        .map(|(name, of)| (name.to_owned(), json!({ "group": of.group, "device": of.device, "body": misp_body(app, &of.url, &text(&appliance, "secret")) })))
         .collect::<serde_json::Map<_, _>>()
         .into();
     json!({
-        "password": house.password,
-        "account": house.account_id,
+        "password": app.password,
+        "account": app.account_id,
         "appliance_key": text(&appliance, "secret"),
-        "old_appliance_key": house.appliance_key,
+        "old_appliance_key": app.appliance_key,
         "device_key": text(&device_key, "secret"),
         "api_key": text(&api_key, "secret"),
         "misp": { "device": scene.device, "group": scene.group, "manifest": feed.manifest, "events": feed.events },
@@ -133,8 +133,8 @@ fn live(house: &mut House) -> Value {
     })
 }
 
-fn misp_body(house: &House, url: &str, key: &str) -> String {
-    Device::new(&house.account_id, key).get(url, &[("accept", "*/*")]).text()
+fn misp_body(app: &TestApp, url: &str, key: &str) -> String {
+    Device::new(&app.account_id, key).get(url, &[("accept", "*/*")]).text()
 }
 
 fn zip(bytes: &[u8], to: &Path) {
@@ -149,23 +149,23 @@ fn unzip(from: &Path) -> Vec<u8> {
     bytes
 }
 
-/// A house on a copy of what an earlier version wrote, and what its clients know.
-pub(crate) fn open(engine: Engine, day: &str, change: impl FnOnce(&House)) -> (House, Value) {
-    let (mut house, known) = prepared(engine, day);
-    change(&house);
-    house.restart();
-    (house, known)
+/// A app on a copy of what an earlier version wrote, and what its clients know.
+pub(crate) fn open(engine: Engine, day: &str, change: impl FnOnce(&TestApp)) -> (TestApp, Value) {
+    let (mut app, known) = prepared(engine, day);
+    change(&app);
+    app.restart();
+    (app, known)
 }
 
 /// The same, not started yet.
-fn prepared(engine: Engine, day: &str) -> (House, Value) {
+fn prepared(engine: Engine, day: &str) -> (TestApp, Value) {
     let name = match engine {
         Engine::Sqlite => "sqlite",
         Engine::Postgres => "postgres",
     };
     let from = folder().join(day).join(name);
     let known: Value = serde_json::from_slice(&fs::read(from.join("known.json")).unwrap()).unwrap();
-    let mut house = House::with_data(engine, |data, database| {
+    let mut app = TestApp::with_data(engine, |data, database| {
         fs::create_dir_all(data).unwrap();
         fs::copy(from.join("secrets.json"), data.join("secrets.json")).unwrap();
         let bytes = unzip(&from.join("database.gz"));
@@ -179,10 +179,10 @@ fn prepared(engine: Engine, day: &str) -> (House, Value) {
             }
         }
     });
-    house.password = text(&known, "password");
-    house.account_id = text(&known, "account");
-    house.appliance_key = text(&known, "appliance_key");
-    (house, known)
+    app.password = text(&known, "password");
+    app.account_id = text(&known, "account");
+    app.appliance_key = text(&known, "appliance_key");
+    (app, known)
 }
 
 /// Every folder of a day, oldest first.
@@ -192,23 +192,23 @@ pub(crate) fn days() -> Vec<String> {
     days
 }
 
-fn is_as_it_was(house: &House, known: &Value) {
-    let admin = house.admin();
-    let key = |name: &str| Device::new(&house.account_id, &text(known, name));
+fn is_as_it_was(app: &TestApp, known: &Value) {
+    let admin = app.admin();
+    let key = |name: &str| Device::new(&app.account_id, &text(known, name));
     for (name, of) in known["lists"].as_object().unwrap() {
-        let answer = key("appliance_key").get(&format!("{}/feeds/{}", house.url, text(of, "group")), &[("accept", "*/*")]);
+        let answer = key("appliance_key").get(&format!("{}/feeds/{}", app.url, text(of, "group")), &[("accept", "*/*")]);
         assert_eq!(answer.status, 200, "{name}: {}", answer.text());
     }
     let plain = &known["lists"]["hosts"];
-    assert_eq!(misp_body(house, &format!("{}/feeds/{}", house.url, text(plain, "group")), &house.appliance_key), text(plain, "body"), "held");
+    assert_eq!(misp_body(app, &format!("{}/feeds/{}", app.url, text(plain, "group")), &app.appliance_key), text(plain, "body"), "held");
     assert_eq!(admin.get(&format!("/api/v1/groups/{}", text(plain, "group")))["held"], known["held"]);
     let table = &known["lists"]["csv"];
-    assert_eq!(misp_body(house, &format!("{}/feeds/{}", house.url, text(table, "group")), &house.appliance_key), text(table, "body"), "frozen");
+    assert_eq!(misp_body(app, &format!("{}/feeds/{}", app.url, text(table, "group")), &app.appliance_key), text(table, "body"), "frozen");
     assert_eq!(admin.get("/api/v1/outages")["items"].as_array().unwrap().len() as u64, known["outages"].as_u64().unwrap());
     assert_eq!(admin.get("/api/v1/users")["items"].as_array().unwrap().len(), 2);
     // What was sent keeps its ids: every event, and every attribute of it.
     let device = key("device_key");
-    let url = format!("{}/feeds/{}", house.url, text(&known["misp"], "group"));
+    let url = format!("{}/feeds/{}", app.url, text(&known["misp"], "group"));
     let wanted = canonical();
     let feed = eventually("the group holds the one spelling of each", || {
         Some(device.feed(&url)).filter(|feed| feed.live().into_iter().collect::<BTreeSet<_>>() == wanted)
@@ -230,7 +230,7 @@ fn is_as_it_was(house: &House, known: &Value) {
     assert_eq!(text(&found("http://half.example/a"), "whitelist"), "default");
     let evil = found("hxxp://EVIL7[.]example/z");
     assert_eq!((text(&evil, "severity"), &evil["user_tags"]), ("high".to_owned(), &json!(["from the capital twin"])));
-    let lines = misp_body(house, &format!("{}/feeds/{}", house.url, text(&known["lists"]["panos-edl"], "group")), &house.appliance_key);
+    let lines = misp_body(app, &format!("{}/feeds/{}", app.url, text(&known["lists"]["panos-edl"], "group")), &app.appliance_key);
     assert!(lines.lines().all(|line| line.split('/').next().unwrap().chars().all(|c| !c.is_ascii_uppercase())), "{lines}");
 }
 
@@ -259,14 +259,14 @@ fn an_upgrade_that_is_killed_goes_on() {
     let day = &days()[0];
     let rounds: u64 = if std::env::var_os("IOCAST_LONG").is_some() { 60 } else { 8 };
     for round in 0..rounds {
-        let (mut house, known) = prepared(Engine::Sqlite, day);
-        let data = house.data_folder();
+        let (mut app, known) = prepared(Engine::Sqlite, day);
+        let data = app.data_folder();
         for kill in 0..3 {
             let mut child = Command::new(crate::shell::binary())
                 .args(["serve", "--emulator", "--listen", "127.0.0.1:0", "--data"])
                 .arg(&data)
                 .env("LD_PRELOAD", crate::durability::library())
-                // The time at which a house begins.
+                // The time at which a app begins.
                 .env("FAULT_TIME", "1793700000")
                 .stdout(std::process::Stdio::null())
                 .stderr(std::process::Stdio::null())
@@ -276,44 +276,44 @@ fn an_upgrade_that_is_killed_goes_on() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        house.restart();
-        is_as_it_was(&house, &known);
+        app.restart();
+        is_as_it_was(&app, &known);
     }
 }
 
-fn each(engine: Engine, change: fn(&House)) {
+fn each(engine: Engine, change: fn(&TestApp)) {
     for day in days() {
-        let (house, known) = open(engine, &day, change);
-        is_as_it_was(&house, &known);
+        let (app, known) = open(engine, &day, change);
+        is_as_it_was(&app, &known);
     }
 }
 
 mod sqlite {
     #[test]
     fn every_old_database_opens() {
-        super::each(crate::house::Engine::Sqlite, |_| {});
+        super::each(crate::support::Engine::Sqlite, |_| {});
     }
 
     #[test]
     fn every_form_in_which_a_step_shipped_opens() {
-        super::each(crate::house::Engine::Sqlite, super::first_forms);
+        super::each(crate::support::Engine::Sqlite, super::first_forms);
     }
 }
 
 mod postgres {
     #[test]
     fn every_old_database_opens() {
-        super::each(crate::house::Engine::Postgres, |_| {});
+        super::each(crate::support::Engine::Postgres, |_| {});
     }
 
     #[test]
     fn every_form_in_which_a_step_shipped_opens() {
-        super::each(crate::house::Engine::Postgres, super::first_forms);
+        super::each(crate::support::Engine::Postgres, super::first_forms);
     }
 }
 
 /// What m0003 and m0004 made before they were edited: an account without a webhook, and narrower indexes of IOCs.
-fn first_forms(house: &House) {
+fn first_forms(app: &TestApp) {
     for statement in [
         "ALTER TABLE accounts DROP COLUMN webhook_url",
         "DROP INDEX iocs_by_change",
@@ -323,7 +323,7 @@ fn first_forms(house: &House) {
         "CREATE INDEX iocs_account_value ON iocs (account_id, value_head)",
         "CREATE INDEX iocs_account_host ON iocs (account_id, reversed_host)",
     ] {
-        house.sql(statement);
+        app.sql(statement);
     }
 }
 
@@ -334,13 +334,13 @@ fn write() {
     for (engine, name) in [(Engine::Sqlite, "sqlite"), (Engine::Postgres, "postgres")] {
         let to = folder().join(&day).join(name);
         fs::create_dir_all(&to).unwrap();
-        let mut house = House::open(engine);
-        let known = live(&mut house);
-        house.stop();
+        let mut app = TestApp::open(engine);
+        let known = live(&mut app);
+        app.stop();
         fs::write(to.join("known.json"), serde_json::to_vec_pretty(&known).unwrap()).unwrap();
-        fs::copy(house.data_folder().join("secrets.json"), to.join("secrets.json")).unwrap();
-        match house.database_url() {
-            None => zip(&fs::read(house.data_folder().join("iocast.sqlite")).unwrap(), &to.join("database.gz")),
+        fs::copy(app.data_folder().join("secrets.json"), to.join("secrets.json")).unwrap();
+        match app.database_url() {
+            None => zip(&fs::read(app.data_folder().join("iocast.sqlite")).unwrap(), &to.join("database.gz")),
             Some(url) => {
                 let dump = Command::new("pg_dump").args(["--no-owner", "--no-privileges", url]).output().unwrap();
                 assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));

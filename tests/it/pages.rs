@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::house::{Admin, Answer, Engine, House, Scene, agent, eventually, send, stories, text};
+use crate::support::{Admin, Answer, Engine, Scene, TestApp, agent, eventually, send, stories, text};
 
 stories!(
     forms_are_taken_from_our_own_pages_only,
@@ -58,16 +58,16 @@ pub(crate) fn page(url: &str, cookies: &str) -> Answer {
 }
 
 /// The cookie of a browser that signed in.
-pub(crate) fn signed_in(house: &House) -> String {
-    Tab::open(house).cookies
+pub(crate) fn signed_in(app: &TestApp) -> String {
+    Tab::open(app).cookies
 }
 
 impl Tab {
-    pub(crate) fn open(house: &House) -> Self {
-        let url = house.url.clone();
+    pub(crate) fn open(app: &TestApp) -> Self {
+        let url = app.url.clone();
         let shown = page(&format!("{url}/sign-in"), "");
         let (seal, token) = (cookie(&shown, "iocast-form"), field(&shown.text(), "token"));
-        let fields = [("token", token.as_str()), ("email", crate::house::ADMIN), ("password", house.password.as_str()), ("next", "")];
+        let fields = [("token", token.as_str()), ("email", crate::support::ADMIN), ("password", app.password.as_str()), ("next", "")];
         let entered = form(&format!("{url}/sign-in"), &[("cookie", &seal)], &fields);
         assert_eq!((entered.status, entered.header("location")), (303, "/automation/integrations"), "{}", entered.text());
         let cookies = cookie(&entered, "iocast");
@@ -94,15 +94,15 @@ fn everything(admin: &Admin) -> Vec<Value> {
     lists.iter().map(|path| admin.get(&format!("/api/v1{path}"))).collect()
 }
 
-fn forms_are_taken_from_our_own_pages_only(house: &mut House) {
-    let admin = house.admin();
+fn forms_are_taken_from_our_own_pages_only(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     scene.import(&admin, "evil.example\n");
     let published = || (admin.get(&format!("/api/v1/groups/{}", scene.group))["published"] == 1).then_some(());
     eventually("the IOC is published", published);
     let rule = text(&admin.get("/api/v1/rules")["items"][0], "id");
     let ioc = text(&admin.ioc("evil.example"), "id");
-    let tab = Tab::open(house);
+    let tab = Tab::open(app);
     let pages = form_pages();
     assert!(pages.len() > 15, "{pages:?}");
     let before = everything(&admin);
@@ -146,18 +146,18 @@ fn forms_are_taken_from_our_own_pages_only(house: &mut House) {
     assert_eq!(done.status, 303, "{}", done.text());
     assert_eq!(admin.get(&format!("/api/v1/sources/{}", scene.source))["name"], "Renamed");
     // A token of one session opens no other.
-    let other = Tab::open(house);
+    let other = Tab::open(app);
     let crossed = other.send("/sign-out", &[], &[("token", tab.token.as_str())]);
     assert_eq!(crossed.status, 403);
     // Signed out, the cookie opens nothing.
     assert_eq!(other.send("/sign-out", &[], &[("token", other.token.as_str())]).header("location"), "/sign-in");
-    assert_eq!(page(&format!("{}/settings/profile", house.url), &other.cookies).status, 303);
+    assert_eq!(page(&format!("{}/settings/profile", app.url), &other.cookies).status, 303);
 }
 
-fn no_other_site_reaches_the_api_by_the_cookie(house: &mut House) {
-    let admin = house.admin();
+fn no_other_site_reaches_the_api_by_the_cookie(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let tab = Tab::open(house);
+    let tab = Tab::open(app);
     let before = everything(&admin);
     let document = admin.get("/api/openapi.json");
     let mut tried = 0;
@@ -184,8 +184,8 @@ fn no_other_site_reaches_the_api_by_the_cookie(house: &mut House) {
     assert_eq!(everything(&admin), before, "nothing changed");
 }
 
-fn pages_carry_their_headers(house: &mut House) {
-    let tab = Tab::open(house);
+fn pages_carry_their_headers(app: &mut TestApp) {
+    let tab = Tab::open(app);
     for path in ["/sign-in", "/automation/integrations", "/settings/subscription", "/nowhere", "/assets/iocast.js"] {
         let shown = page(&format!("{}{path}", tab.url), if path == "/sign-in" { "" } else { &tab.cookies });
         let policy = shown.header("content-security-policy");
@@ -214,28 +214,28 @@ fn pages_carry_their_headers(house: &mut House) {
     let known = [("if-none-match", style.header("etag"))];
     assert_eq!(send("GET", &format!("{}/assets/style.css?v=old", tab.url), &known, None).status, 304);
     // Behind TLS the cookies are bound to this host.
-    house.reopen(|config| config.public_url = Some("https://iocast.example".into()));
-    let shown = page(&format!("{}/sign-in", address(house)), "");
+    app.reopen(|config| config.public_url = Some("https://iocast.example".into()));
+    let shown = page(&format!("{}/sign-in", address(app)), "");
     let (seal, token) = (cookie(&shown, "__Host-iocast-form"), field(&shown.text(), "token"));
-    let fields = [("token", token.as_str()), ("email", crate::house::ADMIN), ("password", house.password.as_str())];
-    let entered = form(&format!("{}/sign-in", address(house)), &[("cookie", &seal)], &fields);
+    let fields = [("token", token.as_str()), ("email", crate::support::ADMIN), ("password", app.password.as_str())];
+    let entered = form(&format!("{}/sign-in", address(app)), &[("cookie", &seal)], &fields);
     let session = entered.headers.get_all("set-cookie").iter().map(|c| c.to_str().unwrap()).find(|c| c.starts_with("__Host-iocast=")).unwrap().to_owned();
     assert!(session.contains("Secure") && session.contains("HttpOnly") && session.contains("Path=/") && session.contains("SameSite=Lax"), "{session}");
 }
 
-/// Where the house listens, whatever it says of itself.
-fn address(house: &House) -> String {
-    format!("http://127.0.0.1:{}", house.port)
+/// Where the app listens, whatever it says of itself.
+fn address(app: &TestApp) -> String {
+    format!("http://127.0.0.1:{}", app.port)
 }
 
-fn signing_in_leads_where_one_was(house: &mut House) {
-    let wanted = page(&format!("{}/settings/audit?action=device", house.url), "");
+fn signing_in_leads_where_one_was(app: &mut TestApp) {
+    let wanted = page(&format!("{}/settings/audit?action=device", app.url), "");
     assert_eq!((wanted.status, wanted.header("location")), (303, "/sign-in?next=%2Fsettings%2Faudit%3Faction%3Ddevice"));
-    let shown = page(&format!("{}/sign-in", house.url), "");
+    let shown = page(&format!("{}/sign-in", app.url), "");
     let (seal, token) = (cookie(&shown, "iocast-form"), field(&shown.text(), "token"));
     let leads = |next: &str| {
-        let fields = [("token", token.as_str()), ("email", crate::house::ADMIN), ("password", house.password.as_str()), ("next", next)];
-        form(&format!("{}/sign-in", house.url), &[("cookie", &seal)], &fields).header("location").to_owned()
+        let fields = [("token", token.as_str()), ("email", crate::support::ADMIN), ("password", app.password.as_str()), ("next", next)];
+        form(&format!("{}/sign-in", app.url), &[("cookie", &seal)], &fields).header("location").to_owned()
     };
     assert_eq!(leads("/settings/audit?action=device"), "/settings/audit?action=device");
     for elsewhere in [
@@ -251,42 +251,42 @@ fn signing_in_leads_where_one_was(house: &mut House) {
         assert_eq!(leads(elsewhere), "/automation/integrations", "{elsewhere}");
     }
     // After too many tries the page says how long to wait, in words.
-    let wrong = [("token", token.as_str()), ("email", crate::house::ADMIN), ("password", "wrong"), ("next", "")];
-    let last = (0..12).map(|_| form(&format!("{}/sign-in", house.url), &[("cookie", &seal)], &wrong)).collect::<Vec<_>>().pop().unwrap();
+    let wrong = [("token", token.as_str()), ("email", crate::support::ADMIN), ("password", "wrong"), ("next", "")];
+    let last = (0..12).map(|_| form(&format!("{}/sign-in", app.url), &[("cookie", &seal)], &wrong)).collect::<Vec<_>>().pop().unwrap();
     assert!(last.status == 429 && last.text().contains("Too many tries; try again in"), "{}", last.status);
 }
 
-fn a_form_outlives_its_session(house: &mut House) {
-    let tab = Tab::open(house);
+fn a_form_outlives_its_session(app: &mut TestApp) {
+    let tab = Tab::open(app);
     assert_eq!(tab.send("/sign-out", &[], &[("token", tab.token.as_str())]).status, 303);
     // The person has filled in a form, and sends it.
     let fields = [("token", tab.token.as_str()), ("name", "Kept device"), ("device_type", "misp"), ("ioc_limit", "1234"), ("note", "a\"b\r\nc")];
     let shown = tab.send("/automation/integrations/new?tab=x", &[], &fields);
     assert_eq!(shown.status, 401, "{}", shown.text());
     assert!(shown.text().contains("what you filled in is kept"), "{}", shown.text());
-    let admin = house.admin();
+    let admin = app.admin();
     assert_eq!(admin.get("/api/v1/devices")["items"].as_array().unwrap().len(), 0);
     let (seal, token, kept) = (cookie(&shown, "iocast-form"), field(&shown.text(), "token"), field(&shown.text(), "kept"));
     let enter = |password: &str, kept: &str| {
-        let fields = [("token", token.as_str()), ("email", crate::house::ADMIN), ("password", password), ("next", "/tip"), ("kept", kept)];
-        form(&format!("{}/sign-in", house.url), &[("cookie", &seal)], &fields)
+        let fields = [("token", token.as_str()), ("email", crate::support::ADMIN), ("password", password), ("next", "/tip"), ("kept", kept)];
+        form(&format!("{}/sign-in", app.url), &[("cookie", &seal)], &fields)
     };
     let kept = kept.replace("&amp;", "&");
     // A wrong password loses nothing.
     let wrong = enter("wrong", &kept);
     assert_eq!((wrong.status, field(&wrong.text(), "kept").replace("&amp;", "&")), (401, kept.clone()));
-    let offered = enter(&house.password, &kept);
+    let offered = enter(&app.password, &kept);
     let text_of = offered.text();
     assert!(offered.status == 200 && text_of.contains("Send it now") && text_of.contains("1234"), "{text_of}");
     assert!(text_of.contains("action=\"&#x2f;automation&#x2f;integrations&#x2f;new?tab=x\"") && !text_of.contains(&tab.token), "{text_of}");
     // Nothing happens before the person says so; then it goes through, in the new session.
     assert_eq!(admin.get("/api/v1/devices")["items"].as_array().unwrap().len(), 0);
     let again = [("token", &*field(&text_of, "token")), ("name", &*field(&text_of, "name")), ("device_type", "misp"), ("ioc_limit", "1234")];
-    let sent = form(&format!("{}/automation/integrations/new", house.url), &[("cookie", &cookie(&offered, "iocast"))], &again);
+    let sent = form(&format!("{}/automation/integrations/new", app.url), &[("cookie", &cookie(&offered, "iocast"))], &again);
     assert_eq!(sent.status, 303, "{}", sent.text());
     assert_eq!(admin.get("/api/v1/devices")["items"][0]["name"], "Kept device");
     // A browser without our cookie may have been sent by another site.
-    let foreign = form(&format!("{}/automation/integrations/new", house.url), &[("origin", "null")], &[("name", "Evil")]);
+    let foreign = form(&format!("{}/automation/integrations/new", app.url), &[("origin", "null")], &[("name", "Evil")]);
     assert!(foreign.status == 303 && foreign.header("location").starts_with("/sign-in?next="), "{}", foreign.status);
     // Passwords are typed again, and what is too long or from elsewhere is not carried along.
     let long = "x".repeat(9_000);
@@ -300,21 +300,21 @@ fn a_form_outlives_its_session(house: &mut House) {
     }
     // A place that is not ours is not kept.
     for nonsense in ["=https%3A%2F%2Fevil.example%2F&a=b", "a=b", "=%2F%2Fevil.example", "%ff%00="] {
-        assert_eq!(enter(&house.password, nonsense).header("location"), "/tip", "{nonsense}");
+        assert_eq!(enter(&app.password, nonsense).header("location"), "/tip", "{nonsense}");
     }
 }
 
 /// Two tabs with the same form: the second one to be sent says so, and what it would have undone stays.
-fn nobody_overwrites_what_another_saved(house: &mut House) {
-    let admin = house.admin();
+fn nobody_overwrites_what_another_saved(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     scene.import(&admin, "evil.example\n");
-    let tab = Tab::open(house);
+    let tab = Tab::open(app);
     let rule = text(&admin.get("/api/v1/rules")["items"][0], "id");
     let device = format!("/automation/integrations/{}", scene.device);
     let group = format!("/automation/groups/{}", scene.group);
     let policy = format!("/automation/policy/{rule}");
-    let stamp = |path: &str| field(&page(&format!("{}{path}", house.url), &tab.cookies).text(), "stamp");
+    let stamp = |path: &str| field(&page(&format!("{}{path}", app.url), &tab.cookies).text(), "stamp");
     for (path, change, fields) in [
         (&device, json!({ "silent_after_hours": 12 }), vec![("name", "Lab MISP"), ("ioc_limit", "50000"), ("silent_after_hours", "")]),
         (&group, json!({ "limit": 77 }), vec![("name", "Perimeter"), ("limit", "50000")]),
@@ -406,8 +406,8 @@ fn an_operator_has_pages_of_his_own() {
 fn many_devices_and_iocs_are_looked_through() {
     let long = std::env::var_os("IOCAST_LONG").is_some();
     let (devices, iocs) = if long { (1_000, 1_000_000) } else { (120, 20_000) };
-    let house = House::with(Engine::Sqlite, |config| config.import_max_bytes = 1 << 30);
-    let admin = house.admin();
+    let app = TestApp::with(Engine::Sqlite, |config| config.import_max_bytes = 1 << 30);
+    let admin = app.admin();
     for n in 0..devices {
         admin.post("/api/v1/devices", json!({ "name": format!("Device {n:04}"), "device_type": "misp" }), 201);
     }
@@ -426,7 +426,7 @@ fn many_devices_and_iocs_are_looked_through() {
         assert_eq!(admin.import(&source, "text/plain", &list, 200)["accepted"], iocs / 2);
         sources.push(source);
     }
-    let tab = Tab::open(&house);
+    let tab = Tab::open(&app);
     let rare = text(&admin.ioc("host4.zone4.example"), "id");
     admin.patch(&format!("/api/v1/iocs/{rare}"), json!({ "whitelist": "never_sent", "severity": "high" }), 200);
     println!("| page | found | median ms |\n|---|---|---|");
@@ -453,7 +453,7 @@ fn many_devices_and_iocs_are_looked_through() {
         let mut took = Vec::new();
         for _ in 0..5 {
             let begun = Instant::now();
-            let shown = page(&format!("{}{path}", house.url), &tab.cookies);
+            let shown = page(&format!("{}{path}", app.url), &tab.cookies);
             took.push(begun.elapsed());
             let listed = shown.text().split("<tbody").nth(1).map_or(0, |body| body.split("</tbody>").next().unwrap().matches("<tr").count());
             assert_eq!((shown.status, listed), (200, rows), "{path}");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::house::{Admin, Device, Engine, Feed, House, Scene, text};
+use crate::support::{Admin, Device, Engine, Feed, Scene, TestApp, text};
 
 /// A receiver that keeps what it pulled, by the rules of a real MISP.
 #[derive(Default)]
@@ -52,9 +52,9 @@ impl Receiver {
 }
 
 /// A small generator, so that a seed tells the whole story.
-pub(crate) struct Dice(pub(crate) u64);
+pub(crate) struct TestRng(pub(crate) u64);
 
-impl Dice {
+impl TestRng {
     pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
@@ -84,37 +84,37 @@ fn check(feed: &Feed, limit: usize, latest: &mut BTreeMap<String, i64>) {
 
 fn a_random_life(engine: Engine, seed: u64, steps: u64) {
     println!("seed {seed}");
-    let house = House::open(engine);
-    let admin = house.admin();
+    let app = TestApp::open(engine);
+    let admin = app.admin();
     let scene = Scene::set(&admin, Some(50));
-    let misp: Device = house.device();
-    let (mut dice, mut receiver, mut latest) = (Dice(seed), Receiver::default(), BTreeMap::new());
+    let misp: Device = app.device();
+    let (mut rng, mut receiver, mut latest) = (TestRng(seed), Receiver::default(), BTreeMap::new());
     let mut limit = 50;
     let rule = text(&admin.get("/api/v1/rules")["items"][0], "id");
     for step in 0..steps {
-        let value = format!("host{}.example", dice.roll(40));
+        let value = format!("host{}.example", rng.roll(40));
         let ioc = || admin.ioc(&value)["id"].as_str().map(str::to_owned);
-        match dice.roll(12) {
+        match rng.roll(12) {
             0..=3 => {
-                let some: Vec<Value> = (0..dice.roll(12))
-                    .map(|_| json!({ "value": format!("host{}.example", dice.roll(40)), "severity": if dice.roll(2) == 1 { "high" } else { "low" } }))
+                let some: Vec<Value> = (0..rng.roll(12))
+                    .map(|_| json!({ "value": format!("host{}.example", rng.roll(40)), "severity": if rng.roll(2) == 1 { "high" } else { "low" } }))
                     .collect();
                 admin.import(&scene.source, "application/json", &json!(some).to_string(), 200);
             }
             4 => drop(ioc().map(|id| admin.delete(&format!("/api/v1/iocs/{id}"), 204))),
             5 => {
                 drop(ioc().map(|id| {
-                    admin.patch(&format!("/api/v1/iocs/{id}"), json!({ "whitelist": if dice.roll(2) == 1 { "default" } else { "never_sent" } }), 200)
+                    admin.patch(&format!("/api/v1/iocs/{id}"), json!({ "whitelist": if rng.roll(2) == 1 { "default" } else { "never_sent" } }), 200)
                 }));
             }
-            6 => drop(ioc().map(|id| admin.patch(&format!("/api/v1/iocs/{id}"), json!({ "user_tags": [format!("t{}", dice.roll(3))] }), 200))),
+            6 => drop(ioc().map(|id| admin.patch(&format!("/api/v1/iocs/{id}"), json!({ "user_tags": [format!("t{}", rng.roll(3))] }), 200))),
             7 => {
-                limit = 1 + usize::try_from(dice.roll(50)).unwrap();
+                limit = 1 + usize::try_from(rng.roll(50)).unwrap();
                 admin.patch(&format!("/api/v1/groups/{}", scene.group), json!({ "limit": limit }), 200);
             }
             8 => drop(admin.patch(
                 &format!("/api/v1/rules/{rule}"),
-                json!({ "criteria": { "severities": [if dice.roll(2) == 1 { "high" } else { "low" }] } }),
+                json!({ "criteria": { "severities": [if rng.roll(2) == 1 { "high" } else { "low" }] } }),
                 200,
             )),
             9 => drop(admin.patch(&format!("/api/v1/rules/{rule}"), json!({ "criteria": {} }), 200)),
@@ -122,19 +122,19 @@ fn a_random_life(engine: Engine, seed: u64, steps: u64) {
             _ => {}
         }
         // Moving the clock runs what is due, so the next pull sees a settled feed.
-        let span = ["1s", "20m", "2h", "1d"][usize::try_from(dice.roll(4)).unwrap()];
-        house.advance(&admin, span);
+        let span = ["1s", "20m", "2h", "1d"][usize::try_from(rng.roll(4)).unwrap()];
+        app.advance(&admin, span);
         if admin.get(&format!("/api/v1/groups/{}", scene.group))["held"].is_object() {
             admin.post(&format!("/api/v1/groups/{}/let-through", scene.group), json!({}), 200);
         }
         let feed = misp.feed(&scene.url);
         check(&feed, limit, &mut latest);
         assert_eq!(feed.live().into_iter().collect::<BTreeSet<_>>(), held(&admin, &scene), "seed {seed}, step {step}: the feed lists what the group holds");
-        if dice.roll(3) > 0 {
+        if rng.roll(3) > 0 {
             receiver.pull(&feed);
         }
     }
-    house.advance(&admin, "2h");
+    app.advance(&admin, "2h");
     receiver.pull(&misp.feed(&scene.url));
     assert_eq!(receiver.live(), held(&admin, &scene), "seed {seed}: what was pulled over time is what the group holds");
 }
@@ -167,8 +167,8 @@ fn any_order_of_imports_gives_the_same_set() {
     ];
     let mut results = BTreeSet::new();
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-        let house = House::open(Engine::Sqlite);
-        let admin = house.admin();
+        let app = TestApp::open(Engine::Sqlite);
+        let admin = app.admin();
         let scene = Scene::set(&admin, None);
         for i in order {
             admin.import(&scene.source, "application/json", bodies[i], 200);

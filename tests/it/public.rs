@@ -9,7 +9,7 @@ use iocast_server::Clock as _;
 use serde_json::{Value, json};
 
 use crate::{
-    house::{Admin, Answer, House, Scene, basic, eventually, send, stories, text},
+    support::{Admin, Answer, Scene, TestApp, basic, eventually, send, stories, text},
     watchdog::HOUR,
 };
 
@@ -36,12 +36,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(house: &House, admin: &Admin) -> Self {
-        Self::of(house, admin, &house.account_id)
+    pub(crate) fn new(app: &TestApp, admin: &Admin) -> Self {
+        Self::of(app, admin, &app.account_id)
     }
 
-    pub(crate) fn of(house: &House, admin: &Admin, account: &str) -> Self {
-        Self::at(&house.url, admin, account)
+    pub(crate) fn of(app: &TestApp, admin: &Admin, account: &str) -> Self {
+        Self::at(&app.url, admin, account)
     }
 
     pub(crate) fn at(server: &str, admin: &Admin, account: &str) -> Self {
@@ -86,17 +86,17 @@ fn document(name: &str, iocs: &[(&str, &str)]) -> Value {
     json!({ "DocumentDetails": { "Name": name, "Description": "From a case", "ConfidenceLevel": 3, "Severity": "high", "Tags": ["case 7"] }, "Iocs": iocs })
 }
 
-fn who_may_ask_and_about_the_account(house: &mut House) {
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn who_may_ask_and_about_the_account(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     let head = client.ask("HEAD", "/v1/test-credentials", None);
     assert_eq!((head.status, head.body.len()), (200, 0));
     let asked = |authorization: &str| send("GET", &format!("{}/v1/iocs/sources", client.url), &[("authorization", authorization)], None);
-    for wrong in [basic(&house.account_id, "wrong"), basic("0123456789abcdef01234567", &client.key), format!("Bearer {}", client.key), "Nonsense".to_owned()] {
+    for wrong in [basic(&app.account_id, "wrong"), basic("0123456789abcdef01234567", &client.key), format!("Bearer {}", client.key), "Nonsense".to_owned()] {
         let answer = asked(&wrong);
         assert_eq!((answer.status, answer.header("www-authenticate").starts_with("Basic")), (401, true), "{wrong}");
     }
-    assert!(asked(&basic(&house.account_id, &house.appliance_key)).text().contains("takes the API key"), "the wrong one of two secrets is named");
+    assert!(asked(&basic(&app.account_id, &app.appliance_key)).text().contains("takes the API key"), "the wrong one of two secrets is named");
     assert_eq!(send("GET", &format!("{}/v1/iocs/sources", client.url), &[], None).status, 401);
     let sub = [("authorization", client.authorization.as_str()), ("account-id", "5fd0ef17a1b2c3d4e5f60718")];
     let refused = send("GET", &format!("{}/v1/iocs/sources", client.url), &sub, None);
@@ -104,9 +104,9 @@ fn who_may_ask_and_about_the_account(house: &mut House) {
     assert!(client.get("/v1/api/version")["version"].is_string());
     assert_eq!(client.get("/v1/account/system-modules")["TIP"], true);
     let people = client.get("/v1/account/users-details");
-    assert_eq!((people.as_array().unwrap().len(), people[0]["Email"].as_str(), people[0]["Role"].as_str()), (1, Some(crate::house::ADMIN), Some("Admin")));
+    assert_eq!((people.as_array().unwrap().len(), people[0]["Email"].as_str(), people[0]["Role"].as_str()), (1, Some(crate::support::ADMIN), Some("Admin")));
     assert_eq!(client.get("/v1/account/users-details?userType=Analyst"), json!([]));
-    assert_eq!(client.get(&format!("/v1/account/users-details?userEmail={}", crate::house::ADMIN.replace('@', "%40"))), people);
+    assert_eq!(client.get(&format!("/v1/account/users-details?userEmail={}", crate::support::ADMIN.replace('@', "%40"))), people);
     for missing in ["/v1/data/takedowns", "/v1/threat-library/cyber-terms", "/v9/anything"] {
         let (status, said) = client.refused("GET", missing, None);
         assert!(status == 501 && said.contains(missing), "{said}");
@@ -116,26 +116,26 @@ fn who_may_ask_and_about_the_account(house: &mut House) {
         keys["items"].as_array().unwrap().iter().any(|k| k["kind"] == "api" && k["last_used_at"].is_string()).then_some(())
     });
     // Within a minute so many calls and no more; other accounts and devices are not held back by it.
-    house.reopen(|config| config.api_calls_per_minute = 5);
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+    app.reopen(|config| config.api_calls_per_minute = 5);
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     let throttled = (0..11).map(|_| client.ask("HEAD", "/v1/test-credentials", None)).find(|a| a.status == 429).expect("the sixth call of a minute");
     assert!((1..=61).contains(&throttled.header("retry-after").parse::<u64>().unwrap()));
     // A revoked key opens nothing.
-    house.reopen(|config| config.api_calls_per_minute = 0);
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+    app.reopen(|config| config.api_calls_per_minute = 0);
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     for key in admin.get("/api/v1/keys")["items"].as_array().unwrap().iter().filter(|k| k["kind"] == "api" && k["active"] == true) {
         admin.delete(&format!("/api/v1/keys/{}", text(key, "id")), 204);
     }
     assert_eq!(client.ask("HEAD", "/v1/test-credentials", None).status, 401);
 }
 
-fn a_document_reaches_the_device_and_leaves_it_again(house: &mut House) {
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn a_document_reaches_the_device_and_leaves_it_again(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     let scene = Scene::set(&admin, None);
-    let device = house.device();
+    let device = app.device();
     let added = client.post(
         "/v1/iocs/add-source",
         document(
@@ -177,9 +177,9 @@ fn a_document_reaches_the_device_and_leaves_it_again(house: &mut House) {
     }
 }
 
-fn iocs_are_listed_in_the_original_s_shape(house: &mut House) {
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn iocs_are_listed_in_the_original_s_shape(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     let scene = Scene::set(&admin, None);
     let rich = json!([{
         "value": "evil.example", "severity": "high", "score": 85.5, "first_seen": "2026-10-01T00:00:00Z", "last_seen": "2026-11-01T10:00:00.25Z", "confidence": 3,
@@ -187,7 +187,7 @@ fn iocs_are_listed_in_the_original_s_shape(house: &mut House) {
     }]);
     admin.trust(&scene.source);
     admin.restore(&scene.source, "application/json", &rich.to_string());
-    house.clock.advance(HOUR);
+    app.clock.advance(HOUR);
     scene.import(&admin, "203.0.113.9\n44d88612fea8a8f36de82e1278abb02f\nhttp://evil.example/x\na@evil.example\n");
     let page = client.get("/v3/iocs?lastUpdatedFrom=2026-11-01T00:00:00.000Z&limit=1");
     assert!(page["nextOffset"].is_string());
@@ -215,7 +215,7 @@ fn iocs_are_listed_in_the_original_s_shape(house: &mut House) {
             &json!(scene.source),
             &json!({ "Name": "Own feed", "Confidence": 3 }),
             &json!("evil.example"),
-            &json!(house.account_id)
+            &json!(app.account_id)
         )
     );
     assert_eq!(client.get("/v1/iocs/complete-iocs-list?type=Domains"), json!([first]));
@@ -258,11 +258,11 @@ fn iocs_are_listed_in_the_original_s_shape(house: &mut House) {
     }
 }
 
-fn what_is_said_of_iocs_acts_on_devices(house: &mut House) {
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn what_is_said_of_iocs_acts_on_devices(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     let scene = Scene::set(&admin, None);
-    let device = house.device();
+    let device = app.device();
     scene.import(&admin, "a.example\nb.example\n");
     scene.settled(&device, &["a.example", "b.example"]);
     let one = |value: &str| client.get(&format!("/v3/iocs/ioc-by-value?iocValue={value}"));
@@ -322,10 +322,10 @@ fn what_is_said_of_iocs_acts_on_devices(house: &mut House) {
     }
 }
 
-fn enrichment_is_answered_and_counted(house: &mut House) {
-    house.reopen(|config| config.api_enrichments_per_day = 3);
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn enrichment_is_answered_and_counted(app: &mut TestApp) {
+    app.reopen(|config| config.api_enrichments_per_day = 3);
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     let scene = Scene::set(&admin, None);
     scene.import(&admin, "http://evil.example/a/b?c=d\n");
     assert_eq!(client.get("/v1/iocs/quota"), json!({ "EnrichIocsQuota": { "TimePeriod": "2026-11-03", "Total": 3, "Remaining": 3 } }));
@@ -343,15 +343,15 @@ fn enrichment_is_answered_and_counted(house: &mut House) {
     assert_eq!(client.get("/v1/iocs/quota")["EnrichIocsQuota"]["Remaining"], 1, "what is no IOC is not counted");
     client.get("/v1/iocs/enrich/203.0.113.9");
     assert_eq!(client.get("/v1/iocs/enrich/203.0.113.9")["Status"], "QuotaExceeded");
-    house.clock.advance(24 * HOUR);
+    app.clock.advance(24 * HOUR);
     assert_eq!(client.get("/v1/iocs/quota")["EnrichIocsQuota"], json!({ "TimePeriod": "2026-11-04", "Total": 3, "Remaining": 3 }));
     let task = text(&client.post("/v1/iocs/rescan", json!({ "IocValue": "evil.example" })), "TaskId");
     assert_eq!(client.get(&format!("/v1/iocs/rescan/status/{task}"))["Status"], "Done");
 }
 
-fn everything_as_a_table(house: &mut House) {
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn everything_as_a_table(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     let scene = Scene::set(&admin, None);
     let many: String = (0..2_500).map(|n| format!("host{n}.example\n")).collect();
     scene.import(&admin, &many);
@@ -366,9 +366,9 @@ fn everything_as_a_table(house: &mut House) {
 }
 
 /// Walks 20,000 IOCs (100,000 in the long run) at 1,000 a page while a tenth of them changes.
-fn whoever_walks_the_pages_misses_nothing(house: &mut House) {
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn whoever_walks_the_pages_misses_nothing(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     let source = text(&admin.post("/api/v1/sources", json!({ "name": "Walk", "confidence": 2 }), 201), "id");
     let all = if std::env::var_os("IOCAST_LONG").is_some() { 100_000 } else { 20_000 };
     let list: String = (0..all).map(|n| format!("host{n}.example\n")).collect();
@@ -409,11 +409,11 @@ fn whoever_walks_the_pages_misses_nothing(house: &mut House) {
     assert!(changed.len() > all / 20 && pages > all / 1_000, "{} changed, {pages} pages", changed.len());
 }
 
-fn iocs_retire_by_age_and_come_back(house: &mut House) {
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn iocs_retire_by_age_and_come_back(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     let scene = Scene::set(&admin, None);
-    let device = house.device();
+    let device = app.device();
     let list = "203.0.113.9\nhttp://evil.example/x\na@evil.example\nevil.example\n44d88612fea8a8f36de82e1278abb02f\n";
     scene.import(&admin, list);
     let all = ["203.0.113.9", "44d88612fea8a8f36de82e1278abb02f", "a@evil.example", "evil.example", "http://evil.example/x"];
@@ -422,7 +422,7 @@ fn iocs_retire_by_age_and_come_back(house: &mut House) {
     for (days, left) in
         [(13, &all[..]), (1, &all[1..]), (46, &["44d88612fea8a8f36de82e1278abb02f", "evil.example"]), (30, &["44d88612fea8a8f36de82e1278abb02f"]), (275, &[])]
     {
-        house.advance(&admin, &format!("{days}d"));
+        app.advance(&admin, &format!("{days}d"));
         scene.settled(&device, left);
     }
     let retired = client.get("/v3/iocs?lastUpdatedFrom=2027-07-01T00:00:00Z&status=Retired")["content"].clone();
@@ -433,9 +433,9 @@ fn iocs_retire_by_age_and_come_back(house: &mut House) {
 }
 
 /// msticpy's provider for the original, from the Python package registry.
-fn a_client_of_the_original_works_unchanged(house: &mut House) {
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn a_client_of_the_original_works_unchanged(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     let scene = Scene::set(&admin, None);
     let hash = "44d88612fea8a8f36de82e1278abb02f";
     let known = json!([
@@ -447,8 +447,8 @@ fn a_client_of_the_original_works_unchanged(house: &mut House) {
     assert_eq!(report["accepted"], 3, "{report}");
     let lookups = json!([[hash, "md5_hash"], ["http://evil.example/x?y=1", "url"], ["1.2.3.4", "ipv4"], ["ffffffffffffffffffffffffffffffff", "md5_hash"]]);
     let script = crate::edges::root().join("tests/python/msticpy_client.py");
-    let args = [house.url.as_str(), &house.account_id, &client.key, &lookups.to_string()];
-    let done = Command::new(std::env::var("IOCAST_PYTHON").unwrap()).arg(script).args(args).env("HOME", house.data.path()).output().unwrap();
+    let args = [app.url.as_str(), &app.account_id, &client.key, &lookups.to_string()];
+    let done = Command::new(std::env::var("IOCAST_PYTHON").unwrap()).arg(script).args(args).env("HOME", app.data.path()).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let said: Value = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&done.stdout)));
     let [rich, url, whitelisted, unknown] = said.as_array().unwrap().as_slice() else { panic!("{said}") };
@@ -462,15 +462,15 @@ fn a_client_of_the_original_works_unchanged(house: &mut House) {
 }
 
 /// Has schemathesis make up calls from the OpenAPI document: none may end in 5xx or in an answer that is not described.
-fn generated(house: &House, authorization: &str, paths: &[&str], least: usize) {
+fn generated(app: &TestApp, authorization: &str, paths: &[&str], least: usize) {
     let examples = if std::env::var_os("IOCAST_LONG").is_some() { "2000" } else { "50" };
     let python = std::env::var("IOCAST_PYTHON").unwrap();
     let done = Command::new(std::path::Path::new(&python).with_file_name("schemathesis"))
-        .args(["run", &format!("{}/api/openapi.json", house.url), "--header", &format!("Authorization: {authorization}"), "--max-examples", examples])
+        .args(["run", &format!("{}/api/openapi.json", app.url), "--header", &format!("Authorization: {authorization}"), "--max-examples", examples])
         .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"])
         .args(["--phases", "examples,fuzzing", "--suppress-health-check", "all", "--no-color"])
         .args(paths)
-        .current_dir(house.data.path())
+        .current_dir(app.data.path())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&done.stdout);
@@ -481,25 +481,25 @@ fn generated(house: &House, authorization: &str, paths: &[&str], least: usize) {
     assert!(operations >= least && calls > 10 * operations, "{operations} operations, {calls} calls: {said}");
 }
 
-fn no_generated_call_breaks_the_rest_api(house: &mut House) {
-    house.reopen(|config| config.api_calls_per_minute = 0);
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn no_generated_call_breaks_the_rest_api(app: &mut TestApp) {
+    app.reopen(|config| config.api_calls_per_minute = 0);
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     Scene::set(&admin, None);
-    generated(house, &client.authorization, &["--include-path-regex", "^/public"], 38);
+    generated(app, &client.authorization, &["--include-path-regex", "^/public"], 38);
 }
 
-fn no_generated_call_breaks_the_management_api(house: &mut House) {
-    let admin = house.admin();
+fn no_generated_call_breaks_the_management_api(app: &mut TestApp) {
+    let admin = app.admin();
     Scene::set(&admin, None);
     // What would end the session, lock its person out, or move the clock beyond it is left alone.
     let apart = "/sessions|/users|/password|/emulator|/mail/test";
-    generated(house, &format!("Bearer {}", admin.token), &["--include-path-regex", "^/api/v1", "--exclude-path-regex", apart], 40);
+    generated(app, &format!("Bearer {}", admin.token), &["--include-path-regex", "^/api/v1", "--exclude-path-regex", apart], 40);
 }
 
-fn fixtures_are_loaded_and_emptied(house: &mut House) {
-    let admin = house.admin();
-    let client = Client::new(house, &admin);
+fn fixtures_are_loaded_and_emptied(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
     assert!(text(&admin.post("/api/v1/emulator/fixtures", json!({ "load": "nothing" }), 400), "detail").contains("small ("));
     let loaded = admin.post("/api/v1/emulator/fixtures", json!({ "load": "small" }), 200);
     assert_eq!(loaded, json!({ "sources": 5, "iocs": 31, "alerts": 2, "devices": 4, "rules": 4 }));
@@ -509,7 +509,7 @@ fn fixtures_are_loaded_and_emptied(house: &mut House) {
     for kind in ["Domains", "Urls", "Emails", "IpAddresses", "Hashes"] {
         assert!(["High", "Medium", "Low"].iter().all(|severity| count(&format!("&type={kind}&severity={severity}")) > 0), "{kind}");
     }
-    house.advance(&admin, "0s");
+    app.advance(&admin, "0s");
     let dot = |name: &str| {
         let devices = admin.get("/api/v1/devices");
         let device = devices["items"].as_array().unwrap().iter().find(|d| d["name"] == name).unwrap().clone();
@@ -531,9 +531,9 @@ fn fixtures_are_loaded_and_emptied(house: &mut House) {
     // The same world again.
     assert_eq!(admin.post("/api/v1/emulator/fixtures", json!({ "load": "small" }), 200), loaded);
     assert_eq!(count(""), 31);
-    let said = crate::shell::iocast_on(house, &["fixtures", "reset", "--yes"], None);
-    assert!(house.database_url().is_some() || said.contains("Emptied: 5 sources, 31 IOCs, 2 alerts, 4 devices"), "{said}");
-    house.reopen(|config| config.emulator = false);
-    let admin = house.admin();
+    let said = crate::shell::iocast_on(app, &["fixtures", "reset", "--yes"], None);
+    assert!(app.database_url().is_some() || said.contains("Emptied: 5 sources, 31 IOCs, 2 alerts, 4 devices"), "{said}");
+    app.reopen(|config| config.emulator = false);
+    let admin = app.admin();
     admin.post("/api/v1/emulator/fixtures", json!({ "load": "small" }), 404);
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::house::{House, Scene, eventually, stories, text};
+use crate::support::{Scene, TestApp, eventually, stories, text};
 
 stories!(real_data_is_imported_and_pulled);
 
@@ -15,12 +15,12 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     files
 }
 
-fn real_data_is_imported_and_pulled(house: &mut House) {
+fn real_data_is_imported_and_pulled(app: &mut TestApp) {
     let Some(samples) = std::env::var_os("IOCAST_SAMPLES").map(PathBuf::from) else {
         println!("IOCAST_SAMPLES names no folder: only the own samples were used");
         return;
     };
-    let admin = house.admin();
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
     let source = |name: &str| text(&admin.post("/api/v1/sources", json!({ "name": name, "confidence": 2 }), 201), "id");
     let import = |source: &str, content_type: &str, query: &str, path: &Path| {
@@ -68,7 +68,7 @@ fn real_data_is_imported_and_pulled(house: &mut House) {
     assert!(azorult, "the family is the file's name");
     eventually("the group is full", || (admin.get(&format!("/api/v1/groups/{}", scene.group))["published"] == 50_000).then_some(()));
     // Moving the clock runs what is due: nothing is published any more while the clients pull.
-    house.advance(&admin, "1s");
-    let pulled = crate::clients::real_clients_pull(&scene.url, &house.account_id, &house.appliance_key);
+    app.advance(&admin, "1s");
+    let pulled = crate::clients::real_clients_pull(&scene.url, &app.account_id, &app.appliance_key);
     assert_eq!((pulled["values"].as_u64(), pulled["problems"].as_array().map(Vec::len)), (Some(50_000), Some(0)), "{pulled}");
 }

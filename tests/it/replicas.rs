@@ -19,8 +19,8 @@ use tempfile::TempDir;
 
 use crate::{
     crash::{Server, serve_with},
-    house::{ADMIN, Admin, Device, Scene, allow_connections, eventually, postgres_database, text},
     kills::{kill, signal},
+    support::{ADMIN, Admin, Device, Scene, allow_connections, eventually, postgres_database, text},
 };
 
 /// Replicas of one installation.
@@ -78,7 +78,7 @@ impl Fleet {
     }
 
     pub(crate) fn ready(&self, i: usize) -> (u16, Value) {
-        let answer = crate::house::send("GET", &format!("{}/api/v1/ready", self.server(i).url), &[], None);
+        let answer = crate::support::send("GET", &format!("{}/api/v1/ready", self.server(i).url), &[], None);
         (answer.status, answer.json())
     }
 }
@@ -153,7 +153,7 @@ fn what_one_replica_does_the_other_knows_within_a_second() {
     for n in 0..40 {
         let url = &fleet.server(n % 2).url;
         let body = json!({ "email": ADMIN, "password": "wrong" }).to_string();
-        last = crate::house::send("POST", &format!("{url}/api/v1/sessions"), &[("content-type", "application/json")], Some(body.as_bytes())).status;
+        last = crate::support::send("POST", &format!("{url}/api/v1/sessions"), &[("content-type", "application/json")], Some(body.as_bytes())).status;
         if last == 429 {
             break;
         }
@@ -162,7 +162,7 @@ fn what_one_replica_does_the_other_knows_within_a_second() {
     let body = json!({ "email": ADMIN, "password": fleet.password }).to_string();
     for i in 0..2 {
         let url = format!("{}/api/v1/sessions", fleet.server(i).url);
-        assert_eq!(crate::house::send("POST", &url, &[("content-type", "application/json")], Some(body.as_bytes())).status, 429, "replica {i}");
+        assert_eq!(crate::support::send("POST", &url, &[("content-type", "application/json")], Some(body.as_bytes())).status, 429, "replica {i}");
     }
 }
 
@@ -212,7 +212,7 @@ fn without_the_database_devices_get_what_was_published_last() {
     };
     let (unasked, collection) = (text(&group_of("misp"), "url"), text(&group_of("taxii"), "id"));
     eventually("all files are in memory", || {
-        let metrics = crate::house::send("GET", &format!("{}/metrics", fleet.server(0).url), &[("authorization", &format!("Bearer {token}"))], None).text();
+        let metrics = crate::support::send("GET", &format!("{}/metrics", fleet.server(0).url), &[("authorization", &format!("Bearer {token}"))], None).text();
         let entries: u32 = metrics.lines().find_map(|l| l.strip_prefix("iocast_cache_entries{of=\"bodies\"} "))?.trim().parse().ok()?;
         (entries >= 7).then_some(())
     });
@@ -246,7 +246,7 @@ fn without_the_database_devices_get_what_was_published_last() {
     let stale = eventually("the other serves nobody any more", || Some(device.get(&url, &[])).filter(|a| a.status != 200));
     assert!(stale.status == 503 && stale.text().contains("no database"), "{} {}", stale.status, stale.text());
     assert_eq!((fleet.ready(1).0, fleet.ready(1).1["feeds"].as_str()), (503, Some("unavailable")));
-    // It comes back: everybody is served anew, the pulls of meanwhile are written, and work goes on.
+    // It comes back: all are served again, the pulls since are written, and work goes on.
     allow_connections(&fleet.database, true);
     for i in 0..2 {
         eventually("it is ready again", || (fleet.ready(i).1["status"] == "ready").then_some(()));
@@ -258,7 +258,7 @@ fn without_the_database_devices_get_what_was_published_last() {
     let pulls = || {
         admin.get(&format!("/api/v1/devices/{}/pulls", scene.device))["items"].as_array().unwrap().iter().map(|p| p["count"].as_u64().unwrap_or(1)).sum::<u64>()
     };
-    eventually("the pulls of meanwhile are in the history", || (pulls() >= 10).then_some(()));
+    eventually("the pulls since are in the history", || (pulls() >= 10).then_some(()));
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn one_answers_and_another_works() {
     let mut fleet = Fleet::of(&[&[("ROLE", "web")], &[("ROLE", "worker")]]);
     assert_eq!((fleet.ready(0).1["role"].clone(), fleet.ready(1).1["role"].clone()), (json!("web"), json!("worker")));
     let admin = fleet.admin(0);
-    // A new group is full when its creation is answered, whoever works.
+    // A new group is full when its creation is answered, whichever replica works.
     let scene = Scene::set(&admin, None);
     let (_, device) = key(&admin);
     admin.import(&scene.source, "text/plain", "a.example", 200);
@@ -335,7 +335,7 @@ impl Example {
         std::thread::sleep(Duration::from_millis(1_500));
         eventually("both answer", || {
             let before = log().len();
-            let answers = (0..10).all(|_| crate::house::send("GET", &format!("{}/api/v1/ready", self.url), &[], None).status == 200);
+            let answers = (0..10).all(|_| crate::support::send("GET", &format!("{}/api/v1/ready", self.url), &[], None).status == 200);
             (answers && log().len() == before).then_some(())
         });
     }

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::house::{Admin, House, Scene, eventually, stories, text};
+use crate::support::{Admin, Scene, TestApp, eventually, stories, text};
 
 stories!(accounts_are_made_beside_a_running_server, files_are_imported_beside_a_running_server, a_lost_password_is_replaced);
 
@@ -37,12 +37,12 @@ pub(crate) fn iocast(args: &[&str], stdin: Option<&str>) -> (bool, String, Strin
     (done.status.success(), String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap())
 }
 
-/// Runs a command on a house's data; it must succeed. Gives what it printed.
-pub(crate) fn iocast_on(house: &House, args: &[&str], stdin: Option<&str>) -> String {
-    let data = house.data_folder();
+/// Runs a command on a app's data; it must succeed. Gives what it printed.
+pub(crate) fn iocast_on(app: &TestApp, args: &[&str], stdin: Option<&str>) -> String {
+    let data = app.data_folder();
     let mut all = args.to_vec();
     all.extend(["--data", data.to_str().unwrap()]);
-    if let Some(url) = house.database_url() {
+    if let Some(url) = app.database_url() {
         all.extend(["--database-url", url]);
     }
     let (ok, out, err) = iocast(&all, stdin);
@@ -51,9 +51,9 @@ pub(crate) fn iocast_on(house: &House, args: &[&str], stdin: Option<&str>) -> St
     out
 }
 
-fn accounts_are_made_beside_a_running_server(house: &mut House) {
+fn accounts_are_made_beside_a_running_server(app: &mut TestApp) {
     let made: Value = serde_json::from_str(&iocast_on(
-        house,
+        app,
         &["init", "--account", "Acme", "--admin", "boss@example.com", "--password-stdin", "--json"],
         Some("correct horse battery\n"),
     ))
@@ -61,43 +61,42 @@ fn accounts_are_made_beside_a_running_server(house: &mut House) {
     let keys: Vec<&String> = made.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["account_id", "admin_password", "api_key", "appliance_key"]);
     assert_eq!((text(&made, "account_id").len(), text(&made, "api_key").len(), text(&made, "admin_password")), (24, 128, "correct horse battery".into()));
-    let boss = Admin::sign_in(&house.url, "boss@example.com", "correct horse battery");
+    let boss = Admin::sign_in(&app.url, "boss@example.com", "correct horse battery");
     let scene = Scene::set(&boss, None);
-    let device = crate::house::Device::new(&text(&made, "account_id"), &text(&made, "appliance_key"));
+    let device = crate::support::Device::new(&text(&made, "account_id"), &text(&made, "appliance_key"));
     eventually("the new appliance key opens the feed", || (device.get(&format!("{}/manifest.json", scene.url), &[]).status == 200).then_some(()));
-    let data = house.data_folder();
+    let data = app.data_folder();
     let mut args = vec!["init", "--account", "acme", "--admin", "nobody", "--password-stdin", "--json", "--data", data.to_str().unwrap()];
-    if let Some(url) = house.database_url() {
+    if let Some(url) = app.database_url() {
         args.extend(["--database-url", url]);
     }
     let (ok, out, err) = iocast(&args, Some("short"));
     assert!(!ok && out.is_empty() && err.contains("email: Give an e-mail address") && err.contains("password: Choose a password of 12"), "{err}");
 }
 
-fn files_are_imported_beside_a_running_server(house: &mut House) {
-    let admin = house.admin();
+fn files_are_imported_beside_a_running_server(app: &mut TestApp) {
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let list = house.data.path().join("Emotet.txt");
+    let list = app.data.path().join("Emotet.txt");
     std::fs::write(&list, "# list\nevil.example\nnodots\n").unwrap();
-    let table = house.data.path().join("table.csv");
+    let table = app.data.path().join("table.csv");
     std::fs::write(&table, "value\nevil2.example\n").unwrap();
-    let out = iocast_on(house, &["import", list.to_str().unwrap(), table.to_str().unwrap(), "--source", "Own feed", "--malware-family", "-"], None);
+    let out = iocast_on(app, &["import", list.to_str().unwrap(), table.to_str().unwrap(), "--source", "Own feed", "--malware-family", "-"], None);
     assert!(out.contains("1 new, 0 updated, 0 unchanged, 1 refused") && out.contains("line 3: nodots"), "{out}");
-    scene.settled(&house.device(), &["evil.example", "evil2.example"]);
+    scene.settled(&app.device(), &["evil.example", "evil2.example"]);
     assert_eq!(admin.ioc("evil.example")["malware_families"][0], "Emotet");
-    let report = house.data.path().join("report.adoc");
+    let report = app.data.path().join("report.adoc");
     std::fs::write(&report, "see evil3[.]com").unwrap();
-    let json: Value =
-        serde_json::from_str(&iocast_on(house, &["import", report.to_str().unwrap(), "--source", "Reports", "--report", "--json"], None)).unwrap();
+    let json: Value = serde_json::from_str(&iocast_on(app, &["import", report.to_str().unwrap(), "--source", "Reports", "--report", "--json"], None)).unwrap();
     assert_eq!(json["accepted"], 1);
     assert_eq!(admin.get("/api/v1/sources")["items"].as_array().unwrap().len(), 2, "a source that is not there is made");
 }
 
-fn a_lost_password_is_replaced(house: &mut House) {
-    let admin = house.admin();
-    let made: Value = serde_json::from_str(&iocast_on(house, &["admin", "reset-password", "--email", crate::house::ADMIN, "--json"], None)).unwrap();
+fn a_lost_password_is_replaced(app: &mut TestApp) {
+    let admin = app.admin();
+    let made: Value = serde_json::from_str(&iocast_on(app, &["admin", "reset-password", "--email", crate::support::ADMIN, "--json"], None)).unwrap();
     assert_eq!(admin.get_status("/api/v1/me"), 401, "the sessions were ended");
-    Admin::sign_in(&house.url, crate::house::ADMIN, &text(&made, "admin_password"));
+    Admin::sign_in(&app.url, crate::support::ADMIN, &text(&made, "admin_password"));
 }
 
 #[test]
@@ -118,11 +117,11 @@ fn settings_are_checked_and_shown() {
 
 #[test]
 fn a_folder_in_use_and_foreign_secrets_are_refused() {
-    let house = House::open(crate::house::Engine::Sqlite);
-    let data = house.data_folder();
+    let app = TestApp::open(crate::support::Engine::Sqlite);
+    let data = app.data_folder();
     let (ok, _, err) = iocast(&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()], None);
     assert!(!ok && err.contains("another iocast uses the data folder"), "{err}");
-    drop(house);
+    drop(app);
     let folder = tempfile::TempDir::new().unwrap();
     let data = folder.path().to_str().unwrap();
     let (ok, out, err) = iocast(&["init", "--data", data, "--account", "A", "--admin", "a@example.com"], None);
@@ -134,12 +133,12 @@ fn a_folder_in_use_and_foreign_secrets_are_refused() {
 
 #[test]
 fn a_command_that_forgets_the_database_makes_no_second_iocast() {
-    let database = crate::house::postgres_database();
+    let database = crate::support::postgres_database();
     let folder = tempfile::TempDir::new().unwrap();
     let data = folder.path().to_str().unwrap();
     let server = crate::crash::serve_with(folder.path(), &[("DATABASE_URL", database.clone())]);
     // While a server runs on the folder, commands go through it, whatever database it has.
-    let reset = ["admin", "reset-password", "--email", crate::house::ADMIN, "--data", data];
+    let reset = ["admin", "reset-password", "--email", crate::support::ADMIN, "--data", data];
     let (ok, out, err) = iocast(&reset, None);
     assert!(ok && out.contains("New password"), "{out}{err}");
     drop(server);

@@ -12,8 +12,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
-    house::{ADMIN, Admin, Engine, House, eventually, postgres_database, send, text},
     shell::{binary, iocast},
+    support::{ADMIN, Admin, Engine, TestApp, eventually, postgres_database, send, text},
 };
 
 struct Started {
@@ -161,14 +161,14 @@ fn data_that_is_missing_is_not_taken_for_a_first_start() {
 
 #[test]
 fn an_empty_postgresql_beside_secrets_is_refused() {
-    let mut house = House::open(Engine::Postgres);
-    house.stop();
+    let mut app = TestApp::open(Engine::Postgres);
+    app.stop();
     let empty = postgres_database();
-    let data = house.data_folder();
+    let data = app.data_folder();
     let (ok, _, err) = iocast(&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap(), "--database-url", &empty], None);
     assert!(!ok && err.contains("data is missing") && err.contains("--new-database"), "{err}");
-    house.restart();
-    house.admin();
+    app.restart();
+    app.admin();
 }
 
 #[test]
@@ -238,20 +238,20 @@ fn a_password_that_was_given_is_not_printed() {
 #[test]
 fn figures_are_there_while_the_database_is_away() {
     let token = "0123456789abcdef";
-    let mut house = House::with(Engine::Postgres, |config| config.metrics_token = Some(token.to_owned()));
-    let metrics = |house: &House| send("GET", &format!("{}/metrics", house.url), &[("authorization", &format!("Bearer {token}"))], None);
-    assert!(metrics(&house).text().contains("iocast_database_up 1"));
-    let url = house.database_url().unwrap().to_owned();
-    crate::house::allow_connections(&url, false);
+    let mut app = TestApp::with(Engine::Postgres, |config| config.metrics_token = Some(token.to_owned()));
+    let metrics = |app: &TestApp| send("GET", &format!("{}/metrics", app.url), &[("authorization", &format!("Bearer {token}"))], None);
+    assert!(metrics(&app).text().contains("iocast_database_up 1"));
+    let url = app.database_url().unwrap().to_owned();
+    crate::support::allow_connections(&url, false);
     eventually("the figures tell it", || {
-        let answer = metrics(&house);
+        let answer = metrics(&app);
         (answer.status == 200 && answer.text().contains("iocast_database_up 0") && answer.text().contains("iocast_letters{")).then_some(())
     });
-    let ready = send("GET", &format!("{}/api/v1/ready", house.url), &[], None);
+    let ready = send("GET", &format!("{}/api/v1/ready", app.url), &[], None);
     assert_eq!((ready.status, &ready.json()["status"]), (200, &json!("degraded")), "{}", ready.text());
-    crate::house::allow_connections(&url, true);
-    eventually("all is well again", || (send("GET", &format!("{}/api/v1/ready", house.url), &[], None).json()["status"] == "ready").then_some(()));
-    house.stop();
+    crate::support::allow_connections(&url, true);
+    eventually("all is well again", || (send("GET", &format!("{}/api/v1/ready", app.url), &[], None).json()["status"] == "ready").then_some(()));
+    app.stop();
 }
 
 impl Drop for Started {

@@ -9,45 +9,45 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    house::{Answer, House, basic, eventually, send, stories, text},
     lists::{Pulled, device, source, turns_green},
+    support::{Answer, TestApp, basic, eventually, send, stories, text},
 };
 
 stories!(a_taxii_client_walks_a_collection, the_original_sentinel_pulls_taxii_20, the_protocol_to_the_letter, fifty_thousand_of_one_moment_come_once_each);
 
-fn script(house: &House, version: &str, collection: &str, rest: &[&str]) -> Command {
+fn script(app: &TestApp, version: &str, collection: &str, rest: &[&str]) -> Command {
     let python = std::env::var("IOCAST_PYTHON").expect("IOCAST_PYTHON names a Python with taxii2-client; `make test` sets one up");
     let folder = if version == "2.0" { "taxii" } else { "taxii2" };
     let mut command = Command::new(python);
     command.arg(crate::edges::root().join("tests/python/taxii.py")).args([
         version,
-        &format!("{}/{folder}/", house.url),
-        &house.account_id,
-        &house.appliance_key,
+        &format!("{}/{folder}/", app.url),
+        &app.account_id,
+        &app.appliance_key,
         collection,
     ]);
     command.args(rest);
     command
 }
 
-fn walk(house: &House, version: &str, collection: &str, rest: &[&str]) -> Value {
-    let done = script(house, version, collection, rest).output().unwrap();
+fn walk(app: &TestApp, version: &str, collection: &str, rest: &[&str]) -> Value {
+    let done = script(app, version, collection, rest).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     serde_json::from_slice(&done.stdout).unwrap()
 }
 
-fn get(house: &House, path: &str, headers: &[(&str, &str)]) -> Answer {
-    let auth = basic(&house.account_id, &house.appliance_key);
+fn get(app: &TestApp, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let auth = basic(&app.account_id, &app.appliance_key);
     let mut all = vec![("authorization", auth.as_str())];
     all.extend_from_slice(headers);
-    send("GET", &format!("{}{path}", house.url), &all, None)
+    send("GET", &format!("{}{path}", app.url), &all, None)
 }
 
 /// Waits until the first page of the collection lists so many indicators. Gives the moments at which they were added.
-fn collected(house: &House, of: &Pulled, count: usize) -> BTreeSet<String> {
+fn collected(app: &TestApp, of: &Pulled, count: usize) -> BTreeSet<String> {
     let folder = if of.name == "azure-sentinel" { "taxii" } else { "taxii2" };
     eventually("the collection is whole", || {
-        let manifest = get(house, &format!("/{folder}/{}/collections/{}/manifest/?match%5Btype%5D=indicator", house.account_id, of.group), &[]).json();
+        let manifest = get(app, &format!("/{folder}/{}/collections/{}/manifest/?match%5Btype%5D=indicator", app.account_id, of.group), &[]).json();
         let list = manifest["objects"].as_array().filter(|list| list.len() == count)?;
         Some(list.iter().map(|o| text(o, "date_added")).collect())
     })
@@ -79,14 +79,14 @@ fn nasty() -> (Value, BTreeSet<String>) {
     (json!(records), values.iter().map(|v| (*v).to_owned()).collect())
 }
 
-fn a_taxii_client_walks_a_collection(house: &mut House) {
-    let admin = house.admin();
+fn a_taxii_client_walks_a_collection(app: &mut TestApp) {
+    let admin = app.admin();
     let source = source(&admin);
     let of = device(&admin, "taxii", json!({}));
     let (records, values) = nasty();
     assert_eq!(admin.import(&source, "application/json", &records.to_string(), 200)["rejected_count"], 0);
-    collected(house, &of, values.len());
-    let found = walk(house, "2.1", &of.group, &["7", "judge"]);
+    collected(app, &of, values.len());
+    let found = walk(app, "2.1", &of.group, &["7", "judge"]);
     assert_eq!(found["problems"], json!([]));
     assert_eq!((&found["twice"], &found["dangling"], found["title"].as_str()), (&json!([]), &json!([]), Some("Group taxii")));
     let count = |kind: &str| found["types"][kind].as_u64().unwrap_or(0);
@@ -98,68 +98,68 @@ fn a_taxii_client_walks_a_collection(house: &mut House) {
     assert_eq!(found["live"].as_array().unwrap().len(), 10, "{found}");
     turns_green(&admin, &of.device);
     // One that leaves is revoked, not just gone; one that comes back is a new indicator, as the standard wants it.
-    house.advance(&admin, "1m");
+    app.advance(&admin, "1m");
     admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("bad.example"), "id")), 204);
-    let found = eventually("it is revoked", || Some(walk(house, "2.1", &of.group, &["100", "judge"])).filter(|f| f["revoked"] == json!(["bad.example"])));
+    let found = eventually("it is revoked", || Some(walk(app, "2.1", &of.group, &["100", "judge"])).filter(|f| f["revoked"] == json!(["bad.example"])));
     assert_eq!((found["live"].as_array().unwrap().len(), &found["problems"]), (9, &json!([])));
-    house.advance(&admin, "1m");
+    app.advance(&admin, "1m");
     admin.import(&source, "text/plain", "bad.example", 200);
-    let found = eventually("it is back", || Some(walk(house, "2.1", &of.group, &["100", "judge"])).filter(|f| f["live"].as_array().unwrap().len() == 10));
+    let found = eventually("it is back", || Some(walk(app, "2.1", &of.group, &["100", "judge"])).filter(|f| f["live"].as_array().unwrap().len() == 10));
     assert_eq!(
         (&found["revoked"], &found["twice"], &found["problems"], &found["types"]["indicator"]),
         (&json!(["bad.example"]), &json!([]), &json!([]), &json!(11))
     );
     // The same as one bundle, for those who read no TAXII; and a page for people at the bare URL, whatever is accepted.
-    let bundle = get(house, &format!("/feeds/{}/stix.json", of.group), &[("accept", "application/vnd.oasis.stix+json; version=2.0"), ("user-agent", "curl/8")]);
+    let bundle = get(app, &format!("/feeds/{}/stix.json", of.group), &[("accept", "application/vnd.oasis.stix+json; version=2.0"), ("user-agent", "curl/8")]);
     assert_eq!((bundle.status, bundle.json()["objects"].as_array().unwrap().len() as u64), (200, found["objects"].as_u64().unwrap()));
-    let page = get(house, &format!("/feeds/{}", of.group), &[("accept", "*/*")]);
+    let page = get(app, &format!("/feeds/{}", of.group), &[("accept", "*/*")]);
     assert_eq!(page.status, 200);
-    assert!(page.text().contains(&format!("/taxii2/{}/", house.account_id)) && page.text().contains(&of.group), "{}", page.text());
+    assert!(page.text().contains(&format!("/taxii2/{}/", app.account_id)) && page.text().contains(&of.group), "{}", page.text());
     let stix = device(&admin, "stix-bundle", json!({}));
     let bundle = eventually("the bundle is whole", || {
-        Some(get(house, &format!("/feeds/{}", stix.group), &[("accept", "application/vnd.oasis.stix+json; version=2.0")]))
+        Some(get(app, &format!("/feeds/{}", stix.group), &[("accept", "application/vnd.oasis.stix+json; version=2.0")]))
             .filter(|b| b.text().contains("bad.example"))
     });
     assert_eq!(bundle.header("content-type"), "application/stix+json;version=2.1");
     assert_eq!(bundle.json()["type"], "bundle");
 }
 
-fn the_original_sentinel_pulls_taxii_20(house: &mut House) {
-    let admin = house.admin();
+fn the_original_sentinel_pulls_taxii_20(app: &mut TestApp) {
+    let admin = app.admin();
     let source = source(&admin);
     let of = device(&admin, "azure-sentinel", json!({}));
     let (records, values) = nasty();
     admin.import(&source, "application/json", &records.to_string(), 200);
-    collected(house, &of, values.len());
-    let found = walk(house, "2.0", &of.group, &["7", "judge"]);
+    collected(app, &of, values.len());
+    let found = walk(app, "2.0", &of.group, &["7", "judge"]);
     assert_eq!((&found["problems"], &found["twice"], &found["dangling"]), (&json!([]), &json!([]), &json!([])));
     assert_eq!((found["types"]["indicator"].as_u64(), found["pages"].as_u64() > Some(1)), (Some(10), true), "{found}");
     turns_green(&admin, &of.device);
     // Sentinel asks for a collection id that is a random UUID, and pages by items.
     assert_eq!(uuid_version(&of.group), '4');
-    let objects = format!("/taxii/{}/collections/{}/objects/", house.account_id, of.group);
-    let part = get(house, &objects, &[("range", "items 0-4"), ("accept", "application/vnd.oasis.stix+json; version=2.0")]);
+    let objects = format!("/taxii/{}/collections/{}/objects/", app.account_id, of.group);
+    let part = get(app, &objects, &[("range", "items 0-4"), ("accept", "application/vnd.oasis.stix+json; version=2.0")]);
     assert_eq!(part.status, 206);
     assert!(part.header("content-range").starts_with("items 0-4/"), "{}", part.header("content-range"));
     assert_eq!(part.header("content-type"), "application/vnd.oasis.stix+json; version=2.0");
-    assert_eq!(get(house, &objects, &[("range", "items 9000-9004")]).status, 416);
-    assert_eq!(get(house, &format!("/taxii2/{}/collections/{}/", house.account_id, of.group), &[]).status, 404, "it is a collection of one server only");
+    assert_eq!(get(app, &objects, &[("range", "items 9000-9004")]).status, 416);
+    assert_eq!(get(app, &format!("/taxii2/{}/collections/{}/", app.account_id, of.group), &[]).status, 404, "it is a collection of one server only");
 }
 
 fn uuid_version(id: &str) -> char {
     id.chars().nth(14).unwrap()
 }
 
-fn the_protocol_to_the_letter(house: &mut House) {
-    let admin = house.admin();
+fn the_protocol_to_the_letter(app: &mut TestApp) {
+    let admin = app.admin();
     let source = source(&admin);
     let of = device(&admin, "taxii", json!({}));
     let other = device(&admin, "splunk-es-taxii", json!({ "kind": "ip" }));
     admin.import(&source, "text/plain", "one.example\ntwo.example\n192.0.2.1", 200);
-    collected(house, &of, 3);
-    let root = format!("/taxii2/{}/", house.account_id);
+    collected(app, &of, 3);
+    let root = format!("/taxii2/{}/", app.account_id);
     let taxii = |path: &str| {
-        let answer = get(house, path, &[("accept", "application/taxii+json;version=2.1")]);
+        let answer = get(app, path, &[("accept", "application/taxii+json;version=2.1")]);
         assert_eq!((answer.status, answer.header("content-type")), (200, "application/taxii+json;version=2.1"), "{path}: {}", answer.text());
         answer
     };
@@ -221,7 +221,7 @@ fn the_protocol_to_the_letter(house: &mut House) {
         );
     };
     for query in ["limit=0", "limit=-1", "limit=many", "added_after=yesterday", "next=rubbish", "match[version]=newest", "match[colour]=red"] {
-        fault(&get(house, &format!("{objects}?{query}"), &[]), 400);
+        fault(&get(app, &format!("{objects}?{query}"), &[]), 400);
     }
     for path in [
         format!("{root}collections/00000000-0000-4000-8000-000000000000/"),
@@ -230,35 +230,35 @@ fn the_protocol_to_the_letter(house: &mut House) {
         "/taxii2/000000000000000000000000/".to_owned(),
         format!("{root}status/1/"),
     ] {
-        fault(&get(house, &path, &[]), 404);
+        fault(&get(app, &path, &[]), 404);
     }
-    fault(&get(house, &objects, &[("accept", "text/html")]), 406);
-    let auth = basic(&house.account_id, &house.appliance_key);
+    fault(&get(app, &objects, &[("accept", "text/html")]), 406);
+    let auth = basic(&app.account_id, &app.appliance_key);
     for method in ["POST", "DELETE"] {
-        fault(&send(method, &format!("{}{objects}", house.url), &[("authorization", &auth)], Some(b"{}")), 403);
+        fault(&send(method, &format!("{}{objects}", app.url), &[("authorization", &auth)], Some(b"{}")), 403);
     }
-    let stranger = send("GET", &format!("{}{objects}", house.url), &[("authorization", &basic(&house.account_id, "wrong"))], None);
+    let stranger = send("GET", &format!("{}{objects}", app.url), &[("authorization", &basic(&app.account_id, "wrong"))], None);
     fault(&stranger, 401);
     assert!(stranger.header("www-authenticate").starts_with("Basic realm="));
     // A device key sees its own collection only.
     let key = text(&admin.post(&format!("/api/v1/devices/{}/keys", other.device), json!({}), 201), "secret");
-    let seen = send("GET", &format!("{}{root}collections/", house.url), &[("authorization", &basic(&house.account_id, &key))], None).json();
+    let seen = send("GET", &format!("{}{root}collections/", app.url), &[("authorization", &basic(&app.account_id, &key))], None).json();
     assert_eq!((seen["collections"].as_array().unwrap().len(), text(&seen["collections"][0], "id")), (1, other.group));
-    assert_eq!(send("GET", &format!("{}{objects}", house.url), &[("authorization", &basic(&house.account_id, &key))], None).status, 404);
+    assert_eq!(send("GET", &format!("{}{objects}", app.url), &[("authorization", &basic(&app.account_id, &key))], None).status, 404);
     // Refused polls are in the device's pull log, with the reason.
     eventually("the refusal is told", || admin.get(&format!("/api/v1/devices/{}/pulls", of.device)).to_string().contains("Key rejected").then_some(()));
 }
 
 /// At limit 1000, each once, also while the group changes underneath.
-fn fifty_thousand_of_one_moment_come_once_each(house: &mut House) {
-    let admin = house.admin();
+fn fifty_thousand_of_one_moment_come_once_each(app: &mut TestApp) {
+    let admin = app.admin();
     let source = source(&admin);
     let of: Pulled = device(&admin, "taxii", json!({}));
     let list: String = (0..50_000).map(|i| format!("host{i}.evil.example\n")).collect();
     admin.import(&source, "text/plain", &list, 200);
-    let moments = collected(house, &of, 5_000);
+    let moments = collected(app, &of, 5_000);
     assert_eq!(moments.len(), 1, "all share one moment");
-    let mut child = script(house, "2.1", &of.group, &["1000", "count", "pause"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = script(app, "2.1", &of.group, &["1000", "count", "pause"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let (mut say, mut hear) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
     let mut pages = 0_u32;
     let found: Value = loop {
@@ -270,7 +270,7 @@ fn fifty_thousand_of_one_moment_come_once_each(house: &mut House) {
         pages += 1;
         // While it walks: some leave that it has seen, some that it has not, some change, some come.
         if pages.is_multiple_of(10) {
-            house.advance(&admin, "1s");
+            app.advance(&admin, "1s");
             for n in [pages, 49_000 + pages] {
                 admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc(&format!("host{n}.evil.example")), "id")), 204);
             }

@@ -3,7 +3,7 @@
 use iocast_server::Clock as _;
 use serde_json::{Value, json};
 
-use crate::house::{Admin, Engine, House, Post, Scene, eventually, stories, text};
+use crate::support::{Admin, Engine, Post, Scene, TestApp, eventually, stories, text};
 
 stories!(
     more_than_48_hours_is_told_once_and_the_next_pull_is_told_too,
@@ -20,10 +20,10 @@ stories!(
 pub(crate) const HOUR: i64 = 3_600_000_000;
 const MILLI: i64 = 1_000;
 
-/// A house whose letters go to a mail server of its own.
-pub(crate) fn with_post(house: &mut House) -> Post {
+/// A app whose letters go to a mail server of its own.
+pub(crate) fn with_post(app: &mut TestApp) -> Post {
     let post = Post::open();
-    house.reopen(|config| post.plain(config));
+    app.reopen(|config| post.plain(config));
     post
 }
 
@@ -32,8 +32,8 @@ pub(crate) fn look(admin: &Admin) -> Value {
     admin.post("/api/v1/emulator/clock", json!({ "advance": "0s" }), 200)
 }
 
-fn pull(house: &House, admin: &Admin, scene: &Scene) {
-    let device = house.device();
+fn pull(app: &TestApp, admin: &Admin, scene: &Scene) {
+    let device = app.device();
     let before = admin.get(&format!("/api/v1/devices/{}", scene.device))["sync"]["last_pull_at"].clone();
     assert_eq!(device.get(&format!("{}/manifest.json", scene.url), &[]).status, 200);
     eventually("the pull shows", || {
@@ -50,34 +50,34 @@ fn audited(admin: &Admin, action: &str) -> usize {
     admin.get("/api/v1/audit?limit=1000")["items"].as_array().unwrap().iter().filter(|l| l["action"] == action).count()
 }
 
-fn more_than_48_hours_is_told_once_and_the_next_pull_is_told_too(house: &mut House) {
-    let post = with_post(house);
-    let admin = house.admin();
+fn more_than_48_hours_is_told_once_and_the_next_pull_is_told_too(app: &mut TestApp) {
+    let post = with_post(app);
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let device = house.device();
-    pull(house, &admin, &scene);
-    let refused = crate::house::Device::new(&house.account_id, "iak_wrong").get(&format!("{}/manifest.json", scene.url), &[]);
+    let device = app.device();
+    pull(app, &admin, &scene);
+    let refused = crate::support::Device::new(&app.account_id, "iak_wrong").get(&format!("{}/manifest.json", scene.url), &[]);
     assert_eq!(refused.status, 401);
-    house.clock.advance(48 * HOUR - MILLI);
+    app.clock.advance(48 * HOUR - MILLI);
     assert_eq!((look(&admin)["outages_opened"].as_u64(), admin.dot(&scene.device).0.as_str()), (Some(0), "green"), "47:59:59.999");
-    house.clock.advance(MILLI);
+    app.clock.advance(MILLI);
     assert_eq!((look(&admin)["outages_opened"].as_u64(), admin.dot(&scene.device).0.as_str()), (Some(0), "green"), "48:00:00.000");
     assert!(post.letters().is_empty());
-    house.clock.advance(MILLI);
+    app.clock.advance(MILLI);
     let done = look(&admin);
     assert_eq!((&done["outages_opened"], &done["letters_queued"], &done["letters_sent"]), (&json!(1), &json!(1), &json!(1)), "{done}");
     assert_eq!(admin.dot(&scene.device), ("red".into(), "silent".into()));
     let letter = post.letters().pop().unwrap();
-    assert_eq!((text(&letter, "subject"), letter["to"].clone()), ("[iocast] Lab MISP is silent (iocast)".into(), json!([crate::house::ADMIN])));
+    assert_eq!((text(&letter, "subject"), letter["to"].clone()), ("[iocast] Lab MISP is silent (iocast)".into(), json!([crate::support::ADMIN])));
     let words = text(&letter, "text");
     for said in ["\"Lab MISP\" (MISP)", "2 days", "2026-11-03 10:00 UTC", "127.0.0.1", "What to check", &scene.device] {
         assert!(words.contains(said), "{said} in {words}");
     }
     let link = words.lines().find_map(|l| l.strip_prefix("The device: ")).unwrap();
-    assert_eq!(crate::house::agent().get(link).call().unwrap().status().as_u16(), 200, "{link}");
+    assert_eq!(crate::support::agent().get(link).call().unwrap().status().as_u16(), 200, "{link}");
     // Told once, however long it lasts.
     for _ in 0..5 {
-        house.advance(&admin, "30h");
+        app.advance(&admin, "30h");
     }
     assert_eq!((post.letters().len(), outages(&admin).len()), (1, 1));
 
@@ -91,13 +91,13 @@ fn more_than_48_hours_is_told_once_and_the_next_pull_is_told_too(house: &mut Hou
     assert_eq!(letters, [("warning".into(), "sent".into()), ("recovery".into(), "sent".into())]);
     assert_eq!((audited(&admin, "device.silent"), audited(&admin, "device.recovered")), (1, 1));
     // The next silence is another outage.
-    house.advance(&admin, "49h");
+    app.advance(&admin, "49h");
     assert_eq!((post.letters().len(), outages(&admin).len()), (3, 2));
 }
 
-fn who_is_watched_and_who_is_told(house: &mut House) {
-    let post = with_post(house);
-    let admin = house.admin();
+fn who_is_watched_and_who_is_told(app: &mut TestApp) {
+    let post = with_post(app);
+    let admin = app.admin();
     let add = |name: &str| text(&admin.post("/api/v1/devices", json!({ "name": name, "device_type": "misp" }), 201), "id");
     let (_never, paused, deleted, renamed) = (add("Never pulled"), add("Paused"), add("Deleted"), add("Old name"));
     admin.patch(&format!("/api/v1/devices/{paused}"), json!({ "paused": true }), 200);
@@ -112,7 +112,7 @@ fn who_is_watched_and_who_is_told(house: &mut House) {
     admin.patch(&format!("/api/v1/users/{quiet}"), json!({ "mail_alerts": false }), 200);
     admin.patch(&format!("/api/v1/users/{gone}"), json!({ "active": false }), 200);
     assert_eq!(admin.get("/api/v1/account")["alerted_people"], 2);
-    house.advance(&admin, "49h");
+    app.advance(&admin, "49h");
     let warned = |post: &Post| {
         let mut told: Vec<(String, String)> = post
             .letters()
@@ -123,7 +123,7 @@ fn who_is_watched_and_who_is_told(house: &mut House) {
         told.sort();
         told
     };
-    let expected: Vec<(String, String)> = [crate::house::ADMIN, "second@example.com"]
+    let expected: Vec<(String, String)> = [crate::support::ADMIN, "second@example.com"]
         .into_iter()
         .flat_map(|to| ["[iocast] Never pulled is silent (iocast)", "[iocast] New name is silent (iocast)"].map(|s| (to.to_owned(), s.to_owned())))
         .collect();
@@ -134,9 +134,9 @@ fn who_is_watched_and_who_is_told(house: &mut House) {
     admin.patch(&format!("/api/v1/devices/{renamed}"), json!({ "paused": true }), 200);
     assert_eq!(outages(&admin).iter().filter(|o| o["ended_by"] == "pause").count(), 1);
     admin.patch(&format!("/api/v1/devices/{paused}"), json!({ "paused": false }), 200);
-    house.advance(&admin, "48h");
+    app.advance(&admin, "48h");
     assert_eq!(warned(&post).len(), 4);
-    house.advance(&admin, "1s");
+    app.advance(&admin, "1s");
     assert_eq!(warned(&post).len(), 6, "48 hours after it was resumed");
 
     // An account in which nobody gets letters says so, once.
@@ -144,25 +144,25 @@ fn who_is_watched_and_who_is_told(house: &mut House) {
         admin.patch(&format!("/api/v1/users/{}", text(user, "id")), json!({ "mail_alerts": false }), 200);
     }
     add("Untold");
-    house.advance(&admin, "49h");
+    app.advance(&admin, "49h");
     add("Untold too");
-    house.advance(&admin, "49h");
+    app.advance(&admin, "49h");
     assert_eq!((warned(&post).len(), audited(&admin, "alerts.nobody"), admin.get("/api/v1/account")["alerted_people"].as_u64()), (6, 1, Some(0)));
     let me = text(&admin.get("/api/v1/me"), "id");
     // Once an administrator gets letters again, they hear of what is still silent and was told to no one.
     admin.patch(&format!("/api/v1/users/{me}"), json!({ "mail_alerts": true }), 200);
     look(&admin);
     eventually("the outages are mailed late", || (warned(&post).len() == 8).then_some(()));
-    assert!(warned(&post).iter().filter(|(to, subject)| to == crate::house::ADMIN && subject.contains("Untold")).count() == 2, "{:?}", warned(&post));
+    assert!(warned(&post).iter().filter(|(to, subject)| to == crate::support::ADMIN && subject.contains("Untold")).count() == 2, "{:?}", warned(&post));
     look(&admin);
     assert_eq!(warned(&post).len(), 8, "and not again");
     let last = admin.patch(&format!("/api/v1/users/{me}"), json!({ "role": "analyst" }), 200);
     assert_eq!(last["role"], "analyst", "the invited second administrator is one, too");
 }
 
-fn thresholds_of_account_and_device(house: &mut House) {
-    let post = with_post(house);
-    let admin = house.admin();
+fn thresholds_of_account_and_device(app: &mut TestApp) {
+    let post = with_post(app);
+    let admin = app.admin();
     let add = |name: &str| text(&admin.post("/api/v1/devices", json!({ "name": name, "device_type": "misp" }), 201), "id");
     let (quick, slow) = (add("Quick"), add("Slow"));
     assert_eq!(admin.get("/api/v1/account")["silent_after_hours"], 48);
@@ -171,33 +171,33 @@ fn thresholds_of_account_and_device(house: &mut House) {
     for (path, hours) in [("/api/v1/account".to_owned(), 0), (format!("/api/v1/devices/{quick}"), 721)] {
         assert_eq!(admin.patch(&path, json!({ "silent_after_hours": hours }), 422)["errors"][0]["code"], "silent_after_out_of_range");
     }
-    house.advance(&admin, "1h");
+    app.advance(&admin, "1h");
     assert!(post.letters().is_empty());
-    house.advance(&admin, "1s");
+    app.advance(&admin, "1s");
     assert_eq!(post.subjects(), ["[iocast] Quick is silent (iocast)"]);
-    house.advance(&admin, "718h");
+    app.advance(&admin, "718h");
     assert_eq!(post.letters().len(), 1);
-    house.advance(&admin, "1h");
+    app.advance(&admin, "1h");
     assert_eq!(post.subjects()[1], "[iocast] Slow is silent (iocast)");
     assert_eq!(admin.patch("/api/v1/account", json!({ "silent_after_hours": null }), 200)["silent_after_hours"], 48);
 }
 
-fn flapping_never_tells_twice(house: &mut House) {
-    let mut post = with_post(house);
-    let admin = house.admin();
+fn flapping_never_tells_twice(app: &mut TestApp) {
+    let mut post = with_post(app);
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    pull(house, &admin, &scene);
+    pull(app, &admin, &scene);
     for _ in 0..3 {
-        house.clock.advance(48 * HOUR - MILLI);
+        app.clock.advance(48 * HOUR - MILLI);
         look(&admin);
-        pull(house, &admin, &scene);
+        pull(app, &admin, &scene);
     }
     assert_eq!((post.letters().len(), outages(&admin).len()), (0, 0), "always just in time");
     for _ in 0..3 {
-        house.clock.advance(48 * HOUR + MILLI);
+        app.clock.advance(48 * HOUR + MILLI);
         look(&admin);
         look(&admin);
-        pull(house, &admin, &scene);
+        pull(app, &admin, &scene);
         look(&admin);
     }
     let told: Vec<bool> = post.subjects().iter().map(|s| s.contains("silent")).collect();
@@ -205,20 +205,20 @@ fn flapping_never_tells_twice(house: &mut House) {
 
     // Nobody got the warning: nobody needs to hear of the recovery.
     post.fault("connect", "421 later");
-    house.advance(&admin, "49h");
+    app.advance(&admin, "49h");
     assert_eq!(admin.get("/api/v1/outbox?state=due")["items"].as_array().unwrap().len(), 1);
-    pull(house, &admin, &scene);
+    pull(app, &admin, &scene);
     post.calm();
-    house.advance(&admin, "1h");
+    app.advance(&admin, "1h");
     assert_eq!(post.letters().len(), 6);
     let states: Vec<String> = outages(&admin)[0]["letters"].as_array().unwrap().iter().map(|l| text(l, "state")).collect();
     assert_eq!(states, ["superseded"]);
 }
 
-fn many_at_once_are_one_letter(house: &mut House) {
-    let post = with_post(house);
-    let admin = house.admin();
-    let device = house.device();
+fn many_at_once_are_one_letter(app: &mut TestApp) {
+    let post = with_post(app);
+    let admin = app.admin();
+    let device = app.device();
     let scenes: Vec<(String, String)> = (0..7)
         .map(|n| {
             let id = text(&admin.post("/api/v1/devices", json!({ "name": format!("MISP {n}"), "device_type": "misp" }), 201), "id");
@@ -226,7 +226,7 @@ fn many_at_once_are_one_letter(house: &mut House) {
             (id, text(&group, "url"))
         })
         .collect();
-    house.advance(&admin, "49h");
+    app.advance(&admin, "49h");
     assert_eq!(post.subjects(), ["[iocast] 7 devices are silent (iocast)"]);
     let told = outages(&admin);
     assert!(told.len() == 7 && told.iter().all(|o| o["letters"].as_array().unwrap().len() == 1 && o["letters"][0]["id"] == told[0]["letters"][0]["id"]));
@@ -234,39 +234,39 @@ fn many_at_once_are_one_letter(house: &mut House) {
         assert_eq!(device.get(&format!("{url}/manifest.json"), &[]).status, 200);
     }
     eventually("all are told to be back", || outages(&admin).iter().all(|o| o["letters"].as_array().unwrap().len() == 2).then_some(()));
-    house.advance(&admin, "5m");
+    app.advance(&admin, "5m");
     eventually("every recovery is sent", || outages(&admin).iter().all(|o| o["letters"][1]["state"] == "sent").then_some(()));
     assert!(post.subjects().iter().skip(1).all(|s| s.contains("again")));
 }
 
-fn our_downtime_is_not_their_silence(house: &mut House) {
-    let post = with_post(house);
-    let mut admin = house.admin();
+fn our_downtime_is_not_their_silence(app: &mut TestApp) {
+    let post = with_post(app);
+    let mut admin = app.admin();
     let mut scene = Scene::set(&admin, None);
     admin.post("/api/v1/devices", json!({ "name": "Really silent", "device_type": "misp" }), 201);
-    pull(house, &admin, &scene);
+    pull(app, &admin, &scene);
     for hours in [49, 72] {
-        house.stop();
-        house.clock.pass(hours * HOUR);
-        house.restart();
-        admin = house.admin();
-        scene.url = format!("{}/feeds/{}", house.url, scene.group);
+        app.stop();
+        app.clock.pass(hours * HOUR);
+        app.restart();
+        admin = app.admin();
+        scene.url = format!("{}/feeds/{}", app.url, scene.group);
         assert_eq!(look(&admin)["outages_opened"], 0, "after {hours} hours");
         assert_eq!(admin.dot(&scene.device).0, "green");
     }
-    pull(house, &admin, &scene);
-    house.clock.advance(48 * HOUR);
+    pull(app, &admin, &scene);
+    app.clock.advance(48 * HOUR);
     look(&admin);
-    house.clock.advance(HOUR);
+    app.clock.advance(HOUR);
     look(&admin);
     let mut subjects = post.subjects();
     subjects.sort();
     assert_eq!(subjects, ["[iocast] Lab MISP is silent (iocast)", "[iocast] Really silent is silent (iocast)"], "each once, 48 hours of ours later");
 }
 
-fn a_full_group_is_told_of_once(house: &mut House) {
-    let post = with_post(house);
-    let admin = house.admin();
+fn a_full_group_is_told_of_once(app: &mut TestApp) {
+    let post = with_post(app);
+    let admin = app.admin();
     let scene = Scene::set(&admin, Some(20));
     admin.patch(&format!("/api/v1/groups/{}", scene.group), json!({ "notify_on_limit": true }), 200);
     let list = |from: u32, to: u32| (from..to).map(|n| format!("host{n}.example\n")).collect::<String>();
@@ -299,34 +299,34 @@ fn a_full_group_is_told_of_once(house: &mut House) {
     eventually("it is told again", || (post.letters().len() == 2).then_some(()));
 }
 
-fn a_clock_that_jumps_judges_nobody(house: &mut House) {
-    let post = with_post(house);
-    let admin = house.admin();
+fn a_clock_that_jumps_judges_nobody(app: &mut TestApp) {
+    let post = with_post(app);
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    pull(house, &admin, &scene);
+    pull(app, &admin, &scene);
     // Three days forward: nothing is told by that alone. Green again as soon as the tick has seen the jump.
-    house.clock.pass(72 * HOUR);
-    let admin = house.admin();
+    app.clock.pass(72 * HOUR);
+    let admin = app.admin();
     eventually("the jump is seen", || (admin.dot(&scene.device).0 == "green").then_some(()));
     assert_eq!(look(&admin)["outages_opened"], 0);
     // A device pulls at that time.
-    pull(house, &admin, &scene);
+    pull(app, &admin, &scene);
     // And back again: what was excused while the clock was ahead is forgotten, and real silence is told on time.
-    house.clock.pass(-72 * HOUR);
-    let admin = house.admin();
+    app.clock.pass(-72 * HOUR);
+    let admin = app.admin();
     std::thread::sleep(std::time::Duration::from_secs(6));
     assert_eq!(look(&admin)["outages_opened"], 0);
     assert!(post.letters().is_empty());
-    house.clock.advance(49 * HOUR);
+    app.clock.advance(49 * HOUR);
     assert_eq!(look(&admin)["outages_opened"], 1, "49 hours of silence after the clock was right again");
 }
 
-fn a_longer_silence_may_be_allowed_while_it_lasts(house: &mut House) {
-    let mut post = with_post(house);
-    let admin = house.admin();
+fn a_longer_silence_may_be_allowed_while_it_lasts(app: &mut TestApp) {
+    let mut post = with_post(app);
+    let admin = app.admin();
     let add = |name: &str| text(&admin.post("/api/v1/devices", json!({ "name": name, "device_type": "misp" }), 201), "id");
     let (own, other) = (add("Own threshold"), add("Threshold of the account"));
-    house.advance(&admin, "49h");
+    app.advance(&admin, "49h");
     assert_eq!((outages(&admin).len(), post.letters().len()), (2, 2));
     let open = |device: &str| {
         admin.get(&format!("/api/v1/outages?device_id={device}"))["items"].as_array().unwrap().iter().filter(|o| o["ended_at"].is_null()).count()
@@ -338,49 +338,49 @@ fn a_longer_silence_may_be_allowed_while_it_lasts(house: &mut House) {
     assert_eq!(outages(&admin).iter().filter(|o| o["ended_by"] == "threshold").count(), 2);
     assert!([&own, &other].iter().all(|device| admin.dot(device).1 != "silent"));
     // No message says that it ended. When the silence exceeds the new limit, there is a new warning.
-    house.advance(&admin, "24h");
+    app.advance(&admin, "24h");
     assert_eq!(post.letters().len(), 3, "{:?}", post.subjects());
     assert_eq!((open(&own), open(&other), outages(&admin).len()), (0, 1, 2), "one silence is one outage");
     // What was not mailed yet is not mailed.
     post.fault("connect", "421 later");
-    house.advance(&admin, "28h");
+    app.advance(&admin, "28h");
     admin.patch(&format!("/api/v1/devices/{own}"), json!({ "silent_after_hours": 500 }), 200);
     post.calm();
-    house.advance(&admin, "1h");
+    app.advance(&admin, "1h");
     assert_eq!(post.letters().len(), 3, "{:?}", post.subjects());
 }
 
 #[test]
 fn another_servers_wrong_clock_makes_no_gap_and_no_pull_of_tomorrow() {
-    let mut house = House::open(Engine::Postgres);
-    let admin = house.admin();
+    let mut app = TestApp::open(Engine::Postgres);
+    let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    pull(&house, &admin, &scene);
-    house.clock.advance(47 * HOUR);
+    pull(&app, &admin, &scene);
+    app.clock.advance(47 * HOUR);
     // The next server on the same database is an hour ahead.
-    house.stop();
-    house.clock.set_wrong(HOUR);
-    house.restart();
-    let admin = house.admin();
+    app.stop();
+    app.clock.set_wrong(HOUR);
+    app.restart();
+    let admin = app.admin();
     assert_eq!(look(&admin)["outages_opened"], 0, "47 hours by the right clock");
-    house.clock.advance(HOUR + 4_000 * MILLI);
+    app.clock.advance(HOUR + 4_000 * MILLI);
     look(&admin);
     assert_eq!(outages(&admin).len(), 1, "48 hours by the right clock: its hour ahead is no gap");
     // It answers pulls, which count from when they were.
-    assert_eq!(house.device().get(&format!("{}/feeds/{}/manifest.json", house.url, scene.group), &[]).status, 200);
+    assert_eq!(app.device().get(&format!("{}/feeds/{}/manifest.json", app.url, scene.group), &[]).status, 200);
     eventually("the pull ends the outage", || (outages(&admin)[0]["ended_by"] == "pull").then_some(()));
-    house.stop();
-    house.clock.set_wrong(-HOUR);
-    house.restart();
-    let admin = house.admin();
+    app.stop();
+    app.clock.set_wrong(-HOUR);
+    app.restart();
+    let admin = app.admin();
     let now = text(&admin.get("/api/v1/emulator/clock"), "now");
     let last = text(&admin.get(&format!("/api/v1/devices/{}", scene.device))["sync"], "last_pull_at");
     assert!(last <= now, "{last} is after {now}");
     // One that is behind does not take what was just pulled for a pull of tomorrow.
-    house.stop();
-    house.clock.set_wrong(-3 * HOUR);
-    house.restart();
-    let admin = house.admin();
+    app.stop();
+    app.clock.set_wrong(-3 * HOUR);
+    app.restart();
+    let admin = app.admin();
     look(&admin);
     assert_eq!(text(&admin.get(&format!("/api/v1/devices/{}", scene.device))["sync"], "last_pull_at"), last);
     assert_eq!(outages(&admin).len(), 1);
@@ -388,12 +388,12 @@ fn another_servers_wrong_clock_makes_no_gap_and_no_pull_of_tomorrow() {
 
 #[test]
 fn letters_go_into_a_folder_where_there_is_no_mail_server() {
-    let house = House::open(Engine::Sqlite);
-    let admin = house.admin();
+    let app = TestApp::open(Engine::Sqlite);
+    let admin = app.admin();
     Scene::set(&admin, None);
     assert!(text(&admin.get("/api/v1/account"), "mail").starts_with("folder "));
-    house.advance(&admin, "49h");
-    let letters: Vec<_> = std::fs::read_dir(house.data_folder().join("mail")).unwrap().map(|f| f.unwrap().path()).collect();
+    app.advance(&admin, "49h");
+    let letters: Vec<_> = std::fs::read_dir(app.data_folder().join("mail")).unwrap().map(|f| f.unwrap().path()).collect();
     assert!(letters.len() == 1 && letters[0].extension().unwrap() == "eml", "{letters:?}");
     let letter = std::fs::read_to_string(&letters[0]).unwrap();
     assert!(letter.contains("Subject: [iocast] Lab MISP is silent (iocast)\r\n") && letter.contains("Message-ID: <"), "{letter}");

@@ -1,6 +1,6 @@
 // What pages do beyond plain forms and links. Everything here is a convenience: without it the pages still work.
 "use strict";
-// A page that answers a form (a new key, say) is not asked for by that form again when it is loaded anew.
+// A page that answers a form (a new key, say) is not asked for by that form again when it is loaded again.
 history.replaceState(history.state, "", location.href);
 
 

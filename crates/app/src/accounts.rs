@@ -68,7 +68,7 @@ impl App {
         let (_, appliance_key) = self.key_write(&txn, &actor, KeyKind::Appliance, None).await?;
         self.audit(&txn, &actor, "account.create", &account.id, &serde_json::json!({ "name": account.name, "admin": user.email })).await?;
         txn.commit().await?;
-        self.feed_follow_keys().await?;
+        self.sync_keys().await?;
         Ok(NewAccount { account_id: account.id.to_string(), admin_password, api_key, appliance_key })
     }
 

@@ -229,6 +229,6 @@ impl App {
         self.audit(&txn, actor, "device.delete", &id, &serde_json::json!({ "name": device.name.as_str(), "groups": groups })).await?;
         txn.commit().await?;
         self.feed_drop_groups(&groups);
-        self.feed_follow_keys().await
+        self.sync_keys().await
     }
 }

@@ -64,7 +64,7 @@ impl AppError {
         Self::Invalid(vec![FieldError::new(field, code, message)])
     }
 
-    /// Whether a row could not be read: nothing that another try mends.
+    /// Whether a row could not be read: nothing that another try repairs.
     pub(crate) fn is_corrupt(&self) -> bool {
         let Self::Internal(error) = self else { return false };
         matches!(error.downcast_ref::<StoreError>(), Some(StoreError::Corrupt { .. }))

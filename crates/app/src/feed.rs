@@ -94,7 +94,7 @@ pub(crate) struct Feed {
     /// Poked when another replica changed what devices get.
     changed: Notify,
     /// Groups whose files are to be read into memory.
-    to_keep: Mutex<BTreeSet<GroupId>>,
+    to_preload: Mutex<BTreeSet<GroupId>>,
     /// Poked when there are some.
     loaded: Notify,
 }
@@ -124,7 +124,7 @@ impl Feed {
             writing: Mutex::new(()),
             loading_keys: tokio::sync::Mutex::new(()),
             changed: Notify::new(),
-            to_keep: Mutex::default(),
+            to_preload: Mutex::default(),
             loaded: Notify::new(),
         }
     }
@@ -139,7 +139,7 @@ impl Feed {
         (self.groups.iter().map(|share| share.load().len() as u64).sum(), self.keys.iter().map(|share| share.load().len() as u64).sum())
     }
 
-    /// A group, whoever's it is.
+    /// A group of any account.
     pub(crate) fn group(&self, id: GroupId) -> Option<Arc<GroupFeed>> {
         self.groups_like(id).load().get(&id).cloned()
     }
@@ -157,12 +157,12 @@ impl Feed {
     }
 
     fn keep(&self, id: GroupId) {
-        self.to_keep.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.to_preload.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         self.loaded.notify_one();
     }
 
-    fn next_to_keep(&self) -> Option<GroupId> {
-        self.to_keep.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
+    fn next_to_preload(&self) -> Option<GroupId> {
+        self.to_preload.lock().unwrap_or_else(PoisonError::into_inner).pop_first()
     }
 
     /// Changes the share of the table in which this group is.
@@ -293,7 +293,7 @@ impl App {
         let key = match self.feed_key(request.credentials()) {
             Ok(key) => key,
             Err((sentence, account)) => {
-                // A failure is written to the device's history only where whoever asked knew the account: by a key of it, dead as
+                // A failure is written to the device's history only where the client knew the account: by a key of it, dead as
                 // that is, or by its ID.
                 let known = account.zip(group).zip(id).filter(|((account, g), _)| account == g.account_id.as_str());
                 return refuse(401, &sentence, known.map(|((_, g), id)| (g.device_id, id)));

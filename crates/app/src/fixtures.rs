@@ -115,7 +115,7 @@ impl App {
         self.fixture_alerts(actor).await?;
         report.alerts = 2;
         report.sources = self.store.read().source_list(&actor.account_id).await?.len() as u64 - there.len() as u64;
-        self.ioc_say(actor, vec![(value(Kind::Domain, 94), crate::Say::Blocklist(true))]).await?;
+        self.ioc_bulk_edit(actor, vec![(value(Kind::Domain, 94), crate::IocEdit::Blocklist(true))]).await?;
         for (name, last_pull, paused) in [
             ("Fixture synced", Some(HOUR), false),
             ("Fixture silent", Some(72 * HOUR), false),

@@ -249,7 +249,7 @@ impl App {
         };
         let result = match import.stage(progress).await {
             Ok(()) if request.dry_run => import.count().await,
-            Ok(()) => import.flip(seen).await,
+            Ok(()) => import.promote(seen).await,
             Err(error) => Err(error),
         };
         if result.is_err() || request.dry_run {
@@ -316,7 +316,7 @@ impl Import<'_> {
                 Some(open) => open,
                 None => (self.app.store.write().await?, 1),
             };
-            // Read by the one who writes: what was just written is at hand there, and a reader would fetch it anew.
+            // Read by the one who writes: what was just written is at hand there, and a reader would fetch it again.
             let (mut staged, known) = self.known(&txn, &ids).await?;
             let before = match merging.take() {
                 Some(merging) => Some(self.merged(merging).await?),
@@ -406,7 +406,7 @@ impl Import<'_> {
 
     /// Makes everything on the stage seen. `seen` is the account's number before staging began: what others changed since is merged
     /// again, while everybody else may write.
-    async fn flip(&mut self, mut seen: i64) -> AppResult<()> {
+    async fn promote(&mut self, mut seen: i64) -> AppResult<()> {
         let account = &self.actor.account_id;
         let mut round = 0;
         loop {
@@ -414,7 +414,7 @@ impl Import<'_> {
             if now_seen > seen {
                 self.source = self.app.store.read().source_fetch(account, self.source.id).await?.ok_or(AppError::NotFound("source"))?;
                 let overtaken = self.app.store.read().stage_overtaken(self.id, account, seen).await?;
-                self.stage_again(None, &overtaken).await?;
+                self.restage(None, &overtaken).await?;
                 seen = now_seen;
             }
             let txn = self.app.store.write().await?;
@@ -424,7 +424,7 @@ impl Import<'_> {
             let overtaken = if seq > seen + 1 { txn.stage_overtaken(self.id, account, seen).await? } else { Vec::new() };
             if overtaken.is_empty() || round == OVERTAKEN_ROUNDS {
                 // Others were quicker each time: they wait for once.
-                self.stage_again(Some(&txn), &overtaken).await?;
+                self.restage(Some(&txn), &overtaken).await?;
                 return self.flip_in(txn, seq).await;
             }
             round += 1;
@@ -436,7 +436,7 @@ impl Import<'_> {
         let account = &self.actor.account_id;
         let counts = txn.stage_counts(self.id).await?;
         self.count_in(counts);
-        txn.stage_flip(self.id, account, self.source.id, seq, &counts).await?;
+        txn.promote_staging(self.id, account, self.source.id, seq, &counts).await?;
         let ImportReport { accepted, updated, unchanged, rejected_count, ignored, .. } = self.report;
         let detail = serde_json::json!({
             "source": self.source.name,
@@ -456,7 +456,7 @@ impl Import<'_> {
     }
 
     /// Reads the body once more for these IOCs alone, and puts them on the stage again: in the transaction `within`, or in short ones.
-    async fn stage_again(&mut self, within: Option<&Txn>, overtaken: &[IocId]) -> AppResult<()> {
+    async fn restage(&mut self, within: Option<&Txn>, overtaken: &[IocId]) -> AppResult<()> {
         if overtaken.is_empty() {
             return Ok(());
         }

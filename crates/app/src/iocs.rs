@@ -6,7 +6,7 @@ use iocast_domain::{
     account::Module,
     id::{DeviceId, GroupId, IocId, SourceId},
     ioc::{Comment, Ioc, Severity, Whitelist, label},
-    member::Standing,
+    member::MembershipState,
     source::Source,
     time::Timestamp,
 };
@@ -44,7 +44,7 @@ pub struct IocPlace {
     /// When it left.
     pub left: Option<Timestamp>,
     /// Where it stands.
-    pub standing: Standing,
+    pub standing: MembershipState,
 }
 
 /// What people may change of an IOC.

@@ -86,7 +86,7 @@ impl App {
         }
         let (key, secret) = self.key_write(&txn, actor, kind, device).await?;
         txn.commit().await?;
-        self.feed_follow_keys().await?;
+        self.sync_keys().await?;
         Ok(NewKey { view: self.key_view(key), secret })
     }
 
@@ -131,7 +131,7 @@ impl App {
         txn.key_set_expiry(&actor.account_id, id, until).await?;
         self.audit(&txn, actor, "key.rotate", &id, &serde_json::json!({ "new": key.id, "old_works_until": until })).await?;
         txn.commit().await?;
-        self.feed_follow_keys().await?;
+        self.sync_keys().await?;
         Ok(NewKey { view: self.key_view(key), secret })
     }
 
@@ -147,7 +147,7 @@ impl App {
             txn.key_revoke(&actor.account_id, id, self.now()).await?;
             self.audit(&txn, actor, "key.revoke", &id, &serde_json::json!({ "kind": key.kind, "prefix": key.prefix })).await?;
             txn.commit().await?;
-            self.feed_follow_keys().await?;
+            self.sync_keys().await?;
         }
         Ok(())
     }

@@ -118,7 +118,7 @@ pub use self::{
     keys::{KeyView, NewKey},
     outbox::Delivered,
     people::UserPatch,
-    public::{DocumentIoc, NewDocument, Quota, Said, Say, WalkPage, WalkQuery, Walked},
+    public::{BulkEditResult, DocumentIoc, IocEdit, NewDocument, Quota, WalkPage, WalkQuery, Walked},
     pulls::{Client, PullNote},
     rules::{Chosen, NewRule, RulePatch},
     secrets::{Secrets, database_is_used},
@@ -130,9 +130,9 @@ pub use self::{
     watchdog::Watched,
 };
 pub use iocast_formats::read::{Input, Options, Rejected};
-pub use iocast_mail::{Courier, Failure, Letter, Post, Security, Smtp, Transport, Webhooks};
+pub use iocast_mail::{Failure, Letter, MailTransport, Mailer, Security, Smtp, Transport, Webhooks};
 pub use iocast_store::{
-    AlertFilter, AuditFilter, AuditLine, Lane, LetterRow, OutageLetter, OutageRow, Page, PageOf, Pool, PublicationLine, PullLine, SessionRow,
+    AlertFilter, AuditFilter, AuditLine, Channel, LetterRow, OutageLetter, OutageRow, Page, PageOf, Pool, PublicationLine, PullLine, SessionRow,
 };
 
 /// What the app needs to know of its surroundings.
@@ -221,12 +221,12 @@ pub struct App {
     feed: feed::Feed,
     notes: pulls::Notes,
     pulls: pulls::Pulls,
-    publisher: publisher::Desk,
+    publisher: publisher::PublishScheduler,
     /// Of an account and the name that a rule was made from: the last number behind it that was given.
     rule_numbers: Cache<(AccountId, String), u32>,
     /// Where work is done that may take long: not on the threads that answer requests.
     runtime: tokio::runtime::Handle,
-    post: Post,
+    post: Mailer,
     /// Poked whenever a letter was written, for each lane.
     letters: [Notify; 2],
     /// Letters that are handed over here just now.
@@ -246,12 +246,12 @@ pub struct App {
     /// How far the emulator has moved the product's clock.
     clock_offset: AtomicI64,
     last_beat: Mutex<Option<watchdog::Beat>>,
-    tally: outbox::Tally,
+    tally: outbox::DeliveryCounters,
     api_calls: public::Calls,
     api_used: public::Used,
     /// For views, filters and pages, which cost much.
     permits: permits::Permits,
-    /// Held by whoever clears the stage of an import.
+    /// Held while the stage of an import is cleared.
     clearing: tokio::sync::Mutex<()>,
     closing: AtomicBool,
     /// Poked whenever there may be something to publish.
@@ -273,7 +273,7 @@ impl App {
         settings: Settings,
         store: Store,
         secrets: Secrets,
-        post: Post,
+        post: Mailer,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> AppResult<Arc<Self>> {
@@ -287,7 +287,7 @@ impl App {
             secrets,
             notes: pulls::Notes::default(),
             pulls: pulls::Pulls::default(),
-            publisher: publisher::Desk::default(),
+            publisher: publisher::PublishScheduler::default(),
             rule_numbers: Cache::new(RULE_NUMBERS),
             post,
             letters: [Notify::new(), Notify::new()],
@@ -302,7 +302,7 @@ impl App {
             last_heartbeat: AtomicI64::new(0),
             clock_offset: AtomicI64::new(0),
             last_beat: Mutex::default(),
-            tally: outbox::Tally::default(),
+            tally: outbox::DeliveryCounters::default(),
             api_calls: public::Calls::default(),
             api_used: public::Used::default(),
             permits: permits::Permits::default(),
@@ -318,7 +318,7 @@ impl App {
         app.end_imports().await?;
         app.letter_release().await?;
         app.idempotency_forget_cut_off().await?;
-        app.feed_follow().await?;
+        app.sync_from_database().await?;
         Ok(app)
     }
 

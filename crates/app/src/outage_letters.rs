@@ -19,9 +19,9 @@ use crate::{Actor, App, AppResult};
 const LISTED_TO_PROGRAM: usize = 1_000;
 
 /// What became of a warning whose outage ended.
-enum Fate {
+enum OutageOutcome {
     Sent,
-    OnItsWay,
+    InFlightGuard,
 }
 
 impl App {
@@ -29,14 +29,14 @@ impl App {
     pub(crate) async fn warnings(&self, txn: &Txn, account: &Account, recipients: &[String], opened: &[(Outage, Device)]) -> AppResult<u64> {
         let mut letters = 0;
         for recipient in recipients {
-            letters += self.tell(txn, account, LetterKind::Warning, recipient, opened, None).await?;
+            letters += self.enqueue_alert(txn, account, LetterKind::Warning, recipient, opened, None).await?;
         }
         Ok(letters)
     }
 
     /// Writes one recipient letters about outages, or adds them to a digest. `after` is the letter that goes out before. Gives how
     /// many letters were made.
-    async fn tell(
+    async fn enqueue_alert(
         &self,
         txn: &Txn,
         account: &Account,
@@ -186,29 +186,29 @@ impl App {
             let warnings = self.take_back(txn, outage.id, &mut needed).await?;
             for (warning, recipient, fate) in warnings.into_iter().filter(|(_, recipient, _)| alerted.contains(recipient)) {
                 let after = match fate {
-                    Fate::Sent => None,
-                    Fate::OnItsWay => Some(warning),
+                    OutageOutcome::Sent => None,
+                    OutageOutcome::InFlightGuard => Some(warning),
                 };
                 told.entry((recipient, after)).or_default().push((outage.clone(), device.clone()));
             }
         }
         for ((recipient, after), outages) in told {
-            self.tell(txn, account, LetterKind::Recovery, &recipient, &outages, after).await?;
+            self.enqueue_alert(txn, account, LetterKind::Recovery, &recipient, &outages, after).await?;
         }
         Ok(())
     }
 
     /// Takes back the warnings of an outage that are not on their way, and gives those that are or were. `needed` remembers of
     /// which letters another outage is still open.
-    async fn take_back(&self, txn: &Txn, outage: OutageId, needed: &mut HashMap<LetterId, bool>) -> AppResult<Vec<(LetterId, String, Fate)>> {
+    async fn take_back(&self, txn: &Txn, outage: OutageId, needed: &mut HashMap<LetterId, bool>) -> AppResult<Vec<(LetterId, String, OutageOutcome)>> {
         let mut gone = Vec::new();
         for OutageLetter { id, kind, recipient, state, maybe_sent, gathers } in txn.outage_letters(outage).await? {
             if kind != LetterKind::Warning {
                 continue;
             }
             match state {
-                LetterState::Sent => gone.push((id, recipient, Fate::Sent)),
-                LetterState::Claimed => gone.push((id, recipient, Fate::OnItsWay)),
+                LetterState::Sent => gone.push((id, recipient, OutageOutcome::Sent)),
+                LetterState::Claimed => gone.push((id, recipient, OutageOutcome::InFlightGuard)),
                 // The digest goes out without it.
                 LetterState::Due if gathers && txn.digest_drop(id, outage).await? => {}
                 LetterState::Due => {
@@ -218,7 +218,7 @@ impl App {
                         Entry::Vacant(place) => *place.insert(txn.letter_has_open_outage(id).await?),
                     };
                     if maybe_sent || open || !txn.letter_move(id, &[LetterState::Due], LetterState::Superseded, self.now()).await? {
-                        gone.push((id, recipient, Fate::OnItsWay));
+                        gone.push((id, recipient, OutageOutcome::InFlightGuard));
                     }
                 }
                 LetterState::Dead | LetterState::Superseded | LetterState::Discarded => {}

@@ -15,9 +15,9 @@ use iocast_domain::{
     letter::{LetterKind, LetterState, Tried, after_try},
     time::{DAY, clip},
 };
-use iocast_mail::{Content, Failure, Hook, Letter, Rendered, is_webhook, payload, render};
-use iocast_store::{Lane, LetterCounts, LetterRow, NewLetter, Page, PageOf, Settled, Txn};
-use standardwebhooks::Webhook;
+use iocast_mail::{Content, Failure, Letter, Rendered, Webhook, is_webhook, payload, render};
+use iocast_store::{Channel, LetterCounts, LetterRow, NewLetter, Page, PageOf, Settled, Txn};
+
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -46,16 +46,16 @@ pub struct Delivered {
 }
 
 /// Says of a letter that it is handed over here, for as long as it lives: no other sender of this process takes it over.
-struct OnItsWay<'a>(&'a Mutex<HashSet<LetterId>>, LetterId);
+struct InFlightGuard<'a>(&'a Mutex<HashSet<LetterId>>, LetterId);
 
-impl<'a> OnItsWay<'a> {
+impl<'a> InFlightGuard<'a> {
     fn begin(all: &'a Mutex<HashSet<LetterId>>, id: LetterId) -> Self {
         all.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         Self(all, id)
     }
 }
 
-impl Drop for OnItsWay<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
     }
@@ -63,7 +63,7 @@ impl Drop for OnItsWay<'_> {
 
 /// The same, counted since the server started.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct DeliveryCounters {
     sent: AtomicU64,
     failed: AtomicU64,
     dead: AtomicU64,
@@ -72,7 +72,7 @@ pub(crate) struct Tally {
     letters: AtomicU64,
 }
 
-impl Tally {
+impl DeliveryCounters {
     pub(crate) fn watched(&self, Watched { outages, letters }: Watched) {
         self.outages.fetch_add(outages, Ordering::Relaxed);
         self.letters.fetch_add(letters, Ordering::Relaxed);
@@ -151,7 +151,7 @@ impl App {
     }
 
     /// Waits until a letter was written.
-    pub async fn letter_written(&self, lane: Lane) {
+    pub async fn letter_written(&self, lane: Channel) {
         self.letters[lane as usize].notified().await;
     }
 
@@ -164,7 +164,7 @@ impl App {
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn deliver_due(&self, lane: Lane) -> AppResult<()> {
+    pub async fn deliver_due(&self, lane: Channel) -> AppResult<()> {
         while !self.is_closing() {
             if !self.deliver_one(lane).await? {
                 break;
@@ -174,10 +174,10 @@ impl App {
     }
 
     /// Claims a letter, hands it over with no transaction open, and writes down what became of it.
-    async fn deliver_one(&self, lane: Lane) -> AppResult<bool> {
+    async fn deliver_one(&self, lane: Channel) -> AppResult<bool> {
         let token = self.entropy.uuid();
         let real_now = self.store.shared_now(self.clock.real_now()).await?;
-        // Twice as long as handing over may take: whoever is still at it then was stopped, and asks before it goes on.
+        // Twice as long as handing over may take: a sender that is still at it then was stopped, and asks before it goes on.
         let until = real_now.plus(i64::try_from(self.settings.mail_deadline.as_micros()).unwrap_or(i64::MAX).saturating_mul(2));
         if !self.store.read().letter_is_due(lane, self.now(), real_now).await? {
             return Ok(false);
@@ -198,7 +198,7 @@ impl App {
             self.tally.count(settled.state);
             return Ok(true);
         }
-        let _on_its_way = OnItsWay::begin(&self.on_their_way, row.letter.id);
+        let _on_its_way = InFlightGuard::begin(&self.on_their_way, row.letter.id);
         txn.commit().await?;
         let superseded = |why: &str| Settled { state: LetterState::Superseded, next_at: self.now(), answer: why.to_owned(), maybe_sent: false };
         let pointless = self.pointless(&row).await?.map(superseded);
@@ -216,7 +216,7 @@ impl App {
                     Ok(answer) => (Tried::Taken, answer),
                     Err(Failure::Transient(answer) | Failure::Unknown(answer)) => (Tried::Failed, answer),
                     Err(Failure::Permanent(answer)) => (Tried::Refused, answer),
-                    // What becomes of it is for whoever has it to say.
+                    // Whichever sender has it writes what becomes of it.
                     Err(Failure::NotOurs) => return Ok(true),
                 };
                 Settled { maybe_sent, ..self.tried(&row, tried, &answer) }
@@ -251,12 +251,12 @@ impl App {
     async fn post_hook(&self, letter: &NewLetter, ours: impl AsyncFnOnce() -> bool) -> Result<String, Failure> {
         let (id, timestamp) = (letter.id.to_string(), self.clock.real_now().secs());
         let key = self.secrets.webhook_key(letter.account_id.as_str(), &letter.recipient);
-        let signed = Webhook::from_bytes(key.to_vec()).and_then(|key| key.sign(&id, timestamp, letter.text.as_bytes()));
+        let signed = standardwebhooks::Webhook::from_bytes(key.to_vec()).and_then(|key| key.sign(&id, timestamp, letter.text.as_bytes()));
         let signature = signed.map_err(|error| Failure::Transient(format!("The message could not be signed: {error}.")))?;
         if !ours().await {
             return Err(Failure::NotOurs);
         }
-        let hook = Hook { url: letter.recipient.clone(), id, timestamp, signature, body: letter.text.clone() };
+        let hook = Webhook { url: letter.recipient.clone(), id, timestamp, signature, body: letter.text.clone() };
         self.settings.webhooks.post(hook).await
     }
 
@@ -418,7 +418,7 @@ impl App {
     pub(crate) async fn deliver_and_wait(&self) -> AppResult<()> {
         let begun = tokio::time::Instant::now();
         loop {
-            for lane in [Lane::Mail, Lane::Hooks] {
+            for lane in [Channel::Mail, Channel::Hooks] {
                 self.deliver_due(lane).await?;
             }
             let under_way = self.letter_counts().await?.by_state.iter().any(|(state, n)| *state == LetterState::Claimed && *n > 0);

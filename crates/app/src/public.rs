@@ -1,5 +1,5 @@
 //! What clients of the Threat Command REST API do: known by account ID and API key, they walk the IOCs in order of their last
-//! change, and say things of many IOCs at once, by value.
+//! change, and edit many IOCs at once, by value.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -99,9 +99,9 @@ pub struct WalkPage {
     pub next: Option<String>,
 }
 
-/// Something said of an IOC.
+/// What is changed of an IOC.
 #[derive(Clone, Debug)]
-pub enum Say {
+pub enum IocEdit {
     /// A user tag more.
     Tag(String),
     /// The severity that counts.
@@ -114,9 +114,9 @@ pub enum Say {
     Blocklist(bool),
 }
 
-/// What came of saying things.
+/// What a bulk edit changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct BulkEditResult {
     /// IOCs that changed.
     pub changed: usize,
 }
@@ -244,7 +244,7 @@ impl App {
         Ok(rows.into_iter().map(view).collect())
     }
 
-    /// A page of the IOCs in order of their last change. Whoever walks on from page to page sees each IOC that is there
+    /// A page of the IOCs in order of their last change. A client that follows the pages sees each IOC that is there
     /// throughout, and again only what changed after it was given.
     ///
     /// # Errors
@@ -277,17 +277,17 @@ impl App {
     ///
     /// # Errors
     /// If one of the values is no IOC of the account, or what is said is not valid.
-    pub async fn ioc_say(&self, actor: &Actor, all: Vec<(String, Say)>) -> AppResult<Said> {
+    pub async fn ioc_bulk_edit(&self, actor: &Actor, all: Vec<(String, IocEdit)>) -> AppResult<BulkEditResult> {
         actor.may_change(Module::Tip)?;
         if all.len() > AT_ONCE {
             return Err(AppError::TooLarge(format!("At most {AT_ONCE} IOCs at once.")));
         }
         let unknown =
             |value: &str| AppError::field("iocValue", "InvalidIocValue", format!("`{}` is no IOC of this account.", iocast_domain::time::clip(value, 200)));
-        let mut by_id: Vec<(IocId, String, Say)> = Vec::with_capacity(all.len());
-        for (text, say) in all {
+        let mut by_id: Vec<(IocId, String, IocEdit)> = Vec::with_capacity(all.len());
+        for (text, edit) in all {
             let (kind, value) = detect(&text).map_err(|_none| unknown(&text))?;
-            by_id.push((ioc_id(&actor.account_id, kind, &value), text, check(say)?));
+            by_id.push((ioc_id(&actor.account_id, kind, &value), text, check(edit)?));
         }
         let now = self.now();
         let txn = self.store.write().await?;
@@ -296,9 +296,9 @@ impl App {
         let ids: Vec<IocId> = by_id.iter().map(|(id, ..)| *id).collect();
         let mut rows = txn.ioc_fetch_many(&ids).await?;
         let mut changed = HashSet::new();
-        for (id, text, say) in &by_id {
+        for (id, text, edit) in &by_id {
             let row = rows.get_mut(id).filter(|row| !row.deleted).ok_or_else(|| unknown(text))?;
-            if apply(&mut row.ioc, say, actor.name(), now)? {
+            if apply(&mut row.ioc, edit, actor.name(), now)? {
                 changed.insert(*id);
             }
         }
@@ -308,14 +308,14 @@ impl App {
             }
         }
         if changed.is_empty() {
-            return Ok(Said { changed: 0 });
+            return Ok(BulkEditResult { changed: 0 });
         }
         let values: Vec<&str> = by_id.iter().filter(|(id, ..)| changed.contains(id)).map(|(_, text, _)| text.as_str()).take(20).collect();
-        let what = by_id.first().map(|(_, _, say)| word(say));
+        let what = by_id.first().map(|(_, _, edit)| word(edit));
         self.audit(&txn, actor, "ioc.update_many", &changed.len(), &serde_json::json!({ "what": what, "values": values })).await?;
         txn.commit().await?;
         self.changed.notify_one();
-        Ok(Said { changed: changed.len() })
+        Ok(BulkEditResult { changed: changed.len() })
     }
 
     /// Makes a source of a document and takes in its IOCs; those that are none are left out and counted.
@@ -375,38 +375,38 @@ impl App {
 }
 
 /// What is said in the form in which it is kept.
-fn check(say: Say) -> AppResult<Say> {
-    Ok(match say {
-        Say::Tag(tag) => Say::Tag(label(&tag).ok_or_else(|| AppError::field("tag", "InvalidTag", "A tag is 1 to 160 characters."))?),
-        Say::Comment(text) => Say::Comment(check_comment(&text)?),
+fn check(edit: IocEdit) -> AppResult<IocEdit> {
+    Ok(match edit {
+        IocEdit::Tag(tag) => IocEdit::Tag(label(&tag).ok_or_else(|| AppError::field("tag", "InvalidTag", "A tag is 1 to 160 characters."))?),
+        IocEdit::Comment(text) => IocEdit::Comment(check_comment(&text)?),
         other => other,
     })
 }
 
 /// Applies what is said; gives whether that changed anything.
-fn apply(ioc: &mut Ioc, say: &Say, author: &str, now: Timestamp) -> AppResult<bool> {
+fn apply(ioc: &mut Ioc, edit: &IocEdit, author: &str, now: Timestamp) -> AppResult<bool> {
     let enrichment = &mut ioc.enrichment;
-    Ok(match say {
-        Say::Tag(tag) if enrichment.user_tags.len() >= LABELS_MAX && !enrichment.user_tags.contains(tag) => {
+    Ok(match edit {
+        IocEdit::Tag(tag) if enrichment.user_tags.len() >= LABELS_MAX && !enrichment.user_tags.contains(tag) => {
             return Err(AppError::field("tag", "too_many_tags", format!("An IOC takes at most {LABELS_MAX} tags.")));
         }
-        Say::Tag(tag) => enrichment.user_tags.insert(tag.clone()),
-        Say::Severity(severity) => enrichment.user_severity.replace(*severity) != Some(*severity),
-        Say::Comment(text) => {
+        IocEdit::Tag(tag) => enrichment.user_tags.insert(tag.clone()),
+        IocEdit::Severity(severity) => enrichment.user_severity.replace(*severity) != Some(*severity),
+        IocEdit::Comment(text) => {
             enrichment.comment(Comment { at: now, author: author.to_owned(), text: text.clone() })?;
             true
         }
-        Say::Whitelist(whitelist) => std::mem::replace(&mut ioc.whitelist, *whitelist) != *whitelist,
-        Say::Blocklist(on) => std::mem::replace(&mut enrichment.blocklisted, *on) != *on,
+        IocEdit::Whitelist(whitelist) => std::mem::replace(&mut ioc.whitelist, *whitelist) != *whitelist,
+        IocEdit::Blocklist(on) => std::mem::replace(&mut enrichment.blocklisted, *on) != *on,
     })
 }
 
-fn word(say: &Say) -> &'static str {
-    match say {
-        Say::Tag(_) => "tag",
-        Say::Severity(_) => "severity",
-        Say::Comment(_) => "comment",
-        Say::Whitelist(_) => "whitelist",
-        Say::Blocklist(_) => "blocklist",
+fn word(edit: &IocEdit) -> &'static str {
+    match edit {
+        IocEdit::Tag(_) => "tag",
+        IocEdit::Severity(_) => "severity",
+        IocEdit::Comment(_) => "comment",
+        IocEdit::Whitelist(_) => "whitelist",
+        IocEdit::Blocklist(_) => "blocklist",
     }
 }

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     App, AppError, AppResult,
-    publishing::{Made, PAGE, Ready, Work},
+    publishing::{Made, PAGE, PublicationJob, Ready},
 };
 
 /// How long a claim is held at most, in microseconds of real time: a publisher that died holds a group no longer.
@@ -40,7 +40,7 @@ const PAGES: usize = 8;
 /// Of an account: the numbers between which IOCs changed, and where the page begins.
 type PageKey = (AccountId, (i64, i64), Option<(i64, IocId)>);
 
-pub(crate) struct Desk {
+pub(crate) struct PublishScheduler {
     /// One lock a group, so that this process never publishes a group twice at once.
     locks: Mutex<HashMap<GroupId, Arc<tokio::sync::Mutex<()>>>>,
     /// Claims that could not be given back, because the database was away.
@@ -60,7 +60,7 @@ pub(crate) struct Desk {
     pages: Cache<PageKey, Arc<Vec<IocRow>>>,
 }
 
-impl Default for Desk {
+impl Default for PublishScheduler {
     fn default() -> Self {
         Self {
             locks: Mutex::default(),
@@ -85,7 +85,7 @@ pub struct Published {
     pub took: i64,
 }
 
-impl Desk {
+impl PublishScheduler {
     fn waits(&self, groups: &[(AccountId, GroupId)], now: Timestamp) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         *waiting = groups.iter().map(|(_, id)| (*id, waiting.get(id).copied().unwrap_or(now))).collect();
@@ -177,7 +177,7 @@ impl App {
         Ok(())
     }
 
-    /// Publishes every group with something to publish, and waits until each is done, whoever publishes it. Gives how many
+    /// Publishes every group with something to publish, and waits until each is done, in whichever process. Gives how many
     /// publications were made.
     ///
     /// # Errors
@@ -221,7 +221,7 @@ impl App {
         }
     }
 
-    /// Publishes one group and waits until its present state stands, whoever publishes it.
+    /// Publishes one group and waits until its present state stands, in whichever process.
     pub(crate) async fn publish_now(self: &Arc<Self>, account: &AccountId, id: GroupId) -> AppResult<()> {
         let wait = async {
             loop {
@@ -288,7 +288,7 @@ impl App {
     async fn publish_together(self: &Arc<Self>, account: &AccountId, ids: &[GroupId], claim: Option<Uuid>) -> AppResult<Together> {
         let begun = self.clock.real_now();
         let (mut done, mut ready) = (Together::default(), Vec::new());
-        for work in Work::begin(self, account, ids, claim).await? {
+        for work in PublicationJob::begin(self, account, ids, claim).await? {
             let id = work.id();
             if !work.is_small() {
                 done.others.push(id);
@@ -394,7 +394,7 @@ impl App {
     }
 
     async fn publish_claimed(self: &Arc<Self>, account: &AccountId, id: GroupId, claim: Option<Uuid>) -> AppResult<bool> {
-        let Some(work) = Work::begin(self, account, &[id], claim).await?.pop() else { return Ok(false) };
+        let Some(work) = PublicationJob::begin(self, account, &[id], claim).await?.pop() else { return Ok(false) };
         let begun = self.clock.real_now();
         let renewed = async {
             match claim {

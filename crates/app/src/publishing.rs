@@ -11,11 +11,11 @@ use std::{
 use iocast_domain::{
     account::Account,
     device_type::DeviceType,
-    group::{Boundary, Cut, Held, SHRINK_HOLD, shrinks_too_much},
+    group::{Boundary, Held, SHRINK_HOLD, Truncation, shrinks_too_much},
     guard::{Guard, Refusal},
     id::{IocId, PartId},
     ioc::Ioc,
-    member::{Leave, Standing, TOMBSTONE_KEPT},
+    member::{LeaveReason, MembershipState, TOMBSTONE_KEPT},
     rule::{Criteria, EnabledSources, SourceRanks, may_leave},
     time::Timestamp,
 };
@@ -31,12 +31,12 @@ use iocast_mail::{FullGroup, HeldGroup};
 use iocast_store::{BlobRef, FileRef, GroupRow, GroupUpdate, IocRow, MemberRow, NewBlob, PartRow, PublishState, Reader, Txn};
 use uuid::Uuid;
 
-use self::hand::Hand;
+use self::loaded::LoadedIocs;
 use crate::{App, AppError, AppResult, digests::GroupNews};
 
 mod choose;
 mod full;
-mod hand;
+mod loaded;
 mod parts;
 mod select;
 mod shards;
@@ -49,22 +49,22 @@ pub(crate) const PAGE: usize = 2_000;
 
 /// What happens to a member.
 #[derive(Clone, Copy, Debug)]
-enum Edit {
+enum MembershipChange {
     /// Its IOC changed; this is the fingerprint of what receivers would see, and the network it stands for.
     Refresh(i64, Option<u8>),
     /// It leaves.
-    Leave(Leave),
+    Leave(LeaveReason),
     /// It was leaving and comes back before receivers were told.
     Return,
 }
 
 /// Who joins, stays and leaves.
 #[derive(Debug, Default)]
-struct Choice {
+struct MemberChanges {
     joins: Vec<IocId>,
-    /// Those of them that are at hand.
-    hand: Hand,
-    edits: Vec<(MemberRow, Edit)>,
+    /// Those of them that are at loaded.
+    loaded: LoadedIocs,
+    edits: Vec<(MemberRow, MembershipChange)>,
     /// Parts that hold a tombstone of somebody who joins.
     tombstone_parts: HashSet<PartId>,
     /// Those who join and are listed as deleted.
@@ -76,23 +76,23 @@ struct Choice {
     /// Where the room ends.
     boundary: Option<Boundary>,
     /// Whether every IOC of the account was looked at.
-    anew: bool,
+    from_scratch: bool,
     /// Why IOCs that were looked at are kept back; nothing for those that are not.
     refused: Vec<(IocId, Option<Refusal>)>,
 }
 
-impl Choice {
+impl MemberChanges {
     /// Somebody joins whose rows in the group are these.
     fn comes_back(&mut self, id: IocId, rows: &[MemberRow]) {
         self.tombstone_parts.extend(rows.iter().map(|m| m.part_id));
-        if rows.iter().any(|m| m.standing == Standing::Tombstone) {
+        if rows.iter().any(|m| m.standing == MembershipState::Tombstone) {
             self.reborn.insert(id);
         }
     }
 
     /// How many would leave that nobody asked to leave: a whitelisted IOC must go, and the limit is an admin's word.
     fn losses(&self) -> u32 {
-        let lost = self.edits.iter().filter(|(m, edit)| m.standing == Standing::Live && matches!(edit, Edit::Leave(Leave::Unchosen)));
+        let lost = self.edits.iter().filter(|(m, edit)| m.standing == MembershipState::Live && matches!(edit, MembershipChange::Leave(LeaveReason::Unchosen)));
         u32::try_from(lost.count()).unwrap_or(u32::MAX)
     }
 }
@@ -118,7 +118,7 @@ impl Verdict {
 }
 
 /// One publication in the making.
-pub(crate) struct Work<'a> {
+pub(crate) struct PublicationJob<'a> {
     app: &'a Arc<App>,
     read: Reader,
     account: Arc<Account>,
@@ -140,7 +140,7 @@ pub(crate) struct Work<'a> {
     claim: Option<Uuid>,
 }
 
-impl<'a> Work<'a> {
+impl<'a> PublicationJob<'a> {
     /// Makes the publication ready to be written; none if it is held.
     pub(crate) async fn prepare(self) -> AppResult<Option<Ready<'a>>> {
         let mut choice = self.choose().await?;
@@ -149,17 +149,17 @@ impl<'a> Work<'a> {
             return Ok(None);
         }
         let refused = std::mem::take(&mut choice.refused);
-        let anew = choice.anew;
+        let from_scratch = choice.from_scratch;
         let boundary = choice.boundary.take();
         let plan = match list::writer(self.device_type.format) {
             Some(writer) => self.plan_list(writer, choice).await?,
             None => self.plan(choice).await?,
         };
-        self.ready(plan, boundary, anew, refused).await.map(Some)
+        self.ready(plan, boundary, from_scratch, refused).await.map(Some)
     }
 
     /// The shrink guard: a loss of more than half at once is more often an accident than a wish.
-    fn must_hold(&self, choice: &Choice) -> bool {
+    fn must_hold(&self, choice: &MemberChanges) -> bool {
         let expired = self.state.held.as_ref().is_some_and(|held| held.until <= self.now);
         shrinks_too_much(self.state.live, choice.losses()) && !self.state.let_through && !expired
     }
@@ -216,7 +216,13 @@ impl<'a> Work<'a> {
         Orgc { name: self.account.name.clone(), uuid: Uuid::new_v5(&self.account.id.namespace(), b"orgc") }
     }
 
-    async fn ready(self, mut plan: parts::Plan, boundary: Option<Boundary>, anew: bool, refused: Vec<(IocId, Option<Refusal>)>) -> AppResult<Ready<'a>> {
+    async fn ready(
+        self,
+        mut plan: parts::Plan,
+        boundary: Option<Boundary>,
+        from_scratch: bool,
+        refused: Vec<(IocId, Option<Refusal>)>,
+    ) -> AppResult<Ready<'a>> {
         let first = self.state.publication == 0;
         let publishes = first || plan.rendered;
         let number = self.state.publication + i64::from(publishes);
@@ -227,34 +233,34 @@ impl<'a> Work<'a> {
             None => files(&plan.all_parts, &mut blobs)?,
         };
         plan.blobs = blobs;
-        let refused = self.news(anew, refused);
-        let not_for_device = self.kept_back(anew, &refused).await?;
+        let refused = self.news(from_scratch, refused);
+        let not_for_device = self.kept_back(from_scratch, &refused).await?;
         let update = GroupUpdate {
             claim: self.claim,
             applied_config: self.state.config_version,
             applied_seq: self.target_seq.max(self.state.applied_seq),
             publication: number,
             live: plan.live,
-            cut: Cut::of(plan.limit_cut, not_for_device),
+            cut: Truncation::of(plan.limit_cut, not_for_device),
             due_at: plan.due_at.into_iter().chain(boundary.as_ref().and_then(|b| b.count_at)).min(),
             latest_stamp: plan.latest_stamp,
             boundary,
         };
-        Ok(Ready { work: self, plan, update, files: publishes.then_some(files), anew, refused })
+        Ok(Ready { work: self, plan, update, files: publishes.then_some(files), from_scratch, refused })
     }
 
     /// Of the IOCs that were looked at, those whose reason to be kept back is not noted yet.
-    fn news(&self, anew: bool, refused: Vec<(IocId, Option<Refusal>)>) -> Vec<(IocId, Option<Refusal>)> {
+    fn news(&self, from_scratch: bool, refused: Vec<(IocId, Option<Refusal>)>) -> Vec<(IocId, Option<Refusal>)> {
         // Where nothing is kept back, nothing can be let go: most groups, and most changes.
         let quiet = refused.iter().all(|(_, r)| r.is_none());
-        if !anew && quiet && self.beforehand.kept_back == 0 { Vec::new() } else { refused }
+        if !from_scratch && quiet && self.beforehand.kept_back == 0 { Vec::new() } else { refused }
     }
 
     /// How many IOCs are kept back once these are noted.
-    async fn kept_back(&self, anew: bool, news: &[(IocId, Option<Refusal>)]) -> AppResult<u64> {
+    async fn kept_back(&self, from_scratch: bool, news: &[(IocId, Option<Refusal>)]) -> AppResult<u64> {
         let now = news.iter().filter(|(_, r)| r.is_some()).count() as u64;
-        if anew || news.is_empty() {
-            return Ok(if anew { now } else { self.beforehand.kept_back });
+        if from_scratch || news.is_empty() {
+            return Ok(if from_scratch { now } else { self.beforehand.kept_back });
         }
         let before = self.beforehand.kept_back;
         let ids: Vec<IocId> = news.iter().map(|(id, _)| *id).collect();
@@ -309,7 +315,7 @@ fn blob(raw: &[u8], blobs: &mut Vec<NewBlob>) -> AppResult<BlobRef> {
 /// When something is to be done next without a change: a rest ends, a cut becomes final, a tombstone expires.
 fn next_due(parts: &HashMap<PartId, &PartRow>, leaving: &[MemberRow], oldest_tombstone: Option<i64>, today: &str) -> Option<i64> {
     let rests = parts.values().filter(|p| p.dirty).map(|p| p.rested_at);
-    let leaves = leaving.iter().filter(|m| m.standing == Standing::Leaving).filter_map(|m| {
+    let leaves = leaving.iter().filter(|m| m.standing == MembershipState::Leaving).filter_map(|m| {
         let part = parts.get(&m.part_id)?;
         Some(m.leave?.due(m.left_at?, part.rested_at, part.sealed || part.day != today))
     });

@@ -121,7 +121,7 @@ impl App {
         self.notes.add(Note { what, client, status, bytes }, Times { first_at: at, at, count: 1 });
     }
 
-    /// Counts an answer to a device that was refused, whoever it was.
+    /// Counts an answer to a device that was refused, known or not.
     pub fn pull_refused(&self, status: u16) {
         self.pulls.count(status);
     }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use iocast_app::{
-    Actor, App, Client, Courier, Failure, Lane, Letter, NewDevice, OutageRow, Page, Post, PullNote, Pulled, Secrets, Settings, Transport, Webhooks,
+    Actor, App, Channel, Client, Failure, Letter, MailTransport, Mailer, NewDevice, OutageRow, Page, PullNote, Pulled, Secrets, Settings, Transport, Webhooks,
 };
 use iocast_domain::{
     id::{AccountId, DeviceId, GroupId, KeyId, LetterId},
@@ -31,9 +31,9 @@ const WRITTEN_WITHIN: i64 = 2 * SECOND;
 
 /// SplitMix64: one seed, one schedule.
 #[derive(Debug)]
-struct Dice(Mutex<u64>);
+struct TestRng(Mutex<u64>);
 
-impl Dice {
+impl TestRng {
     fn roll(&self) -> u64 {
         let mut state = self.0.lock().unwrap();
         *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -52,7 +52,7 @@ impl Dice {
     }
 }
 
-impl Entropy for Dice {
+impl Entropy for TestRng {
     fn fill(&self, buffer: &mut [u8]) {
         for chunk in buffer.chunks_mut(8) {
             let bytes = self.roll().to_le_bytes();
@@ -111,7 +111,7 @@ struct MailServer {
     died: Notify,
 }
 
-impl Courier for MailServer {
+impl MailTransport for MailServer {
     fn carry<'a>(&'a self, letter: &'a Letter) -> Pin<Box<dyn Future<Output = Result<String, Failure>> + Send + 'a>> {
         Box::pin(async move {
             let manner = *self.manner.lock().unwrap();
@@ -151,7 +151,7 @@ struct World {
     secrets: String,
     store: Store,
     clock: Arc<TwoClocks>,
-    dice: Arc<Dice>,
+    rng: Arc<TestRng>,
     mail: Arc<MailServer>,
     account: AccountId,
     app: Arc<App>,
@@ -164,7 +164,7 @@ fn secrets(text: &str) -> Secrets {
 impl World {
     async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let dice = Arc::new(Dice(Mutex::new(0)));
+        let rng = Arc::new(TestRng(Mutex::new(0)));
         let begin = Timestamp::parse("2026-11-03T10:00:00Z").unwrap().micros();
         let clock = Arc::new(TwoClocks { product: AtomicI64::new(begin), real: AtomicI64::new(begin) });
         let mail = Arc::new(MailServer { manner: Mutex::new(Manner::Take), taken: Mutex::default(), unknown: Mutex::default(), died: Notify::new() });
@@ -185,19 +185,19 @@ impl World {
             api_enrichments_per_day: 0,
         };
         let store = Store::open(None, folder.path()).await.unwrap();
-        let secrets_text = serde_json::to_string(&Secrets::generate(&*dice)).unwrap();
-        let post = Post::new(Transport::Courier(mail.clone()));
-        let app = App::open(settings.clone(), store.clone(), secrets(&secrets_text), post, clock.clone(), dice.clone()).await.unwrap();
+        let secrets_text = serde_json::to_string(&Secrets::generate(&*rng)).unwrap();
+        let post = Mailer::new(Transport::MailTransport(mail.clone()));
+        let app = App::open(settings.clone(), store.clone(), secrets(&secrets_text), post, clock.clone(), rng.clone()).await.unwrap();
         let account: AccountId =
             app.account_create("Acme", "admin@example.com", Some("lamp river seven coat".to_owned())).await.unwrap().account_id.parse().unwrap();
         app.heartbeat(Duration::ZERO).await.unwrap();
-        Self { _folder: folder, settings, secrets: secrets_text, store, clock, dice, mail, account, app }
+        Self { _folder: folder, settings, secrets: secrets_text, store, clock, rng, mail, account, app }
     }
 
     /// The process dies and another begins.
     async fn restart(&mut self) {
-        let post = Post::new(Transport::Courier(self.mail.clone()));
-        let opened = App::open(self.settings.clone(), self.store.clone(), secrets(&self.secrets), post, self.clock.clone(), self.dice.clone());
+        let post = Mailer::new(Transport::MailTransport(self.mail.clone()));
+        let opened = App::open(self.settings.clone(), self.store.clone(), secrets(&self.secrets), post, self.clock.clone(), self.rng.clone());
         self.app = opened.await.unwrap();
         self.app.heartbeat(Duration::ZERO).await.unwrap();
     }
@@ -210,7 +210,7 @@ impl World {
     async fn deliver(&mut self, manner: Manner) {
         *self.mail.manner.lock().unwrap() = manner;
         let died = tokio::select! {
-            done = self.app.deliver_due(Lane::Mail) => { done.unwrap(); false }
+            done = self.app.deliver_due(Channel::Mail) => { done.unwrap(); false }
             () = self.mail.died.notified() => true,
         };
         *self.mail.manner.lock().unwrap() = Manner::Take;
@@ -224,12 +224,12 @@ impl World {
     }
 
     async fn live(&mut self, seed: u64) {
-        *self.dice.0.lock().unwrap() = seed.wrapping_mul(0x9E37_79B9);
+        *self.rng.0.lock().unwrap() = seed.wrapping_mul(0x9E37_79B9);
         self.mail.taken.lock().unwrap().clear();
         self.mail.unknown.lock().unwrap().clear();
         let mut devices = Vec::new();
         // More than three at once, or within minutes, come in a digest.
-        let many = if self.dice.below(3) == 0 { 3 + self.dice.below(5) } else { self.dice.below(3) };
+        let many = if self.rng.below(3) == 0 { 3 + self.rng.below(5) } else { self.rng.below(3) };
         for n in 0..=many {
             let name = format!("S{seed} D{n}");
             let new = NewDevice { name, device_type: "misp".to_owned(), ioc_limit: None };
@@ -246,14 +246,14 @@ impl World {
     }
 
     async fn step(&mut self, devices: &mut [Modelled]) {
-        match self.dice.below(10) {
+        match self.rng.below(10) {
             0..=2 => {
-                let by = if self.dice.below(4) == 0 { 48 * HOUR + WRITTEN_WITHIN + self.dice.span(-2, 3) } else { self.dice.span(0, 30 * HOUR) };
+                let by = if self.rng.below(4) == 0 { 48 * HOUR + WRITTEN_WITHIN + self.rng.span(-2, 3) } else { self.rng.span(0, 30 * HOUR) };
                 self.clock.advance(by);
                 devices.iter_mut().for_each(|d| d.quiet += by);
             }
             3..=4 => {
-                let at = usize::try_from(self.dice.below(devices.len() as u64)).unwrap();
+                let at = usize::try_from(self.rng.below(devices.len() as u64)).unwrap();
                 let device = &mut devices[at];
                 let pulled = Pulled { device_id: device.id, group_id: GroupId(Uuid::nil()), key_id: KeyId(Uuid::nil()) };
                 // An instant later than whatever was before: a pull ends a silence that began before it.
@@ -264,9 +264,9 @@ impl World {
                 (devices[at].quiet, devices[at].open) = (0, false);
             }
             5..=6 => {
-                if self.dice.below(3) == 0 {
+                if self.rng.below(3) == 0 {
                     // Dies somewhere on the way; what comes of it is whole or not there.
-                    let moment = Duration::from_micros(self.dice.below(3_000));
+                    let moment = Duration::from_micros(self.rng.below(3_000));
                     let _ = tokio::time::timeout(moment, self.app.watch(Duration::ZERO)).await;
                     self.restart().await;
                 }
@@ -285,12 +285,12 @@ impl World {
             }
             7 => {
                 let manners = [Manner::Take, Manner::Take, Manner::Fail, Manner::Fail, Manner::Refuse, Manner::Lose, Manner::DieBefore, Manner::DieAfter];
-                let manner = manners[usize::try_from(self.dice.below(8)).unwrap()];
+                let manner = manners[usize::try_from(self.rng.below(8)).unwrap()];
                 self.deliver(manner).await;
             }
             8 => {
                 // We were off: nobody could pull.
-                self.clock.pass(self.dice.span(2 * MINUTE, 80 * HOUR));
+                self.clock.pass(self.rng.span(2 * MINUTE, 80 * HOUR));
                 self.restart().await;
             }
             _ => {
@@ -302,7 +302,7 @@ impl World {
                         device.outages += 1;
                     }
                 }
-                self.clock.pass(self.dice.span(2 * MINUTE, 80 * HOUR));
+                self.clock.pass(self.rng.span(2 * MINUTE, 80 * HOUR));
                 assert_eq!(self.app.watch(Duration::ZERO).await.unwrap().outages, 0);
             }
         }

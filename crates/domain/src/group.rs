@@ -39,13 +39,13 @@ pub struct Group {
 
 /// Why eligible IOCs are not in a group, with their number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cut {
+pub struct Truncation {
     /// Reason code (`limit`, `not_for_device`) → count.
     #[serde(flatten)]
     pub reasons: BTreeMap<String, u64>,
 }
 
-impl Cut {
+impl Truncation {
     /// What found no room, and what is not for the device.
     #[must_use]
     pub fn of(limit: u64, not_for_device: u64) -> Self {

@@ -88,14 +88,14 @@ impl Refusal {
 /// A name or network that the account never wants blocked: a domain with all below it, an address, or a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Shield {
+pub enum OwnName {
     /// A domain and everything below it.
     Domain(String),
     /// A network; an address is a network of one.
     Network(IpNet),
 }
 
-impl FromStr for Shield {
+impl FromStr for OwnName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -110,7 +110,7 @@ impl FromStr for Shield {
     }
 }
 
-impl TryFrom<String> for Shield {
+impl TryFrom<String> for OwnName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -118,12 +118,12 @@ impl TryFrom<String> for Shield {
     }
 }
 
-impl From<Shield> for String {
-    fn from(shield: Shield) -> Self {
+impl From<OwnName> for String {
+    fn from(shield: OwnName) -> Self {
         match shield {
-            Shield::Domain(name) => name,
-            Shield::Network(network) if network.prefix_len() == network.max_prefix_len() => network.addr().to_string(),
-            Shield::Network(network) => network.to_string(),
+            OwnName::Domain(name) => name,
+            OwnName::Network(network) if network.prefix_len() == network.max_prefix_len() => network.addr().to_string(),
+            OwnName::Network(network) => network.to_string(),
         }
     }
 }
@@ -142,10 +142,10 @@ pub struct Guards {
     pub off: Vec<Refusal>,
     /// The account's own domains and networks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub own: Vec<Shield>,
+    pub own: Vec<OwnName>,
     /// What else must never be blocked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub allow: Vec<Shield>,
+    pub allow: Vec<OwnName>,
 }
 
 /// Most entries of one list.
@@ -155,7 +155,7 @@ pub const SHIELDS_MAX: usize = 10_000;
 ///
 /// # Errors
 /// The first entry that is none, as an error of `field`.
-pub fn shields<'a>(field: &str, entries: impl IntoIterator<Item = &'a str>) -> Result<Vec<Shield>, FieldError> {
+pub fn shields<'a>(field: &str, entries: impl IntoIterator<Item = &'a str>) -> Result<Vec<OwnName>, FieldError> {
     let mut shields = Vec::new();
     for entry in entries.into_iter().map(str::trim).filter(|e| !e.is_empty()) {
         let shield = entry.parse().map_err(|why: String| FieldError::new(field, "entry_invalid", why))?;
@@ -179,13 +179,13 @@ struct Shields {
 }
 
 impl Shields {
-    fn of(list: &[Shield]) -> Self {
+    fn of(list: &[OwnName]) -> Self {
         let mut shields = Self::default();
         let mut networks = Vec::new();
         for shield in list {
             match shield {
-                Shield::Network(network) => networks.push(*network),
-                Shield::Domain(name) => {
+                OwnName::Network(network) => networks.push(*network),
+                OwnName::Domain(name) => {
                     shields.above.extend(ancestors(name).map(str::to_owned));
                     shields.names.insert(name.clone());
                 }

@@ -16,7 +16,7 @@ pub const SEALED_PART_REST: i64 = HOUR;
 
 /// Where a member stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum MembershipState {
     /// Listed.
     Live,
     /// Out of the group and out of the files, but receivers were not told to delete it yet.
@@ -25,7 +25,7 @@ pub enum Standing {
     Tombstone,
 }
 
-impl Standing {
+impl MembershipState {
     /// The number in which it is stored.
     #[must_use]
     pub const fn code(self) -> i16 {
@@ -50,9 +50,9 @@ impl Standing {
 
 /// Why a member leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
+pub enum LeaveReason {
     /// The limit; may be taken back within the hour.
-    Cut,
+    OverLimit,
     /// No rule chooses it any more: retired, deleted, a rule or source changed.
     Unchosen,
     /// Whitelisted: at once.
@@ -63,12 +63,12 @@ pub enum Leave {
     Covered,
 }
 
-impl Leave {
+impl LeaveReason {
     /// The number in which it is stored.
     #[must_use]
     pub const fn code(self) -> i16 {
         match self {
-            Self::Cut => 1,
+            Self::OverLimit => 1,
             Self::Unchosen => 2,
             Self::Whitelisted => 3,
             Self::SentAgain => 4,
@@ -80,7 +80,7 @@ impl Leave {
     #[must_use]
     pub const fn from_code(code: i16) -> Option<Self> {
         match code {
-            1 => Some(Self::Cut),
+            1 => Some(Self::OverLimit),
             2 => Some(Self::Unchosen),
             3 => Some(Self::Whitelisted),
             4 => Some(Self::SentAgain),
@@ -95,7 +95,7 @@ impl Leave {
     pub fn due(self, left_at: i64, rested_at: i64, sealed: bool) -> i64 {
         match self {
             Self::Whitelisted | Self::SentAgain => left_at,
-            Self::Cut => (left_at + SEALED_PART_REST).max(if sealed { rested_at } else { left_at }),
+            Self::OverLimit => (left_at + SEALED_PART_REST).max(if sealed { rested_at } else { left_at }),
             Self::Unchosen | Self::Covered if sealed => rested_at.max(left_at),
             Self::Unchosen | Self::Covered => left_at,
         }
@@ -185,10 +185,10 @@ mod tests {
 
     #[test]
     fn a_cut_waits_an_hour_and_a_whitelisting_does_not_wait() {
-        assert_eq!(Leave::Cut.due(10, 0, false), 10 + HOUR);
-        assert_eq!(Leave::Whitelisted.due(10, 99, true), 10);
-        assert_eq!(Leave::Unchosen.due(10, 99, true), 99);
-        assert_eq!(Leave::Unchosen.due(10, 99, false), 10);
+        assert_eq!(LeaveReason::OverLimit.due(10, 0, false), 10 + HOUR);
+        assert_eq!(LeaveReason::Whitelisted.due(10, 99, true), 10);
+        assert_eq!(LeaveReason::Unchosen.due(10, 99, true), 99);
+        assert_eq!(LeaveReason::Unchosen.due(10, 99, false), 10);
     }
 
     proptest::proptest! {

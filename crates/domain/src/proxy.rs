@@ -34,7 +34,7 @@ impl Proxies {
     }
 
     /// Who asked: the peer; where that is a trusted proxy, the last address in `X-Forwarded-For` that is none. What stands
-    /// before it may have been made up by whoever asked.
+    /// before it may have been made up by the client.
     #[must_use]
     pub fn client(&self, peer: IpAddr, forwarded_for: &str) -> IpAddr {
         let peer = peer.to_canonical();

@@ -152,7 +152,7 @@ pub type Sink<'a> = &'a mut dyn FnMut(Raw) -> bool;
 /// Takes a whole import apart.
 ///
 /// # Errors
-/// [`ReadError::Malformed`] says what to mend. What was given to `sink` before is then to be thrown away.
+/// [`ReadError::Malformed`] says what to fix. What was given to `sink` before is then to be thrown away.
 pub fn split<R: BufRead + Seek>(input: Input, from: &mut R, options: Options, sink: Sink<'_>) -> Result<(), ReadError> {
     match input {
         Input::Json => json::split(from, options, sink),

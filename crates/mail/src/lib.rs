@@ -7,7 +7,7 @@ mod webhook;
 
 pub use self::{
     letter::{Letter, LetterError},
-    post::{Courier, Failure, Post, Security, Smtp, Transport},
+    post::{Failure, MailTransport, Mailer, Security, Smtp, Transport},
     render::{Content, FullGroup, HeldGroup, Rendered, SilentDevice, payload, render},
-    webhook::{Hook, Webhooks, is_webhook},
+    webhook::{Webhook, Webhooks, is_webhook},
 };

@@ -64,7 +64,7 @@ impl fmt::Debug for Smtp {
 }
 
 /// Hands letters over in a way of its own: a simulation puts one in the place of a mail server.
-pub trait Courier: fmt::Debug + Send + Sync {
+pub trait MailTransport: fmt::Debug + Send + Sync {
     /// Hands a letter over and gives an answer.
     fn carry<'a>(&'a self, letter: &'a Letter) -> Pin<Box<dyn Future<Output = Result<String, Failure>> + Send + 'a>>;
 }
@@ -79,7 +79,7 @@ pub enum Transport {
     /// To a mail server.
     Smtp(Smtp),
     /// To somebody else.
-    Courier(Arc<dyn Courier>),
+    MailTransport(Arc<dyn MailTransport>),
 }
 
 /// Why a letter was not handed over.
@@ -99,14 +99,14 @@ pub enum Failure {
     NotOurs,
 }
 
-/// The post office.
+/// Delivers messages.
 #[derive(Clone, Debug)]
-pub struct Post {
+pub struct Mailer {
     transport: Transport,
 }
 
-impl Post {
-    /// A post office.
+impl Mailer {
+    /// A mailer that delivers as it is configured.
     #[must_use]
     pub fn new(transport: Transport) -> Self {
         Self { transport }
@@ -131,12 +131,12 @@ impl Post {
             Transport::Off => "off".to_owned(),
             Transport::Folder(path) => format!("folder {}", path.display()),
             Transport::Smtp(smtp) => format!("smtp {}:{}", smtp.host, smtp.port),
-            Transport::Courier(_) => "courier".to_owned(),
+            Transport::MailTransport(_) => "courier".to_owned(),
         }
     }
 
     /// Hands a letter over and gives the server's answer. `ours` is asked at the last moment at which the letter can still
-    /// be held back: whoever was stopped for long, and woken, must not send what another sent meanwhile.
+    /// be held back: a sender that was stopped for long must not send what another one sent since.
     ///
     /// # Errors
     /// [`Failure`].
@@ -151,7 +151,7 @@ impl Post {
                 let file = put(folder, &letter.file_name(), &message.formatted()).await;
                 file.map(|path| format!("written to {}", path.display())).map_err(|error| Failure::Transient(format!("The folder takes no letter: {error}.")))
             }
-            Transport::Courier(courier) => {
+            Transport::MailTransport(courier) => {
                 if !ours().await {
                     return Err(Failure::NotOurs);
                 }
@@ -189,13 +189,13 @@ async fn put(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
 /// What a step of the conversation came to: an error before the letter itself is spoken of is never its fault.
 fn at(step: &'static str, about_the_letter: bool) -> impl FnOnce(lettre::transport::smtp::Error) -> Failure {
     move |error| {
-        let text = format!("{step}: {}", told(&error));
+        let text = format!("{step}: {}", error_chain(&error));
         if about_the_letter && error.is_permanent() { Failure::Permanent(text) } else { Failure::Transient(text) }
     }
 }
 
 /// An error with its causes.
-fn told(error: &dyn std::error::Error) -> String {
+fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

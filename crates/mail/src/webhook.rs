@@ -30,7 +30,7 @@ pub struct Webhooks {
 
 /// A message to a program.
 #[derive(Clone, Debug)]
-pub struct Hook {
+pub struct Webhook {
     /// Where to.
     pub url: String,
     /// Fixed when it is written: every try carries the same one.
@@ -57,14 +57,14 @@ impl Webhooks {
     /// # Errors
     /// [`Failure::Permanent`] for an address that is not allowed, [`Failure::Unknown`] where no answer came,
     /// [`Failure::Transient`] for everything else but a 2xx.
-    pub async fn post(&self, hook: Hook) -> Result<String, Failure> {
+    pub async fn post(&self, hook: Webhook) -> Result<String, Failure> {
         let Self { allow_private, total } = self.clone();
         let post = tokio::task::spawn_blocking(move || post(&hook, allow_private, total));
         post.await.map_err(|error| Failure::Transient(error.to_string()))?
     }
 }
 
-fn post(hook: &Hook, allow_private: bool, total: Duration) -> Result<String, Failure> {
+fn post(hook: &Webhook, allow_private: bool, total: Duration) -> Result<String, Failure> {
     let tls =
         TlsConfig::builder().root_certs(RootCerts::WebPki).unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider())).build();
     let config = Agent::config_builder()
@@ -75,7 +75,7 @@ fn post(hook: &Hook, allow_private: bool, total: Duration) -> Result<String, Fai
         .tls_config(tls)
         .user_agent("iocast")
         .build();
-    let agent = Agent::with_parts(config, DefaultConnector::default(), Judged { allow_private });
+    let agent = Agent::with_parts(config, DefaultConnector::default(), DeliveryResult { allow_private });
     let answer = agent
         .post(&hook.url)
         .header("content-type", "application/json")
@@ -107,11 +107,11 @@ struct NotAllowed(IpAddr);
 
 /// Resolves a name and refuses it where any of its addresses is special.
 #[derive(Debug)]
-struct Judged {
+struct DeliveryResult {
     allow_private: bool,
 }
 
-impl Resolver for Judged {
+impl Resolver for DeliveryResult {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         let addresses = DefaultResolver::default().resolve(uri, config, timeout)?;
         match addresses.iter().find(|address| !self.allow_private && !is_public(address.ip())) {

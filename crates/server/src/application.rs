@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use iocast_app::{App, AppError, NewAccount, Post, Settings, Webhooks, database_is_used};
+use iocast_app::{App, AppError, Mailer, NewAccount, Settings, Webhooks, database_is_used};
 use iocast_domain::time::{Clock, Entropy};
 use iocast_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -99,9 +99,9 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The desk over an opened database, with the lock that keeps others off the bundled one.
+/// The opened over an opened database, with the lock that keeps others off the bundled one.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct OpenedApp {
     pub(crate) app: Arc<App>,
     /// None where another replica on the same PostgreSQL has the folder, too.
     lock: Option<File>,
@@ -116,7 +116,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const TELL: Duration = Duration::from_secs(30);
 
 /// As [`open`], once the database is there: host and database may have been started together, or a standby is taking over.
-async fn open_in_time(config: &Config, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>, public_url: &str) -> Result<Desk, StartError> {
+async fn open_in_time(config: &Config, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>, public_url: &str) -> Result<OpenedApp, StartError> {
     let mut told: Option<Instant> = None;
     loop {
         match open(config, Arc::clone(clock), Arc::clone(entropy), public_url.to_owned()).await {
@@ -128,11 +128,11 @@ async fn open_in_time(config: &Config, clock: &Arc<dyn Clock>, entropy: &Arc<dyn
                 }
                 tokio::time::sleep(LOOK).await;
             }
-            Ok(desk) => {
+            Ok(opened) => {
                 if told.is_some() {
                     tracing::info!("The database answers");
                 }
-                return Ok(desk);
+                return Ok(opened);
             }
             Err(error) => return Err(error),
         }
@@ -140,7 +140,7 @@ async fn open_in_time(config: &Config, clock: &Arc<dyn Clock>, entropy: &Arc<dyn
 }
 
 /// Opens the data folder and the database. The bundled SQLite is locked against other processes.
-pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, public_url: String) -> Result<Desk, StartError> {
+pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, public_url: String) -> Result<OpenedApp, StartError> {
     let data = &config.data;
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -191,11 +191,11 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
         without_database: Duration::from_secs(config.without_database_hours.saturating_mul(3_600)),
         role: config.role()?,
     };
-    let post = Post::new(config.transport()?);
+    let post = Mailer::new(config.transport()?);
     match App::open(settings, store, secrets.secrets.clone(), post, clock, entropy).await {
         Ok(app) => {
             secrets.keep().map_err(failed(&secrets_path))?;
-            Ok(Desk { app, lock })
+            Ok(OpenedApp { app, lock })
         }
         Err(error) => {
             if matches!(error, AppError::OtherSecrets) {
@@ -232,7 +232,7 @@ async fn first_account(app: &Arc<App>) -> Result<Option<NewAccount>, StartError>
 /// The server, ready to run.
 #[derive(Debug)]
 pub struct Application {
-    desk: Desk,
+    opened: OpenedApp,
     config: Config,
     listener: TcpListener,
     certificate: Option<Arc<Certificate>>,
@@ -285,16 +285,16 @@ impl Application {
         if config.public_url.is_none() && address.ip().is_unspecified() {
             tracing::warn!("`public_url` is not set: URLs begin with {public_url}. Set it to the address by which devices reach iocast");
         }
-        let desk = tokio::select! {
+        let opened = tokio::select! {
             opened = open_in_time(&config, &clock, &entropy, &public_url) => opened?,
             // It may wait for its database.
             () = shutdown.begun() => return Err(StartError::Stopped),
         };
-        if desk.lock.is_some() {
-            desk.app.sweep_spool();
+        if opened.lock.is_some() {
+            opened.app.sweep_spool();
         }
-        let first = first_account(&desk.app).await?;
-        Ok(Self { desk, config, listener, certificate, port: address.port(), first })
+        let first = first_account(&opened.app).await?;
+        Ok(Self { opened, config, listener, certificate, port: address.port(), first })
     }
 
     /// The port that is listened on.
@@ -306,13 +306,13 @@ impl Application {
     /// Whether it answers requests, and does not only work.
     #[must_use]
     pub fn answers(&self) -> bool {
-        self.desk.app.settings.role.answers()
+        self.opened.app.settings.role.answers()
     }
 
     /// Where devices and people reach it.
     #[must_use]
     pub fn public_url(&self) -> &str {
-        &self.desk.app.settings.public_url
+        &self.opened.app.settings.public_url
     }
 
     /// Serves until `shutdown` begins, then ends in order: no new requests, requests under way, tasks, database.
@@ -320,8 +320,8 @@ impl Application {
     /// # Errors
     /// If the listener fails or the database can't be closed.
     pub async fn run_until_stopped(self, shutdown: Shutdown) -> Result<(), StartError> {
-        let Self { desk, config, listener, certificate, .. } = self;
-        let app = &desk.app;
+        let Self { opened, config, listener, certificate, .. } = self;
+        let app = &opened.app;
         let failed = |source| StartError::Listen { address: config.listen.clone(), source };
         let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
         let drain = Duration::from_secs(config.drain_seconds);
@@ -330,7 +330,7 @@ impl Application {
         app.heartbeat(begun.elapsed()).await?;
         let mut tasks = Supervisor::new(app, CancellationToken::new());
         ticker::start(app, begun, &mut tasks);
-        if desk.lock.is_some() {
+        if opened.lock.is_some() {
             shell::listen(app, &config.data, &mut tasks);
         }
         let tls = certificate.as_ref().map(Certificate::config).transpose().map_err(StartError::Certificate)?;
@@ -341,7 +341,7 @@ impl Application {
         let server = if app.settings.role.answers() {
             iocast_web::serve(Arc::clone(app), listener, tls, workers, drain)
         } else {
-            iocast_web::serve_signs(Arc::clone(app), listener)
+            iocast_web::serve_health(Arc::clone(app), listener)
         };
         let server = server.map_err(failed)?;
         let metrics = match &config.metrics_listen {

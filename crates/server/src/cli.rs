@@ -31,7 +31,7 @@ use crate::{
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    command: Verb,
+    command: CliCommand,
     /// Configuration file (TOML).
     #[arg(long, global = true, value_name = "FILE", env = "IOCAST_CONFIG")]
     config: Option<PathBuf>,
@@ -52,7 +52,7 @@ struct DataFlags {
 }
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum CliCommand {
     /// Run the server. On an empty database an account is made and its secrets are printed.
     Serve {
         /// Address to listen on [default: 127.0.0.1:8080].
@@ -275,11 +275,11 @@ async fn execute(cli: Cli) -> Result<(), String> {
     let load = |flags: Flags| Config::load(file, &Flags { log_format: log_format.clone(), ..flags }).map_err(|e| e.to_string());
     let with = |data: DataFlags| Flags { data: data.data, database_url: data.database_url, ..Flags::default() };
     match command {
-        Verb::Serve { listen, data, public_url, tls_cert, tls_key, role, emulator, new_database } => {
+        CliCommand::Serve { listen, data, public_url, tls_cert, tls_key, role, emulator, new_database } => {
             let config = load(Flags { listen, public_url, tls_cert, tls_key, role, emulator: emulator.then_some(true), ..with(data) })?;
             serve(Config { new_database, ..config }).await
         }
-        Verb::Init { data, account, admin, password_stdin, json } => {
+        CliCommand::Init { data, account, admin, password_stdin, json } => {
             let password = password(password_stdin)?;
             let made = command_once(&quiet(load(with(data))?), Command::Init { account, admin: admin.clone(), password }).await?;
             if json {
@@ -289,13 +289,13 @@ async fn execute(cli: Cli) -> Result<(), String> {
             }
             Ok(())
         }
-        Verb::Import { files, data, source, confidence, account, report, to_ids_only, tag, malware_family, dry_run, restore, json } => {
+        CliCommand::Import { files, data, source, confidence, account, report, to_ids_only, tag, malware_family, dry_run, restore, json } => {
             let config = quiet(load(with(data))?);
             let one =
                 Import { account, source, confidence, name: String::new(), report, only_to_ids: to_ids_only, dry_run, restore, tag, malware_family, size: 0 };
             import(&config, &files, &one, json).await
         }
-        Verb::Admin { what: AdminVerb::ResetPassword { data, email, account, password_stdin, json } } => {
+        CliCommand::Admin { what: AdminVerb::ResetPassword { data, email, account, password_stdin, json } } => {
             let password = password(password_stdin)?;
             let given = password.is_some();
             let mut made = command_once(&quiet(load(with(data))?), Command::ResetPassword { email: email.clone(), account, password }).await?;
@@ -310,7 +310,7 @@ async fn execute(cli: Cli) -> Result<(), String> {
             }
             Ok(())
         }
-        Verb::Admin { what: AdminVerb::Modules { data, account, automation, tip, json } } => {
+        CliCommand::Admin { what: AdminVerb::Modules { data, account, automation, tip, json } } => {
             let on = |switch: Option<Switch>| switch.map(|s| matches!(s, Switch::On));
             let made = command_once(&quiet(load(with(data))?), Command::Modules { account, automation: on(automation), tip: on(tip) }).await?;
             if json {
@@ -321,7 +321,7 @@ async fn execute(cli: Cli) -> Result<(), String> {
             }
             Ok(())
         }
-        Verb::Mail { what: MailVerb::Test { data, to, account, json } } => {
+        CliCommand::Mail { what: MailVerb::Test { data, to, account, json } } => {
             let made = command_once(&quiet(load(with(data))?), Command::MailTest { account, to: to.clone() }).await?;
             if json {
                 println!("{made}");
@@ -330,7 +330,7 @@ async fn execute(cli: Cli) -> Result<(), String> {
             }
             Ok(())
         }
-        Verb::Fixtures { what } => {
+        CliCommand::Fixtures { what } => {
             let (data, account, world, json) = match what {
                 FixturesVerb::Load { name, data, account, json } => (data, account, Some(name), json),
                 FixturesVerb::Reset { yes: false, .. } => {
@@ -348,8 +348,8 @@ async fn execute(cli: Cli) -> Result<(), String> {
             }
             Ok(())
         }
-        Verb::Config { what: ConfigVerb::Check } => load(Flags::default()).map(|_| println!("The configuration is valid.")),
-        Verb::Config { what: ConfigVerb::Show } => load(Flags::default()).map(|config| print!("{}", config.shown())),
+        CliCommand::Config { what: ConfigVerb::Check } => load(Flags::default()).map(|_| println!("The configuration is valid.")),
+        CliCommand::Config { what: ConfigVerb::Show } => load(Flags::default()).map(|config| print!("{}", config.shown())),
     }
 }
 
@@ -428,7 +428,7 @@ fn account_lines(account: &Value, admin: &str) -> String {
 }
 
 /// Opens the database here, where no server runs on the folder.
-async fn open_here(config: &Config) -> Result<crate::application::Desk, String> {
+async fn open_here(config: &Config) -> Result<crate::application::OpenedApp, String> {
     telemetry::start(config);
     match open(config, Arc::new(SystemClock::default()), Arc::new(SystemEntropy), String::new()).await {
         Err(StartError::Locked(data)) => Err(format!("a server uses {}, but its socket does not answer; try again, or stop it", data.display())),
@@ -456,9 +456,9 @@ async fn command_once(config: &Config, command: Command) -> Result<Value, String
     if !matches!(command, Command::Init { .. }) {
         is_there(config)?;
     }
-    let desk = open_here(config).await?;
-    let done = shell::execute(&desk.app, command, None, &|_| {}).await.map_err(|e| shell::told(&e));
-    desk.app.close().await.map_err(|e| e.to_string())?;
+    let opened = open_here(config).await?;
+    let done = shell::execute(&opened.app, command, None, &|_| {}).await.map_err(|e| shell::user_message(&e));
+    opened.app.close().await.map_err(|e| e.to_string())?;
     done
 }
 
@@ -485,16 +485,16 @@ async fn import(config: &Config, files: &[PathBuf], settings: &Import, json: boo
         bar.inc(1);
     }
     bar.finish_and_clear();
-    if let Some(desk) = here {
-        let desk: crate::application::Desk = desk;
-        desk.app.close().await.map_err(|e| e.to_string())?;
+    if let Some(opened) = here {
+        let opened: crate::application::OpenedApp = opened;
+        opened.app.close().await.map_err(|e| e.to_string())?;
     }
     if failures > 0 { Err(format!("{failures} of {} files were not imported", files.len())) } else { Ok(()) }
 }
 
 async fn import_one(
     config: &Config,
-    here: &mut Option<crate::application::Desk>,
+    here: &mut Option<crate::application::OpenedApp>,
     file: &Path,
     one: Import,
     progress: &(dyn Fn(u64) + Send + Sync),
@@ -511,14 +511,14 @@ async fn import_one(
     {
         return answer;
     }
-    let desk = match here {
-        Some(desk) => desk,
+    let opened = match here {
+        Some(opened) => opened,
         None => {
             is_there(config)?;
             here.insert(open_here(config).await?)
         }
     };
-    shell::execute(&desk.app, command, Some(file.to_owned()), progress).await.map_err(|e| shell::told(&e))
+    shell::execute(&opened.app, command, Some(file.to_owned()), progress).await.map_err(|e| shell::user_message(&e))
 }
 
 /// A bar over the files, on a terminal only.

@@ -11,7 +11,7 @@ use figment::{
     Figment,
     providers::{Format, Serialized, Toml},
 };
-use iocast_app::{Post, Role, Security, Smtp, Transport};
+use iocast_app::{Mailer, Role, Security, Smtp, Transport};
 use iocast_domain::proxy::Proxies;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -289,7 +289,7 @@ impl Config {
     /// Which setting is wrong and what it may be.
     pub fn transport(&self) -> Result<Transport, ConfigError> {
         let wrong = |message: String| Err(ConfigError::Invalid(message));
-        if !Post::is_sender(&self.mail_from) {
+        if !Mailer::is_sender(&self.mail_from) {
             return wrong(format!("`mail_from` must be an address such as iocast@example.com; it is `{}`.", self.mail_from));
         }
         let way = self.mail.as_deref().unwrap_or(if self.smtp_host.is_some() { "smtp" } else { "folder" });

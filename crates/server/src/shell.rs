@@ -156,7 +156,7 @@ async fn account(app: &App, named: Option<&str>) -> AppResult<AccountId> {
 }
 
 /// What a failed command says on the shell.
-pub(crate) fn told(error: &AppError) -> String {
+pub(crate) fn user_message(error: &AppError) -> String {
     match error {
         AppError::Invalid(fields) => fields.iter().map(|f| format!("{}: {}", f.field, f.message)).collect::<Vec<_>>().join("\n"),
         other => crate::application::chain(other),
@@ -243,7 +243,7 @@ async fn answer(app: &Arc<App>, stream: UnixStream) -> std::io::Result<()> {
     drop(file);
     let reply = match result {
         Ok(value) => Reply::Done(value),
-        Err(error) => Reply::Failed(told(&error)),
+        Err(error) => Reply::Failed(user_message(&error)),
     };
     send(&mut writer?, &reply).await
 }

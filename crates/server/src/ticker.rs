@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use iocast_app::{App, AppResult, Lane};
+use iocast_app::{App, AppResult, Channel};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -57,7 +57,7 @@ pub(crate) fn start(app: &Arc<App>, begun: Instant, tasks: &mut Supervisor) {
 fn work(app: &Arc<App>, tasks: &mut Supervisor) {
     tick(app, tasks, PRUNE, "prune", |app| async move { app.prune().await });
     for nth in 0..SENDERS {
-        for (lane, name) in [(Lane::Mail, MAIL_SENDERS.get(nth)), (Lane::Hooks, HOOK_SENDERS.get(nth))] {
+        for (lane, name) in [(Channel::Mail, MAIL_SENDERS.get(nth)), (Channel::Hooks, HOOK_SENDERS.get(nth))] {
             let (of, until, name) = (Arc::clone(app), tasks.stop(), name.copied().unwrap_or("send"));
             let late = app.settings.mail_deadline * 4 + LATE;
             tasks.start(name, late, move || deliver(Arc::clone(&of), lane, name, until.clone()));
@@ -94,7 +94,7 @@ async fn follow(app: Arc<App>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let begun = Instant::now();
         let result = {
-            let following = app.feed_follow();
+            let following = app.sync_from_database();
             tokio::pin!(following);
             loop {
                 tokio::select! {
@@ -137,9 +137,9 @@ async fn listen(app: Arc<App>, stop: CancellationToken) {
 async fn preload(app: Arc<App>, stop: CancellationToken) {
     let mut failing = false;
     while !stop.is_cancelled() {
-        failing = log_transition("reading what is published into memory", failing, app.feed_keep_at_hand().await);
+        failing = log_transition("reading what is published into memory", failing, app.preload_files().await);
         tokio::select! {
-            () = app.feed_to_keep() => if failing { tokio::time::sleep(LISTEN_AGAIN).await },
+            () = app.files_to_preload() => if failing { tokio::time::sleep(LISTEN_AGAIN).await },
             () = stop.cancelled() => {}
         }
     }
@@ -176,7 +176,7 @@ async fn publish(app: Arc<App>, stop: CancellationToken) {
     app.publisher_rests().await;
 }
 
-async fn deliver(app: Arc<App>, lane: Lane, name: &'static str, stop: CancellationToken) {
+async fn deliver(app: Arc<App>, lane: Channel, name: &'static str, stop: CancellationToken) {
     let mut failing = false;
     while !stop.is_cancelled() {
         failing = log_transition("sending e-mail and webhooks", failing, app.deliver_due(lane).await);

@@ -213,13 +213,13 @@ impl Txn {
             .exec(&self.0)
             .await?;
         let seq = self.account_seq(id).await?;
-        // Only now: whoever waited for the lock must not be dated before what was seen meanwhile.
+        // Only now: a change that waited for the lock must not be dated before what was seen since.
         let now = clock();
         let last = change::Entity::find().filter(change::Column::AccountId.eq(id.as_str())).order_by_desc(change::Column::Seq).one(&self.0).await?;
         let at = last.map_or(now, |last| now.max(Timestamp::from_micros(last.at))).micros();
         let row = change::ActiveModel { account_id: Set(id.to_string()), seq: Set(seq), at: Set(at) };
         change::Entity::insert(row).exec_without_returning(&self.0).await?;
-        self.tell(Signal::Changes).await?;
+        self.notify(Signal::Changes).await?;
         Ok(seq)
     }
 

@@ -186,7 +186,7 @@ impl Store {
     /// [`StoreError::Unavailable`] if the database stays locked.
     pub async fn write(&self) -> StoreResult<Txn> {
         let sqlite_transaction_mode = self.is_bundled().then_some(SqliteTransactionMode::Immediate);
-        let _waits = Waits::begin(&self.waiting);
+        let _waits = WriterQueueGuard::begin(&self.waiting);
         let turn = match &self.turn {
             None => None,
             Some(turn) => {
@@ -259,16 +259,16 @@ impl Store {
 }
 
 /// Counts who waits for the writer, for as long as it lives.
-struct Waits<'a>(&'a AtomicUsize);
+struct WriterQueueGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Waits<'a> {
+impl<'a> WriterQueueGuard<'a> {
     fn begin(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for WriterQueueGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -312,7 +312,7 @@ impl Signal {
 pub struct Signals(PgListener);
 
 impl Signals {
-    /// Waits for the next one. None means that some may have been missed: the line to the database was cut, and stands again.
+    /// WriterQueueGuard for the next one. None means that some may have been missed: the line to the database was cut, and stands again.
     ///
     /// # Errors
     /// If the line is cut and does not come back.
@@ -324,7 +324,7 @@ impl Signals {
 
 impl Txn {
     /// Tells the other replicas, once this is committed. They look by themselves, too: what gets lost costs time, nothing else.
-    pub(crate) async fn tell(&self, signal: Signal) -> StoreResult<()> {
+    pub(crate) async fn notify(&self, signal: Signal) -> StoreResult<()> {
         if self.0.get_database_backend() == DbBackend::Postgres {
             let word = Signal::ALL.iter().find(|(s, _)| *s == signal).map_or("", |(_, word)| word);
             self.0.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, "SELECT pg_notify($1, $2)", [CHANNEL.into(), word.into()])).await?;

@@ -2,7 +2,7 @@
 
 use iocast_domain::{
     device_type::GroupKind,
-    group::{Cut, Group, Held},
+    group::{Group, Held, Truncation},
     id::{AccountId, DeviceId, GroupId},
     name::Name,
     time::Timestamp,
@@ -24,7 +24,7 @@ pub struct GroupRow {
     /// IOCs in its last publication.
     pub live: u32,
     /// What its last publication left out.
-    pub cut: Cut,
+    pub cut: Truncation,
     /// Number of its last publication; 0 before the first.
     pub publication: i64,
     /// The publication that it serves instead of the last one.
@@ -129,7 +129,7 @@ impl Txn {
             .filter(group::Column::Id.is_in(ids.iter().map(|i| i.0)))
             .exec(&self.0)
             .await?;
-        self.tell(Signal::Changes).await
+        self.notify(Signal::Changes).await
     }
 
     /// Has all groups of an account reselect.
@@ -139,7 +139,7 @@ impl Txn {
             .filter(group::Column::AccountId.eq(account.as_str()))
             .exec(&self.0)
             .await?;
-        self.tell(Signal::Changes).await
+        self.notify(Signal::Changes).await
     }
 
     /// Deletes a group with all that it published.

@@ -94,7 +94,7 @@ impl IocFilter {
 
 /// The columns that say what an IOC is; the others are only searched by. A publication reads very many rows.
 #[derive(Debug, FromQueryResult)]
-struct Told {
+struct IocWithSources {
     id: Uuid,
     seq: i64,
     first_seq: i64,
@@ -112,7 +112,7 @@ struct Told {
 
 /// IOCs as they were read. What they are can be found out on any thread.
 #[derive(Debug)]
-pub struct IocPage(Vec<Told>);
+pub struct IocPage(Vec<IocWithSources>);
 
 impl IocPage {
     /// How many there are.
@@ -142,14 +142,14 @@ impl IocPage {
     }
 }
 
-fn told(find: Select<ioc::Entity>) -> Selector<SelectModel<Told>> {
+fn with_sources(find: Select<ioc::Entity>) -> Selector<SelectModel<IocWithSources>> {
     use ioc::Column as C;
     let what = [C::Id, C::Seq, C::FirstSeq, C::Kind, C::Value, C::FirstSeen, C::LastSeen, C::State, C::Whitelist, C::Enrichment];
     let columns = what.into_iter().chain([C::CreatedAt, C::DeletedAt, C::Precedence]);
     find.select_only().columns(columns).into_model()
 }
 
-fn to_row(row: Told) -> StoreResult<IocRow> {
+fn to_row(row: IocWithSources) -> StoreResult<IocRow> {
     let (seq, first_seq, created_at, deleted) = (row.seq, row.first_seq, row.created_at, row.deleted_at.is_some());
     let ioc = to_ioc(row.id, row.kind, row.value, row.first_seen, row.last_seen, row.state, row.whitelist, &row.enrichment)?;
     Ok(IocRow { ioc, seq, first_seq, created_at, deleted })
@@ -330,7 +330,7 @@ impl<C: ConnectionTrait> Conn<C> {
     pub async fn ioc_fetch_many(&self, ids: &[IocId]) -> StoreResult<HashMap<IocId, IocRow>> {
         let mut found = HashMap::with_capacity(ids.len());
         for chunk in ids.chunks(ROWS) {
-            for row in told(ioc::Entity::find().filter(ioc::Column::Id.is_in(chunk.iter().map(|i| i.0)))).all(&self.0).await? {
+            for row in with_sources(ioc::Entity::find().filter(ioc::Column::Id.is_in(chunk.iter().map(|i| i.0)))).all(&self.0).await? {
                 let row = to_row(row)?;
                 found.insert(row.ioc.id, row);
             }
@@ -341,7 +341,7 @@ impl<C: ConnectionTrait> Conn<C> {
     /// One IOC of an account, unless it was deleted.
     pub async fn ioc_fetch(&self, account: &AccountId, id: IocId) -> StoreResult<Option<IocRow>> {
         let find = ioc::Entity::find_by_id(id.0).filter(ioc::Column::AccountId.eq(account.as_str())).filter(ioc::Column::DeletedAt.is_null());
-        told(find).one(&self.0).await?.map(to_row).transpose()
+        with_sources(find).one(&self.0).await?.map(to_row).transpose()
     }
 
     /// A page of the account's IOCs: last changed first, or where a prefix or a domain is asked for in order of value or host.
@@ -416,7 +416,7 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// A page of what changed after number `from` and up to `to`, in order of (number, id); deleted ones too.
     pub async fn ioc_changed(&self, account: &AccountId, from: i64, to: i64, after: Option<(i64, IocId)>, limit: u64) -> StoreResult<Vec<IocRow>> {
-        told(changed(account, from, to, after).limit(limit)).all(&self.0).await?.into_iter().map(to_row).collect()
+        with_sources(changed(account, from, to, after).limit(limit)).all(&self.0).await?.into_iter().map(to_row).collect()
     }
 
     /// The same of all numbers up to `to`, but only of what one of these criteria may choose as far as columns tell: the
@@ -425,7 +425,7 @@ impl<C: ConnectionTrait> Conn<C> {
         if rules.is_empty() {
             return Ok(IocPage(Vec::new()));
         }
-        Ok(IocPage(told(candidates(account, rules, to, after).limit(limit)).all(&self.0).await?))
+        Ok(IocPage(with_sources(candidates(account, rules, to, after).limit(limit)).all(&self.0).await?))
     }
 
     /// Those that changed after number `from` and may not be sent any more, deleted ones too.
@@ -444,7 +444,7 @@ impl<C: ConnectionTrait> Conn<C> {
         limit: u64,
     ) -> StoreResult<PageOf<IocRow>> {
         let after = after.map(cursor).transpose()?.filter(|(seq, _)| *seq >= first).map(|(seq, id)| (seq, IocId(id)));
-        let rows = told(changed(account, first - 1, last, after).filter(conditions(filter)).limit(limit + 1)).all(&self.0).await?;
+        let rows = with_sources(changed(account, first - 1, last, after).filter(conditions(filter)).limit(limit + 1)).all(&self.0).await?;
         let rows = rows.into_iter().map(to_row).collect::<StoreResult<Vec<_>>>()?;
         Ok(PageOf::cut(rows, limit, |r| format!("{}.{}", r.seq, r.ioc.id)))
     }
@@ -459,7 +459,7 @@ impl<C: ConnectionTrait> Conn<C> {
     /// The latest of the same IOCs.
     pub async fn ioc_choosable(&self, account: &AccountId, criteria: &Criteria, sources: &[SourceId], limit: u64) -> StoreResult<Vec<IocRow>> {
         let find = self.choosable(account, criteria, sources).order_by_desc(ioc::Column::Seq).limit(limit);
-        told(find).all(&self.0).await?.into_iter().map(to_row).collect()
+        with_sources(find).all(&self.0).await?.into_iter().map(to_row).collect()
     }
 
     fn choosable(&self, account: &AccountId, criteria: &Criteria, sources: &[SourceId]) -> Select<ioc::Entity> {
@@ -512,7 +512,7 @@ impl Txn {
         Ok(())
     }
 
-    /// Retires IOCs of one account under its change number `seq`, unless they were seen again meanwhile.
+    /// Retires IOCs of one account under its change number `seq`, unless they were seen again since.
     pub async fn ioc_retire(&self, ids: &[IocId], seq: i64, now: Timestamp) -> StoreResult<()> {
         for chunk in ids.chunks(ROWS) {
             ioc::Entity::update_many()

@@ -149,7 +149,7 @@ impl Txn {
             key_change::Entity::insert_many(rows).exec_without_returning(&self.0).await?;
         }
         key_change::Entity::delete_many().filter(key_change::Column::Version.lte(version - CHANGES)).exec(&self.0).await?;
-        self.tell(Signal::Keys).await
+        self.notify(Signal::Keys).await
     }
 
     /// Sets when a key ends by itself.

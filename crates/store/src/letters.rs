@@ -76,7 +76,7 @@ pub struct LetterRow {
 
 /// By whom a letter is handed over: a webhook that hangs holds up no mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub enum Channel {
     /// To people.
     Mail,
     /// To programs, one at a time to each.
@@ -201,11 +201,11 @@ fn due(now: Timestamp, real_now: Timestamp) -> Condition {
 }
 
 /// Letters of a lane. An address of a person never begins like that.
-fn of_lane(lane: Lane) -> Condition {
+fn of_lane(lane: Channel) -> Condition {
     let hook = Condition::any().add(letter::Column::Recipient.starts_with("https://")).add(letter::Column::Recipient.starts_with("http://"));
     match lane {
-        Lane::Mail => hook.not(),
-        Lane::Hooks => {
+        Channel::Mail => hook.not(),
+        Channel::Hooks => {
             let busy = Query::select()
                 .column(letter::Column::Recipient)
                 .from(letter::Entity)
@@ -237,7 +237,7 @@ impl<C: ConnectionTrait> Conn<C> {
         letter::Entity::find_by_id(id.0).filter(letter::Column::AccountId.eq(account.as_str())).one(&self.0).await?.map(to_letter).transpose()
     }
 
-    /// Whether a letter, whoever's it is, was taken.
+    /// Whether a letter of any account was taken.
     pub async fn letter_was_sent(&self, id: LetterId) -> StoreResult<bool> {
         Ok(letter::Entity::find_by_id(id.0).filter(letter::Column::State.eq(state_code(LetterState::Sent))).count(&self.0).await? > 0)
     }
@@ -256,7 +256,7 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// Whether a letter is to be handed over: looked at before a write is begun.
-    pub async fn letter_is_due(&self, lane: Lane, now: Timestamp, real_now: Timestamp) -> StoreResult<bool> {
+    pub async fn letter_is_due(&self, lane: Channel, now: Timestamp, real_now: Timestamp) -> StoreResult<bool> {
         Ok(letter::Entity::find()
             .select_only()
             .column(letter::Column::Id)
@@ -302,7 +302,7 @@ impl Txn {
     /// that is settled. Those in `not` are left alone; one that can't be read is put off for an hour.
     pub async fn letter_claim(
         &self,
-        lane: Lane,
+        lane: Channel,
         token: Uuid,
         (now, real_now, until): (Timestamp, Timestamp, Timestamp),
         not: &[LetterId],
@@ -318,7 +318,7 @@ impl Txn {
             let find = find.filter(letter::Column::Id.is_not_in(not.iter().map(|id| id.0)));
             let Some(row) = find.order_by_asc(letter::Column::NextAt).order_by_asc(letter::Column::Id).one(&self.0).await? else { return Ok(None) };
             let id = row.id;
-            // Whoever had it may have handed it over before it died.
+            // The sender that had it may have delivered it before it died.
             let maybe_sent = row.maybe_sent || row.state == state_code(LetterState::Claimed);
             let read = match to_letter(letter::Model { attempts: row.attempts.saturating_add(1), maybe_sent, ..row }) {
                 Ok(read) => read,
@@ -347,7 +347,7 @@ impl Txn {
         }
     }
 
-    /// Writes what became of a claimed letter. Gives false if the claim was lost meanwhile.
+    /// Writes what became of a claimed letter. Gives false if the claim was lost since.
     pub async fn letter_settle(&self, id: LetterId, token: Uuid, settled: &Settled, now: Timestamp) -> StoreResult<bool> {
         let Settled { state, next_at, ref answer, maybe_sent } = *settled;
         let mut settle = letter::Entity::update_many();
@@ -401,7 +401,7 @@ impl Txn {
         Ok(moved)
     }
 
-    /// Lets all claims run out: whoever held them is dead.
+    /// Lets all claims run out: their senders are dead.
     pub async fn letter_release_all(&self) -> StoreResult<()> {
         letter::Entity::update_many()
             .col_expr(letter::Column::ClaimUntil, Expr::value(0_i64))

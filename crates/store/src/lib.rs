@@ -37,7 +37,7 @@ pub use self::{
     error::{StoreError, StoreResult},
     groups::GroupRow,
     iocs::{IocFilter, IocPage, IocRow, Standpoint, Walk},
-    letters::{Lane, LetterCounts, LetterRow, NewLetter, Settled},
+    letters::{Channel, LetterCounts, LetterRow, NewLetter, Settled},
     log::{Attempt, AuditFilter, AuditLine, Stored},
     members::MemberRow,
     outages::{OutageLetter, OutageRow},

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use iocast_domain::{
     id::{GroupId, IocId, PartId},
-    member::{Leave, Standing},
+    member::{LeaveReason, MembershipState},
 };
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Select, Value,
@@ -30,7 +30,7 @@ pub struct MemberRow {
     /// The IOC.
     pub ioc_id: IocId,
     /// Where it stands.
-    pub standing: Standing,
+    pub standing: MembershipState,
     /// When it joined, in UTC microseconds.
     pub joined_at: i64,
     /// When its attribute last changed, in UTC seconds.
@@ -42,7 +42,7 @@ pub struct MemberRow {
     /// When it left, in UTC microseconds.
     pub left_at: Option<i64>,
     /// Why it left.
-    pub leave: Option<Leave>,
+    pub leave: Option<LeaveReason>,
     /// To be sent again in a new part.
     pub resend: bool,
     /// It was here before and was listed as deleted when it came back.
@@ -56,13 +56,13 @@ fn to_member(row: member::Model) -> StoreResult<MemberRow> {
     Ok(MemberRow {
         part_id: PartId(part_id),
         ioc_id: IocId(ioc_id),
-        standing: Standing::from_code(standing).ok_or_else(|| corrupt("members", "standing", standing))?,
+        standing: MembershipState::from_code(standing).ok_or_else(|| corrupt("members", "standing", standing))?,
         joined_at,
         stamp,
         fingerprint,
         dirty,
         left_at,
-        leave: Leave::from_code(leave_reason),
+        leave: LeaveReason::from_code(leave_reason),
         resend,
         reborn,
         span: span.and_then(|s| u8::try_from(s).ok()),
@@ -84,7 +84,7 @@ fn put(members: &[(GroupId, MemberRow)]) -> StoreResult<InsertStatement> {
     for (group, m) in members.iter().take(ROWS) {
         let MemberRow { part_id, ioc_id, standing, joined_at, stamp, fingerprint, dirty, left_at, leave, resend, reborn, span } = m;
         let fixed: [Value; 6] = [part_id.0.into(), ioc_id.0.into(), group.0.into(), (*joined_at).into(), (*resend).into(), (*reborn).into()];
-        let leave = leave.map_or(0, Leave::code);
+        let leave = leave.map_or(0, LeaveReason::code);
         let kept: [Value; 7] =
             [standing.code().into(), (*stamp).into(), (*fingerprint).into(), (*dirty).into(), (*left_at).into(), leave.into(), span.map(i16::from).into()];
         insert.values(fixed.into_iter().chain(kept).map(Expr::value)).map_err(|e| corrupt("members", "columns", e))?;
@@ -133,7 +133,7 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// The members of a group that are in one of these standings.
-    pub async fn member_standing(&self, id: GroupId, standings: &[Standing]) -> StoreResult<Vec<MemberRow>> {
+    pub async fn member_standing(&self, id: GroupId, standings: &[MembershipState]) -> StoreResult<Vec<MemberRow>> {
         let find = member::Entity::find().filter(member::Column::GroupId.eq(id.0)).filter(member::Column::Standing.is_in(standings.iter().map(|s| s.code())));
         find.all(&self.0).await?.into_iter().map(to_member).collect()
     }
@@ -148,7 +148,7 @@ impl<C: ConnectionTrait> Conn<C> {
     /// The live members of some groups that are to be sent again.
     pub async fn member_to_resend(&self, groups: &[GroupId]) -> StoreResult<HashMap<GroupId, Vec<MemberRow>>> {
         let mut marked = by_group(to_resend(groups).all(&self.0).await?)?;
-        marked.values_mut().for_each(|members| members.retain(|m| m.standing == Standing::Live));
+        marked.values_mut().for_each(|members| members.retain(|m| m.standing == MembershipState::Live));
         Ok(marked)
     }
 
@@ -167,7 +167,7 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// A page of the live members of a group whose IOCs fit, by IOC id.
     pub async fn member_list(&self, id: GroupId, filter: &IocFilter, page: &Page) -> StoreResult<PageOf<MemberRow>> {
-        let mut find = member::Entity::find().filter(member::Column::GroupId.eq(id.0)).filter(member::Column::Standing.eq(Standing::Live.code()));
+        let mut find = member::Entity::find().filter(member::Column::GroupId.eq(id.0)).filter(member::Column::Standing.eq(MembershipState::Live.code()));
         if !filter.is_empty() {
             let joined = member::Entity::belongs_to(ioc::Entity).from(member::Column::IocId).to(ioc::Column::Id).into();
             find = find.join(JoinType::InnerJoin, joined).filter(conditions(filter));
@@ -183,7 +183,7 @@ impl<C: ConnectionTrait> Conn<C> {
     pub async fn member_oldest_tombstone(&self, id: GroupId) -> StoreResult<Option<i64>> {
         let row = member::Entity::find()
             .filter(member::Column::GroupId.eq(id.0))
-            .filter(member::Column::Standing.eq(Standing::Tombstone.code()))
+            .filter(member::Column::Standing.eq(MembershipState::Tombstone.code()))
             .order_by_asc(member::Column::LeftAt)
             .limit(1)
             .one(&self.0)
@@ -241,7 +241,7 @@ impl Txn {
         let mut update = member::Entity::update_many()
             .col_expr(member::Column::Resend, Expr::value(true))
             .filter(member::Column::GroupId.eq(id.0))
-            .filter(member::Column::Standing.eq(Standing::Live.code()));
+            .filter(member::Column::Standing.eq(MembershipState::Live.code()));
         if let Some(part) = part {
             update = update.filter(member::Column::PartId.eq(part.0));
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use iocast_domain::{
-    group::{Boundary, Cut, Held},
+    group::{Boundary, Held, Truncation},
     id::{AccountId, GroupId, PartId},
     time::Timestamp,
 };
@@ -95,7 +95,7 @@ pub struct PublishState {
     /// Live members.
     pub live: u32,
     /// What was left out.
-    pub cut: Cut,
+    pub cut: Truncation,
     /// When something is to do even without a change.
     pub due_at: Option<i64>,
     /// The latest stamp given: UTC seconds for an event, UTC microseconds in a log.
@@ -170,7 +170,7 @@ pub struct GroupUpdate {
     /// Live members.
     pub live: u32,
     /// What was left out.
-    pub cut: Cut,
+    pub cut: Truncation,
     /// When something is to do next.
     pub due_at: Option<i64>,
     /// The latest stamp given.
@@ -464,7 +464,7 @@ impl Txn {
             .filter(group::Column::HeldUntil.is_not_null())
             .exec(&self.0)
             .await?;
-        self.tell(Signal::Changes).await?;
+        self.notify(Signal::Changes).await?;
         Ok(done.rows_affected == 1)
     }
 

@@ -73,13 +73,13 @@ impl<C: ConnectionTrait> Conn<C> {
 
 impl Txn {
     /// Notes which IOCs a group keeps back, and which ones it does so no more.
-    pub async fn refused_put_many(&self, id: GroupId, anew: bool, refused: &[(IocId, Option<Refusal>)]) -> StoreResult<()> {
-        if anew {
+    pub async fn refused_put_many(&self, id: GroupId, from_scratch: bool, refused: &[(IocId, Option<Refusal>)]) -> StoreResult<()> {
+        if from_scratch {
             refused::Entity::delete_many().filter(refused::Column::GroupId.eq(id.0)).exec(&self.0).await?;
         }
         for chunk in refused.chunks(ROWS) {
             let gone = chunk.iter().filter(|(_, r)| r.is_none()).map(|(ioc, _)| ioc.0);
-            if !anew {
+            if !from_scratch {
                 refused::Entity::delete_many().filter(refused::Column::GroupId.eq(id.0)).filter(refused::Column::IocId.is_in(gone)).exec(&self.0).await?;
             }
             let rows: Vec<_> = chunk

@@ -3,7 +3,7 @@
 use iocast_domain::{
     id::{AccountId, GroupId, IocId, PartId, SourceId},
     ioc::Kind,
-    member::Standing,
+    member::MembershipState,
 };
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set, Statement,
@@ -39,7 +39,7 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Txn {
-    /// Waits until no other process respells.
+    /// WriterQueueGuard until no other process respells.
     pub async fn respell_lock(&self) -> StoreResult<()> {
         if self.0.get_database_backend() == sea_orm::DbBackend::Postgres {
             let lock = Statement::from_sql_and_values(sea_orm::DbBackend::Postgres, "SELECT pg_advisory_xact_lock($1)", [RESPELL_LOCK.into()]);
@@ -100,7 +100,7 @@ impl Txn {
             .col_expr(member::Column::Resend, Expr::value(true))
             .filter(member::Column::GroupId.is_in(groups.iter().map(|id| id.0)))
             .filter(member::Column::IocId.is_in(kept.iter().map(|id| id.0)))
-            .filter(member::Column::Standing.eq(Standing::Live.code()))
+            .filter(member::Column::Standing.eq(MembershipState::Live.code()))
             .exec(&self.0)
             .await?;
         Ok(())

@@ -94,11 +94,11 @@ const IDENTITY: usize = 5;
 
 /// About how many rows are flipped by one statement. SQLite keeps every page that a statement changes in memory until it has
 /// ended, to be able to take it back: some pages for each row, as keys are spread evenly.
-const FLIPPED: u64 = 4_000;
+const PROMOTED_AT_ONCE: u64 = 4_000;
 
-/// Ids cut into equal ranges of about [`FLIPPED`] rows each: ids are spread evenly. Gives where each begins, the first bits of it.
+/// Ids cut into equal ranges of about [`PROMOTED_AT_ONCE`] rows each: ids are spread evenly. Gives where each begins, the first bits of it.
 fn slices(rows: u64) -> impl Iterator<Item = (Uuid, Option<Uuid>)> {
-    let count = rows.div_ceil(FLIPPED).clamp(1, 1 << 16).next_power_of_two();
+    let count = rows.div_ceil(PROMOTED_AT_ONCE).clamp(1, 1 << 16).next_power_of_two();
     let begin = move |slice: u64| Uuid::from_u128(u128::from(slice * ((1 << 16) / count)) << 112);
     (0..count).map(move |slice| (begin(slice), (slice + 1 < count).then(|| begin(slice + 1))))
 }
@@ -215,7 +215,7 @@ impl Txn {
     ///
     /// # Errors
     /// [`StoreError::Unusable`] if the import was taken for dead and swept.
-    pub async fn stage_flip(&self, import: Uuid, account: &AccountId, source: SourceId, seq: i64, counts: &StageCounts) -> StoreResult<()> {
+    pub async fn promote_staging(&self, import: Uuid, account: &AccountId, source: SourceId, seq: i64, counts: &StageCounts) -> StoreResult<()> {
         if import::Entity::delete_by_id(import).exec(&self.0).await?.rows_affected == 0 {
             return Err(swept());
         }
@@ -227,13 +227,13 @@ impl Txn {
                 slice.and_where_option(behind.map(|behind| staged::Column::Id.lt(behind)));
                 slice
             };
-            self.flip_iocs(slice(), account, seq).await?;
-            self.flip_links(slice(), source).await?;
+            self.promote_iocs(slice(), account, seq).await?;
+            self.promote_links(slice(), source).await?;
         }
         Ok(())
     }
 
-    async fn flip_iocs(&self, mut staged: SelectStatement, account: &AccountId, seq: i64) -> StoreResult<()> {
+    async fn promote_iocs(&self, mut staged: SelectStatement, account: &AccountId, seq: i64) -> StoreResult<()> {
         staged
             .expr(Expr::value(account.as_str()))
             .expr(Expr::value(seq))
@@ -241,7 +241,7 @@ impl Txn {
             .columns(CARRIED.map(|(_, from)| from))
             .order_by(staged::Column::Id, Order::Asc);
         let mut over = OnConflict::column(ioc::Column::Id);
-        // `deleted_at` is not among the columns inserted, hence null: what a person deleted is back. `first_seq` stays.
+        // `deleted_at` is not among the columns inserted, and so is null: what a person deleted is back. `first_seq` stays.
         over.update_columns([ioc::Column::Seq, ioc::Column::DeletedAt]).update_columns(CARRIED.iter().skip(IDENTITY).map(|(column, _)| *column));
         let into = [ioc::Column::AccountId, ioc::Column::Seq, ioc::Column::FirstSeq].into_iter().chain(CARRIED.map(|(to, _)| to));
         let insert =
@@ -250,7 +250,7 @@ impl Txn {
         Ok(())
     }
 
-    async fn flip_links(&self, mut staged: SelectStatement, source: SourceId) -> StoreResult<()> {
+    async fn promote_links(&self, mut staged: SelectStatement, source: SourceId) -> StoreResult<()> {
         staged.expr(Expr::value(source.0)).column(staged::Column::Id);
         let key = [ioc_source::Column::SourceId, ioc_source::Column::IocId];
         let insert = Query::insert()

@@ -83,7 +83,7 @@ impl Write {
         Self { transaction, suspicion, failed: AtomicBool::new(false), unanswered: AtomicU32::new(0), _turn: turn }
     }
 
-    /// Waits for a statement, and remembers if it failed. One that is dropped on the way stays unanswered for good.
+    /// WriterQueueGuard for a statement, and remembers if it failed. One that is dropped on the way stays unanswered for good.
     async fn watched<T>(&self, statement: impl Future<Output = Result<T, DbErr>> + Send) -> Result<T, DbErr> {
         if self.failed.load(Ordering::Relaxed) {
             return Err(broken());

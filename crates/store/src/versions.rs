@@ -82,6 +82,6 @@ impl Txn {
         if version % FORGET_EVERY == 0 {
             feed_change::Entity::delete_many().filter(feed_change::Column::Version.lte(version - REMEMBERED)).exec(&self.0).await?;
         }
-        self.tell(Signal::Feed).await
+        self.notify(Signal::Feed).await
     }
 }

@@ -36,10 +36,10 @@ const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Most of all requests are polls of devices that are answered 304 or with a file. They are answered before anything else is
 /// looked at: no routes, no request id, no headers for browsers. Whatever is not such a poll goes on as it came.
-pub(crate) async fn devices_first<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+pub(crate) async fn feed_fast_path<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let found = open(&request);
     if let Some((app, answer)) = found {
-        let mut answer = told(request.request(), app, answer).await;
+        let mut answer = respond(request.request(), app, answer).await;
         if is_in_the_way(request.request()) {
             answer.head_mut().set_connection_type(ConnectionType::Close);
         }
@@ -71,11 +71,11 @@ pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpRespo
     let parameters = parameters(request.query_string());
     let pairs: Vec<(&str, &str)> = parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     let answer = app.feed_open(&asked(&request, request.match_info().get("group").unwrap_or_default(), &path, &pairs));
-    told(&request, app, answer).await
+    respond(&request, app, answer).await
 }
 
 /// The answer as HTTP.
-async fn told(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer) -> HttpResponse {
+async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer) -> HttpResponse {
     let head = request.method() == Method::HEAD;
     let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
     let client = || client(request);
@@ -150,7 +150,7 @@ pub(crate) enum Delivery {
 /// Sends an answer whose length is known, and notes the pull when the last byte is handed over.
 pub(crate) fn deliver(request: &HttpRequest, mut answer: HttpResponseBuilder, app: web::Data<App>, delivery: Delivery, pull: Option<Pulled>) -> HttpResponse {
     let bytes = match delivery {
-        Delivery::Head(length) => return answer.body(Whole::new(Bytes::new(), length, None)),
+        Delivery::Head(length) => return answer.body(TrackedBody::new(Bytes::new(), length, None)),
         Delivery::Whole(bytes) => bytes,
     };
     if bytes.is_empty() {
@@ -158,7 +158,7 @@ pub(crate) fn deliver(request: &HttpRequest, mut answer: HttpResponseBuilder, ap
         if let Some(pulled) = pull {
             app.pull_note(PullNote::Done(pulled), client(request), 200, 0);
         }
-        return answer.body(Whole::new(bytes, 0, None));
+        return answer.body(TrackedBody::new(bytes, 0, None));
     }
     let length = bytes.len() as u64;
     let socket = request.conn_data::<Connection>().and_then(Connection::socket);
@@ -169,7 +169,7 @@ pub(crate) fn deliver(request: &HttpRequest, mut answer: HttpResponseBuilder, ap
         }
         Note { app, pulled: PullNote::Done(pulled), client: client(request), socket }
     });
-    answer.body(Whole { _deadline: deadline, ..Whole::new(bytes, length, note) })
+    answer.body(TrackedBody { _deadline: deadline, ..TrackedBody::new(bytes, length, note) })
 }
 
 /// Who asks, for the pull history.
@@ -231,7 +231,7 @@ struct Note {
 
 /// A body of known length in pieces. Of an entry document the last piece is held back until all others are on their
 /// way to the client, and the pull is noted after it: a client that goes away midway did not pull.
-struct Whole {
+struct TrackedBody {
     bytes: Bytes,
     length: u64,
     handed_over: usize,
@@ -243,7 +243,7 @@ struct Whole {
     _deadline: Option<Deadline>,
 }
 
-impl Whole {
+impl TrackedBody {
     fn new(bytes: Bytes, length: u64, note: Option<Note>) -> Self {
         Self { bytes, length, handed_over: 0, flushed: false, waiting: None, note, _deadline: None }
     }
@@ -257,7 +257,7 @@ impl Whole {
     }
 }
 
-impl MessageBody for Whole {
+impl MessageBody for TrackedBody {
     type Error = Infallible;
 
     fn size(&self) -> BodySize {

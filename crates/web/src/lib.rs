@@ -45,7 +45,7 @@ pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, tls: Option<rustl
             .app_data(document.clone())
             .wrap(from_fn(trace::around))
             .wrap(from_fn(trace::head_as_get))
-            .wrap(from_fn(feed::devices_first))
+            .wrap(from_fn(feed::feed_fast_path))
             .into_utoipa_app()
             .configure(routes::api)
             .configure(routes::public)
@@ -70,9 +70,9 @@ pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, tls: Option<rustl
 ///
 /// # Errors
 /// If the listener can't be used.
-pub fn serve_signs(app: Arc<iocast_app::App>, listener: TcpListener) -> io::Result<Server> {
+pub fn serve_health(app: Arc<iocast_app::App>, listener: TcpListener) -> io::Result<Server> {
     let app = web::Data::from(app);
-    let server = HttpServer::new(move || App::new().app_data(app.clone()).configure(routes::signs));
+    let server = HttpServer::new(move || App::new().app_data(app.clone()).configure(routes::health_routes));
     Ok(server.workers(1).disable_signals().listen(listener)?.run())
 }
 

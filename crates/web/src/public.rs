@@ -18,8 +18,8 @@ use crate::extract::caller;
 
 pub(crate) mod account;
 pub(crate) mod alerts;
+pub(crate) mod bulk_edit;
 pub(crate) mod iocs;
-pub(crate) mod say;
 pub(crate) mod sources;
 
 /// Most bytes of a body.
@@ -148,7 +148,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             }
             // PostgreSQL stores no NUL; where it came from a device it is no text at all.
             if bytes.contains(&0) || bytes.windows(6).any(|six| six == b"\\u0000") {
-                return Err(Refusal::unprocessable("Leave NUL characters out of the body."));
+                return Err(Refusal::unprocessable("LeaveReason NUL characters out of the body."));
             }
             serde_json::from_slice(&bytes).map(Self).map_err(|error| Refusal::unprocessable(format!("The body is not what this call takes: {error}.")))
         })

@@ -103,14 +103,14 @@ pub(crate) fn public(config: &mut ServiceConfig<'_>) {
             .service(public::sources::add)
             .service(public::sources::extend)
             .service(public::sources::remove)
-            .service(public::say::tags)
-            .service(public::say::severity)
-            .service(public::say::severity_posted)
-            .service(public::say::comments)
-            .service(public::say::whitelist)
-            .service(public::say::unwhitelist)
-            .service(public::say::blocklist)
-            .service(public::say::unblocklist)
+            .service(public::bulk_edit::tags)
+            .service(public::bulk_edit::severity)
+            .service(public::bulk_edit::severity_posted)
+            .service(public::bulk_edit::comments)
+            .service(public::bulk_edit::whitelist)
+            .service(public::bulk_edit::unwhitelist)
+            .service(public::bulk_edit::blocklist)
+            .service(public::bulk_edit::unblocklist)
             .service(public::alerts::list_v1)
             .service(public::alerts::list_v2)
             .service(public::alerts::updated)
@@ -130,7 +130,7 @@ pub(crate) fn public(config: &mut ServiceConfig<'_>) {
 }
 
 /// What a process answers that only works.
-pub(crate) fn signs(config: &mut web::ServiceConfig) {
+pub(crate) fn health_routes(config: &mut web::ServiceConfig) {
     let elsewhere = || async { actix_web::HttpResponse::NotFound().body("This instance is a worker (`--role worker`) and does not serve this URL.\n") };
     config
         .service(web::scope("/api/v1").service(api::health::health).service(api::health::ready))

@@ -170,7 +170,7 @@ fn text_of(iso: &Value, shown: impl Fn(Timestamp) -> String) -> String {
     iso.as_str().and_then(|text| Timestamp::parse(text).ok()).map(shown).unwrap_or_default()
 }
 
-/// A time, relative to the product's, with the exact one for whoever points at it or tabs to it; `never` for none.
+/// A time, relative to the product's, with the exact one on hover or focus; `never` for none.
 fn when(state: &State<'_, '_>, iso: Value) -> Result<Value, Error> {
     let Some(text) = iso.as_str() else { return Ok(Value::from("never")) };
     let wrong = |message: String| Error::new(ErrorKind::InvalidOperation, message);

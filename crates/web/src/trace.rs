@@ -57,7 +57,7 @@ pub(crate) async fn around<B: MessageBody + 'static>(request: ServiceRequest, ne
     let path = request.path().to_owned();
     let mut answer = CURRENT.scope(id.clone(), next.call(request)).await?;
     if closing.is_some_and(|app| app.is_closing()) || crate::feed::is_in_the_way(answer.request()) {
-        // Whoever keeps the line busy would hold up the end; the next request goes to another replica.
+        // A client that keeps the connection busy would delay the shutdown; its next request goes to another replica.
         answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     if answer.request().app_config().secure() {

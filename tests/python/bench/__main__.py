@@ -183,7 +183,7 @@ def publishing(table: Table, binary: str) -> None:
     firsts = []
 
     def first() -> float:
-        # The one before goes: it would be published anew with each import.
+        # The one before goes: it would be published again with each import.
         for device in server.call("GET", "/api/v1/devices")["items"]:
             server.call("DELETE", f"/api/v1/devices/{device['id']}")
         begun = time.perf_counter()
@@ -303,7 +303,7 @@ def many_groups(table: Table, binary: str) -> None:
     poller.join()
     slower = statistics.median(busy) / statistics.median(idle)
     table.row(f"{groups:,} groups, {total:,} IOCs, an import of {groups:,} that touches each group: all republished", f"{took:.1f} s", "", "", "≤ 60 s")
-    table.row("304 polls meanwhile, against their idle median", f"{1000 * statistics.median(busy):.2f} ms", f"{1000 * statistics.median(idle):.2f} ms", f"{slower:.2f}", "≤ 2")
+    table.row("304 polls at the same time, against their idle median", f"{1000 * statistics.median(busy):.2f} ms", f"{1000 * statistics.median(idle):.2f} ms", f"{slower:.2f}", "≤ 2")
     server.stop()
 
 

@@ -145,9 +145,9 @@ impl App {
     ///
     /// # Errors
     /// If some of it can't be read; it is read next time.
-    pub async fn feed_keep_at_hand(&self) -> AppResult<()> {
+    pub async fn preload_files(&self) -> AppResult<()> {
         let (mut unread, mut failed) = (Vec::new(), Ok(()));
-        while let Some(id) = self.feed.next_to_keep() {
+        while let Some(id) = self.feed.next_to_preload() {
             let Some(group) = self.feed.group(id).filter(|_| !self.store.is_bundled()) else { continue };
             for file in group.files.values().filter(|file| self.feed.bodies.peek(&cache_key(file)).is_none()) {
                 if let Err(error) = self.feed_gzip(file).await {
@@ -162,7 +162,7 @@ impl App {
     }
 
     /// Waits until there is something to read into memory.
-    pub async fn feed_to_keep(&self) {
+    pub async fn files_to_preload(&self) {
         self.feed.loaded.notified().await;
     }
 

@@ -9,7 +9,7 @@ use std::{
 use iocast_domain::{
     device::Device,
     device_type::DeviceType,
-    group::{Cut, Group},
+    group::{Group, Truncation},
     id::{DeviceId, GroupId},
     time::MINUTE,
 };
@@ -45,7 +45,7 @@ impl GroupFeed {
 
 impl App {
     /// Brings the key table up to date: with the keys that changed since, or with all.
-    pub(crate) async fn feed_follow_keys(&self) -> AppResult<()> {
+    pub(crate) async fn sync_keys(&self) -> AppResult<()> {
         let _alone = self.feed.loading_keys.lock().await;
         let read = self.store.read();
         // The number first: what changes after it is read next time.
@@ -90,20 +90,20 @@ impl App {
         Ok(())
     }
 
-    /// Learns what other replicas published or changed, and mends what a cancelled request left stale. The cost is that of what
+    /// Learns what other replicas published or changed, and repairs what a cancelled request left stale. The cost is that of what
     /// changed.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn feed_follow(&self) -> AppResult<()> {
+    pub async fn sync_from_database(&self) -> AppResult<()> {
         self.clock_follow().await?;
-        self.feed_follow_keys().await?;
-        self.feed_follow_groups().await?;
+        self.sync_keys().await?;
+        self.sync_groups().await?;
         self.feed_age(Duration::ZERO);
         Ok(())
     }
 
-    async fn feed_follow_groups(&self) -> AppResult<()> {
+    async fn sync_groups(&self) -> AppResult<()> {
         let read = self.store.read();
         let now = self.clock.real_now().micros();
         // An earlier version beside this one publishes without saying so: now and then all are compared.
@@ -125,7 +125,7 @@ impl App {
                 }
             }
             _ => {
-                self.feed_compare_groups().await?;
+                self.compare_groups().await?;
                 self.feed.compared_at.store(now, Ordering::Relaxed);
             }
         }
@@ -134,7 +134,7 @@ impl App {
     }
 
     /// Compares all groups with the database.
-    async fn feed_compare_groups(&self) -> AppResult<()> {
+    async fn compare_groups(&self) -> AppResult<()> {
         let read = self.store.read();
         // What is known first: a group that is made while this is read is in none of both, and not taken for deleted.
         let known: Vec<GroupId> = self.feed.groups.iter().flat_map(|share| share.load().keys().copied().collect::<Vec<_>>()).collect();
@@ -169,7 +169,7 @@ impl App {
             match signals.next().await? {
                 Some(Signal::Keys | Signal::Feed) => self.feed.changed.notify_one(),
                 Some(Signal::Changes) => self.changed.notify_one(),
-                // The line was cut: whatever was said meanwhile is looked up.
+                // The line was cut: what was said since is looked up.
                 None => {
                     self.feed.changed.notify_one();
                     self.changed.notify_one();
@@ -212,7 +212,7 @@ impl App {
 
     /// Knows a group from now on: until its first publication its URL answers 503, not 404.
     pub(crate) async fn feed_serve_new(&self, group: &Group, device: &Device) -> AppResult<()> {
-        let row = GroupRow { group: group.clone(), live: 0, cut: Cut::default(), publication: 0, frozen: None, held: None };
+        let row = GroupRow { group: group.clone(), live: 0, cut: Truncation::default(), publication: 0, frozen: None, held: None };
         self.feed_serve(group.id, GroupFeed::of(&row, device.name.as_str(), device.device_type, Vec::new())).await
     }
 

@@ -6,47 +6,47 @@ use iocast_domain::{
     collapse::spanning,
     device_type::Format,
     id::IocId,
-    member::{Leave, Standing},
+    member::{LeaveReason, MembershipState},
     rule::may_leave,
 };
 use iocast_store::{IocRow, MemberRow};
 
-use super::{Choice, Edit, Verdict, Work};
+use super::{MemberChanges, MembershipChange, PublicationJob, Verdict};
 use crate::AppResult;
 
-impl Work<'_> {
+impl PublicationJob<'_> {
     /// Decides who joins, stays and leaves.
-    pub(super) async fn choose(&self) -> AppResult<Choice> {
-        let mut choice = match self.choose_incrementally().await? {
+    pub(super) async fn choose(&self) -> AppResult<MemberChanges> {
+        let mut choice = match self.select_incrementally().await? {
             Some(choice) => choice,
-            None => self.choose_anew().await?,
+            None => self.select_from_scratch().await?,
         };
-        self.choose_again(&mut choice).await?;
+        self.resend_marked(&mut choice).await?;
         Ok(choice)
     }
 
     /// Goes by what changed; none if everything is to be looked at.
-    async fn choose_incrementally(&self) -> AppResult<Option<Choice>> {
+    async fn select_incrementally(&self) -> AppResult<Option<MemberChanges>> {
         let reconfigured = self.state.applied_config < self.state.config_version;
         let full = self.state.cut.reasons.contains_key("limit");
         match &self.state.boundary {
             _ if reconfigured => Ok(None),
             None if full => Ok(None),
-            None => self.choose_changed().await,
-            Some(boundary) => self.choose_full(boundary).await,
+            None => self.select_changed().await,
+            Some(boundary) => self.select_full(boundary).await,
         }
     }
 
     /// Looks only at what changed; none if the limit would be exceeded.
-    async fn choose_changed(&self) -> AppResult<Option<Choice>> {
-        let mut choice = Choice::default();
+    async fn select_changed(&self) -> AppResult<Option<MemberChanges>> {
+        let mut choice = MemberChanges::default();
         let mut after = None;
         let mut growth: i64 = 0;
         loop {
             let page = self.app.publisher.changed(&self.read, &self.account.id, (self.state.applied_seq, self.target_seq), after).await?;
             let Some(last) = page.last() else {
                 // Who joins or leaves a group that collapses may cover others, or have covered them.
-                let moved = !choice.joins.is_empty() || choice.edits.iter().any(|(_, edit)| !matches!(edit, Edit::Refresh(..)));
+                let moved = !choice.joins.is_empty() || choice.edits.iter().any(|(_, edit)| !matches!(edit, MembershipChange::Refresh(..)));
                 return Ok((!(moved && self.collapses())).then_some(choice));
             };
             after = Some((last.seq, last.ioc.id));
@@ -54,7 +54,7 @@ impl Work<'_> {
             let members = self.members_of(&ids).await?;
             for row in page.iter() {
                 let rows = members.get(&row.ioc.id).map(Vec::as_slice).unwrap_or_default();
-                let current = rows.iter().find(|m| m.standing != Standing::Tombstone);
+                let current = rows.iter().find(|m| m.standing != MembershipState::Tombstone);
                 let verdict = self.verdict(row);
                 choice.refused.push((row.ioc.id, verdict.refusal()));
                 let wanted = verdict == Verdict::Wanted;
@@ -64,13 +64,13 @@ impl Work<'_> {
                         growth += 1;
                         choice.comes_back(row.ioc.id, rows);
                         choice.joins.push(row.ioc.id);
-                        choice.hand.keep(row.ioc.clone());
+                        choice.loaded.keep(row.ioc.clone());
                     }
                     (Some(member), _) => {
                         if let Some(edit) = self.edit(member, row, wanted, member.span) {
                             growth += match (member.standing, edit) {
-                                (Standing::Live, Edit::Leave(_)) => -1,
-                                (_, Edit::Return) => 1,
+                                (MembershipState::Live, MembershipChange::Leave(_)) => -1,
+                                (_, MembershipChange::Return) => 1,
                                 _ => 0,
                             };
                             choice.edits.push((member.clone(), edit));
@@ -86,15 +86,15 @@ impl Work<'_> {
 
     /// What becomes of a member whose IOC was looked at, and that stands for a network as wide as `span` if it stays;
     /// nothing if all stays.
-    pub(super) fn edit(&self, member: &MemberRow, row: &IocRow, wanted: bool, span: Option<u8>) -> Option<Edit> {
+    pub(super) fn edit(&self, member: &MemberRow, row: &IocRow, wanted: bool, span: Option<u8>) -> Option<MembershipChange> {
         // What an earlier version sent although it is an instruction goes as fast as what a person forbids.
         let whitelisted = !may_leave(&row.ioc) || self.reserved(&row.ioc).is_some();
         match (member.standing, wanted) {
-            (Standing::Live, true) if span.is_none() => Some(Edit::Refresh(self.fingerprint(&row.ioc), None)),
-            (Standing::Live, true) => Some(Edit::Refresh(self.fingerprint(&spanning(row.ioc.clone(), span)), span)),
-            (Standing::Live, false) => Some(Edit::Leave(if whitelisted { Leave::Whitelisted } else { Leave::Unchosen })),
-            (Standing::Leaving, true) => Some(Edit::Return),
-            (Standing::Leaving, false) if whitelisted => Some(Edit::Leave(Leave::Whitelisted)),
+            (MembershipState::Live, true) if span.is_none() => Some(MembershipChange::Refresh(self.fingerprint(&row.ioc), None)),
+            (MembershipState::Live, true) => Some(MembershipChange::Refresh(self.fingerprint(&spanning(row.ioc.clone(), span)), span)),
+            (MembershipState::Live, false) => Some(MembershipChange::Leave(if whitelisted { LeaveReason::Whitelisted } else { LeaveReason::Unchosen })),
+            (MembershipState::Leaving, true) => Some(MembershipChange::Return),
+            (MembershipState::Leaving, false) if whitelisted => Some(MembershipChange::Leave(LeaveReason::Whitelisted)),
             _ => None,
         }
     }
@@ -106,8 +106,8 @@ impl Work<'_> {
     }
 
     /// Has the members that a person marked leave their part and join a new one.
-    async fn choose_again(&self, choice: &mut Choice) -> AppResult<()> {
-        let leaving: HashSet<IocId> = choice.edits.iter().filter(|(_, e)| matches!(e, Edit::Leave(_))).map(|(m, _)| m.ioc_id).collect();
+    async fn resend_marked(&self, choice: &mut MemberChanges) -> AppResult<()> {
+        let leaving: HashSet<IocId> = choice.edits.iter().filter(|(_, e)| matches!(e, MembershipChange::Leave(_))).map(|(m, _)| m.ioc_id).collect();
         let marked: Vec<MemberRow> = self.beforehand.to_resend.iter().filter(|m| !leaving.contains(&m.ioc_id)).cloned().collect();
         let ids: HashSet<IocId> = marked.iter().map(|m| m.ioc_id).collect();
         choice.edits.retain(|(m, _)| !ids.contains(&m.ioc_id));
@@ -117,10 +117,10 @@ impl Work<'_> {
         }
         for member in marked {
             choice.joins.push(member.ioc_id);
-            if let Some(span) = member.span.filter(|_| !choice.anew) {
+            if let Some(span) = member.span.filter(|_| !choice.from_scratch) {
                 choice.spans.insert(member.ioc_id, span);
             }
-            choice.edits.push((member, Edit::Leave(Leave::SentAgain)));
+            choice.edits.push((member, MembershipChange::Leave(LeaveReason::SentAgain)));
         }
         Ok(())
     }

@@ -9,21 +9,21 @@ use iocast_domain::{
     guard::Refusal,
     id::IocId,
     ioc::State,
-    member::{Leave, Standing},
+    member::{LeaveReason, MembershipState},
     rule::{Criteria, may_leave},
     selection::{Place, Selection},
 };
 use iocast_store::{IocRow, MemberRow, Standpoint, Walk};
 
-use super::{Choice, Edit, PAGE, Verdict, Work, select::COUNT_AGAIN};
+use super::{MemberChanges, MembershipChange, PAGE, PublicationJob, Verdict, select::COUNT_AGAIN};
 use crate::AppResult;
 
 /// IOCs read at once at the boundary, at first.
 const FIRST_STEP: u64 = 16;
 
-impl Work<'_> {
+impl PublicationJob<'_> {
     /// Goes by what changed; none if the group has to be selected from scratch.
-    pub(super) async fn choose_full(&self, boundary: &Boundary) -> AppResult<Option<Choice>> {
+    pub(super) async fn select_full(&self, boundary: &Boundary) -> AppResult<Option<MemberChanges>> {
         if self.collapses() || self.read.ioc_any_unplaced(&self.account.id).await? {
             return Ok(None);
         }
@@ -51,14 +51,14 @@ struct Contender {
     /// Its rows in the group.
     rows: Vec<MemberRow>,
     /// What becomes of it as a member, if it stays.
-    edit: Option<Edit>,
+    edit: Option<MembershipChange>,
     /// It came after the last publication.
     new: bool,
 }
 
 impl Contender {
     fn current(&self) -> Option<&MemberRow> {
-        self.rows.iter().find(|m| m.standing != Standing::Tombstone)
+        self.rows.iter().find(|m| m.standing != MembershipState::Tombstone)
     }
 }
 
@@ -74,7 +74,7 @@ enum Settled {
 
 /// What changed since the last publication.
 struct Changed {
-    choice: Choice,
+    choice: MemberChanges,
     contenders: HashMap<IocId, Contender>,
     /// The places of those, best first.
     places: Vec<Place>,
@@ -87,8 +87,8 @@ struct Changed {
 }
 
 impl Changed {
-    async fn of(work: &Work<'_>) -> AppResult<Self> {
-        let mut this = Self { choice: Choice::default(), contenders: HashMap::new(), places: Vec::new(), live: 0, queue: 0, some_lose: false };
+    async fn of(work: &PublicationJob<'_>) -> AppResult<Self> {
+        let mut this = Self { choice: MemberChanges::default(), contenders: HashMap::new(), places: Vec::new(), live: 0, queue: 0, some_lose: false };
         // More than have room need not be kept.
         let mut selection = Selection::new(work.limit());
         let mut after = None;
@@ -110,18 +110,18 @@ impl Changed {
     }
 
     /// Gives the place of an IOC that the group would take.
-    fn look_at(&mut self, work: &Work<'_>, row: &IocRow, rows: Vec<MemberRow>) -> Option<Place> {
+    fn look_at(&mut self, work: &PublicationJob<'_>, row: &IocRow, rows: Vec<MemberRow>) -> Option<Place> {
         let verdict = work.verdict(row);
         let wanted = verdict == Verdict::Wanted;
         self.choice.refused.push((row.ioc.id, verdict.refusal()));
         let new = row.first_seq > work.state.applied_seq;
         let contender = Contender { rows, edit: None, new };
         let current = contender.current();
-        self.live += usize::from(current.is_some_and(|m| m.standing == Standing::Live));
+        self.live += usize::from(current.is_some_and(|m| m.standing == MembershipState::Live));
         let edit = current.and_then(|member| work.edit(member, row, wanted, None));
         if wanted {
             if current.is_none() {
-                self.choice.hand.keep(row.ioc.clone());
+                self.choice.loaded.keep(row.ioc.clone());
             }
             self.contenders.insert(row.ioc.id, Contender { edit, ..contender });
             return Some(work.place_of(&row.ioc));
@@ -139,10 +139,10 @@ impl Changed {
     fn loses(&mut self, id: IocId) {
         let Some(contender) = self.contenders.remove(&id) else { return };
         self.some_lose = true;
-        self.choice.hand.drop(&id);
+        self.choice.loaded.drop(&id);
         match contender.current() {
-            Some(member) if member.standing == Standing::Live => {
-                self.choice.edits.push((member.clone(), Edit::Leave(Leave::Cut)));
+            Some(member) if member.standing == MembershipState::Live => {
+                self.choice.edits.push((member.clone(), MembershipChange::Leave(LeaveReason::OverLimit)));
                 self.queue += 1;
             }
             Some(_) => {}
@@ -164,7 +164,7 @@ impl Changed {
     }
 
     /// Decides who has room.
-    async fn settle(&mut self, work: &Work<'_>, boundary: &Place) -> AppResult<Settled> {
+    async fn settle(&mut self, work: &PublicationJob<'_>, boundary: &Place) -> AppResult<Settled> {
         let unchanged = usize::try_from(work.state.live).unwrap_or(usize::MAX).saturating_sub(self.live);
         let behind = self.places.split_off(self.places.partition_point(|place| place <= boundary));
         let mut before = std::mem::take(&mut self.places);
@@ -188,7 +188,7 @@ impl Changed {
     }
 
     /// Has the weakest `surplus` leave, of those that changed and those that did not.
-    async fn make_room(&mut self, work: &Work<'_>, boundary: &Place, before: &mut Vec<Place>, surplus: usize) -> AppResult<Settled> {
+    async fn make_room(&mut self, work: &PublicationJob<'_>, boundary: &Place, before: &mut Vec<Place>, surplus: usize) -> AppResult<Settled> {
         let mut members = Steps::members(work, boundary);
         let mut out = Vec::new();
         for _ in 0..surplus {
@@ -204,15 +204,15 @@ impl Changed {
         }
         let weakest = members.peek().await?.max(before.last()).cloned();
         for (_, rows) in work.read.member_of_iocs(work.row.group.id, &out).await? {
-            let live = rows.into_iter().find(|m| m.standing == Standing::Live);
-            self.choice.edits.extend(live.map(|member| (member, Edit::Leave(Leave::Cut))));
+            let live = rows.into_iter().find(|m| m.standing == MembershipState::Live);
+            self.choice.edits.extend(live.map(|member| (member, MembershipChange::Leave(LeaveReason::OverLimit))));
             self.queue += 1;
         }
         Ok(weakest.map_or(Settled::Unclear, Settled::Full))
     }
 
     /// Has the next ones behind the boundary join, of those that changed and those that did not.
-    async fn fill_up(&mut self, work: &Work<'_>, boundary: &Place, mut behind: VecDeque<Place>, room: usize) -> AppResult<Settled> {
+    async fn fill_up(&mut self, work: &PublicationJob<'_>, boundary: &Place, mut behind: VecDeque<Place>, room: usize) -> AppResult<Settled> {
         let mut queue = Steps::behind(work, boundary);
         let mut last = boundary.clone();
         let mut joining = Vec::new();
@@ -242,12 +242,12 @@ impl Changed {
         let mut rows = work.read.member_of_iocs(work.row.group.id, &ids).await?;
         for row in joining {
             let rows = rows.remove(&row.ioc.id).unwrap_or_default();
-            let contender = Contender { rows, edit: Some(Edit::Return), new: false };
+            let contender = Contender { rows, edit: Some(MembershipChange::Return), new: false };
             match contender.current().map(|m| m.standing) {
                 // It is in already, which no boundary allows.
-                Some(Standing::Live) => return Ok(Settled::Unclear),
+                Some(MembershipState::Live) => return Ok(Settled::Unclear),
                 Some(_) => self.queue -= 1,
-                None => self.choice.hand.keep(row.ioc.clone()),
+                None => self.choice.loaded.keep(row.ioc.clone()),
             }
             self.contenders.insert(row.ioc.id, contender);
             self.stays(row.ioc.id);
@@ -258,7 +258,7 @@ impl Changed {
 
 /// A walk from the boundary over IOCs that did not change, some at a time.
 struct Steps<'w, 'a> {
-    work: &'w Work<'a>,
+    work: &'w PublicationJob<'a>,
     rules: Vec<&'w Criteria>,
     /// What is still to be walked through, the next one last.
     walks: Vec<Walk>,
@@ -279,19 +279,19 @@ enum Way {
 }
 
 impl<'w, 'a> Steps<'w, 'a> {
-    fn members(work: &'w Work<'a>, boundary: &Place) -> Self {
+    fn members(work: &'w PublicationJob<'a>, boundary: &Place) -> Self {
         // The one that holds the boundary comes by, too: ids are whole numbers.
         let id = IocId(uuid::Uuid::from_u128(boundary.id.0.as_u128().saturating_add(1)));
         let classes = work.classes(work.state.applied_seq).into_iter().filter(|(rank, _)| *rank <= boundary.rank);
         Self::of(work, Way::Members, boundary.rank, classes.collect(), Standpoint { id, ..Standpoint::from(boundary) })
     }
 
-    fn behind(work: &'w Work<'a>, boundary: &Place) -> Self {
+    fn behind(work: &'w PublicationJob<'a>, boundary: &Place) -> Self {
         let classes = work.classes(work.state.applied_seq).into_iter().rev().filter(|(rank, _)| *rank >= boundary.rank);
         Self::of(work, Way::Behind, boundary.rank, classes.collect(), Standpoint::from(boundary))
     }
 
-    fn of(work: &'w Work<'a>, way: Way, rank: u32, classes: Vec<(u32, Walk)>, at: Standpoint) -> Self {
+    fn of(work: &'w PublicationJob<'a>, way: Way, rank: u32, classes: Vec<(u32, Walk)>, at: Standpoint) -> Self {
         let rules = work.rules.iter().collect();
         // Where the source of the boundary is off by now, the next class is walked through as a whole.
         let at = classes.last().is_some_and(|(first, _)| *first == rank).then_some(at);

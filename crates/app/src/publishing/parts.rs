@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use iocast_domain::{
     id::{IocId, PartId},
     ioc::Ioc,
-    member::{self, Leave, OpenPart, PART_MAX, SEALED_PART_REST, Standing, TOMBSTONE_KEPT, attribute_uuid, event_info, part_id, stamps},
+    member::{self, LeaveReason, MembershipState, OpenPart, PART_MAX, SEALED_PART_REST, TOMBSTONE_KEPT, attribute_uuid, event_info, part_id, stamps},
 };
 use iocast_formats::{
     gzip::{Segment, inflate_segment},
@@ -14,7 +14,7 @@ use iocast_formats::{
 use iocast_store::{BlobRef, MemberRow, NewBlob, PartRow};
 use tokio::task::JoinSet;
 
-use super::{Choice, Edit, Hand, Work, blob, next_due};
+use super::{LoadedIocs, MemberChanges, MembershipChange, PublicationJob, blob, next_due};
 use crate::{AppError, AppResult};
 
 /// Events rendered at the same time.
@@ -46,7 +46,7 @@ struct Part {
     fresh: bool,
     /// Takes no more members, and changes at most hourly.
     sealed: bool,
-    edits: Vec<(MemberRow, Edit)>,
+    edits: Vec<(MemberRow, MembershipChange)>,
     due: HashSet<IocId>,
     expired: Vec<IocId>,
     returned: HashSet<IocId>,
@@ -93,9 +93,9 @@ impl Part {
 
 type Parts = BTreeMap<(String, u32), Part>;
 
-impl Work<'_> {
+impl PublicationJob<'_> {
     /// Puts the choice into events and renders those that change.
-    pub(super) async fn plan(&self, choice: Choice) -> AppResult<Plan> {
+    pub(super) async fn plan(&self, choice: MemberChanges) -> AppResult<Plan> {
         let today = self.now.day();
         let now = self.now.micros();
         let group = self.row.group.id;
@@ -106,14 +106,14 @@ impl Work<'_> {
                 each(part);
             }
         };
-        let Choice { joins, mut hand, edits, tombstone_parts, limit_cut, .. } = choice;
+        let MemberChanges { joins, mut loaded, edits, tombstone_parts, limit_cut, .. } = choice;
         let edited: HashSet<(PartId, IocId)> = edits.iter().map(|(m, _)| (m.part_id, m.ioc_id)).collect();
         let mut plan = Plan { limit_cut, added: count(joins.len()), ..Plan::default() };
         for (member, edit) in edits {
             part_of(&mut parts, member.part_id, &mut |part| part.edits.push((member.clone(), edit)));
         }
         // What waited: cuts that became final, tombstones that expired.
-        let mut leaving = self.read.member_standing(group, &[Standing::Leaving]).await?;
+        let mut leaving = self.read.member_standing(group, &[MembershipState::Leaving]).await?;
         leaving.retain(|m| !edited.contains(&(m.part_id, m.ioc_id)));
         for member in &leaving {
             part_of(&mut parts, member.part_id, &mut |part| {
@@ -124,7 +124,7 @@ impl Work<'_> {
         }
         let mut oldest = self.read.member_oldest_tombstone(group).await?;
         if oldest.is_some_and(|at| at + TOMBSTONE_KEPT <= now) {
-            let tombstones = self.read.member_standing(group, &[Standing::Tombstone]).await?;
+            let tombstones = self.read.member_standing(group, &[MembershipState::Tombstone]).await?;
             let (expired, kept): (Vec<_>, Vec<_>) = tombstones.into_iter().partition(|m| m.left_at.is_none_or(|at| at + TOMBSTONE_KEPT <= now));
             oldest = kept.iter().filter_map(|m| m.left_at).min();
             for member in expired {
@@ -143,13 +143,13 @@ impl Work<'_> {
             latest = Some(stamp);
         }
         let with_leaving = leaving.iter().map(|m| m.part_id).collect();
-        self.render(&mut parts, &with_leaving, &mut hand, &mut plan).await?;
+        self.render(&mut parts, &with_leaving, &mut loaded, &mut plan).await?;
         let mut still_leaving: Vec<MemberRow> = leaving;
         for part in parts.into_values() {
             let touched = part.fresh || part.keep || part.render || !part.changed.is_empty() || !part.expired.is_empty();
             still_leaving.retain(|m| m.part_id != part.row.id || !part.changed.contains_key(&m.ioc_id));
-            still_leaving.extend(part.changed.values().filter(|m| m.standing == Standing::Leaving).cloned());
-            if part.changed.values().any(|m| m.standing == Standing::Tombstone) {
+            still_leaving.extend(part.changed.values().filter(|m| m.standing == MembershipState::Leaving).cloned());
+            if part.changed.values().any(|m| m.standing == MembershipState::Tombstone) {
                 oldest = Some(oldest.map_or(now, |at| at.min(now)));
             }
             plan.members.extend(part.changed.into_values());
@@ -204,18 +204,18 @@ impl Work<'_> {
         for (mut member, edit) in std::mem::take(&mut part.edits) {
             member.resend = false;
             match edit {
-                Edit::Refresh(new, _) if !sealed || (new != member.fingerprint && rested) => {
+                MembershipChange::Refresh(new, _) if !sealed || (new != member.fingerprint && rested) => {
                     member.fingerprint = new;
                     member.dirty = true;
                     part.stamp = true;
                 }
-                Edit::Refresh(new, _) if new != member.fingerprint => {
+                MembershipChange::Refresh(new, _) if new != member.fingerprint => {
                     member.dirty = true;
                     part.row.dirty = true;
                 }
-                Edit::Refresh(..) => continue,
-                Edit::Return => {
-                    member.standing = Standing::Live;
+                MembershipChange::Refresh(..) => continue,
+                MembershipChange::Return => {
+                    member.standing = MembershipState::Live;
                     member.left_at = None;
                     member.leave = None;
                     member.dirty = true;
@@ -227,20 +227,20 @@ impl Work<'_> {
                     part.row.live += 1;
                     plan.added += 1;
                 }
-                Edit::Leave(leave) => {
-                    let left_at = if member.standing == Standing::Live { now } else { member.left_at.unwrap_or(now) };
-                    if member.standing == Standing::Live {
+                MembershipChange::Leave(leave) => {
+                    let left_at = if member.standing == MembershipState::Live { now } else { member.left_at.unwrap_or(now) };
+                    if member.standing == MembershipState::Live {
                         part.row.live = part.row.live.saturating_sub(1);
                         plan.removed += 1;
                     }
                     let told = leave.due(left_at, rested_at, sealed) <= now;
-                    member.standing = if told { Standing::Tombstone } else { Standing::Leaving };
+                    member.standing = if told { MembershipState::Tombstone } else { MembershipState::Leaving };
                     member.left_at = Some(if told { now } else { left_at });
                     member.leave = Some(leave);
                     member.dirty = told;
                     part.stamp |= told;
                     part.render = true;
-                    if leave == Leave::SentAgain {
+                    if leave == LeaveReason::SentAgain {
                         part.resent.push(member.ioc_id);
                         plan.removed = plan.removed.saturating_sub(1);
                         plan.added = plan.added.saturating_sub(1);
@@ -258,7 +258,7 @@ impl Work<'_> {
     }
 
     /// Renders the parts whose files change, a few at a time, off the threads that answer requests.
-    async fn render(&self, parts: &mut Parts, with_leaving: &HashSet<PartId>, hand: &mut Hand, plan: &mut Plan) -> AppResult<()> {
+    async fn render(&self, parts: &mut Parts, with_leaving: &HashSet<PartId>, loaded: &mut LoadedIocs, plan: &mut Plan) -> AppResult<()> {
         let mut rendering = JoinSet::new();
         let mut done = Vec::new();
         let keys: Vec<_> = parts.iter().filter(|(_, p)| p.render).map(|(key, _)| key.clone()).collect();
@@ -267,7 +267,7 @@ impl Work<'_> {
             let Some(part) = parts.get_mut(&key) else { continue };
             let grows = part.only_joined() && !with_leaving.contains(&part.row.id);
             let published = if grows { self.published(&part.row).await? } else { None };
-            let job = self.job(part, published, hand).await?;
+            let job = self.job(part, published, loaded).await?;
             if rendering.len() >= RENDERERS {
                 done.extend(rendering.join_next().await);
             }
@@ -288,7 +288,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The files of a part as they are published; none if they are to be made anew.
+    /// The files of a part as they are published; none if they are to be rendered from scratch.
     async fn published(&self, row: &PartRow) -> AppResult<Option<Published>> {
         let hashes = [row.event.hash.clone(), row.hashes.hash.clone()];
         let mut blobs = self.read.blob_fetch(self.row.group.id, &hashes).await?;
@@ -300,21 +300,21 @@ impl Work<'_> {
 
     /// Gathers what a part's files are made of, and settles its members' stamps. Where a part that is published grows, those
     /// who are in it already need not be looked at.
-    async fn job(&self, part: &mut Part, published: Option<Published>, hand: &mut Hand) -> AppResult<Job> {
+    async fn job(&self, part: &mut Part, published: Option<Published>, loaded: &mut LoadedIocs) -> AppResult<Job> {
         let known = part.fresh || published.is_some();
         let mut members = if known { Vec::new() } else { self.read.member_of_part(part.row.id).await? };
         members.retain(|m| !part.expired.contains(&m.ioc_id));
-        let iocs = self.gather(hand, members.iter().map(|m| m.ioc_id).chain(part.joins.iter().copied())).await?;
+        let iocs = self.load(loaded, members.iter().map(|m| m.ioc_id).chain(part.joins.iter().copied())).await?;
         let now = self.now.micros();
         for member in &mut members {
             if let Some(changed) = part.changed.get(&member.ioc_id) {
                 *member = changed.clone();
             }
-            // Whoever fetches the part again is told everything that may be told.
+            // A client that fetches the part again gets everything that may be sent.
             let ripe = part.stamp && member.leave.zip(member.left_at).is_some_and(|(leave, at)| leave.due(at, at, false) <= now);
-            let due = member.standing == Standing::Leaving && (ripe || part.due.contains(&member.ioc_id));
+            let due = member.standing == MembershipState::Leaving && (ripe || part.due.contains(&member.ioc_id));
             if due {
-                member.standing = Standing::Tombstone;
+                member.standing = MembershipState::Tombstone;
                 member.left_at = Some(now);
             }
             if part.stamp && (member.dirty || due) {
@@ -333,7 +333,7 @@ impl Work<'_> {
         members.extend(std::mem::take(&mut part.joins).into_iter().map(|ioc_id| MemberRow {
             part_id: part.row.id,
             ioc_id,
-            standing: Standing::Live,
+            standing: MembershipState::Live,
             joined_at: now,
             stamp: part.row.stamp,
             fingerprint: 0,
@@ -374,7 +374,7 @@ struct Job {
     iocs: HashMap<IocId, Ioc>,
     /// What the members are added to.
     published: Option<Published>,
-    /// The event as it was published, where it is made anew.
+    /// The event as it was published, where it is rendered from scratch.
     before: Option<Segment>,
     /// Members that the version before did not list: what it was listed with is not known any more.
     returned: HashSet<IocId>,
@@ -400,9 +400,10 @@ impl Job {
         for ioc in &self.returned {
             listed.entry(attribute_uuid(self.row.id, *ioc)).or_insert_with(exclusive_tags);
         }
-        let shown = self.members.iter().filter(|m| m.standing != Standing::Leaving);
-        let members: Vec<Member<'_>> =
-            shown.filter_map(|m| self.iocs.get(&m.ioc_id).map(|ioc| Member { ioc, stamp: m.stamp, tombstone: m.standing == Standing::Tombstone })).collect();
+        let shown = self.members.iter().filter(|m| m.standing != MembershipState::Leaving);
+        let members: Vec<Member<'_>> = shown
+            .filter_map(|m| self.iocs.get(&m.ioc_id).map(|ioc| Member { ioc, stamp: m.stamp, tombstone: m.standing == MembershipState::Tombstone }))
+            .collect();
         let info = event_info(&self.row.group_name, &self.row.day, self.row.number);
         let head = EventHead { id: self.row.id, info: &info, group_name: &self.row.group_name, day: &self.row.day, stamp: self.row.stamp };
         let file = match &self.published {

@@ -9,7 +9,7 @@ use iocast_domain::{
     guard::Refusal,
     id::IocId,
     ioc::{Ioc, Kind},
-    member::{Leave, Standing},
+    member::{LeaveReason, MembershipState},
     rule::Criteria,
     selection::{Place, Selection, UNRANKED},
     time::MINUTE,
@@ -17,7 +17,7 @@ use iocast_domain::{
 use iocast_store::{IocPage, IocRow, MemberRow, Standpoint, StoreResult, Walk};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{Choice, Edit, Hand, PAGE, Verdict, Work};
+use super::{LoadedIocs, MemberChanges, MembershipChange, PAGE, PublicationJob, Verdict};
 use crate::{AppError, AppResult};
 
 /// IOCs behind the boundary of a full group that are counted at once; more are counted later, when nothing waits for it.
@@ -40,9 +40,9 @@ enum Route {
 
 type Pages = (mpsc::Receiver<JoinHandle<AppResult<Vec<IocRow>>>>, JoinHandle<()>);
 
-impl Work<'_> {
+impl PublicationJob<'_> {
     /// Looks at the IOCs of the account, and takes the first ones up to the limit.
-    pub(super) async fn choose_anew(&self) -> AppResult<Choice> {
+    pub(super) async fn select_from_scratch(&self) -> AppResult<MemberChanges> {
         // What covers what is only known when all were seen.
         if !self.collapses()
             && !self.read.ioc_any_unplaced(&self.account.id).await?
@@ -54,11 +54,11 @@ impl Work<'_> {
     }
 
     /// Counts what found no room in a full group; none if something is to be published before it ends.
-    pub(super) async fn count(&self) -> AppResult<Option<Choice>> {
+    pub(super) async fn count(&self) -> AppResult<Option<MemberChanges>> {
         self.select(Route::Count).await
     }
 
-    async fn select(&self, route: Route) -> AppResult<Option<Choice>> {
+    async fn select(&self, route: Route) -> AppResult<Option<MemberChanges>> {
         let mut scan = Scan::begin(self).await?;
         let (mut pages, reading) = match route {
             Route::Precedence => self.candidates_by_precedence(),
@@ -180,7 +180,7 @@ async fn give(sender: &mpsc::Sender<JoinHandle<AppResult<Vec<IocRow>>>>, page: S
 
 /// A selection in the making.
 struct Scan<'w, 'a> {
-    work: &'w Work<'a>,
+    work: &'w PublicationJob<'a>,
     /// Members, live ones and those on their way out.
     current: HashMap<IocId, MemberRow>,
     /// Live members that were not looked at. Those whose IOC changes during the selection stay, and take up room, until next time.
@@ -188,10 +188,10 @@ struct Scan<'w, 'a> {
     visited: HashSet<IocId>,
     selection: Selection,
     /// What becomes of members, if they have room.
-    edits: HashMap<IocId, Edit>,
+    edits: HashMap<IocId, MembershipChange>,
     eligible: HashSet<IocId>,
     refused: Vec<(IocId, Option<Refusal>)>,
-    hand: Hand,
+    loaded: LoadedIocs,
     /// Where what others cover is left out: all that are wanted, and the members, until all were seen.
     candidates: Vec<(Kind, Place)>,
     members: Vec<(IocRow, bool)>,
@@ -200,11 +200,11 @@ struct Scan<'w, 'a> {
 }
 
 impl<'w, 'a> Scan<'w, 'a> {
-    async fn begin(work: &'w Work<'a>) -> AppResult<Self> {
-        let standing = work.read.member_standing(work.row.group.id, &[Standing::Live, Standing::Leaving]).await?;
+    async fn begin(work: &'w PublicationJob<'a>) -> AppResult<Self> {
+        let standing = work.read.member_standing(work.row.group.id, &[MembershipState::Live, MembershipState::Leaving]).await?;
         let current: HashMap<IocId, MemberRow> = standing.into_iter().map(|m| (m.ioc_id, m)).collect();
         Ok(Self {
-            unseen: current.values().filter(|m| m.standing == Standing::Live).map(|m| m.ioc_id).collect(),
+            unseen: current.values().filter(|m| m.standing == MembershipState::Live).map(|m| m.ioc_id).collect(),
             current,
             work,
             visited: HashSet::new(),
@@ -212,7 +212,7 @@ impl<'w, 'a> Scan<'w, 'a> {
             edits: HashMap::new(),
             eligible: HashSet::new(),
             refused: Vec::new(),
-            hand: Hand::default(),
+            loaded: LoadedIocs::default(),
             candidates: Vec::new(),
             members: Vec::new(),
             count_at: None,
@@ -233,14 +233,14 @@ impl<'w, 'a> Scan<'w, 'a> {
                 self.candidates.push((row.ioc.kind, place));
             } else if let Some(out) = self.selection.offer(place) {
                 joins = out != id;
-                self.hand.drop(&out);
+                self.loaded.drop(&out);
             }
         }
         if self.current.contains_key(&id) {
             self.visited.insert(id);
             self.member(row, wanted);
         } else if joins {
-            self.hand.keep(row.ioc);
+            self.loaded.keep(row.ioc);
         }
     }
 
@@ -263,9 +263,9 @@ impl<'w, 'a> Scan<'w, 'a> {
             self.eligible.insert(id);
         }
         let changed = row.seq > work.state.applied_seq;
-        let visible = |edit: &Edit| !matches!(edit, Edit::Refresh(new, _) if !changed && *new == member.fingerprint);
+        let visible = |edit: &MembershipChange| !matches!(edit, MembershipChange::Refresh(new, _) if !changed && *new == member.fingerprint);
         let edit = work.edit(member, row, wanted, collapsed.spans.get(&id).copied()).map(|edit| match edit {
-            Edit::Leave(Leave::Unchosen) if covered => Edit::Leave(Leave::Covered),
+            MembershipChange::Leave(LeaveReason::Unchosen) if covered => MembershipChange::Leave(LeaveReason::Covered),
             other => other,
         });
         match edit.filter(visible) {
@@ -286,18 +286,18 @@ impl<'w, 'a> Scan<'w, 'a> {
         Ok(())
     }
 
-    async fn finish(mut self) -> AppResult<Choice> {
+    async fn finish(mut self) -> AppResult<MemberChanges> {
         let work = self.work;
         let mut spans = HashMap::new();
         if work.collapses() {
             let mut collapsed = collapse(std::mem::take(&mut self.candidates), work.device_type.merges_networks());
             for place in std::mem::take(&mut collapsed.places) {
                 if let Some(out) = self.selection.offer(place) {
-                    self.hand.drop(&out);
+                    self.loaded.drop(&out);
                 }
             }
             for id in &collapsed.covered {
-                self.hand.drop(id);
+                self.loaded.drop(id);
                 self.refused.push((*id, Some(Refusal::Covered)));
             }
             for (row, wanted) in std::mem::take(&mut self.members) {
@@ -305,18 +305,18 @@ impl<'w, 'a> Scan<'w, 'a> {
             }
             spans = collapsed.spans;
         }
-        let Self { current, unseen, selection, edits, eligible, refused, hand, count_at, .. } = self;
+        let Self { current, unseen, selection, edits, eligible, refused, loaded, count_at, .. } = self;
         let (kept, limit_cut) = selection.finish(unseen.len());
         let full = limit_cut > 0 && !work.collapses();
         let boundary = kept.last().filter(|_| full).map(|place| Boundary { place: place.clone(), count_at });
         let keep: HashSet<IocId> = kept.iter().map(|place| place.id).collect();
         let joins: Vec<IocId> = kept.into_iter().map(|place| place.id).filter(|id| !current.contains_key(id)).collect();
-        let mut choice = Choice { limit_cut, refused, anew: true, spans, hand, boundary, ..Choice::default() };
+        let mut choice = MemberChanges { limit_cut, refused, from_scratch: true, spans, loaded, boundary, ..MemberChanges::default() };
         for (id, member) in current {
             let edit = match (member.standing, keep.contains(&id)) {
                 // Eligible, but others come first.
-                (Standing::Live, false) if eligible.contains(&id) => Some(Edit::Leave(Leave::Cut)),
-                (Standing::Leaving, false) if eligible.contains(&id) => None,
+                (MembershipState::Live, false) if eligible.contains(&id) => Some(MembershipChange::Leave(LeaveReason::OverLimit)),
+                (MembershipState::Leaving, false) if eligible.contains(&id) => None,
                 _ if unseen.contains(&id) => None,
                 _ => edits.get(&id).copied(),
             };

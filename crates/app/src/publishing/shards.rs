@@ -12,7 +12,7 @@ use iocast_domain::{
     group::Group,
     id::{IocId, PartId},
     ioc::Ioc,
-    member::{Leave, PART_MAX, Standing, TOMBSTONE_KEPT, part_id},
+    member::{LeaveReason, MembershipState, PART_MAX, TOMBSTONE_KEPT, part_id},
     time::Timestamp,
 };
 use iocast_formats::{
@@ -26,7 +26,7 @@ use iocast_formats::{
 use iocast_store::{BlobRef, FileRef, MemberRow, NewBlob, PartRow};
 use tokio::task::JoinSet;
 
-use super::{Choice, Edit, Hand, Work, blob, parts::Plan};
+use super::{LoadedIocs, MemberChanges, MembershipChange, PublicationJob, blob, parts::Plan};
 use crate::{AppError, AppResult};
 
 /// Shards rendered at the same time.
@@ -45,7 +45,7 @@ struct Shard {
     /// Rows that change in place.
     changed: HashMap<IocId, MemberRow>,
     gone: HashSet<IocId>,
-    /// Its entries were rendered anew.
+    /// Its entries were rendered again.
     rendered: bool,
 }
 
@@ -103,9 +103,9 @@ pub(super) fn scope(account: &Account, group: &Group, names: &SourceNames, now: 
     }
 }
 
-impl Work<'_> {
+impl PublicationJob<'_> {
     /// Puts the choice into shards and renders those that change.
-    pub(super) async fn plan_list(&self, writer: &'static dyn ListWriter, choice: Choice) -> AppResult<Plan> {
+    pub(super) async fn plan_list(&self, writer: &'static dyn ListWriter, choice: MemberChanges) -> AppResult<Plan> {
         let is_log = self.device_type.format.is_log();
         // Whole milliseconds, which is as fine as STIX 2.0 goes, and each publication its own.
         let now = (self.now.micros() + MILLISECOND - 1) / MILLISECOND * MILLISECOND;
@@ -119,14 +119,14 @@ impl Work<'_> {
             .collect();
         let numbers: HashMap<PartId, u32> = shards.iter().map(|(number, s)| (s.row.id, *number)).collect();
         let mut plan = Plan { limit_cut: choice.limit_cut, added: count(choice.joins.len()), ..Plan::default() };
-        let Choice { joins, mut hand, edits, reborn, spans, .. } = choice;
+        let MemberChanges { joins, mut loaded, edits, reborn, spans, .. } = choice;
         let mut joins = self.joining(joins, &reborn, &spans, stamp);
         self.edit_shards(&mut shards, &numbers, edits, &mut joins, stamp, &mut plan);
         if is_log {
             self.expire(&mut shards, &numbers, &mut plan).await?;
         }
         if is_log {
-            self.in_order(&hand, &mut joins).await?;
+            self.in_order(&loaded, &mut joins).await?;
         }
         self.place_list(&mut shards, joins, is_log);
         if shards.values().any(Shard::touched) {
@@ -134,7 +134,7 @@ impl Work<'_> {
         } else {
             plan.latest_stamp = self.state.latest_stamp;
         }
-        let threats = self.render_list(writer, &mut shards, &mut hand, &mut plan).await?;
+        let threats = self.render_list(writer, &mut shards, &mut loaded, &mut plan).await?;
         for (_, shard) in shards {
             if shard.row.total == 0 && shard.row.number != THREATS {
                 if !shard.fresh {
@@ -164,7 +164,7 @@ impl Work<'_> {
         let row = |ioc_id: IocId| MemberRow {
             part_id: PartId(uuid::Uuid::nil()),
             ioc_id,
-            standing: Standing::Live,
+            standing: MembershipState::Live,
             joined_at: self.now.micros(),
             stamp,
             fingerprint: 0,
@@ -183,7 +183,7 @@ impl Work<'_> {
         &self,
         shards: &mut Shards,
         numbers: &HashMap<PartId, u32>,
-        edits: Vec<(MemberRow, Edit)>,
+        edits: Vec<(MemberRow, MembershipChange)>,
         joins: &mut Vec<MemberRow>,
         stamp: i64,
         plan: &mut Plan,
@@ -199,8 +199,8 @@ impl Work<'_> {
                 shard.row.total = shard.row.total.saturating_sub(1);
             };
             match edit {
-                Edit::Refresh(new, _) if new == member.fingerprint => {}
-                Edit::Refresh(new, span) => {
+                MembershipChange::Refresh(new, _) if new == member.fingerprint => {}
+                MembershipChange::Refresh(new, span) => {
                     member.fingerprint = new;
                     member.span = span;
                     member.stamp = stamp;
@@ -211,7 +211,7 @@ impl Work<'_> {
                         shard.changed.insert(member.ioc_id, member);
                     }
                 }
-                Edit::Leave(Leave::SentAgain) => {
+                MembershipChange::Leave(LeaveReason::SentAgain) => {
                     leaves(&member);
                     // It stays what it was: the same indicator with a new date, at the end.
                     if let Some(again) = joining.get(&member.ioc_id).and_then(|at| joins.get_mut(*at)) {
@@ -220,11 +220,11 @@ impl Work<'_> {
                     }
                     plan.added = plan.added.saturating_sub(1);
                 }
-                Edit::Leave(leave) => {
+                MembershipChange::Leave(leave) => {
                     leaves(&member);
                     plan.removed += 1;
                     if is_log {
-                        member.standing = Standing::Tombstone;
+                        member.standing = MembershipState::Tombstone;
                         member.left_at = Some(self.now.micros());
                         member.leave = Some(leave);
                         member.stamp = stamp;
@@ -232,22 +232,24 @@ impl Work<'_> {
                     }
                 }
                 // Members of a list leave at once; none is ever on its way out.
-                Edit::Return => {}
+                MembershipChange::Return => {}
             }
         }
         joins.extend(moving);
     }
 
     /// Sorts changes by indicator id, whatever shard they are in.
-    async fn in_order(&self, hand: &Hand, joins: &mut [MemberRow]) -> AppResult<()> {
+    async fn in_order(&self, loaded: &LoadedIocs, joins: &mut [MemberRow]) -> AppResult<()> {
         let (version, namespace) = (self.version(), self.account.id.namespace());
         let ids: Vec<IocId> = joins.iter().map(|m| m.ioc_id).collect();
-        // Whoever was not removed before has one indicator, whenever it joined.
+        // An IOC that was not removed before has one indicator, whenever it joined.
         let of = |ioc: &Ioc| stix::indicator_uuid(version, &namespace, ioc, self.now, false);
-        let mut keys = self.tell(hand, &ids, of).await?;
+        let mut keys = self.summaries(loaded, &ids, of).await?;
         let reborn: HashMap<IocId, Timestamp> = joins.iter().filter(|m| m.reborn).map(|m| (m.ioc_id, Timestamp::from_micros(m.joined_at))).collect();
         let ids: Vec<IocId> = reborn.keys().copied().collect();
-        keys.extend(self.tell(hand, &ids, |ioc| stix::indicator_uuid(version, &namespace, ioc, reborn.get(&ioc.id).copied().unwrap_or(self.now), true)).await?);
+        keys.extend(
+            self.summaries(loaded, &ids, |ioc| stix::indicator_uuid(version, &namespace, ioc, reborn.get(&ioc.id).copied().unwrap_or(self.now), true)).await?,
+        );
         joins.sort_by_key(|m| keys.get(&m.ioc_id).copied());
         Ok(())
     }
@@ -258,7 +260,7 @@ impl Work<'_> {
         let now = self.now.micros();
         let mut oldest = self.read.member_oldest_tombstone(group).await?;
         if oldest.is_some_and(|at| at + TOMBSTONE_KEPT <= now) {
-            let all = self.read.member_standing(group, &[Standing::Tombstone]).await?;
+            let all = self.read.member_standing(group, &[MembershipState::Tombstone]).await?;
             let (expired, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|m| m.left_at.is_none_or(|at| at + TOMBSTONE_KEPT <= now));
             oldest = kept.iter().filter_map(|m| m.left_at).min();
             for member in expired {
@@ -295,7 +297,7 @@ impl Work<'_> {
             });
             member.part_id = shard.row.id;
             shard.row.total += 1;
-            shard.row.live += u32::from(member.standing == Standing::Live);
+            shard.row.live += u32::from(member.standing == MembershipState::Live);
             if shard.row.total >= PART_MAX {
                 free.pop();
             }
@@ -309,7 +311,7 @@ impl Work<'_> {
         &self,
         writer: &'static dyn ListWriter,
         shards: &mut Shards,
-        hand: &mut Hand,
+        loaded: &mut LoadedIocs,
         plan: &mut Plan,
     ) -> AppResult<BTreeSet<(ThreatKind, String)>> {
         let mut rendering = JoinSet::new();
@@ -318,7 +320,7 @@ impl Work<'_> {
             plan.rendered = true;
             shard.rendered = true;
             let before = if shard.only_grows() { self.published_shard(&shard.row).await? } else { None };
-            let mut entries = self.entries(shard, before.is_some(), hand).await?;
+            let mut entries = self.entries(shard, before.is_some(), loaded).await?;
             if !shard.gone.is_empty() {
                 plan.forgotten.push((shard.row.id, shard.gone.iter().copied().collect()));
             }
@@ -338,7 +340,7 @@ impl Work<'_> {
                 let mut threats = BTreeSet::new();
                 let mut members = Vec::new();
                 for Written { ioc, mut member, .. } in entries.into_iter().filter(|e| e.changed) {
-                    if member.standing == Standing::Live {
+                    if member.standing == MembershipState::Live {
                         member.fingerprint = fingerprint(writer, format, &scope, &ioc);
                     }
                     if format.taxii().is_some() {
@@ -373,7 +375,7 @@ impl Work<'_> {
     }
 
     /// What a shard holds from now on; of one that grows, what is added.
-    async fn entries(&self, shard: &mut Shard, grows: bool, hand: &mut Hand) -> AppResult<Vec<Written>> {
+    async fn entries(&self, shard: &mut Shard, grows: bool, loaded: &mut LoadedIocs) -> AppResult<Vec<Written>> {
         let mut members = if shard.fresh || grows { Vec::new() } else { self.read.member_of_part(shard.row.id).await? };
         members.retain(|m| !shard.gone.contains(&m.ioc_id));
         let stay = members.into_iter().map(|m| match shard.changed.remove(&m.ioc_id) {
@@ -382,7 +384,7 @@ impl Work<'_> {
         });
         // Who was here and comes back into the same shard is not gone.
         let all: Vec<(MemberRow, bool)> = stay.chain(shard.joins.drain(..).map(|m| (m, true))).collect();
-        let iocs = self.gather(hand, all.iter().map(|(m, _)| m.ioc_id)).await?;
+        let iocs = self.load(loaded, all.iter().map(|(m, _)| m.ioc_id)).await?;
         // Who comes back into a log is in it twice: as removed, and as here again.
         let entry = |(member, changed): (MemberRow, bool)| Some(Written { ioc: spanning(iocs.get(&member.ioc_id)?.clone(), member.span), member, changed });
         Ok(all.into_iter().filter_map(entry).collect())
@@ -483,7 +485,7 @@ fn shard_bytes(writer: &dyn ListWriter, scope: &Scope, before: Vec<u8>, entries:
             ioc,
             joined_at: Timestamp::from_micros(m.joined_at),
             stamp: Timestamp::from_micros(m.stamp),
-            removed: m.standing == Standing::Tombstone,
+            removed: m.standing == MembershipState::Tombstone,
             reborn: m.reborn,
         }),
     )

@@ -10,13 +10,13 @@ use iocast_domain::{
     device_type::DeviceType,
     guard::{Guard, Refusal},
     id::{AccountId, DeviceId, GroupId, IocId},
-    member::Standing,
+    member::MembershipState,
 };
 use iocast_formats::write::misp::SourceNames;
 use iocast_store::{FileRef, GroupRow, GroupUpdate, MemberRow, NewPublication, PartRow, PublicationLine, Reader, Txn};
 use uuid::Uuid;
 
-use super::{Work, parts::Plan, shards};
+use super::{PublicationJob, parts::Plan, shards};
 use crate::{App, AppResult};
 
 /// IOCs that changed, at most, where publications of several groups are made together: so many of each group are in memory.
@@ -38,13 +38,13 @@ pub(crate) struct Beforehand {
 
 /// A publication that is made and not written yet.
 pub(crate) struct Ready<'a> {
-    pub(super) work: Work<'a>,
+    pub(super) work: PublicationJob<'a>,
     pub(super) plan: Plan,
     pub(super) update: GroupUpdate,
     /// None if nothing that devices get is different.
     pub(super) files: Option<Vec<FileRef>>,
     /// Whether every IOC of the account was looked at.
-    pub(super) anew: bool,
+    pub(super) from_scratch: bool,
     pub(super) refused: Vec<(IocId, Option<Refusal>)>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Made {
     pub(crate) files: Vec<FileRef>,
 }
 
-impl<'a> Work<'a> {
+impl<'a> PublicationJob<'a> {
     /// Reads what there is to know of some groups of an account. Groups that are gone are left out.
     pub(crate) async fn begin(app: &'a Arc<App>, account_id: &AccountId, ids: &[GroupId], claim: Option<Uuid>) -> AppResult<Vec<Self>> {
         let read = app.store.read();
@@ -169,7 +169,7 @@ impl Ready<'_> {
         let withdrawn: HashSet<IocId> = txn.ioc_withdrawn(&account.id, since).await?.into_iter().collect();
         let mut written = Vec::with_capacity(all.len());
         for ready in all {
-            let sends_withdrawn = ready.plan.members.iter().any(|m| m.standing == Standing::Live && withdrawn.contains(&m.ioc_id));
+            let sends_withdrawn = ready.plan.members.iter().any(|m| m.standing == MembershipState::Live && withdrawn.contains(&m.ioc_id));
             if !sends_withdrawn && txn.publish_settle(ready.work.id(), &ready.update).await? {
                 written.push(ready);
             }
@@ -200,8 +200,8 @@ impl Ready<'_> {
         for (part, iocs) in &self.plan.resent {
             txn.member_resent(*part, iocs).await?;
         }
-        if self.anew || !self.refused.is_empty() {
-            txn.refused_put_many(self.work.id(), self.anew, &self.refused).await?;
+        if self.from_scratch || !self.refused.is_empty() {
+            txn.refused_put_many(self.work.id(), self.from_scratch, &self.refused).await?;
         }
         for part in &self.plan.emptied_parts {
             txn.part_delete(*part).await?;

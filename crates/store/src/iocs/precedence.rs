@@ -2,7 +2,7 @@
 
 use iocast_domain::{
     id::{AccountId, GroupId, IocId, SourceId},
-    member::Standing,
+    member::MembershipState,
     rule::Criteria,
     selection::{self, Place, value_head},
 };
@@ -12,7 +12,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{IocPage, choosable_by, reported_by, sendable, to_row, told};
+use super::{IocPage, choosable_by, reported_by, sendable, to_row, with_sources};
 use crate::{
     Conn, StoreResult, Txn,
     row::{ioc, member},
@@ -86,7 +86,7 @@ pub(super) fn members_before(walk: &Walk, group: GroupId, from: Option<&Standpoi
         .from(member::Entity)
         .and_where(Expr::col((member::Entity, member::Column::GroupId)).eq(group.0))
         .and_where(Expr::col((member::Entity, member::Column::IocId)).eq(Expr::col((ioc::Entity, ioc::Column::Id))))
-        .and_where(Expr::col((member::Entity, member::Column::Standing)).eq(Standing::Live.code()))
+        .and_where(Expr::col((member::Entity, member::Column::Standing)).eq(MembershipState::Live.code()))
         .take();
     let bound = from.map(|from| place().lt(from.tuple()));
     let find = walk.find().filter(Expr::exists(of_group)).filter(Condition::all().add_option(bound));
@@ -103,12 +103,12 @@ impl<C: ConnectionTrait> Conn<C> {
         if rules.is_empty() {
             return Ok(IocPage(Vec::new()));
         }
-        Ok(IocPage(told(behind(walk, rules, after).limit(limit)).all(&self.0).await?))
+        Ok(IocPage(with_sources(behind(walk, rules, after).limit(limit)).all(&self.0).await?))
     }
 
     /// The live members of a group that a walk comes by backwards, from a place on.
     pub async fn ioc_members_before(&self, walk: &Walk, group: GroupId, from: Option<&Standpoint>, limit: u64) -> StoreResult<IocPage> {
-        Ok(IocPage(told(members_before(walk, group, from).limit(limit)).all(&self.0).await?))
+        Ok(IocPage(with_sources(members_before(walk, group, from).limit(limit)).all(&self.0).await?))
     }
 
     /// Whether the place of some IOC of an account is not known yet: an earlier version wrote it.
@@ -123,7 +123,7 @@ impl Txn {
     pub async fn ioc_place_some(&self, account: &AccountId, limit: u64) -> StoreResult<u64> {
         // Nobody changes an IOC between reading and writing it.
         self.account_lock(account).await?;
-        let rows = told(unplaced(account).limit(limit)).all(&self.0).await?;
+        let rows = with_sources(unplaced(account).limit(limit)).all(&self.0).await?;
         let count = rows.len() as u64;
         for row in rows {
             let id = row.id;

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, delete, get, http::StatusCode, patch,
 use iocast_app::{App, GroupDetail, GroupIoc, GroupPatch, GroupView, IocQuery, NewGroup, PublicationLine, SendAgain};
 use iocast_domain::{
     device_type::GroupKind,
-    group::Cut,
+    group::Truncation,
     id::{DeviceId, GroupId, IocId, SourceId},
     time::Timestamp,
 };
@@ -107,8 +107,8 @@ pub(crate) struct CutOut {
     reasons: BTreeMap<String, u64>,
 }
 
-impl From<&Cut> for CutOut {
-    fn from(cut: &Cut) -> Self {
+impl From<&Truncation> for CutOut {
+    fn from(cut: &Truncation) -> Self {
         Self { count: cut.total(), reasons: cut.reasons.clone() }
     }
 }

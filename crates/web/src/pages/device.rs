@@ -15,7 +15,7 @@ use super::{
     group::{answer_of, limits_left},
     integrations::{bars, condition},
     view,
-    visit::{Form, Id, Shown, Visitor, problem},
+    visit::{Form, Id, PageContext, PageResult, problem},
 };
 use crate::api::{device_types::DeviceTypeOut, devices::DeviceOut, devices::PullOut, groups::GroupOut, keys::KeyOut, outages::OutageOut};
 
@@ -24,7 +24,7 @@ const PULLS: u64 = 50;
 const OUTAGES: u64 = 20;
 
 /// What a page about a device shows beside the device.
-struct Beside {
+struct DevicePageExtras {
     problem: Value,
     sent: Option<Value>,
     /// A key that was just made: the only time that its secret is shown.
@@ -35,17 +35,17 @@ struct Beside {
     group: Option<Option<GroupId>>,
 }
 
-impl Default for Beside {
+impl Default for DevicePageExtras {
     fn default() -> Self {
         Self { problem: Value::from(()), sent: None, made: None, trial: Value::from(()), group: None }
     }
 }
 
-pub(crate) async fn show(visitor: Visitor, id: Id) -> Shown {
-    page(&visitor, DeviceId(id.0), StatusCode::OK, Beside::default()).await
+pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
+    page(&visitor, DeviceId(id.0), StatusCode::OK, DevicePageExtras::default()).await
 }
 
-async fn page(visitor: &Visitor, id: DeviceId, status: StatusCode, beside: Beside) -> Shown {
+async fn page(visitor: &PageContext, id: DeviceId, status: StatusCode, beside: DevicePageExtras) -> PageResult {
     let (app, actor) = (&visitor.app, &visitor.actor);
     let view = app.device_fetch(actor, id).await?;
     let part = |limit| Page { limit, after: None };
@@ -54,7 +54,7 @@ async fn page(visitor: &Visitor, id: DeviceId, status: StatusCode, beside: Besid
     let keys: Vec<Value> = app.key_list(actor, Some(id)).await?.into_iter().map(|k| view::value(KeyOut::from(k))).collect();
     let days = app.device_days(actor, id).await?;
     let names: Vec<(String, String)> = view.groups.iter().map(|g| (g.row.group.id.to_string(), g.row.group.name.to_string())).collect();
-    let Beside { problem, sent, made, trial, group: _ } = beside;
+    let DevicePageExtras { problem, sent, made, trial, group: _ } = beside;
     let of_page = context! {
         condition => condition(view.condition()),
         served => view.served(),
@@ -77,7 +77,7 @@ async fn page(visitor: &Visitor, id: DeviceId, status: StatusCode, beside: Besid
     Ok(visitor.page(status, "pages/device.html", of_page))
 }
 
-pub(crate) async fn act(form: Form, id: Id) -> Shown {
+pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     let id = DeviceId(id.0);
     let here = format!("/automation/integrations/{id}");
     let (visitor, app, actor) = (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
@@ -88,18 +88,18 @@ pub(crate) async fn act(form: Form, id: Id) -> Shown {
         "pause" => patch(pause(true)).await.map(|_| "Monitoring is paused. The device still gets its feed; no message is sent when it is silent."),
         "resume" => patch(pause(false)).await.map(|_| "The device is watched again."),
         "key" => match app.key_create(actor, KeyKind::Device, Some(id)).await {
-            Ok(made) => return page(visitor, id, StatusCode::OK, Beside { made: Some(made), ..Beside::default() }).await,
+            Ok(made) => return page(visitor, id, StatusCode::OK, DevicePageExtras { made: Some(made), ..DevicePageExtras::default() }).await,
             Err(error) => Err(error),
         },
         "rotate" => match app.key_rotate(actor, KeyId(form.id("id")?), form.number("overlap_hours")?.map(|h| h.saturating_mul(HOUR))).await {
-            Ok(made) => return page(visitor, id, StatusCode::OK, Beside { made: Some(made), ..Beside::default() }).await,
+            Ok(made) => return page(visitor, id, StatusCode::OK, DevicePageExtras { made: Some(made), ..DevicePageExtras::default() }).await,
             Err(error) => Err(error),
         },
         "revoke" => app.key_revoke(actor, Some(id), KeyId(form.id("id")?)).await.map(|()| "The key is revoked: it opens nothing any more."),
         "try" => {
             let group = GroupId(form.id("group")?);
             let trial = answer_of(visitor, group, None).await?;
-            return page(visitor, id, StatusCode::OK, Beside { trial, ..Beside::default() }).await;
+            return page(visitor, id, StatusCode::OK, DevicePageExtras { trial, ..DevicePageExtras::default() }).await;
         }
         "delete" => {
             let name = app.device_fetch(actor, id).await?.device.name.to_string();
@@ -115,7 +115,7 @@ pub(crate) async fn act(form: Form, id: Id) -> Shown {
         Ok(said) => visitor.done(&here, said),
         Err(error) => {
             let (status, problem) = problem(error)?;
-            page(visitor, id, status, Beside { problem, sent: Some(form.again()), ..Beside::default() }).await
+            page(visitor, id, status, DevicePageExtras { problem, sent: Some(form.again()), ..DevicePageExtras::default() }).await
         }
     }
 }
@@ -137,13 +137,13 @@ async fn edit(form: &Form, id: DeviceId) -> Result<(), AppError> {
 }
 
 /// The steps after a device was added: its group, then the form to be filled in on its side.
-pub(crate) async fn setup(visitor: Visitor, id: Id) -> Shown {
-    setup_page(&visitor, DeviceId(id.0), StatusCode::OK, Beside::default()).await
+pub(crate) async fn setup(visitor: PageContext, id: Id) -> PageResult {
+    setup_page(&visitor, DeviceId(id.0), StatusCode::OK, DevicePageExtras::default()).await
 }
 
-async fn setup_page(visitor: &Visitor, id: DeviceId, status: StatusCode, beside: Beside) -> Shown {
+async fn setup_page(visitor: &PageContext, id: DeviceId, status: StatusCode, beside: DevicePageExtras) -> PageResult {
     let view = visitor.app.device_fetch(&visitor.actor, id).await?;
-    let Beside { problem, sent, made, trial: _, group } = beside;
+    let DevicePageExtras { problem, sent, made, trial: _, group } = beside;
     let wanted = match group {
         // A group that could not be made: its form is shown again, and none of its neighbours.
         Some(None) => None,
@@ -189,7 +189,7 @@ const fn fortinet_kind(kind: Option<GroupKind>) -> &'static str {
 }
 
 /// The device's own form with our values in it.
-fn lines(visitor: &Visitor, view: &DeviceView, group: &GroupView, key: Option<&str>) -> Vec<Value> {
+fn lines(visitor: &PageContext, view: &DeviceView, group: &GroupView, key: Option<&str>) -> Vec<Value> {
     let account = visitor.account.id.as_str();
     let key = key.unwrap_or("…");
     let (scheme, rest) = group.url.split_once("://").unwrap_or(("https", group.url.as_str()));
@@ -218,15 +218,17 @@ fn lines(visitor: &Visitor, view: &DeviceView, group: &GroupView, key: Option<&s
     view.device.device_type.setup.iter().map(line).collect()
 }
 
-pub(crate) async fn setup_act(form: Form, id: Id) -> Shown {
+pub(crate) async fn setup_act(form: Form, id: Id) -> PageResult {
     let id = DeviceId(id.0);
     let visitor = &form.visitor;
     match step(&form, id).await {
-        Ok((made, group)) => setup_page(visitor, id, StatusCode::OK, Beside { made: Some(made), group: group.map(Some), ..Beside::default() }).await,
+        Ok((made, group)) => {
+            setup_page(visitor, id, StatusCode::OK, DevicePageExtras { made: Some(made), group: group.map(Some), ..DevicePageExtras::default() }).await
+        }
         Err(error) => {
             let (status, problem) = problem(error)?;
             let group = (form.text("do") == "group").then_some(None);
-            setup_page(visitor, id, status, Beside { problem, sent: Some(form.again()), group, ..Beside::default() }).await
+            setup_page(visitor, id, status, DevicePageExtras { problem, sent: Some(form.again()), group, ..DevicePageExtras::default() }).await
         }
     }
 }

@@ -11,7 +11,7 @@ use minijinja::{Value, context};
 use super::{
     iocs::filter,
     view,
-    visit::{Failure, Form, Id, Shown, Visitor, problem},
+    visit::{Failure, Form, Id, PageContext, PageResult, problem},
 };
 use crate::{
     api::{
@@ -40,11 +40,11 @@ pub(crate) fn limits_left(view: &DeviceView) -> u64 {
     u64::from(view.device.ioc_limit).saturating_sub(given)
 }
 
-pub(crate) async fn show(visitor: Visitor, id: Id) -> Shown {
+pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
     page(&visitor, GroupId(id.0), StatusCode::OK, Value::from(()), context! {}).await
 }
 
-async fn page(visitor: &Visitor, id: GroupId, status: StatusCode, problem: Value, sent: Value) -> Shown {
+async fn page(visitor: &PageContext, id: GroupId, status: StatusCode, problem: Value, sent: Value) -> PageResult {
     let (app, actor) = (&visitor.app, &visitor.actor);
     let detail = app.group_fetch(actor, id).await?;
     let group = detail.view.row.group.clone();
@@ -90,7 +90,7 @@ async fn page(visitor: &Visitor, id: GroupId, status: StatusCode, problem: Value
     Ok(visitor.page(status, "pages/group.html", of_page))
 }
 
-pub(crate) async fn act(form: Form, id: Id) -> Shown {
+pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     let id = GroupId(id.0);
     let here = format!("/automation/groups/{id}");
     let (visitor, app, actor) = (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
@@ -131,7 +131,7 @@ pub(crate) async fn act(form: Form, id: Id) -> Shown {
 }
 
 /// What differs between two publications.
-pub(crate) async fn compare(visitor: Visitor) -> Shown {
+pub(crate) async fn compare(visitor: PageContext) -> PageResult {
     let id = GroupId(path_id(&visitor.request, "id")?);
     let detail = visitor.app.group_fetch(&visitor.actor, id).await?;
     let number = |name: &str| visitor.query(name).and_then(|n| n.trim().parse::<i64>().ok());
@@ -172,7 +172,7 @@ async fn edit(form: &Form, id: GroupId) -> Result<(), AppError> {
 }
 
 /// What the device would be answered for a file of a group; the entry document unless a path is given.
-pub(crate) async fn answer_of(visitor: &Visitor, id: GroupId, path: Option<&str>) -> Result<Value, Failure> {
+pub(crate) async fn answer_of(visitor: &PageContext, id: GroupId, path: Option<&str>) -> Result<Value, Failure> {
     let detail = visitor.app.group_fetch(&visitor.actor, id).await?;
     let device = visitor.app.device_fetch(&visitor.actor, detail.view.row.group.device_id).await?;
     let path = path.unwrap_or_else(|| device.device.device_type.format.entry());
@@ -195,7 +195,7 @@ pub(crate) async fn answer_of(visitor: &Visitor, id: GroupId, path: Option<&str>
 }
 
 /// A file of a group, exactly as it is served: the beginning on a page, or the whole of it to be saved.
-pub(crate) async fn file(visitor: Visitor) -> Shown {
+pub(crate) async fn file(visitor: PageContext) -> PageResult {
     let id = GroupId(path_id(&visitor.request, "id")?);
     let path = visitor.request.match_info().get("path").unwrap_or_default().to_owned();
     if visitor.query("save").is_none() {

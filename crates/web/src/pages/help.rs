@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     view,
-    visit::{Visitor, pairs},
+    visit::{PageContext, pairs},
 };
 
 macro_rules! files {
@@ -166,7 +166,7 @@ fn excerpt(text: &str, word: &str) -> String {
 }
 
 /// The handbook is for everybody: who can't sign in reads here what to do.
-fn show(visitor: Option<&Visitor>, status: StatusCode, name: &str, of_page: Value) -> HttpResponse {
+fn show(visitor: Option<&PageContext>, status: StatusCode, name: &str, of_page: Value) -> HttpResponse {
     match visitor {
         Some(visitor) => visitor.page(status, name, of_page),
         None => view::page(status, name, of_page),
@@ -174,7 +174,7 @@ fn show(visitor: Option<&Visitor>, status: StatusCode, name: &str, of_page: Valu
 }
 
 /// All pages, or the sections that were searched for.
-pub(crate) async fn list(request: HttpRequest, visitor: Option<Visitor>) -> HttpResponse {
+pub(crate) async fn list(request: HttpRequest, visitor: Option<PageContext>) -> HttpResponse {
     let query = pairs(request.query_string().as_bytes()).into_iter().find_map(|(key, value)| (key == "q").then(|| value.trim().to_owned()));
     let query = query.filter(|query| !query.is_empty());
     let found = query.as_deref().map(search);
@@ -182,7 +182,7 @@ pub(crate) async fn list(request: HttpRequest, visitor: Option<Visitor>) -> Http
 }
 
 /// One page.
-pub(crate) async fn read(request: HttpRequest, slug: web::Path<String>, visitor: Option<Visitor>) -> HttpResponse {
+pub(crate) async fn read(request: HttpRequest, slug: web::Path<String>, visitor: Option<PageContext>) -> HttpResponse {
     let Some(one) = PAGES.iter().find(|page| page.slug == slug.as_str()) else {
         return show(visitor.as_ref(), StatusCode::NOT_FOUND, "pages/nothing_here.html", context! { path => request.path() });
     };

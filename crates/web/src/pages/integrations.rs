@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::{
     view,
-    visit::{Form, Shown, Visitor, problem},
+    visit::{Form, PageContext, PageResult, problem},
 };
 use crate::api::{device_types::DeviceTypeOut, devices::DeviceOut};
 
-fn location(visitor: &Visitor) -> Location {
+fn location(visitor: &PageContext) -> Location {
     if visitor.query("tab").as_deref() == Some("on_premises") { Location::OnPremises } else { Location::Cloud }
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn bars(days: &[DayOfPulls]) -> Value {
     }
 }
 
-pub(crate) async fn list(visitor: Visitor) -> Shown {
+pub(crate) async fn list(visitor: PageContext) -> PageResult {
     let location = location(&visitor);
     let order = visitor.query("sort").unwrap_or_else(|| "name".to_owned());
     let query = OverviewQuery {
@@ -87,7 +87,7 @@ struct StateOut {
 }
 
 /// How every device is, for pages that follow it.
-pub(crate) async fn states(visitor: Visitor) -> Shown {
+pub(crate) async fn states(visitor: PageContext) -> PageResult {
     let now = visitor.app.now();
     let states = visitor.app.conditions(&visitor.actor).await?.into_iter().map(|(id, name, condition, last)| StateOut {
         id: id.to_string(),
@@ -99,19 +99,19 @@ pub(crate) async fn states(visitor: Visitor) -> Shown {
     Ok(HttpResponse::Ok().json(states.collect::<Vec<_>>()))
 }
 
-pub(crate) async fn new(visitor: Visitor) -> Shown {
+pub(crate) async fn new(visitor: PageContext) -> PageResult {
     visitor.actor.may_write()?;
     let location = location(&visitor);
     Ok(new_page(&visitor, StatusCode::OK, location, context! {}, Value::from(())))
 }
 
-fn new_page(visitor: &Visitor, status: StatusCode, location: Location, sent: Value, problem: Value) -> HttpResponse {
+fn new_page(visitor: &PageContext, status: StatusCode, location: Location, sent: Value, problem: Value) -> HttpResponse {
     let types: Vec<Value> = types(location).map(|t| view::value(DeviceTypeOut::from(t))).collect();
     let tab = if location == Location::Cloud { "cloud" } else { "on_premises" };
     visitor.page(status, "pages/new_device.html", context! { tab, types, sent, problem })
 }
 
-pub(crate) async fn add(form: Form) -> Shown {
+pub(crate) async fn add(form: Form) -> PageResult {
     let visitor = &form.visitor;
     let made = async {
         let new = NewDevice { name: form.text("name").to_owned(), device_type: form.text("device_type").to_owned(), ioc_limit: form.number("ioc_limit")? };

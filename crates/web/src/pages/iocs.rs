@@ -5,14 +5,14 @@ use iocast_app::{AppError, IocPatch, IocPlace, IocQuery, Page};
 use iocast_domain::{
     id::{IocId, SourceId},
     ioc::{Kind, Severity, State, Whitelist},
-    member::Standing,
+    member::MembershipState,
     normalise::{detect, prefix},
 };
 use minijinja::{Value, context};
 
 use super::{
     view,
-    visit::{Form, Id, Shown, Visitor, problem},
+    visit::{Form, Id, PageContext, PageResult, problem},
 };
 use crate::api::{iocs::IocOut, sources::SourceOut};
 
@@ -26,7 +26,7 @@ pub(crate) struct Search {
 }
 
 /// Reads the search of a page: `q` by `match` (what begins so, exactly so, or under a domain), and the filters.
-pub(crate) fn filter(visitor: &Visitor) -> Search {
+pub(crate) fn filter(visitor: &PageContext) -> Search {
     let text = visitor.query("q");
     let how = visitor.query("match").unwrap_or_else(|| "prefix".to_owned());
     // What people paste is often defanged, or in capitals: the whole of a value is brought to its normal form.
@@ -53,7 +53,7 @@ pub(crate) fn filter(visitor: &Visitor) -> Search {
     Search { query, shown }
 }
 
-pub(crate) async fn list(visitor: Visitor) -> Shown {
+pub(crate) async fn list(visitor: PageContext) -> PageResult {
     let search = filter(&visitor);
     let found = visitor.app.ioc_list(&visitor.actor, &search.query, &Page { limit: IOCS, after: visitor.query("cursor") }).await?.map(IocOut::from);
     let sources: Vec<Value> = visitor.app.source_list(&visitor.actor).await?.into_iter().map(|s| view::value(SourceOut::from(s))).collect();
@@ -69,11 +69,11 @@ pub(crate) async fn list(visitor: Visitor) -> Shown {
     )
 }
 
-pub(crate) async fn show(visitor: Visitor, id: Id) -> Shown {
+pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
     page(&visitor, IocId(id.0), StatusCode::OK, Value::from(()), context! {}).await
 }
 
-async fn page(visitor: &Visitor, id: IocId, status: StatusCode, problem: Value, sent: Value) -> Shown {
+async fn page(visitor: &PageContext, id: IocId, status: StatusCode, problem: Value, sent: Value) -> PageResult {
     let view = visitor.app.ioc_fetch(&visitor.actor, id).await?;
     let retires_at = view.ioc.retires_at().to_string();
     let user_severity = view.ioc.enrichment.user_severity.map(Severity::word);
@@ -85,9 +85,9 @@ async fn page(visitor: &Visitor, id: IocId, status: StatusCode, problem: Value, 
 fn place(of: IocPlace) -> Value {
     let IocPlace { device_id, device, group_id, group, event, since, left, standing } = of;
     let word = match standing {
-        Standing::Live => "In the group",
-        Standing::Leaving => "Leaving the group",
-        Standing::Tombstone => "Removed",
+        MembershipState::Live => "In the group",
+        MembershipState::Leaving => "Leaving the group",
+        MembershipState::Tombstone => "Removed",
     };
     context! {
         device_id => device_id.to_string(), device, group_id => group_id.to_string(), group, event => event.to_string(),
@@ -95,13 +95,13 @@ fn place(of: IocPlace) -> Value {
     }
 }
 
-pub(crate) async fn act(form: Form, id: Id) -> Shown {
+pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     let id = IocId(id.0);
     let visitor = &form.visitor;
     let outcome = async {
         let patch = match form.text("do") {
             "edit" => {
-                // Only what was changed on this page: what somebody else changed meanwhile stays.
+                // Only what was changed on this page: what somebody else changed since stays.
                 let changed = |name: &str| form.text(name).replace('\r', "") != form.text(&format!("was_{name}")).replace('\r', "");
                 let tags = || form.text("user_tags").split('\n').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect();
                 IocPatch {

@@ -6,7 +6,7 @@ use minijinja::{Value, context};
 
 use super::{
     view,
-    visit::{Fields, Shown, Visitor, pairs},
+    visit::{Fields, PageContext, PageResult, pairs},
 };
 
 /// Longest form that is kept, in bytes. It travels through the sign-in form, which anybody may send.
@@ -46,10 +46,10 @@ impl Kept {
     }
 
     /// The page that offers it again, to somebody who just signed in with this token.
-    pub(crate) async fn offer(&self, app: web::Data<App>, request: HttpRequest, token: &str) -> Shown {
+    pub(crate) async fn offer(&self, app: web::Data<App>, request: HttpRequest, token: &str) -> PageResult {
         let actor = app.authenticate(token, crate::extract::caller(&request)).await?;
         let account = app.account_fetch(&actor).await?;
-        let visitor = Visitor { actor, account, app, request };
+        let visitor = PageContext { actor, account, app, request };
         let shown = self.fields.iter().filter(|(name, value)| !value.is_empty() && name != "stamp");
         let shown: Vec<Value> =
             shown.map(|(name, value)| context! { name => if name == "do" { "action".to_owned() } else { name.replace('_', " ") }, value }).collect();

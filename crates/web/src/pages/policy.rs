@@ -16,11 +16,11 @@ use minijinja::{Value, context};
 
 use super::{
     view,
-    visit::{Form, Id, Shown, Visitor, problem},
+    visit::{Form, Id, PageContext, PageResult, problem},
 };
 use crate::api::{rules::RuleOut, sources::SourceOut};
 
-pub(crate) async fn list(visitor: Visitor) -> Shown {
+pub(crate) async fn list(visitor: PageContext) -> PageResult {
     let rules: Vec<Value> = visitor.app.rule_list(&visitor.actor).await?.into_iter().map(|r| view::value(RuleOut::from(r))).collect();
     let devices = visitor.app.device_list_all(&visitor.actor).await?;
     let groups: BTreeMap<String, String> =
@@ -32,7 +32,7 @@ pub(crate) async fn list(visitor: Visitor) -> Shown {
     visitor.show("pages/policy.html", context! { rules, groups => view::value(groups), source_names => view::value(source_names) })
 }
 
-async fn sources(visitor: &Visitor) -> Result<Vec<Value>, AppError> {
+async fn sources(visitor: &PageContext) -> Result<Vec<Value>, AppError> {
     // An account without the TIP module has rules, but sees no sources.
     match visitor.app.source_list(&visitor.actor).await {
         Err(AppError::NoModule(_)) => Ok(Vec::new()),
@@ -49,20 +49,20 @@ struct Draft {
     group_ids: Vec<GroupId>,
 }
 
-pub(crate) async fn new(visitor: Visitor) -> Shown {
+pub(crate) async fn new(visitor: PageContext) -> PageResult {
     visitor.actor.may_write()?;
     let group_ids = visitor.query("group").and_then(|g| g.parse().ok()).map(GroupId).into_iter().collect();
     let draft = Draft { rule: None, name: String::new(), enabled: true, criteria: Criteria::default(), group_ids };
     page(&visitor, StatusCode::OK, &draft, Value::from(()), None).await
 }
 
-pub(crate) async fn show(visitor: Visitor, id: Id) -> Shown {
+pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
     let rule = visitor.app.rule_fetch(&visitor.actor, RuleId(id.0)).await?;
     let draft = Draft { rule: Some(rule.id), name: rule.name.to_string(), enabled: rule.enabled, criteria: rule.criteria, group_ids: rule.group_ids };
     page(&visitor, StatusCode::OK, &draft, Value::from(()), None).await
 }
 
-async fn page(visitor: &Visitor, status: StatusCode, draft: &Draft, problem: Value, chosen: Option<Chosen>) -> Shown {
+async fn page(visitor: &PageContext, status: StatusCode, draft: &Draft, problem: Value, chosen: Option<Chosen>) -> PageResult {
     let Draft { rule, name, enabled, criteria, group_ids } = draft;
     let devices = visitor.app.device_list_all(&visitor.actor).await?;
     let group = |view: &DeviceView| {
@@ -142,7 +142,7 @@ fn alerts(form: &Form) -> Result<AlertCriteria, AppError> {
 }
 
 /// How many IOCs the wizard would choose as it is filled in now: a piece of its page.
-pub(crate) async fn count(form: Form) -> Shown {
+pub(crate) async fn count(form: Form) -> PageResult {
     let counted = match criteria(&form) {
         Ok(criteria) => form.visitor.app.rule_count(&form.visitor.actor, &criteria).await,
         Err(error) => Err(error),
@@ -157,11 +157,11 @@ pub(crate) async fn count(form: Form) -> Shown {
     form.visitor.show("parts/count.html", context! { chosen, said })
 }
 
-pub(crate) async fn add(form: Form) -> Shown {
+pub(crate) async fn add(form: Form) -> PageResult {
     write(&form, None).await
 }
 
-pub(crate) async fn act(form: Form, id: Id) -> Shown {
+pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     let id = RuleId(id.0);
     let (visitor, actor) = (&form.visitor, &form.visitor.actor);
     match form.text("do") {
@@ -179,7 +179,7 @@ pub(crate) async fn act(form: Form, id: Id) -> Shown {
     }
 }
 
-async fn write(form: &Form, rule: Option<RuleId>) -> Shown {
+async fn write(form: &Form, rule: Option<RuleId>) -> PageResult {
     let (visitor, actor) = (&form.visitor, &form.visitor.actor);
     let name = form.text("name").to_owned();
     let enabled = form.on("enabled");

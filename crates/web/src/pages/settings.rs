@@ -17,7 +17,7 @@ use serde_json::Value as Json;
 
 use super::{
     view,
-    visit::{Form, Shown, Visitor, problem},
+    visit::{Form, PageContext, PageResult, problem},
 };
 use crate::{
     api::{account::UserOut, audit::AuditOut, emulator::ClockOut, keys::KeyOut, outbox::LetterOut, snapshots::GuardsOut},
@@ -33,11 +33,11 @@ fn unknown() -> AppError {
     AppError::Malformed("This page does not know what to do with that form.".to_owned())
 }
 
-pub(crate) async fn subscription(visitor: Visitor) -> Shown {
+pub(crate) async fn subscription(visitor: PageContext) -> PageResult {
     subscription_page(&visitor, StatusCode::OK, Value::from(()), context! {}, None).await
 }
 
-async fn subscription_page(visitor: &Visitor, status: StatusCode, problem: Value, sent: Value, made: Option<NewKey>) -> Shown {
+async fn subscription_page(visitor: &PageContext, status: StatusCode, problem: Value, sent: Value, made: Option<NewKey>) -> PageResult {
     visitor.actor.may_write()?;
     let keys: Vec<Value> = visitor.app.key_list(&visitor.actor, None).await?.into_iter().map(|k| view::value(KeyOut::from(k))).collect();
     let account = &visitor.account;
@@ -56,7 +56,7 @@ async fn subscription_page(visitor: &Visitor, status: StatusCode, problem: Value
     Ok(visitor.page(status, "pages/subscription.html", of_page))
 }
 
-pub(crate) async fn subscription_act(form: Form) -> Shown {
+pub(crate) async fn subscription_act(form: Form) -> PageResult {
     let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
     let made = match form.text("do") {
         "make" => match key_kind(&form) {
@@ -97,11 +97,11 @@ pub(crate) async fn subscription_act(form: Form) -> Shown {
     }
 }
 
-pub(crate) async fn users(visitor: Visitor) -> Shown {
+pub(crate) async fn users(visitor: PageContext) -> PageResult {
     users_page(&visitor, StatusCode::OK, Value::from(()), context! {}).await
 }
 
-async fn users_page(visitor: &Visitor, status: StatusCode, problem: Value, sent: Value) -> Shown {
+async fn users_page(visitor: &PageContext, status: StatusCode, problem: Value, sent: Value) -> PageResult {
     visitor.actor.may_write()?;
     let users: Vec<Value> = visitor.app.user_list(&visitor.actor).await?.into_iter().map(|u| view::value(UserOut::from(u))).collect();
     let nobody_told = visitor.app.alerted_people(&visitor.actor).await? == 0;
@@ -125,7 +125,7 @@ fn key_kind(form: &Form) -> Result<KeyKind, AppError> {
     }
 }
 
-pub(crate) async fn users_act(form: Form) -> Shown {
+pub(crate) async fn users_act(form: Form) -> PageResult {
     let (visitor, app, actor) = (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
     let outcome = match form.text("do") {
         "invite" => match role(&form) {
@@ -150,18 +150,18 @@ pub(crate) async fn users_act(form: Form) -> Shown {
     }
 }
 
-pub(crate) async fn guards(visitor: Visitor) -> Shown {
+pub(crate) async fn guards(visitor: PageContext) -> PageResult {
     guards_page(&visitor, StatusCode::OK, Value::from(()), context! {}).await
 }
 
-async fn guards_page(visitor: &Visitor, status: StatusCode, problem: Value, sent: Value) -> Shown {
+async fn guards_page(visitor: &PageContext, status: StatusCode, problem: Value, sent: Value) -> PageResult {
     visitor.actor.may_write()?;
     let guards = visitor.app.guards(&visitor.actor).await?;
     let stamp = view::stamp(&guards);
     Ok(visitor.page(status, "pages/guards.html", context! { guards => view::value(GuardsOut::from(guards)), stamp, problem, sent }))
 }
 
-pub(crate) async fn guards_act(form: Form) -> Shown {
+pub(crate) async fn guards_act(form: Form) -> PageResult {
     let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
     let off = Refusal::GUARDS.iter().map(|g| g.word()).filter(|word| !form.on(&format!("on_{word}"))).map(str::to_owned).collect();
     let list = |name: &str| Some(form.text(name).lines().map(str::to_owned).collect());
@@ -178,11 +178,11 @@ pub(crate) async fn guards_act(form: Form) -> Shown {
     }
 }
 
-pub(crate) async fn mail(visitor: Visitor) -> Shown {
+pub(crate) async fn mail(visitor: PageContext) -> PageResult {
     mail_page(&visitor, StatusCode::OK, Value::from(()), context! {}, Value::from(())).await
 }
 
-async fn mail_page(visitor: &Visitor, status: StatusCode, problem: Value, sent: Value, answer: Value) -> Shown {
+async fn mail_page(visitor: &PageContext, status: StatusCode, problem: Value, sent: Value, answer: Value) -> PageResult {
     let wanted: Option<LetterState> = visitor.query("state").and_then(|s| serde_json::from_value(s.into()).ok());
     let letters = visitor.app.letter_list(&visitor.actor, wanted, &Page { limit: LINES, after: visitor.query("cursor") }).await?.map(LetterOut::from);
     let of_page = context! {
@@ -195,7 +195,7 @@ async fn mail_page(visitor: &Visitor, status: StatusCode, problem: Value, sent: 
     Ok(visitor.page(status, "pages/mail.html", of_page))
 }
 
-pub(crate) async fn mail_act(form: Form) -> Shown {
+pub(crate) async fn mail_act(form: Form) -> PageResult {
     let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
     let outcome = match form.text("do") {
         "test" => {
@@ -218,7 +218,7 @@ pub(crate) async fn mail_act(form: Form) -> Shown {
     }
 }
 
-fn audit_filter(visitor: &Visitor) -> AuditFilter {
+fn audit_filter(visitor: &PageContext) -> AuditFilter {
     AuditFilter { actor: visitor.query("actor"), action: visitor.query("action"), object: visitor.query("object") }
 }
 
@@ -246,7 +246,7 @@ fn changes(detail: &Json) -> Vec<Value> {
     rows
 }
 
-pub(crate) async fn audit(visitor: Visitor) -> Shown {
+pub(crate) async fn audit(visitor: PageContext) -> PageResult {
     let filter = audit_filter(&visitor);
     let lines = visitor.app.audit_list(&visitor.actor, &filter, &Page { limit: LINES, after: visitor.query("cursor") }).await?.map(AuditOut::from);
     let people: Vec<String> = visitor.app.user_list(&visitor.actor).await?.into_iter().map(|u| u.email).collect();
@@ -261,7 +261,7 @@ pub(crate) async fn audit(visitor: Visitor) -> Shown {
 }
 
 /// The audit log as a table for spreadsheets: nothing in it is taken for a formula.
-pub(crate) async fn audit_csv(visitor: Visitor) -> Shown {
+pub(crate) async fn audit_csv(visitor: PageContext) -> PageResult {
     let filter = audit_filter(&visitor);
     // Who may not is told before the table begins.
     visitor.actor.may_write()?;
@@ -278,7 +278,7 @@ pub(crate) async fn audit_csv(visitor: Visitor) -> Shown {
 }
 
 /// Moves the product's clock, from the bar that every page has in emulator mode.
-pub(crate) async fn advance(form: Form) -> Shown {
+pub(crate) async fn advance(form: Form) -> PageResult {
     let visitor = &form.visitor;
     let back = Some(form.text("here")).filter(|h| view::is_place(h)).unwrap_or("/automation/integrations");
     let said = match visitor.app.clone().into_inner().clock_advance(&visitor.actor, form.text("advance")).await {

@@ -8,7 +8,7 @@ use minijinja::{Value, context};
 use super::{
     kept::{KEPT_MAX, Kept},
     view,
-    visit::{Fields, Form, Shown, Visitor, brief_cookie, problem, see_other, set_cookie},
+    visit::{Fields, Form, PageContext, PageResult, brief_cookie, problem, see_other, set_cookie},
 };
 use crate::{
     api::sessions::{known_browser_cookie, session_cookie, session_ended},
@@ -46,7 +46,7 @@ fn form_page(request: &HttpRequest, app: &App, status: StatusCode, of_page: Valu
     answer
 }
 
-pub(crate) async fn show(request: HttpRequest, app: web::Data<App>) -> Shown {
+pub(crate) async fn show(request: HttpRequest, app: web::Data<App>) -> PageResult {
     let query = web::Query::<std::collections::HashMap<String, String>>::from_query(request.query_string()).map(web::Query::into_inner).unwrap_or_default();
     let next = query.get("next").map(String::as_str).unwrap_or_default();
     if let Some(cookie) = request.cookie(cookie_name(&app))
@@ -60,7 +60,7 @@ pub(crate) async fn show(request: HttpRequest, app: web::Data<App>) -> Shown {
     Ok(form_page(&request, &app, StatusCode::OK, context! { next, kept => "", ended, changed, sent => context! {}, problem => () }, first_run))
 }
 
-pub(crate) async fn enter(request: HttpRequest, app: web::Data<App>, payload: web::Payload) -> Shown {
+pub(crate) async fn enter(request: HttpRequest, app: web::Data<App>, payload: web::Payload) -> PageResult {
     let fields = Fields::read(&request, &mut payload.into_inner(), SIGN_IN_MAX).await?;
     let next = fields.text("next").to_owned();
     let again = |error: AppError| {
@@ -98,13 +98,13 @@ pub(crate) async fn enter(request: HttpRequest, app: web::Data<App>, payload: we
 }
 
 /// Sends a letter to choose a new password, and says the same whether there is such a person or not.
-pub(crate) async fn forgotten(request: HttpRequest, app: web::Data<App>, payload: web::Payload) -> Shown {
+pub(crate) async fn forgotten(request: HttpRequest, app: web::Data<App>, payload: web::Payload) -> PageResult {
     let fields = Fields::read(&request, &mut payload.into_inner(), ANYBODY_MAX).await?;
     app.password_forgotten(fields.text("email"), &caller(&request)).await?;
     Ok(view::page(StatusCode::OK, "pages/forgotten.html", context! { mail_off => app.mail_goes_to() == "off", sent => true }))
 }
 
-pub(crate) async fn leave(form: Form) -> Shown {
+pub(crate) async fn leave(form: Form) -> PageResult {
     let visitor = &form.visitor;
     visitor.app.sign_out(&visitor.actor).await?;
     let mut answer = see_other("/sign-in");
@@ -112,11 +112,11 @@ pub(crate) async fn leave(form: Form) -> Shown {
     Ok(answer)
 }
 
-pub(crate) async fn profile(visitor: Visitor) -> Shown {
+pub(crate) async fn profile(visitor: PageContext) -> PageResult {
     profile_page(&visitor, StatusCode::OK, Value::from(())).await
 }
 
-async fn profile_page(visitor: &Visitor, status: StatusCode, problem: Value) -> Shown {
+async fn profile_page(visitor: &PageContext, status: StatusCode, problem: Value) -> PageResult {
     let sessions = visitor.app.session_list(&visitor.actor).await?.into_iter().map(|s| {
         context! {
             id => s.id.to_string(),
@@ -129,7 +129,7 @@ async fn profile_page(visitor: &Visitor, status: StatusCode, problem: Value) -> 
     Ok(visitor.page(status, "pages/profile.html", context! { sessions => sessions.collect::<Vec<_>>(), role, problem }))
 }
 
-pub(crate) async fn profile_act(form: Form) -> Shown {
+pub(crate) async fn profile_act(form: Form) -> PageResult {
     let visitor = &form.visitor;
     match form.text("do") {
         "end" => {

@@ -10,20 +10,20 @@ use minijinja::{Value, context};
 
 use super::{
     view,
-    visit::{Form, Id, Shown, Visitor, problem},
+    visit::{Form, Id, PageContext, PageResult, problem},
 };
 use crate::api::{imports::ImportOut, sources::SourceOut};
 
-pub(crate) async fn list(visitor: Visitor) -> Shown {
+pub(crate) async fn list(visitor: PageContext) -> PageResult {
     list_page(&visitor, StatusCode::OK, Value::from(()), context! {}).await
 }
 
-async fn list_page(visitor: &Visitor, status: StatusCode, problem: Value, sent: Value) -> Shown {
+async fn list_page(visitor: &PageContext, status: StatusCode, problem: Value, sent: Value) -> PageResult {
     let sources: Vec<Value> = visitor.app.source_list(&visitor.actor).await?.into_iter().map(|s| view::value(SourceOut::from(s))).collect();
     Ok(visitor.page(status, "pages/sources.html", context! { sources, problem, sent }))
 }
 
-pub(crate) async fn list_act(form: Form) -> Shown {
+pub(crate) async fn list_act(form: Form) -> PageResult {
     let visitor = &form.visitor;
     let outcome = async {
         if form.text("do") == "switch" {
@@ -46,18 +46,18 @@ pub(crate) async fn list_act(form: Form) -> Shown {
     }
 }
 
-pub(crate) async fn show(visitor: Visitor, id: Id) -> Shown {
+pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
     page(&visitor, SourceId(id.0), StatusCode::OK, Value::from(()), context! {}, Value::from(())).await
 }
 
-async fn page(visitor: &Visitor, id: SourceId, status: StatusCode, problem: Value, sent: Value, report: Value) -> Shown {
+async fn page(visitor: &PageContext, id: SourceId, status: StatusCode, problem: Value, sent: Value, report: Value) -> PageResult {
     let source = visitor.app.source_fetch(&visitor.actor, id).await?;
     let iocs = visitor.app.source_ioc_count(&visitor.actor, id).await?;
     let of_page = context! { source => view::value(SourceOut::from(source)), iocs, problem, sent, report, max => visitor.app.settings.import_max };
     Ok(visitor.page(status, "pages/source.html", of_page))
 }
 
-pub(crate) async fn act(form: Form, id: Id) -> Shown {
+pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     let id = SourceId(id.0);
     let visitor = &form.visitor;
     let (app, actor) = (&visitor.app, &visitor.actor);

@@ -87,7 +87,7 @@ pub(crate) fn is_place(path: &str) -> bool {
     path.starts_with('/') && !path.starts_with("//") && !path.contains(|c: char| c == '\\' || c.is_control())
 }
 
-/// Tells one version of what a form changes from another, so that nobody overwrites what somebody else saved meanwhile.
+/// Tells one version of what a form changes from another, so that nobody overwrites what somebody else saved since.
 pub(crate) fn stamp(of: &impl serde::Serialize) -> String {
     // The same on every replica, whatever compiled it.
     uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, serde_json::to_string(of).unwrap_or_default().as_bytes()).simple().to_string()

@@ -97,7 +97,7 @@ pub(crate) fn set_cookie(answer: &mut HttpResponse, cookie: &Cookie<'_>) {
 }
 
 /// The answer of a page.
-pub(crate) type Shown = Result<HttpResponse, Failure>;
+pub(crate) type PageResult = Result<HttpResponse, Failure>;
 
 /// Sends the browser on with a GET.
 pub(crate) fn see_other(path: &str) -> HttpResponse {
@@ -108,14 +108,14 @@ pub(crate) fn see_other(path: &str) -> HttpResponse {
 const IN_THE_BACKGROUND: &str = "/automation/integrations/states";
 
 /// Who looks at a page: signed in, by the cookie.
-pub(crate) struct Visitor {
+pub(crate) struct PageContext {
     pub(crate) actor: Actor,
     pub(crate) account: Account,
     pub(crate) app: web::Data<App>,
     pub(crate) request: HttpRequest,
 }
 
-impl FromRequest for Visitor {
+impl FromRequest for PageContext {
     type Error = Failure;
     type Future = Extracting<Self>;
 
@@ -138,7 +138,7 @@ impl FromRequest for Visitor {
     }
 }
 
-impl Visitor {
+impl PageContext {
     /// A page with everything around it: who is signed in, what was just done, the product's time.
     pub(crate) fn page(&self, status: StatusCode, name: &str, of_page: Value) -> HttpResponse {
         let https = is_https(&self.app);
@@ -168,12 +168,12 @@ impl Visitor {
     }
 
     /// The page as it is asked for.
-    pub(crate) fn show(&self, name: &str, of_page: Value) -> Shown {
+    pub(crate) fn show(&self, name: &str, of_page: Value) -> PageResult {
         Ok(self.page(StatusCode::OK, name, of_page))
     }
 
     /// Goes on to a page, which says first what was done.
-    pub(crate) fn done(&self, path: &str, said: &str) -> Shown {
+    pub(crate) fn done(&self, path: &str, said: &str) -> PageResult {
         let mut answer = see_other(path);
         Flash(said.to_owned()).set(&mut answer, is_https(&self.app));
         Ok(answer)
@@ -193,7 +193,7 @@ pub(crate) fn pairs(text: &[u8]) -> Vec<(String, String)> {
 
 /// A form that a visitor sent from one of our pages.
 pub(crate) struct Form {
-    pub(crate) visitor: Visitor,
+    pub(crate) visitor: PageContext,
     fields: Fields,
 }
 
@@ -209,7 +209,7 @@ impl FromRequest for Form {
         let request = request.clone();
         let mut payload = payload.take();
         Box::pin(async move {
-            let visitor = match Visitor::from_request(&request, &mut Payload::None).await {
+            let visitor = match PageContext::from_request(&request, &mut Payload::None).await {
                 Err(failure) if failure.problem.status == 401 => return Err(failure.keeping(&request, &mut payload).await),
                 visitor => visitor?,
             };
@@ -330,7 +330,7 @@ impl Form {
             return Ok(());
         }
         let detail = "Someone else changed this. Your input is kept: review it, and save again to overwrite.";
-        Err(AppError::Conflict { code: "changed_meanwhile", detail: detail.to_owned() })
+        Err(AppError::Conflict { code: "changed_since", detail: detail.to_owned() })
     }
 
     /// The id in one of the form's fields.

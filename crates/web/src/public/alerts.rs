@@ -1,7 +1,7 @@
 //! Alerts, as far as they feed devices: listed, read, made, closed, rated, assigned, tagged, and their IOCs blocked.
 
 use actix_web::{HttpRequest, HttpResponse, get, http::StatusCode, patch, put, web};
-use iocast_app::{AlertChange, AlertFilter, AlertQuery, App, AppError, NewAlert, Say};
+use iocast_app::{AlertChange, AlertFilter, AlertQuery, App, AppError, IocEdit, NewAlert};
 use iocast_domain::{
     alert::{Alert, AlertKind, AlertSource, AlertText, CloseReason, Closing},
     id::{AlertId, UserId},
@@ -458,11 +458,11 @@ pub(crate) async fn block(app: web::Data<App>, program: Program, id: web::Path<S
             "notsent" => false,
             _ => return Err(Refusal::unprocessable("BlocklistStatus is Sent or NotSent.")),
         };
-        all.push((value, Say::Blocklist(on)));
+        all.push((value, IocEdit::Blocklist(on)));
     }
     if all.is_empty() {
         return Err(Refusal::unprocessable("Name at least one IOC."));
     }
-    app.ioc_say(&program.0, all).await?;
+    app.ioc_bulk_edit(&program.0, all).await?;
     Ok(HttpResponse::Ok().finish())
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use iocast_domain::{id::IocId, ioc::Ioc};
 
-use super::Work;
+use super::PublicationJob;
 use crate::AppResult;
 
 /// Most of them: a MISP device's whole group. Where more join, all are read again where they are needed, a piece at a time, so
@@ -13,13 +13,13 @@ const MOST: usize = 50_000;
 
 /// IOCs that were looked at and join: most publications read each but once.
 #[derive(Debug, Default)]
-pub(super) struct Hand {
+pub(super) struct LoadedIocs {
     iocs: HashMap<IocId, Ioc>,
     /// There were too many; none is kept.
     full: bool,
 }
 
-impl Hand {
+impl LoadedIocs {
     pub(super) fn keep(&mut self, ioc: Ioc) {
         if self.iocs.len() >= MOST {
             *self = Self { full: true, ..Self::default() };
@@ -34,13 +34,13 @@ impl Hand {
     }
 }
 
-impl Work<'_> {
-    /// These IOCs: those that are at hand are handed out, the others read.
-    pub(super) async fn gather(&self, hand: &mut Hand, ids: impl Iterator<Item = IocId>) -> AppResult<HashMap<IocId, Ioc>> {
+impl PublicationJob<'_> {
+    /// These IOCs: those that are at loaded are handed out, the others read.
+    pub(super) async fn load(&self, loaded: &mut LoadedIocs, ids: impl Iterator<Item = IocId>) -> AppResult<HashMap<IocId, Ioc>> {
         let mut found = HashMap::new();
         let mut others = Vec::new();
         for id in ids {
-            match hand.iocs.remove(&id) {
+            match loaded.iocs.remove(&id) {
                 Some(ioc) => drop(found.insert(id, ioc)),
                 None => others.push(id),
             }
@@ -49,9 +49,9 @@ impl Work<'_> {
         Ok(found)
     }
 
-    /// Something short about each of these IOCs, which stay at hand.
-    pub(super) async fn tell<T>(&self, hand: &Hand, ids: &[IocId], what: impl Fn(&Ioc) -> T) -> AppResult<HashMap<IocId, T>> {
-        let mut told: HashMap<IocId, T> = ids.iter().filter_map(|id| Some((*id, what(hand.iocs.get(id)?)))).collect();
+    /// Something short about each of these IOCs, which stay at loaded.
+    pub(super) async fn summaries<T>(&self, loaded: &LoadedIocs, ids: &[IocId], what: impl Fn(&Ioc) -> T) -> AppResult<HashMap<IocId, T>> {
+        let mut told: HashMap<IocId, T> = ids.iter().filter_map(|id| Some((*id, what(loaded.iocs.get(id)?)))).collect();
         let others: Vec<IocId> = ids.iter().filter(|id| !told.contains_key(id)).copied().collect();
         for some in others.chunks(super::PAGE) {
             told.extend(self.read.ioc_fetch_many(some).await?.into_iter().map(|(id, row)| (id, what(&row.ioc))));

@@ -1,7 +1,7 @@
 //! Things said of IOCs: tags, severity, comments, whitelist, remediation blocklist. All or nothing.
 
 use actix_web::{HttpResponse, delete, http::StatusCode, patch, post, web};
-use iocast_app::{App, Say};
+use iocast_app::{App, IocEdit};
 use iocast_domain::ioc::{Severity, Whitelist};
 use serde::Deserialize;
 use serde_json::json;
@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 use super::{Answer, Json, Program, Refusal};
 
 /// Says it; where nothing changed by that, the original's code for it.
-async fn say(app: &App, program: &Program, all: Vec<(String, Say)>, unchanged: Option<&str>) -> Result<(), Refusal> {
+async fn bulk_edit(app: &App, program: &Program, all: Vec<(String, IocEdit)>, unchanged: Option<&str>) -> Result<(), Refusal> {
     if all.is_empty() {
         return Err(Refusal::unprocessable("Name at least one IOC."));
     }
-    let said = app.ioc_say(&program.0, all).await?;
+    let said = app.ioc_bulk_edit(&program.0, all).await?;
     match unchanged {
         Some(code) if said.changed == 0 => Err(Refusal::text(StatusCode::BAD_REQUEST, code)),
         _ => Ok(()),
@@ -37,7 +37,7 @@ pub(crate) struct TagIn {
 #[utoipa::path(tag = "Threat Command: IOCs", request_body = Vec<TagIn>, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
 #[post("/v1/iocs/tags")]
 pub(crate) async fn tags(app: web::Data<App>, program: Program, body: Json<Vec<TagIn>>) -> Answer {
-    say(&app, &program, body.0.into_iter().map(|t| (t.ioc_value, Say::Tag(t.tag))).collect(), Some("TagExist")).await?;
+    bulk_edit(&app, &program, body.0.into_iter().map(|t| (t.ioc_value, IocEdit::Tag(t.tag))).collect(), Some("TagExist")).await?;
     Ok(success())
 }
 
@@ -54,9 +54,9 @@ async fn set_severity(app: &App, program: &Program, body: Vec<SeverityIn>) -> An
     let mut all = Vec::with_capacity(body.len());
     for one in body {
         let wanted: Severity = one.severity.parse().map_err(|_none| Refusal::unprocessable("severity is one of High, Medium, Low."))?;
-        all.push((one.ioc_value, Say::Severity(wanted)));
+        all.push((one.ioc_value, IocEdit::Severity(wanted)));
     }
-    say(app, program, all, Some("SeverityNotChanged")).await?;
+    bulk_edit(app, program, all, Some("SeverityNotChanged")).await?;
     Ok(HttpResponse::Ok().json(json!({ "content": { "success": true } })))
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct CommentIn {
 #[utoipa::path(tag = "Threat Command: IOCs", request_body = Vec<CommentIn>, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
 #[post("/v1/iocs/comments")]
 pub(crate) async fn comments(app: web::Data<App>, program: Program, body: Json<Vec<CommentIn>>) -> Answer {
-    say(&app, &program, body.0.into_iter().map(|c| (c.ioc_value, Say::Comment(c.comment))).collect(), None).await?;
+    bulk_edit(&app, &program, body.0.into_iter().map(|c| (c.ioc_value, IocEdit::Comment(c.comment))).collect(), None).await?;
     Ok(success())
 }
 
@@ -109,7 +109,7 @@ pub(crate) struct WhitelistIn {
 #[post("/v2/iocs/user-whitelist")]
 pub(crate) async fn whitelist(app: web::Data<App>, program: Program, body: Json<WhitelistIn>) -> Answer {
     let state = |whitelisted| if whitelisted { Whitelist::NeverSent } else { Whitelist::AlwaysSent };
-    say(&app, &program, body.0.iocs.into_iter().map(|i| (i.value, Say::Whitelist(state(i.whitelisted)))).collect(), None).await?;
+    bulk_edit(&app, &program, body.0.iocs.into_iter().map(|i| (i.value, IocEdit::Whitelist(state(i.whitelisted)))).collect(), None).await?;
     Ok(success())
 }
 
@@ -123,12 +123,12 @@ pub(crate) struct ValuesIn {
 #[utoipa::path(tag = "Threat Command: IOCs", request_body = ValuesIn, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
 #[delete("/v2/iocs/user-whitelist")]
 pub(crate) async fn unwhitelist(app: web::Data<App>, program: Program, body: Json<ValuesIn>) -> Answer {
-    say(&app, &program, body.0.iocs.into_iter().map(|v| (v, Say::Whitelist(Whitelist::Default))).collect(), None).await?;
+    bulk_edit(&app, &program, body.0.iocs.into_iter().map(|v| (v, IocEdit::Whitelist(Whitelist::Default))).collect(), None).await?;
     Ok(success())
 }
 
 async fn set_blocklist(app: &App, program: &Program, values: ValuesIn, on: bool) -> Answer {
-    say(app, program, values.iocs.into_iter().map(|v| (v, Say::Blocklist(on))).collect(), Some("IocBlocklistStatusNotChanged")).await?;
+    bulk_edit(app, program, values.iocs.into_iter().map(|v| (v, IocEdit::Blocklist(on))).collect(), Some("IocBlocklistStatusNotChanged")).await?;
     Ok(success())
 }
 

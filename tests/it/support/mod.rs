@@ -1,4 +1,4 @@
-//! The house in which a story plays: a whole iocast in this process, with a database, a clock and a data folder of its own.
+//! A whole iocast in this process for one story, with a database, a clock and a data folder of its own.
 
 use std::{
     path::PathBuf,
@@ -82,7 +82,7 @@ impl StillClock {
     }
 }
 
-pub(crate) struct House {
+pub(crate) struct TestApp {
     pub(crate) url: String,
     pub(crate) port: u16,
     pub(crate) password: String,
@@ -99,15 +99,15 @@ pub(crate) struct House {
 /// The administrator of the first account.
 pub(crate) const ADMIN: &str = "admin@iocast.local";
 
-impl House {
+impl TestApp {
     pub(crate) fn open(engine: Engine) -> Self {
         Self::with(engine, |_| {})
     }
 
     pub(crate) fn with(engine: Engine, change: impl FnOnce(&mut Config)) -> Self {
-        let mut house = Self::prepared(engine, change);
-        house.start();
-        house
+        let mut app = Self::prepared(engine, change);
+        app.start();
+        app
     }
 
     /// Ready, and not started.
@@ -157,7 +157,7 @@ impl House {
                 application.run_until_stopped(shutdown).await.unwrap();
             });
         }));
-        let (url, port, first) = told.recv().expect("the house starts");
+        let (url, port, first) = told.recv().expect("the app starts");
         self.url = url;
         self.port = port;
         if let Some(first) = first {
@@ -170,17 +170,17 @@ impl House {
     pub(crate) fn stop(&mut self) {
         self.shutdown.begin();
         if let Some(thread) = self.thread.take() {
-            thread.join().expect("the house stops in order");
+            thread.join().expect("the app stops in order");
         }
     }
 
-    /// Stops the house and starts it again on the same data.
+    /// Stops the app and starts it again on the same data.
     pub(crate) fn restart(&mut self) {
         self.stop();
         self.start();
     }
 
-    /// The same house with other settings.
+    /// The same app with other settings.
     pub(crate) fn reopen(&mut self, change: impl FnOnce(&mut Config)) {
         self.stop();
         change(&mut self.config);
@@ -224,7 +224,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for TestApp {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.shutdown.begin();
@@ -319,10 +319,10 @@ pub(crate) fn text(value: &Value, key: &str) -> String {
 macro_rules! stories {
     ($($name:ident),+ $(,)?) => {
         mod sqlite {
-            $(#[test] fn $name() { super::$name(&mut crate::house::House::open(crate::house::Engine::Sqlite)); })+
+            $(#[test] fn $name() { super::$name(&mut crate::support::TestApp::open(crate::support::Engine::Sqlite)); })+
         }
         mod postgres {
-            $(#[test] fn $name() { super::$name(&mut crate::house::House::open(crate::house::Engine::Postgres)); })+
+            $(#[test] fn $name() { super::$name(&mut crate::support::TestApp::open(crate::support::Engine::Postgres)); })+
         }
     };
 }
