@@ -1,4 +1,4 @@
-//! Rows in, domain types out. No entity leaves this crate, and only [`backend`] knows which engine it is.
+//! Rows in, domain types out. No entity leaves this crate, and only `backend` knows which engine it is.
 //!
 //! Functions are named noun first (`device_list`). They live on [`Conn`]: reading ones on every connection, writing
 //! ones only on a transaction ([`Txn`]), so that nothing is written outside of one.

@@ -33,8 +33,8 @@ const EXPLAINS: [(&str, &str); 8] = [
 
 /// Found sections that are shown.
 const FOUND_MAX: usize = 30;
-/// Characters around a hit.
-const AROUND: usize = 90;
+/// Words before and behind a hit.
+const AROUND: usize = 15;
 
 #[derive(Debug, Serialize)]
 struct Page {
@@ -155,14 +155,13 @@ fn search(query: &str) -> Vec<Found> {
         .collect()
 }
 
-/// What stands around a word.
+/// The words around the first hit.
 fn excerpt(text: &str, word: &str) -> String {
-    let line: Vec<char> = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().collect();
-    let lower: String = line.iter().map(char::to_ascii_lowercase).collect();
-    let at = lower.find(word).map_or(0, |byte| lower.get(..byte).unwrap_or_default().chars().count());
-    let (from, to) = (at.saturating_sub(AROUND), (at + AROUND).min(line.len()));
-    let (before, behind) = (if from > 0 { "… " } else { "" }, if to < line.len() { " …" } else { "" });
-    format!("{before}{}{behind}", line.get(from..to).unwrap_or_default().iter().collect::<String>().trim())
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let at = words.iter().position(|w| w.to_lowercase().contains(word)).unwrap_or(0);
+    let (from, to) = (at.saturating_sub(AROUND), (at + AROUND).min(words.len()));
+    let (before, behind) = (if from > 0 { "… " } else { "" }, if to < words.len() { " …" } else { "" });
+    format!("{before}{}{behind}", words.get(from..to).unwrap_or_default().join(" "))
 }
 
 /// The handbook is for everybody: who can't sign in reads here what to do.

@@ -86,11 +86,11 @@ fn memmem(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|w| w == wanted)
 }
 
-/// As [`event`] renders it, where members were added and nothing else changed: what is published is taken as it stands, and only the new ones
+/// As `event` renders it, where members were added and nothing else changed: what is published is taken as it stands, and only the new ones
 /// are rendered.
 ///
 /// # Errors
-/// As [`event`].
+/// As `event`.
 pub fn grown(head: &EventHead<'_>, orgc: &Orgc, published: &Published, joining: &[Member<'_>], names: &SourceNames) -> serde_json::Result<RenderedEvent> {
     let mut file = super::render(head, orgc, joining, names, &ListedTags::new(), Some(published.threat_level))?;
     let before = published.attributes();
