@@ -1,6 +1,8 @@
-//! The steps by which a database reaches the present schema. A shipped step is never edited; new ones go to the end.
+//! The steps by which a database reaches the present schema. A shipped step is never edited; new
+//! ones go to the end.
 //!
-//! Every step is portable to SQLite and PostgreSQL, runs in a transaction on both, and names no domain type.
+//! Every step is portable to SQLite and PostgreSQL, runs in a transaction on both, and names no
+//! domain type.
 
 use sea_orm_migration::{MigrationTrait, async_trait::async_trait};
 pub use sea_orm_migration::{MigratorTrait, sea_orm};

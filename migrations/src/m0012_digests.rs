@@ -1,4 +1,5 @@
-//! Messages that follow each other quickly are gathered in one: which message still gathers, and what it is about.
+//! Messages that follow each other quickly are gathered in one: which message still gathers, and
+//! what it is about.
 
 use sea_orm_migration::{
     async_trait::async_trait,
@@ -8,7 +9,8 @@ use sea_orm_migration::{
 
 use crate::table::{IndexSpec, add, create, index, table};
 
-const INDEXES: &[IndexSpec] = &[index("letter_items", "letter_items_letter", &["letter_id", "item_key"])];
+const INDEXES: &[IndexSpec] =
+    &[index("letter_items", "letter_items_letter", &["letter_id", "item_key"])];
 
 #[derive(Debug)]
 pub(crate) struct Migration;
@@ -28,7 +30,11 @@ impl MigrationTrait for Migration {
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         add(manager, "letters", vec![small_integer("digest").default(0).take()]).await?;
-        let items = table("letter_items", &["item_key"], vec![string("item_key"), uuid("letter_id"), text("content")]);
+        let items = table(
+            "letter_items",
+            &["item_key"],
+            vec![string("item_key"), uuid("letter_id"), text("content")],
+        );
         create(manager, vec![items], INDEXES).await
     }
 

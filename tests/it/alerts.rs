@@ -32,7 +32,11 @@ fn alert(title: &str, kind: &str, severity: &str, iocs: &[&str]) -> Value {
 
 fn add(client: &Client, body: Value) -> String {
     let answer = client.ask("PUT", "/v1/data/alerts/add-alert", Some(body));
-    assert!(answer.status == 200 && answer.header("content-type").starts_with("text/plain"), "{}", answer.text());
+    assert!(
+        answer.status == 200 && answer.header("content-type").starts_with("text/plain"),
+        "{}",
+        answer.text()
+    );
     answer.text()
 }
 
@@ -60,7 +64,10 @@ fn policy(admin: &Admin, scene: &Scene, alerts: Value) -> String {
 fn an_alert_is_made_read_and_changed(app: &mut TestApp) {
     let admin = app.admin();
     let client = Client::new(app, &admin);
-    let id = add(&client, alert("Look-alike", "Phishing", "High", &["Evil[.]example", "evil.example", "203.0.113.9"]));
+    let id = add(
+        &client,
+        alert("Look-alike", "Phishing", "High", &["Evil[.]example", "evil.example", "203.0.113.9"]),
+    );
     assert!(id.len() == 24 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
     let expected = json!({
         "_id": id, "Assets": [], "Assignees": [],
@@ -76,7 +83,10 @@ fn an_alert_is_made_read_and_changed(app: &mut TestApp) {
     let ioc = admin.ioc("evil.example");
     assert_eq!((&ioc["alert_id"], &ioc["severity"]), (&json!(id), &json!("high")));
     // Without IOCs, in the words that people write, and with IOCs where the original shows them.
-    let bare = add(&client, json!({ "Details": { "Title": "Bare", "Type": "Attack Indication", "Severity": "low", "RelatedIocs": ["b.example"] } }));
+    let bare = add(
+        &client,
+        json!({ "Details": { "Title": "Bare", "Type": "Attack Indication", "Severity": "low", "RelatedIocs": ["b.example"] } }),
+    );
     let shown = complete(&client, &bare);
     assert_eq!(
         (&shown["Details"]["Type"], &shown["Details"]["Source"]["Date"], &shown["RelatedIocs"]),
@@ -88,32 +98,61 @@ fn an_alert_is_made_read_and_changed(app: &mut TestApp) {
     let me = text(&client.get("/v1/account/users-details")[0], "_id");
     patched(&client, "assign-alert", &id, Some(json!({ "AssigneeID": me, "IsMssp": false })));
     patched(&client, "add-tag", &id, Some(json!({ "TagName": "Ours" })));
-    assert_eq!(patch(&client, "add-tag", &id, Some(json!({ "TagName": "Ours" }))).text(), "TagExist");
-    patched(&client, "close-alert", &id, Some(json!({ "Reason": "Problem Solved", "FreeText": "Gone", "Rate": 4 })));
+    assert_eq!(
+        patch(&client, "add-tag", &id, Some(json!({ "TagName": "Ours" }))).text(),
+        "TagExist"
+    );
+    patched(
+        &client,
+        "close-alert",
+        &id,
+        Some(json!({ "Reason": "Problem Solved", "FreeText": "Gone", "Rate": 4 })),
+    );
     let now = complete(&client, &id);
     let tag = now["Details"]["Tags"][0].clone();
     assert_eq!(
         (&now["Details"]["Severity"], &now["Assignees"], &tag["Name"], &tag["CreatedBy"]),
         (&json!("Medium"), &json!([me]), &json!("Ours"), &json!("API"))
     );
-    assert_eq!(now["Closed"], json!({ "IsClosed": true, "Reason": "ProblemSolved", "FreeText": "Gone", "Rate": 4 }));
+    assert_eq!(
+        now["Closed"],
+        json!({ "IsClosed": true, "Reason": "ProblemSolved", "FreeText": "Gone", "Rate": 4 })
+    );
     assert_eq!(now["UpdateDate"], "2026-11-03T11:00:00.000Z");
     patched(&client, "reopen-alert", &id, None);
     patched(&client, "unassign-alert", &id, None);
     patched(&client, "remove-tag", &id, Some(json!({ "TagID": tag["_id"] })));
     let again = complete(&client, &id);
-    assert_eq!((&again["Closed"], &again["Assignees"], &again["Details"]["Tags"]), (&json!({ "IsClosed": false }), &json!([]), &json!([])));
+    assert_eq!(
+        (&again["Closed"], &again["Assignees"], &again["Details"]["Tags"]),
+        (&json!({ "IsClosed": false }), &json!([]), &json!([]))
+    );
     assert!(admin.get("/api/v1/audit?action=alert.update")["items"].as_array().unwrap().len() >= 7);
 
     // What can't be done says why.
     for (what, body, status, said) in [
-        ("assign-alert", json!({ "AssigneeID": "5fd0ef17a1b2c3d4e5f60718" }), 400, "InvalidAssigneeID"),
-        ("assign-alert", json!({ "AssigneeID": "00000000-0000-4000-8000-000000000000" }), 400, "InvalidAssigneeID"),
+        (
+            "assign-alert",
+            json!({ "AssigneeID": "5fd0ef17a1b2c3d4e5f60718" }),
+            400,
+            "InvalidAssigneeID",
+        ),
+        (
+            "assign-alert",
+            json!({ "AssigneeID": "00000000-0000-4000-8000-000000000000" }),
+            400,
+            "InvalidAssigneeID",
+        ),
         ("remove-tag", json!({ "TagID": tag["_id"] }), 400, "InvalidTagID"),
         ("change-severity", json!({ "Severity": "Awful" }), 422, "High, Medium, Low"),
         ("close-alert", json!({ "Reason": "Bored" }), 422, "FalsePositive"),
         ("close-alert", json!({ "Reason": "Other", "IsHidden": true }), 422, "FalsePositive"),
-        ("change-iocs-blocklist-status", json!({ "Iocs": [{ "Type": "Domains", "Value": "evil.example", "BlocklistStatus": "Perhaps" }] }), 422, "NotSent"),
+        (
+            "change-iocs-blocklist-status",
+            json!({ "Iocs": [{ "Type": "Domains", "Value": "evil.example", "BlocklistStatus": "Perhaps" }] }),
+            422,
+            "NotSent",
+        ),
         (
             "change-iocs-blocklist-status",
             json!({ "Iocs": [{ "Type": "Domains", "Value": "unknown.example", "BlocklistStatus": "Sent" }] }),
@@ -122,32 +161,57 @@ fn an_alert_is_made_read_and_changed(app: &mut TestApp) {
         ),
     ] {
         let answer = patch(&client, what, &id, Some(body));
-        assert!(answer.status == status && answer.text().contains(said), "{what}: {} {}", answer.status, answer.text());
+        assert!(
+            answer.status == status && answer.text().contains(said),
+            "{what}: {} {}",
+            answer.status,
+            answer.text()
+        );
     }
     for unknown in ["5fd0ef17a1b2c3d4e5f60718", "123"] {
-        assert_eq!(client.refused("GET", &format!("/v1/data/alerts/get-complete-alert/{unknown}"), None), (404, "AlertDoesNotExist".to_owned()));
+        assert_eq!(
+            client.refused("GET", &format!("/v1/data/alerts/get-complete-alert/{unknown}"), None),
+            (404, "AlertDoesNotExist".to_owned())
+        );
         assert_eq!(patch(&client, "reopen-alert", unknown, None).status, 404);
-        assert_eq!(client.ask("GET", &format!("/v1/data/alerts/blocklist-status/{unknown}"), None).status, 404);
+        assert_eq!(
+            client.ask("GET", &format!("/v1/data/alerts/blocklist-status/{unknown}"), None).status,
+            404
+        );
     }
     let before = client.get(LIST);
     let refused = |body: Value| client.refused("PUT", "/v1/data/alerts/add-alert", Some(body));
-    let (status, said) = refused(alert("Bad", "Phishing", "High", &["fine.example", "no ioc at all"]));
+    let (status, said) =
+        refused(alert("Bad", "Phishing", "High", &["fine.example", "no ioc at all"]));
     assert!(status == 422 && said.contains("`no ioc at all`"), "{said}");
     assert_eq!(admin.ioc("fine.example"), Value::Null, "all or nothing");
     assert!(refused(alert("Bad", "Weather", "High", &[])).1.contains("AttackIndication"));
-    assert!(refused(json!({ "Details": { "Title": "By scenario", "Severity": "High" }, "Scenario": "x" })).1.contains("scenarios"));
+    assert!(
+        refused(
+            json!({ "Details": { "Title": "By scenario", "Severity": "High" }, "Scenario": "x" })
+        )
+        .1
+        .contains("scenarios")
+    );
     assert_eq!(refused(alert(" ", "Phishing", "High", &[])).0, 422);
     let mut pictured = alert("Pictured", "Phishing", "High", &[]);
     pictured["Details"]["Images"] = json!([{ "Type": "image/png", "Data": "" }]);
     assert_eq!(refused(pictured).0, 501);
-    let (status, said) = client.refused("PATCH", &format!("/v1/data/alerts/takedown-request/{id}"), Some(json!({ "Target": "Domain" })));
+    let (status, said) = client.refused(
+        "PATCH",
+        &format!("/v1/data/alerts/takedown-request/{id}"),
+        Some(json!({ "Target": "Domain" })),
+    );
     assert!(status == 501 && said.contains("takedown-request"), "{said}");
     assert_eq!(client.get(LIST), before);
     // Another account sees none of it.
     let (other, account) = second_account(app);
     let stranger = Client::of(app, &other, &text(&account, "account_id"));
     assert_eq!(stranger.ask("GET", LIST, None).status, 204);
-    assert_eq!(stranger.ask("GET", &format!("/v1/data/alerts/get-complete-alert/{id}"), None).status, 404);
+    assert_eq!(
+        stranger.ask("GET", &format!("/v1/data/alerts/get-complete-alert/{id}"), None).status,
+        404
+    );
 }
 
 fn alerts_are_listed_by_what_is_asked(app: &mut TestApp) {
@@ -155,8 +219,13 @@ fn alerts_are_listed_by_what_is_asked(app: &mut TestApp) {
     let client = Client::new(app, &admin);
     assert_eq!(client.ask("GET", LIST, None).status, 204, "none yet");
     let mut ids = Vec::new();
-    for (n, (kind, severity, iocs)) in
-        [("Phishing", "High", vec!["a.example"]), ("DataLeakage", "Low", vec![]), ("vip", "Medium", vec!["b.example"])].into_iter().enumerate()
+    for (n, (kind, severity, iocs)) in [
+        ("Phishing", "High", vec!["a.example"]),
+        ("DataLeakage", "Low", vec![]),
+        ("vip", "Medium", vec!["b.example"]),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let mut body = alert(&format!("Alert {n}"), kind, severity, &iocs);
         body["FoundDate"] = json!(format!("2026-11-0{}T00:00:00.000Z", n + 1));
@@ -174,7 +243,8 @@ fn alerts_are_listed_by_what_is_asked(app: &mut TestApp) {
             return Vec::new();
         }
         let found: Vec<String> = serde_json::from_value(answer.json()).unwrap();
-        let mut numbers: Vec<usize> = found.iter().map(|id| ids.iter().position(|i| i == id).unwrap()).collect();
+        let mut numbers: Vec<usize> =
+            found.iter().map(|id| ids.iter().position(|i| i == id).unwrap()).collect();
         numbers.sort_unstable();
         numbers
     };
@@ -201,7 +271,9 @@ fn alerts_are_listed_by_what_is_asked(app: &mut TestApp) {
     }
     assert_eq!(by_number(&format!("foundDateFrom={}&foundDateTo={}", day(1), day(1))), [1]);
     assert_eq!(client.get("/v2/data/alerts/alerts-list"), client.get(LIST));
-    for wrong in ["alertType=Weather", "severity=Awful", "isClosed=perhaps", "foundDateFrom=yesterday"] {
+    for wrong in
+        ["alertType=Weather", "severity=Awful", "isClosed=perhaps", "foundDateFrom=yesterday"]
+    {
         assert_eq!(client.refused("GET", &format!("{LIST}?{wrong}"), None).0, 422, "{wrong}");
     }
     // Page by page in order of the last change.
@@ -215,7 +287,10 @@ fn alerts_are_listed_by_what_is_asked(app: &mut TestApp) {
         offset = format!("&offset={next}");
     }
     assert_eq!(seen, ids);
-    assert_eq!(updates("lastUpdatedFrom=2026-11-03T14:00:00.000Z")["content"], json!([{ "_id": ids[2], "updateDate": "2026-11-03T14:00:00.000Z" }]));
+    assert_eq!(
+        updates("lastUpdatedFrom=2026-11-03T14:00:00.000Z")["content"],
+        json!([{ "_id": ids[2], "updateDate": "2026-11-03T14:00:00.000Z" }])
+    );
     assert_eq!(client.refused("GET", "/v1/data/alerts/update-alerts?offset=zzz", None).0, 422);
 }
 
@@ -227,7 +302,8 @@ fn alert_policies_send_the_iocs_of_alerts(app: &mut TestApp) {
     let past = add(&client, alert("Past", "Phishing", "High", &["past.example"]));
     scene.import(&admin, "other.example\n");
     app.clock.advance(HOUR);
-    let rule = policy(&admin, &scene, json!({ "types": ["Phishing", "vip"], "severities": ["high"] }));
+    let rule =
+        policy(&admin, &scene, json!({ "types": ["Phishing", "vip"], "severities": ["high"] }));
     scene.settled(&device, &[]);
     let new = add(&client, alert("New", "Phishing", "High", &["new.example"]));
     let low = add(&client, alert("Low", "vip", "Low", &["low.example"]));
@@ -248,12 +324,19 @@ fn alert_policies_send_the_iocs_of_alerts(app: &mut TestApp) {
     app.clock.advance(HOUR);
     admin.patch(&format!("/api/v1/rules/{rule}"), json!({ "criteria": criteria }), 200);
     scene.settled(&device, &["low.example"]);
-    admin.patch(&format!("/api/v1/rules/{rule}"), json!({ "criteria": { "alerts": { "severities": ["high"], "past": true } } }), 200);
+    admin.patch(
+        &format!("/api/v1/rules/{rule}"),
+        json!({ "criteria": { "alerts": { "severities": ["high"], "past": true } } }),
+        200,
+    );
     scene.settled(&device, &["leak.example", "low.example", "past.example"]);
     assert_eq!(admin.ioc("past.example")["alert_id"], past);
     // The blocklist of an alert, through a rule that takes it.
     let status = |value: &str, to: &str| json!({ "Iocs": [{ "Type": "Domains", "Value": value, "BlocklistStatus": to }] });
-    assert_eq!(client.get(&format!("/v1/data/alerts/blocklist-status/{new}")), json!([{ "Type": "Domains", "Value": "new.example", "Status": "NotSent" }]));
+    assert_eq!(
+        client.get(&format!("/v1/data/alerts/blocklist-status/{new}")),
+        json!([{ "Type": "Domains", "Value": "new.example", "Status": "NotSent" }])
+    );
     admin.patch(&format!("/api/v1/rules/{rule}"), json!({ "criteria": { "blocklist": true, "alerts": { "severities": ["medium"], "past": true } } }), 200);
     scene.settled(&device, &[]);
     patched(&client, "change-iocs-blocklist-status", &new, Some(status("new.example", "Sent")));
@@ -264,7 +347,8 @@ fn alert_policies_send_the_iocs_of_alerts(app: &mut TestApp) {
     scene.settled(&device, &[]);
 }
 
-/// Add a source by REST → device pulls it as a MISP event with the right severity, confidence, alert ID, tags.
+/// Add a source by REST → device pulls it as a MISP event with the right severity, confidence,
+/// alert ID, tags.
 fn a_source_and_an_alert_reach_the_device_whole(app: &mut TestApp) {
     let admin = app.admin();
     let client = Client::new(app, &admin);
@@ -279,10 +363,18 @@ fn a_source_and_an_alert_reach_the_device_whole(app: &mut TestApp) {
     eventually("the device gets everything", || {
         let feed = device.feed(&scene.url);
         let (event, attribute) = feed.attributes().find(|(_, a)| a["value"] == "evil.example")?;
-        let tags: Vec<String> = attribute["Tag"].as_array().unwrap().iter().map(|t| text(t, "name")).collect();
+        let tags: Vec<String> =
+            attribute["Tag"].as_array().unwrap().iter().map(|t| text(t, "name")).collect();
         let has = |part: &str| tags.iter().any(|t| t.contains(part));
         let comment = text(attribute, "comment");
-        let whole = has("severity=\"high\"") && has("case 7") && has("source=\"Case 7\"") && has("source=\"Alerts\"") && has("completely-confident");
-        (whole && comment.contains(&format!("Alert ID: {id}")) && text(event, "info") == "Perimeter - 2026-11-03").then_some(())
+        let whole = has("severity=\"high\"")
+            && has("case 7")
+            && has("source=\"Case 7\"")
+            && has("source=\"Alerts\"")
+            && has("completely-confident");
+        (whole
+            && comment.contains(&format!("Alert ID: {id}"))
+            && text(event, "info") == "Perimeter - 2026-11-03")
+            .then_some(())
     });
 }

@@ -1,5 +1,5 @@
-//! What people see: stories in a real Chromium. What happens in the browser is told in `tests/python/browser.py`; here is
-//! the app in which it happens.
+//! What people see: stories in a real Chromium. What happens in the browser is told in
+//! `tests/python/browser.py`; here is the app in which it happens.
 
 use std::{
     io::Write as _,
@@ -18,14 +18,25 @@ stories!(the_whole_work_of_an_admin);
 
 /// Where pictures go: of pages, and of the page at which a story went wrong.
 fn pictures() -> PathBuf {
-    std::env::var_os("IOCAST_PICTURES").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pictures"), PathBuf::from)
+    std::env::var_os("IOCAST_PICTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pictures"),
+        PathBuf::from,
+    )
 }
 
 /// Real data where it is there, else a few lines of our own.
 fn file(app: &TestApp) -> PathBuf {
-    let real = std::env::var_os("IOCAST_SAMPLES").map(|samples| PathBuf::from(samples).join("malware-trails"));
-    let trails = real.and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().map(|f| f.unwrap().path());
-    let mut trails: Vec<(u64, PathBuf)> = trails.filter(|p| p.extension().is_some_and(|e| e == "txt")).map(|p| (p.metadata().unwrap().len(), p)).collect();
+    let real = std::env::var_os("IOCAST_SAMPLES")
+        .map(|samples| PathBuf::from(samples).join("malware-trails"));
+    let trails = real
+        .and_then(|folder| std::fs::read_dir(folder).ok())
+        .into_iter()
+        .flatten()
+        .map(|f| f.unwrap().path());
+    let mut trails: Vec<(u64, PathBuf)> = trails
+        .filter(|p| p.extension().is_some_and(|e| e == "txt"))
+        .map(|p| (p.metadata().unwrap().len(), p))
+        .collect();
     trails.sort();
     // One of a middling size.
     if let Some((_, path)) = trails.get(trails.len() / 2) {
@@ -37,7 +48,8 @@ fn file(app: &TestApp) -> PathBuf {
 }
 
 fn browse(app: &TestApp, story: &str, also: Value) {
-    let python = std::env::var("IOCAST_PYTHON").expect("IOCAST_PYTHON names a Python with the test clients; `make test` sets one up");
+    let python = std::env::var("IOCAST_PYTHON")
+        .expect("IOCAST_PYTHON names a Python with the test clients; `make test` sets one up");
     let mut scene = json!({
         "url": app.url,
         "email": ADMIN,
@@ -48,10 +60,17 @@ fn browse(app: &TestApp, story: &str, also: Value) {
     });
     scene.as_object_mut().unwrap().extend(also.as_object().cloned().unwrap_or_default());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/browser.py");
-    let mut child = Command::new(python).args([script, story]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(python)
+        .args([script, story])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(scene.to_string().as_bytes()).unwrap();
     let done = child.wait_with_output().unwrap();
-    let (said, wrong) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    let (said, wrong) =
+        (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     println!("{said}");
     assert!(done.status.success(), "{wrong}");
 }
@@ -108,22 +127,54 @@ fn an_analyst_looks_and_changes_nothing() {
     admin.post("/api/v1/users", json!({ "email": email, "role": "analyst" }), 201);
     // The password comes from the shell, where there is no mailbox to look into.
     let data = app.data_folder();
-    let (done, _, wrong) = iocast(&["admin", "reset-password", "--email", email, "--data", data.to_str().unwrap(), "--password-stdin"], Some(password));
+    let (done, _, wrong) = iocast(
+        &[
+            "admin",
+            "reset-password",
+            "--email",
+            email,
+            "--data",
+            data.to_str().unwrap(),
+            "--password-stdin",
+        ],
+        Some(password),
+    );
     assert!(done, "{wrong}");
-    browse(&app, "an_analyst_looks_and_changes_nothing", json!({ "analyst": email, "analyst_password": password }));
+    browse(
+        &app,
+        "an_analyst_looks_and_changes_nothing",
+        json!({ "analyst": email, "analyst_password": password }),
+    );
 }
 
 #[test]
 fn texts_are_shown_literally() {
     let mut app = TestApp::open(Engine::Sqlite);
     let data = app.data_folder();
-    let (name, email, password) = ("<img src=x onerror=alert(1)> & \"friends\"", "eve@example.com", "a phrase of eve");
-    let (done, said, wrong) =
-        iocast(&["init", "--account", name, "--admin", email, "--data", data.to_str().unwrap(), "--password-stdin", "--json"], Some(password));
+    let (name, email, password) =
+        ("<img src=x onerror=alert(1)> & \"friends\"", "eve@example.com", "a phrase of eve");
+    let (done, said, wrong) = iocast(
+        &[
+            "init",
+            "--account",
+            name,
+            "--admin",
+            email,
+            "--data",
+            data.to_str().unwrap(),
+            "--password-stdin",
+            "--json",
+        ],
+        Some(password),
+    );
     assert!(done, "{wrong}");
     let made: Value = serde_json::from_str(&said).unwrap();
     app.account_id = made["account_id"].as_str().unwrap().to_owned();
-    browse(&app, "texts_are_shown_literally", json!({ "email": email, "password": password, "account_name": name }));
+    browse(
+        &app,
+        "texts_are_shown_literally",
+        json!({ "email": email, "password": password, "account_name": name }),
+    );
 }
 
 /// Not a test: `make screenshots` runs it.

@@ -10,7 +10,9 @@ stories!(real_clients_pull_fifty_thousand);
 
 /// Has the Python clients pull a feed. Gives what they say.
 pub(crate) fn real_clients_pull(url: &str, account: &str, key: &str) -> Value {
-    let python = std::env::var("IOCAST_PYTHON").expect("IOCAST_PYTHON names a Python with PyMISP and misp-feed-manager; `make test` sets one up");
+    let python = std::env::var("IOCAST_PYTHON").expect(
+        "IOCAST_PYTHON names a Python with PyMISP and misp-feed-manager; `make test` sets one up",
+    );
     let script = crate::edges::root().join("tests/python/pull.py");
     let done = Command::new(python).arg(script).args([url, account, key]).output().unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -37,14 +39,26 @@ fn real_clients_pull_fifty_thousand(app: &mut TestApp) {
         list.push('\n');
     }
     let report = scene.import(&admin, &list);
-    assert_eq!((report["accepted"].as_u64(), report["rejected_count"].as_u64()), (Some(50_005), Some(0)));
-    crate::support::eventually("the group is full", || (admin.get(&format!("/api/v1/groups/{}", scene.group))["published"] == 50_000).then_some(()));
+    assert_eq!(
+        (report["accepted"].as_u64(), report["rejected_count"].as_u64()),
+        (Some(50_005), Some(0))
+    );
+    crate::support::eventually("the group is full", || {
+        (admin.get(&format!("/api/v1/groups/{}", scene.group))["published"] == 50_000).then_some(())
+    });
     let group = admin.get(&format!("/api/v1/groups/{}", scene.group));
     assert_eq!(group["cut"]["reasons"]["limit"], 5);
     let pulled = real_clients_pull(&scene.url, &app.account_id, &app.appliance_key);
     assert_eq!(pulled["problems"].as_array().unwrap().len(), 0, "{pulled}");
-    assert_eq!((pulled["events"].as_u64(), pulled["values"].as_u64()), (Some(25), Some(50_000)), "{pulled}");
-    assert!(pulled["hashes"].as_u64() > Some(50_000), "URLs with capitals have two lines: {pulled}");
+    assert_eq!(
+        (pulled["events"].as_u64(), pulled["values"].as_u64()),
+        (Some(25), Some(50_000)),
+        "{pulled}"
+    );
+    assert!(
+        pulled["hashes"].as_u64() > Some(50_000),
+        "URLs with capitals have two lines: {pulled}"
+    );
     assert!(pulled["consumed"].as_u64() > Some(0), "{pulled}");
     assert_eq!(admin.dot(&scene.device).0, "green");
 }

@@ -19,8 +19,10 @@ fn serve(data: &std::path::Path) -> Server {
 
 /// A server in a process of its own, with settings from the environment.
 pub(crate) fn serve_with(data: &std::path::Path, settings: &[(&str, String)]) -> Server {
-    let environment: Vec<(String, String)> = settings.iter().map(|(name, value)| (format!("IOCAST_{name}"), value.clone())).collect();
-    let environment: Vec<(&str, String)> = environment.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let environment: Vec<(String, String)> =
+        settings.iter().map(|(name, value)| (format!("IOCAST_{name}"), value.clone())).collect();
+    let environment: Vec<(&str, String)> =
+        environment.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     serve_raw(data, &environment).expect("the server says where it listens")
 }
 
@@ -40,7 +42,9 @@ pub(crate) fn serve_raw(data: &std::path::Path, environment: &[(&str, String)]) 
         if let Some(rest) = line.trim().strip_prefix("password") {
             server.password = Some(rest.trim().to_owned());
         }
-        if let Some((_, rest)) = line.split_once(" at http").filter(|(begin, _)| begin.starts_with("iocast ")) {
+        if let Some((_, rest)) =
+            line.split_once(" at http").filter(|(begin, _)| begin.starts_with("iocast "))
+        {
             server.url = format!("http{}", rest.split('/').take(3).collect::<Vec<_>>().join("/"));
             return Some(server);
         }
@@ -80,14 +84,24 @@ fn a_kill_during_an_import_leaves_all_or_nothing_and_sweeps_the_stage() {
 
         let server = serve(folder.path());
         let admin = Admin::sign_in(&server.url, crate::support::ADMIN, &password);
-        let count = |value: &str| admin.get(&format!("/api/v1/iocs?value={value}"))["items"].as_array().unwrap().len();
-        let (begin, end) = (count(&format!("r{round}-0.example")), count(&format!("r{round}-19999.example")));
+        let count = |value: &str| {
+            admin.get(&format!("/api/v1/iocs?value={value}"))["items"].as_array().unwrap().len()
+        };
+        let (begin, end) =
+            (count(&format!("r{round}-0.example")), count(&format!("r{round}-19999.example")));
         assert_eq!(begin, end, "round {round}: all or nothing");
         whole += begin;
-        assert_eq!(std::fs::read_dir(folder.path().join("spool")).map_or(0, Iterator::count), 0, "round {round}: the stage is swept");
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("spool")).map_or(0, Iterator::count),
+            0,
+            "round {round}: the stage is swept"
+        );
         // What was published before stands, and the group is published on.
         let expected = (20_000 * whole).min(50_000);
-        eventually("the server publishes on", || (admin.get(&format!("/api/v1/groups/{}", scene.group))["published"] == expected).then_some(()));
+        eventually("the server publishes on", || {
+            (admin.get(&format!("/api/v1/groups/{}", scene.group))["published"] == expected)
+                .then_some(())
+        });
     }
 }
 
@@ -95,14 +109,19 @@ fn a_kill_during_an_import_leaves_all_or_nothing_and_sweeps_the_stage() {
 fn a_term_signal_ends_the_server_in_order() {
     let folder = tempfile::TempDir::new().unwrap();
     let mut server = serve(folder.path());
-    let admin = Admin::sign_in(&server.url, crate::support::ADMIN, server.password.as_ref().unwrap());
+    let admin =
+        Admin::sign_in(&server.url, crate::support::ADMIN, server.password.as_ref().unwrap());
     Scene::set(&admin, None);
     let killed = Command::new("kill").arg(server.child.id().to_string()).status().unwrap();
     assert!(killed.success());
     let status = eventually("the server ends", || server.child.try_wait().unwrap());
     assert!(status.success());
     assert!(!folder.path().join("iocast.sock").exists());
-    assert_eq!(std::fs::metadata(folder.path().join("iocast.sqlite-wal")).map_or(0, |m| m.len()), 0, "the write-ahead log was emptied");
+    assert_eq!(
+        std::fs::metadata(folder.path().join("iocast.sqlite-wal")).map_or(0, |m| m.len()),
+        0,
+        "the write-ahead log was emptied"
+    );
 }
 
 impl Drop for Server {
@@ -141,9 +160,17 @@ fn a_kill_between_doing_and_answering_loses_no_idempotent_request() {
         server = serve(folder.path());
         let admin = Admin::sign_in(&server.url, crate::support::ADMIN, &password);
         let key = format!("make-{round}");
-        let again = admin.send("POST", "/api/v1/devices", &[("content-type", "application/json"), ("idempotency-key", &key)], Some(body.as_bytes()));
+        let again = admin.send(
+            "POST",
+            "/api/v1/devices",
+            &[("content-type", "application/json"), ("idempotency-key", &key)],
+            Some(body.as_bytes()),
+        );
         assert_eq!(again.status, 201, "round {round}: {}", again.text());
         assert_eq!(again.json()["name"], format!("Device {round}"));
-        assert_eq!(admin.get("/api/v1/devices?limit=1000")["items"].as_array().unwrap().len() as u64, round + 1);
+        assert_eq!(
+            admin.get("/api/v1/devices?limit=1000")["items"].as_array().unwrap().len() as u64,
+            round + 1
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Nothing acknowledged is lost: after a full disk, after errors of the disk at any call, after kills.
+//! Nothing acknowledged is lost: after a full disk, after errors of the disk at any call, after
+//! kills.
 
 use std::{
     collections::BTreeSet,
@@ -28,7 +29,13 @@ pub(crate) fn library() -> &'static Path {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
         let library = folder.join("libfaults.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/faults.c");
-        let done = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").output().unwrap();
+        let done = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(&library)
+            .arg(source)
+            .arg("-ldl")
+            .output()
+            .unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         library
     })
@@ -59,7 +66,8 @@ impl Disk {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
         fs::write(folder.path().join("control"), [0; 16]).unwrap();
-        let control = File::options().write(true).read(true).open(folder.path().join("control")).unwrap();
+        let control =
+            File::options().write(true).read(true).open(folder.path().join("control")).unwrap();
         Self { folder, control }
     }
 
@@ -101,12 +109,28 @@ impl Disk {
 /// Makes a device, and says whether that was acknowledged.
 fn device(admin: &Admin, name: &str) -> bool {
     let body = json!({ "name": name, "device_type": "misp" }).to_string();
-    admin.send("POST", "/api/v1/devices", &[("content-type", "application/json")], Some(body.as_bytes())).status == 201
+    admin
+        .send(
+            "POST",
+            "/api/v1/devices",
+            &[("content-type", "application/json")],
+            Some(body.as_bytes()),
+        )
+        .status
+        == 201
 }
 
 /// Imports a list, and says whether that was acknowledged.
 fn import(admin: &Admin, source: &str, value: &str) -> bool {
-    admin.send("POST", &format!("/api/v1/sources/{source}/iocs"), &[("content-type", "text/plain")], Some(value.as_bytes())).status == 200
+    admin
+        .send(
+            "POST",
+            &format!("/api/v1/sources/{source}/iocs"),
+            &[("content-type", "text/plain")],
+            Some(value.as_bytes()),
+        )
+        .status
+        == 200
 }
 
 /// What was acknowledged, by name.
@@ -122,7 +146,9 @@ impl Acknowledged {
         let mut found = BTreeSet::new();
         loop {
             let page = admin.get(&format!("/api/v1/devices?limit=1000{cursor}"));
-            found.extend(page["items"].as_array().unwrap().iter().map(|device| text(device, "name")));
+            found.extend(
+                page["items"].as_array().unwrap().iter().map(|device| text(device, "name")),
+            );
             match page["next_cursor"].as_str() {
                 // A cursor holds the name that a page ended with.
                 Some(next) => cursor = format!("&cursor={}", next.replace(' ', "%20")),
@@ -138,7 +164,15 @@ impl Acknowledged {
 }
 
 /// One cycle: the disk fails, somebody goes on working, the disk is well again.
-fn cycle(disk: &Disk, admin: &Admin, source: &str, seen: &mut Acknowledged, round: u32, fault: Fault, kinds: i32) {
+fn cycle(
+    disk: &Disk,
+    admin: &Admin,
+    source: &str,
+    seen: &mut Acknowledged,
+    round: u32,
+    fault: Fault,
+    kinds: i32,
+) {
     let attempt = |seen: &mut Acknowledged, nth: &str| {
         let (name, value) = (format!("Device {round} {nth}"), format!("r{round}-{nth}.example"));
         if device(admin, &name) {
@@ -173,10 +207,14 @@ fn nothing_acknowledged_is_lost_to_a_disk_that_is_full_or_fails() {
     let mut server = disk.serve().expect("the first start");
     let password = server.password.clone().unwrap();
     let mut admin = Admin::sign_in(&server.url, crate::support::ADMIN, &password);
-    let source = text(&admin.post("/api/v1/sources", json!({ "name": "Own feed", "confidence": 2 }), 201), "id");
+    let source = text(
+        &admin.post("/api/v1/sources", json!({ "name": "Own feed", "confidence": 2 }), 201),
+        "id",
+    );
     let mut seen = Acknowledged::default();
     for round in 0..rounds(24, 500) {
-        // The n-th call of a kind: a little later each time, so that each call of a write has its turn.
+        // The n-th call of a kind: a little later each time, so that each call of a write has its
+        // turn.
         let nth = i32::try_from(round / 6).unwrap() % 30;
         let (fault, kinds) = match round % 6 {
             0 => (Fault::Full, ANY),
@@ -202,7 +240,8 @@ fn nothing_acknowledged_is_lost_to_a_disk_that_is_full_or_fails() {
 fn polls_alone_on_a_full_disk_lose_nothing_later() {
     let disk = Disk::new();
     let server = disk.serve().expect("the first start");
-    let admin = Admin::sign_in(&server.url, crate::support::ADMIN, server.password.as_ref().unwrap());
+    let admin =
+        Admin::sign_in(&server.url, crate::support::ADMIN, server.password.as_ref().unwrap());
     let mut seen = Acknowledged::default();
     disk.set(Fault::Full, ANY);
     // The heartbeat and the writer of pulls meet the full disk by themselves.
@@ -224,7 +263,18 @@ fn polls_alone_on_a_full_disk_lose_nothing_later() {
 }
 
 fn new_password(data: &Path) -> String {
-    let (done, out, err) = iocast(&["admin", "reset-password", "--json", "--email", crate::support::ADMIN, "--data", data.to_str().unwrap()], None);
+    let (done, out, err) = iocast(
+        &[
+            "admin",
+            "reset-password",
+            "--json",
+            "--email",
+            crate::support::ADMIN,
+            "--data",
+            data.to_str().unwrap(),
+        ],
+        None,
+    );
     assert!(done, "{err}");
     text(&serde_json::from_str(&out).unwrap(), "admin_password")
 }
@@ -242,20 +292,26 @@ fn a_first_start_that_fails_is_made_good_by_the_next() {
             let password = first.as_ref().and_then(|server| server.password.clone());
             drop(first);
             disk.heal();
-            let second = disk.serve().unwrap_or_else(|| panic!("the start after one that failed at call {nth} of kind {kinds}"));
-            // The account may have been made by a start that ended before it could say so: then the operator gives a new password.
-            let password = second.password.clone().or(password).unwrap_or_else(|| new_password(&disk.data()));
+            let second = disk.serve().unwrap_or_else(|| {
+                panic!("the start after one that failed at call {nth} of kind {kinds}")
+            });
+            // The account may have been made by a start that ended before it could say so: then the
+            // operator gives a new password.
+            let password =
+                second.password.clone().or(password).unwrap_or_else(|| new_password(&disk.data()));
             Admin::sign_in(&second.url, crate::support::ADMIN, &password);
         }
     }
 }
 
-/// Adding an alert with its IOCs is one write: where the disk fails at any call of it, both are there or none.
+/// Adding an alert with its IOCs is one write: where the disk fails at any call of it, both are
+/// there or none.
 #[test]
 fn an_alert_and_its_iocs_are_written_together() {
     let disk = Disk::new();
     let server = disk.serve().expect("the first start");
-    let admin = Admin::sign_in(&server.url, crate::support::ADMIN, server.password.as_ref().unwrap());
+    let admin =
+        Admin::sign_in(&server.url, crate::support::ADMIN, server.password.as_ref().unwrap());
     let client = Client::at(&server.url, &admin, &text(&admin.get("/api/v1/me"), "account_id"));
     let (mut taken, mut failed) = (0, 0);
     for nth in 0..rounds(24, 120) {
@@ -265,42 +321,84 @@ fn an_alert_and_its_iocs_are_written_together() {
             "Details": { "Title": title, "Description": "", "Type": "Phishing", "SubType": "Other", "Severity": "High", "Source": { "Type": "Other", "NetworkType": "ClearWeb" } },
             "RelatedIocs": [value],
         });
-        disk.set(Fault::Once(i32::try_from(nth % 24).unwrap()), if nth % 2 == 0 { WRITE } else { ANY });
-        let acknowledged = client.ask("PUT", "/v1/data/alerts/add-alert", Some(alert)).status == 200;
+        disk.set(
+            Fault::Once(i32::try_from(nth % 24).unwrap()),
+            if nth % 2 == 0 { WRITE } else { ANY },
+        );
+        let acknowledged =
+            client.ask("PUT", "/v1/data/alerts/add-alert", Some(alert)).status == 200;
         disk.heal();
-        eventually("the server takes writes again", || device(&admin, &format!("Device after {nth}")).then_some(()));
+        eventually("the server takes writes again", || {
+            device(&admin, &format!("Device after {nth}")).then_some(())
+        });
         let titles: Vec<String> = client
             .get("/v1/data/alerts/alerts-list")
             .as_array()
             .unwrap()
             .iter()
             .map(|id| {
-                let alert = client.get(&format!("/v1/data/alerts/get-complete-alert/{}", id.as_str().unwrap()));
+                let alert = client
+                    .get(&format!("/v1/data/alerts/get-complete-alert/{}", id.as_str().unwrap()));
                 text(&alert["Details"], "Title")
             })
             .collect();
-        let ioc = admin.get(&format!("/api/v1/iocs?value={value}"))["items"].as_array().unwrap().len() == 1;
-        assert_eq!(titles.contains(&title), ioc, "call {nth}: the alert is there without its IOC, or the IOC without its alert");
+        let ioc =
+            admin.get(&format!("/api/v1/iocs?value={value}"))["items"].as_array().unwrap().len()
+                == 1;
+        assert_eq!(
+            titles.contains(&title),
+            ioc,
+            "call {nth}: the alert is there without its IOC, or the IOC without its alert"
+        );
         assert!(ioc || !acknowledged, "call {nth}: an acknowledged alert is lost");
         if acknowledged { taken += 1 } else { failed += 1 }
     }
     assert!(taken > 0 && failed > 0, "{taken} were taken, {failed} failed");
 }
 
-/// A file that the server can't lay down: the shell says why, however much of the file it still had to send.
+/// A file that the server can't lay down: the shell says why, however much of the file it still had
+/// to send.
 #[test]
 fn an_import_from_the_shell_says_why_the_server_refuses_it() {
     let disk = Disk::new();
     let server = disk.serve().expect("the first start");
-    let admin = Admin::sign_in(&server.url, crate::support::ADMIN, server.password.as_ref().unwrap());
+    let admin =
+        Admin::sign_in(&server.url, crate::support::ADMIN, server.password.as_ref().unwrap());
     let list = disk.folder.path().join("list.txt");
-    fs::write(&list, (0..400_000).map(|n| format!("host{n}.example\n")).collect::<String>()).unwrap();
+    fs::write(&list, (0..400_000).map(|n| format!("host{n}.example\n")).collect::<String>())
+        .unwrap();
     disk.set(Fault::Full, ANY);
     let data = disk.data();
-    let (done, out, err) = iocast(&["import", list.to_str().unwrap(), "--source", "Own feed", "--data", data.to_str().unwrap()], None);
+    let (done, out, err) = iocast(
+        &[
+            "import",
+            list.to_str().unwrap(),
+            "--source",
+            "Own feed",
+            "--data",
+            data.to_str().unwrap(),
+        ],
+        None,
+    );
     disk.heal();
-    assert!(!done && out.is_empty() && err.contains("nothing was imported") && err.contains("No space left"), "{out}{err}");
-    let (done, out, err) = iocast(&["import", list.to_str().unwrap(), "--source", "Own feed", "--data", data.to_str().unwrap()], None);
+    assert!(
+        !done
+            && out.is_empty()
+            && err.contains("nothing was imported")
+            && err.contains("No space left"),
+        "{out}{err}"
+    );
+    let (done, out, err) = iocast(
+        &[
+            "import",
+            list.to_str().unwrap(),
+            "--source",
+            "Own feed",
+            "--data",
+            data.to_str().unwrap(),
+        ],
+        None,
+    );
     assert!(done && out.contains("400000 new"), "{out}{err}");
     assert!(admin.ioc("host399999.example").is_object());
 }

@@ -1,4 +1,5 @@
-//! The drawing of the crates in `crates/app/src/lib.rs` holds: they depend on each other as it says, and not otherwise.
+//! The drawing of the crates in `crates/app/src/lib.rs` holds: they depend on each other as it
+//! says, and not otherwise.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -23,13 +24,20 @@ fn crates_depend_on_each_other_as_drawn() {
         ("crates/server", &["app", "domain", "formats", "mail", "migrations", "store", "web"]),
         ("tests", &["server"]),
     ]);
-    let there: Vec<String> =
-        std::fs::read_dir(root().join("crates")).unwrap().map(|e| format!("crates/{}", e.unwrap().file_name().to_string_lossy())).collect();
-    assert!(there.iter().all(|krate| drawn.contains_key(krate.as_str())), "a crate that is not drawn: {there:?}");
+    let there: Vec<String> = std::fs::read_dir(root().join("crates"))
+        .unwrap()
+        .map(|e| format!("crates/{}", e.unwrap().file_name().to_string_lossy()))
+        .collect();
+    assert!(
+        there.iter().all(|krate| drawn.contains_key(krate.as_str())),
+        "a crate that is not drawn: {there:?}"
+    );
     for (krate, allowed) in drawn {
         let manifest = manifest(&format!("{krate}/Cargo.toml"));
         for table in ["dependencies", "dev-dependencies", "build-dependencies"] {
-            let Some(dependencies) = manifest.get(table).and_then(toml::Value::as_table) else { continue };
+            let Some(dependencies) = manifest.get(table).and_then(toml::Value::as_table) else {
+                continue;
+            };
             for name in dependencies.keys().filter_map(|n| n.strip_prefix("iocast-")) {
                 assert!(allowed.contains(&name), "{krate} must not depend on {name}");
             }
@@ -53,28 +61,61 @@ fn only_one_crate_uses_each_framework() {
         ("clap", "crates/server"),
         ("tracing-subscriber", "crates/server"),
     ];
-    for krate in ["migrations", "crates/domain", "crates/formats", "crates/mail", "crates/store", "crates/app", "crates/web", "crates/server"] {
+    for krate in [
+        "migrations",
+        "crates/domain",
+        "crates/formats",
+        "crates/mail",
+        "crates/store",
+        "crates/app",
+        "crates/web",
+        "crates/server",
+    ] {
         let manifest = manifest(&format!("{krate}/Cargo.toml"));
         for (name, owner) in owners {
-            assert!(krate == owner || manifest["dependencies"].get(name).is_none(), "{krate} must not name {name}; {owner} does");
+            assert!(
+                krate == owner || manifest["dependencies"].get(name).is_none(),
+                "{krate} must not name {name}; {owner} does"
+            );
         }
     }
 }
 
 #[test]
 fn every_version_stands_in_the_one_table() {
-    for krate in ["migrations", "tests", "crates/domain", "crates/formats", "crates/mail", "crates/store", "crates/app", "crates/web", "crates/server"] {
+    for krate in [
+        "migrations",
+        "tests",
+        "crates/domain",
+        "crates/formats",
+        "crates/mail",
+        "crates/store",
+        "crates/app",
+        "crates/web",
+        "crates/server",
+    ] {
         let manifest = manifest(&format!("{krate}/Cargo.toml"));
-        assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true), "{krate} keeps the lint table");
+        assert_eq!(
+            manifest["lints"]["workspace"].as_bool(),
+            Some(true),
+            "{krate} keeps the lint table"
+        );
         for table in ["dependencies", "dev-dependencies"] {
-            for (name, value) in manifest.get(table).and_then(toml::Value::as_table).into_iter().flatten() {
-                assert_eq!(value.get("workspace").and_then(toml::Value::as_bool), Some(true), "{krate}: {name} takes its version from the root");
+            for (name, value) in
+                manifest.get(table).and_then(toml::Value::as_table).into_iter().flatten()
+            {
+                assert_eq!(
+                    value.get("workspace").and_then(toml::Value::as_bool),
+                    Some(true),
+                    "{krate}: {name} takes its version from the root"
+                );
             }
         }
     }
 }
 
-/// Words that this project does not use: old turns of phrase, and names that a newcomer would have to learn.
+/// Words that this project does not use: old turns of phrase, and names that a newcomer would have
+/// to learn.
 const RETIRED: [&str; 14] = [
     "whoever",
     "meanwhile",
@@ -101,7 +142,9 @@ fn texts(folder: &std::path::Path, found: &mut Vec<PathBuf>) {
             texts(&path, found);
         } else if !name.starts_with("htmx")
             && name != "edges.rs"
-            && ["rs", "html", "txt", "md", "py", "js", "css"].iter().any(|end| name.ends_with(&format!(".{end}")))
+            && ["rs", "html", "txt", "md", "py", "js", "css"]
+                .iter()
+                .any(|end| name.ends_with(&format!(".{end}")))
         {
             found.push(path);
         }
@@ -120,8 +163,18 @@ fn retired_words_are_not_used() {
         let text = std::fs::read_to_string(&file).unwrap();
         for (nth, line) in text.lines().enumerate() {
             let line = line.to_lowercase();
-            let plain = format!(" {} ", line.split(|c: char| !c.is_alphanumeric() && c != '_').collect::<Vec<_>>().join(" "));
-            found.extend(RETIRED.iter().filter(|word| plain.contains(&format!(" {word} "))).map(|word| format!("{}:{}: {word}", file.display(), nth + 1)));
+            let plain = format!(
+                " {} ",
+                line.split(|c: char| !c.is_alphanumeric() && c != '_')
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            );
+            found.extend(
+                RETIRED
+                    .iter()
+                    .filter(|word| plain.contains(&format!(" {word} ")))
+                    .map(|word| format!("{}:{}: {word}", file.display(), nth + 1)),
+            );
         }
     }
     assert!(found.is_empty(), "retired words: {found:#?}");

@@ -1,4 +1,5 @@
-//! Every page renders, whatever its data lacks: a template that asks for what is not there makes an error of the whole page.
+//! Every page renders, whatever its data lacks: a template that asks for what is not there makes an
+//! error of the whole page.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -7,12 +8,18 @@ use serde_json::{Value, json};
 
 use crate::{
     old_databases,
-    pages::{Tab, page},
+    pages::{Tab, page, pages_that},
     support::{Engine, TestApp, stories, text},
     watchdog::HOUR,
 };
 
-stories!(an_empty_account, devices_of_every_type, iocs_that_lack_each_thing, lines_of_the_audit_log_of_every_shape, forms_that_are_sent_empty);
+stories!(
+    an_empty_account,
+    devices_of_every_type,
+    iocs_that_lack_each_thing,
+    lines_of_the_audit_log_of_every_shape,
+    forms_that_are_sent_empty
+);
 
 /// Pages of one kind that are looked at: a list links to many alike.
 const ALIKE: usize = 60;
@@ -20,33 +27,52 @@ const ALIKE: usize = 60;
 /// The path of a link without what tells one thing from another: pages of one kind have one.
 fn kind(path: &str) -> String {
     let plain = path.split(['?', '#']).next().unwrap_or_default();
-    let named = |part: &str| if part.len() >= 24 && part.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') { "{id}".to_owned() } else { part.to_owned() };
+    let named = |part: &str| {
+        if part.len() >= 24 && part.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-') {
+            "{id}".to_owned()
+        } else {
+            part.to_owned()
+        }
+    };
     plain.split('/').map(named).collect::<Vec<_>>().join("/")
 }
 
 /// What HTML escapes in a link.
 fn unescaped(text: &str) -> String {
-    [("&#x2f;", "/"), ("&amp;", "&"), ("&#x27;", "'"), ("&quot;", "\"")].iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    [("&#x2f;", "/"), ("&amp;", "&"), ("&#x27;", "'"), ("&quot;", "\"")]
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 /// Follows the links of all pages, from those in the navigation on. Gives what is on each.
 fn crawl(tab: &Tab) -> BTreeMap<String, String> {
-    let routes = include_str!("../../crates/web/src/routes.rs");
-    let shown = routes.lines().filter(|line| line.contains("page(\"") && line.contains("web::get()"));
-    let mut next: VecDeque<String> = shown.map(|line| line.split('"').nth(1).unwrap().to_owned()).filter(|path| !path.contains('{')).collect();
+    let shown = pages_that("web::get()");
+    let mut next: VecDeque<String> = shown.into_iter().filter(|path| !path.contains('{')).collect();
     assert!(next.len() > 12, "{next:?}");
-    let (mut seen, mut of_kind, mut found) = (BTreeSet::new(), BTreeMap::<String, usize>::new(), BTreeMap::new());
+    let (mut seen, mut of_kind, mut found) =
+        (BTreeSet::new(), BTreeMap::<String, usize>::new(), BTreeMap::new());
     while let Some(path) = next.pop_front() {
         let count = of_kind.entry(kind(&path)).or_default();
-        if path.starts_with("/assets") || path.starts_with("/api") || *count >= ALIKE || !seen.insert(path.clone()) {
+        if path.starts_with("/assets")
+            || path.starts_with("/api")
+            || *count >= ALIKE
+            || !seen.insert(path.clone())
+        {
             continue;
         }
         *count += 1;
         let answer = page(&format!("{}{path}", tab.url), &tab.cookies);
         // Some of what is linked belongs to a module or a role that this person lacks.
-        assert!([200, 303, 403, 404].contains(&answer.status), "{path}: {} {}", answer.status, answer.text());
+        assert!(
+            [200, 303, 403, 404].contains(&answer.status),
+            "{path}: {} {}",
+            answer.status,
+            answer.text()
+        );
         let html = answer.text();
-        for link in html.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(unescaped) {
+        for link in
+            html.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(unescaped)
+        {
             if link.starts_with('/') {
                 next.push_back(link.split('#').next().unwrap_or_default().to_owned());
             }
@@ -64,7 +90,8 @@ fn an_empty_account(app: &mut TestApp) {
     let pages = crawl(&Tab::open(app));
     assert!(of_kinds(&pages).len() > 12, "{:?}", of_kinds(&pages));
     // The same without each of its modules.
-    for modules in [["--automation", "off", "--tip", "on"], ["--automation", "on", "--tip", "off"]] {
+    for modules in [["--automation", "off", "--tip", "on"], ["--automation", "on", "--tip", "off"]]
+    {
         crate::shell::iocast_on(app, &[&["admin", "modules"][..], &modules].concat(), None);
         crawl(&Tab::open(app));
     }
@@ -79,7 +106,11 @@ fn devices_of_every_type(app: &mut TestApp) {
             "POST",
             "/api/v1/devices",
             &[("content-type", "application/json")],
-            Some(json!({ "name": format!("Device {n}"), "device_type": of["id"] }).to_string().as_bytes()),
+            Some(
+                json!({ "name": format!("Device {n}"), "device_type": of["id"] })
+                    .to_string()
+                    .as_bytes(),
+            ),
         );
         if answer.status != 201 {
             continue;
@@ -87,11 +118,24 @@ fn devices_of_every_type(app: &mut TestApp) {
         let device = text(&answer.json(), "id");
         let kinds: Vec<Value> = of["group_kinds"].as_array().cloned().unwrap_or_default();
         let kind = kinds.first().cloned().unwrap_or(Value::Null);
-        let body = if kind.is_null() { json!({ "name": "Group" }) } else { json!({ "name": "Group", "kind": kind }) };
-        let made = admin.send("POST", &format!("/api/v1/devices/{device}/groups"), &[("content-type", "application/json")], Some(body.to_string().as_bytes()));
+        let body = if kind.is_null() {
+            json!({ "name": "Group" })
+        } else {
+            json!({ "name": "Group", "kind": kind })
+        };
+        let made = admin.send(
+            "POST",
+            &format!("/api/v1/devices/{device}/groups"),
+            &[("content-type", "application/json")],
+            Some(body.to_string().as_bytes()),
+        );
         with_groups += usize::from(made.status == 201);
         match n % 4 {
-            0 => drop(admin.patch(&format!("/api/v1/devices/{device}"), json!({ "paused": true }), 200)),
+            0 => drop(admin.patch(
+                &format!("/api/v1/devices/{device}"),
+                json!({ "paused": true }),
+                200,
+            )),
             1 => drop(admin.post(&format!("/api/v1/devices/{device}/keys"), json!({}), 201)),
             _ => {}
         }
@@ -99,8 +143,16 @@ fn devices_of_every_type(app: &mut TestApp) {
     assert!(with_groups > 20, "{with_groups} of {} types take a group", types.len());
     app.advance(&admin, "49h");
     let pages = crawl(&Tab::open(app));
-    for wanted in ["/automation/integrations/{id}", "/automation/integrations/{id}/setup", "/automation/groups/{id}"] {
-        assert!(pages.keys().filter(|path| kind(path) == wanted).count() > 20, "{wanted}: {:?}", of_kinds(&pages));
+    for wanted in [
+        "/automation/integrations/{id}",
+        "/automation/integrations/{id}/setup",
+        "/automation/groups/{id}",
+    ] {
+        assert!(
+            pages.keys().filter(|path| kind(path) == wanted).count() > 20,
+            "{wanted}: {:?}",
+            of_kinds(&pages)
+        );
     }
 }
 
@@ -122,17 +174,38 @@ fn iocs_that_lack_each_thing(app: &mut TestApp) {
         all_but["value"] = json!(format!("without{n}.example"));
         list.extend([alone, all_but]);
     }
-    for value in ["192.0.2.7", "192.0.2.0/24", "2001:db8::1", "http://a.example/x", "a@b.example", "d41d8cd98f00b204e9800998ecf8427e"] {
+    for value in [
+        "192.0.2.7",
+        "192.0.2.0/24",
+        "2001:db8::1",
+        "http://a.example/x",
+        "a@b.example",
+        "d41d8cd98f00b204e9800998ecf8427e",
+    ] {
         list.push(json!({ "value": value }));
     }
     admin.import(&scene.source, "application/json", &Value::from(list).to_string(), 200);
-    for (n, patch) in
-        [json!({ "severity": "low" }), json!({ "user_tags": ["x"] }), json!({ "whitelist": "never_sent" }), json!({ "comment": "A remark" })].iter().enumerate()
+    for (n, patch) in [
+        json!({ "severity": "low" }),
+        json!({ "user_tags": ["x"] }),
+        json!({ "whitelist": "never_sent" }),
+        json!({ "comment": "A remark" }),
+    ]
+    .iter()
+    .enumerate()
     {
-        admin.patch(&format!("/api/v1/iocs/{}", text(&admin.ioc(&format!("alone{n}.example")), "id")), patch.clone(), 200);
+        admin.patch(
+            &format!("/api/v1/iocs/{}", text(&admin.ioc(&format!("alone{n}.example")), "id")),
+            patch.clone(),
+            200,
+        );
     }
     let pages = crawl(&Tab::open(app));
-    assert!(pages.keys().filter(|path| kind(path) == "/tip/iocs/{id}").count() > 25, "{:?}", of_kinds(&pages));
+    assert!(
+        pages.keys().filter(|path| kind(path) == "/tip/iocs/{id}").count() > 25,
+        "{:?}",
+        of_kinds(&pages)
+    );
 }
 
 fn lines_of_the_audit_log_of_every_shape(app: &mut TestApp) {
@@ -140,7 +213,17 @@ fn lines_of_the_audit_log_of_every_shape(app: &mut TestApp) {
     admin.post("/api/v1/users", json!({ "email": "analyst@example.com", "role": "analyst" }), 201);
     let tab = Tab::open(app);
     let (cookies, account) = (tab.cookies.clone(), app.account_id.clone());
-    let values = [json!(null), json!("text"), json!(""), json!(7), json!(true), json!([]), json!(["a", 1, null]), json!({}), json!({ "own": ["a"] })];
+    let values = [
+        json!(null),
+        json!("text"),
+        json!(""),
+        json!(7),
+        json!(true),
+        json!([]),
+        json!(["a", 1, null]),
+        json!({}),
+        json!({ "own": ["a"] }),
+    ];
     let mut details: Vec<Value> = values.to_vec();
     for value in &values {
         details.push(json!({ "name": value }));
@@ -154,7 +237,11 @@ fn lines_of_the_audit_log_of_every_shape(app: &mut TestApp) {
     app.stop();
     for (n, detail) in details.iter().enumerate() {
         let id = uuid(n);
-        let id = if app.database_url().is_some() { format!("'{id}'") } else { format!("X'{}'", id.replace('-', "")) };
+        let id = if app.database_url().is_some() {
+            format!("'{id}'")
+        } else {
+            format!("X'{}'", id.replace('-', ""))
+        };
         // Far in the future: they are on the first pages.
         app.sql(&format!(
             "INSERT INTO audit (id, account_id, at, actor, action, object, detail, address, request_id) \
@@ -170,7 +257,12 @@ fn lines_of_the_audit_log_of_every_shape(app: &mut TestApp) {
         assert_eq!(shown.status, 200, "{path}: {}", shown.text());
         let html = shown.text();
         lines += html.matches("thing.change").count();
-        next = html.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).map(unescaped).find(|link| link.contains("cursor="));
+        next = html
+            .split("href=\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .map(unescaped)
+            .find(|link| link.contains("cursor="));
     }
     assert!(lines >= details.len(), "{lines} of {}", details.len());
     assert_eq!(page(&format!("{}/settings/audit.csv", app.url), &cookies).status, 200);
@@ -194,14 +286,26 @@ fn forms_that_are_sent_empty(app: &mut TestApp) {
         let places: BTreeSet<String> = html
             .split("<form ")
             .skip(1)
-            .filter(|form| form.split('>').next().is_some_and(|tag| tag.contains("method=\"post\"") && !tag.contains("multipart")))
+            .filter(|form| {
+                form.split('>').next().is_some_and(|tag| {
+                    tag.contains("method=\"post\"") && !tag.contains("multipart")
+                })
+            })
             .map(|form| {
                 let tag = form.split('>').next().unwrap_or_default();
-                tag.split("action=\"").nth(1).and_then(|rest| rest.split('"').next()).map_or_else(|| path.clone(), unescaped)
+                tag.split("action=\"")
+                    .nth(1)
+                    .and_then(|rest| rest.split('"').next())
+                    .map_or_else(|| path.clone(), unescaped)
             })
             .filter(|place| place != "/sign-out" && place != "/emulator/clock")
             .collect();
-        let acts: BTreeSet<&str> = html.split("name=\"do\" value=\"").skip(1).filter_map(|rest| rest.split('"').next()).chain(["", "nonsense"]).collect();
+        let acts: BTreeSet<&str> = html
+            .split("name=\"do\" value=\"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .chain(["", "nonsense"])
+            .collect();
         for place in places {
             for act in &acts {
                 // Those who leave something for good are asked, and an empty form says nothing.
@@ -222,7 +326,13 @@ fn an_old_database() {
         let (app, _) = old_databases::open(engine, &old_databases::days()[0], |_| {});
         let pages = crawl(&Tab::open(&app));
         let kinds = of_kinds(&pages);
-        for wanted in ["/automation/groups/{id}", "/automation/groups/{id}/compare", "/automation/policy/{id}", "/tip/sources/{id}", "/tip/iocs/{id}"] {
+        for wanted in [
+            "/automation/groups/{id}",
+            "/automation/groups/{id}/compare",
+            "/automation/policy/{id}",
+            "/tip/sources/{id}",
+            "/tip/iocs/{id}",
+        ] {
             assert!(kinds.contains(wanted), "{wanted} in {kinds:?}");
         }
     }

@@ -1,4 +1,5 @@
-//! What comes in: forms, dry runs, all or nothing, bodies that are too long, cut off or not what they say.
+//! What comes in: forms, dry runs, all or nothing, bodies that are too long, cut off or not what
+//! they say.
 
 use std::{
     io::{Read as _, Write as _},
@@ -34,9 +35,18 @@ fn every_form_is_read(app: &mut TestApp) {
     let admin = app.admin();
     let source = Scene::set(&admin, None).source;
     let import = |content_type, body: &str| counts(&admin.import(&source, content_type, body, 200));
-    assert_eq!(import("text/plain; charset=utf-8", "a.example\na.example\nA.EXAMPLE # twice more\nnodots"), (1, 0, 0, 1));
-    assert_eq!(import("text/csv", "value,severity\nb.example,high\na.example,high\n"), (1, 1, 0, 0));
-    assert_eq!(import("application/json", r#"["c.example",{"value":"d.example","campaigns":["X"]}]"#), (2, 0, 0, 0));
+    assert_eq!(
+        import("text/plain; charset=utf-8", "a.example\na.example\nA.EXAMPLE # twice more\nnodots"),
+        (1, 0, 0, 1)
+    );
+    assert_eq!(
+        import("text/csv", "value,severity\nb.example,high\na.example,high\n"),
+        (1, 1, 0, 0)
+    );
+    assert_eq!(
+        import("application/json", r#"["c.example",{"value":"d.example","campaigns":["X"]}]"#),
+        (2, 0, 0, 0)
+    );
     assert_eq!(
         import(
             "application/json",
@@ -44,7 +54,10 @@ fn every_form_is_read(app: &mut TestApp) {
         ),
         (1, 0, 0, 0)
     );
-    assert_eq!(import("text/vnd.iocast.report", "Seen: evil[.]com and setup.py\nserver-{1,30}[.]evil.com"), (1, 0, 0, 1));
+    assert_eq!(
+        import("text/vnd.iocast.report", "Seen: evil[.]com and setup.py\nserver-{1,30}[.]evil.com"),
+        (1, 0, 0, 1)
+    );
     let many = admin.send(
         "POST",
         &format!("/api/v1/sources/{source}/iocs?malware_family=Emotet&tag=mine"),
@@ -53,7 +66,10 @@ fn every_form_is_read(app: &mut TestApp) {
     );
     assert_eq!(many.status, 200, "{}", many.text());
     let tagged = admin.ioc("tagged.example");
-    assert_eq!((tagged["malware_families"][0].as_str(), tagged["user_tags"][0].as_str()), (Some("Emotet"), Some("mine")));
+    assert_eq!(
+        (tagged["malware_families"][0].as_str(), tagged["user_tags"][0].as_str()),
+        (Some("Emotet"), Some("mine"))
+    );
     let only = admin.send(
         "POST",
         &format!("/api/v1/sources/{source}/iocs?to_ids=only"),
@@ -62,13 +78,26 @@ fn every_form_is_read(app: &mut TestApp) {
     );
     assert_eq!(counts(&only.json()), (1, 0, 0, 0));
     assert_eq!(admin.ioc("b.example")["severity"], "high");
-    assert_eq!((admin.ioc("c.example")["severity"].as_str(), admin.ioc("c.example")["severity_rated"].as_bool()), (Some("low"), Some(false)));
+    assert_eq!(
+        (
+            admin.ioc("c.example")["severity"].as_str(),
+            admin.ioc("c.example")["severity_rated"].as_bool()
+        ),
+        (Some("low"), Some(false))
+    );
 }
 
 fn a_dry_run_writes_nothing(app: &mut TestApp) {
     let admin = app.admin();
     let source = Scene::set(&admin, None).source;
-    let dry = admin.send("POST", &format!("/api/v1/sources/{source}/iocs?dry_run=true"), &[("content-type", "text/plain")], Some(b"a.example\nnodots")).json();
+    let dry = admin
+        .send(
+            "POST",
+            &format!("/api/v1/sources/{source}/iocs?dry_run=true"),
+            &[("content-type", "text/plain")],
+            Some(b"a.example\nnodots"),
+        )
+        .json();
     assert_eq!((counts(&dry), dry["dry_run"].as_bool()), ((1, 0, 0, 1), Some(true)));
     assert_eq!(total(&admin), 0);
     assert_eq!(counts(&admin.import(&source, "text/plain", "a.example", 200)), (1, 0, 0, 0));
@@ -92,16 +121,31 @@ fn the_same_import_twice(app: &mut TestApp) {
     let admin = app.admin();
     let source = Scene::set(&admin, None).source;
     let send = |key: &str, body: &str| {
-        admin.send("POST", &format!("/api/v1/sources/{source}/iocs"), &[("content-type", "text/plain"), ("idempotency-key", key)], Some(body.as_bytes()))
+        admin.send(
+            "POST",
+            &format!("/api/v1/sources/{source}/iocs"),
+            &[("content-type", "text/plain"), ("idempotency-key", key)],
+            Some(body.as_bytes()),
+        )
     };
     let first = send("import-1", "a.example\nb.example");
     let again = send("import-1", "a.example\nb.example");
-    assert_eq!((counts(&again.json()), again.header("idempotency-replayed")), (counts(&first.json()), "true"));
+    assert_eq!(
+        (counts(&again.json()), again.header("idempotency-replayed")),
+        (counts(&first.json()), "true")
+    );
     let other = send("import-1", "c.example");
-    assert_eq!((other.status, other.json()["errors"][0]["code"].as_str()), (422, Some("idempotency_key_reused")));
+    assert_eq!(
+        (other.status, other.json()["errors"][0]["code"].as_str()),
+        (422, Some("idempotency_key_reused"))
+    );
     assert_eq!(counts(&send("import-2", "a.example\nb.example").json()), (0, 0, 2, 0));
     app.advance(&admin, "24h");
-    assert_eq!(counts(&send("import-1", "c.example").json()), (1, 0, 0, 0), "after a day the key is free");
+    assert_eq!(
+        counts(&send("import-1", "c.example").json()),
+        (1, 0, 0, 0),
+        "after a day the key is free"
+    );
 }
 
 fn raw(app: &TestApp, request: &[u8], pause: Duration) -> String {
@@ -127,9 +171,15 @@ fn bad_bodies_change_nothing(app: &mut TestApp) {
         (answer.status, text(&answer.json(), "code"))
     };
     assert_eq!(send("application/zip", &[], b"PK"), (415, "media_type".into()));
-    assert_eq!(send("text/plain", &[("content-encoding", "gzip")], b"\x1f\x8b"), (415, "content_encoding".into()));
+    assert_eq!(
+        send("text/plain", &[("content-encoding", "gzip")], b"\x1f\x8b"),
+        (415, "content_encoding".into())
+    );
     assert_eq!(send("text/csv", &[], b"evil.example\n"), (400, "malformed".into()));
-    assert_eq!(send("application/json", &[], "[".repeat(100_000).as_bytes()), (400, "malformed".into()));
+    assert_eq!(
+        send("application/json", &[], "[".repeat(100_000).as_bytes()),
+        (400, "malformed".into())
+    );
     assert_eq!(send("application/json", &[], b"\xff\xfe"), (400, "malformed".into()));
     let nul = admin.import(&source, "text/plain", "ev\0il.example\n\u{fffd}.example", 200);
     assert_eq!(counts(&nul), (0, 0, 0, 2));
@@ -140,24 +190,62 @@ fn bad_bodies_change_nothing(app: &mut TestApp) {
     raw(app, cut.as_bytes(), Duration::from_millis(50));
     assert_eq!(total(&admin), 0);
     let long = vec![b'x'; 200_000_000];
-    let too_long = admin.send("POST", "/api/v1/devices", &[("content-type", "application/json")], Some(&long));
+    let too_long =
+        admin.send("POST", "/api/v1/devices", &[("content-type", "application/json")], Some(&long));
     assert_eq!((too_long.status, text(&too_long.json(), "code")), (413, "too_large".into()));
-    assert_eq!(admin.post(&path.replace(&source, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"), json!({}), 404)["code"], "not_found");
-    assert_eq!(admin.send("POST", &format!("{path}?to_ids=all"), &[("content-type", "text/plain")], Some(b"a.example")).status, 422);
-    assert_eq!(admin.send("POST", &format!("{path}?colour=red"), &[("content-type", "text/plain")], Some(b"a.example")).status, 400);
+    assert_eq!(
+        admin.post(&path.replace(&source, "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"), json!({}), 404)
+            ["code"],
+        "not_found"
+    );
+    assert_eq!(
+        admin
+            .send(
+                "POST",
+                &format!("{path}?to_ids=all"),
+                &[("content-type", "text/plain")],
+                Some(b"a.example")
+            )
+            .status,
+        422
+    );
+    assert_eq!(
+        admin
+            .send(
+                "POST",
+                &format!("{path}?colour=red"),
+                &[("content-type", "text/plain")],
+                Some(b"a.example")
+            )
+            .status,
+        400
+    );
     assert_eq!(total(&admin), 0);
 }
 
 fn deleted_and_reported_again(app: &mut TestApp) {
     let admin = app.admin();
     let source = Scene::set(&admin, None).source;
-    admin.import(&source, "application/json", r#"[{"value":"a.example","user_tags":["old"],"severity":"high"}]"#, 200);
+    admin.import(
+        &source,
+        "application/json",
+        r#"[{"value":"a.example","user_tags":["old"],"severity":"high"}]"#,
+        200,
+    );
     let id = text(&admin.ioc("a.example"), "id");
     admin.delete(&format!("/api/v1/iocs/{id}"), 204);
     assert_eq!(total(&admin), 0);
     assert_eq!(counts(&admin.import(&source, "text/plain", "a.example", 200)), (1, 0, 0, 0));
     let back = admin.ioc("a.example");
-    assert_eq!((text(&back, "id"), back["user_tags"].as_array().unwrap().len(), back["severity_rated"].as_bool()), (id, 0, Some(false)), "it starts afresh");
+    assert_eq!(
+        (
+            text(&back, "id"),
+            back["user_tags"].as_array().unwrap().len(),
+            back["severity_rated"].as_bool()
+        ),
+        (id, 0, Some(false)),
+        "it starts afresh"
+    );
 }
 
 fn what_people_say_during_an_import_is_kept(app: &mut TestApp) {
@@ -176,14 +264,20 @@ fn what_people_say_during_an_import_is_kept(app: &mut TestApp) {
         let (admin, source) = (admin.clone(), source.clone());
         std::thread::spawn(move || {
             let path = format!("/api/v1/sources/{source}/iocs?tag=imported");
-            let report = admin.send("POST", &path, &[("content-type", "text/plain")], Some(body.as_bytes())).json();
+            let report = admin
+                .send("POST", &path, &[("content-type", "text/plain")], Some(body.as_bytes()))
+                .json();
             done.send(()).unwrap();
             report
         })
     };
     let mut said = 0;
     loop {
-        admin.patch(&format!("/api/v1/iocs/{talked_of}"), json!({ "comment": format!("remark {said}") }), 200);
+        admin.patch(
+            &format!("/api/v1/iocs/{talked_of}"),
+            json!({ "comment": format!("remark {said}") }),
+            200,
+        );
         said += 1;
         if said == 2 {
             admin.delete(&format!("/api/v1/iocs/{deleted}"), 204);
@@ -197,8 +291,13 @@ fn what_people_say_during_an_import_is_kept(app: &mut TestApp) {
     assert!(said > 2, "people could write while the import ran");
     assert!(accepted + updated == 60_002 && updated <= 2, "{report}");
     let ioc = admin.ioc("talked-of.example");
-    let remarks: Vec<String> = ioc["comments"].as_array().unwrap().iter().map(|c| text(c, "text")).collect();
-    assert_eq!(remarks, (0..said).map(|n| format!("remark {n}")).collect::<Vec<_>>(), "no remark is lost");
+    let remarks: Vec<String> =
+        ioc["comments"].as_array().unwrap().iter().map(|c| text(c, "text")).collect();
+    assert_eq!(
+        remarks,
+        (0..said).map(|n| format!("remark {n}")).collect::<Vec<_>>(),
+        "no remark is lost"
+    );
     assert_eq!(ioc["user_tags"], json!(["imported"]), "nor what the import said");
     // Deleted before the import counted: it is back. After: it is gone. Nothing else.
     let after = admin.ioc("deleted.example");
@@ -208,7 +307,10 @@ fn what_people_say_during_an_import_is_kept(app: &mut TestApp) {
 fn two_imports_at_once_are_like_one_after_the_other(app: &mut TestApp) {
     let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let other = text(&admin.post("/api/v1/sources", json!({ "name": "Other feed", "confidence": 3 }), 201), "id");
+    let other = text(
+        &admin.post("/api/v1/sources", json!({ "name": "Other feed", "confidence": 3 }), 201),
+        "id",
+    );
     let body: String = (0..8_000).map(|i| format!("host{i}.example\n")).collect();
     let imports: Vec<_> = [(scene.source.clone(), "mine"), (other, "other")]
         .into_iter()
@@ -216,15 +318,32 @@ fn two_imports_at_once_are_like_one_after_the_other(app: &mut TestApp) {
             let (admin, body) = (admin.clone(), body.clone());
             std::thread::spawn(move || {
                 let path = format!("/api/v1/sources/{source}/iocs?tag={tag}");
-                counts(&admin.send("POST", &path, &[("content-type", "text/plain")], Some(body.as_bytes())).json())
+                counts(
+                    &admin
+                        .send(
+                            "POST",
+                            &path,
+                            &[("content-type", "text/plain")],
+                            Some(body.as_bytes()),
+                        )
+                        .json(),
+                )
             })
         })
         .collect();
     let mut reports: Vec<_> = imports.into_iter().map(|i| i.join().unwrap()).collect();
     reports.sort_unstable();
-    assert_eq!(reports, [(0, 8_000, 0, 0), (8_000, 0, 0, 0)], "each IOC is new in one of them and known in the other");
+    assert_eq!(
+        reports,
+        [(0, 8_000, 0, 0), (8_000, 0, 0, 0)],
+        "each IOC is new in one of them and known in the other"
+    );
     for value in ["host0.example", "host7999.example"] {
         let ioc = admin.ioc(value);
-        assert_eq!((ioc["user_tags"].clone(), ioc["reports"].as_array().unwrap().len()), (json!(["mine", "other"]), 2), "{value}");
+        assert_eq!(
+            (ioc["user_tags"].clone(), ioc["reports"].as_array().unwrap().len()),
+            (json!(["mine", "other"]), 2),
+            "{value}"
+        );
     }
 }

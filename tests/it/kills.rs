@@ -1,4 +1,5 @@
-//! The watchdog and its letters under the axe: killed, stopped and continued, a letter is neither lost nor sent twice.
+//! The watchdog and its letters under the axe: killed, stopped and continued, a letter is neither
+//! lost nor sent twice.
 
 use std::{
     collections::BTreeMap,
@@ -34,7 +35,13 @@ pub(crate) fn settings(post: &Post, database: Option<&str>) -> Vec<(&'static str
 }
 
 pub(crate) fn signal(server: &Server, name: &str) {
-    assert!(Command::new("kill").args([name, &server.child.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([name, &server.child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 pub(crate) fn kill(mut server: Server) {
@@ -61,7 +68,8 @@ pub(crate) fn advance(admin: &Admin, span: &str) {
         .send(body.as_bytes());
 }
 
-/// Kills the server while it hangs at each step of handing a letter over, and at random moments from noticing to settling.
+/// Kills the server while it hangs at each step of handing a letter over, and at random moments
+/// from noticing to settling.
 fn killed_at_every_step(database: Option<&str>) {
     let mut post = Post::open();
     let folder = TempDir::new().unwrap();
@@ -89,8 +97,12 @@ fn killed_at_every_step(database: Option<&str>) {
         };
         match step {
             "random" => std::thread::sleep(Duration::from_micros(u64::from(random()) % 60_000)),
-            "lost" => eventually("the letter is taken", || (!taken(&post, &subject).is_empty()).then_some(())),
-            step => eventually(&format!("{step} is reached"), || (post.reached(step) > before).then_some(())),
+            "lost" => eventually("the letter is taken", || {
+                (!taken(&post, &subject).is_empty()).then_some(())
+            }),
+            step => eventually(&format!("{step} is reached"), || {
+                (post.reached(step) > before).then_some(())
+            }),
         }
         kill(server);
         noticing.join().unwrap();
@@ -98,10 +110,14 @@ fn killed_at_every_step(database: Option<&str>) {
         server = serve_with(folder.path(), &settings);
         let admin = Admin::sign_in(&server.url, ADMIN, &password);
         // Killed before the clock was moved, nothing is due yet.
-        if step == "random" && admin.get("/api/v1/outages")["items"].as_array().unwrap().len() <= round {
+        if step == "random"
+            && admin.get("/api/v1/outages")["items"].as_array().unwrap().len() <= round
+        {
             advance(&admin, "49h");
         }
-        let ids = eventually(&format!("round {round} ({step}): the letter arrives"), || Some(taken(&post, &subject)).filter(|ids| !ids.is_empty()));
+        let ids = eventually(&format!("round {round} ({step}): the letter arrives"), || {
+            Some(taken(&post, &subject)).filter(|ids| !ids.is_empty())
+        });
         eventually("it is settled", || {
             let open = open_letters(&admin);
             // What failed before the kill rests for a minute.
@@ -113,16 +129,32 @@ fn killed_at_every_step(database: Option<&str>) {
         let ids = if taken(&post, &subject) == ids { ids } else { taken(&post, &subject) };
         assert_eq!(ids.len(), 1, "round {round} ({step}): one Message-ID: {ids:?}");
         let copies = ids.values().sum::<usize>();
-        assert!(copies == 1 || copies == 2 && ["lost", "random"].contains(&step), "round {round} ({step}): {copies} copies");
+        assert!(
+            copies == 1 || copies == 2 && ["lost", "random"].contains(&step),
+            "round {round} ({step}): {copies} copies"
+        );
     }
     let admin = Admin::sign_in(&server.url, ADMIN, &password);
     let outages = admin.get("/api/v1/outages?limit=1000")["items"].as_array().unwrap().clone();
-    assert!(outages.len() == rounds && outages.iter().all(|o| o["letters"].as_array().unwrap().len() <= 1), "{} outages", outages.len());
+    assert!(
+        outages.len() == rounds
+            && outages.iter().all(|o| o["letters"].as_array().unwrap().len() <= 1),
+        "{} outages",
+        outages.len()
+    );
     kill(server);
 }
 
 fn open_letters(admin: &Admin) -> Vec<Value> {
-    ["due", "claimed"].iter().flat_map(|state| admin.get(&format!("/api/v1/outbox?state={state}&limit=1000"))["items"].as_array().unwrap().clone()).collect()
+    ["due", "claimed"]
+        .iter()
+        .flat_map(|state| {
+            admin.get(&format!("/api/v1/outbox?state={state}&limit=1000"))["items"]
+                .as_array()
+                .unwrap()
+                .clone()
+        })
+        .collect()
 }
 
 fn random() -> u32 {
@@ -154,12 +186,20 @@ fn three_processes_killed_stopped_and_continued_tell_each_outage_once() {
     let database = postgres_database();
     let folders: Vec<Arc<TempDir>> = (0..3).map(|_| Arc::new(TempDir::new().unwrap())).collect();
     let mut settings = settings(&post, Some(&database));
-    settings.push(("SECRETS_FILE", folders[0].path().join("secrets.json").to_str().unwrap().to_owned()));
+    settings.push((
+        "SECRETS_FILE",
+        folders[0].path().join("secrets.json").to_str().unwrap().to_owned(),
+    ));
     let first = serve_with(folders[0].path(), &settings);
     let password = first.password.clone().unwrap();
-    let mut replicas = vec![Replica { server: Some(first), folder: Arc::clone(&folders[0]), stopped_until: None }];
+    let mut replicas =
+        vec![Replica { server: Some(first), folder: Arc::clone(&folders[0]), stopped_until: None }];
     for folder in &folders[1..] {
-        replicas.push(Replica { server: Some(serve_with(folder.path(), &settings)), folder: Arc::clone(folder), stopped_until: None });
+        replicas.push(Replica {
+            server: Some(serve_with(folder.path(), &settings)),
+            folder: Arc::clone(folder),
+            stopped_until: None,
+        });
     }
     let admin = Admin::sign_in(&replicas[0].server.as_ref().unwrap().url, ADMIN, &password);
     // A few at a time, so that each outage has a letter of its own.
@@ -202,9 +242,11 @@ fn three_processes_killed_stopped_and_continued_tell_each_outage_once() {
         assert_eq!(ids.len(), 1, "device {n}: one message, and none missing: {ids:?}");
         extra += ids.values().sum::<usize>() - 1;
     }
-    println!("{wanted} outages, {strikes} kills and stops, {extra} extra copies with the same Message-ID");
-    // Only a strike between the last look at the claim and the note of what came of it gives a second copy, and each of a
-    // server's four senders may be in that gap.
+    println!(
+        "{wanted} outages, {strikes} kills and stops, {extra} extra copies with the same Message-ID"
+    );
+    // Only a strike between the last look at the claim and the note of what came of it gives a
+    // second copy, and each of a server's four senders may be in that gap.
     assert!(extra <= 4 * strikes, "{extra} extra copies for {strikes} strikes");
     for replica in replicas {
         if let Some(server) = replica.server {
@@ -217,7 +259,8 @@ fn all_outages(admin: &Admin) -> usize {
     admin.get("/api/v1/outages?limit=1000")["items"].as_array().unwrap().len()
 }
 
-/// Kills a replica, stops it for longer than its claims hold, or spares it. Gives whether it was struck.
+/// Kills a replica, stops it for longer than its claims hold, or spares it. Gives whether it was
+/// struck.
 fn strike(replica: &mut Replica) -> bool {
     if replica.stopped_until.is_some() {
         return false;

@@ -1,4 +1,5 @@
-//! Every other device: firewalls, SIEMs, sensors, resolvers. Each pulls the form that it really takes.
+//! Every other device: firewalls, SIEMs, sensors, resolvers. Each pulls the form that it really
+//! takes.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -33,7 +34,10 @@ pub(crate) fn source(admin: &Admin) -> String {
 
 pub(crate) fn device(admin: &Admin, of_type: &'static str, group: Value) -> Pulled {
     let name = format!("Lab {}", of_type.replace('-', "_"));
-    let device = text(&admin.post("/api/v1/devices", json!({ "name": name, "device_type": of_type }), 201), "id");
+    let device = text(
+        &admin.post("/api/v1/devices", json!({ "name": name, "device_type": of_type }), 201),
+        "id",
+    );
     let mut body = json!({ "name": format!("Group {}", of_type.replace('-', "_")) });
     body.as_object_mut().unwrap().extend(group.as_object().unwrap().clone());
     let group = admin.post(&format!("/api/v1/devices/{device}/groups"), body, 201);
@@ -42,7 +46,16 @@ pub(crate) fn device(admin: &Admin, of_type: &'static str, group: Value) -> Pull
 
 /// Pulls as the device does: with Basic, and `Accept: */*`.
 fn pull(app: &TestApp, url: &str) -> Answer {
-    send("GET", url, &[("authorization", &basic(&app.account_id, &app.appliance_key)), ("accept", "*/*"), ("user-agent", "device/1")], None)
+    send(
+        "GET",
+        url,
+        &[
+            ("authorization", &basic(&app.account_id, &app.appliance_key)),
+            ("accept", "*/*"),
+            ("user-agent", "device/1"),
+        ],
+        None,
+    )
 }
 
 /// Waits until the list holds exactly these lines, and gives it.
@@ -52,7 +65,8 @@ fn settled(app: &TestApp, url: &str, expected: &[&str]) -> Answer {
         let answer = pull(app, url);
         assert_eq!(answer.status, 200, "{}", answer.text());
         let body = answer.text();
-        (body.lines().collect::<BTreeSet<_>>() == wanted && body.lines().count() == wanted.len()).then_some(answer)
+        (body.lines().collect::<BTreeSet<_>>() == wanted && body.lines().count() == wanted.len())
+            .then_some(answer)
     })
 }
 
@@ -73,13 +87,31 @@ fn group(admin: &Admin, of: &Pulled) -> Value {
 fn a_firewall_pulls_its_list(app: &mut TestApp) {
     let admin = app.admin();
     let source = source(&admin);
-    let device_id = text(&admin.post("/api/v1/devices", json!({ "name": "Edge", "device_type": "panos-edl" }), 201), "id");
-    // A kind that the type does not take is refused with a reason; so is a kind where none is asked for.
-    let wrong = admin.post(&format!("/api/v1/devices/{device_id}/groups"), json!({ "name": "Hashes", "kind": "hash" }), 422);
+    let device_id = text(
+        &admin.post("/api/v1/devices", json!({ "name": "Edge", "device_type": "panos-edl" }), 201),
+        "id",
+    );
+    // A kind that the type does not take is refused with a reason; so is a kind where none is asked
+    // for.
+    let wrong = admin.post(
+        &format!("/api/v1/devices/{device_id}/groups"),
+        json!({ "name": "Hashes", "kind": "hash" }),
+        422,
+    );
     assert_eq!(wrong["errors"][0]["code"], "kind_not_taken", "{wrong}");
     assert!(wrong["errors"][0]["message"].as_str().unwrap().contains("ip, domain, url"), "{wrong}");
-    let misp = text(&admin.post("/api/v1/devices", json!({ "name": "Lab", "device_type": "misp" }), 201), "id");
-    assert_eq!(admin.post(&format!("/api/v1/devices/{misp}/groups"), json!({ "name": "Ips", "kind": "ip" }), 422)["errors"][0]["code"], "kind_not_needed");
+    let misp = text(
+        &admin.post("/api/v1/devices", json!({ "name": "Lab", "device_type": "misp" }), 201),
+        "id",
+    );
+    assert_eq!(
+        admin.post(
+            &format!("/api/v1/devices/{misp}/groups"),
+            json!({ "name": "Ips", "kind": "ip" }),
+            422
+        )["errors"][0]["code"],
+        "kind_not_needed"
+    );
     // Left out, it is the type's usual kind; several groups share one device.
     let groups: Vec<Value> = [
         json!({ "name": "Addresses", "limit": 1000 }),
@@ -89,11 +121,17 @@ fn a_firewall_pulls_its_list(app: &mut TestApp) {
     .into_iter()
     .map(|body| admin.post(&format!("/api/v1/devices/{device_id}/groups"), body, 201))
     .collect();
-    assert_eq!(groups.iter().map(|g| g["kind"].as_str().unwrap()).collect::<Vec<_>>(), ["ip", "domain", "url"]);
+    assert_eq!(
+        groups.iter().map(|g| g["kind"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["ip", "domain", "url"]
+    );
     let urls: Vec<String> = groups.iter().map(|g| text(g, "url")).collect();
     // Empty, and still an answer: a device that gets 404 or 503 would think the list gone.
     let empty = pull(app, &urls[0]);
-    assert_eq!((empty.status, empty.text().as_str(), empty.header("content-length")), (200, "", "0"));
+    assert_eq!(
+        (empty.status, empty.text().as_str(), empty.header("content-length")),
+        (200, "", "0")
+    );
     // An empty list that is pulled is a pull.
     turns_green(&admin, &device_id);
     import(
@@ -114,10 +152,26 @@ fn a_firewall_pulls_its_list(app: &mut TestApp) {
     let answer = settled(app, &urls[2], &["evil.example/", "evil.example:8080/a?b=1"]);
     assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
     // Conditional, HEAD, gzip.
-    let again = send("GET", &urls[2], &[("authorization", &basic(&app.account_id, &app.appliance_key)), ("if-none-match", answer.header("etag"))], None);
+    let again = send(
+        "GET",
+        &urls[2],
+        &[
+            ("authorization", &basic(&app.account_id, &app.appliance_key)),
+            ("if-none-match", answer.header("etag")),
+        ],
+        None,
+    );
     assert_eq!((again.status, again.body.len()), (304, 0));
-    let head = send("HEAD", &urls[2], &[("authorization", &basic(&app.account_id, &app.appliance_key))], None);
-    assert_eq!((head.status, head.header("content-length"), head.header("etag")), (200, answer.header("content-length"), answer.header("etag")));
+    let head = send(
+        "HEAD",
+        &urls[2],
+        &[("authorization", &basic(&app.account_id, &app.appliance_key))],
+        None,
+    );
+    assert_eq!(
+        (head.status, head.header("content-length"), head.header("etag")),
+        (200, answer.header("content-length"), answer.header("etag"))
+    );
     // Bearer, a header of its own, the key in the URL: all open the same list.
     let key = app.appliance_key.as_str();
     for (url, header) in [
@@ -130,7 +184,11 @@ fn a_firewall_pulls_its_list(app: &mut TestApp) {
         assert_eq!((answer.status, answer.text().as_str()), (200, "bad.example\n"), "{headers:?}");
     }
     assert_eq!(send("GET", &urls[1], &[("x-api-key", "wrong")], None).status, 401);
-    assert!(pull(app, &format!("{}/manifest.json", urls[1])).text().contains("the list is the URL itself"));
+    assert!(
+        pull(app, &format!("{}/manifest.json", urls[1]))
+            .text()
+            .contains("the list is the URL itself")
+    );
     // What leaves, leaves the list; what a person never wants sent is gone at once.
     let id = text(&admin.ioc("192.0.2.7"), "id");
     admin.patch(&format!("/api/v1/iocs/{id}"), json!({ "whitelist": "never_sent" }), 200);
@@ -157,32 +215,61 @@ fn a_siem_pulls_csv(app: &mut TestApp) {
     let rows = |of: &Pulled, count: usize| -> Vec<Vec<String>> {
         eventually("the rows are there", || {
             let answer = pull(app, &of.url);
-            assert_eq!((answer.status, answer.header("content-type")), (200, "text/csv; charset=utf-8"));
+            assert_eq!(
+                (answer.status, answer.header("content-type")),
+                (200, "text/csv; charset=utf-8")
+            );
             // An independent reader: the csv module of Python.
             let script = "import csv, json, sys; print(json.dumps(list(csv.reader(sys.stdin, strict=True))))";
-            let rows: Vec<Vec<String>> = serde_json::from_str(&python(&["-c", script], &answer.text())).unwrap();
+            let rows: Vec<Vec<String>> =
+                serde_json::from_str(&python(&["-c", script], &answer.text())).unwrap();
             (rows.len() == count).then_some(rows)
         })
     };
     let urls = rows(&splunk, 2);
     assert_eq!(urls[0], ["description", "http_referrer", "http_user_agent", "url", "weight"]);
     assert_eq!(urls[1][1..], ["", "", "http://evil.example/plain", "90"].map(str::to_owned));
-    assert_eq!(group(&admin, &splunk)["not_for_device"][0]["reason"], "sign", "Splunk parses lines at commas");
+    assert_eq!(
+        group(&admin, &splunk)["not_for_device"][0]["reason"],
+        "sign",
+        "Splunk parses lines at commas"
+    );
     let all = rows(&table, 7);
-    assert!(all.iter().all(|row| row.len() == 13), "every row has as many cells as the head: {all:?}");
+    assert!(
+        all.iter().all(|row| row.len() == 13),
+        "every row has as many cells as the head: {all:?}"
+    );
     let evil = all.iter().find(|row| row[0] == "http://evil.example/a,b").unwrap();
-    assert_eq!((evil[12].as_str(), evil[10].as_str()), ("Quote d, Family", "'=1+1"), "what a spreadsheet would run is text");
-    // The network is not for Check Point, whose IP is one address; every name is there once, and no row lacks a cell.
+    assert_eq!(
+        (evil[12].as_str(), evil[10].as_str()),
+        ("Quote d, Family", "'=1+1"),
+        "what a spreadsheet would run is text"
+    );
+    // The network is not for Check Point, whose IP is one address; every name is there once, and no
+    // row lacks a cell.
     let feed = rows(&check_point, 5);
-    assert!(feed.iter().all(|row| row.len() == 7 && row[1..6].iter().all(|cell| !cell.is_empty())), "{feed:?}");
+    assert!(
+        feed.iter().all(|row| row.len() == 7 && row[1..6].iter().all(|cell| !cell.is_empty())),
+        "{feed:?}"
+    );
     assert_eq!(feed.iter().map(|row| &row[0]).collect::<BTreeSet<_>>().len(), 5);
     let told = group(&admin, &check_point)["not_for_device"].clone();
-    assert_eq!((told[0]["reason"].as_str(), told[1]["reason"].as_str()), (Some("network"), Some("sign")));
+    assert_eq!(
+        (told[0]["reason"].as_str(), told[1]["reason"].as_str()),
+        (Some("network"), Some("sign"))
+    );
     let import = rows(&defender, 4);
-    assert_eq!(import.iter().skip(1).map(|row| row[0].as_str()).collect::<BTreeSet<_>>(), BTreeSet::from(["Url", "IpAddress"]));
+    assert_eq!(
+        import.iter().skip(1).map(|row| row[0].as_str()).collect::<BTreeSet<_>>(),
+        BTreeSet::from(["Url", "IpAddress"])
+    );
     // In files of so many rows as an import takes, each with its head.
     let page = pull(app, &format!("{}?s=1&n=1", defender.url)).text();
-    assert_eq!((page.lines().count(), page.lines().next().unwrap().starts_with("indicatorType,")), (2, true), "{page}");
+    assert_eq!(
+        (page.lines().count(), page.lines().next().unwrap().starts_with("indicatorType,")),
+        (2, true),
+        "{page}"
+    );
     for of in [&splunk, &table, &check_point, &defender] {
         turns_green(&admin, &of.device);
     }
@@ -191,7 +278,8 @@ fn a_siem_pulls_csv(app: &mut TestApp) {
 /// Runs Python with something on its standard input. Gives what it says.
 pub(crate) fn python(args: &[&str], input: &str) -> String {
     use std::io::Write as _;
-    let python = std::env::var("IOCAST_PYTHON").expect("IOCAST_PYTHON names a Python with the real clients; `make test` sets one up");
+    let python = std::env::var("IOCAST_PYTHON")
+        .expect("IOCAST_PYTHON names a Python with the real clients; `make test` sets one up");
     let mut child = Command::new(python)
         .args(args)
         .stdin(std::process::Stdio::piped())
@@ -207,17 +295,41 @@ pub(crate) fn python(args: &[&str], input: &str) -> String {
 
 /// Has a parser of the distribution read a file.
 fn parser_takes(command: &str, args: &[&str]) {
-    let done = Command::new(command).args(args).output().unwrap_or_else(|e| panic!("{command}: {e}; `make test` installs it"));
-    let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    assert!(done.status.success() && !said.contains("ERROR") && !said.contains("WARNING"), "{command} {args:?}: {said}");
+    let done = Command::new(command)
+        .args(args)
+        .output()
+        .unwrap_or_else(|e| panic!("{command}: {e}; `make test` installs it"));
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+    assert!(
+        done.status.success() && !said.contains("ERROR") && !said.contains("WARNING"),
+        "{command} {args:?}: {said}"
+    );
 }
 
 fn sensors_and_resolvers_load_what_they_pull(app: &mut TestApp) {
     let admin = app.admin();
     let source = source(&admin);
-    let types =
-        ["squid", "rpz", "hosts", "dnsmasq", "unbound", "zeek", "suricata", "cisco-si", "f5-afm", "mikrotik", "carbon-black-response", "ndjson", "json"];
-    let devices: Vec<(&str, Pulled)> = types.iter().map(|t| (*t, device(&admin, t, json!({})))).collect();
+    let types = [
+        "squid",
+        "rpz",
+        "hosts",
+        "dnsmasq",
+        "unbound",
+        "zeek",
+        "suricata",
+        "cisco-si",
+        "f5-afm",
+        "mikrotik",
+        "carbon-black-response",
+        "ndjson",
+        "json",
+    ];
+    let devices: Vec<(&str, Pulled)> =
+        types.iter().map(|t| (*t, device(&admin, t, json!({})))).collect();
     let long = format!("{}.{}.{}.example", "a".repeat(63), "b".repeat(63), "c".repeat(63));
     let longest = format!("{long}.{}.example", "d".repeat(40));
     import(
@@ -242,7 +354,9 @@ fn sensors_and_resolvers_load_what_they_pull(app: &mut TestApp) {
     let folder = app.data_folder();
     let saved = |of_type: &str, holds: &str| {
         let (_, of) = devices.iter().find(|(t, _)| *t == of_type).unwrap();
-        let body = eventually(&format!("{of_type} is published"), || Some(pull(app, &of.url).text()).filter(|body| body.contains(holds)));
+        let body = eventually(&format!("{of_type} is published"), || {
+            Some(pull(app, &of.url).text()).filter(|body| body.contains(holds))
+        });
         let file = folder.join(format!("{of_type}.txt"));
         fs::write(&file, &body).unwrap();
         (file.to_str().unwrap().to_owned(), body)
@@ -262,7 +376,14 @@ fn sensors_and_resolvers_load_what_they_pull(app: &mut TestApp) {
     );
     assert!(!body.contains(&longest), "a name that does not fit into the zone is left out");
     parser_takes("named-checkzone", &["-i", "none", "rpz.iocast", &file]);
-    let serial = |body: &str| body.lines().find(|l| l.contains("SOA")).and_then(|l| l.split_whitespace().nth(5)).unwrap().parse::<u32>().unwrap();
+    let serial = |body: &str| {
+        body.lines()
+            .find(|l| l.contains("SOA"))
+            .and_then(|l| l.split_whitespace().nth(5))
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+    };
     let before = serial(&body);
     let (file, body) = saved("dnsmasq", "bad.example");
     assert!(body.contains("address=/bad.example/0.0.0.0\n"));
@@ -271,47 +392,101 @@ fn sensors_and_resolvers_load_what_they_pull(app: &mut TestApp) {
     parser_takes("unbound-checkconf", &[&file]);
     let (_, body) = saved("hosts", "bad.example");
     assert!(body.lines().all(|l| l.starts_with("0.0.0.0 ") && l.split(' ').count() == 2), "{body}");
-    // Zeek reads tabs and nothing else; every line has as many fields as the head, and a type that it knows.
+    // Zeek reads tabs and nothing else; every line has as many fields as the head, and a type that
+    // it knows.
     let (_, body) = saved("zeek", "Intel::URL");
-    let known = ["Intel::ADDR", "Intel::SUBNET", "Intel::DOMAIN", "Intel::URL", "Intel::EMAIL", "Intel::FILE_HASH"];
+    let known = [
+        "Intel::ADDR",
+        "Intel::SUBNET",
+        "Intel::DOMAIN",
+        "Intel::URL",
+        "Intel::EMAIL",
+        "Intel::FILE_HASH",
+    ];
     for line in body.lines().skip(1) {
         let fields: Vec<&str> = line.split('\t').collect();
-        assert!(fields.len() == 4 && known.contains(&fields[1]) && fields.iter().all(|f| !f.is_empty()), "{line}");
+        assert!(
+            fields.len() == 4 && known.contains(&fields[1]) && fields.iter().all(|f| !f.is_empty()),
+            "{line}"
+        );
     }
     assert!(body.contains("evil.example/a?q=") && !body.contains("http://evil.example"), "{body}");
     let (_, body) = saved("suricata", "YmFkLmV4YW1wbGU=");
-    let decoded =
-        python(&["-c", "import base64, sys; print('\\n'.join(base64.b64decode(l, validate=True).decode() for l in sys.stdin.read().split()))"], &body);
+    let decoded = python(
+        &[
+            "-c",
+            "import base64, sys; print('\\n'.join(base64.b64decode(l, validate=True).decode() for l in sys.stdin.read().split()))",
+        ],
+        &body,
+    );
     assert!(decoded.lines().any(|l| l == "sub.bad.example"), "{decoded}");
     // Cisco compares the checksum before it downloads.
     let (_, cisco) = devices.iter().find(|(t, _)| *t == "cisco-si").unwrap();
     let (_, body) = saved("cisco-si", "192.0.2.1");
-    let sum = python(&["-c", "import hashlib, sys; print(hashlib.md5(sys.stdin.buffer.read()).hexdigest())"], &body);
+    let sum = python(
+        &["-c", "import hashlib, sys; print(hashlib.md5(sys.stdin.buffer.read()).hexdigest())"],
+        &body,
+    );
     assert_eq!(pull(app, &format!("{}.md5", cisco.url)).text(), sum);
     let (_, body) = saved("f5-afm", "192.0.2.1");
-    assert!(body.contains("192.0.2.1,32,BL,additional\n") && body.contains("2001:db8:0:1::,64,BL,additional\n"), "{body}");
+    assert!(
+        body.contains("192.0.2.1,32,BL,additional\n")
+            && body.contains("2001:db8:0:1::,64,BL,additional\n"),
+        "{body}"
+    );
     let (_, body) = saved("mikrotik", "192.0.2.1");
     for line in body.lines() {
         let address = line.split_once("address=").and_then(|(_, rest)| rest.split(' ').next());
         let family = if address.is_some_and(|a| a.contains(':')) { "/ipv6" } else { "/ip" };
         let whole = address.map(|a| format!(":do {{ {family} firewall address-list add list=group_mikrotik address={a} comment=iocast }} on-error={{}}"));
         assert!(whole.is_none_or(|whole| whole == line), "{line}");
-        assert!(address.is_some() || line.ends_with("firewall address-list remove [find list=group_mikrotik comment=iocast]"), "{line}");
+        assert!(
+            address.is_some()
+                || line.ends_with(
+                    "firewall address-list remove [find list=group_mikrotik comment=iocast]"
+                ),
+            "{line}"
+        );
     }
     assert!(
-        !pull(app, &format!("{}?s=1&n=1", devices.iter().find(|(t, _)| *t == "mikrotik").unwrap().1.url)).text().contains("remove"),
+        !pull(
+            app,
+            &format!("{}?s=1&n=1", devices.iter().find(|(t, _)| *t == "mikrotik").unwrap().1.url)
+        )
+        .text()
+        .contains("remove"),
         "a later page empties nothing"
     );
     let (_, body) = saved("carbon-black-response", "192.0.2.1");
     let feed: Value = serde_json::from_str(&body).unwrap();
-    let kinds: BTreeSet<&str> = feed["reports"].as_array().unwrap().iter().map(|r| r["iocs"].as_object().unwrap().keys().next().unwrap().as_str()).collect();
+    let kinds: BTreeSet<&str> = feed["reports"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["iocs"].as_object().unwrap().keys().next().unwrap().as_str())
+        .collect();
     assert_eq!(kinds, BTreeSet::from(["dns", "ipv4", "ipv6", "md5"]));
-    assert!(feed["feedinfo"]["name"].as_str().unwrap().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()));
+    assert!(
+        feed["feedinfo"]["name"]
+            .as_str()
+            .unwrap()
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    );
     let (_, body) = saved("ndjson", "192.0.2.1");
-    let values: BTreeSet<String> = body.lines().map(|l| text(&serde_json::from_str(l).unwrap(), "value")).collect();
+    let values: BTreeSet<String> =
+        body.lines().map(|l| text(&serde_json::from_str(l).unwrap(), "value")).collect();
     let (_, body) = saved("json", "192.0.2.1");
     let document: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(document["iocs"].as_array().unwrap().iter().map(|i| text(i, "value")).collect::<BTreeSet<_>>(), values);
+    assert_eq!(
+        document["iocs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|i| text(i, "value"))
+            .collect::<BTreeSet<_>>(),
+        values
+    );
     assert_eq!(document["count"], values.len());
     for (_, of) in &devices {
         turns_green(&admin, &of.device);
@@ -346,32 +521,91 @@ fn what_is_not_for_the_device_is_told(app: &mut TestApp) {
             "2001:db8::7",
         ],
     );
-    settled(app, &plain.url, &["192.0.2.1", "45.0.0.0/24", "bad.example", "www.corp.example", "http://corp.example/login", "good.example", "2001:db8::7"]);
+    settled(
+        app,
+        &plain.url,
+        &[
+            "192.0.2.1",
+            "45.0.0.0/24",
+            "bad.example",
+            "www.corp.example",
+            "http://corp.example/login",
+            "good.example",
+            "2001:db8::7",
+        ],
+    );
     let reasons = |of: &Pulled| -> Vec<(String, u64)> {
         // Between the two counts something may be published.
         eventually("the reasons sum up", || {
             let told = group(&admin, of);
-            let reasons: Vec<(String, u64)> =
-                told["not_for_device"].as_array().into_iter().flatten().map(|r| (text(r, "reason"), r["count"].as_u64().unwrap())).collect();
+            let reasons: Vec<(String, u64)> = told["not_for_device"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|r| (text(r, "reason"), r["count"].as_u64().unwrap()))
+                .collect();
             let all = told["cut"]["reasons"]["not_for_device"].as_u64().unwrap_or(0);
             (all == reasons.iter().map(|(_, n)| n).sum::<u64>()).then_some(reasons)
         })
     };
-    let owned = |list: &[(&str, u64)]| list.iter().map(|(r, n)| ((*r).to_owned(), *n)).collect::<Vec<_>>();
-    assert_eq!(reasons(&plain), owned(&[("private_address", 3), ("wide_network", 1), ("public_suffix", 1), ("public_resolver", 1)]));
+    let owned =
+        |list: &[(&str, u64)]| list.iter().map(|(r, n)| ((*r).to_owned(), *n)).collect::<Vec<_>>();
+    assert_eq!(
+        reasons(&plain),
+        owned(&[
+            ("private_address", 3),
+            ("wide_network", 1),
+            ("public_suffix", 1),
+            ("public_resolver", 1)
+        ])
+    );
     // The account's own names and networks, and an allow list; a bad entry loses nothing.
-    let wrong = admin.patch("/api/v1/account/guards", json!({ "own": ["corp.example", "not a name"] }), 422);
+    let wrong = admin.patch(
+        "/api/v1/account/guards",
+        json!({ "own": ["corp.example", "not a name"] }),
+        422,
+    );
     assert!(wrong["errors"][0]["message"].as_str().unwrap().contains("not a name"), "{wrong}");
-    admin.patch("/api/v1/account/guards", json!({ "own": ["corp.example"], "allow": ["good.example", "45.0.0.7"] }), 200);
+    admin.patch(
+        "/api/v1/account/guards",
+        json!({ "own": ["corp.example"], "allow": ["good.example", "45.0.0.7"] }),
+        200,
+    );
     settled(app, &plain.url, &["192.0.2.1", "bad.example", "2001:db8::7"]);
-    assert_eq!(reasons(&plain).iter().filter(|(r, _)| r == "own" || r == "allowed").cloned().collect::<Vec<_>>(), owned(&[("own", 2), ("allowed", 2)]));
+    assert_eq!(
+        reasons(&plain)
+            .iter()
+            .filter(|(r, _)| r == "own" || r == "allowed")
+            .cloned()
+            .collect::<Vec<_>>(),
+        owned(&[("own", 2), ("allowed", 2)])
+    );
     // Each is named with its reason, and there is a way to allow: one IOC, or a whole guard.
     let list = admin.get(&format!("/api/v1/groups/{}/refused?reason=public_resolver", plain.group));
-    assert_eq!((list["items"].as_array().unwrap().len(), list["items"][0]["value"].as_str()), (1, Some("8.8.8.8")));
-    admin.patch(&format!("/api/v1/iocs/{}", text(&list["items"][0], "id")), json!({ "whitelist": "always_sent" }), 200);
+    assert_eq!(
+        (list["items"].as_array().unwrap().len(), list["items"][0]["value"].as_str()),
+        (1, Some("8.8.8.8"))
+    );
+    admin.patch(
+        &format!("/api/v1/iocs/{}", text(&list["items"][0], "id")),
+        json!({ "whitelist": "always_sent" }),
+        200,
+    );
     settled(app, &plain.url, &["192.0.2.1", "bad.example", "2001:db8::7", "8.8.8.8"]);
     admin.patch("/api/v1/account/guards", json!({ "off": ["private_address"] }), 200);
-    settled(app, &plain.url, &["192.0.2.1", "bad.example", "2001:db8::7", "8.8.8.8", "10.0.0.1", "192.168.7.0/24", "224.0.0.251"]);
+    settled(
+        app,
+        &plain.url,
+        &[
+            "192.0.2.1",
+            "bad.example",
+            "2001:db8::7",
+            "8.8.8.8",
+            "10.0.0.1",
+            "192.168.7.0/24",
+            "224.0.0.251",
+        ],
+    );
     assert!(admin.patch("/api/v1/account/guards", json!({ "off": ["sense"] }), 422)["errors"][0]["message"].as_str().unwrap().contains("private_address"));
     // What a Sophos can't take is a matter of its own parser.
     settled(app, &sophos.url, &["192.0.2.1", "8.8.8.8", "10.0.0.1", "224.0.0.251"]);
@@ -380,10 +614,14 @@ fn what_is_not_for_the_device_is_told(app: &mut TestApp) {
     // The report follows what changes, without anybody touching the group.
     let id = text(&admin.ioc("44.0.0.0/6"), "id");
     admin.delete(&format!("/api/v1/iocs/{id}"), 204);
-    eventually("the report follows", || (!reasons(&plain).iter().any(|(r, _)| r == "wide_network")).then_some(()));
+    eventually("the report follows", || {
+        (!reasons(&plain).iter().any(|(r, _)| r == "wide_network")).then_some(())
+    });
     import(&admin, &source, &["co.jp", "1.1.1.1"]);
     eventually("the report follows", || {
-        (reasons(&plain).contains(&("public_suffix".to_owned(), 2)) && reasons(&plain).contains(&("public_resolver".to_owned(), 1))).then_some(())
+        (reasons(&plain).contains(&("public_suffix".to_owned(), 2))
+            && reasons(&plain).contains(&("public_resolver".to_owned(), 1)))
+        .then_some(())
     });
 }
 
@@ -393,13 +631,19 @@ fn covered_entries_take_no_room(app: &mut TestApp) {
     let names = device(&admin, "hosts", json!({ "collapse": true, "limit": 2 }));
     let addresses = device(&admin, "panos-edl", json!({ "collapse": true }));
     let records: Vec<Value> =
-        ["evil.example", "a.evil.example", "b.a.evil.example", "other.example"].iter().map(|v| json!({ "value": v, "severity": "low" })).collect();
+        ["evil.example", "a.evil.example", "b.a.evil.example", "other.example"]
+            .iter()
+            .map(|v| json!({ "value": v, "severity": "low" }))
+            .collect();
     admin.import(&source, "application/json", &json!(records).to_string(), 200);
     import(&admin, &source, &["192.0.2.1", "192.0.2.200", "192.0.2.128/25", "2001:db8::1"]);
     settled(app, &names.url, &["0.0.0.0 evil.example", "0.0.0.0 other.example"]);
     settled(app, &addresses.url, &["192.0.2.1", "192.0.2.128/25", "2001:db8::1"]);
     let told = group(&admin, &names);
-    assert_eq!((told["not_for_device"][0]["reason"].as_str(), told["not_for_device"][0]["count"].as_u64()), (Some("covered"), Some(2)));
+    assert_eq!(
+        (told["not_for_device"][0]["reason"].as_str(), told["not_for_device"][0]["count"].as_u64()),
+        (Some("covered"), Some(2))
+    );
     assert!(told["cut"]["reasons"]["limit"].is_null(), "what is covered takes no room: {told}");
     // The cover goes: those below it come back.
     admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("evil.example"), "id")), 204);
@@ -414,31 +658,83 @@ fn adjacent_networks_are_one_entry(app: &mut TestApp) {
     let addresses = device(&admin, "panos-edl", json!({ "collapse": true, "limit": 3 }));
     let told = device(&admin, "csv", json!({ "collapse": true }));
     let block: Vec<String> = (0..32).map(|i| format!("192.0.2.{i}")).collect();
-    import(&admin, &source, &block.iter().map(String::as_str).chain(["192.0.2.40", "198.51.100.0/25"]).collect::<Vec<_>>());
+    import(
+        &admin,
+        &source,
+        &block
+            .iter()
+            .map(String::as_str)
+            .chain(["192.0.2.40", "198.51.100.0/25"])
+            .collect::<Vec<_>>(),
+    );
     settled(app, &addresses.url, &["192.0.2.0/27", "192.0.2.40", "198.51.100.0/25"]);
     let shown = group(&admin, &addresses);
-    assert_eq!((shown["published"].as_u64(), shown["not_for_device"][0]["count"].as_u64()), (Some(3), Some(31)), "{shown}");
+    assert_eq!(
+        (shown["published"].as_u64(), shown["not_for_device"][0]["count"].as_u64()),
+        (Some(3), Some(31)),
+        "{shown}"
+    );
     assert!(shown["cut"]["reasons"]["limit"].is_null(), "34 IOCs within a limit of 3: {shown}");
     // Rows that tell more than the value stay one an IOC.
-    eventually("34 rows below a head", || (pull(app, &told.url).text().lines().count() == 35).then_some(()));
-    // The other half arrives, and the network grows; one address leaves, and it falls apart around the hole.
+    eventually("34 rows below a head", || {
+        (pull(app, &told.url).text().lines().count() == 35).then_some(())
+    });
+    // The other half arrives, and the network grows; one address leaves, and it falls apart around
+    // the hole.
     import(&admin, &source, &["198.51.100.128/25"]);
     settled(app, &addresses.url, &["192.0.2.0/27", "192.0.2.40", "198.51.100.0/24"]);
     admin.patch(&format!("/api/v1/groups/{}", addresses.group), json!({ "limit": 100 }), 200);
     admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("192.0.2.0"), "id")), 204);
-    let apart = ["192.0.2.1", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "192.0.2.16/28", "192.0.2.40", "198.51.100.0/24"];
+    let apart = [
+        "192.0.2.1",
+        "192.0.2.2/31",
+        "192.0.2.4/30",
+        "192.0.2.8/29",
+        "192.0.2.16/28",
+        "192.0.2.40",
+        "198.51.100.0/24",
+    ];
     settled(app, &addresses.url, &apart);
     // A sighting changes nothing of what the list says.
     import(&admin, &source, &["192.0.2.4", "198.51.100.0/25"]);
     import(&admin, &source, &["192.0.2.41"]);
-    settled(app, &addresses.url, &["192.0.2.1", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "192.0.2.16/28", "192.0.2.40/31", "198.51.100.0/24"]);
+    settled(
+        app,
+        &addresses.url,
+        &[
+            "192.0.2.1",
+            "192.0.2.2/31",
+            "192.0.2.4/30",
+            "192.0.2.8/29",
+            "192.0.2.16/28",
+            "192.0.2.40/31",
+            "198.51.100.0/24",
+        ],
+    );
     // Without collapsing each is an entry again, with its own value.
     admin.patch(&format!("/api/v1/groups/{}", addresses.group), json!({ "collapse": false }), 200);
-    let all: Vec<&str> = block.iter().skip(1).map(String::as_str).chain(["192.0.2.40", "192.0.2.41", "198.51.100.0/25", "198.51.100.128/25"]).collect();
+    let all: Vec<&str> = block
+        .iter()
+        .skip(1)
+        .map(String::as_str)
+        .chain(["192.0.2.40", "192.0.2.41", "198.51.100.0/25", "198.51.100.128/25"])
+        .collect();
     settled(app, &addresses.url, &all);
     // Back on, it loses most of its entries and no address: nothing is held.
     admin.patch(&format!("/api/v1/groups/{}", addresses.group), json!({ "collapse": true }), 200);
-    settled(app, &addresses.url, &["192.0.2.1", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "192.0.2.16/28", "192.0.2.40/31", "198.51.100.0/24"]);
+    settled(
+        app,
+        &addresses.url,
+        &[
+            "192.0.2.1",
+            "192.0.2.2/31",
+            "192.0.2.4/30",
+            "192.0.2.8/29",
+            "192.0.2.16/28",
+            "192.0.2.40/31",
+            "198.51.100.0/24",
+        ],
+    );
     assert!(group(&admin, &addresses)["held"].is_null());
 }
 
@@ -454,8 +750,12 @@ fn a_loss_of_more_than_half_is_held(app: &mut TestApp) {
     settled(app, &plain.url, &all);
     // The source is switched off: everything would be unblocked at once.
     admin.patch(&format!("/api/v1/sources/{source}"), json!({ "enabled": false }), 200);
-    let held = eventually("it is held", || Some(group(&admin, &plain)).filter(|g| g["held"].is_object()));
-    assert_eq!((held["held"]["iocs"].as_u64(), held["held"]["would_lose"].as_u64()), (Some(30), Some(30)));
+    let held =
+        eventually("it is held", || Some(group(&admin, &plain)).filter(|g| g["held"].is_object()));
+    assert_eq!(
+        (held["held"]["iocs"].as_u64(), held["held"]["would_lose"].as_u64()),
+        (Some(30), Some(30))
+    );
     settled(app, &plain.url, &all);
     let subject = "[iocast] Group plain_list on Lab plain_list is held back (iocast)";
     eventually("it is mailed", || (post.subjects() == [subject]).then_some(()));
@@ -472,7 +772,10 @@ fn a_loss_of_more_than_half_is_held(app: &mut TestApp) {
     assert!(told["held"].is_null() && told["published"] == 0, "{told}");
     let plain = Pulled { url: format!("{}/feeds/{}", app.url, plain.group), ..plain };
     settled(app, &plain.url, &[]);
-    assert_eq!(admin.post(&format!("/api/v1/groups/{}/let-through", plain.group), json!({}), 409)["code"], "nothing_held");
+    assert_eq!(
+        admin.post(&format!("/api/v1/groups/{}/let-through", plain.group), json!({}), 409)["code"],
+        "nothing_held"
+    );
     // Nobody does anything: it goes out when its time has come.
     admin.patch(&format!("/api/v1/sources/{source}"), json!({ "enabled": true }), 200);
     settled(app, &plain.url, &all);
@@ -486,7 +789,11 @@ fn a_loss_of_more_than_half_is_held(app: &mut TestApp) {
     admin.patch(&format!("/api/v1/sources/{source}"), json!({ "enabled": true }), 200);
     settled(app, &plain.url, &all);
     for value in &all[..20] {
-        admin.patch(&format!("/api/v1/iocs/{}", text(&admin.ioc(value), "id")), json!({ "whitelist": "never_sent" }), 200);
+        admin.patch(
+            &format!("/api/v1/iocs/{}", text(&admin.ioc(value), "id")),
+            json!({ "whitelist": "never_sent" }),
+            200,
+        );
     }
     settled(app, &plain.url, &all[20..]);
 }
@@ -498,30 +805,49 @@ fn publications_are_compared_frozen_and_rolled_back(app: &mut TestApp) {
     let misp = device(&admin, "misp", json!({}));
     import(&admin, &source, &["stays.example", "goes.example"]);
     let number = |of: &Pulled, iocs: u64| {
-        let there = eventually("it is published", || Some(group(&admin, of)).filter(|g| g["published"] == iocs));
+        let there = eventually("it is published", || {
+            Some(group(&admin, of)).filter(|g| g["published"] == iocs)
+        });
         there["publication"].as_i64().unwrap()
     };
     let firsts = [number(&table, 2), number(&misp, 2)];
     admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("goes.example"), "id")), 204);
-    admin.patch(&format!("/api/v1/iocs/{}", text(&admin.ioc("stays.example"), "id")), json!({ "severity": "high" }), 200);
+    admin.patch(
+        &format!("/api/v1/iocs/{}", text(&admin.ioc("stays.example"), "id")),
+        json!({ "severity": "high" }),
+        200,
+    );
     import(&admin, &source, &["comes.example", "too.example"]);
     for (of, first) in [(&table, firsts[0]), (&misp, firsts[1])] {
         let last = number(of, 3);
         let differs = eventually("all three show", || {
             let last = group(&admin, of)["publication"].as_i64().unwrap().max(last);
-            let differs = admin.get(&format!("/api/v1/groups/{}/compare?from={first}&to={last}", of.group));
+            let differs =
+                admin.get(&format!("/api/v1/groups/{}/compare?from={first}&to={last}", of.group));
             (differs["changed"]["count"] == 1).then_some(differs)
         });
         assert_eq!(differs["added"]["values"], json!(["comes.example", "too.example"]));
         assert_eq!(differs["removed"]["values"], json!(["goes.example"]));
         assert_eq!(differs["changed"]["values"], json!(["stays.example"]));
     }
-    assert_eq!(admin.get_status(&format!("/api/v1/groups/{}/compare?from=1&to=999", table.group)), 404);
+    assert_eq!(
+        admin.get_status(&format!("/api/v1/groups/{}/compare?from=1&to=999", table.group)),
+        404
+    );
     // Back to the first one, and there it stays through everything that comes.
-    let frozen = admin.post(&format!("/api/v1/groups/{}/freeze", table.group), json!({ "publication": firsts[0] }), 200);
+    let frozen = admin.post(
+        &format!("/api/v1/groups/{}/freeze", table.group),
+        json!({ "publication": firsts[0] }),
+        200,
+    );
     assert_eq!(frozen["frozen"], firsts[0]);
     let values = |app: &TestApp, of: &Pulled| -> BTreeSet<String> {
-        pull(app, &of.url).text().lines().skip(1).map(|l| l.split(',').next().unwrap().to_owned()).collect()
+        pull(app, &of.url)
+            .text()
+            .lines()
+            .skip(1)
+            .map(|l| l.split(',').next().unwrap().to_owned())
+            .collect()
     };
     let first = BTreeSet::from(["stays.example".to_owned(), "goes.example".to_owned()]);
     assert_eq!(values(app, &table), first);
@@ -534,10 +860,21 @@ fn publications_are_compared_frozen_and_rolled_back(app: &mut TestApp) {
     let admin = app.admin();
     let table = Pulled { url: format!("{}/feeds/{}", app.url, table.group), ..table };
     assert_eq!(values(app, &table), first);
-    admin.post(&format!("/api/v1/groups/{}/freeze", table.group), json!({ "publication": null }), 200);
+    admin.post(
+        &format!("/api/v1/groups/{}/freeze", table.group),
+        json!({ "publication": null }),
+        200,
+    );
     assert_eq!(values(app, &table).len(), 28);
     assert_eq!(
-        admin.send("POST", &format!("/api/v1/groups/{}/freeze", table.group), &[("content-type", "application/json")], Some(br#"{"publication":1}"#)).status,
+        admin
+            .send(
+                "POST",
+                &format!("/api/v1/groups/{}/freeze", table.group),
+                &[("content-type", "application/json")],
+                Some(br#"{"publication":1}"#)
+            )
+            .status,
         404,
         "long gone"
     );
@@ -547,22 +884,47 @@ fn a_view_for_those_who_come_from_elsewhere(app: &mut TestApp) {
     let admin = app.admin();
     let source = source(&admin);
     let plain = device(&admin, "plain-list", json!({}));
-    import(&admin, &source, &["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3", "http://evil.example:8080/x"]);
-    settled(app, &plain.url, &["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3", "http://evil.example:8080/x"]);
-    let lines = |query: &str| -> BTreeSet<String> { pull(app, &format!("{}?{query}", plain.url)).text().lines().map(str::to_owned).collect() };
+    import(
+        &admin,
+        &source,
+        &["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3", "http://evil.example:8080/x"],
+    );
+    settled(
+        app,
+        &plain.url,
+        &["192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3", "http://evil.example:8080/x"],
+    );
+    let lines = |query: &str| -> BTreeSet<String> {
+        pull(app, &format!("{}?{query}", plain.url)).text().lines().map(str::to_owned).collect()
+    };
     let set = |values: &[&str]| values.iter().map(|v| (*v).to_owned()).collect::<BTreeSet<_>>();
     assert_eq!(lines("tr=2&pr=1&sp=1"), set(&["192.0.2.0/30", "evil.example/x"]));
     assert_eq!(lines("tr=1"), set(&["192.0.2.0-192.0.2.3", "http://evil.example:8080/x"]));
     assert_eq!(lines("n=2").len(), 2);
     assert_eq!(lines("v=panosurl&di").len(), 5);
-    let json: Value = serde_json::from_str(&pull(app, &format!("{}?v=json", plain.url)).text()).unwrap();
+    let json: Value =
+        serde_json::from_str(&pull(app, &format!("{}?v=json", plain.url)).text()).unwrap();
     assert_eq!(json.as_array().unwrap().len(), 5);
     // A view has an ETag of its own; with gzip and without it is the same.
     let auth = basic(&app.account_id, &app.appliance_key);
     let view = pull(app, &format!("{}?tr=2", plain.url));
     assert_ne!(view.header("etag"), pull(app, &plain.url).header("etag"));
-    assert_eq!(send("GET", &format!("{}?tr=2", plain.url), &[("authorization", &auth), ("if-none-match", view.header("etag"))], None).status, 304);
-    let head = send("HEAD", &format!("{}?tr=2", plain.url), &[("authorization", &auth), ("accept-encoding", "identity")], None);
+    assert_eq!(
+        send(
+            "GET",
+            &format!("{}?tr=2", plain.url),
+            &[("authorization", &auth), ("if-none-match", view.header("etag"))],
+            None
+        )
+        .status,
+        304
+    );
+    let head = send(
+        "HEAD",
+        &format!("{}?tr=2", plain.url),
+        &[("authorization", &auth), ("accept-encoding", "identity")],
+        None,
+    );
     assert_eq!(head.header("content-length"), view.body.len().to_string());
     let wrong = pull(app, &format!("{}?v=xml", plain.url));
     assert_eq!(wrong.status, 400);
@@ -574,24 +936,43 @@ fn an_event_stream_tells_of_additions_and_deletions(app: &mut TestApp) {
     let source = source(&admin);
     let arcsight = device(&admin, "arcsight", json!({}));
     import(&admin, &source, &["one.example", "two.example"]);
-    let stream = |after: &str| -> Value { serde_json::from_str(&pull(app, &format!("{}?after={after}", arcsight.url)).text()).unwrap() };
-    let told =
-        |stream: &Value| -> Vec<(String, String)> { stream["events"].as_array().unwrap().iter().map(|e| (text(e, "action"), text(e, "value"))).collect() };
-    let first = eventually("both are there", || Some(stream("$START_AT_TIME")).filter(|s| s["events"].as_array().unwrap().len() == 2));
+    let stream = |after: &str| -> Value {
+        serde_json::from_str(&pull(app, &format!("{}?after={after}", arcsight.url)).text()).unwrap()
+    };
+    let told = |stream: &Value| -> Vec<(String, String)> {
+        stream["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| (text(e, "action"), text(e, "value")))
+            .collect()
+    };
+    let first = eventually("both are there", || {
+        Some(stream("$START_AT_TIME")).filter(|s| s["events"].as_array().unwrap().len() == 2)
+    });
     let next = text(&first, "next");
     assert_eq!(told(&stream(&next)), [], "nothing came after it");
     app.advance(&admin, "1m");
     admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("one.example"), "id")), 204);
-    let second = eventually("the deletion is told", || Some(stream(&next)).filter(|s| !s["events"].as_array().unwrap().is_empty()));
+    let second = eventually("the deletion is told", || {
+        Some(stream(&next)).filter(|s| !s["events"].as_array().unwrap().is_empty())
+    });
     assert_eq!(told(&second), [("delete".to_owned(), "one.example".to_owned())]);
     app.advance(&admin, "1m");
     import(&admin, &source, &["one.example"]);
-    let third = eventually("it comes back", || Some(stream(&text(&second, "next"))).filter(|s| !s["events"].as_array().unwrap().is_empty()));
+    let third = eventually("it comes back", || {
+        Some(stream(&text(&second, "next"))).filter(|s| !s["events"].as_array().unwrap().is_empty())
+    });
     assert_eq!(told(&third), [("add".to_owned(), "one.example".to_owned())]);
     assert_eq!(pull(app, &format!("{}?after=yesterday", arcsight.url)).status, 400);
     turns_green(&admin, &arcsight.device);
     // Deletions are told for thirty days.
     app.advance(&admin, "31d");
     import(&admin, &source, &["two.example"]);
-    eventually("the deletion is forgotten", || (!told(&stream("")).iter().any(|(action, value)| action == "delete" && value == "one.example")).then_some(()));
+    eventually("the deletion is forgotten", || {
+        (!told(&stream(""))
+            .iter()
+            .any(|(action, value)| action == "delete" && value == "one.example"))
+        .then_some(())
+    });
 }

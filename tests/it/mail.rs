@@ -1,4 +1,5 @@
-//! Letters arrive, whatever the mail server does: once each, or twice with one Message-ID where nobody can know better.
+//! Letters arrive, whatever the mail server does: once each, or twice with one Message-ID where
+//! nobody can know better.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +31,10 @@ stories!(
 );
 
 fn letters(admin: &Admin, state: &str) -> Vec<Value> {
-    admin.get(&format!("/api/v1/outbox?limit=1000&state={state}"))["items"].as_array().unwrap().clone()
+    admin.get(&format!("/api/v1/outbox?limit=1000&state={state}"))["items"]
+        .as_array()
+        .unwrap()
+        .clone()
 }
 
 fn add(admin: &Admin, name: &str) -> String {
@@ -45,24 +49,44 @@ fn fall_silent(app: &TestApp, admin: &Admin, name: &str) {
 
 fn copies(post: &Post, name: &str) -> Vec<String> {
     let subject = format!("[iocast] {name} is silent (iocast)");
-    post.letters().iter().filter(|l| text(l, "subject") == subject).map(|l| text(l, "letter")).collect()
+    post.letters()
+        .iter()
+        .filter(|l| text(l, "subject") == subject)
+        .map(|l| text(l, "letter"))
+        .collect()
 }
 
 fn every_fault_at_every_step(app: &mut TestApp) {
     let mut post = with_post(app);
     let admin = app.admin();
-    let mut table = String::from("| at | fault | tried again | copies after recovery |\n|---|---|---|---|\n");
+    let mut table =
+        String::from("| at | fault | tried again | copies after recovery |\n|---|---|---|---|\n");
     let steps = ["connect", "EHLO", "MAIL", "RCPT", "DATA", "dot"];
     let faults = ["451 later", "550 never", "421 closing", "hang", "reset", "close", "garbage"];
-    for (n, (step, fault)) in steps.iter().flat_map(|step| faults.iter().map(move |fault| (*step, *fault))).chain([("dot", "lost")]).enumerate() {
+    for (n, (step, fault)) in steps
+        .iter()
+        .flat_map(|step| faults.iter().map(move |fault| (*step, *fault)))
+        .chain([("dot", "lost")])
+        .enumerate()
+    {
         let name = format!("Fault {n}");
         post.fault(step, fault);
         fall_silent(app, &admin, &name);
-        let found = |state: &str| letters(&admin, state).into_iter().find(|l| text(l, "subject").contains(&format!("{name} ")));
-        // What is said of the letter for good is taken at its word; a server that is out of order is not.
+        let found = |state: &str| {
+            letters(&admin, state)
+                .into_iter()
+                .find(|l| text(l, "subject").contains(&format!("{name} ")))
+        };
+        // What is said of the letter for good is taken at its word; a server that is out of order
+        // is not.
         let refused = fault == "550 never" && !["connect", "EHLO"].contains(&step);
-        let failed = eventually(&format!("{step} {fault} is known"), || found(if refused { "dead" } else { "due" }).filter(|l| l["attempts"] != 0));
-        assert!(failed["attempts"] == 1 && !text(&failed, "last_answer").is_empty(), "{step} {fault}: {failed}");
+        let failed = eventually(&format!("{step} {fault} is known"), || {
+            found(if refused { "dead" } else { "due" }).filter(|l| l["attempts"] != 0)
+        });
+        assert!(
+            failed["attempts"] == 1 && !text(&failed, "last_answer").is_empty(),
+            "{step} {fault}: {failed}"
+        );
         post.calm();
         app.advance(&admin, "1m");
         let taken = copies(&post, &name);
@@ -73,10 +97,15 @@ fn every_fault_at_every_step(app: &mut TestApp) {
         };
         assert_eq!(taken.len(), expected, "{step} {fault}");
         assert!(taken.iter().all(|id| *id == taken[0]), "one Message-ID");
-        table.push_str(&format!("| {step} | {fault} | {} | {expected} |\n", if refused { "no: dead at once" } else { "yes" }));
+        table.push_str(&format!(
+            "| {step} | {fault} | {} | {expected} |\n",
+            if refused { "no: dead at once" } else { "yes" }
+        ));
         if refused {
             admin.post(&format!("/api/v1/outbox/{}/retry", text(&failed, "id")), json!({}), 200);
-            eventually("tried again by hand it arrives", || (copies(&post, &name).len() == 1).then_some(()));
+            eventually("tried again by hand it arrives", || {
+                (copies(&post, &name).len() == 1).then_some(())
+            });
         }
     }
     println!("{table}");
@@ -91,13 +120,24 @@ fn one_bad_address_holds_nobody_back(app: &mut TestApp) {
     look(&admin);
     post.fault_for("RCPT", "550 no such user", "second@example.com");
     fall_silent(app, &admin, "Lab MISP");
-    let mut to: Vec<String> =
-        post.letters().iter().filter(|l| text(l, "subject").contains("silent")).map(|l| l["to"][0].as_str().unwrap().to_owned()).collect();
+    let mut to: Vec<String> = post
+        .letters()
+        .iter()
+        .filter(|l| text(l, "subject").contains("silent"))
+        .map(|l| l["to"][0].as_str().unwrap().to_owned())
+        .collect();
     to.sort();
     assert_eq!(to, [ADMIN, "third@example.com"]);
     let dead = letters(&admin, "dead");
-    assert_eq!((dead.len(), text(&dead[0], "to"), dead[0]["attempts"].as_u64()), (1, "second@example.com".into(), Some(1)));
-    assert!(text(&dead[0], "last_answer").contains("RCPT TO") && text(&dead[0], "last_answer").contains("no such user"), "{dead:?}");
+    assert_eq!(
+        (dead.len(), text(&dead[0], "to"), dead[0]["attempts"].as_u64()),
+        (1, "second@example.com".into(), Some(1))
+    );
+    assert!(
+        text(&dead[0], "last_answer").contains("RCPT TO")
+            && text(&dead[0], "last_answer").contains("no such user"),
+        "{dead:?}"
+    );
 }
 
 fn a_mail_server_away_for_three_days(app: &mut TestApp) {
@@ -113,7 +153,11 @@ fn a_mail_server_away_for_three_days(app: &mut TestApp) {
     post.calm();
     app.advance(&admin, "15m");
     assert_eq!(copies(&post, "Lab MISP").len(), 1);
-    assert!(text(&post.letters()[0], "text").contains("It never pulled: it was added on 2026-11-03 10:00 UTC"), "the letter says since when");
+    assert!(
+        text(&post.letters()[0], "text")
+            .contains("It never pulled: it was added on 2026-11-03 10:00 UTC"),
+        "the letter says since when"
+    );
 
     // Longer than that nobody tries: the letter is dead, and seen to be.
     post.fault("connect", "421 later");
@@ -131,24 +175,39 @@ fn the_outbox_is_seen_and_turned(app: &mut TestApp) {
     let admin = app.admin();
     assert_eq!(admin.post("/api/v1/mail/test", json!({}), 200)["to"], ADMIN);
     assert_eq!(post.subjects(), ["[iocast] Test letter (iocast)"]);
-    assert_eq!(admin.post("/api/v1/mail/test", json!({ "to": "nobody" }), 422)["errors"][0]["field"], "to");
+    assert_eq!(
+        admin.post("/api/v1/mail/test", json!({ "to": "nobody" }), 422)["errors"][0]["field"],
+        "to"
+    );
     post.fault("RCPT", "550 no such user");
     let refused = admin.post("/api/v1/mail/test", json!({ "to": "nobody@example.com" }), 409);
-    assert!(refused["code"] == "mail_not_taken" && text(&refused, "detail").contains("no such user"), "{refused}");
+    assert!(
+        refused["code"] == "mail_not_taken" && text(&refused, "detail").contains("no such user"),
+        "{refused}"
+    );
     fall_silent(app, &admin, "Lab MISP");
     let dead = text(&letters(&admin, "dead")[0], "id");
     post.calm();
     assert_eq!(admin.post(&format!("/api/v1/outbox/{dead}/retry"), json!({}), 200)["state"], "due");
     eventually("it arrives", || (copies(&post, "Lab MISP").len() == 1).then_some(()));
     eventually("it is settled", || (letters(&admin, "sent").len() == 1).then_some(()));
-    assert_eq!(admin.post(&format!("/api/v1/outbox/{dead}/retry"), json!({}), 409)["code"], "letter_settled");
+    assert_eq!(
+        admin.post(&format!("/api/v1/outbox/{dead}/retry"), json!({}), 409)["code"],
+        "letter_settled"
+    );
     post.fault("MAIL", "451 later");
     fall_silent(app, &admin, "Other MISP");
     let due = text(&letters(&admin, "due")[0], "id");
     assert_eq!(admin.delete(&format!("/api/v1/outbox/{due}"), 200)["state"], "discarded");
     post.calm();
     app.advance(&admin, "1h");
-    assert_eq!((copies(&post, "Other MISP").len(), admin.get("/api/v1/outbox")["items"].as_array().unwrap().len()), (0, 2));
+    assert_eq!(
+        (
+            copies(&post, "Other MISP").len(),
+            admin.get("/api/v1/outbox")["items"].as_array().unwrap().len()
+        ),
+        (0, 2)
+    );
     let out = crate::shell::iocast_on(app, &["mail", "test", "--to", "me@example.com"], None);
     assert!(app.database_url().is_some() || out.contains("was taken: 250 taken"), "{out}");
 }
@@ -160,33 +219,80 @@ fn a_password_by_letter(app: &mut TestApp) {
     let token = |n: usize| {
         let letter = eventually("the letter comes", || post.letters().get(n).cloned());
         let words = text(&letter, "text");
-        words.split_once("/password#").unwrap_or_else(|| panic!("{words}")).1.split_whitespace().next().unwrap().to_owned()
+        words
+            .split_once("/password#")
+            .unwrap_or_else(|| panic!("{words}"))
+            .1
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .to_owned()
     };
     let say = |path: &str, body: Value| {
-        let answer = crate::support::agent().post(format!("{}/api/v1/{path}", app.url)).header("content-type", "application/json").send(body.to_string());
+        let answer = crate::support::agent()
+            .post(format!("{}/api/v1/{path}", app.url))
+            .header("content-type", "application/json")
+            .send(body.to_string());
         answer.unwrap().status().as_u16()
     };
     let invited = token(0);
     assert_eq!(say("passwords", json!({ "token": invited, "password": "short" })), 422);
-    assert_eq!(say("passwords", json!({ "token": format!("{invited}x"), "password": "lamp river seven coat" })), 401);
-    assert_eq!(say("passwords", json!({ "token": invited, "password": "lamp river seven coat" })), 204);
-    assert_eq!(say("passwords", json!({ "token": invited, "password": "another lamp river coat" })), 401, "a link works once");
+    assert_eq!(
+        say(
+            "passwords",
+            json!({ "token": format!("{invited}x"), "password": "lamp river seven coat" })
+        ),
+        401
+    );
+    assert_eq!(
+        say("passwords", json!({ "token": invited, "password": "lamp river seven coat" })),
+        204
+    );
+    assert_eq!(
+        say("passwords", json!({ "token": invited, "password": "another lamp river coat" })),
+        401,
+        "a link works once"
+    );
     let analyst = Admin::sign_in(&app.url, "new@example.com", "lamp river seven coat");
-    assert_eq!(analyst.post("/api/v1/users", json!({ "email": "x@example.com", "role": "admin" }), 403)["code"], "forbidden");
-    assert_eq!((say("password-resets", json!({ "email": "new@example.com" })), say("password-resets", json!({ "email": "nobody@example.com" }))), (202, 202));
-    assert_eq!(say("passwords", json!({ "token": token(1), "password": "seven coats by the river" })), 204);
+    assert_eq!(
+        analyst.post("/api/v1/users", json!({ "email": "x@example.com", "role": "admin" }), 403)["code"],
+        "forbidden"
+    );
+    assert_eq!(
+        (
+            say("password-resets", json!({ "email": "new@example.com" })),
+            say("password-resets", json!({ "email": "nobody@example.com" }))
+        ),
+        (202, 202)
+    );
+    assert_eq!(
+        say("passwords", json!({ "token": token(1), "password": "seven coats by the river" })),
+        204
+    );
     assert_eq!(analyst.get_status("/api/v1/me"), 401, "the sessions were ended");
     Admin::sign_in(&app.url, "new@example.com", "seven coats by the river");
     assert_eq!(
-        (post.letters().len(), admin.post("/api/v1/users", json!({ "email": "new@example.com", "role": "admin" }), 422)["errors"][0]["field"].as_str()),
+        (
+            post.letters().len(),
+            admin.post(
+                "/api/v1/users",
+                json!({ "email": "new@example.com", "role": "admin" }),
+                422
+            )["errors"][0]["field"]
+                .as_str()
+        ),
         (2, Some("email"))
     );
-    assert!((0..40).any(|_| say("password-resets", json!({ "email": "new@example.com" })) == 429), "asking is slowed down");
+    assert!(
+        (0..40).any(|_| say("password-resets", json!({ "email": "new@example.com" })) == 429),
+        "asking is slowed down"
+    );
 }
 
 fn what_monitoring_sees(app: &mut TestApp) {
     let mut post = Post::open();
-    let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let listen =
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     app.reopen(|config| {
         post.plain(config);
         config.metrics_token = Some("0123456789abcdef".into());
@@ -198,7 +304,8 @@ fn what_monitoring_sees(app: &mut TestApp) {
     let scene = Scene::set(&admin, None);
     scene.import(&admin, "evil.example");
     scene.settled(&app.device(), &["evil.example"]);
-    let refused = crate::support::Device::new(&app.account_id, "wrong").get(&format!("{}/manifest.json", scene.url), &[]);
+    let refused = crate::support::Device::new(&app.account_id, "wrong")
+        .get(&format!("{}/manifest.json", scene.url), &[]);
     assert_eq!(refused.status, 401);
     let get = |url: &str, token: Option<&str>| {
         let request = crate::support::agent().get(url);
@@ -212,7 +319,9 @@ fn what_monitoring_sees(app: &mut TestApp) {
     };
     let main = format!("{}/metrics", app.url);
     assert_eq!((get(&main, None).0, get(&main, Some("0123456789abcdeX")).0), (401, 401));
-    for (status, figures) in [get(&main, Some("0123456789abcdef")), get(&format!("http://{listen}/metrics"), None)] {
+    for (status, figures) in
+        [get(&main, Some("0123456789abcdef")), get(&format!("http://{listen}/metrics"), None)]
+    {
         assert_eq!(status, 200);
         for line in [
             "iocast_outages_open 1",
@@ -229,14 +338,25 @@ fn what_monitoring_sees(app: &mut TestApp) {
         ] {
             assert!(figures.lines().any(|l| l == line), "{line} in {figures}");
         }
-        let value =
-            |name: &str| figures.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<f64>().ok()).unwrap_or_else(|| panic!("{name} in {figures}"));
-        assert!(value("iocast_pulls_total{status=\"200\"}") > 0.0 && value("iocast_cache_bytes{of=\"bodies\"}") > 0.0, "{figures}");
+        let value = |name: &str| {
+            figures
+                .lines()
+                .find_map(|l| l.strip_prefix(name)?.trim().parse::<f64>().ok())
+                .unwrap_or_else(|| panic!("{name} in {figures}"))
+        };
+        assert!(
+            value("iocast_pulls_total{status=\"200\"}") > 0.0
+                && value("iocast_cache_bytes{of=\"bodies\"}") > 0.0,
+            "{figures}"
+        );
         assert!(value("iocast_publication_seconds_total") > 0.0, "{figures}");
-        let names: BTreeMap<&str, usize> = figures.lines().filter(|l| l.starts_with("# TYPE")).fold(BTreeMap::new(), |mut names, l| {
-            *names.entry(l.split(' ').nth(2).unwrap()).or_default() += 1;
-            names
-        });
+        let names: BTreeMap<&str, usize> = figures
+            .lines()
+            .filter(|l| l.starts_with("# TYPE"))
+            .fold(BTreeMap::new(), |mut names, l| {
+                *names.entry(l.split(' ').nth(2).unwrap()).or_default() += 1;
+                names
+            });
         assert!(names.len() > 8 && names.values().all(|n| *n == 1), "{figures}");
     }
 }
@@ -245,7 +365,19 @@ fn what_monitoring_sees(app: &mut TestApp) {
 fn certificate(folder: &std::path::Path) -> (String, String) {
     let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     let done = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+        ])
         .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .arg("-keyout")
         .arg(&key)
@@ -280,7 +412,10 @@ fn nothing_is_sent_in_clear_unless_said_so() {
     };
     app.reopen(|config| server(config, false));
     let admin = app.admin();
-    assert!(text(&admin.post("/api/v1/mail/test", json!({}), 409), "detail").contains("STARTTLS"), "a certificate that nobody vouches for");
+    assert!(
+        text(&admin.post("/api/v1/mail/test", json!({}), 409), "detail").contains("STARTTLS"),
+        "a certificate that nobody vouches for"
+    );
     assert!(private.letters().is_empty());
     app.reopen(|config| server(config, true));
     let admin = app.admin();
@@ -295,7 +430,10 @@ fn nothing_is_sent_in_clear_unless_said_so() {
 
 fn admin_refused(app: &TestApp) {
     let refused = app.admin().post("/api/v1/mail/test", json!({}), 409);
-    assert!(text(&refused, "detail").contains("STARTTLS"), "a certificate for another name: {refused}");
+    assert!(
+        text(&refused, "detail").contains("STARTTLS"),
+        "a certificate for another name: {refused}"
+    );
 }
 
 #[test]
@@ -346,7 +484,10 @@ impl Program {
                 stream.read_exact(&mut body).unwrap();
                 hears.lock().unwrap().push(head + &String::from_utf8(body).unwrap());
                 let status = *says.lock().unwrap();
-                let _ = write!(stream.get_mut(), "HTTP/1.1 {status}\r\nLocation: /elsewhere\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                let _ = write!(
+                    stream.get_mut(),
+                    "HTTP/1.1 {status}\r\nLocation: /elsewhere\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
             }
         });
         Self { url, answer, heard }
@@ -365,7 +506,12 @@ impl Program {
 fn hmac(secret: &str, signed: &str) -> String {
     let python = std::env::var("IOCAST_PYTHON").unwrap();
     let script = "import base64, hashlib, hmac, sys; print(base64.b64encode(hmac.new(base64.b64decode(sys.argv[1]), sys.argv[2].encode(), hashlib.sha256).digest()).decode())";
-    String::from_utf8(Command::new(python).args(["-c", script, secret, signed]).output().unwrap().stdout).unwrap().trim().to_owned()
+    String::from_utf8(
+        Command::new(python).args(["-c", script, secret, signed]).output().unwrap().stdout,
+    )
+    .unwrap()
+    .trim()
+    .to_owned()
 }
 
 fn a_program_is_told_too(app: &mut TestApp) {
@@ -373,20 +519,32 @@ fn a_program_is_told_too(app: &mut TestApp) {
     let program = Program::open();
     let admin = app.admin();
     for no in ["nowhere", "https://me:secret@hooks.example.com/"] {
-        assert_eq!(admin.patch("/api/v1/account", json!({ "webhook_url": no }), 422)["errors"][0]["code"], "webhook_url_invalid");
+        assert_eq!(
+            admin.patch("/api/v1/account", json!({ "webhook_url": no }), 422)["errors"][0]["code"],
+            "webhook_url_invalid"
+        );
     }
     let account = admin.patch("/api/v1/account", json!({ "webhook_url": program.url }), 200);
     assert_eq!(account["silent_after_hours"], 48, "what is not named stays");
     // Private addresses are refused unless the operator allows them.
     fall_silent(app, &admin, "Refused MISP");
     let dead = letters(&admin, "dead");
-    assert!(dead.len() == 1 && text(&dead[0], "last_answer").contains("webhook_allow_private") && program.heard().is_empty(), "{dead:?}");
+    assert!(
+        dead.len() == 1
+            && text(&dead[0], "last_answer").contains("webhook_allow_private")
+            && program.heard().is_empty(),
+        "{dead:?}"
+    );
     assert_eq!(post.letters().len(), 1, "people are told all the same");
 
     let restart = |app: &mut TestApp| app.reopen(|config| config.webhook_allow_private = true);
     restart(app);
     let admin = app.admin();
-    assert_eq!(admin.get("/api/v1/account")["webhook_secret"], account["webhook_secret"], "a restart changes no secret");
+    assert_eq!(
+        admin.get("/api/v1/account")["webhook_secret"],
+        account["webhook_secret"],
+        "a restart changes no secret"
+    );
     let scene = Scene::set(&admin, None);
     for status in ["500 Oops", "302 Found"] {
         program.says(status);
@@ -396,26 +554,55 @@ fn a_program_is_told_too(app: &mut TestApp) {
             app.advance(&admin, "1m");
         }
         let due = letters(&admin, "due");
-        assert!(due.len() == 1 && text(&due[0], "last_answer").contains(&status[..3]), "{status}: {due:?}");
+        assert!(
+            due.len() == 1 && text(&due[0], "last_answer").contains(&status[..3]),
+            "{status}: {due:?}"
+        );
     }
     program.says("204 No Content");
     app.advance(&admin, "2m");
-    assert_eq!(app.device().get(&format!("{}/feeds/{}/manifest.json", app.url, scene.group), &[]).status, 200);
-    let heard = eventually("silence and recovery are told", || Some(program.heard()).filter(|h| h.len() == 4));
+    assert_eq!(
+        app.device().get(&format!("{}/feeds/{}/manifest.json", app.url, scene.group), &[]).status,
+        200
+    );
+    let heard = eventually("silence and recovery are told", || {
+        Some(program.heard()).filter(|h| h.len() == 4)
+    });
     let header = |n: usize, name: &str| {
-        let line = heard[n].lines().find_map(|l| l.to_ascii_lowercase().starts_with(&format!("{name}:")).then(|| l[name.len() + 1..].trim().to_owned()));
+        let line = heard[n].lines().find_map(|l| {
+            l.to_ascii_lowercase()
+                .starts_with(&format!("{name}:"))
+                .then(|| l[name.len() + 1..].trim().to_owned())
+        });
         line.unwrap_or_else(|| panic!("{name} in {}", heard[n]))
     };
     let body = |n: usize| heard[n].split_once("\r\n\r\n").unwrap().1.to_owned();
     let json = |n: usize| serde_json::from_str::<Value>(&body(n)).unwrap();
-    assert_eq!((header(0, "webhook-id"), body(0)), (header(2, "webhook-id"), body(2)), "every try carries the same id and body");
+    assert_eq!(
+        (header(0, "webhook-id"), body(0)),
+        (header(2, "webhook-id"), body(2)),
+        "every try carries the same id and body"
+    );
     assert!(heard.iter().all(|h| h.starts_with("POST /hook ")), "no redirect is followed");
-    assert_eq!((json(2)["type"].as_str(), json(3)["type"].as_str()), (Some("device.silent"), Some("device.recovered")));
-    assert_eq!((json(2)["data"]["devices"][0]["name"].as_str(), json(2)["account_id"].as_str()), (Some("Lab MISP"), Some(app.account_id.as_str())));
+    assert_eq!(
+        (json(2)["type"].as_str(), json(3)["type"].as_str()),
+        (Some("device.silent"), Some("device.recovered"))
+    );
+    assert_eq!(
+        (json(2)["data"]["devices"][0]["name"].as_str(), json(2)["account_id"].as_str()),
+        (Some("Lab MISP"), Some(app.account_id.as_str()))
+    );
     let secret = text(&account, "webhook_secret");
-    let signed = format!("{}.{}.{}", header(3, "webhook-id"), header(3, "webhook-timestamp"), body(3));
-    assert_eq!(header(3, "webhook-signature"), format!("v1,{}", hmac(secret.strip_prefix("whsec_").unwrap(), &signed)));
-    assert!(admin.patch("/api/v1/account", json!({ "webhook_url": null }), 200)["webhook_secret"].is_null());
+    let signed =
+        format!("{}.{}.{}", header(3, "webhook-id"), header(3, "webhook-timestamp"), body(3));
+    assert_eq!(
+        header(3, "webhook-signature"),
+        format!("v1,{}", hmac(secret.strip_prefix("whsec_").unwrap(), &signed))
+    );
+    assert!(
+        admin.patch("/api/v1/account", json!({ "webhook_url": null }), 200)["webhook_secret"]
+            .is_null()
+    );
 }
 
 fn an_answer_that_was_lost_is_asked_for_again_and_the_end_is_told(app: &mut TestApp) {
@@ -428,7 +615,9 @@ fn an_answer_that_was_lost_is_asked_for_again_and_the_end_is_told(app: &mut Test
     assert!(due.len() == 1 && due[0]["maybe_sent"] == true, "{due:?}");
     // The device comes back. The reader has the warning in hands already, so it is not taken back.
     assert_eq!(app.device().get(&format!("{}/manifest.json", scene.url), &[]).status, 200);
-    eventually("the outage ends", || admin.get("/api/v1/outages")["items"][0]["ended_at"].is_string().then_some(()));
+    eventually("the outage ends", || {
+        admin.get("/api/v1/outages")["items"][0]["ended_at"].is_string().then_some(())
+    });
     post.calm();
     app.advance(&admin, "1m");
     let subjects = post.subjects();
@@ -447,7 +636,11 @@ fn a_program_that_hangs_holds_up_no_mail(app: &mut TestApp) {
         config.mail_deadline_seconds = 60;
     });
     let admin = app.admin();
-    admin.patch("/api/v1/account", json!({ "webhook_url": format!("http://{}/", hangs.local_addr().unwrap()) }), 200);
+    admin.patch(
+        "/api/v1/account",
+        json!({ "webhook_url": format!("http://{}/", hangs.local_addr().unwrap()) }),
+        200,
+    );
     for n in 0..3 {
         add(&admin, &format!("MISP {n}"));
     }
@@ -455,12 +648,20 @@ fn a_program_that_hangs_holds_up_no_mail(app: &mut TestApp) {
     eventually("all people are told", || (post.letters().len() == 3).then_some(()));
     let hooks = eventually("the first hook is on its way", || {
         let all = admin.get("/api/v1/outbox?limit=1000")["items"].as_array().unwrap().clone();
-        let hooks: Vec<Value> = all.into_iter().filter(|l| text(l, "to").starts_with("http")).collect();
+        let hooks: Vec<Value> =
+            all.into_iter().filter(|l| text(l, "to").starts_with("http")).collect();
         hooks.iter().any(|l| l["state"] == "claimed").then_some(hooks)
     });
     let at = |state: &str| hooks.iter().filter(|l| l["state"] == state).count();
-    assert_eq!((hooks.len(), at("claimed"), at("due")), (3, 1, 2), "one at a time to each program: {hooks:?}");
-    assert!(hooks.iter().all(|l| l["attempts"].as_u64() <= Some(1) && l["last_answer"].is_null()), "none has given up: {hooks:?}");
+    assert_eq!(
+        (hooks.len(), at("claimed"), at("due")),
+        (3, 1, 2),
+        "one at a time to each program: {hooks:?}"
+    );
+    assert!(
+        hooks.iter().all(|l| l["attempts"].as_u64() <= Some(1) && l["last_answer"].is_null()),
+        "none has given up: {hooks:?}"
+    );
 }
 
 fn rows_that_cant_be_read_hold_nobody_up(app: &mut TestApp) {
@@ -480,6 +681,10 @@ fn rows_that_cant_be_read_hold_nobody_up(app: &mut TestApp) {
     eventually("the others are told", || (copies(&post, "Later MISP").len() == 1).then_some(()));
     assert!(copies(&post, "Lab MISP").is_empty(), "nobody can know what was to be written");
     let ready = app.admin().get("/api/v1/ready");
-    let watch = ready["tasks"].as_array().unwrap().iter().find(|task| task["name"] == "watch").unwrap();
-    assert!(watch["status"] == "alive" && watch["failures"] == 0, "the watchdog has looked at all devices: {ready}");
+    let watch =
+        ready["tasks"].as_array().unwrap().iter().find(|task| task["name"] == "watch").unwrap();
+    assert!(
+        watch["status"] == "alive" && watch["failures"] == 0,
+        "the watchdog has looked at all devices: {ready}"
+    );
 }

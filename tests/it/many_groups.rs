@@ -1,4 +1,5 @@
-//! Many small groups of one account are published together; what happens to one of them is no matter of the others.
+//! Many small groups of one account are published together; what happens to one of them is no
+//! matter of the others.
 
 use std::collections::BTreeSet;
 
@@ -17,8 +18,19 @@ struct Group {
 /// Groups of these types, each of its own device.
 fn groups(admin: &Admin, types: &[&'static str]) -> Vec<Group> {
     let group = |(n, kind): (usize, &&'static str)| {
-        let device = text(&admin.post("/api/v1/devices", json!({ "name": format!("Device {n}"), "device_type": kind }), 201), "id");
-        let made = admin.post(&format!("/api/v1/devices/{device}/groups"), json!({ "name": "Malicious", "limit": 100 }), 201);
+        let device = text(
+            &admin.post(
+                "/api/v1/devices",
+                json!({ "name": format!("Device {n}"), "device_type": kind }),
+                201,
+            ),
+            "id",
+        );
+        let made = admin.post(
+            &format!("/api/v1/devices/{device}/groups"),
+            json!({ "name": "Malicious", "limit": 100 }),
+            201,
+        );
         Group { id: text(&made, "id"), url: text(&made, "url"), kind }
     };
     types.iter().enumerate().map(group).collect()
@@ -51,8 +63,12 @@ const ALL: [&str; 5] = ["a.example", "b.example", "c.example", "d.example", "e.e
 
 fn all_serve(admin: &Admin, device: &Device, groups: &[Group], values: &[&str]) {
     for group in groups {
-        eventually(&format!("the {} group holds {values:?}", group.kind), || (held(admin, group) == set(values)).then_some(()));
-        let got = eventually("it is served", || Some(served(device, group, &ALL)).filter(|got| *got == set(values)));
+        eventually(&format!("the {} group holds {values:?}", group.kind), || {
+            (held(admin, group) == set(values)).then_some(())
+        });
+        let got = eventually("it is served", || {
+            Some(served(device, group, &ALL)).filter(|got| *got == set(values))
+        });
         assert_eq!(got, set(values), "{}", group.kind);
     }
 }
@@ -63,7 +79,10 @@ fn many_groups_follow_together(app: &mut TestApp) {
     // More than are published together.
     let types: Vec<&'static str> = kinds.iter().cycle().take(40).copied().collect();
     let mut groups = groups(&admin, &types);
-    let source = text(&admin.post("/api/v1/sources", json!({ "name": "Own feed", "confidence": 2 }), 201), "id");
+    let source = text(
+        &admin.post("/api/v1/sources", json!({ "name": "Own feed", "confidence": 2 }), 201),
+        "id",
+    );
     admin.import(&source, "text/plain", "a.example\nb.example", 200);
     all_serve(&admin, &device, &groups, &["a.example", "b.example"]);
     // Lists that only grow are added to.
@@ -77,18 +96,29 @@ fn many_groups_follow_together(app: &mut TestApp) {
     // A frozen one stays where it is, and the others go on.
     let frozen = groups.remove(1);
     let publication = admin.get(&format!("/api/v1/groups/{}", frozen.id))["publication"].clone();
-    admin.post(&format!("/api/v1/groups/{}/freeze", frozen.id), json!({ "publication": publication }), 200);
+    admin.post(
+        &format!("/api/v1/groups/{}/freeze", frozen.id),
+        json!({ "publication": publication }),
+        200,
+    );
     admin.import(&source, "text/plain", "e.example", 200);
     all_serve(&admin, &device, &groups, &["a.example", "c.example", "d.example", "e.example"]);
     assert_eq!(served(&device, &frozen, &ALL), set(&["a.example", "c.example", "d.example"]));
-    admin.post(&format!("/api/v1/groups/{}/freeze", frozen.id), json!({ "publication": null }), 200);
+    admin.post(
+        &format!("/api/v1/groups/{}/freeze", frozen.id),
+        json!({ "publication": null }),
+        200,
+    );
     eventually("it goes on, too", || (served(&device, &frozen, &ALL).len() == 4).then_some(()));
 }
 
 fn one_that_fails_holds_up_no_other(app: &mut TestApp) {
     let (admin, device) = (app.admin(), app.device());
     let mut groups = groups(&admin, &["plain-list"; 6]);
-    let source = text(&admin.post("/api/v1/sources", json!({ "name": "Own feed", "confidence": 2 }), 201), "id");
+    let source = text(
+        &admin.post("/api/v1/sources", json!({ "name": "Own feed", "confidence": 2 }), 201),
+        "id",
+    );
     admin.import(&source, "text/plain", "a.example", 200);
     all_serve(&admin, &device, &groups, &["a.example"]);
     // What is stored of one of them can't be read any more.

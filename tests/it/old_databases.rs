@@ -1,7 +1,8 @@
 //! Databases that earlier versions wrote: each is opened by this one, and nothing of it is lost.
 //!
-//! `tests/databases/DATE` holds one account as that day's code left it on each engine, with the secrets of its data folder
-//! and what a client of it knows (`known.json`). `write` makes such a folder with the current code.
+//! `tests/databases/DATE` holds one account as that day's code left it on each engine, with the
+//! secrets of its data folder and what a client of it knows (`known.json`). `write` makes such a
+//! folder with the current code.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -48,11 +49,15 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("databases")
 }
 
-/// Lives through what a database can hold: sent events, tombstones, a held and a frozen group, outages, keys.
+/// Lives through what a database can hold: sent events, tombstones, a held and a frozen group,
+/// outages, keys.
 fn live(app: &mut TestApp) -> Value {
     let admin = app.admin();
     let scene = Scene::set(&admin, None);
-    let other = text(&admin.post("/api/v1/sources", json!({ "name": "Other feed", "confidence": 3 }), 201), "id");
+    let other = text(
+        &admin.post("/api/v1/sources", json!({ "name": "Other feed", "confidence": 3 }), 201),
+        "id",
+    );
     let plain = device(&admin, "hosts", json!({}));
     let table = device(&admin, "csv", json!({}));
     let urls = device(&admin, "panos-edl", json!({ "kind": "url" }));
@@ -68,27 +73,51 @@ fn live(app: &mut TestApp) -> Value {
     let all: Vec<&str> = SPELLINGS.iter().map(|(value, _)| *value).collect();
     let others: Vec<String> = (1..=ALIKE).map(|i| format!("192.0.2.{i}")).collect();
     let count = (all.len() + others.len()) as u64;
-    admin.import(&scene.source, "text/plain", &format!("{}\n{}", all.join("\n"), others.join("\n")), 200);
+    admin.import(
+        &scene.source,
+        "text/plain",
+        &format!("{}\n{}", all.join("\n"), others.join("\n")),
+        200,
+    );
     published(&scene.group, count);
     let first = published(&table.group, count);
-    admin.post(&format!("/api/v1/groups/{}/freeze", table.group), json!({ "publication": first }), 200);
+    admin.post(
+        &format!("/api/v1/groups/{}/freeze", table.group),
+        json!({ "publication": first }),
+        200,
+    );
     let ioc = |value: &str| {
-        let list = admin.get(&format!("/api/v1/iocs?prefix={}", value.replace(':', "%3A").replace('/', "%2F")));
+        let list = admin
+            .get(&format!("/api/v1/iocs?prefix={}", value.replace(':', "%3A").replace('/', "%2F")));
         let found = list["items"].as_array().unwrap().iter().find(|i| i["value"] == value).cloned();
         text(&found.unwrap_or_else(|| panic!("{value} in {list}")), "id")
     };
-    admin.patch(&format!("/api/v1/iocs/{}", ioc("http://Withdrawn.example/a")), json!({ "whitelist": "never_sent" }), 200);
+    admin.patch(
+        &format!("/api/v1/iocs/{}", ioc("http://Withdrawn.example/a")),
+        json!({ "whitelist": "never_sent" }),
+        200,
+    );
     for always in ["http://Always.example/a", "http://always.example/a", "http://half.example/a"] {
-        admin.patch(&format!("/api/v1/iocs/{}", ioc(always)), json!({ "whitelist": "always_sent" }), 200);
+        admin.patch(
+            &format!("/api/v1/iocs/{}", ioc(always)),
+            json!({ "whitelist": "always_sent" }),
+            200,
+        );
     }
-    admin.patch(&format!("/api/v1/iocs/{}", ioc("http://EVIL7.example/z")), json!({ "severity": "high", "user_tags": ["from the capital twin"] }), 200);
+    admin.patch(
+        &format!("/api/v1/iocs/{}", ioc("http://EVIL7.example/z")),
+        json!({ "severity": "high", "user_tags": ["from the capital twin"] }),
+        200,
+    );
     published(&scene.group, count - 1);
     let device_key = admin.post(&format!("/api/v1/devices/{}/keys", scene.device), json!({}), 201);
     let misp = Device::new(&app.account_id, &text(&device_key, "secret"));
     misp.feed(&scene.url);
     misp.feed(&scene.url);
     app.advance(&admin, "50h");
-    eventually("the outage is noticed", || (!admin.get("/api/v1/outages")["items"].as_array().unwrap().is_empty()).then_some(()));
+    eventually("the outage is noticed", || {
+        (!admin.get("/api/v1/outages")["items"].as_array().unwrap().is_empty()).then_some(())
+    });
     misp.feed(&scene.url);
     eventually("the outage ends", || (admin.dot(&scene.device).0 == "green").then_some(()));
     app.advance(&admin, "49h");
@@ -104,10 +133,20 @@ fn live(app: &mut TestApp) -> Value {
     misp.feed(&scene.url);
     // The source of all that the plain list holds goes: the list is held.
     admin.patch(&format!("/api/v1/sources/{other}"), json!({ "enabled": false }), 200);
-    eventually("the list is held", || admin.get(&format!("/api/v1/groups/{}", plain.group))["held"].is_object().then_some(()));
+    eventually("the list is held", || {
+        admin.get(&format!("/api/v1/groups/{}", plain.group))["held"].is_object().then_some(())
+    });
     published(&scene.group, count - 1);
     let api_key = admin.post("/api/v1/keys", json!({ "kind": "api" }), 201);
-    let id = text(admin.get("/api/v1/keys")["items"].as_array().unwrap().iter().find(|k| k["kind"] == "appliance").unwrap(), "id");
+    let id = text(
+        admin.get("/api/v1/keys")["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|k| k["kind"] == "appliance")
+            .unwrap(),
+        "id",
+    );
     let appliance = admin.post(&format!("/api/v1/keys/{id}/rotate"), json!({}), 201);
     admin.post("/api/v1/users", json!({ "email": "analyst@example.com", "role": "analyst" }), 201);
     let feed = misp.feed(&scene.url);
@@ -174,7 +213,12 @@ fn prepared(engine: Engine, day: &str) -> (TestApp, Value) {
             Some(url) => {
                 let file = data.join("dump.sql");
                 fs::write(&file, bytes).unwrap();
-                let done = Command::new("psql").args(["-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f"]).arg(&file).arg(url).output().unwrap();
+                let done = Command::new("psql")
+                    .args(["-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f"])
+                    .arg(&file)
+                    .arg(url)
+                    .output()
+                    .unwrap();
                 assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
             }
         }
@@ -187,7 +231,10 @@ fn prepared(engine: Engine, day: &str) -> (TestApp, Value) {
 
 /// Every folder of a day, oldest first.
 pub(crate) fn days() -> Vec<String> {
-    let mut days: Vec<String> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut days: Vec<String> = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     days.sort();
     days
 }
@@ -196,29 +243,48 @@ fn is_as_it_was(app: &TestApp, known: &Value) {
     let admin = app.admin();
     let key = |name: &str| Device::new(&app.account_id, &text(known, name));
     for (name, of) in known["lists"].as_object().unwrap() {
-        let answer = key("appliance_key").get(&format!("{}/feeds/{}", app.url, text(of, "group")), &[("accept", "*/*")]);
+        let answer = key("appliance_key")
+            .get(&format!("{}/feeds/{}", app.url, text(of, "group")), &[("accept", "*/*")]);
         assert_eq!(answer.status, 200, "{name}: {}", answer.text());
     }
     let plain = &known["lists"]["hosts"];
-    assert_eq!(misp_body(app, &format!("{}/feeds/{}", app.url, text(plain, "group")), &app.appliance_key), text(plain, "body"), "held");
-    assert_eq!(admin.get(&format!("/api/v1/groups/{}", text(plain, "group")))["held"], known["held"]);
+    assert_eq!(
+        misp_body(app, &format!("{}/feeds/{}", app.url, text(plain, "group")), &app.appliance_key),
+        text(plain, "body"),
+        "held"
+    );
+    assert_eq!(
+        admin.get(&format!("/api/v1/groups/{}", text(plain, "group")))["held"],
+        known["held"]
+    );
     let table = &known["lists"]["csv"];
-    assert_eq!(misp_body(app, &format!("{}/feeds/{}", app.url, text(table, "group")), &app.appliance_key), text(table, "body"), "frozen");
-    assert_eq!(admin.get("/api/v1/outages")["items"].as_array().unwrap().len() as u64, known["outages"].as_u64().unwrap());
+    assert_eq!(
+        misp_body(app, &format!("{}/feeds/{}", app.url, text(table, "group")), &app.appliance_key),
+        text(table, "body"),
+        "frozen"
+    );
+    assert_eq!(
+        admin.get("/api/v1/outages")["items"].as_array().unwrap().len() as u64,
+        known["outages"].as_u64().unwrap()
+    );
     assert_eq!(admin.get("/api/v1/users")["items"].as_array().unwrap().len(), 2);
     // What was sent keeps its ids: every event, and every attribute of it.
     let device = key("device_key");
     let url = format!("{}/feeds/{}", app.url, text(&known["misp"], "group"));
     let wanted = canonical();
     let feed = eventually("the group holds the one spelling of each", || {
-        Some(device.feed(&url)).filter(|feed| feed.live().into_iter().collect::<BTreeSet<_>>() == wanted)
+        Some(device.feed(&url))
+            .filter(|feed| feed.live().into_iter().collect::<BTreeSet<_>>() == wanted)
     });
-    let uuids = |event: &Value| -> BTreeSet<String> { event["Attribute"].as_array().unwrap().iter().map(|a| text(a, "uuid")).collect() };
+    let uuids = |event: &Value| -> BTreeSet<String> {
+        event["Attribute"].as_array().unwrap().iter().map(|a| text(a, "uuid")).collect()
+    };
     for (id, event) in known["misp"]["events"].as_object().unwrap() {
         let now = feed.events.get(id).unwrap_or_else(|| panic!("event {id} was sent and is gone"));
         assert!(uuids(event).is_subset(&uuids(now)), "attributes of {id} were sent and are gone");
     }
-    // A MISP that held what was sent then holds each once now, though it takes two spellings for one.
+    // A MISP that held what was sent then holds each once now, though it takes two spellings for
+    // one.
     let mut receiver = Receiver::default();
     receiver.pull(&serde_json::from_value::<Known>(known["misp"].clone()).unwrap().feed());
     receiver.pull(&feed);
@@ -229,14 +295,30 @@ fn is_as_it_was(app: &TestApp, known: &Value) {
     assert_eq!(text(&found("http://always.example/a"), "whitelist"), "always_sent");
     assert_eq!(text(&found("http://half.example/a"), "whitelist"), "default");
     let evil = found("hxxp://EVIL7[.]example/z");
-    assert_eq!((text(&evil, "severity"), &evil["user_tags"]), ("high".to_owned(), &json!(["from the capital twin"])));
-    let lines = misp_body(app, &format!("{}/feeds/{}", app.url, text(&known["lists"]["panos-edl"], "group")), &app.appliance_key);
-    assert!(lines.lines().all(|line| line.split('/').next().unwrap().chars().all(|c| !c.is_ascii_uppercase())), "{lines}");
+    assert_eq!(
+        (text(&evil, "severity"), &evil["user_tags"]),
+        ("high".to_owned(), &json!(["from the capital twin"]))
+    );
+    let lines = misp_body(
+        app,
+        &format!("{}/feeds/{}", app.url, text(&known["lists"]["panos-edl"], "group")),
+        &app.appliance_key,
+    );
+    assert!(
+        lines.lines().all(|line| line
+            .split('/')
+            .next()
+            .unwrap()
+            .chars()
+            .all(|c| !c.is_ascii_uppercase())),
+        "{lines}"
+    );
 }
 
 /// What the MISP group holds in the end.
 fn canonical() -> BTreeSet<String> {
-    let spelled = SPELLINGS.iter().map(|(_, one)| (*one).to_owned()).filter(|one| !one.contains("withdrawn"));
+    let spelled =
+        SPELLINGS.iter().map(|(_, one)| (*one).to_owned()).filter(|one| !one.contains("withdrawn"));
     spelled.chain((1..=ALIKE).map(|i| format!("192.0.2.{i}"))).collect()
 }
 
@@ -312,7 +394,8 @@ mod postgres {
     }
 }
 
-/// What m0003 and m0004 made before they were edited: an account without a webhook, and narrower indexes of IOCs.
+/// What m0003 and m0004 made before they were edited: an account without a webhook, and narrower
+/// indexes of IOCs.
 fn first_forms(app: &TestApp) {
     for statement in [
         "ALTER TABLE accounts DROP COLUMN webhook_url",
@@ -330,7 +413,8 @@ fn first_forms(app: &TestApp) {
 #[test]
 #[ignore = "writes a folder for the versions to come: run it by hand before a release"]
 fn write() {
-    let day = std::env::var("IOCAST_DATABASE_OF").expect("IOCAST_DATABASE_OF names the folder to write, as 2026-11-28");
+    let day = std::env::var("IOCAST_DATABASE_OF")
+        .expect("IOCAST_DATABASE_OF names the folder to write, as 2026-11-28");
     for (engine, name) in [(Engine::Sqlite, "sqlite"), (Engine::Postgres, "postgres")] {
         let to = folder().join(&day).join(name);
         fs::create_dir_all(&to).unwrap();
@@ -340,13 +424,23 @@ fn write() {
         fs::write(to.join("known.json"), serde_json::to_vec_pretty(&known).unwrap()).unwrap();
         fs::copy(app.data_folder().join("secrets.json"), to.join("secrets.json")).unwrap();
         match app.database_url() {
-            None => zip(&fs::read(app.data_folder().join("iocast.sqlite")).unwrap(), &to.join("database.gz")),
+            None => zip(
+                &fs::read(app.data_folder().join("iocast.sqlite")).unwrap(),
+                &to.join("database.gz"),
+            ),
             Some(url) => {
-                let dump = Command::new("pg_dump").args(["--no-owner", "--no-privileges", url]).output().unwrap();
+                let dump = Command::new("pg_dump")
+                    .args(["--no-owner", "--no-privileges", url])
+                    .output()
+                    .unwrap();
                 assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
                 let text = String::from_utf8(dump.stdout).unwrap();
                 // Commands of one release of psql, which another does not know.
-                let plain: String = text.lines().filter(|l| !l.starts_with("\\restrict") && !l.starts_with("\\unrestrict")).flat_map(|l| [l, "\n"]).collect();
+                let plain: String = text
+                    .lines()
+                    .filter(|l| !l.starts_with("\\restrict") && !l.starts_with("\\unrestrict"))
+                    .flat_map(|l| [l, "\n"])
+                    .collect();
                 zip(plain.as_bytes(), &to.join("database.gz"));
             }
         }

@@ -1,4 +1,5 @@
-//! What must hold whatever happens: random days of a group, watched by a receiver that does as a MISP does.
+//! What must hold whatever happens: random days of a group, watched by a receiver that does as a
+//! MISP does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,14 +30,23 @@ impl Receiver {
                 assert!(changed <= stamp, "an attribute is younger than its event");
                 let deleted = attribute["deleted"] == true;
                 match attributes.get_mut(&text(attribute, "uuid")) {
-                    Some(old) if changed > old.0 => *old = (changed, text(attribute, "value"), old.2 || deleted),
+                    Some(old) if changed > old.0 => {
+                        *old = (changed, text(attribute, "value"), old.2 || deleted);
+                    }
                     Some(_) => {}
                     None => {
                         let value = text(attribute, "value");
                         let twin = attributes.values().any(|(_, v, gone)| *v == value && !gone);
-                        assert!(!twin || deleted, "{value} is twice in one event: a MISP would drop it");
+                        assert!(
+                            !twin || deleted,
+                            "{value} is twice in one event: a MISP would drop it"
+                        );
                         // It compares without case, and takes only the first.
-                        if !deleted && attributes.values().any(|(_, v, gone)| v.eq_ignore_ascii_case(&value) && !gone) {
+                        if !deleted
+                            && attributes
+                                .values()
+                                .any(|(_, v, gone)| v.eq_ignore_ascii_case(&value) && !gone)
+                        {
                             continue;
                         }
                         attributes.insert(text(attribute, "uuid"), (changed, value, deleted));
@@ -47,7 +57,12 @@ impl Receiver {
     }
 
     pub(crate) fn live(&self) -> BTreeSet<String> {
-        self.events.values().flat_map(|(_, a)| a.values()).filter(|(_, _, deleted)| !deleted).map(|(_, v, _)| v.clone()).collect()
+        self.events
+            .values()
+            .flat_map(|(_, a)| a.values())
+            .filter(|(_, _, deleted)| !deleted)
+            .map(|(_, v, _)| v.clone())
+            .collect()
     }
 }
 
@@ -56,13 +71,19 @@ pub(crate) struct TestRng(pub(crate) u64);
 
 impl TestRng {
     pub(crate) fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % sides
     }
 }
 
 fn held(admin: &Admin, scene: &Scene) -> BTreeSet<String> {
-    admin.get(&format!("/api/v1/groups/{}/iocs?limit=1000", scene.group))["items"].as_array().unwrap().iter().map(|i| text(i, "value")).collect()
+    admin.get(&format!("/api/v1/groups/{}/iocs?limit=1000", scene.group))["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| text(i, "value"))
+        .collect()
 }
 
 fn check(feed: &Feed, limit: usize, latest: &mut BTreeMap<String, i64>) {
@@ -73,7 +94,10 @@ fn check(feed: &Feed, limit: usize, latest: &mut BTreeMap<String, i64>) {
     for (id, entry) in &feed.manifest {
         let stamp = entry["timestamp"].as_i64().unwrap();
         assert!(stamps.insert(stamp), "two events share a stamp");
-        assert!(latest.insert(id.clone(), stamp).is_none_or(|before| before <= stamp), "a stamp went back");
+        assert!(
+            latest.insert(id.clone(), stamp).is_none_or(|before| before <= stamp),
+            "a stamp went back"
+        );
         assert_eq!(stamp.to_string(), text(&feed.events[id], "timestamp"));
     }
     for (event, attribute) in feed.attributes() {
@@ -129,14 +153,22 @@ fn a_random_life(engine: Engine, seed: u64, steps: u64) {
         }
         let feed = misp.feed(&scene.url);
         check(&feed, limit, &mut latest);
-        assert_eq!(feed.live().into_iter().collect::<BTreeSet<_>>(), held(&admin, &scene), "seed {seed}, step {step}: the feed lists what the group holds");
+        assert_eq!(
+            feed.live().into_iter().collect::<BTreeSet<_>>(),
+            held(&admin, &scene),
+            "seed {seed}, step {step}: the feed lists what the group holds"
+        );
         if rng.roll(3) > 0 {
             receiver.pull(&feed);
         }
     }
     app.advance(&admin, "2h");
     receiver.pull(&misp.feed(&scene.url));
-    assert_eq!(receiver.live(), held(&admin, &scene), "seed {seed}: what was pulled over time is what the group holds");
+    assert_eq!(
+        receiver.live(),
+        held(&admin, &scene),
+        "seed {seed}: what was pulled over time is what the group holds"
+    );
 }
 
 /// Seeds tried: few in `make test`, many in `make test-long`.

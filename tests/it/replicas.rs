@@ -1,5 +1,5 @@
-//! Several processes on one PostgreSQL, none of them special: what one knows all know, and devices notice nothing when one
-//! is killed, stopped, restarted, or loses the database.
+//! Several processes on one PostgreSQL, none of them special: what one knows all know, and devices
+//! notice nothing when one is killed, stopped, restarted, or loses the database.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,9 @@ use tempfile::TempDir;
 use crate::{
     crash::{Server, serve_with},
     kills::{kill, signal},
-    support::{ADMIN, Admin, Device, Scene, allow_connections, eventually, postgres_database, text},
+    support::{
+        ADMIN, Admin, Device, Scene, allow_connections, eventually, postgres_database, text,
+    },
 };
 
 /// Replicas of one installation.
@@ -37,7 +39,12 @@ impl Fleet {
     }
 
     pub(crate) fn on(database: String, replicas: &[&[(&str, &str)]]) -> Self {
-        let mut fleet = Self { folder: TempDir::new().unwrap(), database, servers: Vec::new(), password: String::new() };
+        let mut fleet = Self {
+            folder: TempDir::new().unwrap(),
+            database,
+            servers: Vec::new(),
+            password: String::new(),
+        };
         for settings in replicas {
             fleet.add(settings);
         }
@@ -50,7 +57,10 @@ impl Fleet {
     }
 
     fn start(&mut self, i: usize, settings: &[(&str, &str)]) {
-        let mut all = vec![("DATABASE_URL", self.database.clone()), ("SECRETS_FILE", self.folder.path().join("secrets.json").to_str().unwrap().to_owned())];
+        let mut all = vec![
+            ("DATABASE_URL", self.database.clone()),
+            ("SECRETS_FILE", self.folder.path().join("secrets.json").to_str().unwrap().to_owned()),
+        ];
         all.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let server = serve_with(&self.folder.path().join(i.to_string()), &all);
         if let Some(password) = &server.password {
@@ -78,7 +88,8 @@ impl Fleet {
     }
 
     pub(crate) fn ready(&self, i: usize) -> (u16, Value) {
-        let answer = crate::support::send("GET", &format!("{}/api/v1/ready", self.server(i).url), &[], None);
+        let answer =
+            crate::support::send("GET", &format!("{}/api/v1/ready", self.server(i).url), &[], None);
         (answer.status, answer.json())
     }
 }
@@ -92,7 +103,9 @@ pub(crate) fn key(admin: &Admin) -> (String, Device) {
 
 /// Waits until a replica has heard of a new key.
 fn knows(url: &str, device: &Device) {
-    eventually("the key is known", || (device.get(&format!("{url}/feeds/{}", uuid::Uuid::nil()), &[]).status == 404).then_some(()));
+    eventually("the key is known", || {
+        (device.get(&format!("{url}/feeds/{}", uuid::Uuid::nil()), &[]).status == 404).then_some(())
+    });
 }
 
 pub(crate) fn lists(fleet: &Fleet, i: usize, device: &Device, url: &str, wanted: &[&str]) {
@@ -113,34 +126,69 @@ fn what_one_replica_does_the_other_knows_within_a_second() {
     for _ in 0..5 {
         let (id, device) = key(&first);
         let url = format!("{}/manifest.json", fleet.at(1, &scene.url));
-        eventually("the new key opens at the other replica", || (device.get(&url, &[]).status == 200).then_some(()));
+        eventually("the new key opens at the other replica", || {
+            (device.get(&url, &[]).status == 200).then_some(())
+        });
         first.delete(&format!("/api/v1/keys/{id}"), 204);
         let begun = Instant::now();
-        let refused = eventually("the revoked key is refused there", || Some(device.get(&url, &[])).filter(|a| a.status == 401));
+        let refused = eventually("the revoked key is refused there", || {
+            Some(device.get(&url, &[])).filter(|a| a.status == 401)
+        });
         assert!(refused.text().contains("revoked"), "{}", refused.text());
         quick += usize::from(begun.elapsed() < Duration::from_secs(1));
     }
-    // A machine that is busy with other stories may be late now and then; a replica that does not listen always is.
+    // A machine that is busy with other stories may be late now and then; a replica that does not
+    // listen always is.
     assert!(quick >= 3, "only {quick} of 5 revocations were known within a second");
     // So is a key that went with its device.
-    let elsewhere_id = text(&first.post("/api/v1/devices", json!({ "name": "Elsewhere", "device_type": "misp" }), 201), "id");
+    let elsewhere_id = text(
+        &first.post("/api/v1/devices", json!({ "name": "Elsewhere", "device_type": "misp" }), 201),
+        "id",
+    );
     let made = first.post(&format!("/api/v1/devices/{elsewhere_id}/keys"), json!({}), 201);
     let device = Device::new(&text(&first.get("/api/v1/account"), "id"), &text(&made, "secret"));
-    let own = text(&first.post(&format!("/api/v1/devices/{elsewhere_id}/groups"), json!({ "name": "Own", "limit": 100 }), 201), "url");
-    eventually("its key opens its group there", || (device.get(&format!("{}/manifest.json", fleet.at(1, &own)), &[]).status == 200).then_some(()));
+    let own = text(
+        &first.post(
+            &format!("/api/v1/devices/{elsewhere_id}/groups"),
+            json!({ "name": "Own", "limit": 100 }),
+            201,
+        ),
+        "url",
+    );
+    eventually("its key opens its group there", || {
+        (device.get(&format!("{}/manifest.json", fleet.at(1, &own)), &[]).status == 200)
+            .then_some(())
+    });
     // What a device is called is known there, too, and that a group is gone.
-    first.patch(&format!("/api/v1/devices/{elsewhere_id}"), json!({ "name": "Somewhere else" }), 200);
+    first.patch(
+        &format!("/api/v1/devices/{elsewhere_id}"),
+        json!({ "name": "Somewhere else" }),
+        200,
+    );
     let page = || device.get(&fleet.at(1, &own), &[("accept", "text/html")]).text();
-    eventually("the new name is on the group's page there", || page().contains("device Somewhere else").then_some(()));
-    let second_url = text(&first.post(&format!("/api/v1/devices/{elsewhere_id}/groups"), json!({ "name": "Second", "limit": 10 }), 201), "url");
+    eventually("the new name is on the group's page there", || {
+        page().contains("device Somewhere else").then_some(())
+    });
+    let second_url = text(
+        &first.post(
+            &format!("/api/v1/devices/{elsewhere_id}/groups"),
+            json!({ "name": "Second", "limit": 10 }),
+            201,
+        ),
+        "url",
+    );
     let status = || device.get(&format!("{}/manifest.json", fleet.at(1, &second_url)), &[]).status;
     eventually("its second group is served there", || (status() == 200).then_some(()));
     let second_group = second_url.rsplit('/').next().unwrap();
     first.delete(&format!("/api/v1/groups/{second_group}"), 204);
     eventually("its second group is gone there", || (status() == 404).then_some(()));
     first.delete(&format!("/api/v1/devices/{elsewhere_id}"), 204);
-    eventually("its key opens nothing there", || (device.get(&format!("{}/manifest.json", fleet.at(1, &scene.url)), &[]).status == 401).then_some(()));
-    // Sessions are shared: who signed in at one is known at the other, and who signs out is known no more.
+    eventually("its key opens nothing there", || {
+        (device.get(&format!("{}/manifest.json", fleet.at(1, &scene.url)), &[]).status == 401)
+            .then_some(())
+    });
+    // Sessions are shared: who signed in at one is known at the other, and who signs out is known
+    // no more.
     let elsewhere = Admin { url: second.url.clone(), token: first.token.clone() };
     let (_, device) = key(&first);
     elsewhere.import(&scene.source, "text/plain", "shared.example", 200);
@@ -153,7 +201,13 @@ fn what_one_replica_does_the_other_knows_within_a_second() {
     for n in 0..40 {
         let url = &fleet.server(n % 2).url;
         let body = json!({ "email": ADMIN, "password": "wrong" }).to_string();
-        last = crate::support::send("POST", &format!("{url}/api/v1/sessions"), &[("content-type", "application/json")], Some(body.as_bytes())).status;
+        last = crate::support::send(
+            "POST",
+            &format!("{url}/api/v1/sessions"),
+            &[("content-type", "application/json")],
+            Some(body.as_bytes()),
+        )
+        .status;
         if last == 429 {
             break;
         }
@@ -162,7 +216,17 @@ fn what_one_replica_does_the_other_knows_within_a_second() {
     let body = json!({ "email": ADMIN, "password": fleet.password }).to_string();
     for i in 0..2 {
         let url = format!("{}/api/v1/sessions", fleet.server(i).url);
-        assert_eq!(crate::support::send("POST", &url, &[("content-type", "application/json")], Some(body.as_bytes())).status, 429, "replica {i}");
+        assert_eq!(
+            crate::support::send(
+                "POST",
+                &url,
+                &[("content-type", "application/json")],
+                Some(body.as_bytes())
+            )
+            .status,
+            429,
+            "replica {i}"
+        );
     }
 }
 
@@ -205,15 +269,35 @@ fn without_the_database_devices_get_what_was_published_last() {
     let account = text(&admin.get("/api/v1/account"), "id");
     lists(&fleet, 0, &device, &scene.url, &whole);
     lists(&fleet, 1, &device, &scene.url, &whole);
-    // Another group, which nobody asks for before the database is gone, and a collection of a TAXII client.
+    // Another group, which nobody asks for before the database is gone, and a collection of a TAXII
+    // client.
     let group_of = |device_type: &str| {
-        let made = admin.post("/api/v1/devices", json!({ "name": format!("Another {device_type}"), "device_type": device_type }), 201);
-        admin.post(&format!("/api/v1/devices/{}/groups", text(&made, "id")), json!({ "name": "Unasked" }), 201)
+        let made = admin.post(
+            "/api/v1/devices",
+            json!({ "name": format!("Another {device_type}"), "device_type": device_type }),
+            201,
+        );
+        admin.post(
+            &format!("/api/v1/devices/{}/groups", text(&made, "id")),
+            json!({ "name": "Unasked" }),
+            201,
+        )
     };
     let (unasked, collection) = (text(&group_of("misp"), "url"), text(&group_of("taxii"), "id"));
     eventually("all files are in memory", || {
-        let metrics = crate::support::send("GET", &format!("{}/metrics", fleet.server(0).url), &[("authorization", &format!("Bearer {token}"))], None).text();
-        let entries: u32 = metrics.lines().find_map(|l| l.strip_prefix("iocast_cache_entries{of=\"bodies\"} "))?.trim().parse().ok()?;
+        let metrics = crate::support::send(
+            "GET",
+            &format!("{}/metrics", fleet.server(0).url),
+            &[("authorization", &format!("Bearer {token}"))],
+            None,
+        )
+        .text();
+        let entries: u32 = metrics
+            .lines()
+            .find_map(|l| l.strip_prefix("iocast_cache_entries{of=\"bodies\"} "))?
+            .trim()
+            .parse()
+            .ok()?;
         (entries >= 7).then_some(())
     });
     let manifest = format!("{}/manifest.json", fleet.at(0, &scene.url));
@@ -224,7 +308,8 @@ fn without_the_database_devices_get_what_was_published_last() {
     eventually("it says that the database is away", || {
         let (status, told) = fleet.ready(0);
         assert_eq!(status, 200, "{told}");
-        (told["status"] == "degraded" && told["database"] == false && told["feeds"] == "memory").then_some(())
+        (told["status"] == "degraded" && told["database"] == false && told["feeds"] == "memory")
+            .then_some(())
     });
     // Every file of the last publication is there, and none is empty.
     for _ in 0..5 {
@@ -233,18 +318,36 @@ fn without_the_database_devices_get_what_was_published_last() {
         assert_eq!(device.feed(&fleet.at(0, &scene.url)).live(), whole);
     }
     assert_eq!(device.feed(&fleet.at(0, &unasked)).live(), whole, "what nobody asked for before");
-    let objects = format!("{}/taxii2/{account}/collections/{collection}/objects/", fleet.server(0).url);
+    let objects =
+        format!("{}/taxii2/{account}/collections/{collection}/objects/", fleet.server(0).url);
     let page = device.get(&objects, &[("accept", "application/taxii+json;version=2.1")]);
-    assert!(page.status == 200 && page.text().contains("b.example"), "{} {}", page.status, page.text());
+    assert!(
+        page.status == 200 && page.text().contains("b.example"),
+        "{} {}",
+        page.status,
+        page.text()
+    );
     let nobody = Device::new("000000000000000000000000", "wrong");
     assert_eq!(nobody.get(&manifest, &[]).status, 401);
     // People are told, and nothing of theirs is half done.
     let refused = admin.send("GET", "/api/v1/devices", &[], None);
-    assert!(refused.status == 503 && !refused.header("retry-after").is_empty(), "{} {}", refused.status, refused.text());
+    assert!(
+        refused.status == 503 && !refused.header("retry-after").is_empty(),
+        "{} {}",
+        refused.status,
+        refused.text()
+    );
     // The stated time of the other is over at once: 503, which makes devices keep what they have.
     let url = format!("{}/manifest.json", fleet.at(1, &scene.url));
-    let stale = eventually("the other serves nobody any more", || Some(device.get(&url, &[])).filter(|a| a.status != 200));
-    assert!(stale.status == 503 && stale.text().contains("no database"), "{} {}", stale.status, stale.text());
+    let stale = eventually("the other serves nobody any more", || {
+        Some(device.get(&url, &[])).filter(|a| a.status != 200)
+    });
+    assert!(
+        stale.status == 503 && stale.text().contains("no database"),
+        "{} {}",
+        stale.status,
+        stale.text()
+    );
     assert_eq!((fleet.ready(1).0, fleet.ready(1).1["feeds"].as_str()), (503, Some("unavailable")));
     // It comes back: all are served again, the pulls since are written, and work goes on.
     allow_connections(&fleet.database, true);
@@ -256,7 +359,12 @@ fn without_the_database_devices_get_what_was_published_last() {
         lists(&fleet, i, &device, &scene.url, &["a.example", "b.example", "c.example"]);
     }
     let pulls = || {
-        admin.get(&format!("/api/v1/devices/{}/pulls", scene.device))["items"].as_array().unwrap().iter().map(|p| p["count"].as_u64().unwrap_or(1)).sum::<u64>()
+        admin.get(&format!("/api/v1/devices/{}/pulls", scene.device))["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p["count"].as_u64().unwrap_or(1))
+            .sum::<u64>()
     };
     eventually("the pulls since are in the history", || (pulls() >= 10).then_some(()));
 }
@@ -264,7 +372,10 @@ fn without_the_database_devices_get_what_was_published_last() {
 #[test]
 fn one_answers_and_another_works() {
     let mut fleet = Fleet::of(&[&[("ROLE", "web")], &[("ROLE", "worker")]]);
-    assert_eq!((fleet.ready(0).1["role"].clone(), fleet.ready(1).1["role"].clone()), (json!("web"), json!("worker")));
+    assert_eq!(
+        (fleet.ready(0).1["role"].clone(), fleet.ready(1).1["role"].clone()),
+        (json!("web"), json!("worker"))
+    );
     let admin = fleet.admin(0);
     // A new group is full when its creation is answered, whichever replica works.
     let scene = Scene::set(&admin, None);
@@ -273,7 +384,12 @@ fn one_answers_and_another_works() {
     lists(&fleet, 0, &device, &scene.url, &["a.example"]);
     // The worker answers nobody but who asks for signs of life.
     let asked = device.get(&format!("{}/manifest.json", fleet.at(1, &scene.url)), &[]);
-    assert!(asked.status == 404 && asked.text().contains("worker"), "{} {}", asked.status, asked.text());
+    assert!(
+        asked.status == 404 && asked.text().contains("worker"),
+        "{} {}",
+        asked.status,
+        asked.text()
+    );
     // Without a worker nothing is published; with one again, what waited is.
     fleet.kill(1);
     admin.import(&scene.source, "text/plain", "b.example", 200);
@@ -283,7 +399,11 @@ fn one_answers_and_another_works() {
     lists(&fleet, 0, &device, &scene.url, &["a.example", "b.example"]);
     // The bundled database has one process.
     let folder = TempDir::new().unwrap();
-    let refused = Command::new(crate::shell::binary()).args(["serve", "--role", "web", "--data"]).arg(folder.path()).output().unwrap();
+    let refused = Command::new(crate::shell::binary())
+        .args(["serve", "--role", "web", "--data"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("needs PostgreSQL"), "{said}");
 }
@@ -308,8 +428,14 @@ impl Example {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut example = Self { child, folder, url: format!("http://127.0.0.1:{port}"), password: String::new() };
-        for line in BufReader::new(example.child.stdout.take().unwrap()).lines().map(Result::unwrap) {
+        let mut example = Self {
+            child,
+            folder,
+            url: format!("http://127.0.0.1:{port}"),
+            password: String::new(),
+        };
+        for line in BufReader::new(example.child.stdout.take().unwrap()).lines().map(Result::unwrap)
+        {
             if let Some(rest) = line.trim().strip_prefix("password") {
                 rest.trim().clone_into(&mut example.password);
             }
@@ -317,12 +443,18 @@ impl Example {
                 return example;
             }
         }
-        panic!("the example does not start: {}", std::fs::read_to_string(example.folder.path().join("replica-1.log")).unwrap_or_default());
+        panic!(
+            "the example does not start: {}",
+            std::fs::read_to_string(example.folder.path().join("replica-1.log"))
+                .unwrap_or_default()
+        );
     }
 
     fn process(&self, replica: u8) -> Option<String> {
-        let id = std::fs::read_to_string(self.folder.path().join(format!("replica-{replica}.pid"))).ok()?;
-        Some(id.trim().to_owned()).filter(|id| !id.is_empty() && Path::new("/proc").join(id).exists())
+        let id = std::fs::read_to_string(self.folder.path().join(format!("replica-{replica}.pid")))
+            .ok()?;
+        Some(id.trim().to_owned())
+            .filter(|id| !id.is_empty() && Path::new("/proc").join(id).exists())
     }
 
     /// Ends a replica, and waits until it was started again and both answer.
@@ -330,12 +462,17 @@ impl Example {
         let before = self.process(replica).unwrap();
         assert!(Command::new("kill").args([how, &before]).status().unwrap().success());
         eventually("it is started again", || self.process(replica).filter(|id| *id != before));
-        let log = || std::fs::read_to_string(self.folder.path().join("nginx/error.log")).unwrap_or_default();
+        let log = || {
+            std::fs::read_to_string(self.folder.path().join("nginx/error.log")).unwrap_or_default()
+        };
         // nginx leaves it alone for a second; then both answer again.
         std::thread::sleep(Duration::from_millis(1_500));
         eventually("both answer", || {
             let before = log().len();
-            let answers = (0..10).all(|_| crate::support::send("GET", &format!("{}/api/v1/ready", self.url), &[], None).status == 200);
+            let answers = (0..10).all(|_| {
+                crate::support::send("GET", &format!("{}/api/v1/ready", self.url), &[], None).status
+                    == 200
+            });
             (answers && log().len() == before).then_some(())
         });
     }
@@ -361,14 +498,19 @@ pub(crate) struct Poller {
 impl Poller {
     pub(crate) fn start(device: Device, url: &str, wanted: &'static [u16]) -> Self {
         let (stop, polls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (stopped, counted, url) = (Arc::clone(&stop), Arc::clone(&polls), format!("{url}/manifest.json"));
+        let (stopped, counted, url) =
+            (Arc::clone(&stop), Arc::clone(&polls), format!("{url}/manifest.json"));
         let thread = std::thread::spawn(move || {
             let (mut wrong, mut cut_off) = (Vec::new(), 0);
             while !stopped.load(Ordering::Relaxed) {
                 let answer = match device.try_request("GET", &url, &[]) {
                     Ok(answer) => answer,
-                    // A server that is killed in the middle of a body: nothing can take that back, and a device fetches it again.
-                    Err(ureq::Error::Io(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof && cut_off < BODIES_CUT_OFF => {
+                    // A server that is killed in the middle of a body: nothing can take that back,
+                    // and a device fetches it again.
+                    Err(ureq::Error::Io(error))
+                        if error.kind() == std::io::ErrorKind::UnexpectedEof
+                            && cut_off < BODIES_CUT_OFF =>
+                    {
                         cut_off += 1;
                         continue;
                     }
@@ -400,13 +542,21 @@ fn behind_nginx_devices_notice_neither_a_kill_nor_a_rolling_restart() {
     let mut example = Example::run();
     let admin = Admin::sign_in(&example.url, ADMIN, &example.password);
     let scene = Scene::set(&admin, None);
-    assert!(scene.url.starts_with(&example.url), "devices are given nginx's address: {}", scene.url);
+    assert!(
+        scene.url.starts_with(&example.url),
+        "devices are given nginx's address: {}",
+        scene.url
+    );
     let (_, device) = key(&admin);
     admin.import(&scene.source, "text/plain", "a.example", 200);
     scene.settled(&device, &["a.example"]);
     let (_, polling) = key(&admin);
     // The new key may still be on its way to the other replica.
-    eventually("both know the key", || (0..10).all(|_| polling.get(&format!("{}/manifest.json", scene.url), &[]).status == 200).then_some(()));
+    eventually("both know the key", || {
+        (0..10)
+            .all(|_| polling.get(&format!("{}/manifest.json", scene.url), &[]).status == 200)
+            .then_some(())
+    });
     let poller = Poller::start(polling, &scene.url, &[200]);
     example.strike(1, "-KILL");
     example.strike(2, "-KILL");
@@ -417,11 +567,15 @@ fn behind_nginx_devices_notice_neither_a_kill_nor_a_rolling_restart() {
     admin.import(&scene.source, "text/plain", "b.example", 200);
     scene.settled(&device, &["a.example", "b.example"]);
     let (wrong, polls) = poller.stop();
-    let log = std::fs::read_to_string(example.folder.path().join("nginx/error.log")).unwrap_or_default();
+    let log =
+        std::fs::read_to_string(example.folder.path().join("nginx/error.log")).unwrap_or_default();
     assert!(wrong.is_empty() && polls > 50, "{polls} polls, of which went wrong: {wrong:?}\n{log}");
     // One word ends it all.
     let replicas = [example.process(1).unwrap(), example.process(2).unwrap()];
     assert!(Command::new("kill").arg(example.child.id().to_string()).status().unwrap().success());
     eventually("the example ends", || example.child.try_wait().unwrap());
-    assert!(replicas.iter().all(|id| !Path::new("/proc").join(id).exists()), "no replica is left behind");
+    assert!(
+        replicas.iter().all(|id| !Path::new("/proc").join(id).exists()),
+        "no replica is left behind"
+    );
 }

@@ -22,9 +22,11 @@ struct Started {
     lines: Vec<String>,
 }
 
-/// Starts a server and gives it as soon as it says that it listens; what it says on standard error goes to `log`.
+/// Starts a server and gives it as soon as it says that it listens; what it says on standard error
+/// goes to `log`.
 fn start(data: &Path, args: &[&str], environment: &[(&str, &str)]) -> Started {
-    let log = fs::File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
+    let log =
+        fs::File::options().create(true).append(true).open(data.with_extension("log")).unwrap();
     let mut child = Command::new(binary())
         .args(["serve", "--data"])
         .arg(data)
@@ -44,12 +46,22 @@ fn start(data: &Path, args: &[&str], environment: &[(&str, &str)]) -> Started {
             break;
         }
     }
-    let url = lines.last().and_then(|line| line.split(" at ").nth(1)?.split("/ ").next()).map(str::to_owned).expect("it listens");
+    let url = lines
+        .last()
+        .and_then(|line| line.split(" at ").nth(1)?.split("/ ").next())
+        .map(str::to_owned)
+        .expect("it listens");
     Started { child, url, lines }
 }
 
 fn signal(child: &Child, name: &str) {
-    assert!(Command::new("kill").args(["-s", name, &child.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-s", name, &child.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 fn log(data: &Path) -> String {
@@ -81,7 +93,18 @@ fn a_stop_with_https_cuts_nothing_off() {
     let data = folder.path().join("data");
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+        ])
         .arg(&key)
         .arg("-out")
         .arg(&cert)
@@ -118,7 +141,11 @@ fn data_that_is_missing_is_not_taken_for_a_first_start() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     let args = |more: &[&'static str]| -> Vec<String> {
-        ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()].into_iter().chain(more.iter().copied()).map(str::to_owned).collect()
+        ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]
+            .into_iter()
+            .chain(more.iter().copied())
+            .map(str::to_owned)
+            .collect()
     };
     let refused = |more: &[&'static str]| {
         let args = args(more);
@@ -133,7 +160,10 @@ fn data_that_is_missing_is_not_taken_for_a_first_start() {
     let database = data.join("iocast.sqlite");
     fs::rename(&database, folder.path().join("kept")).unwrap();
     let err = refused(&[]);
-    assert!(err.contains("data is missing") && err.contains("backup") && err.contains("--new-database"), "{err}");
+    assert!(
+        err.contains("data is missing") && err.contains("backup") && err.contains("--new-database"),
+        "{err}"
+    );
     assert!(!database.exists(), "nothing is made in its place");
     fs::write(&database, "").unwrap();
     assert!(refused(&[]).contains("data is missing"));
@@ -143,7 +173,10 @@ fn data_that_is_missing_is_not_taken_for_a_first_start() {
     fs::remove_file(data.join("secrets.json")).unwrap();
     let err = refused(&[]);
     assert!(err.contains("secrets.json") && err.contains("original"), "{err}");
-    assert!(!data.join("secrets.json").exists() && !data.join("secrets.json.new").exists(), "none are made that would not belong to it");
+    assert!(
+        !data.join("secrets.json").exists() && !data.join("secrets.json.new").exists(),
+        "none are made that would not belong to it"
+    );
     fs::write(data.join("secrets.json"), "").unwrap();
     let err = refused(&[]);
     assert!(err.contains("not whole") && err.contains("backup"), "{err}");
@@ -165,7 +198,18 @@ fn an_empty_postgresql_beside_secrets_is_refused() {
     app.stop();
     let empty = postgres_database();
     let data = app.data_folder();
-    let (ok, _, err) = iocast(&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap(), "--database-url", &empty], None);
+    let (ok, _, err) = iocast(
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--data",
+            data.to_str().unwrap(),
+            "--database-url",
+            &empty,
+        ],
+        None,
+    );
     assert!(!ok && err.contains("data is missing") && err.contains("--new-database"), "{err}");
     app.restart();
     app.admin();
@@ -196,8 +240,18 @@ fn files_are_private_whatever_the_folder_and_the_shell_say() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().starts_with("iocast listens")));
     eventually("the socket is there", || data.join("iocast.sock").exists().then_some(()));
-    for name in ["iocast.sqlite", "iocast.sqlite-wal", "iocast.sqlite-shm", "iocast.sock", "secrets.json", "iocast.lock"] {
-        let mode = fs::metadata(data.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")).permissions().mode();
+    for name in [
+        "iocast.sqlite",
+        "iocast.sqlite-wal",
+        "iocast.sqlite-shm",
+        "iocast.sock",
+        "secrets.json",
+        "iocast.lock",
+    ] {
+        let mode = fs::metadata(data.join(name))
+            .unwrap_or_else(|e| panic!("{name}: {e}"))
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o077, 0, "{name} is {mode:o}");
     }
     signal(&child, "TERM");
@@ -211,7 +265,8 @@ fn the_journal_learns_no_secrets() {
     let mut server = start(&data, &[], &[("JOURNAL_STREAM", "8:1234")]);
     let said = server.lines.join("\n");
     let file = fs::read_to_string(data.join("first-account.txt")).unwrap();
-    let password = file.lines().find_map(|line| line.trim().strip_prefix("password")).unwrap().trim();
+    let password =
+        file.lines().find_map(|line| line.trim().strip_prefix("password")).unwrap().trim();
     assert!(said.contains("first-account.txt") && !said.contains(password), "{said}");
     Admin::sign_in(&server.url, ADMIN, password);
     signal(&server.child, "TERM");
@@ -223,34 +278,75 @@ fn a_password_that_was_given_is_not_printed() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     let data = data.to_str().unwrap();
-    let (ok, _, err) = iocast(&["init", "--data", data, "--account", "Acme", "--admin", "a@acme.example", "--json"], None);
+    let (ok, _, err) = iocast(
+        &["init", "--data", data, "--account", "Acme", "--admin", "a@acme.example", "--json"],
+        None,
+    );
     assert!(ok, "{err}");
     let given = "a long and winding pass phrase";
     for json in [&[][..], &["--json"]] {
-        let args = [&["admin", "reset-password", "--data", data, "--email", "a@acme.example", "--password-stdin"][..], json].concat();
+        let args = [
+            &[
+                "admin",
+                "reset-password",
+                "--data",
+                data,
+                "--email",
+                "a@acme.example",
+                "--password-stdin",
+            ][..],
+            json,
+        ]
+        .concat();
         let (ok, out, err) = iocast(&args, Some(given));
         assert!(ok && !out.contains(given) && !err.contains(given), "{out} {err}");
     }
-    let made = iocast(&["admin", "reset-password", "--data", data, "--email", "a@acme.example", "--json"], None).1;
-    assert!(text(&serde_json::from_str(&made).unwrap(), "admin_password").len() > 12, "one that was made is shown");
+    let made = iocast(
+        &["admin", "reset-password", "--data", data, "--email", "a@acme.example", "--json"],
+        None,
+    )
+    .1;
+    assert!(
+        text(&serde_json::from_str(&made).unwrap(), "admin_password").len() > 12,
+        "one that was made is shown"
+    );
 }
 
 #[test]
 fn figures_are_there_while_the_database_is_away() {
     let token = "0123456789abcdef";
-    let mut app = TestApp::with(Engine::Postgres, |config| config.metrics_token = Some(token.to_owned()));
-    let metrics = |app: &TestApp| send("GET", &format!("{}/metrics", app.url), &[("authorization", &format!("Bearer {token}"))], None);
+    let mut app =
+        TestApp::with(Engine::Postgres, |config| config.metrics_token = Some(token.to_owned()));
+    let metrics = |app: &TestApp| {
+        send(
+            "GET",
+            &format!("{}/metrics", app.url),
+            &[("authorization", &format!("Bearer {token}"))],
+            None,
+        )
+    };
     assert!(metrics(&app).text().contains("iocast_database_up 1"));
     let url = app.database_url().unwrap().to_owned();
     crate::support::allow_connections(&url, false);
     eventually("the figures tell it", || {
         let answer = metrics(&app);
-        (answer.status == 200 && answer.text().contains("iocast_database_up 0") && answer.text().contains("iocast_letters{")).then_some(())
+        (answer.status == 200
+            && answer.text().contains("iocast_database_up 0")
+            && answer.text().contains("iocast_letters{"))
+        .then_some(())
     });
     let ready = send("GET", &format!("{}/api/v1/ready", app.url), &[], None);
-    assert_eq!((ready.status, &ready.json()["status"]), (200, &json!("degraded")), "{}", ready.text());
+    assert_eq!(
+        (ready.status, &ready.json()["status"]),
+        (200, &json!("degraded")),
+        "{}",
+        ready.text()
+    );
     crate::support::allow_connections(&url, true);
-    eventually("all is well again", || (send("GET", &format!("{}/api/v1/ready", app.url), &[], None).json()["status"] == "ready").then_some(()));
+    eventually("all is well again", || {
+        (send("GET", &format!("{}/api/v1/ready", app.url), &[], None).json()["status"] == "ready")
+            .then_some(())
+    });
     app.stop();
 }
 
@@ -274,9 +370,16 @@ fn a_damaged_database_says_what_to_do() {
     let mut bytes = fs::read(&file).unwrap();
     bytes[..64].fill(b'x');
     fs::write(&file, bytes).unwrap();
-    let refused = Command::new(binary()).args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&data).output().unwrap();
+    let refused = Command::new(binary())
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&refused.stderr);
-    assert!(!refused.status.success() && said.contains("damaged") && said.contains("backup"), "{said}");
+    assert!(
+        !refused.status.success() && said.contains("damaged") && said.contains("backup"),
+        "{said}"
+    );
     assert!(!said.contains("does not answer"), "{said}");
 }
 
@@ -287,7 +390,12 @@ fn urls_lead_to_this_machine_where_every_address_is_listened_on() {
     for listen in ["0.0.0.0:0", "[::]:0"] {
         let mut server = start(&data, &["--listen", listen], &[]);
         assert!(!server.url.contains("0.0.0.0") && !server.url.contains("[::]"), "{}", server.url);
-        assert_eq!(send("GET", &format!("{}/api/v1/health", server.url), &[], None).status, 200, "{}", server.url);
+        assert_eq!(
+            send("GET", &format!("{}/api/v1/health", server.url), &[], None).status,
+            200,
+            "{}",
+            server.url
+        );
         assert!(log(&data).contains("`public_url` is not set"), "{}", log(&data));
         signal(&server.child, "TERM");
         eventually("the server ends", || server.child.try_wait().unwrap());

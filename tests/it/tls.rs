@@ -9,11 +9,26 @@ use crate::{
     support::{TestApp, basic, eventually, send, stories, text},
 };
 
-stories!(a_device_pulls_over_https_and_a_renewed_certificate_is_taken_up, a_trusted_proxy_says_who_asked);
+stories!(
+    a_device_pulls_over_https_and_a_renewed_certificate_is_taken_up,
+    a_trusted_proxy_says_who_asked
+);
 
 /// Makes a certificate for 127.0.0.1 that signs itself.
 fn certificate(folder: &Path, name: &str) {
-    let args = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-addext", "subjectAltName=IP:127.0.0.1"];
+    let args = [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    ];
     let done = Command::new("openssl")
         .args(args)
         .args(["-subj", &format!("/CN={name}"), "-keyout"])
@@ -42,17 +57,30 @@ fn a_device_pulls_over_https_and_a_renewed_certificate_is_taken_up(app: &mut Tes
     assert!(app.url.starts_with("https://"), "{}", app.url);
     let url = format!("{}/feeds/{}", app.url, of.group);
     let script = "import requests, sys; a = requests.get(sys.argv[1], auth=(sys.argv[2], sys.argv[3]), verify=sys.argv[4], timeout=60); print(a.status_code, a.text, end='')";
-    let pull = |ca: &Path| python(&["-c", script, &url, &app.account_id, &app.appliance_key, ca.to_str().unwrap()], "");
-    eventually("the list is there", || (pull(&folder.join("tls.pem")) == "200 bad.example\n").then_some(()));
+    let pull = |ca: &Path| {
+        python(&["-c", script, &url, &app.account_id, &app.appliance_key, ca.to_str().unwrap()], "")
+    };
+    eventually("the list is there", || {
+        (pull(&folder.join("tls.pem")) == "200 bad.example\n").then_some(())
+    });
     // Renewed in place, while it runs: the old one is no longer shown.
     fs::copy(folder.join("tls.pem"), folder.join("old.pem")).unwrap();
     certificate(&folder, "second");
     let shown = || {
         let address = app.url.trim_start_matches("https://");
-        let said = Command::new("openssl").args(["s_client", "-connect", address]).stdin(std::process::Stdio::null()).output().unwrap();
+        let said = Command::new("openssl")
+            .args(["s_client", "-connect", address])
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
         String::from_utf8_lossy(&said.stdout).into_owned()
     };
-    eventually("the new certificate is shown", || shown().contains("CN = second").then_some(()).or_else(|| shown().contains("CN=second").then_some(())));
+    eventually("the new certificate is shown", || {
+        shown()
+            .contains("CN = second")
+            .then_some(())
+            .or_else(|| shown().contains("CN=second").then_some(()))
+    });
     assert_eq!(pull(&folder.join("tls.pem")), "200 bad.example\n");
     // A file that holds rubbish takes nothing away.
     fs::write(folder.join("tls.pem"), "rubbish").unwrap();
@@ -69,7 +97,16 @@ fn a_trusted_proxy_says_who_asked(app: &mut TestApp) {
     let address = |app: &TestApp, n: usize| {
         let url = format!("{}/feeds/{}?n={n}", app.url, of.group);
         let auth = basic(&app.account_id, &app.appliance_key);
-        assert_eq!(send("GET", &url, &[("authorization", &auth), ("x-forwarded-for", "203.0.113.66, 198.51.100.7")], None).status, 200);
+        assert_eq!(
+            send(
+                "GET",
+                &url,
+                &[("authorization", &auth), ("x-forwarded-for", "203.0.113.66, 198.51.100.7")],
+                None
+            )
+            .status,
+            200
+        );
         let admin = app.admin();
         eventually("the pull is noted", || {
             let pulls = admin.get(&format!("/api/v1/devices/{}/pulls", of.device));

@@ -1,1 +1,2 @@
-//! Stories told through the door: HTTP, the shell, real clients. They live in `it/`; this library is empty.
+//! Stories told through the door: HTTP, the shell, real clients. They live in `it/`; this library
+//! is empty.

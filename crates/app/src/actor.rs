@@ -69,7 +69,11 @@ impl Actor {
     /// The operator at the shell.
     #[must_use]
     pub fn operator(account_id: AccountId) -> Self {
-        Self::new(account_id, Who::Operator, Caller { address: "shell".to_owned(), ..Caller::default() })
+        Self::new(
+            account_id,
+            Who::Operator,
+            Caller { address: "shell".to_owned(), ..Caller::default() },
+        )
     }
 
     /// Somebody who did not sign in, and may change nothing: only what they asked for is noted.
@@ -117,14 +121,17 @@ impl Actor {
         self.may_write()
     }
 
-    /// Lets only those through who may change things: administrators, programs with an API key, and the operator.
+    /// Lets only those through who may change things: administrators, programs with an API key, and
+    /// the operator.
     ///
     /// # Errors
     /// [`AppError::Forbidden`] for everybody else.
     pub const fn may_write(&self) -> AppResult<()> {
         match &self.who {
             Who::Person(User { role: Role::Admin, .. }) | Who::Program | Who::Operator => Ok(()),
-            Who::Person(User { role: Role::Analyst, .. }) | Who::Itself(_) | Who::Anybody => Err(AppError::Forbidden),
+            Who::Person(User { role: Role::Analyst, .. }) | Who::Itself(_) | Who::Anybody => {
+                Err(AppError::Forbidden)
+            }
         }
     }
 }
@@ -140,8 +147,14 @@ mod tests {
     fn who_may_change_things() {
         let account: AccountId = "0123456789abcdef01234567".parse().unwrap();
         let person = |role| {
-            let user =
-                User { id: UserId(uuid::Uuid::nil()), account_id: account.clone(), email: "a@example.com".to_owned(), role, active: true, mail_alerts: true };
+            let user = User {
+                id: UserId(uuid::Uuid::nil()),
+                account_id: account.clone(),
+                email: "a@example.com".to_owned(),
+                role,
+                active: true,
+                mail_alerts: true,
+            };
             Actor::person(user, Caller::default())
         };
         let program = Actor { who: Who::Program, ..Actor::operator(account.clone()) };
@@ -149,10 +162,22 @@ mod tests {
             assert!(may.may_write().is_ok() && may.may_change(Module::Tip).is_ok(), "{may:?}");
         }
         let itself = [Actor::watchdog(account.clone()), Actor::upgrade(account.clone())];
-        for may_not in itself.into_iter().chain([person(Role::Analyst), Actor::anybody(account.clone(), Caller::default())]) {
-            assert!(may_not.may_write().is_err() && may_not.may_change(Module::Tip).is_err(), "{may_not:?}");
+        for may_not in itself
+            .into_iter()
+            .chain([person(Role::Analyst), Actor::anybody(account.clone(), Caller::default())])
+        {
+            assert!(
+                may_not.may_write().is_err() && may_not.may_change(Module::Tip).is_err(),
+                "{may_not:?}"
+            );
         }
-        let without = Actor { modules: Modules { automation: false, tip: false }, ..Actor::operator(account) };
-        assert!(without.may_change(Module::Tip).is_err() && without.may_read(Module::Automation).is_err());
+        let without = Actor {
+            modules: Modules { automation: false, tip: false },
+            ..Actor::operator(account)
+        };
+        assert!(
+            without.may_change(Module::Tip).is_err()
+                && without.may_read(Module::Automation).is_err()
+        );
     }
 }

@@ -90,7 +90,9 @@ pub struct AlertQuery {
 impl AlertQuery {
     fn fits(&self, alert: &Alert) -> bool {
         let plain = |text: &str| text.replace(' ', "").to_lowercase();
-        let word = |wanted: &[String], is: &str| wanted.is_empty() || wanted.iter().any(|w| plain(w) == plain(is));
+        let word = |wanted: &[String], is: &str| {
+            wanted.is_empty() || wanted.iter().any(|w| plain(w) == plain(is))
+        };
         let AlertText { source, assignees, iocs, .. } = &alert.text;
         let (from, to) = self.published;
         word(&self.source_types, &source.kind)
@@ -103,13 +105,15 @@ impl AlertQuery {
 }
 
 impl App {
-    /// Makes an alert. Its IOCs are reported by the source [`ALERT_SOURCE`] with the alert's severity, and remember the alert.
+    /// Makes an alert. Its IOCs are reported by the source [`ALERT_SOURCE`] with the alert's
+    /// severity, and remember the alert.
     ///
     /// # Errors
     /// If a field breaks a rule or one of the values is no IOC; then nothing was written.
     pub async fn alert_add(self: &Arc<Self>, actor: &Actor, new: NewAlert) -> AppResult<AlertId> {
         actor.may_change(Module::Tip)?;
-        let NewAlert { id, kind, severity, found_at, title, description, sub_type, source, iocs } = new;
+        let NewAlert { id, kind, severity, found_at, title, description, sub_type, source, iocs } =
+            new;
         if title.trim().is_empty() {
             return Err(AppError::field("Title", "title_missing", "An alert needs a title."));
         }
@@ -118,7 +122,13 @@ impl App {
         }
         let mut read: Vec<(Kind, String)> = Vec::with_capacity(iocs.len());
         for text in &iocs {
-            let one = detect(text).map_err(|why| AppError::field("RelatedIocs", "not_an_ioc", format!("`{}` is no IOC: {why}.", clip(text, 200))))?;
+            let one = detect(text).map_err(|why| {
+                AppError::field(
+                    "RelatedIocs",
+                    "not_an_ioc",
+                    format!("`{}` is no IOC: {why}.", clip(text, 200)),
+                )
+            })?;
             if !read.contains(&one) {
                 read.push(one);
             }
@@ -127,13 +137,26 @@ impl App {
             title: clip(title.trim(), 500),
             description: clip(&description, 10_000),
             sub_type: clip(&sub_type, 100),
-            source: AlertSource { kind: clip(&source.kind, 100), network: clip(&source.network, 100), url: clip(&source.url, 2_000), date: source.date },
+            source: AlertSource {
+                kind: clip(&source.kind, 100),
+                network: clip(&source.network, 100),
+                url: clip(&source.url, 2_000),
+                date: source.date,
+            },
             iocs: read,
             ..AlertText::default()
         };
         let now = self.now();
         let id = id.unwrap_or_else(|| AlertId::random(&*self.entropy));
-        let alert = Alert { id: id.clone(), kind, severity, found_at: found_at.unwrap_or(now), received_at: now, updated_at: now, text };
+        let alert = Alert {
+            id: id.clone(),
+            kind,
+            severity,
+            found_at: found_at.unwrap_or(now),
+            received_at: now,
+            updated_at: now,
+            text,
+        };
         let (app, actor) = (Arc::clone(self), actor.clone());
         // On a task of its own: a client that is cut off must not leave IOCs without their alert.
         let work = tokio::spawn(async move {
@@ -150,18 +173,30 @@ impl App {
         work.await.map_err(AppError::internal)?.map(|()| id)
     }
 
-    /// Writes an alert and has its IOCs remember it, under the account's change number `seq` of this transaction.
-    pub(crate) async fn alert_write(&self, txn: &Txn, actor: &Actor, alert: &Alert, seq: i64) -> AppResult<()> {
+    /// Writes an alert and has its IOCs remember it, under the account's change number `seq` of
+    /// this transaction.
+    pub(crate) async fn alert_write(
+        &self,
+        txn: &Txn,
+        actor: &Actor,
+        alert: &Alert,
+        seq: i64,
+    ) -> AppResult<()> {
         self.remember(txn, actor, alert, seq).await?;
         txn.alert_insert(&actor.account_id, alert).await.map_err(|e| taken(e, "id", "an alert"))?;
         let shown = json!({ "type": alert.kind, "severity": alert.severity, "title": alert.text.title, "iocs": alert.text.iocs.len() });
         self.audit(txn, actor, "alert.create", &alert.id, &shown).await
     }
 
-    /// Has the IOCs of an alert remember it as it is. Taking `seq` locked the account's row: nobody changes the IOCs between
-    /// reading and writing them.
+    /// Has the IOCs of an alert remember it as it is. Taking `seq` locked the account's row: nobody
+    /// changes the IOCs between reading and writing them.
     async fn remember(&self, txn: &Txn, actor: &Actor, alert: &Alert, seq: i64) -> AppResult<()> {
-        let ids: Vec<IocId> = alert.text.iocs.iter().map(|(kind, value)| ioc_id(&actor.account_id, *kind, value)).collect();
+        let ids: Vec<IocId> = alert
+            .text
+            .iocs
+            .iter()
+            .map(|(kind, value)| ioc_id(&actor.account_id, *kind, value))
+            .collect();
         for mut row in txn.ioc_fetch_many(&ids).await?.into_values().filter(|row| !row.deleted) {
             row.ioc.enrichment.remember(alert.reference());
             txn.ioc_update(&actor.account_id, &row, seq).await?;
@@ -175,7 +210,11 @@ impl App {
     /// If it is not there.
     pub async fn alert_fetch(&self, actor: &Actor, id: &AlertId) -> AppResult<Alert> {
         actor.may_read(Module::Tip)?;
-        self.store.read().alert_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("alert"))
+        self.store
+            .read()
+            .alert_fetch(&actor.account_id, id)
+            .await?
+            .ok_or(AppError::NotFound("alert"))
     }
 
     /// Alerts, in order of their last change.
@@ -189,7 +228,11 @@ impl App {
         let mut after = query.after.clone();
         while found.len() < query.limit {
             let place = after.as_ref().map(|(at, id)| (*at, id));
-            let page = self.store.read().alert_list(&actor.account_id, &query.filter, place, together).await?;
+            let page = self
+                .store
+                .read()
+                .alert_list(&actor.account_id, &query.filter, place, together)
+                .await?;
             let Some(last) = page.last() else { break };
             after = Some((last.updated_at, last.id.clone()));
             found.extend(page.into_iter().filter(|alert| query.fits(alert)));
@@ -202,11 +245,17 @@ impl App {
     ///
     /// # Errors
     /// If the alert or the person is not there, or a tag is none.
-    pub async fn alert_change(&self, actor: &Actor, id: &AlertId, change: AlertChange) -> AppResult<bool> {
+    pub async fn alert_change(
+        &self,
+        actor: &Actor,
+        id: &AlertId,
+        change: AlertChange,
+    ) -> AppResult<bool> {
         actor.may_change(Module::Tip)?;
         let txn = self.store.write().await?;
         txn.account_lock(&actor.account_id).await?;
-        let before = txn.alert_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("alert"))?;
+        let before =
+            txn.alert_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("alert"))?;
         let mut after = before.clone();
         let text = &mut after.text;
         let what = match change {
@@ -223,7 +272,11 @@ impl App {
                 "reopen"
             }
             AlertChange::Assign(user) => {
-                let there = txn.user_list(&actor.account_id).await?.into_iter().any(|u| u.id == user && u.active);
+                let there = txn
+                    .user_list(&actor.account_id)
+                    .await?
+                    .into_iter()
+                    .any(|u| u.id == user && u.active);
                 text.assignees = there.then_some(vec![user]).ok_or(AppError::NotFound("user"))?;
                 "assign"
             }
@@ -232,9 +285,15 @@ impl App {
                 "unassign"
             }
             AlertChange::Tag(tag) => {
-                let name = label(&tag).ok_or_else(|| AppError::field("TagName", "InvalidTag", "A tag is 1 to 160 characters."))?;
+                let name = label(&tag).ok_or_else(|| {
+                    AppError::field("TagName", "InvalidTag", "A tag is 1 to 160 characters.")
+                })?;
                 if !text.tags.iter().any(|t| t.name == name) {
-                    text.tags.push(AlertTag { id: AlertId::random(&*self.entropy), name, by: actor.name().to_owned() });
+                    text.tags.push(AlertTag {
+                        id: AlertId::random(&*self.entropy),
+                        name,
+                        by: actor.name().to_owned(),
+                    });
                 }
                 "tag"
             }
@@ -262,12 +321,25 @@ impl App {
     ///
     /// # Errors
     /// If the alert is not there.
-    pub async fn alert_blocklist(&self, actor: &Actor, id: &AlertId) -> AppResult<Vec<(Kind, String, bool)>> {
+    pub async fn alert_blocklist(
+        &self,
+        actor: &Actor,
+        id: &AlertId,
+    ) -> AppResult<Vec<(Kind, String, bool)>> {
         let alert = self.alert_fetch(actor, id).await?;
         let id = |(kind, value): &(Kind, String)| ioc_id(&actor.account_id, *kind, value);
         let ids: Vec<IocId> = alert.text.iocs.iter().map(id).collect();
         let rows = self.store.read().ioc_fetch_many(&ids).await?;
-        let on: HashSet<IocId> = rows.into_values().filter(|r| !r.deleted && r.ioc.enrichment.blocklisted).map(|r| r.ioc.id).collect();
-        Ok(alert.text.iocs.into_iter().map(|ioc| (ioc.0, ioc.1.clone(), on.contains(&id(&ioc)))).collect())
+        let on: HashSet<IocId> = rows
+            .into_values()
+            .filter(|r| !r.deleted && r.ioc.enrichment.blocklisted)
+            .map(|r| r.ioc.id)
+            .collect();
+        Ok(alert
+            .text
+            .iocs
+            .into_iter()
+            .map(|ioc| (ioc.0, ioc.1.clone(), on.contains(&id(&ioc))))
+            .collect())
     }
 }

@@ -9,7 +9,14 @@ use crate::{Actor, App, AppError, AppResult};
 
 impl App {
     /// Writes a line; `detail` holds no secrets.
-    pub(crate) async fn audit(&self, txn: &Txn, actor: &Actor, action: &str, object: &impl Display, detail: &impl Serialize) -> AppResult<()> {
+    pub(crate) async fn audit(
+        &self,
+        txn: &Txn,
+        actor: &Actor,
+        action: &str,
+        object: &impl Display,
+        detail: &impl Serialize,
+    ) -> AppResult<()> {
         let line = AuditLine {
             id: self.entropy.uuid(),
             account_id: actor.account_id.clone(),
@@ -28,7 +35,12 @@ impl App {
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn audit_list(&self, actor: &Actor, filter: &AuditFilter, page: &Page) -> AppResult<PageOf<AuditLine>> {
+    pub async fn audit_list(
+        &self,
+        actor: &Actor,
+        filter: &AuditFilter,
+        page: &Page,
+    ) -> AppResult<PageOf<AuditLine>> {
         actor.may_write()?;
         Ok(self.store.read().audit_list(&actor.account_id, filter, page).await?)
     }

@@ -38,7 +38,8 @@ pub struct DevicePatch {
     pub ioc_limit: Option<i64>,
     /// Pause or resume watching.
     pub paused: Option<bool>,
-    /// Hours without a pull after which it is silent; `None` inside goes back to the account's threshold.
+    /// Hours without a pull after which it is silent; `None` inside goes back to the account's
+    /// threshold.
     pub silent_after_hours: Option<Option<i64>>,
 }
 
@@ -65,7 +66,11 @@ pub struct DeviceView {
 impl App {
     fn device_view(&self, device: Device, groups: Vec<GroupRow>, account: &Account) -> DeviceView {
         let sync = self.sync_state(&device, account.silent_after);
-        DeviceView { sync, groups: groups.into_iter().map(|row| self.group_view(row)).collect(), device }
+        DeviceView {
+            sync,
+            groups: groups.into_iter().map(|row| self.group_view(row)).collect(),
+            device,
+        }
     }
 
     pub(crate) fn group_view(&self, row: GroupRow) -> GroupView {
@@ -81,9 +86,13 @@ impl App {
         let mut fields = Fields::default();
         let name = fields.take(Name::parse(&new.name));
         let device_type = fields.take(check_type(&new.device_type));
-        let limit = device_type.and_then(|t| fields.take(check_device_limit(new.ioc_limit.unwrap_or(i64::from(t.max_iocs)), t, &[])));
+        let limit = device_type.and_then(|t| {
+            fields.take(check_device_limit(new.ioc_limit.unwrap_or(i64::from(t.max_iocs)), t, &[]))
+        });
         fields.done()?;
-        let (Some(name), Some(device_type), Some(ioc_limit)) = (name, device_type, limit) else { return Err(AppError::Invalid(Vec::new())) };
+        let (Some(name), Some(device_type), Some(ioc_limit)) = (name, device_type, limit) else {
+            return Err(AppError::Invalid(Vec::new()));
+        };
         let now = self.now();
         let device = Device {
             id: DeviceId::random(&*self.entropy),
@@ -132,7 +141,11 @@ impl App {
         self.device_views(actor, devices).await
     }
 
-    async fn device_views(&self, actor: &Actor, devices: Vec<Device>) -> AppResult<Vec<DeviceView>> {
+    async fn device_views(
+        &self,
+        actor: &Actor,
+        devices: Vec<Device>,
+    ) -> AppResult<Vec<DeviceView>> {
         let account = self.account_fetch(actor).await?;
         let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
         let mut groups: HashMap<DeviceId, Vec<GroupRow>> = HashMap::new();
@@ -153,7 +166,8 @@ impl App {
     pub async fn device_fetch(&self, actor: &Actor, id: DeviceId) -> AppResult<DeviceView> {
         actor.may_read(Module::Automation)?;
         let read = self.store.read();
-        let device = read.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
+        let device =
+            read.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
         let groups = read.group_list(&actor.account_id, Some(id)).await?;
         Ok(self.device_view(device, groups, &self.account_fetch(actor).await?))
     }
@@ -162,20 +176,29 @@ impl App {
     ///
     /// # Errors
     /// If it is not there, or a field breaks a rule.
-    pub async fn device_update(self: &Arc<Self>, actor: &Actor, id: DeviceId, patch: DevicePatch) -> AppResult<DeviceView> {
+    pub async fn device_update(
+        self: &Arc<Self>,
+        actor: &Actor,
+        id: DeviceId,
+        patch: DevicePatch,
+    ) -> AppResult<DeviceView> {
         actor.may_change(Module::Automation)?;
         let DevicePatch { name, ioc_limit, paused, silent_after_hours } = patch;
         let txn = self.store.write().await?;
         txn.device_lock(&actor.account_id, id).await?;
-        let before = txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
+        let before =
+            txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
         let groups = txn.group_list(&actor.account_id, Some(id)).await?;
         let mut after = before.clone();
         let mut fields = Fields::default();
         if let Some(name) = name.and_then(|n| fields.take(Name::parse(&n))) {
             after.name = name;
         }
-        let limits: Vec<(GroupId, Name, u32)> = groups.iter().map(|g| (g.group.id, g.group.name.clone(), g.group.limit)).collect();
-        if let Some(limit) = ioc_limit.and_then(|l| fields.take(check_device_limit(l, before.device_type, &limits))) {
+        let limits: Vec<(GroupId, Name, u32)> =
+            groups.iter().map(|g| (g.group.id, g.group.name.clone(), g.group.limit)).collect();
+        if let Some(limit) =
+            ioc_limit.and_then(|l| fields.take(check_device_limit(l, before.device_type, &limits)))
+        {
             after.ioc_limit = limit;
         }
         match silent_after_hours {
@@ -195,12 +218,20 @@ impl App {
         if after.paused && !before.paused {
             self.outage_paused(&txn, id).await?;
         }
-        let account = txn.account_fetch(&actor.account_id).await?.ok_or(AppError::NotFound("account"))?;
+        let account =
+            txn.account_fetch(&actor.account_id).await?.ok_or(AppError::NotFound("account"))?;
         if after.silent_after != before.silent_after {
             self.outages_allowed(&txn, &account, &[id]).await?;
         }
         let shown = |d: &Device| serde_json::json!({ "name": d.name.as_str(), "ioc_limit": d.ioc_limit, "paused": d.paused, "silent_after_hours": d.silent_after.map(|s| s / HOUR) });
-        self.audit(&txn, actor, "device.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
+        self.audit(
+            &txn,
+            actor,
+            "device.update",
+            &id,
+            &serde_json::json!({ "before": shown(&before), "after": shown(&after) }),
+        )
+        .await?;
         txn.commit().await?;
         if after.name != before.name {
             // Its groups' pages and collections say whose they are.
@@ -219,14 +250,27 @@ impl App {
         actor.may_change(Module::Automation)?;
         let txn = self.store.write().await?;
         txn.device_lock(&actor.account_id, id).await?;
-        let device = txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
-        let groups: Vec<GroupId> = txn.group_list(&actor.account_id, Some(id)).await?.into_iter().map(|g| g.group.id).collect();
+        let device =
+            txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
+        let groups: Vec<GroupId> = txn
+            .group_list(&actor.account_id, Some(id))
+            .await?
+            .into_iter()
+            .map(|g| g.group.id)
+            .collect();
         for group in &groups {
             txn.group_delete(&actor.account_id, *group).await?;
         }
         txn.outage_delete_of(id).await?;
         txn.device_delete(&actor.account_id, id).await?;
-        self.audit(&txn, actor, "device.delete", &id, &serde_json::json!({ "name": device.name.as_str(), "groups": groups })).await?;
+        self.audit(
+            &txn,
+            actor,
+            "device.delete",
+            &id,
+            &serde_json::json!({ "name": device.name.as_str(), "groups": groups }),
+        )
+        .await?;
         txn.commit().await?;
         self.feed_drop_groups(&groups);
         self.sync_keys().await

@@ -1,4 +1,5 @@
-//! Digests: what a person is told within a few minutes comes in one message. Its words are written when it is handed over.
+//! Digests: what a person is told within a few minutes comes in one message. Its words are written
+//! when it is handed over.
 
 use iocast_domain::{
     account::Account,
@@ -71,23 +72,44 @@ impl App {
             LetterKind::Held => "IOC groups are held back",
             _ => "Devices are silent",
         };
-        let words = Rendered { subject: format!("[iocast] {subject}"), text: String::new(), html: String::new() };
+        let words = Rendered {
+            subject: format!("[iocast] {subject}"),
+            text: String::new(),
+            html: String::new(),
+        };
         self.new_letter(account, kind, recipient, words)
     }
 
     /// Writes letters about a group to all who get alerts, once for each `subject`.
-    pub(crate) async fn group_letters(&self, txn: &Txn, account: &Account, news: &GroupNews, subject: &str) -> AppResult<()> {
+    pub(crate) async fn group_letters(
+        &self,
+        txn: &Txn,
+        account: &Account,
+        news: &GroupNews,
+        subject: &str,
+    ) -> AppResult<()> {
         let (kind, now) = (news.kind(), self.now());
         for recipient in self.alerted(txn, account).await? {
             let key = format!("{subject}:{recipient}");
             let digest = if is_webhook(&recipient) {
                 None
             } else {
-                digest_at(txn.letters_lately(&account.id, kind, &recipient, now.plus(-GATHERED_FOR)).await?, 1, now)
+                digest_at(
+                    txn.letters_lately(&account.id, kind, &recipient, now.plus(-GATHERED_FOR))
+                        .await?,
+                    1,
+                    now,
+                )
             };
             if let Some(due) = digest {
-                let (letter, _) = txn.digest_open(&self.digest(account, kind, &recipient), due).await?;
-                txn.digest_add(letter, &key, serde_json::to_string(news).map_err(AppError::internal)?).await?;
+                let (letter, _) =
+                    txn.digest_open(&self.digest(account, kind, &recipient), due).await?;
+                txn.digest_add(
+                    letter,
+                    &key,
+                    serde_json::to_string(news).map_err(AppError::internal)?,
+                )
+                .await?;
             } else if let Some(content) = content(vec![news.clone()], 0) {
                 let mut letter = self.letter(account, kind, &recipient, &content)?;
                 letter.subject_key = Some(key);
@@ -102,9 +124,11 @@ impl App {
     pub(crate) async fn digest_close(&self, txn: &Txn, row: &mut LetterRow) -> AppResult<Words> {
         match self.digest_words(txn, &row.letter).await {
             Ok(Some((content, account))) => {
-                let words = render(&content, &account.name, &self.settings.public_url).map_err(AppError::internal)?;
+                let words = render(&content, &account.name, &self.settings.public_url)
+                    .map_err(AppError::internal)?;
                 let letter = &mut row.letter;
-                (letter.subject, letter.text, letter.html, letter.created_at) = (words.subject, words.text, words.html, self.now());
+                (letter.subject, letter.text, letter.html, letter.created_at) =
+                    (words.subject, words.text, words.html, self.now());
                 txn.digest_close(letter).await?;
                 row.gathers = false;
                 Ok(Words::Ready)
@@ -115,10 +139,16 @@ impl App {
         }
     }
 
-    async fn digest_words(&self, txn: &Txn, letter: &NewLetter) -> AppResult<Option<(Content, Account)>> {
+    async fn digest_words(
+        &self,
+        txn: &Txn,
+        letter: &NewLetter,
+    ) -> AppResult<Option<(Content, Account)>> {
         let Some(account) = txn.account_fetch(&letter.account_id).await? else { return Ok(None) };
         let content = match letter.kind {
-            LetterKind::Warning | LetterKind::Recovery => self.digest_of_outages(txn, &account, letter.id, letter.kind, LISTED as u64).await?,
+            LetterKind::Warning | LetterKind::Recovery => {
+                self.digest_of_outages(txn, &account, letter.id, letter.kind, LISTED as u64).await?
+            }
             _ => self.digest_of_groups(txn, letter.id).await?,
         };
         Ok(content.map(|content| (content, account)))
@@ -143,7 +173,13 @@ impl App {
             let groups: Vec<GroupId> = news.iter().filter_map(GroupNews::held).collect();
             let held = txn.held_until(&groups).await?;
             // Somebody let it through, the IOCs came back, or another publication is held since.
-            news.retain(|item| if let GroupNews::Held(group, news) = item { held.get(group) == Some(&news.until) } else { true });
+            news.retain(|item| {
+                if let GroupNews::Held(group, news) = item {
+                    held.get(group) == Some(&news.until)
+                } else {
+                    true
+                }
+            });
             for item in news {
                 if listed.len() < LISTED { listed.push(item) } else { more += 1 }
             }

@@ -85,14 +85,25 @@ impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "The database does not answer or takes no writes");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "The database does not answer or takes no writes"
+                );
                 Self::Unavailable("The database does not answer or takes no writes now; try again in a few seconds.".to_owned())
             }
             StoreError::Damaged(_) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "The database file is damaged");
-                Self::Unavailable("The database file is damaged: the operator has to put a backup back.".to_owned())
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "The database file is damaged"
+                );
+                Self::Unavailable(
+                    "The database file is damaged: the operator has to put a backup back."
+                        .to_owned(),
+                )
             }
-            StoreError::Cursor => Self::Malformed("The cursor is not one that this list gave; begin again without it.".to_owned()),
+            StoreError::Cursor => Self::Malformed(
+                "The cursor is not one that this list gave; begin again without it.".to_owned(),
+            ),
             StoreError::Unusable(message) => Self::Unavailable(message),
             other => Self::internal(other),
         }
@@ -119,7 +130,10 @@ pub(crate) fn taken(error: StoreError, field: &str, what: &str) -> AppError {
         StoreError::Duplicate(_) => AppError::field(
             field,
             "name_taken",
-            format!("There is already {what} of this {}; choose another.", if field == "email" { "address" } else { "name" }),
+            format!(
+                "There is already {what} of this {}; choose another.",
+                if field == "email" { "address" } else { "name" }
+            ),
         ),
         other => other.into(),
     }

@@ -1,7 +1,8 @@
-//! What devices poll: the feed table and the key table, both in memory (first journey of the design).
+//! What devices poll: the feed table and the key table, both in memory (first journey of the
+//! design).
 //!
-//! [`App::feed_open`] never waits: it finds the group, checks the key by a fast keyed hash, compares the ETag. Only a
-//! body that is not in the cache costs a read.
+//! [`App::feed_open`] never waits: it finds the group, checks the key by a fast keyed hash,
+//! compares the ETag. Only a body that is not in the cache costs a read.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -73,7 +74,8 @@ type Keys = HashMap<[u8; 32], Arc<Key>>;
 
 /// The tables.
 pub(crate) struct Feed {
-    /// By the first byte of their id: of very many groups, a publication copies one share of the table.
+    /// By the first byte of their id: of very many groups, a publication copies one share of the
+    /// table.
     groups: [ArcSwap<Groups>; 256],
     /// By the first byte of their hash: of very many keys, a new one copies one share of the table.
     keys: [ArcSwap<Keys>; 256],
@@ -131,12 +133,18 @@ impl Feed {
 
     /// Bytes and number of what is kept ready: feed files, and pieces of TAXII collections.
     pub(crate) fn kept(&self) -> [(&'static str, u64, u64); 2] {
-        [("bodies", self.bodies.weight(), self.bodies.len() as u64), ("taxii", self.pieces.weight(), self.pieces.len() as u64)]
+        [
+            ("bodies", self.bodies.weight(), self.bodies.len() as u64),
+            ("taxii", self.pieces.weight(), self.pieces.len() as u64),
+        ]
     }
 
     /// Groups and keys that are known.
     pub(crate) fn known(&self) -> (u64, u64) {
-        (self.groups.iter().map(|share| share.load().len() as u64).sum(), self.keys.iter().map(|share| share.load().len() as u64).sum())
+        (
+            self.groups.iter().map(|share| share.load().len() as u64).sum(),
+            self.keys.iter().map(|share| share.load().len() as u64).sum(),
+        )
     }
 
     /// A group of any account.
@@ -151,9 +159,20 @@ impl Feed {
     }
 
     /// All groups that fit.
-    pub(crate) fn groups_where(&self, fits: impl Fn(&GroupFeed) -> bool) -> Vec<(GroupId, Arc<GroupFeed>)> {
+    pub(crate) fn groups_where(
+        &self,
+        fits: impl Fn(&GroupFeed) -> bool,
+    ) -> Vec<(GroupId, Arc<GroupFeed>)> {
         let shares = self.groups.iter().map(ArcSwap::load_full);
-        shares.flat_map(|share| share.iter().filter(|(_, g)| fits(g)).map(|(id, g)| (*id, Arc::clone(g))).collect::<Vec<_>>()).collect()
+        shares
+            .flat_map(|share| {
+                share
+                    .iter()
+                    .filter(|(_, g)| fits(g))
+                    .map(|(id, g)| (*id, Arc::clone(g)))
+                    .collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     fn keep(&self, id: GroupId) {
@@ -207,7 +226,10 @@ pub struct FeedRequest<'a> {
 
 impl fmt::Debug for FeedRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FeedRequest").field("group", &self.group).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("FeedRequest")
+            .field("group", &self.group)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -278,9 +300,17 @@ impl App {
     /// Answers a device. Never waits.
     #[must_use]
     pub fn feed_open(&self, request: &FeedRequest<'_>) -> FeedAnswer {
-        let refuse = |status, sentence: &str, device| FeedAnswer::Refused { status, sentence: sentence.to_owned(), device };
+        let refuse = |status, sentence: &str, device| FeedAnswer::Refused {
+            status,
+            sentence: sentence.to_owned(),
+            device,
+        };
         if self.memory() == Memory::Stale {
-            return refuse(503, "iocast has had no database for too long to know which keys still work; keep what you have and try again.", None);
+            return refuse(
+                503,
+                "iocast has had no database for too long to know which keys still work; keep what you have and try again.",
+                None,
+            );
         }
         // A feed's checksum lies beside it.
         let (name, path) = match request.group.strip_suffix(".md5") {
@@ -293,9 +323,12 @@ impl App {
         let key = match self.feed_key(request.credentials()) {
             Ok(key) => key,
             Err((sentence, account)) => {
-                // A failure is written to the device's history only where the client knew the account: by a key of it, dead as
-                // that is, or by its ID.
-                let known = account.zip(group).zip(id).filter(|((account, g), _)| account == g.account_id.as_str());
+                // A failure is written to the device's history only where the client knew the
+                // account: by a key of it, dead as that is, or by its ID.
+                let known = account
+                    .zip(group)
+                    .zip(id)
+                    .filter(|((account, g), _)| account == g.account_id.as_str());
                 return refuse(401, &sentence, known.map(|((_, g), id)| (g.device_id, id)));
             }
         };
@@ -303,7 +336,11 @@ impl App {
             return refuse(404, "Unknown IOC group: copy the group URL from iocast again.", None);
         };
         if group.publication == 0 {
-            return refuse(503, "This IOC group is being built; try again in a few seconds.", Some((group.device_id, id)));
+            return refuse(
+                503,
+                "This IOC group is being built; try again in a few seconds.",
+                Some((group.device_id, id)),
+            );
         }
         let format = group.device_type.format;
         let Some(file) = group.files.get(path) else {
@@ -314,40 +351,68 @@ impl App {
                 "manifest.json" if path.ends_with("manifest.json/manifest.json") => {
                     "End the feed URL before /manifest.json: MISP adds it by itself.".to_owned()
                 }
-                "" => "Nothing lies below this IOC group's URL: the list is the URL itself.".to_owned(),
+                "" => "Nothing lies below this IOC group's URL: the list is the URL itself."
+                    .to_owned(),
                 entry => format!("No such file in this IOC group; the entry is {entry}."),
             };
             return refuse(404, &hint, None);
         };
-        let view = match if path == format.entry() { View::parse(format, request.parameters.iter().copied()) } else { Ok(None) } {
+        let view = match if path == format.entry() {
+            View::parse(format, request.parameters.iter().copied())
+        } else {
+            Ok(None)
+        } {
             Ok(view) => view,
             Err(why) => return refuse(400, &why, Some((group.device_id, id))),
         };
-        let pull = (path == format.entry()).then_some(Pulled { device_id: group.device_id, group_id: id, key_id: key.id });
+        let pull = (path == format.entry()).then_some(Pulled {
+            device_id: group.device_id,
+            group_id: id,
+            key_id: key.id,
+        });
         let etag = view.as_ref().map_or_else(|| file.etag.clone(), |view| view_etag(file, view));
         match request.if_none_match.and_then(|header| matching_etag(header, &etag)) {
             Some(etag) => FeedAnswer::NotModified { etag, pull },
             None => {
-                let content_type = view.as_ref().map_or(file.content_type, |view| view.content_type(format));
-                FeedAnswer::File { file: Arc::clone(file), view, etag, content_type, pull, key: key.id }
+                let content_type =
+                    view.as_ref().map_or(file.content_type, |view| view.content_type(format));
+                FeedAnswer::File {
+                    file: Arc::clone(file),
+                    view,
+                    etag,
+                    content_type,
+                    pull,
+                    key: key.id,
+                }
             }
         }
     }
 
     /// The working key that a device shows, or a sentence and the account that is meant.
-    pub(crate) fn feed_key(&self, shown: Result<Shown, &'static str>) -> Result<Arc<Key>, (String, Option<String>)> {
+    pub(crate) fn feed_key(
+        &self,
+        shown: Result<Shown, &'static str>,
+    ) -> Result<Arc<Key>, (String, Option<String>)> {
         let (account, secret) = shown.map_err(|sentence| (sentence.to_owned(), None))?;
         let hash = self.secrets.hash(&secret);
         let keys = self.feed.keys_like(&hash).load();
-        let found = keys.get(&hash).filter(|key| bool::from(key.hash.ct_eq(&hash)) && account.as_deref().is_none_or(|a| a == key.account_id.as_str()));
-        let Some(key) = found else { return Err(("Key rejected: account ID or key is wrong; make a new key in iocast if it was lost.".to_owned(), account)) };
+        let found = keys.get(&hash).filter(|key| {
+            bool::from(key.hash.ct_eq(&hash))
+                && account.as_deref().is_none_or(|a| a == key.account_id.as_str())
+        });
+        let Some(key) = found else {
+            return Err(("Key rejected: account ID or key is wrong; make a new key in iocast if it was lost.".to_owned(), account));
+        };
         if key.kind == KeyKind::Api {
             let sentence = "Key rejected: this is an API key, which opens the REST API; group URLs take an appliance or device key.";
             return Err((sentence.to_owned(), Some(key.account_id.to_string())));
         }
         match key.refusal(self.now()) {
             None => Ok(Arc::clone(key)),
-            Some(refusal) => Err((format!("Key rejected: {refusal}; paste the new key into the device."), Some(key.account_id.to_string()))),
+            Some(refusal) => Err((
+                format!("Key rejected: {refusal}; paste the new key into the device."),
+                Some(key.account_id.to_string()),
+            )),
         }
     }
 
@@ -355,10 +420,17 @@ impl App {
     ///
     /// # Errors
     /// If the group is not there.
-    pub fn group_files(&self, actor: &Actor, id: GroupId) -> AppResult<BTreeMap<String, Arc<File>>> {
+    pub fn group_files(
+        &self,
+        actor: &Actor,
+        id: GroupId,
+    ) -> AppResult<BTreeMap<String, Arc<File>>> {
         actor.may_read(Module::Automation)?;
         let groups = self.feed.groups_like(id).load();
-        let group = groups.get(&id).filter(|g| g.account_id == actor.account_id).ok_or(AppError::NotFound("group"))?;
+        let group = groups
+            .get(&id)
+            .filter(|g| g.account_id == actor.account_id)
+            .ok_or(AppError::NotFound("group"))?;
         Ok(group.files.iter().map(|(path, file)| (path.clone(), Arc::clone(file))).collect())
     }
 }
@@ -378,7 +450,18 @@ pub(crate) fn file(group: GroupId, format: Format, from: FileRef) -> (String, Fi
         None if from.path.ends_with(".csv") => "text/csv; charset=utf-8",
         None => "application/json",
     };
-    (from.path, File { etag, raw_len, content_type, group, format, segments: from.segments, before: from.before })
+    (
+        from.path,
+        File {
+            etag,
+            raw_len,
+            content_type,
+            group,
+            format,
+            segments: from.segments,
+            before: from.before,
+        },
+    )
 }
 
 impl GroupFeed {
@@ -400,7 +483,10 @@ impl GroupFeed {
     /// What a person sees who opens the group URL of a device that asks for something below it.
     fn page(&self, public_url: &str, id: GroupId) -> Vec<String> {
         let mut lines = vec![
-            format!("IOC group {} of the {} device {}", self.name, self.device_type.name, self.device_name),
+            format!(
+                "IOC group {} of the {} device {}",
+                self.name, self.device_type.name, self.device_name
+            ),
             format!("{} IOCs, publication {}", self.live, self.publication),
         ];
         match self.device_type.format.taxii() {
@@ -424,8 +510,13 @@ impl FeedRequest<'_> {
     }
 }
 
-/// Basic or Bearer; else the header for devices that know only one of their own; else the key in the URL.
-pub(crate) fn shown(authorization: Option<&str>, api_key: Option<&str>, parameters: &[(&str, &str)]) -> Result<Shown, &'static str> {
+/// Basic or Bearer; else the header for devices that know only one of their own; else the key in
+/// the URL.
+pub(crate) fn shown(
+    authorization: Option<&str>,
+    api_key: Option<&str>,
+    parameters: &[(&str, &str)],
+) -> Result<Shown, &'static str> {
     if let Some(header) = authorization {
         return credentials(header).ok_or("The Authorization header is not readable: use Basic, with the account ID as user and the key as password.");
     }

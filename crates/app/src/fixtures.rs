@@ -1,5 +1,6 @@
-//! A small made-up world for people who build against iocast: loaded into an account, and emptied again. Its names and values
-//! never change, and its times are counted back from now; only the ids of sources and devices are fresh.
+//! A small made-up world for people who build against iocast: loaded into an account, and emptied
+//! again. Its names and values never change, and its times are counted back from now; only the ids
+//! of sources and devices are fresh.
 
 use std::sync::Arc;
 
@@ -15,7 +16,10 @@ use iocast_store::{IocFilter, NewPull, Page, PullLine};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{Actor, AlertChange, App, AppError, AppResult, DevicePatch, NewAlert, NewDevice, NewGroup, NewSource, SourcePatch};
+use crate::{
+    Actor, AlertChange, App, AppError, AppResult, DevicePatch, NewAlert, NewDevice, NewGroup,
+    NewSource, SourcePatch,
+};
 
 /// A world by its name, with a line on what is in it.
 pub const FIXTURES: &[(&str, &str)] = &[(
@@ -38,7 +42,8 @@ pub struct FixtureReport {
     pub rules: u64,
 }
 
-/// A value of each kind, told apart by a number; all from names and networks that are kept for documentation.
+/// A value of each kind, told apart by a number; all from names and networks that are kept for
+/// documentation.
 fn value(kind: Kind, n: u32) -> String {
     match kind {
         Kind::Domain => format!("host{n}.fixture.example"),
@@ -73,8 +78,13 @@ fn sources(now: Timestamp) -> Vec<(&'static str, i64, SourceKind, Vec<Value>)> {
         json!({ "value": value(Kind::Ipv4, 92), "last_seen": ago(20 * DAY), "user_tags": ["retired"] }),
         json!({ "value": value(Kind::Sha256, 93), "last_seen": ago(400 * DAY), "user_tags": ["retired"] }),
     ];
-    let case = vec![json!({ "value": value(Kind::Domain, 94), "severity": "high", "user_tags": ["case 7"] })];
-    let off = vec![json!({ "value": value(Kind::Domain, 95) }), json!({ "value": value(Kind::Ipv4, 96) })];
+    let case = vec![
+        json!({ "value": value(Kind::Domain, 94), "severity": "high", "user_tags": ["case 7"] }),
+    ];
+    let off = vec![
+        json!({ "value": value(Kind::Domain, 95) }),
+        json!({ "value": value(Kind::Ipv4, 96) }),
+    ];
     vec![
         ("Fixture feed", 2, SourceKind::Feed, feed),
         ("Fixture partner", 3, SourceKind::Feed, partner),
@@ -88,41 +98,76 @@ impl App {
     ///
     /// # Errors
     /// If there is no such world, or something of its names is there already.
-    pub async fn fixtures_load(self: &Arc<Self>, actor: &Actor, name: &str) -> AppResult<FixtureReport> {
+    pub async fn fixtures_load(
+        self: &Arc<Self>,
+        actor: &Actor,
+        name: &str,
+    ) -> AppResult<FixtureReport> {
         actor.may_change(Module::Tip)?;
         actor.may_change(Module::Automation)?;
         if !FIXTURES.iter().any(|(known, _)| *known == name) {
-            let known: Vec<String> = FIXTURES.iter().map(|(name, what)| format!("{name} ({what})")).collect();
-            return Err(AppError::Malformed(format!("There are no fixtures `{name}`; there are: {}.", known.join(", "))));
+            let known: Vec<String> =
+                FIXTURES.iter().map(|(name, what)| format!("{name} ({what})")).collect();
+            return Err(AppError::Malformed(format!(
+                "There are no fixtures `{name}`; there are: {}.",
+                known.join(", ")
+            )));
         }
         let fixture = |name: &str| name.starts_with("Fixture ");
         let devices = self.store.read().device_list_all(&actor.account_id).await?;
         let there = self.store.read().source_list(&actor.account_id).await?;
-        if there.iter().any(|s| fixture(&s.name)) || devices.iter().any(|d| fixture(d.name.as_str())) {
-            return Err(AppError::Conflict { code: "fixtures_there", detail: "The account has fixtures already; empty it first: fixtures reset.".to_owned() });
+        if there.iter().any(|s| fixture(&s.name))
+            || devices.iter().any(|d| fixture(d.name.as_str()))
+        {
+            return Err(AppError::Conflict {
+                code: "fixtures_there",
+                detail: "The account has fixtures already; empty it first: fixtures reset."
+                    .to_owned(),
+            });
         }
         let now = self.now();
         let mut report = FixtureReport::default();
         for (name, confidence, kind, iocs) in sources(now) {
-            let new =
-                NewSource { kind, description: "Made up, for those who build against iocast.".to_owned(), ..NewSource::feed(name.to_owned(), confidence) };
+            let new = NewSource {
+                kind,
+                description: "Made up, for those who build against iocast.".to_owned(),
+                ..NewSource::feed(name.to_owned(), confidence)
+            };
             let source = self.source_create(actor, new).await?;
             report.iocs += self.import_list(actor, source.id, &iocs).await?.accepted;
             if name == "Fixture off" {
-                self.source_update(actor, source.id, SourcePatch { enabled: Some(false), ..SourcePatch::default() }).await?;
+                self.source_update(
+                    actor,
+                    source.id,
+                    SourcePatch { enabled: Some(false), ..SourcePatch::default() },
+                )
+                .await?;
             }
         }
         self.fixture_alerts(actor).await?;
         report.alerts = 2;
-        report.sources = self.store.read().source_list(&actor.account_id).await?.len() as u64 - there.len() as u64;
-        self.ioc_bulk_edit(actor, vec![(value(Kind::Domain, 94), crate::IocEdit::Blocklist(true))]).await?;
+        report.sources = self.store.read().source_list(&actor.account_id).await?.len() as u64
+            - there.len() as u64;
+        self.ioc_bulk_edit(actor, vec![(value(Kind::Domain, 94), crate::IocEdit::Blocklist(true))])
+            .await?;
         for (name, last_pull, paused) in [
             ("Fixture synced", Some(HOUR), false),
             ("Fixture silent", Some(72 * HOUR), false),
             ("Fixture not connected", None, false),
             ("Fixture paused", Some(5 * DAY), true),
         ] {
-            let device = self.device_create(actor, NewDevice { name: name.to_owned(), device_type: "misp".to_owned(), ioc_limit: None }).await?.device.id;
+            let device = self
+                .device_create(
+                    actor,
+                    NewDevice {
+                        name: name.to_owned(),
+                        device_type: "misp".to_owned(),
+                        ioc_limit: None,
+                    },
+                )
+                .await?
+                .device
+                .id;
             let group = NewGroup {
                 name: name.to_owned(),
                 kind: None,
@@ -133,9 +178,15 @@ impl App {
                 default_rule: true,
             };
             let group = self.group_create(actor, device, group).await?.view.row.group.id;
-            self.fixture_pulled(actor, device, group, last_pull.map(|span| now.plus(-span))).await?;
+            self.fixture_pulled(actor, device, group, last_pull.map(|span| now.plus(-span)))
+                .await?;
             if paused {
-                self.device_update(actor, device, DevicePatch { paused: Some(true), ..DevicePatch::default() }).await?;
+                self.device_update(
+                    actor,
+                    device,
+                    DevicePatch { paused: Some(true), ..DevicePatch::default() },
+                )
+                .await?;
             }
             report.devices += 1;
             report.rules += 1;
@@ -153,28 +204,57 @@ impl App {
             title: title.to_owned(),
             description: "Made up, for those who build against iocast.".to_owned(),
             sub_type: String::new(),
-            source: AlertSource { kind: "Paste Site".to_owned(), network: "ClearWeb".to_owned(), ..AlertSource::default() },
+            source: AlertSource {
+                kind: "Paste Site".to_owned(),
+                network: "ClearWeb".to_owned(),
+                ..AlertSource::default()
+            },
             iocs: vec![ioc],
         };
         self.alert_add(
             actor,
-            alert("5fd0ef17a1b2c3d4e5f60718", AlertKind::Phishing, Severity::High, "A look-alike of our sign-in page", value(Kind::Domain, 94)),
+            alert(
+                "5fd0ef17a1b2c3d4e5f60718",
+                AlertKind::Phishing,
+                Severity::High,
+                "A look-alike of our sign-in page",
+                value(Kind::Domain, 94),
+            ),
         )
         .await?;
-        let closed = alert("5fd0ef17a1b2c3d4e5f60719", AlertKind::DataLeakage, Severity::Low, "An address of ours in a list", value(Kind::Email, 21));
+        let closed = alert(
+            "5fd0ef17a1b2c3d4e5f60719",
+            AlertKind::DataLeakage,
+            Severity::Low,
+            "An address of ours in a list",
+            value(Kind::Email, 21),
+        );
         let closed = self.alert_add(actor, closed).await?;
-        let closing = Closing { reason: CloseReason::InformationalOnly, text: "Known".to_owned(), hidden: false, rate: Some(3) };
+        let closing = Closing {
+            reason: CloseReason::InformationalOnly,
+            text: "Known".to_owned(),
+            hidden: false,
+            rate: Some(3),
+        };
         self.alert_change(actor, &closed, AlertChange::Close(closing)).await?;
         Ok(())
     }
 
     /// Makes a device as if it had been there for a week, and had pulled.
-    async fn fixture_pulled(&self, actor: &Actor, id: DeviceId, group: GroupId, at: Option<Timestamp>) -> AppResult<()> {
+    async fn fixture_pulled(
+        &self,
+        actor: &Actor,
+        id: DeviceId,
+        group: GroupId,
+        at: Option<Timestamp>,
+    ) -> AppResult<()> {
         let Some(at) = at else { return Ok(()) };
         let txn = self.store.write().await?;
         txn.device_lock(&actor.account_id, id).await?;
-        let mut device = txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
-        (device.created_at, device.watched_since) = (self.now().plus(-7 * DAY), self.now().plus(-7 * DAY));
+        let mut device =
+            txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
+        (device.created_at, device.watched_since) =
+            (self.now().plus(-7 * DAY), self.now().plus(-7 * DAY));
         txn.device_update(&device).await?;
         let pull = NewPull {
             id: self.entropy.uuid(),
@@ -192,8 +272,8 @@ impl App {
         Ok(txn.commit().await?)
     }
 
-    /// Empties the actor's account: devices with their groups, rules, alerts, sources and IOCs. People, keys, letters and the audit log
-    /// stay.
+    /// Empties the actor's account: devices with their groups, rules, alerts, sources and IOCs.
+    /// People, keys, letters and the audit log stay.
     ///
     /// # Errors
     /// If the database does not answer; what was emptied before stays so.
@@ -210,7 +290,16 @@ impl App {
             report.rules += 1;
         }
         loop {
-            let some = self.store.read().ioc_list(&actor.account_id, &IocFilter::default(), &Page { limit: 1_000, after: None }).await?.items;
+            let some = self
+                .store
+                .read()
+                .ioc_list(
+                    &actor.account_id,
+                    &IocFilter::default(),
+                    &Page { limit: 1_000, after: None },
+                )
+                .await?
+                .items;
             if some.is_empty() {
                 break;
             }

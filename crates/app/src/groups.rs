@@ -97,19 +97,30 @@ impl App {
     ///
     /// # Errors
     /// If the device is not there, or a field breaks a rule.
-    pub async fn group_create(self: &Arc<Self>, actor: &Actor, device_id: DeviceId, new: NewGroup) -> AppResult<GroupDetail> {
+    pub async fn group_create(
+        self: &Arc<Self>,
+        actor: &Actor,
+        device_id: DeviceId,
+        new: NewGroup,
+    ) -> AppResult<GroupDetail> {
         actor.may_change(Module::Automation)?;
         let txn = self.store.write().await?;
         txn.device_lock(&actor.account_id, device_id).await?;
-        let device = txn.device_fetch(&actor.account_id, device_id).await?.ok_or(AppError::NotFound("device"))?;
+        let device = txn
+            .device_fetch(&actor.account_id, device_id)
+            .await?
+            .ok_or(AppError::NotFound("device"))?;
         let siblings = limits(&txn.group_list(&actor.account_id, Some(device_id)).await?, None);
         let mut fields = Fields::default();
         let name = fields.take(Name::parse(&new.name));
         let kind = fields.take(check_group_kind(device.device_type, new.kind.as_deref())).flatten();
         let limit = fields.take(check_group_limit(new.limit, device.ioc_limit, &siblings));
-        fields.take(self.check_sources(&txn, actor, "source_priority", &new.source_priority).await?);
+        fields
+            .take(self.check_sources(&txn, actor, "source_priority", &new.source_priority).await?);
         fields.done()?;
-        let (Some(name), Some(limit)) = (name, limit) else { return Err(AppError::Invalid(Vec::new())) };
+        let (Some(name), Some(limit)) = (name, limit) else {
+            return Err(AppError::Invalid(Vec::new()));
+        };
         let group = Group {
             id: GroupId::random(&*self.entropy),
             account_id: actor.account_id.clone(),
@@ -137,12 +148,23 @@ impl App {
                 account_id: actor.account_id.clone(),
                 name: self.free_rule_name(&txn, &actor.account_id, &name).await?,
                 enabled: true,
-                criteria: Criteria { kinds: device.device_type.kinds_of_group(kind), state: StateFilter::Active, ..Criteria::default() },
+                criteria: Criteria {
+                    kinds: device.device_type.kinds_of_group(kind),
+                    state: StateFilter::Active,
+                    ..Criteria::default()
+                },
                 group_ids: vec![group.id],
                 created_at: self.now(),
             };
             txn.rule_insert(&rule).await?;
-            self.audit(&txn, actor, "rule.create", &rule.id, &serde_json::json!({ "name": rule.name.as_str(), "group_id": group.id })).await?;
+            self.audit(
+                &txn,
+                actor,
+                "rule.create",
+                &rule.id,
+                &serde_json::json!({ "name": rule.name.as_str(), "group_id": group.id }),
+            )
+            .await?;
         }
         self.idempotency_effect(&txn, actor, &group.id).await?;
         txn.commit().await?;
@@ -159,7 +181,12 @@ impl App {
         actor.may_read(Module::Automation)?;
         let read = self.store.read();
         read.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;
-        Ok(read.group_list(&actor.account_id, Some(device)).await?.into_iter().map(|row| self.group_view(row)).collect())
+        Ok(read
+            .group_list(&actor.account_id, Some(device))
+            .await?
+            .into_iter()
+            .map(|row| self.group_view(row))
+            .collect())
     }
 
     /// One group.
@@ -169,35 +196,56 @@ impl App {
     pub async fn group_fetch(&self, actor: &Actor, id: GroupId) -> AppResult<GroupDetail> {
         actor.may_read(Module::Automation)?;
         let read = self.store.read();
-        let row = read.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
-        Ok(GroupDetail { view: self.group_view(row), refused: read.refused_counts(id).await?, publications: read.publication_list(id).await? })
+        let row =
+            read.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        Ok(GroupDetail {
+            view: self.group_view(row),
+            refused: read.refused_counts(id).await?,
+            publications: read.publication_list(id).await?,
+        })
     }
 
     /// Changes a group.
     ///
     /// # Errors
     /// If it is not there, or a field breaks a rule.
-    pub async fn group_update(&self, actor: &Actor, id: GroupId, patch: GroupPatch) -> AppResult<GroupDetail> {
+    pub async fn group_update(
+        &self,
+        actor: &Actor,
+        id: GroupId,
+        patch: GroupPatch,
+    ) -> AppResult<GroupDetail> {
         actor.may_change(Module::Automation)?;
         let GroupPatch { name, limit, collapse, source_priority, notify_on_limit } = patch;
         let txn = self.store.write().await?;
-        let there = txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let there =
+            txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
         txn.device_lock(&actor.account_id, there.group.device_id).await?;
         // Read again: somebody else may have changed it while the lock was waited for.
-        let row = txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let row =
+            txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
         let before = row.group.clone();
-        let device = txn.device_fetch(&actor.account_id, before.device_id).await?.ok_or(AppError::NotFound("device"))?;
+        let device = txn
+            .device_fetch(&actor.account_id, before.device_id)
+            .await?
+            .ok_or(AppError::NotFound("device"))?;
         let siblings = limits(&txn.group_list(&actor.account_id, Some(device.id)).await?, Some(id));
         let mut after = before.clone();
         let mut fields = Fields::default();
         if let Some(name) = name.and_then(|n| fields.take(Name::parse(&n))) {
             after.name = name;
         }
-        if let Some(limit) = limit.and_then(|l| fields.take(check_group_limit(Some(l), device.ioc_limit, &siblings))) {
+        if let Some(limit) =
+            limit.and_then(|l| fields.take(check_group_limit(Some(l), device.ioc_limit, &siblings)))
+        {
             after.limit = limit;
         }
         if let Some(priority) = source_priority {
-            let new: Vec<SourceId> = priority.iter().copied().filter(|id| !before.source_priority.contains(id)).collect();
+            let new: Vec<SourceId> = priority
+                .iter()
+                .copied()
+                .filter(|id| !before.source_priority.contains(id))
+                .collect();
             fields.take(self.check_sources(&txn, actor, "source_priority", &new).await?);
             after.source_priority = priority;
         }
@@ -206,13 +254,22 @@ impl App {
         fields.done()?;
         txn.group_update(&after).await.map_err(|e| taken(e, "name", "a group on this device"))?;
         // Some formats name the group in each entry.
-        let reselect =
-            after.name != before.name || after.limit != before.limit || after.collapse != before.collapse || after.source_priority != before.source_priority;
+        let reselect = after.name != before.name
+            || after.limit != before.limit
+            || after.collapse != before.collapse
+            || after.source_priority != before.source_priority;
         if reselect {
             txn.group_reconfigure(&[id]).await?;
         }
         let shown = |g: &Group| serde_json::json!({ "name": g.name.as_str(), "limit": g.limit, "collapse": g.collapse, "source_priority": g.source_priority, "notify_on_limit": g.notify_on_limit });
-        self.audit(&txn, actor, "group.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
+        self.audit(
+            &txn,
+            actor,
+            "group.update",
+            &id,
+            &serde_json::json!({ "before": shown(&before), "after": shown(&after) }),
+        )
+        .await?;
         txn.commit().await?;
         if reselect {
             self.changed.notify_one();
@@ -228,9 +285,17 @@ impl App {
     pub async fn group_delete(&self, actor: &Actor, id: GroupId) -> AppResult<()> {
         actor.may_change(Module::Automation)?;
         let txn = self.store.write().await?;
-        let row = txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let row =
+            txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
         txn.group_delete(&actor.account_id, id).await?;
-        self.audit(&txn, actor, "group.delete", &id, &serde_json::json!({ "name": row.group.name.as_str() })).await?;
+        self.audit(
+            &txn,
+            actor,
+            "group.delete",
+            &id,
+            &serde_json::json!({ "name": row.group.name.as_str() }),
+        )
+        .await?;
         txn.commit().await?;
         self.feed_drop_groups(&[id]);
         Ok(())
@@ -240,12 +305,29 @@ impl App {
     ///
     /// # Errors
     /// If the group is not there.
-    pub async fn group_iocs(&self, actor: &Actor, id: GroupId, filter: &IocFilter, page: &Page) -> AppResult<PageOf<GroupIoc>> {
+    pub async fn group_iocs(
+        &self,
+        actor: &Actor,
+        id: GroupId,
+        filter: &IocFilter,
+        page: &Page,
+    ) -> AppResult<PageOf<GroupIoc>> {
         actor.may_read(Module::Automation)?;
         let read = self.store.read();
         read.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
-        let rules: Vec<Rule> = read.rule_list(&actor.account_id).await?.into_iter().filter(|r| r.enabled && r.group_ids.contains(&id)).collect();
-        let enabled: EnabledSources = read.source_list(&actor.account_id).await?.into_iter().filter(|s| s.enabled).map(|s| s.id).collect();
+        let rules: Vec<Rule> = read
+            .rule_list(&actor.account_id)
+            .await?
+            .into_iter()
+            .filter(|r| r.enabled && r.group_ids.contains(&id))
+            .collect();
+        let enabled: EnabledSources = read
+            .source_list(&actor.account_id)
+            .await?
+            .into_iter()
+            .filter(|s| s.enabled)
+            .map(|s| s.id)
+            .collect();
         let members = read.member_list(id, filter, page).await?;
         let ids: Vec<IocId> = members.items.iter().map(|m| m.ioc_id).collect();
         let mut iocs = read.ioc_fetch_many(&ids).await?;
@@ -254,18 +336,33 @@ impl App {
             .into_iter()
             .filter_map(|m| {
                 let ioc = iocs.remove(&m.ioc_id)?.ioc;
-                let rules = rules.iter().filter(|r| r.criteria.choose(&ioc, &enabled)).map(|r| r.name.to_string()).collect();
-                Some(GroupIoc { rules, since: Timestamp::from_micros(m.joined_at), event: m.part_id.0, ioc })
+                let rules = rules
+                    .iter()
+                    .filter(|r| r.criteria.choose(&ioc, &enabled))
+                    .map(|r| r.name.to_string())
+                    .collect();
+                Some(GroupIoc {
+                    rules,
+                    since: Timestamp::from_micros(m.joined_at),
+                    event: m.part_id.0,
+                    ioc,
+                })
             })
             .collect();
         Ok(PageOf { items, next: members.next })
     }
 
-    /// Puts IOCs into new events, for a MISP that deleted them or lost an import halfway. Gives how many.
+    /// Puts IOCs into new events, for a MISP that deleted them or lost an import halfway. Gives how
+    /// many.
     ///
     /// # Errors
     /// If the group is not there, or holds nothing of the kind.
-    pub async fn group_send_again(self: &Arc<Self>, actor: &Actor, id: GroupId, what: SendAgain) -> AppResult<u64> {
+    pub async fn group_send_again(
+        self: &Arc<Self>,
+        actor: &Actor,
+        id: GroupId,
+        what: SendAgain,
+    ) -> AppResult<u64> {
         actor.may_change(Module::Automation)?;
         let (part, ioc) = match what {
             SendAgain::All => (None, None),
@@ -273,10 +370,17 @@ impl App {
             SendAgain::Ioc(ioc) => (None, Some(ioc)),
         };
         let txn = self.store.write().await?;
-        let row = txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
-        let device = txn.device_fetch(&actor.account_id, row.group.device_id).await?.ok_or(AppError::NotFound("device"))?;
+        let row =
+            txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let device = txn
+            .device_fetch(&actor.account_id, row.group.device_id)
+            .await?
+            .ok_or(AppError::NotFound("device"))?;
         if !device.device_type.format.delivers_changes() {
-            let detail = format!("{} fetches the whole list with each pull, so there is nothing to send again.", device.device_type.name);
+            let detail = format!(
+                "{} fetches the whole list with each pull, so there is nothing to send again.",
+                device.device_type.name
+            );
             return Err(AppError::Conflict { code: "nothing_to_send_again", detail });
         }
         // The group's row before its members', in the order in which the publisher locks them.
@@ -285,16 +389,30 @@ impl App {
         if marked == 0 && !matches!(what, SendAgain::All) {
             return Err(AppError::NotFound("event or IOC of this group"));
         }
-        self.audit(&txn, actor, "group.send_again", &id, &serde_json::json!({ "event": part, "ioc_id": ioc, "iocs": marked })).await?;
+        self.audit(
+            &txn,
+            actor,
+            "group.send_again",
+            &id,
+            &serde_json::json!({ "event": part, "ioc_id": ioc, "iocs": marked }),
+        )
+        .await?;
         txn.commit().await?;
         self.publish_now(&actor.account_id, id).await?;
         Ok(marked)
     }
 
-    /// A name for a group's own rule that no rule has. Very many groups may share a name: the number behind it is looked for from
-    /// the last one on, in steps that double, and then between the last two.
-    async fn free_rule_name(&self, txn: &Txn, account: &AccountId, group: &Name) -> AppResult<Name> {
-        let taken = async |number: u32| txn.rule_is_named(account, &group.to_rule_name(number)).await;
+    /// A name for a group's own rule that no rule has. Very many groups may share a name: the
+    /// number behind it is looked for from the last one on, in steps that double, and then between
+    /// the last two.
+    async fn free_rule_name(
+        &self,
+        txn: &Txn,
+        account: &AccountId,
+        group: &Name,
+    ) -> AppResult<Name> {
+        let taken =
+            async |number: u32| txn.rule_is_named(account, &group.to_rule_name(number)).await;
         let key = (account.clone(), group.to_rule_name(1).folded());
         let mut last_taken = self.rule_numbers.get(&key).unwrap_or(0);
         let (mut free, mut step) = (last_taken + 1, 1_u32);
@@ -310,10 +428,20 @@ impl App {
     }
 
     /// Whether all these sources are the account's.
-    pub(crate) async fn check_sources(&self, txn: &Txn, actor: &Actor, field: &str, ids: &[SourceId]) -> AppResult<Result<(), FieldError>> {
+    pub(crate) async fn check_sources(
+        &self,
+        txn: &Txn,
+        actor: &Actor,
+        field: &str,
+        ids: &[SourceId],
+    ) -> AppResult<Result<(), FieldError>> {
         for id in ids {
             if txn.source_fetch(&actor.account_id, *id).await?.is_none() {
-                return Ok(Err(FieldError::new(field, "source_unknown", format!("There is no source {id}; list the sources at GET /api/v1/sources."))));
+                return Ok(Err(FieldError::new(
+                    field,
+                    "source_unknown",
+                    format!("There is no source {id}; list the sources at GET /api/v1/sources."),
+                )));
             }
         }
         Ok(Ok(()))
@@ -321,5 +449,9 @@ impl App {
 }
 
 fn limits(groups: &[GroupRow], except: Option<GroupId>) -> Vec<(GroupId, Name, u32)> {
-    groups.iter().filter(|g| Some(g.group.id) != except).map(|g| (g.group.id, g.group.name.clone(), g.group.limit)).collect()
+    groups
+        .iter()
+        .filter(|g| Some(g.group.id) != except)
+        .map(|g| (g.group.id, g.group.name.clone(), g.group.limit))
+        .collect()
 }

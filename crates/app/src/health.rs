@@ -14,10 +14,12 @@ use iocast_domain::{
 use iocast_store::Pool;
 use subtle::ConstantTimeEq as _;
 
-use crate::{Actor, App, AppError, AppResult, Delivered, Role, TaskAge, Watched, publisher::Published};
+use crate::{
+    Actor, App, AppError, AppResult, Delivered, Role, TaskAge, Watched, publisher::Published,
+};
 
-/// Whether devices are served, and whether work goes on: two questions, as a server that serves must not be taken away
-/// because its work is late.
+/// Whether devices are served, and whether work goes on: two questions, as a server that serves
+/// must not be taken away because its work is late.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     /// The database answered when it was last asked, a moment ago.
@@ -43,7 +45,8 @@ pub struct Readiness {
 pub enum Memory {
     /// The database was asked just now.
     Fresh,
-    /// The database is away: devices get the last publication that was seen, and keys that worked then work.
+    /// The database is away: devices get the last publication that was seen, and keys that worked
+    /// then work.
     Old,
     /// It has been away for so long that nobody is served any more.
     Stale,
@@ -88,11 +91,14 @@ impl Readiness {
     /// Everything else goes on, too: the database takes writes, and no task is stuck.
     #[must_use]
     pub fn works(&self) -> bool {
-        self.database && self.write_age < 12 * HEARTBEAT && self.tasks.iter().all(|task| !task.is_stuck)
+        self.database
+            && self.write_age < 12 * HEARTBEAT
+            && self.tasks.iter().all(|task| !task.is_stuck)
     }
 }
 
-/// What the database said when it was last asked. Monitoring reads this: it must not wait for what it watches.
+/// What the database said when it was last asked. Monitoring reads this: it must not wait for what
+/// it watches.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures {
     outages_open: u64,
@@ -135,17 +141,23 @@ impl App {
         let age = self.memory_age();
         match () {
             () if age < FRESH => Memory::Fresh,
-            () if age < i64::try_from(self.settings.without_database.as_micros()).unwrap_or(i64::MAX) => Memory::Old,
+            () if age
+                < i64::try_from(self.settings.without_database.as_micros()).unwrap_or(i64::MAX) =>
+            {
+                Memory::Old
+            }
             () => Memory::Stale,
         }
     }
 
-    /// Microseconds since the tables that devices are served from were last compared with the database.
+    /// Microseconds since the tables that devices are served from were last compared with the
+    /// database.
     pub(crate) fn memory_age(&self) -> i64 {
         self.memory_age.load(Ordering::Relaxed)
     }
 
-    /// Whether devices are served, and whether work goes on. Asks nobody: see [`Self::look_around`].
+    /// Whether devices are served, and whether work goes on. Asks nobody: see
+    /// [`Self::look_around`].
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         let now = self.clock.real_now();
@@ -175,7 +187,8 @@ impl App {
                 letters: letters.by_state,
             })
         };
-        let late = |_elapsed| AppError::Unavailable("The database does not answer in time.".to_owned());
+        let late =
+            |_elapsed| AppError::Unavailable("The database does not answer in time.".to_owned());
         let figures = tokio::time::timeout(PATIENCE, asked).await.map_err(late).flatten();
         self.database_answers.store(figures.is_ok(), Ordering::Relaxed);
         self.figures.store(Arc::new(figures?));
@@ -187,16 +200,20 @@ impl App {
     /// # Errors
     /// For the others; where there is no token they are not there.
     pub fn may_see_metrics(&self, token: &str) -> AppResult<()> {
-        let Some(wanted) = &self.settings.metrics_token else { return Err(AppError::NotFound("endpoint")) };
+        let Some(wanted) = &self.settings.metrics_token else {
+            return Err(AppError::NotFound("endpoint"));
+        };
         if bool::from(wanted.as_bytes().ct_eq(token.as_bytes())) {
             Ok(())
         } else {
-            Err(AppError::Unauthenticated("The metrics take the token of the setting `metrics_token` as Bearer."))
+            Err(AppError::Unauthenticated(
+                "The metrics take the token of the setting `metrics_token` as Bearer.",
+            ))
         }
     }
 
-    /// Figures for a monitoring system. What the database would have to be asked for is a moment old, or older where it does
-    /// not answer.
+    /// Figures for a monitoring system. What the database would have to be asked for is a moment
+    /// old, or older where it does not answer.
     pub async fn metrics(&self) -> Metrics {
         if self.database_answers.load(Ordering::Relaxed) {
             // What is known already is shown where this fails.
@@ -231,7 +248,8 @@ impl App {
             if due.is_empty() {
                 break;
             }
-            let mut by_account: std::collections::BTreeMap<AccountId, Vec<IocId>> = std::collections::BTreeMap::new();
+            let mut by_account: std::collections::BTreeMap<AccountId, Vec<IocId>> =
+                std::collections::BTreeMap::new();
             for (account, id) in due {
                 by_account.entry(account).or_default().push(id);
             }
@@ -247,8 +265,8 @@ impl App {
         Ok(retired)
     }
 
-    /// Writes the places of IOCs that an earlier version wrote without one, some at a time. Until all are written, the full groups of
-    /// their account are selected from scratch.
+    /// Writes the places of IOCs that an earlier version wrote without one, some at a time. Until
+    /// all are written, the full groups of their account are selected from scratch.
     ///
     /// # Errors
     /// If the database does not answer.
@@ -268,7 +286,8 @@ impl App {
         Ok(())
     }
 
-    /// Puts the product's clock where the emulator has it: where it was when it last ran, or where another replica moved it.
+    /// Puts the product's clock where the emulator has it: where it was when it last ran, or where
+    /// another replica moved it.
     pub(crate) async fn clock_follow(&self) -> AppResult<()> {
         if self.settings.emulator
             && let Some(offset) = self.store.read().setting_fetch(CLOCK).await?
@@ -289,9 +308,14 @@ impl App {
             return Err(AppError::NotFound("endpoint"));
         }
         actor.may_write()?;
-        let micros = parse_span(span).map_err(|message| AppError::field("advance", "span_invalid", message))?;
+        let micros = parse_span(span)
+            .map_err(|message| AppError::field("advance", "span_invalid", message))?;
         if micros > ADVANCE_MAX {
-            return Err(AppError::field("advance", "span_too_long", "Advance the clock by at most ten years at a time."));
+            return Err(AppError::field(
+                "advance",
+                "span_too_long",
+                "Advance the clock by at most ten years at a time.",
+            ));
         }
         self.pulls_flush().await?;
         let (delivered, watched) = (self.tally.read(), self.tally.watched_so_far());
@@ -307,7 +331,16 @@ impl App {
         self.deliver_and_wait().await?;
         // Counted over all ticks: the next one in the background may have been quicker.
         let found = self.tally.watched_so_far();
-        let watched = Watched { outages: found.outages - watched.outages, letters: found.letters - watched.letters };
-        Ok(Advanced { now: self.now(), retired, publications, watched, delivered: self.tally.read().since(delivered) })
+        let watched = Watched {
+            outages: found.outages - watched.outages,
+            letters: found.letters - watched.letters,
+        };
+        Ok(Advanced {
+            now: self.now(),
+            retired,
+            publications,
+            watched,
+            delivered: self.tally.read().since(delivered),
+        })
     }
 }

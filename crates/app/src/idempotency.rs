@@ -1,4 +1,5 @@
-//! `Idempotency-Key`: the answer to a create or an import, kept for a day, comes back to the same request.
+//! `Idempotency-Key`: the answer to a create or an import, kept for a day, comes back to the same
+//! request.
 
 use std::path::PathBuf;
 
@@ -53,12 +54,21 @@ impl Idempotent {
             std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
             Ok::<_, std::io::Error>(hasher.finalize())
         });
-        Self::hashed(key, operation, hash.await.map_err(AppError::internal)?.map_err(AppError::internal)?)
+        Self::hashed(
+            key,
+            operation,
+            hash.await.map_err(AppError::internal)?.map_err(AppError::internal)?,
+        )
     }
 
     fn hashed(key: &str, operation: String, hash: blake3::Hash) -> AppResult<Self> {
-        if key.is_empty() || key.len() > KEY_MAX || !key.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
-            return Err(AppError::Malformed(format!("Idempotency-Key must be 1 to {KEY_MAX} printable ASCII characters.")));
+        if key.is_empty()
+            || key.len() > KEY_MAX
+            || !key.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+        {
+            return Err(AppError::Malformed(format!(
+                "Idempotency-Key must be 1 to {KEY_MAX} printable ASCII characters."
+            )));
         }
         Ok(Self { key: key.to_owned(), operation, body_hash: hash.to_hex().to_string() })
     }
@@ -85,12 +95,21 @@ impl App {
         let since = now.plus(-DAY);
         let txn = self.store.write().await?;
         if let Some(stored) = txn.idempotency_fetch(&actor.account_id, &request.key, since).await? {
-            if stored.status != 0 || !stored.answer.is_empty() || stored.created_at > now.plus(-CUT_OFF) {
+            if stored.status != 0
+                || !stored.answer.is_empty()
+                || stored.created_at > now.plus(-CUT_OFF)
+            {
                 return known(stored, request);
             }
             txn.idempotency_release(&actor.account_id, &request.key).await?;
         }
-        let stored = Stored { operation: request.operation.clone(), body_hash: request.body_hash.clone(), status: 0, answer: String::new(), created_at: now };
+        let stored = Stored {
+            operation: request.operation.clone(),
+            body_hash: request.body_hash.clone(),
+            status: 0,
+            answer: String::new(),
+            created_at: now,
+        };
         match txn.idempotency_reserve(&actor.account_id, &request.key, &stored, since).await {
             Ok(()) => {
                 txn.commit().await?;
@@ -101,9 +120,14 @@ impl App {
         }
     }
 
-    /// Writes down what the actor's request brings about, in the transaction that does it: the id of what was made. A kill
-    /// before the answer then loses nothing.
-    pub(crate) async fn idempotency_effect(&self, txn: &Txn, actor: &Actor, effect: &impl Serialize) -> AppResult<()> {
+    /// Writes down what the actor's request brings about, in the transaction that does it: the id
+    /// of what was made. A kill before the answer then loses nothing.
+    pub(crate) async fn idempotency_effect(
+        &self,
+        txn: &Txn,
+        actor: &Actor,
+        effect: &impl Serialize,
+    ) -> AppResult<()> {
         if let Some(key) = &actor.caller.idempotency_key {
             let effect = serde_json::to_string(effect).map_err(AppError::internal)?;
             txn.idempotency_effect(&actor.account_id, key, &effect).await?;
@@ -119,8 +143,8 @@ impl App {
         Ok(())
     }
 
-    /// Gives the keys of a killed server's requests back. On PostgreSQL they are given back after a quarter of an hour:
-    /// another replica may be at one.
+    /// Gives the keys of a killed server's requests back. On PostgreSQL they are given back after a
+    /// quarter of an hour: another replica may be at one.
     pub(crate) async fn idempotency_forget_cut_off(&self) -> AppResult<()> {
         if self.store.is_bundled() {
             let txn = self.store.write().await?;
@@ -134,7 +158,13 @@ impl App {
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn idempotency_keep(&self, actor: &Actor, request: &Idempotent, status: u16, answer: &Value) -> AppResult<()> {
+    pub async fn idempotency_keep(
+        &self,
+        actor: &Actor,
+        request: &Idempotent,
+        status: u16,
+        answer: &Value,
+    ) -> AppResult<()> {
         let mut answer = answer.clone();
         if let Some(object) = answer.as_object_mut() {
             object.remove("secret");
@@ -165,7 +195,9 @@ fn known(stored: Stored, request: &Idempotent) -> AppResult<Known> {
     }
     match stored {
         Stored { status: 0, answer, .. } if answer.is_empty() => Err(under_way()),
-        Stored { status: 0, answer, .. } => Ok(Known::Took(serde_json::from_str(&answer).map_err(AppError::internal)?)),
+        Stored { status: 0, answer, .. } => {
+            Ok(Known::Took(serde_json::from_str(&answer).map_err(AppError::internal)?))
+        }
         Stored { status, answer, .. } => Ok(Known::Answered(Replay { status, answer })),
     }
 }
@@ -173,6 +205,8 @@ fn known(stored: Stored, request: &Idempotent) -> AppResult<Known> {
 fn under_way() -> AppError {
     AppError::Conflict {
         code: "idempotency_under_way",
-        detail: "A request with this Idempotency-Key is being carried out; try again in a few seconds.".to_owned(),
+        detail:
+            "A request with this Idempotency-Key is being carried out; try again in a few seconds."
+                .to_owned(),
     }
 }

@@ -1,6 +1,6 @@
-//! Imports: a spooled body is taken apart on one thread and understood on all, merged with what is known onto a stage in small
-//! writes, and made seen by one short transaction, all or nothing. While one batch is written, the next one is merged, and those
-//! after it are read.
+//! Imports: a spooled body is taken apart on one thread and understood on all, merged with what is
+//! known onto a stage in small writes, and made seen by one short transaction, all or nothing.
+//! While one batch is written, the next one is merged, and those after it are read.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,7 +33,8 @@ const BATCH: usize = 2_000;
 const WEIGHT: usize = 8 << 20;
 /// Batches in one write, at most: some hundred milliseconds for which others wait.
 const TOGETHER: u32 = 4;
-/// How often what others changed is merged again while everybody may write; after that they wait for it.
+/// How often what others changed is merged again while everybody may write; after that they wait
+/// for it.
 const OVERTAKEN_ROUNDS: u32 = 4;
 /// After how long without a sign of life an import is taken for dead, in microseconds.
 const ALIVE: i64 = HOUR;
@@ -83,11 +84,17 @@ impl Ignored {
     pub fn sentences(&self) -> Vec<String> {
         let Self { whitelist, user_tags, confidence } = *self;
         let all = [
-            (whitelist, "whitelist states were ignored: people set them, not files. To restore an export of this account, import it as a restore."),
+            (
+                whitelist,
+                "whitelist states were ignored: people set them, not files. To restore an export of this account, import it as a restore.",
+            ),
             (user_tags, "IOCs came with user tags; they were taken as tags of the source."),
             (confidence, "confidences were above that of the source, and lowered to it."),
         ];
-        all.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+        all.into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect()
     }
 
     fn add(&mut self, other: Self) {
@@ -143,12 +150,16 @@ impl App {
         self.spool().join(self.entropy.uuid().to_string())
     }
 
-    /// Sweeps what an earlier server left behind. Only the server does, at its start: a shell command beside it must not.
+    /// Sweeps what an earlier server left behind. Only the server does, at its start: a shell
+    /// command beside it must not.
     pub fn sweep_spool(&self) {
         let Ok(entries) = std::fs::read_dir(self.spool()) else { return };
         for entry in entries.flatten() {
             if let Err(error) = std::fs::remove_file(entry.path()) {
-                tracing::warn!(error = &error as &dyn std::error::Error, "A spooled import could not be swept");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "A spooled import could not be swept"
+                );
             }
         }
     }
@@ -169,8 +180,8 @@ impl App {
         Ok(())
     }
 
-    /// Clears the stage of an import that ended, in small writes, one import at a time. Gives false where the server is
-    /// stopping: the next start sweeps the rest.
+    /// Clears the stage of an import that ended, in small writes, one import at a time. Gives false
+    /// where the server is stopping: the next start sweeps the rest.
     async fn stage_clear(&self, import: Uuid) -> AppResult<bool> {
         let _alone = self.clearing.lock().await;
         while !self.is_closing() {
@@ -184,7 +195,8 @@ impl App {
         Ok(false)
     }
 
-    /// Ends the imports of a server that was killed. On PostgreSQL they lapse: another replica may be at one.
+    /// Ends the imports of a server that was killed. On PostgreSQL they lapse: another replica may
+    /// be at one.
     pub(crate) async fn end_imports(&self) -> AppResult<()> {
         if self.store.is_bundled() {
             let txn = self.store.write().await?;
@@ -195,11 +207,17 @@ impl App {
     }
 
     /// Imports a list that is in memory, in the form of our own JSON.
-    pub(crate) async fn import_list(self: &Arc<Self>, actor: &Actor, source: SourceId, list: &[impl Serialize]) -> AppResult<ImportReport> {
+    pub(crate) async fn import_list(
+        self: &Arc<Self>,
+        actor: &Actor,
+        source: SourceId,
+        list: &[impl Serialize],
+    ) -> AppResult<ImportReport> {
         self.import_list_of(actor, source, list, None).await
     }
 
-    /// The same; the alert that the list came with is written in the transaction that makes its IOCs seen.
+    /// The same; the alert that the list came with is written in the transaction that makes its
+    /// IOCs seen.
     pub(crate) async fn import_list_of(
         self: &Arc<Self>,
         actor: &Actor,
@@ -209,9 +227,18 @@ impl App {
     ) -> AppResult<ImportReport> {
         tokio::fs::create_dir_all(self.spool()).await.map_err(AppError::internal)?;
         let spooled = Spooled(self.spool_path());
-        tokio::fs::write(&spooled.0, serde_json::to_vec(list).map_err(AppError::internal)?).await.map_err(AppError::internal)?;
+        tokio::fs::write(&spooled.0, serde_json::to_vec(list).map_err(AppError::internal)?)
+            .await
+            .map_err(AppError::internal)?;
         let (input, options, also) = (Input::Json, Options::default(), Enrichment::default());
-        let request = ImportRequest { path: spooled.0.clone(), input, options, also, trust: Trust::Restore, dry_run: false };
+        let request = ImportRequest {
+            path: spooled.0.clone(),
+            input,
+            options,
+            also,
+            trust: Trust::Restore,
+            dry_run: false,
+        };
         self.import_of(actor, source, request, &|_| {}, alert).await
     }
 
@@ -219,7 +246,13 @@ impl App {
     ///
     /// # Errors
     /// If the source is not there or the body can't be read; then nothing was written.
-    pub async fn import(self: &Arc<Self>, actor: &Actor, source_id: SourceId, request: ImportRequest, progress: Progress<'_>) -> AppResult<ImportReport> {
+    pub async fn import(
+        self: &Arc<Self>,
+        actor: &Actor,
+        source_id: SourceId,
+        request: ImportRequest,
+        progress: Progress<'_>,
+    ) -> AppResult<ImportReport> {
         self.import_of(actor, source_id, request, progress, None).await
     }
 
@@ -263,7 +296,10 @@ impl App {
         let app = Arc::clone(self);
         tokio::spawn(async move {
             if let Err(error) = app.stage_clear(id).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "The stage of an import could not be cleared; it is tried again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "The stage of an import could not be cleared; it is tried again"
+                );
             }
         });
         result.map(|()| report)
@@ -308,7 +344,8 @@ impl Import<'_> {
         let mut merging: Option<JoinHandle<AppResult<Merged>>> = None;
         let mut open: Option<(Txn, u32)> = None;
         while let Some(batch) = next {
-            let Parsed { sightings, ids, items, rejected, ignored } = batch.await.map_err(AppError::internal)?;
+            let Parsed { sightings, ids, items, rejected, ignored } =
+                batch.await.map_err(AppError::internal)?;
             handled += items;
             self.reject(rejected);
             self.report.ignored.add(ignored);
@@ -316,13 +353,17 @@ impl Import<'_> {
                 Some(open) => open,
                 None => (self.app.store.write().await?, 1),
             };
-            // Read by the one who writes: what was just written is at hand there, and a reader would fetch it again.
+            // Read by the one who writes: what was just written is at hand there, and a reader
+            // would fetch it again.
             let (mut staged, known) = self.known(&txn, &ids).await?;
             let before = match merging.take() {
                 Some(merging) => Some(self.merged(merging).await?),
                 None => None,
             };
-            let overlay = before.iter().flat_map(|before| &before.rows).filter(|row| ids.binary_search(&row.ioc.id).is_ok());
+            let overlay = before
+                .iter()
+                .flat_map(|before| &before.rows)
+                .filter(|row| ids.binary_search(&row.ioc.id).is_ok());
             staged.extend(overlay.map(|row| (row.ioc.id, row.clone())));
             merging = Some(self.merging(sightings, staged, known));
             // One in which nothing is new is a sign of life, too.
@@ -331,8 +372,9 @@ impl Import<'_> {
                 txn.stage_put_many(self.id, before.write, self.alive_until()).await?;
             }
             progress(handled);
-            // What is read already goes into the same write, so far as that holds nobody up: each write syncs the disk, and
-            // lays down again most pages of an index whose keys are spread evenly.
+            // What is read already goes into the same write, so far as that holds nobody up: each
+            // write syncs the disk, and lays down again most pages of an index whose keys are
+            // spread evenly.
             next = match batches.try_recv() {
                 Ok(batch) if nth < TOGETHER && batch.is_finished() => {
                     open = Some((txn, nth + 1));
@@ -357,8 +399,8 @@ impl Import<'_> {
         reading.await.map_err(AppError::internal)?.map_err(unreadable)
     }
 
-    /// Takes the body apart on one thread; what the pieces mean is found out on all of them, and comes in order. They are not
-    /// threads of the one that answers this request: those are few.
+    /// Takes the body apart on one thread; what the pieces mean is found out on all of them, and
+    /// comes in order. They are not threads of the one that answers this request: those are few.
     fn read(&self) -> (mpsc::Receiver<JoinHandle<Parsed>>, JoinHandle<Result<(), ReadError>>) {
         let (sender, batches) = mpsc::channel(cores());
         let ImportRequest { path, input, options, also, .. } = self.request.clone();
@@ -366,9 +408,16 @@ impl Import<'_> {
         let trusted = Trusted { trust: self.request.trust, confidence: self.source.confidence };
         let give = move |pieces: Vec<Raw>| {
             let also = Arc::clone(&also);
-            sender.blocking_send(tokio::task::spawn_blocking(move || Parsed::of(pieces, &also, trusted, &namespace))).is_ok()
+            sender
+                .blocking_send(tokio::task::spawn_blocking(move || {
+                    Parsed::of(pieces, &also, trusted, &namespace)
+                }))
+                .is_ok()
         };
-        (batches, self.app.runtime.spawn_blocking(move || split_spooled(&path, input, options, &give)))
+        (
+            batches,
+            self.app.runtime.spawn_blocking(move || split_spooled(&path, input, options, &give)),
+        )
     }
 
     fn reject(&mut self, rejected: Vec<Rejected>) {
@@ -378,13 +427,24 @@ impl Import<'_> {
     }
 
     /// What of these IOCs is on the stage, and what is known of them.
-    async fn known(&self, txn: &Txn, ids: &[IocId]) -> AppResult<(HashMap<IocId, Staged>, HashMap<IocId, IocRow>)> {
-        let maybe_staged: Vec<IocId> = ids.iter().copied().filter(|id| self.staged.contains(&mark(*id))).collect();
+    async fn known(
+        &self,
+        txn: &Txn,
+        ids: &[IocId],
+    ) -> AppResult<(HashMap<IocId, Staged>, HashMap<IocId, IocRow>)> {
+        let maybe_staged: Vec<IocId> =
+            ids.iter().copied().filter(|id| self.staged.contains(&mark(*id))).collect();
         Ok((txn.stage_fetch_many(self.id, &maybe_staged).await?, txn.ioc_fetch_many(ids).await?))
     }
 
-    /// Merges sightings with what is on the stage or, where nothing is, with what is known, beside other work.
-    fn merging(&self, sightings: Sightings, staged: HashMap<IocId, Staged>, known: HashMap<IocId, IocRow>) -> JoinHandle<AppResult<Merged>> {
+    /// Merges sightings with what is on the stage or, where nothing is, with what is known, beside
+    /// other work.
+    fn merging(
+        &self,
+        sightings: Sightings,
+        staged: HashMap<IocId, Staged>,
+        known: HashMap<IocId, IocRow>,
+    ) -> JoinHandle<AppResult<Merged>> {
         let (source, confidence, now) = (self.source.id, self.source.confidence, self.now);
         let (store, import) = (self.app.store.clone(), self.id);
         self.app.runtime.spawn_blocking(move || {
@@ -404,24 +464,39 @@ impl Import<'_> {
         Ok(merged)
     }
 
-    /// Makes everything on the stage seen. `seen` is the account's number before staging began: what others changed since is merged
-    /// again, while everybody else may write.
+    /// Makes everything on the stage seen. `seen` is the account's number before staging began:
+    /// what others changed since is merged again, while everybody else may write.
     async fn promote(&mut self, mut seen: i64) -> AppResult<()> {
         let account = &self.actor.account_id;
         let mut round = 0;
         loop {
             let now_seen = self.app.store.read().account_seq(account).await?;
             if now_seen > seen {
-                self.source = self.app.store.read().source_fetch(account, self.source.id).await?.ok_or(AppError::NotFound("source"))?;
-                let overtaken = self.app.store.read().stage_overtaken(self.id, account, seen).await?;
+                self.source = self
+                    .app
+                    .store
+                    .read()
+                    .source_fetch(account, self.source.id)
+                    .await?
+                    .ok_or(AppError::NotFound("source"))?;
+                let overtaken =
+                    self.app.store.read().stage_overtaken(self.id, account, seen).await?;
                 self.restage(None, &overtaken).await?;
                 seen = now_seen;
             }
             let txn = self.app.store.write().await?;
-            // The number first: it locks the account's row, so that nobody changes an IOC from here on.
+            // The number first: it locks the account's row, so that nobody changes an IOC from here
+            // on.
             let seq = txn.account_next_seq(account, || self.app.now()).await?;
-            self.source = txn.source_fetch(account, self.source.id).await?.ok_or(AppError::NotFound("source"))?;
-            let overtaken = if seq > seen + 1 { txn.stage_overtaken(self.id, account, seen).await? } else { Vec::new() };
+            self.source = txn
+                .source_fetch(account, self.source.id)
+                .await?
+                .ok_or(AppError::NotFound("source"))?;
+            let overtaken = if seq > seen + 1 {
+                txn.stage_overtaken(self.id, account, seen).await?
+            } else {
+                Vec::new()
+            };
             if overtaken.is_empty() || round == OVERTAKEN_ROUNDS {
                 // Others were quicker each time: they wait for once.
                 self.restage(Some(&txn), &overtaken).await?;
@@ -437,7 +512,8 @@ impl Import<'_> {
         let counts = txn.stage_counts(self.id).await?;
         self.count_in(counts);
         txn.promote_staging(self.id, account, self.source.id, seq, &counts).await?;
-        let ImportReport { accepted, updated, unchanged, rejected_count, ignored, .. } = self.report;
+        let ImportReport { accepted, updated, unchanged, rejected_count, ignored, .. } =
+            self.report;
         let detail = serde_json::json!({
             "source": self.source.name,
             "accepted": accepted,
@@ -455,7 +531,8 @@ impl Import<'_> {
         Ok(txn.commit().await?)
     }
 
-    /// Reads the body once more for these IOCs alone, and puts them on the stage again: in the transaction `within`, or in short ones.
+    /// Reads the body once more for these IOCs alone, and puts them on the stage again: in the
+    /// transaction `within`, or in short ones.
     async fn restage(&mut self, within: Option<&Txn>, overtaken: &[IocId]) -> AppResult<()> {
         if overtaken.is_empty() {
             return Ok(());
@@ -491,7 +568,12 @@ impl Import<'_> {
         reading.await.map_err(AppError::internal)?.map_err(unreadable)
     }
 
-    async fn stage_batch_again(&mut self, txn: &Txn, sightings: Sightings, ids: &[IocId]) -> AppResult<()> {
+    async fn stage_batch_again(
+        &mut self,
+        txn: &Txn,
+        sightings: Sightings,
+        ids: &[IocId],
+    ) -> AppResult<()> {
         let (staged, known) = self.known(txn, ids).await?;
         let merged = self.merged(self.merging(sightings, staged, known)).await?;
         Ok(txn.stage_put_many(self.id, merged.write, self.alive_until()).await?)
@@ -609,11 +691,14 @@ fn merge_all(
     while let Some((id, first)) = sightings.next() {
         let mut earlier = staged.get(&id).cloned();
         let before = staged.get(&id).map(|s| &s.ioc).or_else(|| known.get(&id).map(|k| &k.ioc));
-        let others = std::iter::from_fn(|| sightings.next_if(|(other, _)| *other == id)).map(|(_, other)| other);
+        let others = std::iter::from_fn(|| sightings.next_if(|(other, _)| *other == id))
+            .map(|(_, other)| other);
         for mut sighting in std::iter::once(first).chain(others) {
             let Some((kind, value)) = sighting.indicator.take() else { continue };
             let (base, created_at, change) = match (earlier, known.get(&id)) {
-                (Some(Staged { ioc, created_at, change }), _) => (Some(ioc), created_at, Some(change)),
+                (Some(Staged { ioc, created_at, change }), _) => {
+                    (Some(ioc), created_at, Some(change))
+                }
                 (None, Some(row)) => (Some(row.ioc.clone()), row.created_at, None),
                 (None, None) => (None, now.micros(), None),
             };
@@ -636,7 +721,12 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-fn split_spooled(path: &Path, input: Input, options: Options, give: &impl Fn(Vec<Raw>) -> bool) -> Result<(), ReadError> {
+fn split_spooled(
+    path: &Path,
+    input: Input,
+    options: Options,
+    give: &impl Fn(Vec<Raw>) -> bool,
+) -> Result<(), ReadError> {
     let file = File::open(path).map_err(ReadError::Io)?;
     let mut batch = Vec::with_capacity(BATCH);
     let mut weight = 0;

@@ -167,9 +167,16 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn overview(&self, actor: &Actor, query: &OverviewQuery) -> AppResult<Overview> {
-        let mut devices: Vec<DeviceView> = self.device_list_all(actor).await?.into_iter().filter(|d| d.device.device_type.location == query.location).collect();
+        let mut devices: Vec<DeviceView> = self
+            .device_list_all(actor)
+            .await?
+            .into_iter()
+            .filter(|d| d.device.device_type.location == query.location)
+            .collect();
         let all = devices.len();
-        let conditions = Condition::ALL.map(|c| (c, devices.iter().filter(|d| d.condition() == c).count())).to_vec();
+        let conditions = Condition::ALL
+            .map(|c| (c, devices.iter().filter(|d| d.condition() == c).count()))
+            .to_vec();
         devices.retain(|d| query.wants(d));
         sort(&mut devices, query.order);
         if query.reversed {
@@ -178,7 +185,8 @@ impl App {
         let found = devices.len();
         let pages = found.div_ceil(PER_PAGE).max(1);
         let page = query.page.clamp(1, pages);
-        let rows: Vec<DeviceView> = devices.into_iter().skip((page - 1) * PER_PAGE).take(PER_PAGE).collect();
+        let rows: Vec<DeviceView> =
+            devices.into_iter().skip((page - 1) * PER_PAGE).take(PER_PAGE).collect();
         let ids: Vec<DeviceId> = rows.iter().map(|d| d.device.id).collect();
         let mut days = self.days_of_pulls(&ids).await?;
         let rows = rows.into_iter().map(|d| {
@@ -189,14 +197,29 @@ impl App {
     }
 
     /// The last thirty days of pulls of some of the actor's devices, the oldest day first.
-    pub(crate) async fn days_of_pulls(&self, devices: &[DeviceId]) -> AppResult<HashMap<DeviceId, Vec<DayOfPulls>>> {
+    pub(crate) async fn days_of_pulls(
+        &self,
+        devices: &[DeviceId],
+    ) -> AppResult<HashMap<DeviceId, Vec<DayOfPulls>>> {
         let today = self.now().micros().div_euclid(DAY);
         let first = today - DAYS + 1;
-        let empty = || (first..=today).map(|d| DayOfPulls { day: Timestamp::from_micros(d * DAY), ..DayOfPulls::default() }).collect();
-        let mut found: HashMap<DeviceId, Vec<DayOfPulls>> = devices.iter().map(|d| (*d, empty())).collect();
+        let empty = || {
+            (first..=today)
+                .map(|d| DayOfPulls {
+                    day: Timestamp::from_micros(d * DAY),
+                    ..DayOfPulls::default()
+                })
+                .collect()
+        };
+        let mut found: HashMap<DeviceId, Vec<DayOfPulls>> =
+            devices.iter().map(|d| (*d, empty())).collect();
         for line in self.store.read().pull_days(devices, first * DAY / HOUR).await? {
             let place = usize::try_from(line.day - first).ok();
-            if let Some(day) = found.get_mut(&line.device_id).zip(place).and_then(|(days, place)| days.get_mut(place)) {
+            if let Some(day) = found
+                .get_mut(&line.device_id)
+                .zip(place)
+                .and_then(|(days, place)| days.get_mut(place))
+            {
                 (day.pulls, day.failures) = (line.pulls, line.failures);
             }
         }
@@ -216,16 +239,25 @@ impl App {
     ///
     /// # Errors
     /// If the account lacks the module.
-    pub async fn conditions(&self, actor: &Actor) -> AppResult<Vec<(DeviceId, String, Condition, Option<Timestamp>)>> {
+    pub async fn conditions(
+        &self,
+        actor: &Actor,
+    ) -> AppResult<Vec<(DeviceId, String, Condition, Option<Timestamp>)>> {
         let devices = self.device_list_all(actor).await?;
-        Ok(devices.into_iter().map(|d| (d.device.id, d.device.name.to_string(), d.condition(), d.sync.last_pull_at)).collect())
+        Ok(devices
+            .into_iter()
+            .map(|d| (d.device.id, d.device.name.to_string(), d.condition(), d.sync.last_pull_at))
+            .collect())
     }
 }
 
 impl OverviewQuery {
     fn wants(&self, view: &DeviceView) -> bool {
         let text = self.text.as_ref().map(|t| t.to_lowercase());
-        let named = |t: &String| view.device.name.folded().contains(t) || view.groups.iter().any(|g| g.row.group.name.folded().contains(t));
+        let named = |t: &String| {
+            view.device.name.folded().contains(t)
+                || view.groups.iter().any(|g| g.row.group.name.folded().contains(t))
+        };
         text.as_ref().is_none_or(named)
             && self.condition.is_none_or(|c| view.condition() == c)
             && self.device_type.as_ref().is_none_or(|t| view.device.device_type.id == t)
@@ -238,7 +270,9 @@ fn sort(devices: &mut [DeviceView], order: DeviceOrder) {
         DeviceOrder::Name => devices.sort_by_cached_key(name),
         DeviceOrder::Condition => devices.sort_by_cached_key(|d| (d.condition(), name(d))),
         DeviceOrder::Type => devices.sort_by_cached_key(|d| (d.device.device_type.name, name(d))),
-        DeviceOrder::LastPull => devices.sort_by_cached_key(|d| (Reverse(d.sync.last_pull_at), name(d))),
+        DeviceOrder::LastPull => {
+            devices.sort_by_cached_key(|d| (Reverse(d.sync.last_pull_at), name(d)));
+        }
         DeviceOrder::Served => devices.sort_by_cached_key(|d| (Reverse(d.served()), name(d))),
     }
 }

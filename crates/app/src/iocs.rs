@@ -64,26 +64,49 @@ pub struct IocPatch {
 pub(crate) fn check_comment(text: &str) -> AppResult<String> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > 2_000 || text.contains('\0') {
-        return Err(AppError::field("comment", "comment_invalid", "A comment is 1 to 2,000 characters."));
+        return Err(AppError::field(
+            "comment",
+            "comment_invalid",
+            "A comment is 1 to 2,000 characters.",
+        ));
     }
     Ok(text.to_owned())
 }
 
 impl App {
     async fn ioc_view(&self, actor: &Actor, rows: Vec<IocRow>) -> AppResult<Vec<IocView>> {
-        let all: HashMap<SourceId, Source> = self.store.read().source_list(&actor.account_id).await?.into_iter().map(|s| (s.id, s)).collect();
+        let all: HashMap<SourceId, Source> = self
+            .store
+            .read()
+            .source_list(&actor.account_id)
+            .await?
+            .into_iter()
+            .map(|s| (s.id, s))
+            .collect();
         let view = |row: IocRow| {
-            let sources = row.ioc.enrichment.reports.iter().filter_map(|r| all.get(&r.source_id).map(|s| (s.id, s.clone()))).collect();
+            let sources = row
+                .ioc
+                .enrichment
+                .reports
+                .iter()
+                .filter_map(|r| all.get(&r.source_id).map(|s| (s.id, s.clone())))
+                .collect();
             IocView { ioc: row.ioc, sources }
         };
         Ok(rows.into_iter().map(view).collect())
     }
 
-    /// The IOCs of the account, last changed first; those that begin so in order of value, those under a domain in order of host.
+    /// The IOCs of the account, last changed first; those that begin so in order of value, those
+    /// under a domain in order of host.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn ioc_list(&self, actor: &Actor, filter: &IocFilter, page: &Page) -> AppResult<PageOf<IocView>> {
+    pub async fn ioc_list(
+        &self,
+        actor: &Actor,
+        filter: &IocFilter,
+        page: &Page,
+    ) -> AppResult<PageOf<IocView>> {
         actor.may_read(Module::Tip)?;
         let rows = self.store.read().ioc_list(&actor.account_id, filter, page).await?;
         Ok(PageOf { items: self.ioc_view(actor, rows.items).await?, next: rows.next })
@@ -95,7 +118,12 @@ impl App {
     /// If it is not there.
     pub async fn ioc_fetch(&self, actor: &Actor, id: IocId) -> AppResult<IocView> {
         actor.may_read(Module::Tip)?;
-        let row = self.store.read().ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
+        let row = self
+            .store
+            .read()
+            .ioc_fetch(&actor.account_id, id)
+            .await?
+            .ok_or(AppError::NotFound("IOC"))?;
         self.ioc_view(actor, vec![row]).await?.pop().ok_or(AppError::NotFound("IOC"))
     }
 
@@ -107,13 +135,25 @@ impl App {
         actor.may_read(Module::Tip)?;
         let read = self.store.read();
         read.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
-        let groups: HashMap<GroupId, GroupRow> = read.group_list(&actor.account_id, None).await?.into_iter().map(|g| (g.group.id, g)).collect();
+        let groups: HashMap<GroupId, GroupRow> = read
+            .group_list(&actor.account_id, None)
+            .await?
+            .into_iter()
+            .map(|g| (g.group.id, g))
+            .collect();
         let ids: Vec<GroupId> = groups.keys().copied().collect();
         let members = read.member_of_ioc(&ids, id).await?;
-        let holders: BTreeSet<DeviceId> = members.iter().filter_map(|(group, _)| Some(groups.get(group)?.group.device_id)).collect();
+        let holders: BTreeSet<DeviceId> = members
+            .iter()
+            .filter_map(|(group, _)| Some(groups.get(group)?.group.device_id))
+            .collect();
         let holders: Vec<DeviceId> = holders.into_iter().collect();
-        let devices: HashMap<DeviceId, String> =
-            read.device_fetch_many(&actor.account_id, &holders).await?.into_iter().map(|d| (d.id, d.name.to_string())).collect();
+        let devices: HashMap<DeviceId, String> = read
+            .device_fetch_many(&actor.account_id, &holders)
+            .await?
+            .into_iter()
+            .map(|d| (d.id, d.name.to_string()))
+            .collect();
         let place = |(group, member): (GroupId, MemberRow)| {
             let group = &groups.get(&group)?.group;
             Some(IocPlace {
@@ -134,13 +174,20 @@ impl App {
     ///
     /// # Errors
     /// If it is not there, or a tag is empty.
-    pub async fn ioc_update(&self, actor: &Actor, id: IocId, patch: IocPatch) -> AppResult<IocView> {
+    pub async fn ioc_update(
+        &self,
+        actor: &Actor,
+        id: IocId,
+        patch: IocPatch,
+    ) -> AppResult<IocView> {
         actor.may_change(Module::Tip)?;
         let IocPatch { severity, user_tags, whitelist, comment } = patch;
         let txn = self.store.write().await?;
-        // The number first: it locks the account's row, so that nobody changes the IOC between reading and writing it.
+        // The number first: it locks the account's row, so that nobody changes the IOC between
+        // reading and writing it.
         let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
-        let mut row = txn.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
+        let mut row =
+            txn.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
         let shown = |ioc: &Ioc, comment: Option<&str>| serde_json::json!({ "value": ioc.value, "severity": ioc.enrichment.user_severity, "user_tags": ioc.enrichment.user_tags, "whitelist": ioc.whitelist, "comment": comment });
         let before = shown(&row.ioc, None);
         let remark = comment.clone();
@@ -161,7 +208,11 @@ impl App {
         }
         ioc.whitelist = whitelist.unwrap_or(ioc.whitelist);
         if let Some(text) = comment {
-            ioc.enrichment.comment(Comment { at: self.now(), author: actor.name().to_owned(), text: check_comment(&text)? })?;
+            ioc.enrichment.comment(Comment {
+                at: self.now(),
+                author: actor.name().to_owned(),
+                text: check_comment(&text)?,
+            })?;
         }
         txn.ioc_update(&actor.account_id, &row, seq).await?;
         self.audit(
@@ -184,11 +235,13 @@ impl App {
     pub async fn ioc_delete(&self, actor: &Actor, id: IocId) -> AppResult<()> {
         actor.may_change(Module::Tip)?;
         let txn = self.store.write().await?;
-        // The number first: it locks the account's row, so that nobody changes the IOC between reading and writing it.
+        // The number first: it locks the account's row, so that nobody changes the IOC between
+        // reading and writing it.
         let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
         let row = txn.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
         txn.ioc_delete(&actor.account_id, &row, seq, self.now()).await?;
-        self.audit(&txn, actor, "ioc.delete", &id, &serde_json::json!({ "value": row.ioc.value })).await?;
+        self.audit(&txn, actor, "ioc.delete", &id, &serde_json::json!({ "value": row.ioc.value }))
+            .await?;
         txn.commit().await?;
         self.changed.notify_one();
         Ok(())

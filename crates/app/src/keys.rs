@@ -43,7 +43,13 @@ impl fmt::Debug for NewKey {
 
 impl App {
     /// Makes a key in a transaction.
-    pub(crate) async fn key_write(&self, txn: &Txn, actor: &Actor, kind: KeyKind, device_id: Option<DeviceId>) -> AppResult<(Key, String)> {
+    pub(crate) async fn key_write(
+        &self,
+        txn: &Txn,
+        actor: &Actor,
+        kind: KeyKind,
+        device_id: Option<DeviceId>,
+    ) -> AppResult<(Key, String)> {
         let secret = match kind {
             KeyKind::Api => random_hex(&*self.entropy, 64),
             KeyKind::Appliance => format!("iak_{}", random_hex(&*self.entropy, 32)),
@@ -62,7 +68,14 @@ impl App {
             last_used_at: None,
         };
         txn.key_insert(&key).await?;
-        self.audit(txn, actor, "key.create", &key.id, &serde_json::json!({ "kind": kind, "prefix": key.prefix, "device_id": device_id })).await?;
+        self.audit(
+            txn,
+            actor,
+            "key.create",
+            &key.id,
+            &serde_json::json!({ "kind": kind, "prefix": key.prefix, "device_id": device_id }),
+        )
+        .await?;
         self.idempotency_effect(txn, actor, &key.id).await?;
         Ok((key, secret))
     }
@@ -75,14 +88,21 @@ impl App {
     ///
     /// # Errors
     /// If the device is not there.
-    pub async fn key_create(&self, actor: &Actor, kind: KeyKind, device: Option<DeviceId>) -> AppResult<NewKey> {
+    pub async fn key_create(
+        &self,
+        actor: &Actor,
+        kind: KeyKind,
+        device: Option<DeviceId>,
+    ) -> AppResult<NewKey> {
         actor.may_write()?;
         if device.is_some() {
             actor.may_read(Module::Automation)?;
         }
         let txn = self.store.write().await?;
         if let Some(device) = device {
-            txn.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;
+            txn.device_fetch(&actor.account_id, device)
+                .await?
+                .ok_or(AppError::NotFound("device"))?;
         }
         let (key, secret) = self.key_write(&txn, actor, kind, device).await?;
         txn.commit().await?;
@@ -94,12 +114,23 @@ impl App {
     ///
     /// # Errors
     /// If the device is not there.
-    pub async fn key_list(&self, actor: &Actor, device: Option<DeviceId>) -> AppResult<Vec<KeyView>> {
+    pub async fn key_list(
+        &self,
+        actor: &Actor,
+        device: Option<DeviceId>,
+    ) -> AppResult<Vec<KeyView>> {
         let read = self.store.read();
         if let Some(device) = device {
-            read.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;
+            read.device_fetch(&actor.account_id, device)
+                .await?
+                .ok_or(AppError::NotFound("device"))?;
         }
-        Ok(read.key_list(&actor.account_id, device).await?.into_iter().map(|k| self.key_view(k)).collect())
+        Ok(read
+            .key_list(&actor.account_id, device)
+            .await?
+            .into_iter()
+            .map(|k| self.key_view(k))
+            .collect())
     }
 
     /// One key of the account.
@@ -107,29 +138,56 @@ impl App {
     /// # Errors
     /// If it is not there.
     pub async fn key_fetch(&self, actor: &Actor, id: KeyId) -> AppResult<KeyView> {
-        Ok(self.key_view(self.store.read().key_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("key"))?))
+        Ok(self.key_view(
+            self.store
+                .read()
+                .key_fetch(&actor.account_id, id)
+                .await?
+                .ok_or(AppError::NotFound("key"))?,
+        ))
     }
 
-    /// Makes a new key of the same kind; the old one works until the overlap (in microseconds, 24 h unless given) ends.
+    /// Makes a new key of the same kind; the old one works until the overlap (in microseconds, 24 h
+    /// unless given) ends.
     ///
     /// # Errors
     /// If the key is not there, or does not work any more.
-    pub async fn key_rotate(&self, actor: &Actor, id: KeyId, overlap: Option<i64>) -> AppResult<NewKey> {
+    pub async fn key_rotate(
+        &self,
+        actor: &Actor,
+        id: KeyId,
+        overlap: Option<i64>,
+    ) -> AppResult<NewKey> {
         actor.may_write()?;
         let overlap = overlap.unwrap_or(OVERLAP);
         if !(0..=OVERLAP_MAX).contains(&overlap) {
-            return Err(AppError::field("overlap_hours", "overlap_out_of_range", format!("Give an overlap of 0 to {} hours.", OVERLAP_MAX / HOUR)));
+            return Err(AppError::field(
+                "overlap_hours",
+                "overlap_out_of_range",
+                format!("Give an overlap of 0 to {} hours.", OVERLAP_MAX / HOUR),
+            ));
         }
         let txn = self.store.write().await?;
         let old = txn.key_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("key"))?;
         let now = self.now();
         if let Some(refusal) = old.refusal(now) {
-            return Err(AppError::Conflict { code: "key_dead", detail: format!("This {refusal}; make a new key instead.") });
+            return Err(AppError::Conflict {
+                code: "key_dead",
+                detail: format!("This {refusal}; make a new key instead."),
+            });
         }
         let (key, secret) = self.key_write(&txn, actor, old.kind, old.device_id).await?;
-        let until = old.expires_at.map_or(now.plus(overlap), |at: Timestamp| at.min(now.plus(overlap)));
+        let until =
+            old.expires_at.map_or(now.plus(overlap), |at: Timestamp| at.min(now.plus(overlap)));
         txn.key_set_expiry(&actor.account_id, id, until).await?;
-        self.audit(&txn, actor, "key.rotate", &id, &serde_json::json!({ "new": key.id, "old_works_until": until })).await?;
+        self.audit(
+            &txn,
+            actor,
+            "key.rotate",
+            &id,
+            &serde_json::json!({ "new": key.id, "old_works_until": until }),
+        )
+        .await?;
         txn.commit().await?;
         self.sync_keys().await?;
         Ok(NewKey { view: self.key_view(key), secret })
@@ -139,13 +197,29 @@ impl App {
     ///
     /// # Errors
     /// If the key is not there.
-    pub async fn key_revoke(&self, actor: &Actor, device: Option<DeviceId>, id: KeyId) -> AppResult<()> {
+    pub async fn key_revoke(
+        &self,
+        actor: &Actor,
+        device: Option<DeviceId>,
+        id: KeyId,
+    ) -> AppResult<()> {
         actor.may_write()?;
         let txn = self.store.write().await?;
-        let key = txn.key_fetch(&actor.account_id, id).await?.filter(|k| device.is_none() || k.device_id == device).ok_or(AppError::NotFound("key"))?;
+        let key = txn
+            .key_fetch(&actor.account_id, id)
+            .await?
+            .filter(|k| device.is_none() || k.device_id == device)
+            .ok_or(AppError::NotFound("key"))?;
         if key.revoked_at.is_none() {
             txn.key_revoke(&actor.account_id, id, self.now()).await?;
-            self.audit(&txn, actor, "key.revoke", &id, &serde_json::json!({ "kind": key.kind, "prefix": key.prefix })).await?;
+            self.audit(
+                &txn,
+                actor,
+                "key.revoke",
+                &id,
+                &serde_json::json!({ "kind": key.kind, "prefix": key.prefix }),
+            )
+            .await?;
             txn.commit().await?;
             self.sync_keys().await?;
         }

@@ -1,7 +1,8 @@
 //! The use cases: what may be done, by whom, in which order. It does not know what HTTP is.
 //!
-//! [`App`] is built once by the server and shared by all requests. Every use case takes an [`Actor`] first, and
-//! every query starts from the actor's account: what is not yours is not there.
+//! [`App`] is built once by the server and shared by all requests. Every use case takes an
+//! [`Actor`] first, and every query starts from the actor's account: what is not yours is not
+//! there.
 //!
 //! # How the crates work together
 //!
@@ -17,31 +18,36 @@
 //!  migrations     `--- domain ---'            types and rules, pure
 //! ```
 //!
-//! A test compares this with the manifests. To find your way read `crates/web/src/routes.rs`, this file and
-//! `crates/domain/src/lib.rs`, in that order.
+//! A test compares this with the manifests. To find your way read `crates/web/src/routes.rs`, this
+//! file and `crates/domain/src/lib.rs`, in that order.
 //!
 //! # Three journeys
 //!
-//! **A device polls.** `web/feed` makes one call that never waits: `app/feed` finds the group in its table, checks the key by a
-//! keyed hash, compares the ETag, and answers 304 or a ready body from a cache that is bounded in bytes. The pull is recorded when
-//! the last byte is sent, and written in batches at most a second later (on SQLite some seconds later while the end of an import of
-//! hundreds of thousands is written, which has the only writer to itself).
+//! **A device polls.** `web/feed` makes one call that never waits: `app/feed` finds the group in
+//! its table, checks the key by a keyed hash, compares the ETag, and answers 304 or a ready body
+//! from a cache that is bounded in bytes. The pull is recorded when the last byte is sent, and
+//! written in batches at most a second later (on SQLite some seconds later while the end of an
+//! import of hundreds of thousands is written, which has the only writer to itself).
 //!
-//! **IOCs arrive.** The body is spooled. `formats` splits it on one thread and parses the pieces on all, with a reason for each line
-//! that is refused. [`imports`] merges them with what is known into a staging table, in small writes that block nobody, and one
-//! transaction makes them visible under the account's next change number. What others changed in between is merged again. The
-//! publisher ([`publisher`]) takes the changes since the number that a group last applied, evaluates its rules on those alone, renders
-//! the events that changed (of one that only grew, what is new), and commits the new publication in one transaction
-//! ([`publishing`]). A full group keeps the boundary of its selection (source priority, severity as far as it is trusted, UTC day last
-//! seen, value), compares what changed with it, and reads only as many IOCs from an index in that order as cross it. A change of
-//! rule, limit or priority selects from scratch, along the same index until the group is full; only a group that does not fill, or
-//! that leaves out what other entries cover, looks at every IOC that its rules may choose.
+//! **IOCs arrive.** The body is spooled. `formats` splits it on one thread and parses the pieces on
+//! all, with a reason for each line that is refused. [`imports`] merges them with what is known
+//! into a staging table, in small writes that block nobody, and one transaction makes them visible
+//! under the account's next change number. What others changed in between is merged again. The
+//! publisher ([`publisher`]) takes the changes since the number that a group last applied,
+//! evaluates its rules on those alone, renders the events that changed (of one that only grew, what
+//! is new), and commits the new publication in one transaction ([`publishing`]). A full group keeps
+//! the boundary of its selection (source priority, severity as far as it is trusted, UTC day last
+//! seen, value), compares what changed with it, and reads only as many IOCs from an index in that
+//! order as cross it. A change of rule, limit or priority selects from scratch, along the same
+//! index until the group is full; only a group that does not fill, or that leaves out what other
+//! entries cover, looks at every IOC that its rules may choose.
 //!
-//! **The clock ticks.** The watchdog asks `store` for devices that may have fallen silent, `domain` judges, and one transaction opens
-//! the outage and writes the messages; unique keys keep a second replica or a restart from writing them twice. Senders claim a
-//! message, deliver it with no transaction open, check once more whether it is still theirs before the text, and record the result;
-//! a failed one is tried again with back-off. IOCs that were not seen for longer than their kind's lifetime retire; tombstones
-//! expire. Every tick may fail: the next one is the retry.
+//! **The clock ticks.** The watchdog asks `store` for devices that may have fallen silent, `domain`
+//! judges, and one transaction opens the outage and writes the messages; unique keys keep a second
+//! replica or a restart from writing them twice. Senders claim a message, deliver it with no
+//! transaction open, check once more whether it is still theirs before the text, and record the
+//! result; a failed one is tried again with back-off. IOCs that were not seen for longer than their
+//! kind's lifetime retire; tombstones expire. Every tick may fail: the next one is the retry.
 
 use std::{
     collections::HashSet,
@@ -118,7 +124,9 @@ pub use self::{
     keys::{KeyView, NewKey},
     outbox::Delivered,
     people::UserPatch,
-    public::{BulkEditResult, DocumentIoc, IocEdit, NewDocument, Quota, WalkPage, WalkQuery, Walked},
+    public::{
+        BulkEditResult, DocumentIoc, IocEdit, NewDocument, Quota, WalkPage, WalkQuery, Walked,
+    },
     pulls::{Client, PullNote},
     rules::{Chosen, NewRule, RulePatch},
     secrets::{Secrets, database_is_used},
@@ -130,9 +138,12 @@ pub use self::{
     watchdog::Watched,
 };
 pub use iocast_formats::read::{Input, Options, Rejected};
-pub use iocast_mail::{Failure, Letter, MailTransport, Mailer, Security, Smtp, Transport, Webhooks};
+pub use iocast_mail::{
+    Failure, Letter, MailTransport, Mailer, Security, Smtp, Transport, Webhooks,
+};
 pub use iocast_store::{
-    AlertFilter, AuditFilter, AuditLine, Channel, LetterRow, OutageLetter, OutageRow, Page, PageOf, Pool, PublicationLine, PullLine, SessionRow,
+    AlertFilter, AuditFilter, AuditLine, Channel, LetterRow, OutageLetter, OutageRow, Page, PageOf,
+    Pool, PublicationLine, PullLine, SessionRow,
 };
 
 /// What the app needs to know of its surroundings.
@@ -206,7 +217,11 @@ impl Role {
 impl std::fmt::Debug for Settings {
     /// Without the token.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings").field("public_url", &self.public_url).field("data", &self.data).field("emulator", &self.emulator).finish_non_exhaustive()
+        f.debug_struct("Settings")
+            .field("public_url", &self.public_url)
+            .field("data", &self.data)
+            .field("emulator", &self.emulator)
+            .finish_non_exhaustive()
     }
 }
 
@@ -222,7 +237,8 @@ pub struct App {
     notes: pulls::Notes,
     pulls: pulls::Pulls,
     publisher: publisher::PublishScheduler,
-    /// Of an account and the name that a rule was made from: the last number behind it that was given.
+    /// Of an account and the name that a rule was made from: the last number behind it that was
+    /// given.
     rule_numbers: Cache<(AccountId, String), u32>,
     /// Where work is done that may take long: not on the threads that answer requests.
     runtime: tokio::runtime::Handle,
@@ -233,14 +249,16 @@ pub struct App {
     on_their_way: Mutex<HashSet<LetterId>>,
     /// When nobody could answer.
     gaps: ArcSwap<Vec<Gap>>,
-    /// By how much this server's clock is ahead of the database's, in microseconds; 0 if they agree well enough.
+    /// By how much this server's clock is ahead of the database's, in microseconds; 0 if they agree
+    /// well enough.
     clock_ahead: AtomicI64,
     passwords: Semaphore,
     tasks: tasks::Tasks,
     /// The database answered when it was last asked.
     database_answers: AtomicBool,
     figures: ArcSwap<health::Figures>,
-    /// Microseconds since the tables that devices are served from were last compared with the database.
+    /// Microseconds since the tables that devices are served from were last compared with the
+    /// database.
     memory_age: AtomicI64,
     last_heartbeat: AtomicI64,
     /// How far the emulator has moved the product's clock.
@@ -265,7 +283,8 @@ impl std::fmt::Debug for App {
 }
 
 impl App {
-    /// Puts the application together, checks that the secrets belong to the database, and loads the feed table.
+    /// Puts the application together, checks that the secrets belong to the database, and loads the
+    /// feed table.
     ///
     /// # Errors
     /// If the database does not answer, or was made with other secrets.

@@ -1,4 +1,5 @@
-//! Messages about outages: a warning when one opens, a recovery when it ends. A few go out one by one; more come in a digest.
+//! Messages about outages: a warning when one opens, a recovery when it ends. A few go out one by
+//! one; more come in a digest.
 
 use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
@@ -26,16 +27,24 @@ enum OutageOutcome {
 
 impl App {
     /// Writes the warnings of outages that were opened. Gives how many letters.
-    pub(crate) async fn warnings(&self, txn: &Txn, account: &Account, recipients: &[String], opened: &[(Outage, Device)]) -> AppResult<u64> {
+    pub(crate) async fn warnings(
+        &self,
+        txn: &Txn,
+        account: &Account,
+        recipients: &[String],
+        opened: &[(Outage, Device)],
+    ) -> AppResult<u64> {
         let mut letters = 0;
         for recipient in recipients {
-            letters += self.enqueue_alert(txn, account, LetterKind::Warning, recipient, opened, None).await?;
+            letters += self
+                .enqueue_alert(txn, account, LetterKind::Warning, recipient, opened, None)
+                .await?;
         }
         Ok(letters)
     }
 
-    /// Writes one recipient letters about outages, or adds them to a digest. `after` is the letter that goes out before. Gives how
-    /// many letters were made.
+    /// Writes one recipient letters about outages, or adds them to a digest. `after` is the letter
+    /// that goes out before. Gives how many letters were made.
     async fn enqueue_alert(
         &self,
         txn: &Txn,
@@ -46,11 +55,16 @@ impl App {
         after: Option<LetterId>,
     ) -> AppResult<u64> {
         let now = self.now();
-        // Programs read one message as well as many; what follows a certain letter can't wait for others.
+        // Programs read one message as well as many; what follows a certain letter can't wait for
+        // others.
         let digest = if is_webhook(recipient) || after.is_some() {
             None
         } else {
-            digest_at(txn.letters_lately(&account.id, kind, recipient, now.plus(-GATHERED_FOR)).await?, outages.len(), now)
+            digest_at(
+                txn.letters_lately(&account.id, kind, recipient, now.plus(-GATHERED_FOR)).await?,
+                outages.len(),
+                now,
+            )
         };
         if let Some(due) = digest {
             let mut fresh = Vec::with_capacity(outages.len());
@@ -62,7 +76,8 @@ impl App {
             if fresh.is_empty() {
                 return Ok(0);
             }
-            let (letter, made) = txn.digest_open(&self.digest(account, kind, recipient), due).await?;
+            let (letter, made) =
+                txn.digest_open(&self.digest(account, kind, recipient), due).await?;
             for outage in fresh {
                 txn.outage_letter_insert(outage, recipient, kind, letter).await?;
             }
@@ -89,11 +104,24 @@ impl App {
         Ok(written)
     }
 
-    /// What a digest about outages says. It lists the first `limit`; there is nothing to say if none is left.
-    pub(crate) async fn digest_of_outages(&self, txn: &Txn, account: &Account, letter: LetterId, kind: LetterKind, limit: u64) -> AppResult<Option<Content>> {
+    /// What a digest about outages says. It lists the first `limit`; there is nothing to say if
+    /// none is left.
+    pub(crate) async fn digest_of_outages(
+        &self,
+        txn: &Txn,
+        account: &Account,
+        letter: LetterId,
+        kind: LetterKind,
+        limit: u64,
+    ) -> AppResult<Option<Content>> {
         let (outages, all) = txn.digest_outages(letter, limit).await?;
         let ids: Vec<DeviceId> = outages.iter().map(|outage| outage.device_id).collect();
-        let devices: HashMap<DeviceId, Device> = txn.device_fetch_many(&account.id, &ids).await?.into_iter().map(|device| (device.id, device)).collect();
+        let devices: HashMap<DeviceId, Device> = txn
+            .device_fetch_many(&account.id, &ids)
+            .await?
+            .into_iter()
+            .map(|device| (device.id, device))
+            .collect();
         let mut listed = Vec::with_capacity(outages.len());
         for outage in &outages {
             if let Some(device) = devices.get(&outage.device_id) {
@@ -105,10 +133,22 @@ impl App {
     }
 
     /// A device as a letter shows it. The last client and error are left out of letters about many.
-    async fn silent_device(&self, txn: &Txn, outage: &Outage, device: &Device, fully: bool) -> AppResult<SilentDevice> {
+    async fn silent_device(
+        &self,
+        txn: &Txn,
+        outage: &Outage,
+        device: &Device,
+        fully: bool,
+    ) -> AppResult<SilentDevice> {
         let until = outage.ended.map(|(at, _)| at);
-        let (last, failed) = if fully { (txn.pull_last(device.id, false).await?, txn.pull_last(device.id, true).await?) } else { (None, None) };
-        let groupless = fully && until.is_none() && txn.group_list(&device.account_id, Some(device.id)).await?.is_empty();
+        let (last, failed) = if fully {
+            (txn.pull_last(device.id, false).await?, txn.pull_last(device.id, true).await?)
+        } else {
+            (None, None)
+        };
+        let groupless = fully
+            && until.is_none()
+            && txn.group_list(&device.account_id, Some(device.id)).await?.is_empty();
         let no_group = groupless.then_some("It has no IOC group, so there is nothing for it to pull: open the device, make one, and type its URL in.");
         let gaps = if until.is_some() { Vec::new() } else { self.gaps.load().to_vec() };
         Ok(SilentDevice {
@@ -116,25 +156,46 @@ impl App {
             type_name: device.device_type.name.to_owned(),
             since: outage.began_at,
             until,
-            silence: span_in_words(silence(outage.began_at, &gaps, until.unwrap_or(outage.noticed_at))),
+            silence: span_in_words(silence(
+                outage.began_at,
+                &gaps,
+                until.unwrap_or(outage.noticed_at),
+            )),
             never_pulled: until.is_none() && device.last_pull_at.is_none(),
-            watched_again: device.watched_since == outage.began_at && device.created_at < device.watched_since,
+            watched_again: device.watched_since == outage.began_at
+                && device.created_at < device.watched_since,
             last_pull: device.last_pull_at,
             last_client: last.as_ref().map(client),
-            last_error: failed
-                .filter(|f| f.pull.at >= outage.began_at)
-                .and_then(|f| Some(format!("{} at {}, from {}", f.reason.as_ref()?, f.pull.at.minute(), client(&f)))),
+            last_error: failed.filter(|f| f.pull.at >= outage.began_at).and_then(|f| {
+                Some(format!(
+                    "{} at {}, from {}",
+                    f.reason.as_ref()?,
+                    f.pull.at.minute(),
+                    client(&f)
+                ))
+            }),
             link: format!("{}/automation/integrations/{}", self.settings.public_url, device.id),
-            checks: no_group.into_iter().chain(device.device_type.checks.iter().copied()).map(str::to_owned).collect(),
+            checks: no_group
+                .into_iter()
+                .chain(device.device_type.checks.iter().copied())
+                .map(str::to_owned)
+                .collect(),
         })
     }
 
-    /// Ends the outages of devices that pulled, in the transaction that writes the pulls. Everyone who got the warning gets a letter.
-    pub(crate) async fn outages_pulled(&self, txn: &Txn, pulls: &HashMap<DeviceId, Timestamp>) -> AppResult<()> {
+    /// Ends the outages of devices that pulled, in the transaction that writes the pulls. Everyone
+    /// who got the warning gets a letter.
+    pub(crate) async fn outages_pulled(
+        &self,
+        txn: &Txn,
+        pulls: &HashMap<DeviceId, Timestamp>,
+    ) -> AppResult<()> {
         let devices: Vec<DeviceId> = pulls.keys().copied().collect();
         let mut over: BTreeMap<AccountId, Vec<Outage>> = BTreeMap::new();
         for mut outage in txn.outage_open(&devices).await? {
-            if let Some(at) = pulls.get(&outage.device_id).copied().filter(|at| *at > outage.began_at) {
+            if let Some(at) =
+                pulls.get(&outage.device_id).copied().filter(|at| *at > outage.began_at)
+            {
                 outage.ended = Some((at, EndedBy::Pull));
                 over.entry(outage.account_id.clone()).or_default().push(outage);
             }
@@ -142,8 +203,12 @@ impl App {
         for (account_id, outages) in over {
             let ids: Vec<DeviceId> = outages.iter().map(|outage| outage.device_id).collect();
             // The outage of a device that can't be read stays open.
-            let mut devices: HashMap<DeviceId, Device> =
-                txn.device_fetch_many(&account_id, &ids).await?.into_iter().map(|device| (device.id, device)).collect();
+            let mut devices: HashMap<DeviceId, Device> = txn
+                .device_fetch_many(&account_id, &ids)
+                .await?
+                .into_iter()
+                .map(|device| (device.id, device))
+                .collect();
             let mut ended = Vec::with_capacity(outages.len());
             for outage in outages {
                 if let Some((at, by)) = outage.ended
@@ -154,7 +219,8 @@ impl App {
                 }
             }
             match self.recovered(txn, &account_id, &ended).await {
-                // One account that can't be read does not keep the pulls of all others from being written.
+                // One account that can't be read does not keep the pulls of all others from being
+                // written.
                 Err(error) if error.is_corrupt() => {
                     tracing::error!(account.id = %account_id, error = &error as &dyn std::error::Error, "Could not queue the recoveries of account {account_id}");
                 }
@@ -164,7 +230,12 @@ impl App {
         Ok(())
     }
 
-    async fn recovered(&self, txn: &Txn, account_id: &AccountId, ended: &[(Outage, Device)]) -> AppResult<()> {
+    async fn recovered(
+        &self,
+        txn: &Txn,
+        account_id: &AccountId,
+        ended: &[(Outage, Device)],
+    ) -> AppResult<()> {
         let Some(account) = txn.account_fetch(account_id).await? else { return Ok(()) };
         self.recoveries(txn, &account, ended).await?;
         let watchdog = Actor::watchdog(account_id.clone());
@@ -177,14 +248,22 @@ impl App {
         Ok(())
     }
 
-    async fn recoveries(&self, txn: &Txn, account: &Account, ended: &[(Outage, Device)]) -> AppResult<()> {
+    async fn recoveries(
+        &self,
+        txn: &Txn,
+        account: &Account,
+        ended: &[(Outage, Device)],
+    ) -> AppResult<()> {
         let alerted = self.alerted(txn, account).await?;
-        // Those whose warning went out, and those of each warning that is still on its way: their letters follow it.
+        // Those whose warning went out, and those of each warning that is still on its way: their
+        // letters follow it.
         let mut told: BTreeMap<(String, Option<LetterId>), Vec<(Outage, Device)>> = BTreeMap::new();
         let mut needed = HashMap::new();
         for (outage, device) in ended {
             let warnings = self.take_back(txn, outage.id, &mut needed).await?;
-            for (warning, recipient, fate) in warnings.into_iter().filter(|(_, recipient, _)| alerted.contains(recipient)) {
+            for (warning, recipient, fate) in
+                warnings.into_iter().filter(|(_, recipient, _)| alerted.contains(recipient))
+            {
                 let after = match fate {
                     OutageOutcome::Sent => None,
                     OutageOutcome::InFlightGuard => Some(warning),
@@ -193,16 +272,24 @@ impl App {
             }
         }
         for ((recipient, after), outages) in told {
-            self.enqueue_alert(txn, account, LetterKind::Recovery, &recipient, &outages, after).await?;
+            self.enqueue_alert(txn, account, LetterKind::Recovery, &recipient, &outages, after)
+                .await?;
         }
         Ok(())
     }
 
-    /// Takes back the warnings of an outage that are not on their way, and gives those that are or were. `needed` remembers of
-    /// which letters another outage is still open.
-    async fn take_back(&self, txn: &Txn, outage: OutageId, needed: &mut HashMap<LetterId, bool>) -> AppResult<Vec<(LetterId, String, OutageOutcome)>> {
+    /// Takes back the warnings of an outage that are not on their way, and gives those that are or
+    /// were. `needed` remembers of which letters another outage is still open.
+    async fn take_back(
+        &self,
+        txn: &Txn,
+        outage: OutageId,
+        needed: &mut HashMap<LetterId, bool>,
+    ) -> AppResult<Vec<(LetterId, String, OutageOutcome)>> {
         let mut gone = Vec::new();
-        for OutageLetter { id, kind, recipient, state, maybe_sent, gathers } in txn.outage_letters(outage).await? {
+        for OutageLetter { id, kind, recipient, state, maybe_sent, gathers } in
+            txn.outage_letters(outage).await?
+        {
             if kind != LetterKind::Warning {
                 continue;
             }
@@ -212,12 +299,25 @@ impl App {
                 // The digest goes out without it.
                 LetterState::Due if gathers && txn.digest_drop(id, outage).await? => {}
                 LetterState::Due => {
-                    // One that may have arrived is sent until the mail server says so: its reader waits for the end of it.
+                    // One that may have arrived is sent until the mail server says so: its reader
+                    // waits for the end of it.
                     let open = match needed.entry(id) {
                         Entry::Occupied(known) => *known.get(),
-                        Entry::Vacant(place) => *place.insert(txn.letter_has_open_outage(id).await?),
+                        Entry::Vacant(place) => {
+                            *place.insert(txn.letter_has_open_outage(id).await?)
+                        }
                     };
-                    if maybe_sent || open || !txn.letter_move(id, &[LetterState::Due], LetterState::Superseded, self.now()).await? {
+                    if maybe_sent
+                        || open
+                        || !txn
+                            .letter_move(
+                                id,
+                                &[LetterState::Due],
+                                LetterState::Superseded,
+                                self.now(),
+                            )
+                            .await?
+                    {
                         gone.push((id, recipient, OutageOutcome::InFlightGuard));
                     }
                 }
@@ -236,7 +336,12 @@ impl App {
     }
 
     /// Ends the outages of those of these devices that may be silent for longer now than they are.
-    pub(crate) async fn outages_allowed(&self, txn: &Txn, account: &Account, devices: &[DeviceId]) -> AppResult<()> {
+    pub(crate) async fn outages_allowed(
+        &self,
+        txn: &Txn,
+        account: &Account,
+        devices: &[DeviceId],
+    ) -> AppResult<()> {
         let (now, gaps) = (self.judged_now(), self.gaps.load_full());
         let may: HashMap<DeviceId, i64> = txn
             .device_fetch_many(&account.id, devices)
@@ -245,7 +350,10 @@ impl App {
             .map(|device| (device.id, threshold(device.silent_after, account.silent_after)))
             .collect();
         for outage in txn.outage_open(devices).await? {
-            if may.get(&outage.device_id).is_some_and(|may| !is_outage(outage.began_at, *may, &gaps, now)) {
+            if may
+                .get(&outage.device_id)
+                .is_some_and(|may| !is_outage(outage.began_at, *may, &gaps, now))
+            {
                 self.outage_close(txn, &outage, EndedBy::Threshold).await?;
             }
         }
@@ -258,7 +366,8 @@ impl App {
         for (letter, _, _) in self.take_back(txn, outage.id, &mut HashMap::new()).await? {
             // Not sent any more, even if it may have arrived already.
             if !txn.letter_has_open_outage(letter).await? {
-                txn.letter_move(letter, &[LetterState::Due], LetterState::Superseded, self.now()).await?;
+                txn.letter_move(letter, &[LetterState::Due], LetterState::Superseded, self.now())
+                    .await?;
             }
         }
         Ok(())
@@ -266,11 +375,19 @@ impl App {
 }
 
 fn content(kind: LetterKind, devices: Vec<SilentDevice>, more: u64) -> Content {
-    if kind == LetterKind::Warning { Content::Warning { devices, more } } else { Content::Recovery { devices, more } }
+    if kind == LetterKind::Warning {
+        Content::Warning { devices, more }
+    } else {
+        Content::Recovery { devices, more }
+    }
 }
 
 /// Who pulled: address and what it calls itself. A letter's reader must not find a link in it.
 fn client(line: &PullLine) -> String {
     let agent = clip(&line.pull.user_agent.replace("://", "[:]//").replace("www.", "www[.]"), 100);
-    if agent.is_empty() { line.pull.address.clone() } else { format!("{}, {agent}", line.pull.address) }
+    if agent.is_empty() {
+        line.pull.address.clone()
+    } else {
+        format!("{}, {agent}", line.pull.address)
+    }
 }

@@ -1,4 +1,5 @@
-//! The outbox: letters are written in the transaction that gives their reason, and handed over afterwards, at least once.
+//! The outbox: letters are written in the transaction that gives their reason, and handed over
+//! afterwards, at least once.
 
 use std::{
     collections::HashSet,
@@ -45,7 +46,8 @@ pub struct Delivered {
     pub superseded: u64,
 }
 
-/// Says of a letter that it is handed over here, for as long as it lives: no other sender of this process takes it over.
+/// Says of a letter that it is handed over here, for as long as it lives: no other sender of this
+/// process takes it over.
 struct InFlightGuard<'a>(&'a Mutex<HashSet<LetterId>>, LetterId);
 
 impl<'a> InFlightGuard<'a> {
@@ -80,7 +82,10 @@ impl DeliveryCounters {
 
     /// What the watchdog found so far, by whichever tick.
     pub(crate) fn watched_so_far(&self) -> Watched {
-        Watched { outages: self.outages.load(Ordering::Relaxed), letters: self.letters.load(Ordering::Relaxed) }
+        Watched {
+            outages: self.outages.load(Ordering::Relaxed),
+            letters: self.letters.load(Ordering::Relaxed),
+        }
     }
 
     fn count(&self, state: LetterState) {
@@ -94,7 +99,9 @@ impl DeliveryCounters {
     }
 
     pub(crate) fn read(&self) -> Delivered {
-        let [sent, failed, dead, superseded] = [&self.sent, &self.failed, &self.dead, &self.superseded].map(|c| c.load(Ordering::Relaxed));
+        let [sent, failed, dead, superseded] =
+            [&self.sent, &self.failed, &self.dead, &self.superseded]
+                .map(|c| c.load(Ordering::Relaxed));
         Delivered { sent, failed, dead, superseded }
     }
 }
@@ -113,18 +120,44 @@ impl Delivered {
 
 impl App {
     /// Makes a letter; it still has to be written.
-    pub(crate) fn letter(&self, account: &Account, kind: LetterKind, recipient: &str, content: &Content) -> AppResult<NewLetter> {
+    pub(crate) fn letter(
+        &self,
+        account: &Account,
+        kind: LetterKind,
+        recipient: &str,
+        content: &Content,
+    ) -> AppResult<NewLetter> {
         if is_webhook(recipient) {
-            let body = payload(content, account.id.as_str(), &account.name, self.now()).unwrap_or_default();
-            return Ok(self.new_letter(account, kind, recipient, Rendered { subject: "webhook".to_owned(), text: body, html: String::new() }));
+            let body = payload(content, account.id.as_str(), &account.name, self.now())
+                .unwrap_or_default();
+            return Ok(self.new_letter(
+                account,
+                kind,
+                recipient,
+                Rendered { subject: "webhook".to_owned(), text: body, html: String::new() },
+            ));
         }
-        let words = render(content, &account.name, &self.settings.public_url).map_err(AppError::internal)?;
+        let words = render(content, &account.name, &self.settings.public_url)
+            .map_err(AppError::internal)?;
         Ok(self.new_letter(account, kind, recipient, words))
     }
 
-    pub(crate) fn new_letter(&self, account: &Account, kind: LetterKind, recipient: &str, words: Rendered) -> NewLetter {
+    pub(crate) fn new_letter(
+        &self,
+        account: &Account,
+        kind: LetterKind,
+        recipient: &str,
+        words: Rendered,
+    ) -> NewLetter {
         let id = LetterId::random(&*self.entropy);
-        let host = self.settings.mail_from.rsplit('@').next().unwrap_or_default().trim_end_matches('>').to_owned();
+        let host = self
+            .settings
+            .mail_from
+            .rsplit('@')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('>')
+            .to_owned();
         NewLetter {
             id,
             account_id: account.id.clone(),
@@ -140,9 +173,11 @@ impl App {
         }
     }
 
-    /// Who gets an account's alerts: active administrators who want them, and the account's webhook.
+    /// Who gets an account's alerts: active administrators who want them, and the account's
+    /// webhook.
     pub(crate) async fn alerted(&self, txn: &Txn, account: &Account) -> AppResult<Vec<String>> {
-        let people = if self.post.is_off() { Vec::new() } else { txn.user_list(&account.id).await? };
+        let people =
+            if self.post.is_off() { Vec::new() } else { txn.user_list(&account.id).await? };
         let people = people.into_iter().filter(User::gets_alerts).map(|u| u.email);
         let mut all: Vec<String> = people.chain(account.webhook_url.clone()).collect();
         // In one order everywhere: their digests are locked one after the other.
@@ -160,7 +195,8 @@ impl App {
         self.letters.iter().for_each(Notify::notify_one);
     }
 
-    /// Hands over every letter of a lane that is due, one after the other. Several may do so at once.
+    /// Hands over every letter of a lane that is due, one after the other. Several may do so at
+    /// once.
     ///
     /// # Errors
     /// If the database does not answer.
@@ -177,19 +213,33 @@ impl App {
     async fn deliver_one(&self, lane: Channel) -> AppResult<bool> {
         let token = self.entropy.uuid();
         let real_now = self.store.shared_now(self.clock.real_now()).await?;
-        // Twice as long as handing over may take: a sender that is still at it then was stopped, and asks before it goes on.
-        let until = real_now.plus(i64::try_from(self.settings.mail_deadline.as_micros()).unwrap_or(i64::MAX).saturating_mul(2));
+        // Twice as long as handing over may take: a sender that is still at it then was stopped,
+        // and asks before it goes on.
+        let until = real_now.plus(
+            i64::try_from(self.settings.mail_deadline.as_micros())
+                .unwrap_or(i64::MAX)
+                .saturating_mul(2),
+        );
         if !self.store.read().letter_is_due(lane, self.now(), real_now).await? {
             return Ok(false);
         }
         let txn = self.store.write().await?;
-        let here: Vec<LetterId> = self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-        let Some(mut row) = txn.letter_claim(lane, token, (self.now(), real_now, until), &here).await? else {
+        let here: Vec<LetterId> = self
+            .on_their_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .copied()
+            .collect();
+        let Some(mut row) =
+            txn.letter_claim(lane, token, (self.now(), real_now, until), &here).await?
+        else {
             // What could not be read was put off.
             txn.commit().await?;
             return Ok(false);
         };
-        let words = if row.gathers { self.digest_close(&txn, &mut row).await? } else { Words::Ready };
+        let words =
+            if row.gathers { self.digest_close(&txn, &mut row).await? } else { Words::Ready };
         if let Some(settled) = self.unspoken(words, &row) {
             // In the same transaction: nobody finds a digest that is neither open nor closed.
             txn.letter_settle(row.letter.id, token, &settled, self.now()).await?;
@@ -200,12 +250,19 @@ impl App {
         }
         let _on_its_way = InFlightGuard::begin(&self.on_their_way, row.letter.id);
         txn.commit().await?;
-        let superseded = |why: &str| Settled { state: LetterState::Superseded, next_at: self.now(), answer: why.to_owned(), maybe_sent: false };
+        let superseded = |why: &str| Settled {
+            state: LetterState::Superseded,
+            next_at: self.now(),
+            answer: why.to_owned(),
+            maybe_sent: false,
+        };
         let pointless = self.pointless(&row).await?.map(superseded);
         let settled = match pointless {
             Some(settled) => settled,
             None => {
-                let ours = async || self.store.read().letter_is_claimed(row.letter.id, token).await.unwrap_or(false);
+                let ours = async || {
+                    self.store.read().letter_is_claimed(row.letter.id, token).await.unwrap_or(false)
+                };
                 let handed_over = if is_webhook(&row.letter.recipient) {
                     self.post_hook(&row.letter, ours).await
                 } else {
@@ -214,7 +271,9 @@ impl App {
                 let maybe_sent = matches!(handed_over, Err(Failure::Unknown(_)));
                 let (tried, answer) = match handed_over {
                     Ok(answer) => (Tried::Taken, answer),
-                    Err(Failure::Transient(answer) | Failure::Unknown(answer)) => (Tried::Failed, answer),
+                    Err(Failure::Transient(answer) | Failure::Unknown(answer)) => {
+                        (Tried::Failed, answer)
+                    }
                     Err(Failure::Permanent(answer)) => (Tried::Refused, answer),
                     // Whichever sender has it writes what becomes of it.
                     Err(Failure::NotOurs) => return Ok(true),
@@ -232,8 +291,19 @@ impl App {
     fn tried(&self, row: &LetterRow, tried: Tried, answer: &str) -> Settled {
         let mut jitter = [0; 2];
         self.entropy.fill(&mut jitter);
-        let (state, next_at) = after_try(tried, row.attempts, row.letter.created_at, self.now(), u16::from_le_bytes(jitter));
-        Settled { state, next_at, answer: clip(&answer.replace(char::is_control, " "), ANSWER_MAX), maybe_sent: false }
+        let (state, next_at) = after_try(
+            tried,
+            row.attempts,
+            row.letter.created_at,
+            self.now(),
+            u16::from_le_bytes(jitter),
+        );
+        Settled {
+            state,
+            next_at,
+            answer: clip(&answer.replace(char::is_control, " "), ANSWER_MAX),
+            maybe_sent: false,
+        }
     }
 
     /// What becomes of a digest that has no words.
@@ -242,38 +312,62 @@ impl App {
             Words::Ready => None,
             Words::NothingLeft => {
                 let answer = "what it was about ended before it was handed over".to_owned();
-                Some(Settled { state: LetterState::Superseded, next_at: self.now(), answer, maybe_sent: false })
+                Some(Settled {
+                    state: LetterState::Superseded,
+                    next_at: self.now(),
+                    answer,
+                    maybe_sent: false,
+                })
             }
-            Words::Unreadable(why) => Some(self.tried(row, Tried::Failed, &format!("Its words can't be written: {why}"))),
+            Words::Unreadable(why) => {
+                Some(self.tried(row, Tried::Failed, &format!("Its words can't be written: {why}")))
+            }
         }
     }
 
-    async fn post_hook(&self, letter: &NewLetter, ours: impl AsyncFnOnce() -> bool) -> Result<String, Failure> {
+    async fn post_hook(
+        &self,
+        letter: &NewLetter,
+        ours: impl AsyncFnOnce() -> bool,
+    ) -> Result<String, Failure> {
         let (id, timestamp) = (letter.id.to_string(), self.clock.real_now().secs());
         let key = self.secrets.webhook_key(letter.account_id.as_str(), &letter.recipient);
-        let signed = standardwebhooks::Webhook::from_bytes(key.to_vec()).and_then(|key| key.sign(&id, timestamp, letter.text.as_bytes()));
-        let signature = signed.map_err(|error| Failure::Transient(format!("The message could not be signed: {error}.")))?;
+        let signed = standardwebhooks::Webhook::from_bytes(key.to_vec())
+            .and_then(|key| key.sign(&id, timestamp, letter.text.as_bytes()));
+        let signature = signed.map_err(|error| {
+            Failure::Transient(format!("The message could not be signed: {error}."))
+        })?;
         if !ours().await {
             return Err(Failure::NotOurs);
         }
-        let hook = Webhook { url: letter.recipient.clone(), id, timestamp, signature, body: letter.text.clone() };
+        let hook = Webhook {
+            url: letter.recipient.clone(),
+            id,
+            timestamp,
+            signature,
+            body: letter.text.clone(),
+        };
         self.settings.webhooks.post(hook).await
     }
 
     fn tell_log(&self, row: &LetterRow, state: LetterState, answer: &str) {
         let id = row.letter.id;
         match state {
-            LetterState::Sent => tracing::info!(letter.id = %id, "Letter {id} was handed over: {answer}"),
+            LetterState::Sent => {
+                tracing::info!(letter.id = %id, "Letter {id} was handed over: {answer}");
+            }
             LetterState::Due => {
                 tracing::warn!(letter.id = %id, letter.attempts = row.attempts, "Letter {id} could not be handed over, and is tried again: {answer}");
             }
-            LetterState::Dead => tracing::error!(letter.id = %id, letter.attempts = row.attempts, "Letter {id} is given up: {answer}"),
+            LetterState::Dead => {
+                tracing::error!(letter.id = %id, letter.attempts = row.attempts, "Letter {id} is given up: {answer}");
+            }
             _ => tracing::info!(letter.id = %id, "Letter {id} is not needed any more: {answer}"),
         }
     }
 
-    /// Writes down what became of a letter. It was handed over already: giving up here would send it twice, so only the end of
-    /// this server ends the tries.
+    /// Writes down what became of a letter. It was handed over already: giving up here would send
+    /// it twice, so only the end of this server ends the tries.
     async fn settle(&self, letter: &NewLetter, token: Uuid, settled: &Settled) -> AppResult<()> {
         let mut tries = 0;
         loop {
@@ -297,15 +391,27 @@ impl App {
     }
 
     /// Why a letter need not be sent any more.
-    async fn pointless(&self, LetterRow { letter, maybe_sent, .. }: &LetterRow) -> AppResult<Option<&'static str>> {
+    async fn pointless(
+        &self,
+        LetterRow { letter, maybe_sent, .. }: &LetterRow,
+    ) -> AppResult<Option<&'static str>> {
         let read = self.store.read();
-        let alert = matches!(letter.kind, LetterKind::Warning | LetterKind::Recovery | LetterKind::Limit | LetterKind::Held);
+        let alert = matches!(
+            letter.kind,
+            LetterKind::Warning | LetterKind::Recovery | LetterKind::Limit | LetterKind::Held
+        );
         if alert && !self.still_alerted(letter).await? {
             return Ok(Some("nobody gets alerts there any more"));
         }
         Ok(match (letter.kind, letter.after_letter) {
-            (LetterKind::Warning, _) if !maybe_sent && !read.letter_has_open_outage(letter.id).await? => Some("the silence ended before it was handed over"),
-            (LetterKind::Recovery, Some(warning)) if !read.letter_was_sent(warning).await? => Some("its warning was never sent"),
+            (LetterKind::Warning, _)
+                if !maybe_sent && !read.letter_has_open_outage(letter.id).await? =>
+            {
+                Some("the silence ended before it was handed over")
+            }
+            (LetterKind::Recovery, Some(warning)) if !read.letter_was_sent(warning).await? => {
+                Some("its warning was never sent")
+            }
             _ => None,
         })
     }
@@ -313,9 +419,16 @@ impl App {
     async fn still_alerted(&self, letter: &NewLetter) -> AppResult<bool> {
         let read = self.store.read();
         if is_webhook(&letter.recipient) {
-            return Ok(read.account_fetch(&letter.account_id).await?.is_some_and(|account| account.webhook_url.as_ref() == Some(&letter.recipient)));
+            return Ok(read
+                .account_fetch(&letter.account_id)
+                .await?
+                .is_some_and(|account| account.webhook_url.as_ref() == Some(&letter.recipient)));
         }
-        Ok(read.user_list(&letter.account_id).await?.iter().any(|user| user.gets_alerts() && user.email == letter.recipient))
+        Ok(read
+            .user_list(&letter.account_id)
+            .await?
+            .iter()
+            .any(|user| user.gets_alerts() && user.email == letter.recipient))
     }
 
     fn message(&self, letter: &NewLetter) -> Letter {
@@ -337,20 +450,40 @@ impl App {
         actor.may_write()?;
         let to = parse_address(to).map_err(|e| AppError::field("to", &e.code, e.message))?;
         let account = self.account_fetch(actor).await?;
-        let letter = self.letter(&account, LetterKind::Test, &to, &Content::Test { asked_by: actor.name().to_owned() })?;
+        let letter = self.letter(
+            &account,
+            LetterKind::Test,
+            &to,
+            &Content::Test { asked_by: actor.name().to_owned() },
+        )?;
         let sent = self.post.hand_over(&self.message(&letter), async || true).await;
         let txn = self.store.write().await?;
         let said = sent.as_ref().map_or_else(ToString::to_string, Clone::clone);
-        self.audit(&txn, actor, "mail.test", &to, &serde_json::json!({ "taken": sent.is_ok(), "answer": said })).await?;
+        self.audit(
+            &txn,
+            actor,
+            "mail.test",
+            &to,
+            &serde_json::json!({ "taken": sent.is_ok(), "answer": said }),
+        )
+        .await?;
         txn.commit().await?;
-        sent.map_err(|failure| AppError::Conflict { code: "mail_not_taken", detail: format!("The test e-mail was not accepted. {failure}") })
+        sent.map_err(|failure| AppError::Conflict {
+            code: "mail_not_taken",
+            detail: format!("The test e-mail was not accepted. {failure}"),
+        })
     }
 
     /// The letters of the account, newest first.
     ///
     /// # Errors
     /// If the actor may not see them.
-    pub async fn letter_list(&self, actor: &Actor, state: Option<LetterState>, page: &Page) -> AppResult<PageOf<LetterRow>> {
+    pub async fn letter_list(
+        &self,
+        actor: &Actor,
+        state: Option<LetterState>,
+        page: &Page,
+    ) -> AppResult<PageOf<LetterRow>> {
         actor.may_write()?;
         Ok(self.store.read().letter_list(&actor.account_id, state, page).await?)
     }
@@ -373,16 +506,31 @@ impl App {
         self.letter_turn(actor, id, "letter.discard", LetterState::Discarded).await
     }
 
-    async fn letter_turn(&self, actor: &Actor, id: LetterId, action: &str, to: LetterState) -> AppResult<LetterRow> {
+    async fn letter_turn(
+        &self,
+        actor: &Actor,
+        id: LetterId,
+        action: &str,
+        to: LetterState,
+    ) -> AppResult<LetterRow> {
         actor.may_write()?;
         let txn = self.store.write().await?;
-        let row = txn.letter_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("letter"))?;
+        let row =
+            txn.letter_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("letter"))?;
         if !txn.letter_move(id, &[LetterState::Due, LetterState::Dead], to, self.now()).await? {
             let detail = "Only pending or failed messages can be retried or discarded; this one is being sent, was sent, or is no longer needed.";
             return Err(AppError::Conflict { code: "letter_settled", detail: detail.to_owned() });
         }
-        self.audit(&txn, actor, action, &id, &serde_json::json!({ "to": row.letter.recipient, "subject": row.letter.subject })).await?;
-        let row = txn.letter_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("letter"))?;
+        self.audit(
+            &txn,
+            actor,
+            action,
+            &id,
+            &serde_json::json!({ "to": row.letter.recipient, "subject": row.letter.subject }),
+        )
+        .await?;
+        let row =
+            txn.letter_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("letter"))?;
         txn.commit().await?;
         Ok(row)
     }
@@ -399,7 +547,8 @@ impl App {
         self.attempt_prune().await
     }
 
-    /// Lets go of the letters of a server that was killed. On PostgreSQL claims run out: another replica may hold one.
+    /// Lets go of the letters of a server that was killed. On PostgreSQL claims run out: another
+    /// replica may hold one.
     pub(crate) async fn letter_release(&self) -> AppResult<()> {
         if self.store.is_bundled() {
             let txn = self.store.write().await?;
@@ -421,7 +570,12 @@ impl App {
             for lane in [Channel::Mail, Channel::Hooks] {
                 self.deliver_due(lane).await?;
             }
-            let under_way = self.letter_counts().await?.by_state.iter().any(|(state, n)| *state == LetterState::Claimed && *n > 0);
+            let under_way = self
+                .letter_counts()
+                .await?
+                .by_state
+                .iter()
+                .any(|(state, n)| *state == LetterState::Claimed && *n > 0);
             // One that is settled may not be counted yet: it is on its way here until it is.
             let here = !self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
             if !(under_way || here) || begun.elapsed() > 2 * self.settings.mail_deadline {

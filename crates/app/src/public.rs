@@ -1,5 +1,5 @@
-//! What clients of the Threat Command REST API do: known by account ID and API key, they walk the IOCs in order of their last
-//! change, and edit many IOCs at once, by value.
+//! What clients of the Threat Command REST API do: known by account ID and API key, they walk the
+//! IOCs in order of their last change, and edit many IOCs at once, by value.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -19,7 +19,10 @@ use iocast_store::{IocFilter, IocRow};
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
-use crate::{Actor, App, AppError, AppResult, Caller, ImportReport, NewSource, feed::credentials, iocs::check_comment};
+use crate::{
+    Actor, App, AppError, AppResult, Caller, ImportReport, NewSource, feed::credentials,
+    iocs::check_comment,
+};
 
 /// Most IOCs in one call.
 const AT_ONCE: usize = 10_000;
@@ -39,7 +42,8 @@ fn minute_name(minute: i64) -> String {
 }
 
 impl Calls {
-    /// Takes one of the calls that are left in the minute; a new minute begins with `first` of them.
+    /// Takes one of the calls that are left in the minute; a new minute begins with `first` of
+    /// them.
     fn take(&self, account: &AccountId, minute: i64, first: u32) -> bool {
         let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, left) = calls.entry(account.clone()).or_insert((minute, first));
@@ -159,14 +163,30 @@ impl App {
     ///
     /// # Errors
     /// If it is none, or asks too often.
-    pub async fn api_authenticate(&self, authorization: Option<&str>, caller: Caller) -> AppResult<Actor> {
-        const WANTED: AppError = AppError::Unauthenticated("Send Basic authentication: the account ID as user, an API key as password.");
-        const WRONG: AppError = AppError::Unauthenticated("Account ID or API key is wrong, or the key was revoked.");
+    pub async fn api_authenticate(
+        &self,
+        authorization: Option<&str>,
+        caller: Caller,
+    ) -> AppResult<Actor> {
+        const WANTED: AppError = AppError::Unauthenticated(
+            "Send Basic authentication: the account ID as user, an API key as password.",
+        );
+        const WRONG: AppError =
+            AppError::Unauthenticated("Account ID or API key is wrong, or the key was revoked.");
         let (account, secret) = authorization.and_then(credentials).ok_or(WANTED)?;
         let hash = self.secrets.hash(&secret);
-        let key = self.feed.key(&hash).filter(|key| bool::from(key.hash.ct_eq(&hash)) && account.as_deref() == Some(key.account_id.as_str())).ok_or(WRONG)?;
+        let key = self
+            .feed
+            .key(&hash)
+            .filter(|key| {
+                bool::from(key.hash.ct_eq(&hash))
+                    && account.as_deref() == Some(key.account_id.as_str())
+            })
+            .ok_or(WRONG)?;
         if key.kind != KeyKind::Api {
-            return Err(AppError::Unauthenticated("This is an appliance or device key: it opens group URLs. The REST API takes the API key."));
+            return Err(AppError::Unauthenticated(
+                "This is an appliance or device key: it opens group URLs. The REST API takes the API key.",
+            ));
         }
         if key.refusal(self.now()).is_some() {
             return Err(WRONG);
@@ -174,10 +194,17 @@ impl App {
         self.api_call(&key.account_id).await?;
         let account = self.store.read().account_fetch(&key.account_id).await?.ok_or(WRONG)?;
         self.api_key_used(key.id).await;
-        Ok(Actor { account_id: account.id, modules: account.modules, who: crate::actor::Who::Program, session: None, caller })
+        Ok(Actor {
+            account_id: account.id,
+            modules: account.modules,
+            who: crate::actor::Who::Program,
+            session: None,
+            caller,
+        })
     }
 
-    /// Counts a call. Replicas count together: each takes some of the minute's calls from the database, and counts those.
+    /// Counts a call. Replicas count together: each takes some of the minute's calls from the
+    /// database, and counts those.
     async fn api_call(&self, account: &AccountId) -> AppResult<()> {
         let allowed = self.settings.api_calls_per_minute;
         if allowed == 0 {
@@ -185,7 +212,9 @@ impl App {
         }
         let now = self.clock.real_now().micros();
         let minute = now.div_euclid(MINUTE);
-        let throttled = || AppError::Throttled { retry_after: u64::try_from(((minute + 1) * MINUTE - now) / SECOND + 1).unwrap_or(60) };
+        let throttled = || AppError::Throttled {
+            retry_after: u64::try_from(((minute + 1) * MINUTE - now) / SECOND + 1).unwrap_or(60),
+        };
         let first = if self.store.is_bundled() { allowed } else { 0 };
         if self.api_calls.take(account, minute, first) {
             return Ok(());
@@ -194,7 +223,9 @@ impl App {
             return Err(throttled());
         }
         let txn = self.store.write().await?;
-        let left = txn.quota_lease(account, &minute_name(minute), (allowed / SHARES).max(1), allowed).await?;
+        let left = txn
+            .quota_lease(account, &minute_name(minute), (allowed / SHARES).max(1), allowed)
+            .await?;
         txn.commit().await?;
         self.api_calls.add(account, minute, left);
         if self.api_calls.take(account, minute, 0) { Ok(()) } else { Err(throttled()) }
@@ -208,7 +239,8 @@ impl App {
         Ok(txn.commit().await?)
     }
 
-    /// Writes down now and then that a key is in use. That it can't be written is no reason to refuse.
+    /// Writes down now and then that a key is in use. That it can't be written is no reason to
+    /// refuse.
     async fn api_key_used(&self, key: KeyId) {
         let now = self.now();
         let due = {
@@ -226,26 +258,43 @@ impl App {
                 Ok::<_, AppError>(txn.commit().await?)
             };
             if let Err(error) = written.await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "That an API key was used could not be written");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "That an API key was used could not be written"
+                );
             }
         }
     }
 
     async fn walked(&self, actor: &Actor, rows: Vec<IocRow>) -> AppResult<Vec<Walked>> {
         let read = self.store.read();
-        let sources: HashMap<SourceId, Arc<Source>> = read.source_list(&actor.account_id).await?.into_iter().map(|s| (s.id, Arc::new(s))).collect();
+        let sources: HashMap<SourceId, Arc<Source>> = read
+            .source_list(&actor.account_id)
+            .await?
+            .into_iter()
+            .map(|s| (s.id, Arc::new(s)))
+            .collect();
         let seqs: BTreeSet<i64> = rows.iter().map(|row| row.seq).collect();
         let times = read.change_times(&actor.account_id, &seqs).await?;
         let view = |row: IocRow| {
-            let feed = |r: &iocast_domain::ioc::Report| Some((Arc::clone(sources.get(&r.source_id).filter(|s| s.enabled)?), u8::from(r.confidence)));
+            let feed = |r: &iocast_domain::ioc::Report| {
+                Some((
+                    Arc::clone(sources.get(&r.source_id).filter(|s| s.enabled)?),
+                    u8::from(r.confidence),
+                ))
+            };
             let feeds = row.ioc.enrichment.reports.iter().filter_map(feed).collect();
-            Walked { updated_at: times.get(&row.seq).copied().unwrap_or(row.ioc.last_seen), feeds, ioc: row.ioc }
+            Walked {
+                updated_at: times.get(&row.seq).copied().unwrap_or(row.ioc.last_seen),
+                feeds,
+                ioc: row.ioc,
+            }
         };
         Ok(rows.into_iter().map(view).collect())
     }
 
-    /// A page of the IOCs in order of their last change. A client that follows the pages sees each IOC that is there
-    /// throughout, and again only what changed after it was given.
+    /// A page of the IOCs in order of their last change. A client that follows the pages sees each
+    /// IOC that is there throughout, and again only what changed after it was given.
     ///
     /// # Errors
     /// If the offset is not one that this list gave.
@@ -253,12 +302,25 @@ impl App {
         /// The original keeps the last six months.
         const WINDOW: i64 = 183 * iocast_domain::time::DAY;
         actor.may_read(Module::Tip)?;
-        let from = query.updated_from.unwrap_or(Timestamp::from_micros(0)).max(self.now().plus(-WINDOW));
+        let from =
+            query.updated_from.unwrap_or(Timestamp::from_micros(0)).max(self.now().plus(-WINDOW));
         let to = query.updated_to.unwrap_or(Timestamp::from_micros(i64::MAX));
-        let Some((first, last)) = self.store.read().change_range(&actor.account_id, from, to).await? else {
+        let Some((first, last)) =
+            self.store.read().change_range(&actor.account_id, from, to).await?
+        else {
             return Ok(WalkPage { iocs: Vec::new(), next: None });
         };
-        let page = self.store.read().ioc_scan(&actor.account_id, (first, last), &query.filter, query.offset.as_deref(), query.limit).await?;
+        let page = self
+            .store
+            .read()
+            .ioc_scan(
+                &actor.account_id,
+                (first, last),
+                &query.filter,
+                query.offset.as_deref(),
+                query.limit,
+            )
+            .await?;
         Ok(WalkPage { iocs: self.walked(actor, page.items).await?, next: page.next })
     }
 
@@ -268,8 +330,14 @@ impl App {
     /// If the value is none.
     pub async fn ioc_by_value(&self, actor: &Actor, value: &str) -> AppResult<Option<Walked>> {
         actor.may_read(Module::Tip)?;
-        let (kind, value) = detect(value).map_err(|_none| AppError::field("iocValue", "InvalidIocValue", "The value is no IOC."))?;
-        let row = self.store.read().ioc_fetch(&actor.account_id, ioc_id(&actor.account_id, kind, &value)).await?;
+        let (kind, value) = detect(value).map_err(|_none| {
+            AppError::field("iocValue", "InvalidIocValue", "The value is no IOC.")
+        })?;
+        let row = self
+            .store
+            .read()
+            .ioc_fetch(&actor.account_id, ioc_id(&actor.account_id, kind, &value))
+            .await?;
         Ok(self.walked(actor, row.into_iter().collect()).await?.pop())
     }
 
@@ -277,13 +345,22 @@ impl App {
     ///
     /// # Errors
     /// If one of the values is no IOC of the account, or what is said is not valid.
-    pub async fn ioc_bulk_edit(&self, actor: &Actor, all: Vec<(String, IocEdit)>) -> AppResult<BulkEditResult> {
+    pub async fn ioc_bulk_edit(
+        &self,
+        actor: &Actor,
+        all: Vec<(String, IocEdit)>,
+    ) -> AppResult<BulkEditResult> {
         actor.may_change(Module::Tip)?;
         if all.len() > AT_ONCE {
             return Err(AppError::TooLarge(format!("At most {AT_ONCE} IOCs at once.")));
         }
-        let unknown =
-            |value: &str| AppError::field("iocValue", "InvalidIocValue", format!("`{}` is no IOC of this account.", iocast_domain::time::clip(value, 200)));
+        let unknown = |value: &str| {
+            AppError::field(
+                "iocValue",
+                "InvalidIocValue",
+                format!("`{}` is no IOC of this account.", iocast_domain::time::clip(value, 200)),
+            )
+        };
         let mut by_id: Vec<(IocId, String, IocEdit)> = Vec::with_capacity(all.len());
         for (text, edit) in all {
             let (kind, value) = detect(&text).map_err(|_none| unknown(&text))?;
@@ -291,7 +368,8 @@ impl App {
         }
         let now = self.now();
         let txn = self.store.write().await?;
-        // The number first: it locks the account's row, so that nobody changes the IOCs between reading and writing them.
+        // The number first: it locks the account's row, so that nobody changes the IOCs between
+        // reading and writing them.
         let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
         let ids: Vec<IocId> = by_id.iter().map(|(id, ..)| *id).collect();
         let mut rows = txn.ioc_fetch_many(&ids).await?;
@@ -310,24 +388,54 @@ impl App {
         if changed.is_empty() {
             return Ok(BulkEditResult { changed: 0 });
         }
-        let values: Vec<&str> = by_id.iter().filter(|(id, ..)| changed.contains(id)).map(|(_, text, _)| text.as_str()).take(20).collect();
+        let values: Vec<&str> = by_id
+            .iter()
+            .filter(|(id, ..)| changed.contains(id))
+            .map(|(_, text, _)| text.as_str())
+            .take(20)
+            .collect();
         let what = by_id.first().map(|(_, _, edit)| word(edit));
-        self.audit(&txn, actor, "ioc.update_many", &changed.len(), &serde_json::json!({ "what": what, "values": values })).await?;
+        self.audit(
+            &txn,
+            actor,
+            "ioc.update_many",
+            &changed.len(),
+            &serde_json::json!({ "what": what, "values": values }),
+        )
+        .await?;
         txn.commit().await?;
         self.changed.notify_one();
         Ok(BulkEditResult { changed: changed.len() })
     }
 
-    /// Makes a source of a document and takes in its IOCs; those that are none are left out and counted.
+    /// Makes a source of a document and takes in its IOCs; those that are none are left out and
+    /// counted.
     ///
     /// # Errors
     /// If the name is taken or breaks a rule; then nothing was written.
-    pub async fn document_add(self: &Arc<Self>, actor: &Actor, new: NewDocument, iocs: Vec<DocumentIoc>) -> AppResult<(Source, ImportReport)> {
+    pub async fn document_add(
+        self: &Arc<Self>,
+        actor: &Actor,
+        new: NewDocument,
+        iocs: Vec<DocumentIoc>,
+    ) -> AppResult<(Source, ImportReport)> {
         let NewDocument { name, description, confidence } = new;
         let (app, actor) = (Arc::clone(self), actor.clone());
-        // On a task of its own: a client that is cut off must not leave a source without its IOCs, whose name is taken then.
+        // On a task of its own: a client that is cut off must not leave a source without its IOCs,
+        // whose name is taken then.
         let work = tokio::spawn(async move {
-            let source = app.source_create(&actor, NewSource { name, confidence, enabled: true, kind: SourceKind::Document, description }).await?;
+            let source = app
+                .source_create(
+                    &actor,
+                    NewSource {
+                        name,
+                        confidence,
+                        enabled: true,
+                        kind: SourceKind::Document,
+                        description,
+                    },
+                )
+                .await?;
             match app.document_extend(&actor, source.id, &iocs).await {
                 Ok(report) => Ok((source, report)),
                 Err(error) => {
@@ -343,7 +451,12 @@ impl App {
     ///
     /// # Errors
     /// If the source is not there.
-    pub async fn document_extend(self: &Arc<Self>, actor: &Actor, id: SourceId, iocs: &[DocumentIoc]) -> AppResult<ImportReport> {
+    pub async fn document_extend(
+        self: &Arc<Self>,
+        actor: &Actor,
+        id: SourceId,
+        iocs: &[DocumentIoc],
+    ) -> AppResult<ImportReport> {
         self.source_fetch(actor, id).await?;
         if iocs.is_empty() {
             return Ok(ImportReport::default());
@@ -377,7 +490,9 @@ impl App {
 /// What is said in the form in which it is kept.
 fn check(edit: IocEdit) -> AppResult<IocEdit> {
     Ok(match edit {
-        IocEdit::Tag(tag) => IocEdit::Tag(label(&tag).ok_or_else(|| AppError::field("tag", "InvalidTag", "A tag is 1 to 160 characters."))?),
+        IocEdit::Tag(tag) => IocEdit::Tag(label(&tag).ok_or_else(|| {
+            AppError::field("tag", "InvalidTag", "A tag is 1 to 160 characters.")
+        })?),
         IocEdit::Comment(text) => IocEdit::Comment(check_comment(&text)?),
         other => other,
     })
@@ -387,16 +502,30 @@ fn check(edit: IocEdit) -> AppResult<IocEdit> {
 fn apply(ioc: &mut Ioc, edit: &IocEdit, author: &str, now: Timestamp) -> AppResult<bool> {
     let enrichment = &mut ioc.enrichment;
     Ok(match edit {
-        IocEdit::Tag(tag) if enrichment.user_tags.len() >= LABELS_MAX && !enrichment.user_tags.contains(tag) => {
-            return Err(AppError::field("tag", "too_many_tags", format!("An IOC takes at most {LABELS_MAX} tags.")));
+        IocEdit::Tag(tag)
+            if enrichment.user_tags.len() >= LABELS_MAX && !enrichment.user_tags.contains(tag) =>
+        {
+            return Err(AppError::field(
+                "tag",
+                "too_many_tags",
+                format!("An IOC takes at most {LABELS_MAX} tags."),
+            ));
         }
         IocEdit::Tag(tag) => enrichment.user_tags.insert(tag.clone()),
-        IocEdit::Severity(severity) => enrichment.user_severity.replace(*severity) != Some(*severity),
+        IocEdit::Severity(severity) => {
+            enrichment.user_severity.replace(*severity) != Some(*severity)
+        }
         IocEdit::Comment(text) => {
-            enrichment.comment(Comment { at: now, author: author.to_owned(), text: text.clone() })?;
+            enrichment.comment(Comment {
+                at: now,
+                author: author.to_owned(),
+                text: text.clone(),
+            })?;
             true
         }
-        IocEdit::Whitelist(whitelist) => std::mem::replace(&mut ioc.whitelist, *whitelist) != *whitelist,
+        IocEdit::Whitelist(whitelist) => {
+            std::mem::replace(&mut ioc.whitelist, *whitelist) != *whitelist
+        }
         IocEdit::Blocklist(on) => std::mem::replace(&mut enrichment.blocklisted, *on) != *on,
     })
 }

@@ -1,5 +1,6 @@
-//! Who publishes when: one publisher a group at a time, poked by changes and looked after by a tick. Several groups are
-//! published at once, so that one that takes long does not hold back the others.
+//! Who publishes when: one publisher a group at a time, poked by changes and looked after by a
+//! tick. Several groups are published at once, so that one that takes long does not hold back the
+//! others.
 
 use std::{
     collections::HashMap,
@@ -24,7 +25,8 @@ use crate::{
     publishing::{Made, PAGE, PublicationJob, Ready},
 };
 
-/// How long a claim is held at most, in microseconds of real time: a publisher that died holds a group no longer.
+/// How long a claim is held at most, in microseconds of real time: a publisher that died holds a
+/// group no longer.
 const CLAIM: i64 = 5 * MINUTE;
 /// How often a claim is renewed while its publication is being made.
 const RENEWED_EVERY: Duration = Duration::from_secs(60);
@@ -88,7 +90,8 @@ pub struct Published {
 impl PublishScheduler {
     fn waits(&self, groups: &[(AccountId, GroupId)], now: Timestamp) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        *waiting = groups.iter().map(|(_, id)| (*id, waiting.get(id).copied().unwrap_or(now))).collect();
+        *waiting =
+            groups.iter().map(|(_, id)| (*id, waiting.get(id).copied().unwrap_or(now))).collect();
     }
 
     fn published(&self, id: GroupId) {
@@ -97,7 +100,13 @@ impl PublishScheduler {
 
     /// Microseconds that the group which waits longest has been seen waiting.
     pub(crate) fn lag(&self, now: Timestamp) -> i64 {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).values().map(|since| now.since(*since)).max().unwrap_or(0)
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(|since| now.since(*since))
+            .max()
+            .unwrap_or(0)
     }
 
     /// Groups that were seen waiting.
@@ -106,25 +115,43 @@ impl PublishScheduler {
     }
 
     pub(crate) fn so_far(&self) -> Published {
-        Published { made: self.made.load(Ordering::Relaxed), took: self.took.load(Ordering::Relaxed) }
+        Published {
+            made: self.made.load(Ordering::Relaxed),
+            took: self.took.load(Ordering::Relaxed),
+        }
     }
 
-    /// A page of what changed between two numbers. Very many groups look at the same changes one after the other: they are read
-    /// once. A page that was read a moment ago is as good as one read now: what changed since has a greater number.
-    pub(crate) async fn changed(&self, read: &Reader, account: &AccountId, (from, to): (i64, i64), after: Option<(i64, IocId)>) -> AppResult<Arc<Vec<IocRow>>> {
+    /// A page of what changed between two numbers. Very many groups look at the same changes one
+    /// after the other: they are read once. A page that was read a moment ago is as good as one
+    /// read now: what changed since has a greater number.
+    pub(crate) async fn changed(
+        &self,
+        read: &Reader,
+        account: &AccountId,
+        (from, to): (i64, i64),
+        after: Option<(i64, IocId)>,
+    ) -> AppResult<Arc<Vec<IocRow>>> {
         let key = (account.clone(), (from, to), after);
-        let page = async { read.ioc_changed(account, from, to, after, PAGE as u64).await.map(Arc::new) };
+        let page =
+            async { read.ioc_changed(account, from, to, after, PAGE as u64).await.map(Arc::new) };
         Ok(self.pages.get_or_insert_async(&key, page).await?)
     }
 
     fn left(&self, id: GroupId) -> Vec<Uuid> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().unwrap_or_default()
+        self.left
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned()
+            .unwrap_or_default()
     }
 
-    /// Whether publishing goes on, as seen since this was last asked: something was finished, or there is nothing to do.
+    /// Whether publishing goes on, as seen since this was last asked: something was finished, or
+    /// there is nothing to do.
     fn moves(&self) -> bool {
         let finished = self.finished.load(Ordering::Relaxed);
-        self.seen_finished.swap(finished, Ordering::Relaxed) != finished || self.lanes.available_permits() == LANES
+        self.seen_finished.swap(finished, Ordering::Relaxed) != finished
+            || self.lanes.available_permits() == LANES
     }
 
     fn leave(&self, id: GroupId, claim: Option<Uuid>) {
@@ -147,9 +174,9 @@ impl App {
         self.changed.notified().await;
     }
 
-    /// Begins to publish every group with something to publish, a few at a time, and comes back when all are begun: what takes
-    /// long goes on behind it, and the next changes of other groups do not wait for it. A group that fails is logged and
-    /// tried again at the next tick.
+    /// Begins to publish every group with something to publish, a few at a time, and comes back
+    /// when all are begun: what takes long goes on behind it, and the next changes of other groups
+    /// do not wait for it. A group that fails is logged and tried again at the next tick.
     ///
     /// # Errors
     /// If the database does not answer.
@@ -161,7 +188,8 @@ impl App {
             if self.is_closing() {
                 break;
             }
-            // A round over very many groups takes as long as it takes; each that is begun is a sign of life.
+            // A round over very many groups takes as long as it takes; each that is begun is a sign
+            // of life.
             self.task_alive("publish");
             let app = Arc::clone(self);
             tokio::spawn(async move {
@@ -177,8 +205,8 @@ impl App {
         Ok(())
     }
 
-    /// Publishes every group with something to publish, and waits until each is done, in whichever process. Gives how many
-    /// publications were made.
+    /// Publishes every group with something to publish, and waits until each is done, in whichever
+    /// process. Gives how many publications were made.
     ///
     /// # Errors
     /// If the database does not answer.
@@ -194,7 +222,8 @@ impl App {
         Ok(made)
     }
 
-    /// Whether publishing goes on: false where lanes are busy and none has finished anything since this was last asked.
+    /// Whether publishing goes on: false where lanes are busy and none has finished anything since
+    /// this was last asked.
     #[must_use]
     pub fn publisher_moves(&self) -> bool {
         self.publisher.moves()
@@ -206,7 +235,12 @@ impl App {
         let _all = self.publisher.lanes.acquire_many(LANES as u32).await;
     }
 
-    async fn publish_and_tell(self: &Arc<Self>, account: &AccountId, group: GroupId, wait: bool) -> bool {
+    async fn publish_and_tell(
+        self: &Arc<Self>,
+        account: &AccountId,
+        group: GroupId,
+        wait: bool,
+    ) -> bool {
         match self.publish_group(account, group, wait).await {
             Ok(published) => {
                 if published {
@@ -222,30 +256,45 @@ impl App {
     }
 
     /// Publishes one group and waits until its present state stands, in whichever process.
-    pub(crate) async fn publish_now(self: &Arc<Self>, account: &AccountId, id: GroupId) -> AppResult<()> {
+    pub(crate) async fn publish_now(
+        self: &Arc<Self>,
+        account: &AccountId,
+        id: GroupId,
+    ) -> AppResult<()> {
         let wait = async {
             loop {
-                // On a task of its own: a caller that gives up must not leave the work half done and the group claimed; and not on
-                // a thread that answers requests.
+                // On a task of its own: a caller that gives up must not leave the work half done
+                // and the group claimed; and not on a thread that answers requests.
                 let (app, account) = (Arc::clone(self), account.clone());
-                if self.runtime.spawn(async move { app.publish_group(&account, id, true).await }).await.map_err(AppError::internal)?? {
+                if self
+                    .runtime
+                    .spawn(async move { app.publish_group(&account, id, true).await })
+                    .await
+                    .map_err(AppError::internal)??
+                {
                     return Ok(());
                 }
                 match self.store.read().publish_state(id).await? {
                     // What is held waits for an admin, not for us.
                     Some(state) if state.held.is_some() && !state.let_through => return Ok(()),
-                    Some(state) if state.publication == 0 || state.applied_config < state.config_version => tokio::time::sleep(Duration::from_millis(50)).await,
+                    Some(state)
+                        if state.publication == 0
+                            || state.applied_config < state.config_version =>
+                    {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
                     _ => return Ok(()),
                 }
             }
         };
-        let late =
-            || AppError::Unavailable("The IOC group was saved, but is still being built; its URL answers 503 until the first publication is ready.".to_owned());
+        let late = || {
+            AppError::Unavailable("The IOC group was saved, but is still being built; its URL answers 503 until the first publication is ready.".to_owned())
+        };
         tokio::time::timeout(FIRST_PUBLICATION, wait).await.map_err(|_elapsed| late())?
     }
 
-    /// Publishes some groups of an account: small ones together, the others one by one. Groups that somebody is at are left to them.
-    /// Gives whether a publication was made.
+    /// Publishes some groups of an account: small ones together, the others one by one. Groups that
+    /// somebody is at are left to them. Gives whether a publication was made.
     async fn publish_some(self: &Arc<Self>, account: &AccountId, groups: &[GroupId]) -> bool {
         let mut published = false;
         let mut others = groups.to_vec();
@@ -271,8 +320,15 @@ impl App {
     }
 
     /// Publishes the small ones among some groups together.
-    async fn publish_small(self: &Arc<Self>, account: &AccountId, groups: &[GroupId]) -> AppResult<Together> {
-        let alone: Vec<_> = groups.iter().filter_map(|id| Some((*id, self.publisher.of(*id).try_lock_owned().ok()?))).collect();
+    async fn publish_small(
+        self: &Arc<Self>,
+        account: &AccountId,
+        groups: &[GroupId],
+    ) -> AppResult<Together> {
+        let alone: Vec<_> = groups
+            .iter()
+            .filter_map(|id| Some((*id, self.publisher.of(*id).try_lock_owned().ok()?)))
+            .collect();
         let ids: Vec<GroupId> = alone.iter().map(|(id, _)| *id).collect();
         if self.store.is_bundled() {
             return self.publish_together(account, &ids, None).await;
@@ -285,7 +341,12 @@ impl App {
         result
     }
 
-    async fn publish_together(self: &Arc<Self>, account: &AccountId, ids: &[GroupId], claim: Option<Uuid>) -> AppResult<Together> {
+    async fn publish_together(
+        self: &Arc<Self>,
+        account: &AccountId,
+        ids: &[GroupId],
+        claim: Option<Uuid>,
+    ) -> AppResult<Together> {
         let begun = self.clock.real_now();
         let (mut done, mut ready) = (Together::default(), Vec::new());
         for work in PublicationJob::begin(self, account, ids, claim).await? {
@@ -300,7 +361,8 @@ impl App {
             }
         }
         let made = Ready::write(self, ready).await?;
-        let each = self.clock.real_now().since(begun).max(0) / i64::try_from(made.len().max(1)).unwrap_or(1);
+        let each = self.clock.real_now().since(begun).max(0)
+            / i64::try_from(made.len().max(1)).unwrap_or(1);
         for made in made {
             done.published = true;
             self.publisher.published(made.row.group.id);
@@ -325,9 +387,10 @@ impl App {
         let txn = self.store.write().await?;
         let mut claimed = Vec::with_capacity(ids.len());
         for id in ids {
-            if txn.publish_claim(*id, token, self.publisher.left(*id), now, now.plus(CLAIM)).await? {
-                // Until it is known to be given back: the database may go away at any moment, and hold the group for a claim of
-                // nobody.
+            if txn.publish_claim(*id, token, self.publisher.left(*id), now, now.plus(CLAIM)).await?
+            {
+                // Until it is known to be given back: the database may go away at any moment, and
+                // hold the group for a claim of nobody.
                 self.publisher.leave(*id, Some(token));
                 claimed.push(*id);
             }
@@ -351,9 +414,17 @@ impl App {
 
     /// Publishes one group if this process gets hold of it. Gives whether a publication was made.
     /// With `wait` it waits for somebody in this process who publishes it just now.
-    async fn publish_group(self: &Arc<Self>, account: &AccountId, id: GroupId, wait: bool) -> AppResult<bool> {
+    async fn publish_group(
+        self: &Arc<Self>,
+        account: &AccountId,
+        id: GroupId,
+        wait: bool,
+    ) -> AppResult<bool> {
         let lock = self.publisher.of(id);
-        let Some(_alone) = (if wait { Some(lock.lock().await) } else { lock.try_lock().ok() }) else { return Ok(false) };
+        let Some(_alone) = (if wait { Some(lock.lock().await) } else { lock.try_lock().ok() })
+        else {
+            return Ok(false);
+        };
         // Nobody else publishes on the bundled database: the lock is enough.
         if self.store.is_bundled() {
             return self.publish_claimed(account, id, None).await;
@@ -393,8 +464,15 @@ impl App {
         }
     }
 
-    async fn publish_claimed(self: &Arc<Self>, account: &AccountId, id: GroupId, claim: Option<Uuid>) -> AppResult<bool> {
-        let Some(work) = PublicationJob::begin(self, account, &[id], claim).await?.pop() else { return Ok(false) };
+    async fn publish_claimed(
+        self: &Arc<Self>,
+        account: &AccountId,
+        id: GroupId,
+        claim: Option<Uuid>,
+    ) -> AppResult<bool> {
+        let Some(work) = PublicationJob::begin(self, account, &[id], claim).await?.pop() else {
+            return Ok(false);
+        };
         let begun = self.clock.real_now();
         let renewed = async {
             match claim {
@@ -425,14 +503,16 @@ struct Together {
     others: Vec<GroupId>,
 }
 
-/// Groups of one account at a time, some together; accounts take turns, so that one with very many groups does not hold back the
-/// others.
+/// Groups of one account at a time, some together; accounts take turns, so that one with very many
+/// groups does not hold back the others.
 fn turns(due: Vec<(AccountId, GroupId)>) -> Vec<(AccountId, Vec<GroupId>)> {
     let mut of_account: HashMap<AccountId, usize> = HashMap::new();
     let mut turns: Vec<(usize, AccountId, Vec<GroupId>)> = Vec::new();
     for (account, group) in due {
         match turns.last_mut() {
-            Some((_, of, groups)) if *of == account && groups.len() < TOGETHER => groups.push(group),
+            Some((_, of, groups)) if *of == account && groups.len() < TOGETHER => {
+                groups.push(group);
+            }
             _ => {
                 let turn = of_account.entry(account.clone()).or_default();
                 turns.push((*turn, account, vec![group]));

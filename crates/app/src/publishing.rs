@@ -1,7 +1,8 @@
 //! Making one publication of one group (second journey of the design).
 //!
-//! [`choose`] finds who joins, stays and leaves; [`parts`] puts them into events and renders those that changed;
-//! this module commits the result in one transaction. Cost follows what changed, unless the group must reselect.
+//! [`choose`] finds who joins, stays and leaves; [`parts`] puts them into events and renders those
+//! that changed; this module commits the result in one transaction. Cost follows what changed,
+//! unless the group must reselect.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,7 +29,10 @@ use iocast_formats::{
     },
 };
 use iocast_mail::{FullGroup, HeldGroup};
-use iocast_store::{BlobRef, FileRef, GroupRow, GroupUpdate, IocRow, MemberRow, NewBlob, PartRow, PublishState, Reader, Txn};
+use iocast_store::{
+    BlobRef, FileRef, GroupRow, GroupUpdate, IocRow, MemberRow, NewBlob, PartRow, PublishState,
+    Reader, Txn,
+};
 use uuid::Uuid;
 
 use self::loaded::LoadedIocs;
@@ -50,7 +54,8 @@ pub(crate) const PAGE: usize = 2_000;
 /// What happens to a member.
 #[derive(Clone, Copy, Debug)]
 enum MembershipChange {
-    /// Its IOC changed; this is the fingerprint of what receivers would see, and the network it stands for.
+    /// Its IOC changed; this is the fingerprint of what receivers would see, and the network it
+    /// stands for.
     Refresh(i64, Option<u8>),
     /// It leaves.
     Leave(LeaveReason),
@@ -90,9 +95,13 @@ impl MemberChanges {
         }
     }
 
-    /// How many would leave that nobody asked to leave: a whitelisted IOC must go, and the limit is an admin's word.
+    /// How many would leave that nobody asked to leave: a whitelisted IOC must go, and the limit is
+    /// an admin's word.
     fn losses(&self) -> u32 {
-        let lost = self.edits.iter().filter(|(m, edit)| m.standing == MembershipState::Live && matches!(edit, MembershipChange::Leave(LeaveReason::Unchosen)));
+        let lost = self.edits.iter().filter(|(m, edit)| {
+            m.standing == MembershipState::Live
+                && matches!(edit, MembershipChange::Leave(LeaveReason::Unchosen))
+        });
         u32::try_from(lost.count()).unwrap_or(u32::MAX)
     }
 }
@@ -170,7 +179,10 @@ impl<'a> PublicationJob<'a> {
         let since = self.state.held.as_ref().map_or(self.now, |held| held.since);
         let held = Held { since, until: since.plus(SHRINK_HOLD), live: self.state.live, loses };
         let txn = self.app.store.write().await?;
-        if txn.publish_hold(group.id, self.claim, &held, self.target_seq, self.state.config_version).await? {
+        if txn
+            .publish_hold(group.id, self.claim, &held, self.target_seq, self.state.config_version)
+            .await?
+        {
             let news = HeldGroup {
                 device: self.device_name.clone(),
                 group: group.name.to_string(),
@@ -179,7 +191,14 @@ impl<'a> PublicationJob<'a> {
                 until: held.until,
                 link: format!("{}/automation/groups/{}", self.app.settings.public_url, group.id),
             };
-            self.app.group_letters(&txn, &self.account, &GroupNews::Held(group.id, news), &format!("held:{}:{}", group.id, held.since.micros())).await?;
+            self.app
+                .group_letters(
+                    &txn,
+                    &self.account,
+                    &GroupNews::Held(group.id, news),
+                    &format!("held:{}:{}", group.id, held.since.micros()),
+                )
+                .await?;
         }
         txn.commit().await?;
         Ok(())
@@ -191,15 +210,24 @@ impl<'a> PublicationJob<'a> {
 
     fn verdict(&self, row: &IocRow) -> Verdict {
         let ioc = &row.ioc;
-        let other_kind = self.row.group.kind.is_some_and(|kind| self.device_type.takes(ioc.kind) && !kind.covers(ioc.kind));
+        let other_kind = self
+            .row
+            .group
+            .kind
+            .is_some_and(|kind| self.device_type.takes(ioc.kind) && !kind.covers(ioc.kind));
         if row.deleted || !may_leave(ioc) || other_kind || !self.chosen(ioc) {
             return Verdict::Unchosen;
         }
-        let refused = self.device_type.refuses(ioc.kind, &ioc.value).or_else(|| self.reserved(ioc)).or_else(|| self.guard.refuse(ioc));
+        let refused = self
+            .device_type
+            .refuses(ioc.kind, &ioc.value)
+            .or_else(|| self.reserved(ioc))
+            .or_else(|| self.guard.refuse(ioc));
         refused.map_or(Verdict::Wanted, Verdict::Refused)
     }
 
-    /// Whether the device would read an IOC as an instruction. Nothing that a person says of the IOC changes that.
+    /// Whether the device would read an IOC as an instruction. Nothing that a person says of the
+    /// IOC changes that.
     fn reserved(&self, ioc: &Ioc) -> Option<Refusal> {
         inert::refusal(self.device_type.format, ioc.kind, &ioc.value)
     }
@@ -213,7 +241,10 @@ impl<'a> PublicationJob<'a> {
     }
 
     fn orgc(&self) -> Orgc {
-        Orgc { name: self.account.name.clone(), uuid: Uuid::new_v5(&self.account.id.namespace(), b"orgc") }
+        Orgc {
+            name: self.account.name.clone(),
+            uuid: Uuid::new_v5(&self.account.id.namespace(), b"orgc"),
+        }
     }
 
     async fn ready(
@@ -229,7 +260,17 @@ impl<'a> PublicationJob<'a> {
         let mut blobs = std::mem::take(&mut plan.blobs);
         let files = match list::writer(self.device_type.format) {
             _ if !publishes => Vec::new(),
-            Some(writer) => self.list_files(writer, &plan.all_parts, plan.live, plan.latest_stamp, number, &mut blobs).await?,
+            Some(writer) => {
+                self.list_files(
+                    writer,
+                    &plan.all_parts,
+                    plan.live,
+                    plan.latest_stamp,
+                    number,
+                    &mut blobs,
+                )
+                .await?
+            }
             None => files(&plan.all_parts, &mut blobs)?,
         };
         plan.blobs = blobs;
@@ -246,18 +287,33 @@ impl<'a> PublicationJob<'a> {
             latest_stamp: plan.latest_stamp,
             boundary,
         };
-        Ok(Ready { work: self, plan, update, files: publishes.then_some(files), from_scratch, refused })
+        Ok(Ready {
+            work: self,
+            plan,
+            update,
+            files: publishes.then_some(files),
+            from_scratch,
+            refused,
+        })
     }
 
     /// Of the IOCs that were looked at, those whose reason to be kept back is not noted yet.
-    fn news(&self, from_scratch: bool, refused: Vec<(IocId, Option<Refusal>)>) -> Vec<(IocId, Option<Refusal>)> {
+    fn news(
+        &self,
+        from_scratch: bool,
+        refused: Vec<(IocId, Option<Refusal>)>,
+    ) -> Vec<(IocId, Option<Refusal>)> {
         // Where nothing is kept back, nothing can be let go: most groups, and most changes.
         let quiet = refused.iter().all(|(_, r)| r.is_none());
         if !from_scratch && quiet && self.beforehand.kept_back == 0 { Vec::new() } else { refused }
     }
 
     /// How many IOCs are kept back once these are noted.
-    async fn kept_back(&self, from_scratch: bool, news: &[(IocId, Option<Refusal>)]) -> AppResult<u64> {
+    async fn kept_back(
+        &self,
+        from_scratch: bool,
+        news: &[(IocId, Option<Refusal>)],
+    ) -> AppResult<u64> {
         let now = news.iter().filter(|(_, r)| r.is_some()).count() as u64;
         if from_scratch || news.is_empty() {
             return Ok(if from_scratch { now } else { self.beforehand.kept_back });
@@ -268,7 +324,8 @@ impl<'a> PublicationJob<'a> {
         Ok(before + now - renewed.min(before))
     }
 
-    /// Tells people once that the group is full, and again only after it has fallen under 95 % of its limit.
+    /// Tells people once that the group is full, and again only after it has fallen under 95 % of
+    /// its limit.
     async fn tell_limit(&self, txn: &Txn, update: &GroupUpdate) -> AppResult<()> {
         let group = &self.row.group;
         let (live, limit) = (u64::from(update.live), u64::from(group.limit));
@@ -277,21 +334,35 @@ impl<'a> PublicationJob<'a> {
                 return Ok(());
             }
             txn.group_set_limit_told(group.id, false).await?;
-        } else if group.notify_on_limit && live >= limit && txn.group_set_limit_told(group.id, true).await? {
+        } else if group.notify_on_limit
+            && live >= limit
+            && txn.group_set_limit_told(group.id, true).await?
+        {
             let news = FullGroup {
                 device: self.device_name.clone(),
                 group: group.name.to_string(),
                 limit: group.limit,
                 wanted: live + update.cut.reasons.get("limit").copied().unwrap_or(0),
-                link: format!("{}/automation/integrations/{}", self.app.settings.public_url, group.device_id),
+                link: format!(
+                    "{}/automation/integrations/{}",
+                    self.app.settings.public_url, group.device_id
+                ),
             };
-            self.app.group_letters(txn, &self.account, &GroupNews::Full(news), &format!("limit:{}:{}", group.id, update.publication)).await?;
+            self.app
+                .group_letters(
+                    txn,
+                    &self.account,
+                    &GroupNews::Full(news),
+                    &format!("limit:{}:{}", group.id, update.publication),
+                )
+                .await?;
         }
         Ok(())
     }
 }
 
-/// The files of a MISP feed over its parts, oldest first: an event without attributes is not listed.
+/// The files of a MISP feed over its parts, oldest first: an event without attributes is not
+/// listed.
 fn files(parts: &[PartRow], blobs: &mut Vec<NewBlob>) -> AppResult<Vec<FileRef>> {
     let listed: Vec<&PartRow> = parts.iter().filter(|p| !p.manifest_entry.is_empty()).collect();
     let manifest = misp::manifest(listed.iter().map(|p| (p.id, p.manifest_entry.as_str())));
@@ -307,17 +378,29 @@ fn files(parts: &[PartRow], blobs: &mut Vec<NewBlob>) -> AppResult<Vec<FileRef>>
 fn blob(raw: &[u8], blobs: &mut Vec<NewBlob>) -> AppResult<BlobRef> {
     let segment = gzip::segment(raw).map_err(AppError::internal)?;
     let hash = blake3::hash(&segment.data).to_hex().to_string();
-    let reference = BlobRef { hash: hash.clone(), crc: segment.crc, raw_len: segment.raw_len, len: segment.data.len() as u64 };
+    let reference = BlobRef {
+        hash: hash.clone(),
+        crc: segment.crc,
+        raw_len: segment.raw_len,
+        len: segment.data.len() as u64,
+    };
     blobs.push(NewBlob { hash, data: segment.data });
     Ok(reference)
 }
 
-/// When something is to be done next without a change: a rest ends, a cut becomes final, a tombstone expires.
-fn next_due(parts: &HashMap<PartId, &PartRow>, leaving: &[MemberRow], oldest_tombstone: Option<i64>, today: &str) -> Option<i64> {
+/// When something is to be done next without a change: a rest ends, a cut becomes final, a
+/// tombstone expires.
+fn next_due(
+    parts: &HashMap<PartId, &PartRow>,
+    leaving: &[MemberRow],
+    oldest_tombstone: Option<i64>,
+    today: &str,
+) -> Option<i64> {
     let rests = parts.values().filter(|p| p.dirty).map(|p| p.rested_at);
-    let leaves = leaving.iter().filter(|m| m.standing == MembershipState::Leaving).filter_map(|m| {
-        let part = parts.get(&m.part_id)?;
-        Some(m.leave?.due(m.left_at?, part.rested_at, part.sealed || part.day != today))
-    });
+    let leaves =
+        leaving.iter().filter(|m| m.standing == MembershipState::Leaving).filter_map(|m| {
+            let part = parts.get(&m.part_id)?;
+            Some(m.leave?.due(m.left_at?, part.rested_at, part.sealed || part.day != today))
+        });
     rests.chain(leaves).chain(oldest_tombstone.map(|at| at + TOMBSTONE_KEPT)).min()
 }

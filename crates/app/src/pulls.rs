@@ -42,7 +42,8 @@ pub enum PullNote {
     Failed(DeviceId, GroupId, String),
 }
 
-/// What is alike is one note: a device that polls a thousand times between two batches costs one line.
+/// What is alike is one note: a device that polls a thousand times between two batches costs one
+/// line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Note {
     what: PullNote,
@@ -73,7 +74,10 @@ impl Pulls {
     }
 
     pub(crate) fn read(&self) -> Vec<(u16, u64)> {
-        Self::STATUSES.into_iter().zip(self.0.iter().map(|count| count.load(Ordering::Relaxed))).collect()
+        Self::STATUSES
+            .into_iter()
+            .zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
+            .collect()
     }
 }
 
@@ -100,7 +104,9 @@ impl Notes {
             }
             Entry::Vacant(_) => {
                 if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-                    tracing::error!("{NOTES_MAX} pulls wait to be written because the database is away; further ones are not noted");
+                    tracing::error!(
+                        "{NOTES_MAX} pulls wait to be written because the database is away; further ones are not noted"
+                    );
                 }
             }
         }
@@ -131,20 +137,30 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn pulls_flush(&self) -> AppResult<()> {
-        let notes = std::mem::take(&mut *self.notes.noted.lock().unwrap_or_else(PoisonError::into_inner));
+        let notes =
+            std::mem::take(&mut *self.notes.noted.lock().unwrap_or_else(PoisonError::into_inner));
         if notes.is_empty() {
             return Ok(());
         }
-        // Noted by a clock that was set back since, or is wrong: no pull lies in the future, where it would hide the silence after it.
+        // Noted by a clock that was set back since, or is wrong: no pull lies in the future, where
+        // it would hide the silence after it.
         let (now, ahead) = (self.now(), self.clock_ahead.load(Ordering::Relaxed));
         let right = |at: Timestamp| at.min(now).plus(-ahead);
-        let mut in_order: Vec<(Note, Times)> =
-            notes.into_iter().map(|(note, times)| (note, Times { first_at: right(times.first_at), at: right(times.at), ..times })).collect();
+        let mut in_order: Vec<(Note, Times)> = notes
+            .into_iter()
+            .map(|(note, times)| {
+                (note, Times { first_at: right(times.first_at), at: right(times.at), ..times })
+            })
+            .collect();
         in_order.sort_by_key(|(_, times)| times.at);
         let written = self.pulls_write(&in_order).await;
         if written.is_err() {
             for (note, times) in in_order {
-                let again = Times { first_at: times.first_at.plus(ahead), at: times.at.plus(ahead), ..times };
+                let again = Times {
+                    first_at: times.first_at.plus(ahead),
+                    at: times.at.plus(ahead),
+                    ..times
+                };
                 self.notes.add(note, again);
             }
         }
@@ -163,7 +179,8 @@ impl App {
             }
         }
         // The devices' rows before the keys', in the order in which a device is deleted.
-        let lines: Vec<PullLine> = notes.iter().map(|(note, times)| self.line(note, *times)).collect();
+        let lines: Vec<PullLine> =
+            notes.iter().map(|(note, times)| self.line(note, *times)).collect();
         txn.pull_insert_many(&lines).await?;
         txn.keys_used(keys).await?;
         self.outages_pulled(&txn, &pulled).await?;
@@ -195,7 +212,12 @@ impl App {
     ///
     /// # Errors
     /// If the device is not there.
-    pub async fn pull_list(&self, actor: &Actor, device: DeviceId, page: &Page) -> AppResult<PageOf<PullLine>> {
+    pub async fn pull_list(
+        &self,
+        actor: &Actor,
+        device: DeviceId,
+        page: &Page,
+    ) -> AppResult<PageOf<PullLine>> {
         actor.may_read(Module::Automation)?;
         let read = self.store.read();
         read.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;

@@ -1,9 +1,10 @@
-//! Values in the one spelling: rows that an earlier version kept as they were reported are moved to it, some at a time, before
-//! anything is published.
+//! Values in the one spelling: rows that an earlier version kept as they were reported are moved to
+//! it, some at a time, before anything is published.
 //!
-//! Ids that were sent never change. A row under another spelling is withdrawn and stays for its tombstones; the IOC of the one
-//! spelling takes over what was known, and joins its groups as a new member. Each step is one transaction that also writes down how far it
-//! came, so that a kill in the middle loses nothing and does nothing twice.
+//! Ids that were sent never change. A row under another spelling is withdrawn and stays for its
+//! tombstones; the IOC of the one spelling takes over what was known, and joins its groups as a new
+//! member. Each step is one transaction that also writes down how far it came, so that a kill in
+//! the middle loses nothing and does nothing twice.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -56,7 +57,9 @@ impl App {
             for (account, row) in rows {
                 match of_kind(row.ioc.kind, &row.ioc.value) {
                     Ok((kind, value)) if kind == row.ioc.kind && value == row.ioc.value => {}
-                    Ok((kind, value)) => accounts.entry(account).or_default().moved.push((row, kind, value)),
+                    Ok((kind, value)) => {
+                        accounts.entry(account).or_default().moved.push((row, kind, value));
+                    }
                     Err(_) => accounts.entry(account).or_default().refused.push(row),
                 }
             }
@@ -75,25 +78,37 @@ impl App {
         }
     }
 
-    async fn respell_account(&self, txn: &Txn, account: &AccountId, respelling: Respelling) -> AppResult<()> {
+    async fn respell_account(
+        &self,
+        txn: &Txn,
+        account: &AccountId,
+        respelling: Respelling,
+    ) -> AppResult<()> {
         let seq = txn.account_next_seq(account, || self.now()).await?;
-        let ids: Vec<IocId> = respelling.moved.iter().map(|(_, kind, value)| ioc_id(account, *kind, value)).collect();
+        let ids: Vec<IocId> =
+            respelling.moved.iter().map(|(_, kind, value)| ioc_id(account, *kind, value)).collect();
         let there = txn.ioc_fetch_many(&ids).await?;
         let mut united: HashMap<IocId, IocRow> = HashMap::new();
         for (old, kind, value) in &respelling.moved {
             let id = ioc_id(account, *kind, value);
             // One that a person deleted says nothing about this.
-            let known = united.remove(&id).or_else(|| there.get(&id).filter(|row| !row.deleted).cloned());
-            let created_at = known.as_ref().map_or(old.created_at, |known| known.created_at.min(old.created_at));
-            let ioc = unite(known.map(|known| known.ioc), old.ioc.clone(), id, *kind, value.clone());
+            let known =
+                united.remove(&id).or_else(|| there.get(&id).filter(|row| !row.deleted).cloned());
+            let created_at =
+                known.as_ref().map_or(old.created_at, |known| known.created_at.min(old.created_at));
+            let ioc =
+                unite(known.map(|known| known.ioc), old.ioc.clone(), id, *kind, value.clone());
             united.insert(id, IocRow { ioc, seq, first_seq: seq, created_at, deleted: false });
         }
         for (id, row) in &united {
-            let sources: Vec<_> = row.ioc.enrichment.reports.iter().map(|report| report.source_id).collect();
+            let sources: Vec<_> =
+                row.ioc.enrichment.reports.iter().map(|report| report.source_id).collect();
             txn.ioc_put(account, row, &sources, there.contains_key(id), seq).await?;
         }
-        let misp: Vec<&str> = CATALOGUE.iter().filter(|of| of.format == Format::MispFeed).map(|of| of.id).collect();
-        let gone: Vec<&IocRow> = respelling.moved.iter().map(|(row, ..)| row).chain(&respelling.refused).collect();
+        let misp: Vec<&str> =
+            CATALOGUE.iter().filter(|of| of.format == Format::MispFeed).map(|of| of.id).collect();
+        let gone: Vec<&IocRow> =
+            respelling.moved.iter().map(|(row, ..)| row).chain(&respelling.refused).collect();
         let old: Vec<IocId> = gone.iter().map(|row| row.ioc.id).collect();
         let kept: Vec<IocId> = united.keys().copied().collect();
         txn.members_respelled(&misp, &old, &kept).await?;
@@ -102,7 +117,9 @@ impl App {
             let ioc = Ioc { whitelist: Whitelist::NeverSent, ..row.ioc.clone() };
             txn.ioc_delete(account, &IocRow { ioc, ..(*row).clone() }, seq, self.now()).await?;
         }
-        let values = |rows: &mut dyn Iterator<Item = &IocRow>| rows.take(NAMED).map(|row| row.ioc.value.clone()).collect::<Vec<_>>();
+        let values = |rows: &mut dyn Iterator<Item = &IocRow>| {
+            rows.take(NAMED).map(|row| row.ioc.value.clone()).collect::<Vec<_>>()
+        };
         let detail = serde_json::json!({
             "moved": respelling.moved.len(),
             "into": united.len(),

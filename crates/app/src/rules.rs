@@ -53,12 +53,22 @@ pub struct Chosen {
 }
 
 impl App {
-    async fn check_rule(&self, txn: &Txn, actor: &Actor, before: Option<&Rule>, rule: &Rule, fields: &mut Fields) -> AppResult<()> {
+    async fn check_rule(
+        &self,
+        txn: &Txn,
+        actor: &Actor,
+        before: Option<&Rule>,
+        rule: &Rule,
+        fields: &mut Fields,
+    ) -> AppResult<()> {
         // What was named before may be gone by now; that is no reason to refuse another change.
         let named = |id: &SourceId| before.is_some_and(|b| b.criteria.source_ids.contains(id));
-        let new: Vec<SourceId> = rule.criteria.source_ids.iter().copied().filter(|id| !named(id)).collect();
+        let new: Vec<SourceId> =
+            rule.criteria.source_ids.iter().copied().filter(|id| !named(id)).collect();
         fields.take(self.check_sources(txn, actor, "source_ids", &new).await?);
-        for id in rule.group_ids.iter().filter(|id| before.is_none_or(|b| !b.group_ids.contains(id))) {
+        for id in
+            rule.group_ids.iter().filter(|id| before.is_none_or(|b| !b.group_ids.contains(id)))
+        {
             let there = txn.group_fetch(&actor.account_id, *id).await?.is_some();
             fields.take(there.then_some(()).ok_or_else(|| {
                 FieldError::new("group_ids", "group_unknown", format!("There is no IOC group {id}; list them with their devices at GET /api/v1/devices."))
@@ -67,7 +77,11 @@ impl App {
         if let (Some(from), Some(to)) = (rule.criteria.first_seen_from, rule.criteria.first_seen_to)
             && from >= to
         {
-            fields.take::<()>(Err(FieldError::new("first_seen_to", "window_empty", "The window is empty: first_seen_to must be later than first_seen_from.")));
+            fields.take::<()>(Err(FieldError::new(
+                "first_seen_to",
+                "window_empty",
+                "The window is empty: first_seen_to must be later than first_seen_from.",
+            )));
         }
         Ok(())
     }
@@ -136,30 +150,53 @@ impl App {
     pub async fn rule_count(&self, actor: &Actor, criteria: &Criteria) -> AppResult<Chosen> {
         actor.may_read(Module::Automation)?;
         let read = self.store.read();
-        let enabled: EnabledSources = read.source_list(&actor.account_id).await?.into_iter().filter(|s| s.enabled).map(|s| s.id).collect();
-        let wanted = |id: &SourceId| criteria.source_ids.is_empty() || criteria.source_ids.contains(id);
+        let enabled: EnabledSources = read
+            .source_list(&actor.account_id)
+            .await?
+            .into_iter()
+            .filter(|s| s.enabled)
+            .map(|s| s.id)
+            .collect();
+        let wanted =
+            |id: &SourceId| criteria.source_ids.is_empty() || criteria.source_ids.contains(id);
         let sources: Vec<SourceId> = enabled.iter().copied().filter(wanted).collect();
-        if criteria.tags.is_empty() && criteria.min_confidence.is_none() && criteria.alerts.is_none() {
+        if criteria.tags.is_empty()
+            && criteria.min_confidence.is_none()
+            && criteria.alerts.is_none()
+        {
             // The remediation blocklist is no column: what is on it comes on top.
-            return Ok(Chosen { iocs: read.ioc_count(&actor.account_id, criteria, &sources).await?, at_least: criteria.blocklist });
+            return Ok(Chosen {
+                iocs: read.ioc_count(&actor.account_id, criteria, &sources).await?,
+                at_least: criteria.blocklist,
+            });
         }
-        // Tags, alerts and the confidence of reports are no columns: the latest are looked at one by one.
+        // Tags, alerts and the confidence of reports are no columns: the latest are looked at one
+        // by one.
         let latest = read.ioc_choosable(&actor.account_id, criteria, &sources, LOOKED_AT).await?;
         let at_least = criteria.blocklist || latest.len() as u64 == LOOKED_AT;
-        Ok(Chosen { iocs: latest.iter().filter(|row| criteria.choose(&row.ioc, &enabled)).count() as u64, at_least })
+        Ok(Chosen {
+            iocs: latest.iter().filter(|row| criteria.choose(&row.ioc, &enabled)).count() as u64,
+            at_least,
+        })
     }
 
     /// Changes; the groups that it fed or feeds reselect.
     ///
     /// # Errors
     /// If it is not there, or a field breaks a rule.
-    pub async fn rule_update(&self, actor: &Actor, id: RuleId, patch: RulePatch) -> AppResult<Rule> {
+    pub async fn rule_update(
+        &self,
+        actor: &Actor,
+        id: RuleId,
+        patch: RulePatch,
+    ) -> AppResult<Rule> {
         actor.may_change(Module::Automation)?;
         let RulePatch { name, enabled, criteria, group_ids } = patch;
         let txn = self.store.write().await?;
         // Nobody changes it between reading and writing.
         txn.account_lock(&actor.account_id).await?;
-        let before = txn.rule_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("rule"))?;
+        let before =
+            txn.rule_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("rule"))?;
         let mut after = before.clone();
         let mut fields = Fields::default();
         if let Some(name) = name.and_then(|n| fields.take(Name::parse_rule(&n))) {
@@ -173,9 +210,17 @@ impl App {
         self.check_rule(&txn, actor, Some(&before), &after, &mut fields).await?;
         fields.done()?;
         txn.rule_update(&after).await.map_err(|e| taken(e, "name", "a rule"))?;
-        let touched: Vec<GroupId> = before.group_ids.iter().chain(&after.group_ids).copied().collect();
+        let touched: Vec<GroupId> =
+            before.group_ids.iter().chain(&after.group_ids).copied().collect();
         txn.group_reconfigure(&touched).await?;
-        self.audit(&txn, actor, "rule.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
+        self.audit(
+            &txn,
+            actor,
+            "rule.update",
+            &id,
+            &serde_json::json!({ "before": shown(&before), "after": shown(&after) }),
+        )
+        .await?;
         txn.commit().await?;
         self.changed.notify_one();
         Ok(after)
@@ -190,7 +235,8 @@ impl App {
         let txn = self.store.write().await?;
         // Nobody changes it between reading and writing.
         txn.account_lock(&actor.account_id).await?;
-        let rule = txn.rule_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("rule"))?;
+        let rule =
+            txn.rule_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("rule"))?;
         txn.rule_delete(&actor.account_id, id).await?;
         txn.group_reconfigure(&rule.group_ids).await?;
         self.audit(&txn, actor, "rule.delete", &id, &shown(&rule)).await?;

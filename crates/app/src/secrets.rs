@@ -28,7 +28,11 @@ impl fmt::Debug for Secrets {
 impl Secrets {
     /// Fresh ones.
     pub fn generate(entropy: &dyn Entropy) -> Self {
-        Self { pepper: random_hex(entropy, 32), signing_key: random_hex(entropy, 32), pepper_bytes: OnceLock::new() }
+        Self {
+            pepper: random_hex(entropy, 32),
+            signing_key: random_hex(entropy, 32),
+            pepper_bytes: OnceLock::new(),
+        }
     }
 
     /// Whether they are what [`Secrets::generate`] makes, and not an empty or cut file.
@@ -42,14 +46,16 @@ impl Secrets {
     pub(crate) fn hash(&self, secret: &str) -> [u8; 32] {
         let key = self.pepper_bytes.get_or_init(|| {
             let mut key = [0; 32];
-            // A pepper that is not what we wrote still gives a hash, only never a match: `check_secrets` says so at start.
+            // A pepper that is not what we wrote still gives a hash, only never a match:
+            // `check_secrets` says so at start.
             let _ = hex::decode_to_slice(&self.pepper, &mut key);
             key
         });
         *blake3::keyed_hash(key, secret.as_bytes()).as_bytes()
     }
 
-    /// The secret that signs what goes to a webhook: it follows from the pepper, so that it is stored nowhere.
+    /// The secret that signs what goes to a webhook: it follows from the pepper, so that it is
+    /// stored nowhere.
     pub(crate) fn webhook_key(&self, account: &str, url: &str) -> [u8; 32] {
         self.hash(&format!("webhook {account} {url}"))
     }
@@ -86,7 +92,8 @@ pub(crate) fn random_hex(entropy: &dyn Entropy, bytes: usize) -> String {
 const FINGERPRINT: &str = "secrets_fingerprint";
 
 impl App {
-    /// Refuses to run with other secrets than the database was made with: no key would open anything.
+    /// Refuses to run with other secrets than the database was made with: no key would open
+    /// anything.
     pub(crate) async fn check_secrets(&self) -> AppResult<()> {
         let ours = self.secrets.fingerprint();
         let txn = self.store.write().await?;

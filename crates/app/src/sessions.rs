@@ -34,8 +34,8 @@ const PER_PAIR: u32 = 10;
 const PER_ADDRESS: u32 = 30;
 /// for the network of an IPv6 address,
 const PER_SITE: u32 = 120;
-/// and for one person, from wherever. It does not hold for a browser in which the person signed in before: nobody locks
-/// somebody else out.
+/// and for one person, from wherever. It does not hold for a browser in which the person signed in
+/// before: nobody locks somebody else out.
 const PER_ACCOUNT: u32 = 100;
 /// How long a sign-in waits for its turn at the password hash.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -97,7 +97,14 @@ impl App {
     ///
     /// # Errors
     /// The same for an unknown address and a wrong password; throttled after too many failures.
-    pub async fn sign_in(self: &Arc<Self>, email: &str, password: &str, account: Option<&str>, caller: &Caller, kind: SessionKind) -> AppResult<SignedIn> {
+    pub async fn sign_in(
+        self: &Arc<Self>,
+        email: &str,
+        password: &str,
+        account: Option<&str>,
+        caller: &Caller,
+        kind: SessionKind,
+    ) -> AppResult<SignedIn> {
         let email = email.trim().to_lowercase();
         let now = self.clock.real_now();
         let email = email.replace('\0', " ");
@@ -115,7 +122,8 @@ impl App {
         subjects.sort();
         let mut candidates = self.store.read().user_by_email(&email).await?;
         candidates.retain(|(user, _)| account.is_none_or(|a| a == user.account_id.as_str()));
-        // Counted before the password is looked at, and forgiven when it is right: tries at the same time count, too.
+        // Counted before the password is looked at, and forgiven when it is right: tries at the
+        // same time count, too.
         let txn = self.store.write().await?;
         for (subject, allowed) in &subjects {
             txn.attempt_lock(subject).await?;
@@ -127,7 +135,8 @@ impl App {
             txn.attempt_put(subject, Some(failed(attempt, *allowed, now))).await?;
         }
         txn.commit().await?;
-        let hashes: HashMap<UserId, String> = candidates.iter().map(|(user, hash)| (user.id, hash.clone())).collect();
+        let hashes: HashMap<UserId, String> =
+            candidates.iter().map(|(user, hash)| (user.id, hash.clone())).collect();
         let people: Vec<User> = candidates.iter().map(|(user, _)| user.clone()).collect();
         let Some(user) = self.right_person(candidates, password.to_owned()).await? else {
             tracing::info!(client.address = %caller.address, people = people.len(), "A sign-in was refused");
@@ -137,7 +146,10 @@ impl App {
         let txn = self.store.write().await?;
         // Changed or disabled while the hash was made: what was proven is not true any more.
         txn.user_lock(user.id).await?;
-        let still = txn.user_with_password(user.id).await?.is_some_and(|(now, hash)| now.active && hashes.get(&user.id) == Some(&hash));
+        let still = txn
+            .user_with_password(user.id)
+            .await?
+            .is_some_and(|(now, hash)| now.active && hashes.get(&user.id) == Some(&hash));
         if !still {
             return Err(WRONG);
         }
@@ -164,8 +176,12 @@ impl App {
             exp: expires_at.secs(),
             browser: kind == SessionKind::Browser,
         };
-        let token =
-            jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(self.secrets.signing_key())).map_err(AppError::internal)?;
+        let token = jsonwebtoken::encode(
+            &Header::new(Algorithm::HS256),
+            &claims,
+            &EncodingKey::from_secret(self.secrets.signing_key()),
+        )
+        .map_err(AppError::internal)?;
         let known_browser = self.known_browser(&user.email);
         let weak_password = check_password(password, &user.email).err().map(|error| error.message);
         Ok(SignedIn { token, expires_at, user, known_browser, weak_password })
@@ -177,7 +193,9 @@ impl App {
     }
 
     fn is_known_browser(&self, email: &str, caller: &Caller) -> bool {
-        caller.known_browser.as_ref().is_some_and(|shown| self.known_browser(email).as_bytes().ct_eq(shown.as_bytes()).into())
+        caller.known_browser.as_ref().is_some_and(|shown| {
+            self.known_browser(email).as_bytes().ct_eq(shown.as_bytes()).into()
+        })
     }
 
     /// Writes down that somebody tried to sign in as these people.
@@ -185,12 +203,20 @@ impl App {
         let txn = self.store.write().await?;
         for user in people {
             let actor = Actor::anybody(user.account_id.clone(), caller.clone());
-            self.audit(&txn, &actor, "session.refused", &user.id, &serde_json::json!({ "email": user.email, "active": user.active })).await?;
+            self.audit(
+                &txn,
+                &actor,
+                "session.refused",
+                &user.id,
+                &serde_json::json!({ "email": user.email, "active": user.active }),
+            )
+            .await?;
         }
         Ok(txn.commit().await?)
     }
 
-    /// Counts a try that nobody signs in with: beyond the allowance of one address each one doubles the wait.
+    /// Counts a try that nobody signs in with: beyond the allowance of one address each one doubles
+    /// the wait.
     pub(crate) async fn count_try(&self, subject: &str) -> AppResult<()> {
         self.count_try_of(subject, PER_PAIR).await
     }
@@ -217,11 +243,17 @@ impl App {
     }
 
     /// The person whose password this is; all of an address's accounts are tried, few at a time.
-    pub(crate) async fn right_person(self: &Arc<Self>, candidates: Vec<(User, String)>, password: String) -> AppResult<Option<User>> {
+    pub(crate) async fn right_person(
+        self: &Arc<Self>,
+        candidates: Vec<(User, String)>,
+        password: String,
+    ) -> AppResult<Option<User>> {
         let _turn = self.password_turn().await?;
         let found = tokio::task::spawn_blocking(move || {
-            // As long for everybody: those who are unknown, disabled, or have no password yet, are measured against nobody's.
-            let takes = |hash: &str| Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
+            // As long for everybody: those who are unknown, disabled, or have no password yet, are
+            // measured against nobody's.
+            let takes =
+                |hash: &str| Argon2::default().verify_password(password.as_bytes(), hash).is_ok();
             if candidates.is_empty() {
                 takes(NOBODY);
             }
@@ -229,7 +261,11 @@ impl App {
                 let has_password = hash.starts_with("$argon2");
                 takes(if has_password { hash } else { NOBODY }) && has_password && user.active
             };
-            candidates.into_iter().filter(|(user, hash)| right(user, hash)).map(|(user, _)| user).collect::<Vec<_>>()
+            candidates
+                .into_iter()
+                .filter(|(user, hash)| right(user, hash))
+                .map(|(user, _)| user)
+                .collect::<Vec<_>>()
         });
         let mut found = found.await.map_err(AppError::internal)?;
         if found.len() > 1 {
@@ -237,13 +273,17 @@ impl App {
             return Err(AppError::field(
                 "account_id",
                 "account_ambiguous",
-                format!("This address and password belong to several accounts; say which in account_id: {}.", accounts.join(", ")),
+                format!(
+                    "This address and password belong to several accounts; say which in account_id: {}.",
+                    accounts.join(", ")
+                ),
             ));
         }
         Ok(found.pop())
     }
 
-    /// Tells those apart who show a key where a session's token is asked for: each key opens something else.
+    /// Tells those apart who show a key where a session's token is asked for: each key opens
+    /// something else.
     ///
     /// # Errors
     /// What the key opens.
@@ -270,16 +310,31 @@ impl App {
         validation.required_spec_claims.clear();
         validation.set_issuer(&["iocast"]);
         validation.set_audience(&["iocast"]);
-        let claims =
-            jsonwebtoken::decode::<Claims>(token, &DecodingKey::from_secret(self.secrets.signing_key()), &validation).map_err(|_invalid| ENDED)?.claims;
+        let claims = jsonwebtoken::decode::<Claims>(
+            token,
+            &DecodingKey::from_secret(self.secrets.signing_key()),
+            &validation,
+        )
+        .map_err(|_invalid| ENDED)?
+        .claims;
         let now = self.clock.real_now();
         if claims.exp <= now.secs() || claims.iat > now.secs() + 5 {
             return Err(ENDED);
         }
         let session = SessionId(claims.sid);
-        let user = self.store.read().session_user(session, now).await?.filter(|u| u.active && u.id == UserId(claims.sub)).ok_or(ENDED)?;
+        let user = self
+            .store
+            .read()
+            .session_user(session, now)
+            .await?
+            .filter(|u| u.active && u.id == UserId(claims.sub))
+            .ok_or(ENDED)?;
         let account = self.store.read().account_fetch(&user.account_id).await?.ok_or(ENDED)?;
-        Ok(Actor { modules: account.modules, session: Some(session), ..Actor::person(user, caller) })
+        Ok(Actor {
+            modules: account.modules,
+            session: Some(session),
+            ..Actor::person(user, caller)
+        })
     }
 
     /// Notes that a person uses the session of the actor: it lasts on, up to its end.
@@ -358,8 +413,15 @@ impl App {
 
     /// A turn at the password hash, which takes a core and 19 MiB: few have one at a time.
     async fn password_turn(&self) -> AppResult<SemaphorePermit<'_>> {
-        let busy = || AppError::Unavailable("Too many people are signing in at once; try again in a few seconds.".to_owned());
-        tokio::time::timeout(PATIENCE, self.passwords.acquire()).await.map_err(|_elapsed| busy())?.map_err(|_closed| busy())
+        let busy = || {
+            AppError::Unavailable(
+                "Too many people are signing in at once; try again in a few seconds.".to_owned(),
+            )
+        };
+        tokio::time::timeout(PATIENCE, self.passwords.acquire())
+            .await
+            .map_err(|_elapsed| busy())?
+            .map_err(|_closed| busy())
     }
 
     /// The hash of a new password.
@@ -367,13 +429,21 @@ impl App {
         let _turn = self.password_turn().await?;
         let mut salt = [0_u8; 16];
         self.entropy.fill(&mut salt);
-        let hash = tokio::task::spawn_blocking(move || Argon2::default().hash_password_with_salt(password.as_bytes(), &salt).map(|h| h.to_string()));
-        hash.await.map_err(AppError::internal)?.map_err(|e| AppError::Internal(e.to_string().into()))
+        let hash = tokio::task::spawn_blocking(move || {
+            Argon2::default()
+                .hash_password_with_salt(password.as_bytes(), &salt)
+                .map(|h| h.to_string())
+        });
+        hash.await
+            .map_err(AppError::internal)?
+            .map_err(|e| AppError::Internal(e.to_string().into()))
     }
 }
 
 fn throttled(attempt: Attempt, now: Timestamp) -> AppError {
-    AppError::Throttled { retry_after: u64::try_from(attempt.blocked_until.since(now) / SECOND + 1).unwrap_or(1) }
+    AppError::Throttled {
+        retry_after: u64::try_from(attempt.blocked_until.since(now) / SECOND + 1).unwrap_or(1),
+    }
 }
 
 /// One more failure: beyond the allowance each one doubles the wait, up to the window.
@@ -382,11 +452,16 @@ fn failed(before: Attempt, allowed: u32, now: Timestamp) -> Attempt {
     let failures = if fresh { 1 } else { before.failures.saturating_add(1) };
     let window_start = if fresh { now } else { before.window_start };
     let over = failures.saturating_sub(allowed);
-    let wait = if failures < allowed { 0 } else { (30 * SECOND).saturating_mul(1_i64.checked_shl(over.min(10)).unwrap_or(1)).min(WINDOW) };
+    let wait = if failures < allowed {
+        0
+    } else {
+        (30 * SECOND).saturating_mul(1_i64.checked_shl(over.min(10)).unwrap_or(1)).min(WINDOW)
+    };
     Attempt { failures, window_start, blocked_until: now.plus(wait) }
 }
 
-/// One failure less. For a person at an address the rest are forgotten with it; others keep what was tried from elsewhere.
+/// One failure less. For a person at an address the rest are forgotten with it; others keep what
+/// was tried from elsewhere.
 fn forgiven(after: Attempt, subject: &str, allowed: u32) -> Option<Attempt> {
     let failures = after.failures.saturating_sub(1);
     (!subject.starts_with("pair:") && failures > 0).then_some(Attempt {
@@ -399,12 +474,15 @@ fn forgiven(after: Attempt, subject: &str, allowed: u32) -> Option<Attempt> {
 /// The address, or for IPv6 its /64: one household has more addresses than we have rows.
 pub(crate) fn network(address: &str) -> String {
     match address.parse::<std::net::Ipv6Addr>() {
-        Ok(v6) => v6.segments().iter().take(4).map(|s| format!("{s:x}")).collect::<Vec<_>>().join(":"),
+        Ok(v6) => {
+            v6.segments().iter().take(4).map(|s| format!("{s:x}")).collect::<Vec<_>>().join(":")
+        }
         Err(_) => address.to_owned(),
     }
 }
 
-/// The /48 of an IPv6 address: what one customer gets, with very many households' worth of addresses.
+/// The /48 of an IPv6 address: what one customer gets, with very many households' worth of
+/// addresses.
 fn site(address: &str) -> Option<String> {
     let v6: std::net::Ipv6Addr = address.parse().ok()?;
     Some(v6.segments().iter().take(3).map(|s| format!("{s:x}")).collect::<Vec<_>>().join(":"))
@@ -432,6 +510,9 @@ mod tests {
 
     #[test]
     fn the_hash_of_nobody_takes_as_long_as_a_real_one() {
-        assert!(matches!(Argon2::default().verify_password(b"x", NOBODY), Err(argon2::password_hash::Error::PasswordInvalid)));
+        assert!(matches!(
+            Argon2::default().verify_password(b"x", NOBODY),
+            Err(argon2::password_hash::Error::PasswordInvalid)
+        ));
     }
 }

@@ -1,4 +1,5 @@
-//! A group's publications: compared, frozen, rolled back to, held and let through; and what a group keeps back.
+//! A group's publications: compared, frozen, rolled back to, held and let through; and what a group
+//! keeps back.
 
 use std::sync::Arc;
 
@@ -41,18 +42,34 @@ impl App {
     ///
     /// # Errors
     /// If the group or one of them is not there (the last twenty are kept).
-    pub async fn group_compare(&self, actor: &Actor, id: GroupId, earlier: i64, later: i64) -> AppResult<Comparison> {
+    pub async fn group_compare(
+        &self,
+        actor: &Actor,
+        id: GroupId,
+        earlier: i64,
+        later: i64,
+    ) -> AppResult<Comparison> {
         actor.may_read(Module::Automation)?;
-        let (a, b) = (self.group_snapshot(actor, id, earlier).await?, self.group_snapshot(actor, id, later).await?);
+        let (a, b) = (
+            self.group_snapshot(actor, id, earlier).await?,
+            self.group_snapshot(actor, id, later).await?,
+        );
         Ok(compare(&a, &b))
     }
 
     async fn group_snapshot(&self, actor: &Actor, id: GroupId, number: i64) -> AppResult<Snapshot> {
         let read = self.store.read();
-        let row = read.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
-        let device = read.device_fetch(&actor.account_id, row.group.device_id).await?.ok_or(AppError::NotFound("device"))?;
+        let row =
+            read.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let device = read
+            .device_fetch(&actor.account_id, row.group.device_id)
+            .await?
+            .ok_or(AppError::NotFound("device"))?;
         let format = device.device_type.format;
-        let refs = read.publication_files_of(id, number).await?.ok_or(AppError::NotFound("publication"))?;
+        let refs = read
+            .publication_files_of(id, number)
+            .await?
+            .ok_or(AppError::NotFound("publication"))?;
         let mut files = Vec::new();
         for file in refs {
             let file = feed::file(id, format, file);
@@ -62,31 +79,60 @@ impl App {
         let read_back = move || -> std::io::Result<Snapshot> {
             let mut texts = Vec::new();
             for (path, file, bytes) in &files {
-                texts.push((path, file.before, String::from_utf8_lossy(&gzip::inflate(bytes, file.raw_len)?).into_owned()));
+                texts.push((
+                    path,
+                    file.before,
+                    String::from_utf8_lossy(&gzip::inflate(bytes, file.raw_len)?).into_owned(),
+                ));
             }
-            let each = texts.iter().map(|(path, before, text)| SnapshotFile { path, text, before: usize::try_from(before.unwrap_or(0)).unwrap_or(0) });
+            let each = texts.iter().map(|(path, before, text)| SnapshotFile {
+                path,
+                text,
+                before: usize::try_from(before.unwrap_or(0)).unwrap_or(0),
+            });
             Ok(snapshot(format, each))
         };
-        tokio::task::spawn_blocking(read_back).await.map_err(AppError::internal)?.map_err(AppError::internal)
+        tokio::task::spawn_blocking(read_back)
+            .await
+            .map_err(AppError::internal)?
+            .map_err(AppError::internal)
     }
 
-    /// Has a group serve one of its publications whatever comes after it; or, with none given, its last one again.
+    /// Has a group serve one of its publications whatever comes after it; or, with none given, its
+    /// last one again.
     ///
     /// # Errors
     /// If the group or the publication is not there.
-    pub async fn group_freeze(&self, actor: &Actor, id: GroupId, publication: Option<i64>) -> AppResult<()> {
+    pub async fn group_freeze(
+        &self,
+        actor: &Actor,
+        id: GroupId,
+        publication: Option<i64>,
+    ) -> AppResult<()> {
         actor.may_change(Module::Automation)?;
         let txn = self.store.write().await?;
         txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
-        // The group's row is locked from here on: the publisher throws away old publications no more.
+        // The group's row is locked from here on: the publisher throws away old publications no
+        // more.
         txn.group_freeze(id, publication).await?;
         if let Some(number) = publication {
             txn.publication_files_of(id, number).await?.ok_or(AppError::NotFound("publication"))?;
         }
-        self.audit(&txn, actor, if publication.is_some() { "group.freeze" } else { "group.thaw" }, &id, &serde_json::json!({ "publication": publication }))
-            .await?;
+        self.audit(
+            &txn,
+            actor,
+            if publication.is_some() { "group.freeze" } else { "group.thaw" },
+            &id,
+            &serde_json::json!({ "publication": publication }),
+        )
+        .await?;
         txn.commit().await?;
-        let row = self.store.read().group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let row = self
+            .store
+            .read()
+            .group_fetch(&actor.account_id, id)
+            .await?
+            .ok_or(AppError::NotFound("group"))?;
         self.feed_load_group(&row).await
     }
 
@@ -97,14 +143,18 @@ impl App {
     pub async fn group_let_through(self: &Arc<Self>, actor: &Actor, id: GroupId) -> AppResult<()> {
         actor.may_change(Module::Automation)?;
         let txn = self.store.write().await?;
-        let row = txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let row =
+            txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
         if !txn.group_let_through(id, self.now()).await? {
             return Err(AppError::Conflict {
                 code: "nothing_held",
-                detail: "Nothing of this group is held now; its last publication is what it serves.".to_owned(),
+                detail:
+                    "Nothing of this group is held now; its last publication is what it serves."
+                        .to_owned(),
             });
         }
-        self.audit(&txn, actor, "group.let_through", &id, &serde_json::json!({ "held": row.held })).await?;
+        self.audit(&txn, actor, "group.let_through", &id, &serde_json::json!({ "held": row.held }))
+            .await?;
         txn.commit().await?;
         self.publish_now(&actor.account_id, id).await
     }
@@ -113,14 +163,26 @@ impl App {
     ///
     /// # Errors
     /// If the group is not there.
-    pub async fn group_refused(&self, actor: &Actor, id: GroupId, reason: Option<Refusal>, page: &Page) -> AppResult<PageOf<RefusedIoc>> {
+    pub async fn group_refused(
+        &self,
+        actor: &Actor,
+        id: GroupId,
+        reason: Option<Refusal>,
+        page: &Page,
+    ) -> AppResult<PageOf<RefusedIoc>> {
         actor.may_read(Module::Automation)?;
         let read = self.store.read();
         read.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
         let refused = read.refused_list(id, reason, page).await?;
         let ids: Vec<IocId> = refused.items.iter().map(|(ioc, _)| *ioc).collect();
         let mut iocs = read.ioc_fetch_many(&ids).await?;
-        let items = refused.items.into_iter().filter_map(|(id, refusal)| iocs.remove(&id).map(|row| RefusedIoc { ioc: row.ioc, refusal })).collect();
+        let items = refused
+            .items
+            .into_iter()
+            .filter_map(|(id, refusal)| {
+                iocs.remove(&id).map(|row| RefusedIoc { ioc: row.ioc, refusal })
+            })
+            .collect();
         Ok(PageOf { items, next: refused.next })
     }
 
@@ -139,22 +201,40 @@ impl App {
     pub async fn guards_update(&self, actor: &Actor, patch: GuardsPatch) -> AppResult<Guards> {
         actor.may_change(Module::Automation)?;
         let mut fields = Fields::default();
-        let guard = |word: &String| word.parse::<Refusal>().ok().filter(|r| Refusal::GUARDS.contains(r));
+        let guard =
+            |word: &String| word.parse::<Refusal>().ok().filter(|r| Refusal::GUARDS.contains(r));
         let unknown = |word: &String| {
             let all: Vec<_> = Refusal::GUARDS.iter().map(|g| g.word()).collect();
             iocast_domain::problem::FieldError::new(
                 "off",
                 "guard_unknown",
-                format!("There is no guard `{}`; there are {}.", iocast_domain::time::clip(word, 40), all.join(", ")),
+                format!(
+                    "There is no guard `{}`; there are {}.",
+                    iocast_domain::time::clip(word, 40),
+                    all.join(", ")
+                ),
             )
         };
-        let off = patch.off.and_then(|words| fields.take(words.iter().map(|w| guard(w).ok_or_else(|| unknown(w))).collect::<Result<Vec<_>, _>>()));
-        let mut list = |field: &str, entries: Option<Vec<String>>| entries.and_then(|e| fields.take(shields(field, e.iter().map(String::as_str))));
+        let off = patch.off.and_then(|words| {
+            fields.take(
+                words
+                    .iter()
+                    .map(|w| guard(w).ok_or_else(|| unknown(w)))
+                    .collect::<Result<Vec<_>, _>>(),
+            )
+        });
+        let mut list = |field: &str, entries: Option<Vec<String>>| {
+            entries.and_then(|e| fields.take(shields(field, e.iter().map(String::as_str))))
+        };
         let own = list("own", patch.own);
         let allow = list("allow", patch.allow);
         fields.done()?;
         let txn = self.store.write().await?;
-        let before = txn.account_fetch(&actor.account_id).await?.ok_or(AppError::NotFound("account"))?.guards;
+        let before = txn
+            .account_fetch(&actor.account_id)
+            .await?
+            .ok_or(AppError::NotFound("account"))?
+            .guards;
         let mut after = before.clone();
         if let Some(off) = off {
             after.off = off;
@@ -166,7 +246,14 @@ impl App {
         if after != before {
             txn.account_set_guards(&actor.account_id, &after).await?;
             txn.group_reconfigure_account(&actor.account_id).await?;
-            self.audit(&txn, actor, "guards.update", &actor.account_id, &serde_json::json!({ "before": before, "after": after })).await?;
+            self.audit(
+                &txn,
+                actor,
+                "guards.update",
+                &actor.account_id,
+                &serde_json::json!({ "before": before, "after": after }),
+            )
+            .await?;
             txn.commit().await?;
             self.changed.notify_one();
         }

@@ -57,7 +57,13 @@ pub struct SourcePatch {
 }
 
 fn confidence(level: i64) -> Result<Confidence, FieldError> {
-    let wrong = || FieldError::new("confidence", "confidence_out_of_range", "Give a confidence of 1 (low), 2 (medium) or 3 (high).");
+    let wrong = || {
+        FieldError::new(
+            "confidence",
+            "confidence_out_of_range",
+            "Give a confidence of 1 (low), 2 (medium) or 3 (high).",
+        )
+    };
     u8::try_from(level).ok().and_then(|l| Confidence::try_from(l).ok()).ok_or_else(wrong)
 }
 
@@ -72,7 +78,9 @@ impl App {
         let name = fields.take(parse_source_name(&new.name));
         let level = fields.take(confidence(new.confidence));
         fields.done()?;
-        let (Some(name), Some(confidence)) = (name, level) else { return Err(AppError::Invalid(Vec::new())) };
+        let (Some(name), Some(confidence)) = (name, level) else {
+            return Err(AppError::Invalid(Vec::new()));
+        };
         let source = Source {
             id: SourceId::random(&*self.entropy),
             name,
@@ -83,7 +91,9 @@ impl App {
             description: clip(&new.description, 2_000),
         };
         let txn = self.store.write().await?;
-        txn.source_insert(&actor.account_id, &source).await.map_err(|e| taken(e, "name", "a source"))?;
+        txn.source_insert(&actor.account_id, &source)
+            .await
+            .map_err(|e| taken(e, "name", "a source"))?;
         self.audit(&txn, actor, "source.create", &source.id, &shown(&source)).await?;
         self.idempotency_effect(&txn, actor, &source.id).await?;
         txn.commit().await?;
@@ -94,9 +104,20 @@ impl App {
     ///
     /// # Errors
     /// If the name is not valid.
-    pub async fn source_named(&self, actor: &Actor, name: &str, confidence: i64) -> AppResult<Source> {
+    pub async fn source_named(
+        &self,
+        actor: &Actor,
+        name: &str,
+        confidence: i64,
+    ) -> AppResult<Source> {
         let wanted = parse_source_name(name)?.to_lowercase();
-        let there = self.store.read().source_list(&actor.account_id).await?.into_iter().find(|s| s.name.to_lowercase() == wanted);
+        let there = self
+            .store
+            .read()
+            .source_list(&actor.account_id)
+            .await?
+            .into_iter()
+            .find(|s| s.name.to_lowercase() == wanted);
         match there {
             Some(source) => Ok(source),
             None => self.source_create(actor, NewSource::feed(name.to_owned(), confidence)).await,
@@ -127,20 +148,31 @@ impl App {
     /// If it is not there.
     pub async fn source_fetch(&self, actor: &Actor, id: SourceId) -> AppResult<Source> {
         actor.may_read(Module::Tip)?;
-        self.store.read().source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))
+        self.store
+            .read()
+            .source_fetch(&actor.account_id, id)
+            .await?
+            .ok_or(AppError::NotFound("source"))
     }
 
-    /// Changes a source. Switched off, its reports don't count: IOCs that nobody else reported leave the groups.
+    /// Changes a source. Switched off, its reports don't count: IOCs that nobody else reported
+    /// leave the groups.
     ///
     /// # Errors
     /// If it is not there, or a field breaks a rule.
-    pub async fn source_update(&self, actor: &Actor, id: SourceId, patch: SourcePatch) -> AppResult<Source> {
+    pub async fn source_update(
+        &self,
+        actor: &Actor,
+        id: SourceId,
+        patch: SourcePatch,
+    ) -> AppResult<Source> {
         actor.may_change(Module::Tip)?;
         let SourcePatch { name, confidence: level, enabled } = patch;
         let txn = self.store.write().await?;
         // Nobody changes it between reading and writing.
         txn.account_lock(&actor.account_id).await?;
-        let before = txn.source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))?;
+        let before =
+            txn.source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))?;
         let mut after = before.clone();
         let mut fields = Fields::default();
         if let Some(name) = name.and_then(|n| fields.take(parse_source_name(&n))) {
@@ -151,11 +183,20 @@ impl App {
         }
         after.enabled = enabled.unwrap_or(before.enabled);
         fields.done()?;
-        txn.source_update(&actor.account_id, &after).await.map_err(|e| taken(e, "name", "a source"))?;
+        txn.source_update(&actor.account_id, &after)
+            .await
+            .map_err(|e| taken(e, "name", "a source"))?;
         if after.enabled != before.enabled || after.name != before.name {
             self.source_weighs_otherwise(&txn, &actor.account_id, id).await?;
         }
-        self.audit(&txn, actor, "source.update", &id, &serde_json::json!({ "before": shown(&before), "after": shown(&after) })).await?;
+        self.audit(
+            &txn,
+            actor,
+            "source.update",
+            &id,
+            &serde_json::json!({ "before": shown(&before), "after": shown(&after) }),
+        )
+        .await?;
         txn.commit().await?;
         self.changed.notify_one();
         Ok(after)
@@ -168,7 +209,8 @@ impl App {
     pub async fn source_delete(self: &Arc<Self>, actor: &Actor, id: SourceId) -> AppResult<()> {
         actor.may_change(Module::Tip)?;
         let txn = self.store.write().await?;
-        let source = txn.source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))?;
+        let source =
+            txn.source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))?;
         self.source_weighs_otherwise(&txn, &actor.account_id, id).await?;
         txn.source_delete(&actor.account_id, id).await?;
         self.audit(&txn, actor, "source.delete", &id, &shown(&source)).await?;
@@ -183,10 +225,15 @@ impl App {
         Ok(())
     }
 
-    /// Has groups look again at what a source reports: at its IOCs, or, where they are very many, at everything. Each IOC would
-    /// be written for that, and nobody else could write until the last one was; and in pieces, the loss of each would pass the
-    /// guard against shrinking.
-    async fn source_weighs_otherwise(&self, txn: &Txn, account: &AccountId, id: SourceId) -> AppResult<()> {
+    /// Has groups look again at what a source reports: at its IOCs, or, where they are very many,
+    /// at everything. Each IOC would be written for that, and nobody else could write until the
+    /// last one was; and in pieces, the loss of each would pass the guard against shrinking.
+    async fn source_weighs_otherwise(
+        &self,
+        txn: &Txn,
+        account: &AccountId,
+        id: SourceId,
+    ) -> AppResult<()> {
         if txn.source_ioc_ids(id, None, MARKED_AT_MOST + 1).await?.len() as u64 > MARKED_AT_MOST {
             return Ok(txn.group_reconfigure_account(account).await?);
         }

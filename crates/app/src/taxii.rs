@@ -1,5 +1,6 @@
-//! The TAXII servers: an API root per account, a collection per IOC group. Pages are cut from the shards of the group's
-//! publication, so that a page costs what is on it and shows what was published.
+//! The TAXII servers: an API root per account, a collection per IOC group. Pages are cut from the
+//! shards of the group's publication, so that a page costs what is on it and shows what was
+//! published.
 
 use std::sync::Arc;
 
@@ -61,7 +62,10 @@ pub struct TaxiiRequest<'a> {
 
 impl std::fmt::Debug for TaxiiRequest<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TaxiiRequest").field("version", &self.version).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("TaxiiRequest")
+            .field("version", &self.version)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +106,8 @@ enum Of<'a> {
     Manifest,
 }
 
-/// A page: objects with the pieces that hold them, whether there are more, and how many fit at all where that was counted.
+/// A page: objects with the pieces that hold them, whether there are more, and how many fit at all
+/// where that was counted.
 struct Page {
     objects: Vec<(Arc<Piece>, usize)>,
     more: bool,
@@ -116,7 +121,9 @@ impl Page {
     }
 
     fn added(&self) -> Option<(Timestamp, Timestamp)> {
-        let at = |o: &(Arc<Piece>, usize)| o.0.objects.get(o.1).map(|o| Timestamp::from_micros(o.position.added));
+        let at = |o: &(Arc<Piece>, usize)| {
+            o.0.objects.get(o.1).map(|o| Timestamp::from_micros(o.position.added))
+        };
         self.objects.first().and_then(at).zip(self.objects.last().and_then(at))
     }
 }
@@ -147,7 +154,9 @@ impl App {
             Ok(key) => self.taxii_answer(request, &key).await,
             Err((sentence, account)) => {
                 let group = request.path.get(2).and_then(|id| id.parse().ok()).map(GroupId);
-                let refused = group.and_then(|id| self.feed.group(id).map(|g| (id, g))).filter(|(_, g)| account.as_deref() == Some(g.account_id.as_str()));
+                let refused = group
+                    .and_then(|id| self.feed.group(id).map(|g| (id, g)))
+                    .filter(|(_, g)| account.as_deref() == Some(g.account_id.as_str()));
                 let refused = refused.map(|(id, g)| (g.device_id, id, sentence.clone()));
                 let refusal = refuse(401, "Unauthorized", sentence);
                 return TaxiiAnswer { refused, ..self.taxii_refusal(request.version, &refusal) };
@@ -156,12 +165,19 @@ impl App {
         answer.unwrap_or_else(|refusal| self.taxii_refusal(request.version, &refusal))
     }
 
-    /// Where the groups of a device of this type are collections: the discovery URL and the account's API root; nothing where
-    /// they are none.
+    /// Where the groups of a device of this type are collections: the discovery URL and the
+    /// account's API root; nothing where they are none.
     #[must_use]
-    pub fn taxii_urls(&self, account: &AccountId, device_type: &DeviceType) -> Option<(String, String)> {
+    pub fn taxii_urls(
+        &self,
+        account: &AccountId,
+        device_type: &DeviceType,
+    ) -> Option<(String, String)> {
         let version = device_type.format.taxii()?;
-        Some((discovery(&self.settings.public_url, version), root(&self.settings.public_url, version, account)))
+        Some((
+            discovery(&self.settings.public_url, version),
+            root(&self.settings.public_url, version, account),
+        ))
     }
 
     /// A body as gzip.
@@ -169,26 +185,53 @@ impl App {
     /// # Errors
     /// If the compressor fails.
     pub async fn gzip(&self, body: Bytes) -> AppResult<Bytes> {
-        let press = move || gzip::segment(&body).map(|s| gzip::join([(s.data.as_slice(), s.crc, s.raw_len)]));
-        Ok(Bytes::from(tokio::task::spawn_blocking(press).await.map_err(AppError::internal)?.map_err(AppError::internal)?))
+        let press = move || {
+            gzip::segment(&body).map(|s| gzip::join([(s.data.as_slice(), s.crc, s.raw_len)]))
+        };
+        Ok(Bytes::from(
+            tokio::task::spawn_blocking(press)
+                .await
+                .map_err(AppError::internal)?
+                .map_err(AppError::internal)?,
+        ))
     }
 
     fn taxii_refusal(&self, version: Taxii, refusal: &Refusal) -> TaxiiAnswer {
         let Refusal { status, title, description } = refusal;
         let id = self.entropy.uuid().to_string();
-        TaxiiAnswer { status: *status, ..document(version, &shape::error(*status, title, description, &id)) }
+        TaxiiAnswer {
+            status: *status,
+            ..document(version, &shape::error(*status, title, description, &id))
+        }
     }
 
     fn taxii_key(&self, request: &TaxiiRequest<'_>) -> Result<Arc<Key>, (String, Option<String>)> {
-        let shown: Result<Shown, &'static str> = crate::feed::shown(request.authorization, request.api_key, request.parameters);
+        let shown: Result<Shown, &'static str> =
+            crate::feed::shown(request.authorization, request.api_key, request.parameters);
         self.feed_key(shown)
     }
 
-    async fn taxii_answer(&self, request: &TaxiiRequest<'_>, key: &Key) -> Result<TaxiiAnswer, Refusal> {
+    async fn taxii_answer(
+        &self,
+        request: &TaxiiRequest<'_>,
+        key: &Key,
+    ) -> Result<TaxiiAnswer, Refusal> {
         let version = request.version;
-        let nothing = || refuse(404, "Not found", "There is nothing at this address. Copy API root and collection from the device's page in iocast again.");
+        let nothing = || {
+            refuse(
+                404,
+                "Not found",
+                "There is nothing at this address. Copy API root and collection from the device's page in iocast again.",
+            )
+        };
         let Some((account, below)) = request.path.split_first() else {
-            return Ok(document(version, &shape::discovery("iocast", &root(&self.settings.public_url, version, &key.account_id))));
+            return Ok(document(
+                version,
+                &shape::discovery(
+                    "iocast",
+                    &root(&self.settings.public_url, version, &key.account_id),
+                ),
+            ));
         };
         if *account != key.account_id.as_str() {
             return Err(nothing());
@@ -201,48 +244,80 @@ impl App {
         match below {
             [] => Ok(document(version, &shape::api_root(version, "iocast", PAGE_MAX, BODY_MAX))),
             ["collections"] => {
-                let mut all: Vec<_> = self.feed.groups_where(|g| g.is_collection(version) && g.visible_to(key));
+                let mut all: Vec<_> =
+                    self.feed.groups_where(|g| g.is_collection(version) && g.visible_to(key));
                 all.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
                 let all: Vec<Value> = all.iter().map(|(id, g)| describe(version, *id, g)).collect();
-                Ok(document(version, &if all.is_empty() { json!({}) } else { json!({ "collections": all }) }))
+                Ok(document(
+                    version,
+                    &if all.is_empty() { json!({}) } else { json!({ "collections": all }) },
+                ))
             }
-            ["collections", id] => collection(id).map(|(id, group)| document(version, &describe(version, id, &group))).ok_or_else(nothing),
+            ["collections", id] => collection(id)
+                .map(|(id, group)| document(version, &describe(version, id, &group)))
+                .ok_or_else(nothing),
             ["collections", id, rest @ ..] => {
                 let (id, group) = collection(id).ok_or_else(nothing)?;
                 let of = match rest {
                     ["objects"] => Of::Objects,
                     ["objects", object] => Of::Object(object),
-                    ["objects", object, "versions"] if version == Taxii::V21 => Of::Versions(object),
+                    ["objects", object, "versions"] if version == Taxii::V21 => {
+                        Of::Versions(object)
+                    }
                     ["manifest"] => Of::Manifest,
                     _ => return Err(nothing()),
                 };
-                let pull = matches!(of, Of::Objects).then_some(Pulled { device_id: group.device_id, group_id: id, key_id: key.id });
+                let pull = matches!(of, Of::Objects).then_some(Pulled {
+                    device_id: group.device_id,
+                    group_id: id,
+                    key_id: key.id,
+                });
                 Ok(TaxiiAnswer { pull, ..self.taxii_page(request, key, &group, &of).await? })
             }
             _ => Err(nothing()),
         }
     }
 
-    async fn taxii_page(&self, request: &TaxiiRequest<'_>, key: &Key, group: &GroupFeed, of: &Of<'_>) -> Result<TaxiiAnswer, Refusal> {
+    async fn taxii_page(
+        &self,
+        request: &TaxiiRequest<'_>,
+        key: &Key,
+        group: &GroupFeed,
+        of: &Of<'_>,
+    ) -> Result<TaxiiAnswer, Refusal> {
         let version = request.version;
         let mut asked = asked(request)?;
         if let Of::Object(id) | Of::Versions(id) = of {
             asked.filter = asked.filter.of_object(id);
         }
-        let busy = || refuse(503, "Not ready", "This collection is being built; try again in a few seconds.");
+        let busy = || {
+            refuse(503, "Not ready", "This collection is being built; try again in a few seconds.")
+        };
         let file = group.entry_file().ok_or_else(busy)?;
-        let page = self.taxii_collect(&file, group.created_at, version, &asked, key.id).await.map_err(|error| match error {
-            AppError::Unavailable(sentence) => refuse(503, "Busy", sentence),
-            error => {
-                tracing::error!(error = &error as &dyn std::error::Error, "A TAXII page could not be read");
-                busy()
-            }
-        })?;
-        if page.objects.is_empty() && matches!(of, Of::Object(_) | Of::Versions(_)) && asked.after.is_none() {
+        let page = self
+            .taxii_collect(&file, group.created_at, version, &asked, key.id)
+            .await
+            .map_err(|error| match error {
+                AppError::Unavailable(sentence) => refuse(503, "Busy", sentence),
+                error => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "A TAXII page could not be read"
+                    );
+                    busy()
+                }
+            })?;
+        if page.objects.is_empty()
+            && matches!(of, Of::Object(_) | Of::Versions(_))
+            && asked.after.is_none()
+        {
             return Err(refuse(404, "Not found", "The collection holds no such object now."));
         }
-        let next = page.iter().last().filter(|_| page.more).map(|(_, object)| object.position.cursor());
-        let text = |(piece, object): (&'_ Piece, &Object)| piece.text.get(object.range.clone()).unwrap_or("{}").to_owned();
+        let next =
+            page.iter().last().filter(|_| page.more).map(|(_, object)| object.position.cursor());
+        let text = |(piece, object): (&'_ Piece, &Object)| {
+            piece.text.get(object.range.clone()).unwrap_or("{}").to_owned()
+        };
         let body = match of {
             Of::Objects | Of::Object(_) => {
                 let objects: Vec<String> = page.iter().map(text).collect();
@@ -262,20 +337,39 @@ impl App {
         let partial = page.all.is_some_and(|all| page.objects.len() < all);
         let empty = page.objects.is_empty();
         match range {
-            Some(range) if empty && page.all.is_some_and(|all| all > 0) => Err(refuse(416, "Out of range", format!("There are no such items: {range}."))),
+            Some(range) if empty && page.all.is_some_and(|all| all > 0) => {
+                Err(refuse(416, "Out of range", format!("There are no such items: {range}.")))
+            }
             range => {
                 let (status, range) = if partial { (206, range) } else { (200, None) };
-                Ok(TaxiiAnswer { status, content_type, body: Bytes::from(body), added: page.added(), range, pull: None, refused: None })
+                Ok(TaxiiAnswer {
+                    status,
+                    content_type,
+                    body: Bytes::from(body),
+                    added: page.added(),
+                    range,
+                    pull: None,
+                    refused: None,
+                })
             }
         }
     }
 
-    /// Gathers a page. Shards are ordered among each other, so that only those are read that hold something of the page.
-    async fn taxii_collect(&self, file: &File, floor: Timestamp, version: Taxii, asked: &Asked, key: KeyId) -> AppResult<Page> {
+    /// Gathers a page. Shards are ordered among each other, so that only those are read that hold
+    /// something of the page.
+    async fn taxii_collect(
+        &self,
+        file: &File,
+        floor: Timestamp,
+        version: Taxii,
+        asked: &Asked,
+        key: KeyId,
+    ) -> AppResult<Page> {
         let _permit = self.permits.acquire(key).await?;
         let spec_version = if version == Taxii::V20 { "2.0" } else { "2.1" };
         let pieces = file.pieces();
-        // The head, and what indicators point at, are few and spread over all dates: they are merged in.
+        // The head, and what indicators point at, are few and spread over all dates: they are
+        // merged in.
         let mut beside = Vec::new();
         let mut first_shard = 0;
         for hash in pieces.iter().take(2) {
@@ -296,15 +390,33 @@ impl App {
                 Some(hash) => Some(self.taxii_piece(file, hash, floor).await?),
                 None => None,
             };
-            // What lies beside is taken up to the end of this shard, and behind the last one to its own end.
-            let end = shard.as_ref().filter(|_| at + 1 < shards.len()).and_then(|s| s.objects.last()).map(|o| o.position);
+            // What lies beside is taken up to the end of this shard, and behind the last one to its
+            // own end.
+            let end = shard
+                .as_ref()
+                .filter(|_| at + 1 < shards.len())
+                .and_then(|s| s.objects.last())
+                .map(|o| o.position);
             let lists: Vec<&Arc<Piece>> = beside.iter().chain(shard.as_ref()).collect();
-            let indexed: Vec<Vec<(usize, Position)>> = lists.iter().map(|p| p.objects.iter().enumerate().map(|(i, o)| (i, o.position)).collect()).collect();
-            let merged = shape::merge(indexed.iter().map(Vec::as_slice).collect(), after, |(_, position)| *position);
-            for (list, (i, position)) in merged.take_while(|(_, (_, position))| end.is_none_or(|end| *position <= end)) {
+            let indexed: Vec<Vec<(usize, Position)>> = lists
+                .iter()
+                .map(|p| p.objects.iter().enumerate().map(|(i, o)| (i, o.position)).collect())
+                .collect();
+            let merged = shape::merge(
+                indexed.iter().map(Vec::as_slice).collect(),
+                after,
+                |(_, position)| *position,
+            );
+            for (list, (i, position)) in
+                merged.take_while(|(_, (_, position))| end.is_none_or(|end| *position <= end))
+            {
                 after = Some(*position);
                 let Some(piece) = lists.get(list) else { continue };
-                if !piece.objects.get(*i).is_some_and(|object| asked.filter.fits(object, spec_version)) {
+                if !piece
+                    .objects
+                    .get(*i)
+                    .is_some_and(|object| asked.filter.fits(object, spec_version))
+                {
                     continue;
                 }
                 fitting += 1;
@@ -321,7 +433,8 @@ impl App {
                 }
             }
             at += 1;
-            // A filter may look at every object: other requests on this thread are answered in between.
+            // A filter may look at every object: other requests on this thread are answered in
+            // between.
             tokio::task::yield_now().await;
             if at >= shards.len() {
                 break;
@@ -332,13 +445,20 @@ impl App {
     }
 
     /// The first shard that holds something behind a position.
-    async fn taxii_first_shard(&self, file: &File, shards: &[String], floor: Timestamp, after: Option<Position>) -> AppResult<usize> {
+    async fn taxii_first_shard(
+        &self,
+        file: &File,
+        shards: &[String],
+        floor: Timestamp,
+        after: Option<Position>,
+    ) -> AppResult<usize> {
         let Some(after) = after else { return Ok(0) };
         let (mut low, mut high) = (0, shards.len());
         while low < high {
             let middle = usize::midpoint(low, high);
             let Some(hash) = shards.get(middle) else { break };
-            let last = self.taxii_piece(file, hash, floor).await?.objects.last().map(|o| o.position);
+            let last =
+                self.taxii_piece(file, hash, floor).await?.objects.last().map(|o| o.position);
             if last.is_none_or(|last| last <= after) {
                 low = middle + 1;
             } else {
@@ -348,18 +468,29 @@ impl App {
         Ok(low)
     }
 
-    async fn taxii_piece(&self, file: &File, hash: &str, floor: Timestamp) -> AppResult<Arc<Piece>> {
+    async fn taxii_piece(
+        &self,
+        file: &File,
+        hash: &str,
+        floor: Timestamp,
+    ) -> AppResult<Arc<Piece>> {
         let cache_key = format!("{}/{hash}", file.group);
         if let Some(piece) = self.feed.pieces.get(&cache_key) {
             return Ok(piece);
         }
         let segment = self.feed_segment(file, hash).await?;
         let read = move || -> std::io::Result<Piece> {
-            let text = String::from_utf8(gzip::inflate_segment(&segment)?).map_err(std::io::Error::other)?;
+            let text = String::from_utf8(gzip::inflate_segment(&segment)?)
+                .map_err(std::io::Error::other)?;
             let objects = shape::objects(&text, floor);
             Ok(Piece { text, objects })
         };
-        let piece = Arc::new(tokio::task::spawn_blocking(read).await.map_err(AppError::internal)?.map_err(AppError::internal)?);
+        let piece = Arc::new(
+            tokio::task::spawn_blocking(read)
+                .await
+                .map_err(AppError::internal)?
+                .map_err(AppError::internal)?,
+        );
         self.feed.pieces.insert(cache_key, Arc::clone(&piece));
         Ok(piece)
     }
@@ -367,7 +498,15 @@ impl App {
 
 fn document(version: Taxii, value: &Value) -> TaxiiAnswer {
     let body = Bytes::from(value.to_string());
-    TaxiiAnswer { status: 200, content_type: shape::content_type(version), body, added: None, range: None, pull: None, refused: None }
+    TaxiiAnswer {
+        status: 200,
+        content_type: shape::content_type(version),
+        body,
+        added: None,
+        range: None,
+        pull: None,
+        refused: None,
+    }
 }
 
 fn describe(version: Taxii, id: GroupId, group: &GroupFeed) -> Value {
@@ -378,14 +517,28 @@ fn describe(version: Taxii, id: GroupId, group: &GroupFeed) -> Value {
 /// Reads the parameters of a page.
 fn asked(request: &TaxiiRequest<'_>) -> Result<Asked, Refusal> {
     let bad = |description: String| refuse(400, "Bad request", description);
-    let named = |wanted: &str| request.parameters.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
-    let added_after = named("added_after").map(Timestamp::parse).transpose().map_err(|why| bad(format!("`added_after` must be a timestamp: {why}")))?;
-    let next =
-        named("next").map(|next| Position::of_cursor(next).ok_or_else(|| bad("`next` is none of ours; begin again without it.".to_owned()))).transpose()?;
+    let named = |wanted: &str| {
+        request.parameters.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value)
+    };
+    let added_after = named("added_after")
+        .map(Timestamp::parse)
+        .transpose()
+        .map_err(|why| bad(format!("`added_after` must be a timestamp: {why}")))?;
+    let next = named("next")
+        .map(|next| {
+            Position::of_cursor(next)
+                .ok_or_else(|| bad("`next` is none of ours; begin again without it.".to_owned()))
+        })
+        .transpose()?;
     let limit = match named("limit") {
         None => PAGE_MAX,
         Some(text) => match text.parse::<usize>() {
-            Ok(0) | Err(_) => return Err(bad(format!("`limit` must be a number from 1 on, not `{}`.", clip(text, 40)))),
+            Ok(0) | Err(_) => {
+                return Err(bad(format!(
+                    "`limit` must be a number from 1 on, not `{}`.",
+                    clip(text, 40)
+                )));
+            }
             Ok(limit) => limit.min(PAGE_MAX),
         },
     };
@@ -393,15 +546,24 @@ fn asked(request: &TaxiiRequest<'_>) -> Result<Asked, Refusal> {
     // A cursor stands where the last page ended, even where the client moves `added_after` along.
     let after = next.or(added_after.map(Position::after));
     let (skip, limit) = match (request.version, request.range) {
-        (Taxii::V20, Some(range)) => items(range).ok_or_else(|| bad(format!("The range must be `items FIRST-LAST`, not `{}`.", clip(range, 40))))?,
+        (Taxii::V20, Some(range)) => items(range).ok_or_else(|| {
+            bad(format!("The range must be `items FIRST-LAST`, not `{}`.", clip(range, 40)))
+        })?,
         _ => (0, limit),
     };
-    Ok(Asked { after, skip, limit: limit.min(PAGE_MAX), count_all: request.version == Taxii::V20, filter })
+    Ok(Asked {
+        after,
+        skip,
+        limit: limit.min(PAGE_MAX),
+        count_all: request.version == Taxii::V20,
+        filter,
+    })
 }
 
 /// `items 0-99`, or as some clients write it `items=0-99`: how many to skip and to give.
 fn items(range: &str) -> Option<(usize, usize)> {
-    let (first, last) = range.trim().strip_prefix("items")?.trim_start_matches([' ', '=']).split_once('-')?;
+    let (first, last) =
+        range.trim().strip_prefix("items")?.trim_start_matches([' ', '=']).split_once('-')?;
     let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
     (last >= first).then_some((first, (last - first).saturating_add(1)))
 }

@@ -1,5 +1,6 @@
-//! Watchdog and outbox on a real database, driven by a seeded random schedule against a simple model: ticks, pulls, faults of
-//! the mail server, crashes, downtime and jumps of the clock. A failure prints its seed; `IOCAST_SEED` runs that one alone.
+//! Watchdog and outbox on a real database, driven by a seeded random schedule against a simple
+//! model: ticks, pulls, faults of the mail server, crashes, downtime and jumps of the clock. A
+//! failure prints its seed; `IOCAST_SEED` runs that one alone.
 
 #![expect(clippy::unwrap_used, reason = "a simulation that goes wrong ends there")]
 
@@ -14,7 +15,8 @@ use std::{
 };
 
 use iocast_app::{
-    Actor, App, Channel, Client, Failure, Letter, MailTransport, Mailer, NewDevice, OutageRow, Page, PullNote, Pulled, Secrets, Settings, Transport, Webhooks,
+    Actor, App, Channel, Client, Failure, Letter, MailTransport, Mailer, NewDevice, OutageRow,
+    Page, PullNote, Pulled, Secrets, Settings, Transport, Webhooks,
 };
 use iocast_domain::{
     id::{AccountId, DeviceId, GroupId, KeyId, LetterId},
@@ -112,11 +114,17 @@ struct MailServer {
 }
 
 impl MailTransport for MailServer {
-    fn carry<'a>(&'a self, letter: &'a Letter) -> Pin<Box<dyn Future<Output = Result<String, Failure>> + Send + 'a>> {
+    fn carry<'a>(
+        &'a self,
+        letter: &'a Letter,
+    ) -> Pin<Box<dyn Future<Output = Result<String, Failure>> + Send + 'a>> {
         Box::pin(async move {
             let manner = *self.manner.lock().unwrap();
             if matches!(manner, Manner::Take | Manner::Lose | Manner::DieAfter) {
-                self.taken.lock().unwrap().push((letter.subject.clone(), letter.message_id.clone()));
+                self.taken
+                    .lock()
+                    .unwrap()
+                    .push((letter.subject.clone(), letter.message_id.clone()));
             }
             if matches!(manner, Manner::Lose | Manner::DieAfter) {
                 *self.unknown.lock().unwrap().entry(letter.message_id.clone()).or_default() += 1;
@@ -166,8 +174,14 @@ impl World {
         let folder = TempDir::new().unwrap();
         let rng = Arc::new(TestRng(Mutex::new(0)));
         let begin = Timestamp::parse("2026-11-03T10:00:00Z").unwrap().micros();
-        let clock = Arc::new(TwoClocks { product: AtomicI64::new(begin), real: AtomicI64::new(begin) });
-        let mail = Arc::new(MailServer { manner: Mutex::new(Manner::Take), taken: Mutex::default(), unknown: Mutex::default(), died: Notify::new() });
+        let clock =
+            Arc::new(TwoClocks { product: AtomicI64::new(begin), real: AtomicI64::new(begin) });
+        let mail = Arc::new(MailServer {
+            manner: Mutex::new(Manner::Take),
+            taken: Mutex::default(),
+            unknown: Mutex::default(),
+            died: Notify::new(),
+        });
         let settings = Settings {
             public_url: "https://iocast.example".to_owned(),
             trusted_proxies: iocast_domain::proxy::Proxies::default(),
@@ -187,17 +201,48 @@ impl World {
         let store = Store::open(None, folder.path()).await.unwrap();
         let secrets_text = serde_json::to_string(&Secrets::generate(&*rng)).unwrap();
         let post = Mailer::new(Transport::MailTransport(mail.clone()));
-        let app = App::open(settings.clone(), store.clone(), secrets(&secrets_text), post, clock.clone(), rng.clone()).await.unwrap();
-        let account: AccountId =
-            app.account_create("Acme", "admin@example.com", Some("lamp river seven coat".to_owned())).await.unwrap().account_id.parse().unwrap();
+        let app = App::open(
+            settings.clone(),
+            store.clone(),
+            secrets(&secrets_text),
+            post,
+            clock.clone(),
+            rng.clone(),
+        )
+        .await
+        .unwrap();
+        let account: AccountId = app
+            .account_create("Acme", "admin@example.com", Some("lamp river seven coat".to_owned()))
+            .await
+            .unwrap()
+            .account_id
+            .parse()
+            .unwrap();
         app.heartbeat(Duration::ZERO).await.unwrap();
-        Self { _folder: folder, settings, secrets: secrets_text, store, clock, rng, mail, account, app }
+        Self {
+            _folder: folder,
+            settings,
+            secrets: secrets_text,
+            store,
+            clock,
+            rng,
+            mail,
+            account,
+            app,
+        }
     }
 
     /// The process dies and another begins.
     async fn restart(&mut self) {
         let post = Mailer::new(Transport::MailTransport(self.mail.clone()));
-        let opened = App::open(self.settings.clone(), self.store.clone(), secrets(&self.secrets), post, self.clock.clone(), self.rng.clone());
+        let opened = App::open(
+            self.settings.clone(),
+            self.store.clone(),
+            secrets(&self.secrets),
+            post,
+            self.clock.clone(),
+            self.rng.clone(),
+        );
         self.app = opened.await.unwrap();
         self.app.heartbeat(Duration::ZERO).await.unwrap();
     }
@@ -220,7 +265,11 @@ impl World {
     }
 
     async fn outages(&self, device: DeviceId) -> Vec<OutageRow> {
-        self.app.outage_list(&self.actor(), Some(device), None, &Page::first(1_000)).await.unwrap().items
+        self.app
+            .outage_list(&self.actor(), Some(device), None, &Page::first(1_000))
+            .await
+            .unwrap()
+            .items
     }
 
     async fn live(&mut self, seed: u64) {
@@ -248,15 +297,24 @@ impl World {
     async fn step(&mut self, devices: &mut [Modelled]) {
         match self.rng.below(10) {
             0..=2 => {
-                let by = if self.rng.below(4) == 0 { 48 * HOUR + WRITTEN_WITHIN + self.rng.span(-2, 3) } else { self.rng.span(0, 30 * HOUR) };
+                let by = if self.rng.below(4) == 0 {
+                    48 * HOUR + WRITTEN_WITHIN + self.rng.span(-2, 3)
+                } else {
+                    self.rng.span(0, 30 * HOUR)
+                };
                 self.clock.advance(by);
                 devices.iter_mut().for_each(|d| d.quiet += by);
             }
             3..=4 => {
                 let at = usize::try_from(self.rng.below(devices.len() as u64)).unwrap();
                 let device = &mut devices[at];
-                let pulled = Pulled { device_id: device.id, group_id: GroupId(Uuid::nil()), key_id: KeyId(Uuid::nil()) };
-                // An instant later than whatever was before: a pull ends a silence that began before it.
+                let pulled = Pulled {
+                    device_id: device.id,
+                    group_id: GroupId(Uuid::nil()),
+                    key_id: KeyId(Uuid::nil()),
+                };
+                // An instant later than whatever was before: a pull ends a silence that began
+                // before it.
                 self.clock.advance(1);
                 self.app.pull_note(PullNote::Done(pulled), Client::default(), 304, 0);
                 self.app.pulls_flush().await.unwrap();
@@ -271,7 +329,8 @@ impl World {
                     self.restart().await;
                 }
                 self.app.watch(Duration::ZERO).await.unwrap();
-                // The first tick after a restart has nothing to compare the clocks with; this one judges.
+                // The first tick after a restart has nothing to compare the clocks with; this one
+                // judges.
                 self.app.watch(Duration::ZERO).await.unwrap();
                 for device in &mut *devices {
                     if device.quiet > 48 * HOUR + WRITTEN_WITHIN && !device.open {
@@ -279,12 +338,25 @@ impl World {
                         device.outages += 1;
                     }
                     let outages = self.outages(device.id).await;
-                    assert_eq!(outages.iter().filter(|o| o.outage.ended.is_none()).count(), usize::from(device.open), "{device:?}");
+                    assert_eq!(
+                        outages.iter().filter(|o| o.outage.ended.is_none()).count(),
+                        usize::from(device.open),
+                        "{device:?}"
+                    );
                     assert_eq!(outages.len(), device.outages, "{device:?}");
                 }
             }
             7 => {
-                let manners = [Manner::Take, Manner::Take, Manner::Fail, Manner::Fail, Manner::Refuse, Manner::Lose, Manner::DieBefore, Manner::DieAfter];
+                let manners = [
+                    Manner::Take,
+                    Manner::Take,
+                    Manner::Fail,
+                    Manner::Fail,
+                    Manner::Refuse,
+                    Manner::Lose,
+                    Manner::DieBefore,
+                    Manner::DieAfter,
+                ];
                 let manner = manners[usize::try_from(self.rng.below(8)).unwrap()];
                 self.deliver(manner).await;
             }
@@ -308,7 +380,8 @@ impl World {
         }
     }
 
-    /// When all is calm again: nothing is missing, nothing came twice that should not, nothing came in a wrong order.
+    /// When all is calm again: nothing is missing, nothing came twice that should not, nothing came
+    /// in a wrong order.
     async fn judge(&mut self, devices: &[Modelled]) {
         for _ in 0..12 {
             self.clock.advance(15 * MINUTE);
@@ -324,28 +397,54 @@ impl World {
             assert!(n <= 1 + unknown.get(id).copied().unwrap_or(0), "{n} copies of {id}");
         }
         for device in devices {
-            let first = |letter: LetterId| taken.iter().position(|(_, id)| id.contains(&letter.to_string()));
+            let first = |letter: LetterId| {
+                taken.iter().position(|(_, id)| id.contains(&letter.to_string()))
+            };
             for OutageRow { outage, letters } in self.outages(device.id).await {
                 let of = |kind| letters.iter().find(|l| l.kind == kind);
                 let (warning, recovery) = (of(LetterKind::Warning), of(LetterKind::Recovery));
                 let Some(warning) = warning else {
                     // It was taken out of a digest that had not gone out.
-                    assert!(outage.ended.is_some() && recovery.is_none(), "{device:?}: a warning is written with its outage: {letters:?}");
+                    assert!(
+                        outage.ended.is_some() && recovery.is_none(),
+                        "{device:?}: a warning is written with its outage: {letters:?}"
+                    );
                     continue;
                 };
                 // Those who got the warning get a recovery, and after it.
-                let (arrived, told_end) = (first(warning.id), recovery.and_then(|recovery| first(recovery.id)));
-                assert!(told_end.is_none_or(|end| arrived.is_some_and(|begin| begin < end)), "{device:?}: a recovery before its warning");
-                let (warning, recovery, arrived) = (warning.state, recovery.map(|l| l.state), arrived.is_some());
-                assert!(warning.is_settled() && recovery.is_none_or(LetterState::is_settled), "{device:?}: {letters:?}");
+                let (arrived, told_end) =
+                    (first(warning.id), recovery.and_then(|recovery| first(recovery.id)));
+                assert!(
+                    told_end.is_none_or(|end| arrived.is_some_and(|begin| begin < end)),
+                    "{device:?}: a recovery before its warning"
+                );
+                let (warning, recovery, arrived) =
+                    (warning.state, recovery.map(|l| l.state), arrived.is_some());
+                assert!(
+                    warning.is_settled() && recovery.is_none_or(LetterState::is_settled),
+                    "{device:?}: {letters:?}"
+                );
                 match (outage.ended.is_some(), warning) {
-                    (false, state) => assert!(matches!(state, LetterState::Sent | LetterState::Dead) && recovery.is_none(), "{device:?}: {letters:?}"),
-                    // One that arrived without an answer is retried until it has one; refused for good then, it has no sequel.
+                    (false, state) => assert!(
+                        matches!(state, LetterState::Sent | LetterState::Dead)
+                            && recovery.is_none(),
+                        "{device:?}: {letters:?}"
+                    ),
+                    // One that arrived without an answer is retried until it has one; refused for
+                    // good then, it has no sequel.
                     (true, state) if arrived && state != LetterState::Dead => {
-                        assert!(matches!(recovery, Some(LetterState::Sent | LetterState::Dead)), "{device:?}: {letters:?}");
+                        assert!(
+                            matches!(recovery, Some(LetterState::Sent | LetterState::Dead)),
+                            "{device:?}: {letters:?}"
+                        );
                     }
-                    (true, LetterState::Sent) => panic!("{device:?}: sent, and not taken: {letters:?}"),
-                    (true, _) => assert!(recovery.is_none_or(|r| r == LetterState::Superseded), "{device:?}: {letters:?}"),
+                    (true, LetterState::Sent) => {
+                        panic!("{device:?}: sent, and not taken: {letters:?}")
+                    }
+                    (true, _) => assert!(
+                        recovery.is_none_or(|r| r == LetterState::Superseded),
+                        "{device:?}: {letters:?}"
+                    ),
                 }
             }
         }

@@ -33,7 +33,11 @@ fn iocs(value: impl Fn(usize) -> (Kind, String)) -> Vec<Ioc> {
             state: State::Active,
             whitelist: Whitelist::Default,
             enrichment: Enrichment {
-                reports: vec![Report { source_id: SOURCE, confidence: Confidence::MEDIUM, reported_at: 0 }],
+                reports: vec![Report {
+                    source_id: SOURCE,
+                    confidence: Confidence::MEDIUM,
+                    reported_at: 0,
+                }],
                 user_tags: [format!("case-{}", n % 50), format!("g{}", n % 1_000)].into(),
                 ..Enrichment::default()
             },
@@ -54,12 +58,15 @@ fn detect_and_normalise(value: &str) -> Result<(Kind, String), String> {
 #[divan::bench(args = [Criteria::default(), Criteria { tags: vec!["g7".to_owned()], ..Criteria::default() }])]
 fn choose(bencher: Bencher<'_, '_>, criteria: &Criteria) {
     let (iocs, enabled) = (domains(), EnabledSources::from([SOURCE]));
-    bencher.counter(ItemsCount::new(MANY)).bench_local(|| iocs.iter().filter(|ioc| criteria.choose(ioc, &enabled)).count());
+    bencher
+        .counter(ItemsCount::new(MANY))
+        .bench_local(|| iocs.iter().filter(|ioc| criteria.choose(ioc, &enabled)).count());
 }
 
 #[divan::bench(args = [1_000, MANY])]
 fn select(bencher: Bencher<'_, '_>, limit: usize) {
-    let (iocs, ranks, enabled) = (domains(), SourceRanks::from([(SOURCE, 0)]), EnabledSources::from([SOURCE]));
+    let (iocs, ranks, enabled) =
+        (domains(), SourceRanks::from([(SOURCE, 0)]), EnabledSources::from([SOURCE]));
     bencher.counter(ItemsCount::new(MANY)).bench_local(|| {
         let mut selection = Selection::new(limit);
         for ioc in &iocs {
@@ -73,6 +80,10 @@ fn select(bencher: Bencher<'_, '_>, limit: usize) {
 fn collapse_addresses(bencher: Bencher<'_, '_>) {
     let (ranks, enabled) = (SourceRanks::new(), EnabledSources::from([SOURCE]));
     let iocs = iocs(|n| (Kind::Ipv4, format!("198.18.{}.{}", n / 256, n % 256)));
-    let places: Vec<_> = iocs.iter().map(|ioc| (ioc.kind, Place::of(ioc, &ranks, &enabled))).collect();
-    bencher.counter(ItemsCount::new(MANY)).with_inputs(|| places.clone()).bench_local_values(|places| collapse(places, true));
+    let places: Vec<_> =
+        iocs.iter().map(|ioc| (ioc.kind, Place::of(ioc, &ranks, &enabled))).collect();
+    bencher
+        .counter(ItemsCount::new(MANY))
+        .with_inputs(|| places.clone())
+        .bench_local_values(|places| collapse(places, true));
 }

@@ -113,7 +113,11 @@ impl User {
 pub fn parse_account_name(text: &str) -> Result<String, FieldError> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > 100 || text.chars().any(char::is_control) {
-        return Err(FieldError::new("account", "account_name_invalid", "Give an account name of 1 to 100 characters without control characters."));
+        return Err(FieldError::new(
+            "account",
+            "account_name_invalid",
+            "Give an account name of 1 to 100 characters without control characters.",
+        ));
     }
     Ok(text.to_owned())
 }
@@ -123,10 +127,15 @@ pub fn parse_account_name(text: &str) -> Result<String, FieldError> {
 /// # Errors
 /// The broken rule, as an error of the field `email`.
 pub fn parse_address(text: &str) -> Result<String, FieldError> {
-    crate::normalise::email(text.trim())
-        .ok()
-        .filter(|address| address.len() <= 254)
-        .ok_or_else(|| FieldError::new("email", "email_invalid", "Give an e-mail address such as admin@example.com."))
+    crate::normalise::email(text.trim()).ok().filter(|address| address.len() <= 254).ok_or_else(
+        || {
+            FieldError::new(
+                "email",
+                "email_invalid",
+                "Give an e-mail address such as admin@example.com.",
+            )
+        },
+    )
 }
 
 /// Shortest password, in characters. OWASP ASVS 5.0 asks for 8 at least, and recommends 15.
@@ -134,7 +143,8 @@ pub const PASSWORD_MIN: usize = 12;
 /// Longest password, in characters: long enough for any phrase, short enough to hash.
 pub const PASSWORD_MAX: usize = 256;
 
-/// How hard a password is to guess, by zxcvbn's scale of 0 to 4: at 3 it takes some ten thousand million tries.
+/// How hard a password is to guess, by zxcvbn's scale of 0 to 4: at 3 it takes some ten thousand
+/// million tries.
 const STRENGTH: zxcvbn::Score = zxcvbn::Score::Three;
 
 /// Judges a password that the person of this address chose.
@@ -147,12 +157,18 @@ pub fn check_password(text: &str, address: &str) -> Result<(), FieldError> {
         return Err(FieldError::new(
             "password",
             "password_length",
-            format!("Choose a password of {PASSWORD_MIN} to {PASSWORD_MAX} characters; this one has {length}."),
+            format!(
+                "Choose a password of {PASSWORD_MIN} to {PASSWORD_MAX} characters; this one has {length}."
+            ),
         ));
     }
     let (name, host) = address.split_once('@').unwrap_or((address, ""));
     if text.trim().eq_ignore_ascii_case(address) {
-        return Err(FieldError::new("password", "password_is_address", "Choose a password that is not your e-mail address."));
+        return Err(FieldError::new(
+            "password",
+            "password_is_address",
+            "Choose a password that is not your e-mail address.",
+        ));
     }
     // What an attacker tries first: the address and its parts, and the name of the product.
     if zxcvbn::zxcvbn(text, &[address, name, host, "iocast"]).score() < STRENGTH {
@@ -171,10 +187,21 @@ mod tests {
 
     #[test]
     fn passwords_that_are_tried_first_are_refused() {
-        for weak in ["password", "12345678", "passwordpassword", "123456789012", "admin@corp.example", "ADMIN@corp.example", "iocastiocast1", "qwertyuiop12"] {
+        for weak in [
+            "password",
+            "12345678",
+            "passwordpassword",
+            "123456789012",
+            "admin@corp.example",
+            "ADMIN@corp.example",
+            "iocastiocast1",
+            "qwertyuiop12",
+        ] {
             assert!(check_password(weak, "admin@corp.example").is_err(), "{weak}");
         }
-        for good in ["correct horse battery staple", "9f8a7c6e5d4b3a2f1e0d9c8b", "lamp-river-seven-coat"] {
+        for good in
+            ["correct horse battery staple", "9f8a7c6e5d4b3a2f1e0d9c8b", "lamp-river-seven-coat"]
+        {
             assert!(check_password(good, "admin@corp.example").is_ok(), "{good}");
         }
         assert!(check_password(&"x1!".repeat(100), "a@b.example").is_err());

@@ -1,4 +1,5 @@
-//! Alerts, as far as they feed devices: what happened, how bad it is, and the IOCs that came up in it.
+//! Alerts, as far as they feed devices: what happened, how bad it is, and the IOCs that came up in
+//! it.
 
 use serde::{Deserialize, Serialize};
 
@@ -134,7 +135,12 @@ impl Alert {
     /// What its IOCs remember of it.
     #[must_use]
     pub fn reference(&self) -> AlertRef {
-        AlertRef { id: self.id.clone(), kind: self.kind, severity: self.severity, at: self.received_at.micros() }
+        AlertRef {
+            id: self.id.clone(),
+            kind: self.kind,
+            severity: self.severity,
+            at: self.received_at.micros(),
+        }
     }
 }
 
@@ -155,7 +161,8 @@ pub struct AlertRef {
 }
 
 impl Enrichment {
-    /// Remembers an alert, or what became of it. The alert ID that devices get is that of the alert that came last.
+    /// Remembers an alert, or what became of it. The alert ID that devices get is that of the alert
+    /// that came last.
     pub fn remember(&mut self, alert: AlertRef) {
         self.alerts.retain(|a| a.id != alert.id);
         self.alerts.push(alert);
@@ -180,7 +187,8 @@ pub struct AlertCriteria {
 }
 
 impl AlertCriteria {
-    /// The same, acting on what comes from `now` on unless past alerts count or an earlier time stands already.
+    /// The same, acting on what comes from `now` on unless past alerts count or an earlier time
+    /// stands already.
     #[must_use]
     pub fn from_now(self, now: Timestamp) -> Self {
         let since = if self.past { None } else { self.since.or(Some(now)) };
@@ -221,20 +229,39 @@ mod tests {
 
     #[test]
     fn a_policy_asks_for_type_severity_and_time_of_one_alert() {
-        let alerts = [reference(5, AlertKind::Phishing, Severity::Low), reference(9, AlertKind::Vip, Severity::High)];
+        let alerts = [
+            reference(5, AlertKind::Phishing, Severity::Low),
+            reference(9, AlertKind::Vip, Severity::High),
+        ];
         let chosen = |types: &[AlertKind], severities: &[Severity], since: Option<i64>| {
             let since = since.map(Timestamp::from_micros);
-            AlertCriteria { types: types.to_vec(), severities: severities.to_vec(), past: false, since }.choose(&alerts)
+            AlertCriteria {
+                types: types.to_vec(),
+                severities: severities.to_vec(),
+                past: false,
+                since,
+            }
+            .choose(&alerts)
         };
         assert!(chosen(&[], &[], None) && chosen(&[AlertKind::Vip], &[Severity::High], Some(9)));
-        assert!(!chosen(&[AlertKind::Phishing], &[Severity::High], None), "of one alert, not of two");
+        assert!(
+            !chosen(&[AlertKind::Phishing], &[Severity::High], None),
+            "of one alert, not of two"
+        );
         assert!(!chosen(&[], &[], Some(10)) && !AlertCriteria::default().choose(&[]));
         let since = |past, since: Option<i64>| {
-            AlertCriteria { past, since: since.map(Timestamp::from_micros), ..AlertCriteria::default() }
-                .from_now(Timestamp::from_micros(7))
-                .since
-                .map(Timestamp::micros)
+            AlertCriteria {
+                past,
+                since: since.map(Timestamp::from_micros),
+                ..AlertCriteria::default()
+            }
+            .from_now(Timestamp::from_micros(7))
+            .since
+            .map(Timestamp::micros)
         };
-        assert_eq!((since(false, None), since(false, Some(3)), since(true, Some(3))), (Some(7), Some(3), None));
+        assert_eq!(
+            (since(false, None), since(false, Some(3)), since(true, Some(3))),
+            (Some(7), Some(3), None)
+        );
     }
 }

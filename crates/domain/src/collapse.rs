@@ -1,5 +1,6 @@
-//! Collapsing: what another entry of a group covers takes up no room. An address lies within a network, a name below a
-//! domain; and where a device takes networks and is told nothing else, adjacent ones are one.
+//! Collapsing: what another entry of a group covers takes up no room. An address lies within a
+//! network, a name below a domain; and where a device takes networks and is told nothing else,
+//! adjacent ones are one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,18 +16,20 @@ use crate::{
 /// What is left of a group's candidates.
 #[derive(Debug, Default)]
 pub struct Collapsed {
-    /// Those that stand in the list. Who stands for others takes the best place of them all, so that the limit cuts
-    /// nothing of it before its turn.
+    /// Those that stand in the list. Who stands for others takes the best place of them all, so
+    /// that the limit cuts nothing of it before its turn.
     pub places: Vec<Place>,
     /// Those that another one stands for.
     pub covered: HashSet<IocId>,
-    /// Those that stand for a wider network than their own, with its prefix length. Each is the one whose address the
-    /// network begins with, so that the entry stays the same IOC while the network grows and shrinks behind it.
+    /// Those that stand for a wider network than their own, with its prefix length. Each is the one
+    /// whose address the network begins with, so that the entry stays the same IOC while the
+    /// network grows and shrinks behind it.
     pub spans: HashMap<IocId, u8>,
 }
 
-/// Parts candidates into those that stand for themselves and those that another candidate covers; with `merge`, two
-/// networks that make up a wider one are one entry too. No address is lost, and none is added.
+/// Parts candidates into those that stand for themselves and those that another candidate covers;
+/// with `merge`, two networks that make up a wider one are one entry too. No address is lost, and
+/// none is added.
 #[must_use]
 pub fn collapse(candidates: Vec<(Kind, Place)>, merge: bool) -> Collapsed {
     let mut collapsed = cover(candidates);
@@ -47,7 +50,12 @@ pub fn spanning(mut ioc: Ioc, span: Option<u8>) -> Ioc {
 }
 
 fn merge_adjacent(collapsed: &mut Collapsed) {
-    let mut networks: Vec<(IpNet, usize)> = collapsed.places.iter().enumerate().filter_map(|(i, place)| Some((network(place.value.as_str())?, i))).collect();
+    let mut networks: Vec<(IpNet, usize)> = collapsed
+        .places
+        .iter()
+        .enumerate()
+        .filter_map(|(i, place)| Some((network(place.value.as_str())?, i)))
+        .collect();
     networks.sort_unstable();
     let mut merged: Vec<(IpNet, usize)> = Vec::new();
     for mut next in networks {
@@ -98,15 +106,27 @@ fn cover(candidates: Vec<(Kind, Place)>) -> Collapsed {
     widths.dedup();
     let coverer = |i: usize, kind: Kind, value: &str| match kind {
         // The last one found is the one furthest up.
-        Kind::Domain => ancestors(value).filter_map(|name| names.get(name).copied()).last().filter(|by| *by != i),
+        Kind::Domain => ancestors(value)
+            .filter_map(|name| names.get(name).copied())
+            .last()
+            .filter(|by| *by != i),
         Kind::Ipv4 | Kind::Ipv6 => {
             let own = network(value)?;
-            let wider = widths.iter().filter(|(v6, width)| *v6 == is_v6(&own) && *width < own.prefix_len());
-            wider.filter_map(|(_, width)| networks.get(&IpNet::new(own.addr(), *width).ok()?.trunc()).copied()).next()
+            let wider =
+                widths.iter().filter(|(v6, width)| *v6 == is_v6(&own) && *width < own.prefix_len());
+            wider
+                .filter_map(|(_, width)| {
+                    networks.get(&IpNet::new(own.addr(), *width).ok()?.trunc()).copied()
+                })
+                .next()
         }
         _ => None,
     };
-    let by: Vec<Option<usize>> = candidates.iter().enumerate().map(|(i, (kind, place))| coverer(i, *kind, place.value.as_str())).collect();
+    let by: Vec<Option<usize>> = candidates
+        .iter()
+        .enumerate()
+        .map(|(i, (kind, place))| coverer(i, *kind, place.value.as_str()))
+        .collect();
     let mut places: Vec<Place> = candidates.into_iter().map(|(_, place)| place).collect();
     let mut covered = HashSet::new();
     for (i, by) in by.iter().enumerate() {
@@ -146,48 +166,108 @@ mod tests {
         let at = Timestamp::from_secs(0);
         let enrichment = Enrichment { reported_severity: Some(severity), ..Enrichment::default() };
         let id = ioc_id(&account, kind, &value);
-        let ioc = Ioc { id, kind, value, first_seen: at, last_seen: at, state: State::Active, whitelist: Whitelist::Default, enrichment };
+        let ioc = Ioc {
+            id,
+            kind,
+            value,
+            first_seen: at,
+            last_seen: at,
+            state: State::Active,
+            whitelist: Whitelist::Default,
+            enrichment,
+        };
         (kind, Place::of(&ioc, &SourceRanks::new(), &EnabledSources::new()))
     }
 
     fn kept(values: &[&str]) -> Vec<String> {
-        collapse(values.iter().map(|v| place(v, Severity::Low)).collect(), false).places.iter().map(|p| p.value.clone()).collect()
+        collapse(values.iter().map(|v| place(v, Severity::Low)).collect(), false)
+            .places
+            .iter()
+            .map(|p| p.value.clone())
+            .collect()
     }
 
     /// What the entries say when adjacent networks are merged.
     fn merged(values: &[&str]) -> Vec<String> {
-        let Collapsed { places, spans, .. } = collapse(values.iter().map(|v| place(v, Severity::Low)).collect(), true);
-        let shown = |p: &Place| spans.get(&p.id).map_or_else(|| p.value.clone(), |l| format!("{}/{l}", p.value.split('/').next().unwrap_or_default()));
+        let Collapsed { places, spans, .. } =
+            collapse(values.iter().map(|v| place(v, Severity::Low)).collect(), true);
+        let shown = |p: &Place| {
+            spans.get(&p.id).map_or_else(
+                || p.value.clone(),
+                |l| format!("{}/{l}", p.value.split('/').next().unwrap_or_default()),
+            )
+        };
         places.iter().map(shown).collect()
     }
 
     #[test]
     fn adjacent_networks_are_one() {
-        assert_eq!(merged(&["192.0.2.1", "192.0.2.0", "192.0.2.2/31", "192.0.2.5", "192.0.2.6"]), ["192.0.2.0/30", "192.0.2.5", "192.0.2.6"]);
-        assert_eq!(merged(&["192.0.2.4", "192.0.2.0/30", "192.0.2.5", "192.0.2.6/31", "192.0.2.7"]), ["192.0.2.0/29"], "what is covered is not needed twice");
-        assert_eq!(merged(&["2001:db8::", "2001:db8::1", "0.0.0.0", "evil.net"]), ["2001:db8::/127", "0.0.0.0", "evil.net"]);
-        assert_eq!(merged(&["44.0.0.0/8", "45.0.0.0/8"]), ["44.0.0.0/8", "45.0.0.0/8"], "no wider than the guard lets through");
+        assert_eq!(
+            merged(&["192.0.2.1", "192.0.2.0", "192.0.2.2/31", "192.0.2.5", "192.0.2.6"]),
+            ["192.0.2.0/30", "192.0.2.5", "192.0.2.6"]
+        );
+        assert_eq!(
+            merged(&["192.0.2.4", "192.0.2.0/30", "192.0.2.5", "192.0.2.6/31", "192.0.2.7"]),
+            ["192.0.2.0/29"],
+            "what is covered is not needed twice"
+        );
+        assert_eq!(
+            merged(&["2001:db8::", "2001:db8::1", "0.0.0.0", "evil.net"]),
+            ["2001:db8::/127", "0.0.0.0", "evil.net"]
+        );
+        assert_eq!(
+            merged(&["44.0.0.0/8", "45.0.0.0/8"]),
+            ["44.0.0.0/8", "45.0.0.0/8"],
+            "no wider than the guard lets through"
+        );
     }
 
     #[test]
     fn what_is_covered_is_left_out() {
-        assert_eq!(kept(&["a.b.evil.net", "evil.net", "b.evil.net", "devil.net"]), ["evil.net", "devil.net"]);
         assert_eq!(
-            kept(&["192.0.2.1", "192.0.2.0/24", "192.0.2.128/25", "192.0.3.1", "2001:db8::1", "2001:db8::/32"]),
+            kept(&["a.b.evil.net", "evil.net", "b.evil.net", "devil.net"]),
+            ["evil.net", "devil.net"]
+        );
+        assert_eq!(
+            kept(&[
+                "192.0.2.1",
+                "192.0.2.0/24",
+                "192.0.2.128/25",
+                "192.0.3.1",
+                "2001:db8::1",
+                "2001:db8::/32"
+            ]),
             ["192.0.2.0/24", "192.0.3.1", "2001:db8::/32"]
         );
-        assert_eq!(kept(&["http://evil.net/a", "evil.net"]), ["http://evil.net/a", "evil.net"], "a URL is not a name");
+        assert_eq!(
+            kept(&["http://evil.net/a", "evil.net"]),
+            ["http://evil.net/a", "evil.net"],
+            "a URL is not a name"
+        );
     }
 
     #[test]
     fn who_covers_rises() {
-        let of = |values: [(&str, Severity); 3]| collapse(values.iter().map(|(v, s)| place(v, *s)).collect(), true);
-        let Collapsed { places, covered, .. } = of([("evil.net", Severity::Low), ("a.evil.net", Severity::High), ("zzz.net", Severity::Medium)]);
+        let of = |values: [(&str, Severity); 3]| {
+            collapse(values.iter().map(|(v, s)| place(v, *s)).collect(), true)
+        };
+        let Collapsed { places, covered, .. } = of([
+            ("evil.net", Severity::Low),
+            ("a.evil.net", Severity::High),
+            ("zzz.net", Severity::Medium),
+        ]);
         let (evil, other) = (&places[0], &places[1]);
         assert!(evil < other, "what stands for something of high severity comes before medium");
         assert_eq!(covered.len(), 1);
-        let Collapsed { places, .. } = of([("192.0.2.0", Severity::Low), ("192.0.2.9", Severity::Medium), ("192.0.2.1", Severity::High)]);
-        assert!(places[0] < places[1] && places[0].value == "192.0.2.0", "so does the first half of a pair");
+        let Collapsed { places, .. } = of([
+            ("192.0.2.0", Severity::Low),
+            ("192.0.2.9", Severity::Medium),
+            ("192.0.2.1", Severity::High),
+        ]);
+        assert!(
+            places[0] < places[1] && places[0].value == "192.0.2.0",
+            "so does the first half of a pair"
+        );
     }
 
     proptest! {

@@ -39,8 +39,16 @@ pub struct Device {
 /// The reason, as an error of the field `device_type`.
 pub fn check_type(id: &str) -> Result<&'static DeviceType, FieldError> {
     let Some(device_type) = crate::device_type::find(id) else {
-        let all: Vec<_> = crate::device_type::CATALOGUE.iter().filter(|t| t.method == Method::Pull).map(|t| t.id).collect();
-        return Err(FieldError::new("device_type", "device_type_unknown", format!("There is no such device type; choose one of: {}.", all.join(", "))));
+        let all: Vec<_> = crate::device_type::CATALOGUE
+            .iter()
+            .filter(|t| t.method == Method::Pull)
+            .map(|t| t.id)
+            .collect();
+        return Err(FieldError::new(
+            "device_type",
+            "device_type_unknown",
+            format!("There is no such device type; choose one of: {}.", all.join(", ")),
+        ));
     };
     match device_type.unsupported {
         Some(reason) => Err(FieldError::new("device_type", "device_type_push", reason)),
@@ -52,17 +60,28 @@ pub fn check_type(id: &str) -> Result<&'static DeviceType, FieldError> {
 ///
 /// # Errors
 /// Which number to change, as an error of the field `ioc_limit`.
-pub fn check_device_limit(limit: i64, device_type: &DeviceType, groups: &[(GroupId, Name, u32)]) -> Result<u32, FieldError> {
+pub fn check_device_limit(
+    limit: i64,
+    device_type: &DeviceType,
+    groups: &[(GroupId, Name, u32)],
+) -> Result<u32, FieldError> {
     let max = device_type.max_iocs;
     let limit = u32::try_from(limit).ok().filter(|l| (1..=max).contains(l)).ok_or_else(|| {
-        FieldError::new("ioc_limit", "limit_out_of_range", format!("Give a limit of 1 to {max}, the most a {} device holds.", device_type.name))
+        FieldError::new(
+            "ioc_limit",
+            "limit_out_of_range",
+            format!("Give a limit of 1 to {max}, the most a {} device holds.", device_type.name),
+        )
     })?;
     let given: u64 = groups.iter().map(|(_, _, l)| u64::from(*l)).sum();
     if given > u64::from(limit) {
         return Err(FieldError::new(
             "ioc_limit",
             "limit_below_groups",
-            format!("Its groups were given {given} IOCs together. {}", which_to_shrink(groups, given - u64::from(limit))),
+            format!(
+                "Its groups were given {given} IOCs together. {}",
+                which_to_shrink(groups, given - u64::from(limit))
+            ),
         ));
     }
     Ok(limit)
@@ -73,7 +92,11 @@ pub fn check_device_limit(limit: i64, device_type: &DeviceType, groups: &[(Group
 ///
 /// # Errors
 /// Which group to shrink, as an error of the field `limit`.
-pub fn check_group_limit(limit: Option<i64>, device_limit: u32, others: &[(GroupId, Name, u32)]) -> Result<u32, FieldError> {
+pub fn check_group_limit(
+    limit: Option<i64>,
+    device_limit: u32,
+    others: &[(GroupId, Name, u32)],
+) -> Result<u32, FieldError> {
     let given: u64 = others.iter().map(|(_, _, l)| u64::from(*l)).sum();
     let left = u64::from(device_limit).saturating_sub(given);
     let over = |wanted: u64| {
@@ -90,10 +113,13 @@ pub fn check_group_limit(limit: Option<i64>, device_limit: u32, others: &[(Group
         None if left == 0 => Err(over(1)),
         None => Ok(u32::try_from(left).unwrap_or(device_limit)),
         Some(wanted) => {
-            let wanted = u32::try_from(wanted)
-                .ok()
-                .filter(|w| *w > 0)
-                .ok_or_else(|| FieldError::new("limit", "limit_out_of_range", format!("Give a limit of 1 to {device_limit}, the device's limit.")))?;
+            let wanted = u32::try_from(wanted).ok().filter(|w| *w > 0).ok_or_else(|| {
+                FieldError::new(
+                    "limit",
+                    "limit_out_of_range",
+                    format!("Give a limit of 1 to {device_limit}, the device's limit."),
+                )
+            })?;
             if u64::from(wanted) > left { Err(over(u64::from(wanted))) } else { Ok(wanted) }
         }
     }
@@ -102,7 +128,9 @@ pub fn check_group_limit(limit: Option<i64>, device_limit: u32, others: &[(Group
 /// Names the largest group, the first one to give something back.
 fn which_to_shrink(groups: &[(GroupId, Name, u32)], by: u64) -> String {
     match groups.iter().max_by_key(|(_, _, limit)| *limit) {
-        Some((_, name, limit)) => format!("Shrink the group `{name}` (limit {limit}) or another one, by {by} in all."),
+        Some((_, name, limit)) => {
+            format!("Shrink the group `{name}` (limit {limit}) or another one, by {by} in all.")
+        }
         None => "Lower the number.".to_owned(),
     }
 }
@@ -122,11 +150,19 @@ mod tests {
         assert_eq!(check_device_limit(50_001, misp, &[]).unwrap_err().code, "limit_out_of_range");
         assert_eq!(check_device_limit(0, misp, &[]).unwrap_err().code, "limit_out_of_range");
         let groups = [group("Small", 10), group("Large", 90)];
-        assert!(check_device_limit(99, misp, &groups).unwrap_err().message.contains("`Large` (limit 90)"));
+        assert!(
+            check_device_limit(99, misp, &groups)
+                .unwrap_err()
+                .message
+                .contains("`Large` (limit 90)")
+        );
         assert_eq!(check_group_limit(None, 150, &groups).unwrap(), 50);
         assert_eq!(check_group_limit(Some(50), 150, &groups).unwrap(), 50);
         let error = check_group_limit(Some(51), 150, &groups).unwrap_err();
-        assert_eq!((error.code.as_str(), error.message.contains("`Large`")), ("limit_exceeds_device", true));
+        assert_eq!(
+            (error.code.as_str(), error.message.contains("`Large`")),
+            ("limit_exceeds_device", true)
+        );
         assert_eq!(check_group_limit(None, 100, &groups).unwrap_err().code, "limit_exceeds_device");
         assert_eq!(check_group_limit(Some(-1), 100, &[]).unwrap_err().code, "limit_out_of_range");
     }

@@ -14,7 +14,8 @@ mod catalogue;
 
 pub use catalogue::CATALOGUE;
 
-/// The form in which a device type takes its IOCs. All but the first two are lists: one document at the group URL.
+/// The form in which a device type takes its IOCs. All but the first two are lists: one document at
+/// the group URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
@@ -24,7 +25,8 @@ pub enum Format {
     PlainList,
     /// PAN-OS external dynamic list: URLs without scheme, domains bare.
     PanosEdl,
-    /// Cisco security intelligence feed: values with `#` comments on lines of their own, `.md5` beside it.
+    /// Cisco security intelligence feed: values with `#` comments on lines of their own, `.md5`
+    /// beside it.
     CiscoList,
     /// Check Point external IoC feed: seven columns, unique names.
     CheckPointCsv,
@@ -152,20 +154,28 @@ pub struct Grammar {
     pub networks: bool,
     /// The longest value, in bytes.
     pub longest: usize,
-    /// Whether `*` and `^` are signs of the device's own, so that a value with one would mean something else.
+    /// Whether `*` and `^` are signs of the device's own, so that a value with one would mean
+    /// something else.
     pub wildcards: bool,
     /// Whether URLs must be plain ASCII without blanks, quotes and commas.
     pub careful_urls: bool,
 }
 
 /// Takes every value that iocast holds.
-pub(crate) const ANYTHING: Grammar = Grammar { networks: true, longest: crate::normalise::VALUE_MAX, wildcards: false, careful_urls: false };
+pub(crate) const ANYTHING: Grammar = Grammar {
+    networks: true,
+    longest: crate::normalise::VALUE_MAX,
+    wildcards: false,
+    careful_urls: false,
+};
 
-/// One line of a set-up form, in the vendor's own words. These stand for what only the account knows: `{name}` a name
-/// for the feed, `{list}` the same in lower case letters, digits and underscores, `{url}` the group URL, `{account_id}`
-/// the account ID, `{key}` an appliance or device key, `{secret_url}` the group URL with both in it, `{host}` and
-/// `{path}` the two halves of the group URL, `{kind}` and `{fortinet_kind}` what the group holds in PAN-OS's and FortiOS's words, `{root}` the TAXII API root, `{discovery}` the TAXII discovery URL, and
-/// `{collection}` the TAXII collection's id.
+/// One line of a set-up form, in the vendor's own words. These stand for what only the account
+/// knows: `{name}` a name for the feed, `{list}` the same in lower case letters, digits and
+/// underscores, `{url}` the group URL, `{account_id}` the account ID, `{key}` an appliance or
+/// device key, `{secret_url}` the group URL with both in it, `{host}` and `{path}` the two halves
+/// of the group URL, `{kind}` and `{fortinet_kind}` what the group holds in PAN-OS's and FortiOS's
+/// words, `{root}` the TAXII API root, `{discovery}` the TAXII discovery URL, and `{collection}`
+/// the TAXII collection's id.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct SetupField {
     /// The label in the vendor's form.
@@ -216,14 +226,22 @@ pub fn find(id: &str) -> Option<&'static DeviceType> {
 }
 
 impl Format {
-    /// Whether a device of this format fetches what changed since it last did. Every other one fetches the whole list each time.
+    /// Whether a device of this format fetches what changed since it last did. Every other one
+    /// fetches the whole list each time.
     #[must_use]
     pub const fn delivers_changes(self) -> bool {
-        matches!(self, Self::MispFeed | Self::ArcsightEvents | Self::StixBundle | Self::Taxii21 | Self::Taxii20)
+        matches!(
+            self,
+            Self::MispFeed
+                | Self::ArcsightEvents
+                | Self::StixBundle
+                | Self::Taxii21
+                | Self::Taxii20
+        )
     }
 
-    /// The file below the group URL that a device asks for first, and whose complete transfer is a pull; empty where it
-    /// is the group URL itself.
+    /// The file below the group URL that a device asks for first, and whose complete transfer is a
+    /// pull; empty where it is the group URL itself.
     #[must_use]
     pub const fn entry(self) -> &'static str {
         match self {
@@ -233,7 +251,8 @@ impl Format {
         }
     }
 
-    /// Whether the changes of a group are kept in their order, removals too, as TAXII clients and event streams need it.
+    /// Whether the changes of a group are kept in their order, removals too, as TAXII clients and
+    /// event streams need it.
     #[must_use]
     pub const fn is_log(self) -> bool {
         matches!(self, Self::ArcsightEvents) || self.taxii().is_some()
@@ -251,12 +270,19 @@ impl Format {
 }
 
 impl DeviceType {
-    /// Whether a collapsing group may give adjacent networks as one: the device takes networks, and is told nothing of an
-    /// entry but its value, so that nothing else is lost.
+    /// Whether a collapsing group may give adjacent networks as one: the device takes networks, and
+    /// is told nothing of an entry but its value, so that nothing else is lost.
     #[must_use]
     pub const fn merges_networks(&self) -> bool {
-        let value_only =
-            matches!(self.format, Format::PlainList | Format::PanosEdl | Format::CiscoList | Format::F5FeedList | Format::MikrotikScript | Format::Rpz);
+        let value_only = matches!(
+            self.format,
+            Format::PlainList
+                | Format::PanosEdl
+                | Format::CiscoList
+                | Format::F5FeedList
+                | Format::MikrotikScript
+                | Format::Rpz
+        );
         value_only && self.grammar.networks
     }
 
@@ -292,8 +318,10 @@ impl DeviceType {
         if value.len() > longest {
             return Some(Refusal::TooLong);
         }
-        let odd =
-            (wildcards && value.contains(['*', '^'])) || (careful_urls && value.contains(|c: char| !c.is_ascii_graphic() || matches!(c, '"' | '\'' | ',')));
+        let odd = (wildcards && value.contains(['*', '^']))
+            || (careful_urls
+                && value
+                    .contains(|c: char| !c.is_ascii_graphic() || matches!(c, '"' | '\'' | ',')));
         (kind == Kind::Url && odd).then_some(Refusal::Sign)
     }
 }
@@ -302,7 +330,10 @@ impl DeviceType {
 ///
 /// # Errors
 /// Which kinds there are, as an error of the field `kind`.
-pub fn check_group_kind(device_type: &DeviceType, asked: Option<&str>) -> Result<Option<GroupKind>, FieldError> {
+pub fn check_group_kind(
+    device_type: &DeviceType,
+    asked: Option<&str>,
+) -> Result<Option<GroupKind>, FieldError> {
     let kinds = device_type.group_kinds;
     let all = || kinds.iter().map(|k| k.word()).collect::<Vec<_>>().join(", ");
     match asked.map(str::trim).filter(|k| !k.is_empty()) {
@@ -310,12 +341,28 @@ pub fn check_group_kind(device_type: &DeviceType, asked: Option<&str>) -> Result
         Some(_) if kinds.is_empty() => Err(FieldError::new(
             "kind",
             "kind_not_needed",
-            format!("A group of a {} mixes all kinds; leave `kind` out and narrow the rule instead.", device_type.name),
+            format!(
+                "A group of a {} mixes all kinds; leave `kind` out and narrow the rule instead.",
+                device_type.name
+            ),
         )),
-        Some(word) => kinds.iter().copied().find(|k| k.word().eq_ignore_ascii_case(word)).map(Some).ok_or_else(|| {
-            let word = crate::time::clip(word, 40);
-            FieldError::new("kind", "kind_not_taken", format!("A {} takes groups of one kind, one of: {}; `{word}` is none of them.", device_type.name, all()))
-        }),
+        Some(word) => kinds
+            .iter()
+            .copied()
+            .find(|k| k.word().eq_ignore_ascii_case(word))
+            .map(Some)
+            .ok_or_else(|| {
+                let word = crate::time::clip(word, 40);
+                FieldError::new(
+                    "kind",
+                    "kind_not_taken",
+                    format!(
+                        "A {} takes groups of one kind, one of: {}; `{word}` is none of them.",
+                        device_type.name,
+                        all()
+                    ),
+                )
+            }),
     }
 }
 
@@ -326,16 +373,45 @@ mod tests {
     #[test]
     fn the_catalogue_is_sound() {
         for t in CATALOGUE {
-            assert!(t.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'), "{}", t.id);
-            assert_eq!(CATALOGUE.iter().filter(|o| o.id == t.id).count(), 1, "{} is there twice", t.id);
+            assert!(
+                t.id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+                "{}",
+                t.id
+            );
+            assert_eq!(
+                CATALOGUE.iter().filter(|o| o.id == t.id).count(),
+                1,
+                "{} is there twice",
+                t.id
+            );
             assert!(!t.kinds.is_empty(), "{} takes nothing", t.id);
-            assert_eq!(t.method == Method::Push, t.unsupported.is_some(), "{}: push types say why not", t.id);
-            assert!(t.method == Method::Push || (t.max_iocs > 0 && !t.setup.is_empty() && !t.checks.is_empty()), "{} lacks limit, form or checks", t.id);
+            assert_eq!(
+                t.method == Method::Push,
+                t.unsupported.is_some(),
+                "{}: push types say why not",
+                t.id
+            );
+            assert!(
+                t.method == Method::Push
+                    || (t.max_iocs > 0 && !t.setup.is_empty() && !t.checks.is_empty()),
+                "{} lacks limit, form or checks",
+                t.id
+            );
             for group in t.group_kinds {
-                assert!(!t.kinds_of_group(Some(*group)).is_empty(), "{}: nothing goes into a group of {}", t.id, group.word());
+                assert!(
+                    !t.kinds_of_group(Some(*group)).is_empty(),
+                    "{}: nothing goes into a group of {}",
+                    t.id,
+                    group.word()
+                );
             }
             for kind in t.kinds.iter().filter(|_| !t.mixed_group()) {
-                assert!(t.group_kinds.iter().any(|g| g.covers(*kind)), "{}: {} goes into no group", t.id, kind.word());
+                assert!(
+                    t.group_kinds.iter().any(|g| g.covers(*kind)),
+                    "{}: {} goes into no group",
+                    t.id,
+                    kind.word()
+                );
             }
         }
         assert_eq!(find("misp").map(|t| (t.max_iocs, t.mixed_group())), Some((50_000, true)));

@@ -27,7 +27,8 @@ pub struct Group {
     pub kind: Option<GroupKind>,
     /// The most IOCs it holds.
     pub limit: u32,
-    /// Whether what another entry covers is left out: addresses within a listed network, names below a listed domain.
+    /// Whether what another entry covers is left out: addresses within a listed network, names
+    /// below a listed domain.
     pub collapse: bool,
     /// Sources whose IOCs come first when the limit bites, best first.
     pub source_priority: Vec<SourceId>,
@@ -50,7 +51,13 @@ impl Truncation {
     #[must_use]
     pub fn of(limit: u64, not_for_device: u64) -> Self {
         let reasons = [("limit", limit), ("not_for_device", not_for_device)];
-        Self { reasons: reasons.into_iter().filter(|(_, n)| *n > 0).map(|(r, n)| (r.to_owned(), n)).collect() }
+        Self {
+            reasons: reasons
+                .into_iter()
+                .filter(|(_, n)| *n > 0)
+                .map(|(r, n)| (r.to_owned(), n))
+                .collect(),
+        }
     }
 
     /// All of them together.
@@ -60,14 +67,14 @@ impl Truncation {
     }
 }
 
-/// Where the room of a full group ends: every IOC that is in has this place or a better one, and every other that the group would take
-/// stands behind it.
+/// Where the room of a full group ends: every IOC that is in has this place or a better one, and
+/// every other that the group would take stands behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boundary {
     /// The last place that found room.
     pub place: Place,
-    /// When those that found none are to be counted, in UTC microseconds; nothing once they are. Until then their number is a
-    /// lower bound.
+    /// When those that found none are to be counted, in UTC microseconds; nothing once they are.
+    /// Until then their number is a lower bound.
     pub count_at: Option<i64>,
 }
 

@@ -1,7 +1,9 @@
-//! What is kept back although a rule chose it: what a device can't take, and what no device should be told to block.
+//! What is kept back although a rule chose it: what a device can't take, and what no device should
+//! be told to block.
 //!
-//! The guards are on unless an admin switches one off; whatever an admin marks "sent even if the system would not"
-//! passes them all. Documentation networks and `example` names pass, since fixtures use them.
+//! The guards are on unless an admin switches one off; whatever an admin marks "sent even if the
+//! system would not" passes them all. Documentation networks and `example` names pass, since
+//! fixtures use them.
 
 use std::{collections::HashSet, str::FromStr, sync::LazyLock};
 
@@ -49,7 +51,14 @@ words! {
 
 impl Refusal {
     /// The guards, which an admin may switch off.
-    pub const GUARDS: &'static [Self] = &[Self::PrivateAddress, Self::WideNetwork, Self::PublicSuffix, Self::PublicResolver, Self::Own, Self::Allowed];
+    pub const GUARDS: &'static [Self] = &[
+        Self::PrivateAddress,
+        Self::WideNetwork,
+        Self::PublicSuffix,
+        Self::PublicResolver,
+        Self::Own,
+        Self::Allowed,
+    ];
 
     /// The reason, for one IOC or for many.
     #[must_use]
@@ -75,17 +84,27 @@ impl Refusal {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Kind => "Use a device of another type.",
-            Self::Network | Self::TooLong | Self::Sign | Self::Reserved => "Use a device of another type, or import it in another form.",
-            Self::Covered => "Nothing is missing; switch off collapsing on the group to list them all.",
-            Self::PrivateAddress | Self::WideNetwork | Self::PublicSuffix | Self::PublicResolver => {
+            Self::Network | Self::TooLong | Self::Sign | Self::Reserved => {
+                "Use a device of another type, or import it in another form."
+            }
+            Self::Covered => {
+                "Nothing is missing; switch off collapsing on the group to list them all."
+            }
+            Self::PrivateAddress
+            | Self::WideNetwork
+            | Self::PublicSuffix
+            | Self::PublicResolver => {
                 "To send one anyway, set its whitelist state to “always sent”; or switch this guard off under Settings."
             }
-            Self::Own | Self::Allowed => "To send one anyway, take it off the list under Settings, or set its whitelist state to “always sent”.",
+            Self::Own | Self::Allowed => {
+                "To send one anyway, take it off the list under Settings, or set its whitelist state to “always sent”."
+            }
         }
     }
 }
 
-/// A name or network that the account never wants blocked: a domain with all below it, an address, or a network.
+/// A name or network that the account never wants blocked: a domain with all below it, an address,
+/// or a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum OwnName {
@@ -104,9 +123,12 @@ impl FromStr for OwnName {
         if let Some(network) = network(text) {
             return Ok(Self::Network(network));
         }
-        normalise::domain(text)
-            .map(Self::Domain)
-            .map_err(|why| format!("`{}` is neither a domain nor an address or network: {why}", crate::time::clip(text, 60)))
+        normalise::domain(text).map(Self::Domain).map_err(|why| {
+            format!(
+                "`{}` is neither a domain nor an address or network: {why}",
+                crate::time::clip(text, 60)
+            )
+        })
     }
 }
 
@@ -122,7 +144,9 @@ impl From<OwnName> for String {
     fn from(shield: OwnName) -> Self {
         match shield {
             OwnName::Domain(name) => name,
-            OwnName::Network(network) if network.prefix_len() == network.max_prefix_len() => network.addr().to_string(),
+            OwnName::Network(network) if network.prefix_len() == network.max_prefix_len() => {
+                network.addr().to_string()
+            }
             OwnName::Network(network) => network.to_string(),
         }
     }
@@ -155,15 +179,23 @@ pub const SHIELDS_MAX: usize = 10_000;
 ///
 /// # Errors
 /// The first entry that is none, as an error of `field`.
-pub fn shields<'a>(field: &str, entries: impl IntoIterator<Item = &'a str>) -> Result<Vec<OwnName>, FieldError> {
+pub fn shields<'a>(
+    field: &str,
+    entries: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<OwnName>, FieldError> {
     let mut shields = Vec::new();
     for entry in entries.into_iter().map(str::trim).filter(|e| !e.is_empty()) {
-        let shield = entry.parse().map_err(|why: String| FieldError::new(field, "entry_invalid", why))?;
+        let shield =
+            entry.parse().map_err(|why: String| FieldError::new(field, "entry_invalid", why))?;
         if !shields.contains(&shield) {
             shields.push(shield);
         }
         if shields.len() > SHIELDS_MAX {
-            return Err(FieldError::new(field, "too_many", format!("Give at most {SHIELDS_MAX} entries.")));
+            return Err(FieldError::new(
+                field,
+                "too_many",
+                format!("Give at most {SHIELDS_MAX} entries."),
+            ));
         }
     }
     Ok(shields)
@@ -198,7 +230,10 @@ impl Shields {
     fn hold(&self, kind: Kind, host: &HostOf<'_>) -> bool {
         match host {
             HostOf::Network(network) => self.networks.overlap(network),
-            HostOf::Name(name) => ancestors(name).any(|name| self.names.contains(name)) || (kind == Kind::Domain && self.above.contains(*name)),
+            HostOf::Name(name) => {
+                ancestors(name).any(|name| self.names.contains(name))
+                    || (kind == Kind::Domain && self.above.contains(*name))
+            }
         }
     }
 }
@@ -215,7 +250,11 @@ impl Guard {
     /// Makes them ready.
     #[must_use]
     pub fn of(guards: &Guards) -> Self {
-        Self { off: guards.off.clone(), own: Shields::of(&guards.own), allow: Shields::of(&guards.allow) }
+        Self {
+            off: guards.off.clone(),
+            own: Shields::of(&guards.own),
+            allow: Shields::of(&guards.allow),
+        }
     }
 
     /// Why an IOC should be blocked nowhere; nothing where it may.
@@ -237,7 +276,10 @@ impl Guard {
             (Refusal::Own, self.own.hold(ioc.kind, &host)),
             (Refusal::Allowed, self.allow.hold(ioc.kind, &host)),
         ];
-        judged.into_iter().find(|(guard, hit)| *hit && !self.off.contains(guard)).map(|(guard, _)| guard)
+        judged
+            .into_iter()
+            .find(|(guard, hit)| *hit && !self.off.contains(guard))
+            .map(|(guard, _)| guard)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Hosts, in the one spelling that guards, rules, search and writers compare.
 //!
-//! A host comes in many spellings: `WWW.Corp.example.`, `corp%2Eexample`, `bücher.example`, `2130706433`, `::ffff:127.0.0.1`.
-//! [`url::Host`] resolves them as browsers do; what is left of it here is the name or the address that a device would meet.
+//! A host comes in many spellings: `WWW.Corp.example.`, `corp%2Eexample`, `bücher.example`,
+//! `2130706433`, `::ffff:127.0.0.1`. [`url::Host`] resolves them as browsers do; what is left of it
+//! here is the name or the address that a device would meet.
 
 use std::{
     fmt,
@@ -113,7 +114,8 @@ pub enum HostOf<'a> {
     Network(IpNet),
 }
 
-/// The host of an indicator in its one spelling; nothing for hashes. It splits, it does not parse: the spelling tells where.
+/// The host of an indicator in its one spelling; nothing for hashes. It splits, it does not parse:
+/// the spelling tells where.
 #[must_use]
 pub fn host_of(kind: Kind, value: &str) -> Option<HostOf<'_>> {
     let host = match kind {
@@ -144,7 +146,8 @@ pub fn ancestors(name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, above)| above))
 }
 
-/// Whether a dotted word in prose is a domain: it ends in a listed public suffix and has a name before it.
+/// Whether a dotted word in prose is a domain: it ends in a listed public suffix and has a name
+/// before it.
 #[must_use]
 pub fn has_public_suffix(name: &str) -> bool {
     psl::suffix(name.as_bytes()).is_some_and(|s| s.is_known() && s.as_bytes().len() < name.len())
@@ -153,11 +156,12 @@ pub fn has_public_suffix(name: &str) -> bool {
 /// Whether anybody may have a name under this one.
 #[must_use]
 pub fn is_public_suffix(name: &str) -> bool {
-    psl::suffix(name.as_bytes()).is_some_and(|suffix| suffix.is_known() && suffix.as_bytes() == name.as_bytes())
+    psl::suffix(name.as_bytes())
+        .is_some_and(|suffix| suffix.is_known() && suffix.as_bytes() == name.as_bytes())
 }
 
-/// The part of an IOC that is searched by domain suffix: its host, labels reversed (`com.example.evil.`).
-/// `None` for kinds without a host name.
+/// The part of an IOC that is searched by domain suffix: its host, labels reversed
+/// (`com.example.evil.`). `None` for kinds without a host name.
 #[must_use]
 pub fn reversed_host(kind: Kind, value: &str) -> Option<String> {
     let Some(HostOf::Name(host)) = host_of(kind, value) else { return None };
@@ -193,7 +197,20 @@ mod tests {
             assert_eq!(parsed.to_string(), host, "{text}");
             assert_eq!(Host::parse(host), Ok(parsed), "{host} again");
         }
-        for text in ["http", "localhost", "a..b.com", "evil.123", "a.b_c", "x y.com", "a;b.com", "\"a.com", "*.evil.com", ".", "", "xn--.com"] {
+        for text in [
+            "http",
+            "localhost",
+            "a..b.com",
+            "evil.123",
+            "a.b_c",
+            "x y.com",
+            "a;b.com",
+            "\"a.com",
+            "*.evil.com",
+            ".",
+            "",
+            "xn--.com",
+        ] {
             assert!(Host::parse(text).is_err(), "{text}");
         }
     }
@@ -213,8 +230,14 @@ mod tests {
 
     #[test]
     fn hosts_are_reversed_for_suffix_search() {
-        assert_eq!(reversed_host(Kind::Domain, "a.evil.example").as_deref(), Some("example.evil.a."));
-        assert_eq!(reversed_host(Kind::Url, "http://u@evil.example:81/x").as_deref(), Some("example.evil."));
+        assert_eq!(
+            reversed_host(Kind::Domain, "a.evil.example").as_deref(),
+            Some("example.evil.a.")
+        );
+        assert_eq!(
+            reversed_host(Kind::Url, "http://u@evil.example:81/x").as_deref(),
+            Some("example.evil.")
+        );
         assert_eq!(reversed_host(Kind::Url, "http://203.0.113.7/x"), None);
         assert_eq!(reversed_host(Kind::Url, "http://[2001:db8::1]:81/x"), None);
         assert_eq!(reversed_host(Kind::Email, "a@evil.example").as_deref(), Some("example.evil."));

@@ -44,7 +44,8 @@ ids! {
     RuleId,
     /// Where IOCs come from.
     SourceId,
-    /// An IOC of one account: version 5 over account, kind and value, so the same IOC has one id for ever.
+    /// An IOC of one account: version 5 over account, kind and value, so the same IOC has one id
+    /// for ever.
     IocId,
     /// A stretch of silence of a device.
     OutageId,

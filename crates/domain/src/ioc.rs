@@ -304,12 +304,22 @@ pub fn merge(
         let mut enrichment = Enrichment { reports: vec![report], ..Enrichment::default() };
         enrichment.absorb(&seen.enrichment);
         let whitelist = seen.whitelist.unwrap_or(Whitelist::Default);
-        let mut ioc = Ioc { id, kind, value, first_seen, last_seen, state: State::Active, whitelist, enrichment };
+        let mut ioc = Ioc {
+            id,
+            kind,
+            value,
+            first_seen,
+            last_seen,
+            state: State::Active,
+            whitelist,
+            enrichment,
+        };
         ioc.state = ioc.state_at(now);
         return (ioc, Change::Accepted);
     };
     let mut after = before.clone();
-    // An undated sighting says "there now", not "first there now": it only moves first seen where nothing was known.
+    // An undated sighting says "there now", not "first there now": it only moves first seen where
+    // nothing was known.
     if seen.first_seen.is_some() || seen.last_seen.is_some() {
         after.first_seen = after.first_seen.min(first_seen);
     }
@@ -326,8 +336,10 @@ pub fn merge(
     reports.sort_by_key(|r| r.source_id);
     after.state = after.state_at(now);
     let dated = seen.last_seen.is_some() && after.last_seen != before.last_seen;
-    let same =
-        after.first_seen == before.first_seen && after.state == before.state && after.whitelist == before.whitelist && after.enrichment == before.enrichment;
+    let same = after.first_seen == before.first_seen
+        && after.state == before.state
+        && after.whitelist == before.whitelist
+        && after.enrichment == before.enrichment;
     let change = if same && !dated { Change::Unchanged } else { Change::Updated };
     if (change == Change::Updated || after.last_seen != before.last_seen)
         && let Some(report) = after.enrichment.reports.iter_mut().find(|r| r.source_id == source)
@@ -337,12 +349,14 @@ pub fn merge(
     (after, change)
 }
 
-/// Makes one IOC of two rows of the same thing, which earlier versions kept under two spellings. `id` and `value` are those
-/// of the one spelling. What a person forbade stays forbidden; what is always sent must have been so under every spelling.
+/// Makes one IOC of two rows of the same thing, which earlier versions kept under two spellings.
+/// `id` and `value` are those of the one spelling. What a person forbade stays forbidden; what is
+/// always sent must have been so under every spelling.
 #[must_use]
 pub fn unite(known: Option<Ioc>, twin: Ioc, id: IocId, kind: Kind, value: String) -> Ioc {
     let Some(known) = known else { return Ioc { id, kind, value, ..twin } };
-    let Ioc { id: _, kind: _, value: _, first_seen, last_seen, state, whitelist, enrichment } = twin;
+    let Ioc { id: _, kind: _, value: _, first_seen, last_seen, state, whitelist, enrichment } =
+        twin;
     let whitelist = match (known.whitelist, whitelist) {
         (Whitelist::NeverSent, _) | (_, Whitelist::NeverSent) => Whitelist::NeverSent,
         (Whitelist::AlwaysSent, Whitelist::AlwaysSent) => Whitelist::AlwaysSent,
@@ -354,7 +368,11 @@ pub fn unite(known: Option<Ioc>, twin: Ioc, id: IocId, kind: Kind, value: String
         value,
         first_seen: known.first_seen.min(first_seen),
         last_seen: known.last_seen.max(last_seen),
-        state: if known.state == State::Active || state == State::Active { State::Active } else { State::Retired },
+        state: if known.state == State::Active || state == State::Active {
+            State::Active
+        } else {
+            State::Retired
+        },
         whitelist,
         enrichment: known.enrichment.united(enrichment),
     }
@@ -367,7 +385,8 @@ impl Enrichment {
     /// If there are as many as an IOC takes, as an error of the field `comment`.
     pub fn comment(&mut self, comment: Comment) -> Result<(), FieldError> {
         if self.comments.len() >= COMMENTS_MAX {
-            let message = format!("This IOC has {COMMENTS_MAX} comments, which is the most it takes.");
+            let message =
+                format!("This IOC has {COMMENTS_MAX} comments, which is the most it takes.");
             return Err(FieldError::new("comment", "too_many_comments", message));
         }
         self.comments.push(comment);
@@ -431,19 +450,24 @@ pub const LABELS_MAX: usize = 100;
 /// Most comments on an IOC.
 pub const COMMENTS_MAX: usize = 500;
 
-/// Longest tag or name in the enrichment, in characters: MISP cuts tag names at 255, and ours carry a prefix.
+/// Longest tag or name in the enrichment, in characters: MISP cuts tag names at 255, and ours carry
+/// a prefix.
 pub const LABEL_MAX: usize = 160;
 
-/// Makes a tag, actor, campaign or family name fit to be stored: trimmed, without control characters or `"`
-/// (MISP and its clients split on quotes), at most [`LABEL_MAX`] characters. `None` if nothing is left.
+/// Makes a tag, actor, campaign or family name fit to be stored: trimmed, without control
+/// characters or `"` (MISP and its clients split on quotes), at most [`LABEL_MAX`] characters.
+/// `None` if nothing is left.
 #[must_use]
 pub fn label(text: &str) -> Option<String> {
     // Most are fit as they are.
-    if text.len() <= LABEL_MAX && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' || b == b' ') {
+    if text.len() <= LABEL_MAX
+        && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' || b == b' ')
+    {
         let clean = text.trim();
         return (!clean.is_empty()).then(|| clean.to_owned());
     }
-    let clean: String = text.chars().map(|c| if c.is_control() || c == '"' { ' ' } else { c }).collect();
+    let clean: String =
+        text.chars().map(|c| if c.is_control() || c == '"' { ' ' } else { c }).collect();
     let clean: String = clean.trim().chars().take(LABEL_MAX).collect();
     let clean = clean.trim_end();
     (!clean.is_empty()).then(|| clean.to_owned())
@@ -463,11 +487,25 @@ mod tests {
         let now = Timestamp::parse("2026-11-01").unwrap();
         let source = SourceId(Uuid::nil());
         let id = IocId(Uuid::nil());
-        let add = |known, sighting: &Sighting, now| merge(known, id, Kind::Ipv4, "203.0.113.5".to_owned(), sighting.clone(), source, Confidence::MEDIUM, now);
+        let add = |known, sighting: &Sighting, now| {
+            merge(
+                known,
+                id,
+                Kind::Ipv4,
+                "203.0.113.5".to_owned(),
+                sighting.clone(),
+                source,
+                Confidence::MEDIUM,
+                now,
+            )
+        };
         let (old, change) = add(None, &seen(None, Some("2026-01-01")), now);
         assert_eq!((old.state, change), (State::Retired, Change::Accepted));
         let (again, change) = add(Some(old.clone()), &seen(None, Some("2025-01-01")), now);
-        assert_eq!((again.last_seen, again.first_seen.day().as_str(), change), (old.last_seen, "2025-01-01", Change::Updated));
+        assert_eq!(
+            (again.last_seen, again.first_seen.day().as_str(), change),
+            (old.last_seen, "2025-01-01", Change::Updated)
+        );
         let (revived, change) = add(Some(again), &seen(None, None), now);
         assert_eq!((revived.state, change), (State::Active, Change::Updated));
         let (_, change) = add(Some(revived), &seen(None, None), now.plus(DAY));
@@ -478,7 +516,16 @@ mod tests {
     fn ages_are_threat_commands() {
         let now = Timestamp::parse("2026-11-01").unwrap();
         let source = SourceId(Uuid::nil());
-        let (ioc, _) = merge(None, IocId(Uuid::nil()), Kind::Ipv4, "x".to_owned(), seen(None, None), source, Confidence::LOW, now);
+        let (ioc, _) = merge(
+            None,
+            IocId(Uuid::nil()),
+            Kind::Ipv4,
+            "x".to_owned(),
+            seen(None, None),
+            source,
+            Confidence::LOW,
+            now,
+        );
         assert_eq!(ioc.state_at(now.plus(14 * DAY - 1)), State::Active);
         assert_eq!(ioc.state_at(now.plus(14 * DAY)), State::Retired);
     }

@@ -1,4 +1,5 @@
-//! Letters: their kinds, what becomes of them, and when a failed one is tried again (design section 4, "Letters").
+//! Letters: their kinds, what becomes of them, and when a failed one is tried again (design section
+//! 4, "Letters").
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +45,8 @@ pub enum LetterState {
 
 impl LetterState {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Due, Self::Claimed, Self::Sent, Self::Dead, Self::Superseded, Self::Discarded];
+    pub const ALL: [Self; 6] =
+        [Self::Due, Self::Claimed, Self::Sent, Self::Dead, Self::Superseded, Self::Discarded];
 
     /// Its word, as on the wire.
     #[must_use]
@@ -68,7 +70,8 @@ impl LetterState {
 
 /// The first and the longest pause between two tries, in microseconds.
 const PAUSES: (i64, i64) = (MINUTE, 15 * MINUTE);
-/// How long a letter is tried, in microseconds; a little over what is promised, so that a try falls behind it.
+/// How long a letter is tried, in microseconds; a little over what is promised, so that a try falls
+/// behind it.
 pub const TRIED_FOR: i64 = 72 * HOUR + PAUSES.1;
 
 /// How a try ended.
@@ -84,24 +87,33 @@ pub enum Tried {
 
 /// What a letter is after its `attempts`th try: its state, and when it is due again.
 ///
-/// `jitter` is a random number; it moves the pause by up to a fifth, so that letters which failed together don't come back
-/// together.
+/// `jitter` is a random number; it moves the pause by up to a fifth, so that letters which failed
+/// together don't come back together.
 #[must_use]
-pub fn after_try(tried: Tried, attempts: u32, written_at: Timestamp, now: Timestamp, jitter: u16) -> (LetterState, Timestamp) {
+pub fn after_try(
+    tried: Tried,
+    attempts: u32,
+    written_at: Timestamp,
+    now: Timestamp,
+    jitter: u16,
+) -> (LetterState, Timestamp) {
     match tried {
         Tried::Taken => (LetterState::Sent, now),
         Tried::Refused => (LetterState::Dead, now),
         Tried::Failed if now.since(written_at) >= TRIED_FOR => (LetterState::Dead, now),
         Tried::Failed => {
             let (first, longest) = PAUSES;
-            let pause = first.saturating_mul(1_i64.checked_shl(attempts.saturating_sub(1).min(10)).unwrap_or(1)).min(longest);
+            let pause = first
+                .saturating_mul(1_i64.checked_shl(attempts.saturating_sub(1).min(10)).unwrap_or(1))
+                .min(longest);
             let share = i64::from(jitter) * (pause / 5) / i64::from(u16::MAX);
             (LetterState::Due, now.plus(pause - share))
         }
     }
 }
 
-/// Messages of one kind that a person gets one by one within [`GATHERED_FOR`]; more come in a digest.
+/// Messages of one kind that a person gets one by one within [`GATHERED_FOR`]; more come in a
+/// digest.
 pub const SINGLES: usize = 3;
 /// How long a digest gathers after the message before it, in microseconds.
 pub const GATHERED_FOR: i64 = 5 * MINUTE;
@@ -117,7 +129,8 @@ pub struct Lately {
     pub last: Option<Timestamp>,
 }
 
-/// When a digest of `more` new messages goes out; `None` if they are few enough to go out one by one, now.
+/// When a digest of `more` new messages goes out; `None` if they are few enough to go out one by
+/// one, now.
 #[must_use]
 pub fn digest_at(lately: Lately, more: usize, now: Timestamp) -> Option<Timestamp> {
     if !lately.digest && lately.written + more <= SINGLES {
@@ -135,7 +148,8 @@ mod tests {
     #[test]
     fn pauses_grow_from_a_minute_to_a_quarter_of_an_hour() {
         let now = Timestamp::from_secs(1_800_000_000);
-        let pause = |attempts| after_try(Tried::Failed, attempts, now, now, 0).1.since(now) / MINUTE;
+        let pause =
+            |attempts| after_try(Tried::Failed, attempts, now, now, 0).1.since(now) / MINUTE;
         assert_eq!([1, 2, 3, 4, 5, 6, 400].map(pause), [1, 2, 4, 8, 15, 15, 15]);
         assert_eq!(after_try(Tried::Refused, 1, now, now, 0).0, LetterState::Dead);
         assert_eq!(after_try(Tried::Taken, 1, now, now, 0).0, LetterState::Sent);
@@ -144,17 +158,34 @@ mod tests {
     #[test]
     fn a_few_messages_go_out_one_by_one_and_many_in_one() {
         let now = Timestamp::from_secs(1_800_000_000);
-        let lately = |written, digest, ago: Option<i64>| Lately { written, digest, last: ago.map(|ago| now.plus(-ago)) };
+        let lately = |written, digest, ago: Option<i64>| Lately {
+            written,
+            digest,
+            last: ago.map(|ago| now.plus(-ago)),
+        };
         assert_eq!(digest_at(Lately::default(), SINGLES, now), None);
-        assert_eq!(digest_at(Lately::default(), SINGLES + 1, now), Some(now), "many at once don't wait");
+        assert_eq!(
+            digest_at(Lately::default(), SINGLES + 1, now),
+            Some(now),
+            "many at once don't wait"
+        );
         assert_eq!(digest_at(lately(2, false, Some(MINUTE)), 1, now), None);
         assert_eq!(digest_at(lately(3, false, Some(MINUTE)), 1, now), Some(now.plus(4 * MINUTE)));
-        assert_eq!(digest_at(lately(1, true, Some(MINUTE)), 1, now), Some(now.plus(4 * MINUTE)), "after a digest comes a digest");
-        assert_eq!(digest_at(lately(0, true, None), 1, now), Some(now), "one that is overdue takes in what is new");
+        assert_eq!(
+            digest_at(lately(1, true, Some(MINUTE)), 1, now),
+            Some(now.plus(4 * MINUTE)),
+            "after a digest comes a digest"
+        );
+        assert_eq!(
+            digest_at(lately(0, true, None), 1, now),
+            Some(now),
+            "one that is overdue takes in what is new"
+        );
     }
 
     proptest! {
-        /// However events come, a person gets at most three single messages before the first digest, and digests five minutes apart.
+        /// However events come, a person gets at most three single messages before the first
+        /// digest, and digests five minutes apart.
         #[test]
         fn a_storm_is_a_few_messages(pauses in proptest::collection::vec(0_i64..90, 1..200)) {
             let mut now = Timestamp::from_secs(1_800_000_000);

@@ -1,7 +1,7 @@
 //! The types and rules of iocast.
 //!
-//! Every other crate uses these types. This crate is pure: it reads no clock, opens no file and does not know that a
-//! database or HTTP exists. Callers pass in the time.
+//! Every other crate uses these types. This crate is pure: it reads no clock, opens no file and
+//! does not know that a database or HTTP exists. Callers pass in the time.
 
 pub mod account;
 pub mod alert;

@@ -1,4 +1,5 @@
-//! Members of groups, and the arithmetic of a MISP feed: parts, days, stamps (design section 4, "MISP feed").
+//! Members of groups, and the arithmetic of a MISP feed: parts, days, stamps (design section 4,
+//! "MISP feed").
 
 use uuid::Uuid;
 
@@ -11,7 +12,8 @@ use crate::{
 pub const PART_MAX: u32 = 2_000;
 /// How long a removed IOC stays listed as deleted, in microseconds.
 pub const TOMBSTONE_KEPT: i64 = 30 * DAY;
-/// How often enrichment and removals may reach a sealed part, and how long a limit cut may be taken back, in microseconds.
+/// How often enrichment and removals may reach a sealed part, and how long a limit cut may be taken
+/// back, in microseconds.
 pub const SEALED_PART_REST: i64 = HOUR;
 
 /// Where a member stands.
@@ -89,13 +91,15 @@ impl LeaveReason {
         }
     }
 
-    /// When receivers may be told, in UTC microseconds: `left_at` is when it left, `rested_at` when the part may
-    /// change again, `sealed` whether the part is sealed.
+    /// When receivers may be told, in UTC microseconds: `left_at` is when it left, `rested_at` when
+    /// the part may change again, `sealed` whether the part is sealed.
     #[must_use]
     pub fn due(self, left_at: i64, rested_at: i64, sealed: bool) -> i64 {
         match self {
             Self::Whitelisted | Self::SentAgain => left_at,
-            Self::OverLimit => (left_at + SEALED_PART_REST).max(if sealed { rested_at } else { left_at }),
+            Self::OverLimit => {
+                (left_at + SEALED_PART_REST).max(if sealed { rested_at } else { left_at })
+            }
             Self::Unchosen | Self::Covered if sealed => rested_at.max(left_at),
             Self::Unchosen | Self::Covered => left_at,
         }
@@ -108,7 +112,8 @@ pub fn part_id(account: &AccountId, group: GroupId, day: &str, number: u32) -> P
     PartId(Uuid::new_v5(&account.namespace(), format!("event|{group}|{day}|{number}").as_bytes()))
 }
 
-/// The attribute UUID of an IOC in a part: version 5 over event and IOC, so that no two events share one.
+/// The attribute UUID of an IOC in a part: version 5 over event and IOC, so that no two events
+/// share one.
 #[must_use]
 pub fn attribute_uuid(part: PartId, ioc: IocId) -> Uuid {
     Uuid::new_v5(&part.0, ioc.0.as_bytes())
@@ -117,11 +122,15 @@ pub fn attribute_uuid(part: PartId, ioc: IocId) -> Uuid {
 /// The name of an event: `<group> - <day>`, from part 2 on with ` (2)` behind.
 #[must_use]
 pub fn event_info(group_name: &str, day: &str, number: u32) -> String {
-    if number <= 1 { format!("{group_name} - {day}") } else { format!("{group_name} - {day} ({number})") }
+    if number <= 1 {
+        format!("{group_name} - {day}")
+    } else {
+        format!("{group_name} - {day} ({number})")
+    }
 }
 
-/// The stamps of `count` parts that change together at `now` (UTC seconds): consecutive seconds that end now,
-/// and later than every stamp the group gave before (`latest`).
+/// The stamps of `count` parts that change together at `now` (UTC seconds): consecutive seconds
+/// that end now, and later than every stamp the group gave before (`latest`).
 pub fn stamps(count: usize, now: i64, latest: Option<i64>) -> impl Iterator<Item = i64> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     let first = (now - count + 1).max(latest.map_or(i64::MIN, |l| l + 1));
@@ -137,11 +146,16 @@ pub struct OpenPart {
     pub total: u32,
 }
 
-/// How many of `joining` go into the open part and into how many new ones. `open` is the day's unsealed part,
-/// `last_number` the day's highest part number (0 for none), `avoid_open` whether one of them has its tombstone there.
-/// Gives (part number, how many), in order.
+/// How many of `joining` go into the open part and into how many new ones. `open` is the day's
+/// unsealed part, `last_number` the day's highest part number (0 for none), `avoid_open` whether
+/// one of them has its tombstone there. Gives (part number, how many), in order.
 #[must_use]
-pub fn place(joining: usize, open: Option<&OpenPart>, last_number: u32, avoid_open: bool) -> Vec<(u32, usize)> {
+pub fn place(
+    joining: usize,
+    open: Option<&OpenPart>,
+    last_number: u32,
+    avoid_open: bool,
+) -> Vec<(u32, usize)> {
     let mut left = joining;
     let mut placed = Vec::new();
     if let Some(part) = open.filter(|_| !avoid_open) {

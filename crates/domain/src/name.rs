@@ -34,17 +34,28 @@ impl Name {
         let text = text.trim_matches([' ', '\t']);
         let wrong = |code: &str, message: String| Err(FieldError::new("name", code, message));
         if text.is_empty() {
-            return wrong("name_empty", format!("Give a name of 1 to {max} letters, digits, spaces or underscores."));
+            return wrong(
+                "name_empty",
+                format!("Give a name of 1 to {max} letters, digits, spaces or underscores."),
+            );
         }
-        if let Some(c) = text.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == ' ' || *c == '_')) {
+        if let Some(c) =
+            text.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == ' ' || *c == '_'))
+        {
             return wrong(
                 "name_bad_character",
-                format!("The name may hold only ASCII letters, digits, spaces and underscores; take out {}.", c.escape_debug()),
+                format!(
+                    "The name may hold only ASCII letters, digits, spaces and underscores; take out {}.",
+                    c.escape_debug()
+                ),
             );
         }
         let length = text.chars().count();
         if length > max {
-            return wrong("name_too_long", format!("The name has {length} characters; shorten it to at most {max}."));
+            return wrong(
+                "name_too_long",
+                format!("The name has {length} characters; shorten it to at most {max}."),
+            );
         }
         Ok(Self(text.to_owned()))
     }
@@ -61,11 +72,13 @@ impl Name {
         self.0.to_ascii_lowercase()
     }
 
-    /// A rule name made from this one: its first 13 characters, from the second such rule on with a number behind.
+    /// A rule name made from this one: its first 13 characters, from the second such rule on with a
+    /// number behind.
     #[must_use]
     pub fn to_rule_name(&self, number: u32) -> Self {
         let behind = if number < 2 { String::new() } else { format!(" {number}") };
-        let first: String = self.0.chars().take(RULE_NAME_MAX.saturating_sub(behind.len())).collect();
+        let first: String =
+            self.0.chars().take(RULE_NAME_MAX.saturating_sub(behind.len())).collect();
         Self(format!("{}{behind}", first.trim_end()))
     }
 }
@@ -76,10 +89,14 @@ impl fmt::Display for Name {
     }
 }
 
-/// Lower case letters, digits and underscores, beginning with a letter: a name that every device's configuration takes.
+/// Lower case letters, digits and underscores, beginning with a letter: a name that every device's
+/// configuration takes.
 #[must_use]
 pub fn slug(name: &str) -> String {
-    let slug: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    let slug: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .collect();
     if slug.starts_with(|c: char| c.is_ascii_lowercase()) { slug } else { format!("list_{slug}") }
 }
 
@@ -104,6 +121,10 @@ mod tests {
         assert_eq!(group.to_rule_name(1).as_str(), "Perimeter fir");
         assert_eq!(group.to_rule_name(2).as_str(), "Perimeter f 2");
         assert_eq!(group.to_rule_name(u32::MAX).as_str(), "Pe 4294967295");
-        assert!([1, 2, 12, 100_000].iter().all(|n| Name::parse_rule(group.to_rule_name(*n).as_str()).is_ok()));
+        assert!(
+            [1, 2, 12, 100_000]
+                .iter()
+                .all(|n| Name::parse_rule(group.to_rule_name(*n).as_str()).is_ok())
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! From what people write to one spelling of each indicator (`misp-observed.md` section 5).
 //!
-//! Every function here either gives the one normal form, on which it is idempotent, or a reason for people.
+//! Every function here either gives the one normal form, on which it is idempotent, or a reason for
+//! people.
 
 use crate::{
     host::{Host, authority_end, network},
@@ -17,10 +18,15 @@ pub const VALUE_MAX: usize = 8_192;
 const RAW_MAX: usize = 3 * VALUE_MAX;
 
 fn check_length(text: &str) -> Result<(), String> {
-    if text.len() > RAW_MAX { Err(format!("the value is longer than {VALUE_MAX} characters")) } else { Ok(()) }
+    if text.len() > RAW_MAX {
+        Err(format!("the value is longer than {VALUE_MAX} characters"))
+    } else {
+        Ok(())
+    }
 }
 
-/// Reads an indicator whose kind is known. For `Ipv4` and `Ipv6` the address itself decides which it is.
+/// Reads an indicator whose kind is known. For `Ipv4` and `Ipv6` the address itself decides which
+/// it is.
 ///
 /// # Errors
 /// The reason why it is not one.
@@ -40,8 +46,8 @@ pub fn of_kind(kind: Kind, text: &str) -> Result<(Kind, String), String> {
     Ok((kind, value))
 }
 
-/// Reads an indicator and finds out its kind, as on a line of a list: `ip:port` gives the IP, `host:port` the
-/// domain, `host/path` a URL with `http://`.
+/// Reads an indicator and finds out its kind, as on a line of a list: `ip:port` gives the IP,
+/// `host:port` the domain, `host/path` a URL with `http://`.
 ///
 /// # Errors
 /// The reason why it is none.
@@ -61,7 +67,11 @@ pub fn detect(text: &str) -> Result<(Kind, String), String> {
             32 => return of_kind(Kind::Md5, text),
             40 => return of_kind(Kind::Sha1, text),
             64 => return of_kind(Kind::Sha256, text),
-            96 | 128 => return Err("SHA-384 and SHA-512 are not taken; give MD5, SHA-1 or SHA-256".to_owned()),
+            96 | 128 => {
+                return Err(
+                    "SHA-384 and SHA-512 are not taken; give MD5, SHA-1 or SHA-256".to_owned()
+                );
+            }
             _ => {}
         }
     }
@@ -75,7 +85,11 @@ pub fn detect(text: &str) -> Result<(Kind, String), String> {
         return found;
     }
     if let Some(end) = text.find(['/', '?', '#', '\\']) {
-        return if end == 0 { Err("there is a path but no host".to_owned()) } else { url(text).map(|v| (Kind::Url, v)) };
+        return if end == 0 {
+            Err("there is a path but no host".to_owned())
+        } else {
+            url(text).map(|v| (Kind::Url, v))
+        };
     }
     let name = without_port(text);
     match Host::parse(name.trim_matches('.')) {
@@ -85,20 +99,25 @@ pub fn detect(text: &str) -> Result<(Kind, String), String> {
     }
 }
 
-/// `1.2.3.4`, `1.2.3.0/24`, `1.2.3.4:80`, `2001:db8::1`, `[2001:db8::1]:443`; `None` if it is not shaped like an address.
+/// `1.2.3.4`, `1.2.3.0/24`, `1.2.3.4:80`, `2001:db8::1`, `[2001:db8::1]:443`; `None` if it is not
+/// shaped like an address.
 fn ip_with_port(text: &str) -> Option<Result<(Kind, String), String>> {
     if let Some(inner) = text.strip_prefix('[') {
         let (address, rest) = inner.split_once(']')?;
         return (rest.is_empty() || port(rest.strip_prefix(':')?)).then(|| ip(address));
     }
     let block = text.split_once('/');
-    if block.is_some_and(|(_, length)| length.is_empty() || !length.bytes().all(|b| b.is_ascii_digit())) {
+    if block
+        .is_some_and(|(_, length)| length.is_empty() || !length.bytes().all(|b| b.is_ascii_digit()))
+    {
         return None;
     }
     let address = block.map_or(text, |(address, _)| address);
     let bare = without_port(address);
-    let dotted = bare.split('.').count() == 4 && bare.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let colons = address.matches(':').count() >= 2 && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
+    let dotted =
+        bare.split('.').count() == 4 && bare.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let colons = address.matches(':').count() >= 2
+        && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
     match (dotted, colons, block) {
         (true, _, None) => Some(ip(bare)),
         (true, _, Some(_)) if bare == address => Some(ip(text)),
@@ -118,15 +137,22 @@ fn without_port(text: &str) -> &str {
     }
 }
 
-/// An address or CIDR block: IPv6 compressed, mapped IPv4 as IPv4, `/32` and `/128` dropped, host bits of a block cleared.
+/// An address or CIDR block: IPv6 compressed, mapped IPv4 as IPv4, `/32` and `/128` dropped, host
+/// bits of a block cleared.
 ///
 /// # Errors
 /// The reason why it is not one.
 pub fn ip(text: &str) -> Result<(Kind, String), String> {
     let text = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    let found = network(text).ok_or_else(|| format!("`{}` is not an IP address or CIDR block", crate::time::clip(text, 60)))?;
+    let found = network(text).ok_or_else(|| {
+        format!("`{}` is not an IP address or CIDR block", crate::time::clip(text, 60))
+    })?;
     let kind = if found.addr().is_ipv4() { Kind::Ipv4 } else { Kind::Ipv6 };
-    let value = if found.prefix_len() == found.max_prefix_len() { found.addr().to_string() } else { found.to_string() };
+    let value = if found.prefix_len() == found.max_prefix_len() {
+        found.addr().to_string()
+    } else {
+        found.to_string()
+    };
     Ok((kind, value))
 }
 
@@ -137,11 +163,16 @@ pub fn ip(text: &str) -> Result<(Kind, String), String> {
 pub fn domain(text: &str) -> Result<String, String> {
     let text = text.trim().trim_matches('.');
     if text.contains('*') {
-        return Err("a pattern with `*` is not one indicator; list the names that were seen".to_owned());
+        return Err(
+            "a pattern with `*` is not one indicator; list the names that were seen".to_owned()
+        );
     }
     match Host::parse(text)? {
         Host::Name(name) => Ok(name),
-        Host::Address(address) => Err(format!("`{}` is not a domain: it is the IP address {address}", crate::time::clip(text, 60))),
+        Host::Address(address) => Err(format!(
+            "`{}` is not a domain: it is the IP address {address}",
+            crate::time::clip(text, 60)
+        )),
     }
 }
 
@@ -154,15 +185,19 @@ pub fn email(text: &str) -> Result<String, String> {
     let text = text.strip_prefix("mailto:").unwrap_or(text);
     let wrong = || format!("`{}` is not an e-mail address", crate::time::clip(text, 60));
     let (local, host) = text.rsplit_once('@').ok_or_else(wrong)?;
-    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'(' | b')' | b',' | b';' | b':' | b'"' | b'\\' | b'@');
+    let plain = |b: u8| {
+        b.is_ascii_graphic()
+            && !matches!(b, b'<' | b'>' | b'(' | b')' | b',' | b';' | b':' | b'"' | b'\\' | b'@')
+    };
     if local.is_empty() || local.len() > 64 || !local.bytes().all(plain) {
         return Err(wrong());
     }
     Ok(format!("{}@{}", local.to_ascii_lowercase(), domain(host)?))
 }
 
-/// A URL: scheme and host in their one spelling, without a default port; path, query and fragment as they are, but blanks and
-/// non-ASCII characters percent-encoded; `http://` in front where there is no scheme.
+/// A URL: scheme and host in their one spelling, without a default port; path, query and fragment
+/// as they are, but blanks and non-ASCII characters percent-encoded; `http://` in front where there
+/// is no scheme.
 ///
 /// # Errors
 /// The reason why it is not one.
@@ -174,8 +209,8 @@ pub fn url(text: &str) -> Result<String, String> {
         return Err("a URL can't hold line breaks or control characters".to_owned());
     }
     let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-    let scheme_ok =
-        scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    let scheme_ok = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
     if !scheme_ok || scheme.len() > 20 {
         return wrong("it does not begin with a scheme such as http://");
     }
@@ -190,7 +225,9 @@ pub fn url(text: &str) -> Result<String, String> {
     if name.is_empty() || name.contains('*') {
         return wrong("it names no host");
     }
-    let Ok(host) = Host::parse(name) else { return wrong("its host is neither a domain nor an IP address") };
+    let Ok(host) = Host::parse(name) else {
+        return wrong("its host is neither a domain nor an IP address");
+    };
     let mut value = format!("{scheme}://");
     if !user.is_empty() {
         encode(&mut value, user);
@@ -208,7 +245,11 @@ pub fn url(text: &str) -> Result<String, String> {
     }
     // What others would read in it must be what we read.
     match ::url::Url::parse(&value) {
-        Ok(parsed) if parsed.host_str().is_some_and(|h| h.eq_ignore_ascii_case(&host.to_string())) => Ok(value),
+        Ok(parsed)
+            if parsed.host_str().is_some_and(|h| h.eq_ignore_ascii_case(&host.to_string())) =>
+        {
+            Ok(value)
+        }
         _ => wrong("it can be read in more than one way"),
     }
 }
@@ -222,16 +263,22 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// The beginning of a value, as far as it can be put into the one spelling: what is searched for by prefix.
+/// The beginning of a value, as far as it can be put into the one spelling: what is searched for by
+/// prefix.
 #[must_use]
 pub fn prefix(text: &str) -> String {
     let text = refang(text.get(..text.floor_char_boundary(RAW_MAX)).unwrap_or_default().trim());
     match text.split_once("://") {
         Some((scheme, rest)) => {
             let (authority, tail) = rest.split_at(authority_end(rest));
-            let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
+            let (user, host) =
+                authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
             let at = if user.is_empty() { "" } else { "@" };
-            format!("{}://{user}{at}{}{tail}", scheme.to_ascii_lowercase(), host.to_ascii_lowercase())
+            format!(
+                "{}://{user}{at}{}{tail}",
+                scheme.to_ascii_lowercase(),
+                host.to_ascii_lowercase()
+            )
         }
         None => text.to_ascii_lowercase(),
     }
@@ -254,7 +301,10 @@ fn hash(text: &str, length: usize, name: &str) -> Result<String, String> {
     if text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit()) {
         Ok(text.to_ascii_lowercase())
     } else {
-        Err(format!("`{}` is not a {name} hash: it must be {length} hexadecimal digits", crate::time::clip(text, 70)))
+        Err(format!(
+            "`{}` is not a {name} hash: it must be {length} hexadecimal digits",
+            crate::time::clip(text, 70)
+        ))
     }
 }
 
@@ -279,7 +329,11 @@ mod tests {
             ("http://1572395042/", Kind::Url, "http://93.184.216.34/"),
             ("http://0x7f000001/hex", Kind::Url, "http://127.0.0.1/hex"),
             ("http://corp%2Eexample/", Kind::Url, "http://corp.example/"),
-            ("http://evil.example\\@corp.example/", Kind::Url, "http://evil.example\\@corp.example/"),
+            (
+                "http://evil.example\\@corp.example/",
+                Kind::Url,
+                "http://evil.example\\@corp.example/",
+            ),
             ("http://[::ffff:203.0.113.7]/x", Kind::Url, "http://203.0.113.7/x"),
             ("::ffff:203.0.113.7", Kind::Ipv4, "203.0.113.7"),
             ("::ffff:203.0.113.0/120", Kind::Ipv4, "203.0.113.0/24"),
@@ -330,7 +384,10 @@ mod tests {
             let reason = detect(text).unwrap_err();
             assert!(reason.len() > 15, "{text}: {reason}");
         }
-        assert!(of_kind(Kind::Domain, "1.2.3.4").is_err() && of_kind(Kind::Domain, "0x7f000001").is_err());
+        assert!(
+            of_kind(Kind::Domain, "1.2.3.4").is_err()
+                && of_kind(Kind::Domain, "0x7f000001").is_err()
+        );
         assert!(detect(&"[".repeat(1_000_000)).unwrap_err().contains("longer"));
         assert!(of_kind(Kind::Sha256, "abc").unwrap_err().contains("64"));
     }

@@ -1,4 +1,5 @@
-//! What is wrong with something a person or a device sent: a field, a stable code, and what to do about it.
+//! What is wrong with something a person or a device sent: a field, a stable code, and what to do
+//! about it.
 
 use serde::{Deserialize, Serialize};
 

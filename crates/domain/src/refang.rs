@@ -5,7 +5,8 @@ const REACH: usize = 8;
 
 /// Undoes the usual defanging: `hxxp`, `[.]`, `(dot)`, `[at]`, `[:]`, `[://]`, one in another too.
 ///
-/// One pass, and at each closing bracket a look at the few characters before it: linear, whatever stands there.
+/// One pass, and at each closing bracket a look at the few characters before it: linear, whatever
+/// stands there.
 #[must_use]
 pub fn refang(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -19,8 +20,17 @@ pub fn refang(text: &str) -> String {
         };
         let inner_end = out.len() - 1;
         let before = out.get(..inner_end).unwrap_or_default();
-        let Some((start, _)) = before.char_indices().rev().take(REACH).find(|(_, c)| *c == open) else { continue };
-        let replacement = match before.get(start + 1..).unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        let Some((start, _)) = before.char_indices().rev().take(REACH).find(|(_, c)| *c == open)
+        else {
+            continue;
+        };
+        let replacement = match before
+            .get(start + 1..)
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase()
+            .as_str()
+        {
             "." | "dot" => ".",
             "@" | "at" => "@",
             ":" => ":",

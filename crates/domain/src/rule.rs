@@ -73,7 +73,8 @@ pub struct Rule {
 /// Sources that are on.
 pub type EnabledSources = HashSet<SourceId>;
 
-/// The rank of each source in a group's priority; a source that is not named ranks behind all that are.
+/// The rank of each source in a group's priority; a source that is not named ranks behind all that
+/// are.
 pub type SourceRanks = HashMap<SourceId, u32>;
 
 impl Criteria {
@@ -137,7 +138,11 @@ mod tests {
             state: State::Active,
             whitelist: Whitelist::Default,
             enrichment: Enrichment {
-                reports: vec![Report { source_id: source, confidence: Confidence::MEDIUM, reported_at: 0 }],
+                reports: vec![Report {
+                    source_id: source,
+                    confidence: Confidence::MEDIUM,
+                    reported_at: 0,
+                }],
                 user_tags: ["Phishing".to_owned()].into(),
                 ..Enrichment::default()
             },
@@ -149,8 +154,14 @@ mod tests {
         assert!(chosen(Criteria { tags: vec!["phishing".into()], ..Criteria::default() }));
         assert!(!chosen(Criteria { kinds: vec![Kind::Url], ..Criteria::default() }));
         assert!(!chosen(Criteria { severities: vec![Severity::High], ..Criteria::default() }));
-        assert!(!chosen(Criteria { min_confidence: Some(Confidence::HIGH), ..Criteria::default() }));
-        assert!(!chosen(Criteria { source_ids: vec![SourceId(uuid::Uuid::nil())], ..Criteria::default() }));
+        assert!(!chosen(Criteria {
+            min_confidence: Some(Confidence::HIGH),
+            ..Criteria::default()
+        }));
+        assert!(!chosen(Criteria {
+            source_ids: vec![SourceId(uuid::Uuid::nil())],
+            ..Criteria::default()
+        }));
         assert!(!chosen(Criteria { state: StateFilter::Retired, ..Criteria::default() }));
         assert!(chosen(Criteria { first_seen_from: Some(now), ..Criteria::default() }));
         assert!(!chosen(Criteria { first_seen_to: Some(now), ..Criteria::default() }));

@@ -11,7 +11,8 @@ use crate::{
     time::DAY,
 };
 
-/// Characters of a value that its place in the order goes by: as many as the database keeps in an index.
+/// Characters of a value that its place in the order goes by: as many as the database keeps in an
+/// index.
 pub const VALUE_HEAD: usize = 250;
 
 /// The value as far as the order goes by it.
@@ -21,19 +22,23 @@ pub fn value_head(value: &str) -> &str {
     end.and_then(|(at, _)| value.get(..at)).unwrap_or(value)
 }
 
-/// Where an IOC stands whatever the group: by severity, as far as its sources are trusted with it, then by the UTC day on
-/// which it was last seen. The least goes first.
+/// Where an IOC stands whatever the group: by severity, as far as its sources are trusted with it,
+/// then by the UTC day on which it was last seen. The least goes first.
 #[must_use]
 pub fn precedence(ioc: &Ioc) -> i64 {
-    // What is claimed weighs at most what its source is trusted with; what a person set weighs what it says.
-    let trusted = || ioc.enrichment.reports.iter().map(|r| r.confidence.weight()).max().unwrap_or(Severity::Low);
+    // What is claimed weighs at most what its source is trusted with; what a person set weighs what
+    // it says.
+    let trusted = || {
+        ioc.enrichment.reports.iter().map(|r| r.confidence.weight()).max().unwrap_or(Severity::Low)
+    };
     let severity = ioc.enrichment.user_severity.unwrap_or_else(|| ioc.severity().min(trusted()));
     let below = i64::from(Severity::High.code() - severity.code());
     // Days are fewer than 2^31 for all times that there are in microseconds.
     (below << 32) + (1 << 31) - ioc.last_seen.micros().div_euclid(DAY)
 }
 
-/// The rank of the source that an IOC takes its place by: the best of those that are on and report it.
+/// The rank of the source that an IOC takes its place by: the best of those that are on and report
+/// it.
 #[must_use]
 pub fn rank(ioc: &Ioc, ranks: &SourceRanks, enabled: &EnabledSources) -> u32 {
     let reported = ioc.enrichment.reports.iter().filter(|r| enabled.contains(&r.source_id));
@@ -43,8 +48,8 @@ pub fn rank(ioc: &Ioc, ranks: &SourceRanks, enabled: &EnabledSources) -> u32 {
 /// The rank of an IOC that no source in the group's priority reports.
 pub const UNRANKED: u32 = u32::MAX;
 
-/// The place of an IOC in the order of a group; the least goes first: source priority, severity, UTC day last seen, then value
-/// bytewise.
+/// The place of an IOC in the order of a group; the least goes first: source priority, severity,
+/// UTC day last seen, then value bytewise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The rank of its source.
@@ -65,7 +70,12 @@ impl Place {
     /// Where `ioc` stands.
     #[must_use]
     pub fn of(ioc: &Ioc, ranks: &SourceRanks, enabled: &EnabledSources) -> Self {
-        Self { rank: rank(ioc, ranks, enabled), precedence: precedence(ioc), value: ioc.value.clone(), id: ioc.id }
+        Self {
+            rank: rank(ioc, ranks, enabled),
+            precedence: precedence(ioc),
+            value: ioc.value.clone(),
+            id: ioc.id,
+        }
     }
 
     /// Takes the place of `other` where that is better, as far as the value does not decide.
@@ -80,7 +90,10 @@ impl Place {
 impl Ord for Place {
     fn cmp(&self, other: &Self) -> Ordering {
         let key = |place: &Self| (place.rank, place.precedence);
-        key(self).cmp(&key(other)).then_with(|| value_head(&self.value).cmp(value_head(&other.value))).then_with(|| self.id.cmp(&other.id))
+        key(self)
+            .cmp(&key(other))
+            .then_with(|| value_head(&self.value).cmp(value_head(&other.value)))
+            .then_with(|| self.id.cmp(&other.id))
     }
 }
 
@@ -105,7 +118,8 @@ impl Selection {
         Self { limit, kept: BinaryHeap::new(), cut: 0 }
     }
 
-    /// Offers one IOC. Gives the one that is out of the running now: nobody yet, this one, or one that was offered before.
+    /// Offers one IOC. Gives the one that is out of the running now: nobody yet, this one, or one
+    /// that was offered before.
     pub fn offer(&mut self, place: Place) -> Option<IocId> {
         if self.kept.len() < self.limit {
             self.kept.push(place);
@@ -126,8 +140,8 @@ impl Selection {
         self.kept.len() >= self.limit && self.kept.peek().is_none_or(|last| place > last)
     }
 
-    /// The ones that stay, best first, and how many were cut; `taken` of the limit's places are held by others. What finds no
-    /// room because of those is cut as well.
+    /// The ones that stay, best first, and how many were cut; `taken` of the limit's places are
+    /// held by others. What finds no room because of those is cut as well.
     #[must_use]
     pub fn finish(self, taken: usize) -> (Vec<Place>, u64) {
         let mut kept = self.kept.into_sorted_vec();
@@ -153,20 +167,45 @@ mod tests {
     }
 
     fn ioc(severity: Severity, user: Option<Severity>, confidence: Confidence, seen: &str) -> Ioc {
-        let reports = vec![Report { source_id: SourceId(uuid::Uuid::nil()), confidence, reported_at: 0 }];
+        let reports =
+            vec![Report { source_id: SourceId(uuid::Uuid::nil()), confidence, reported_at: 0 }];
         let at = Timestamp::parse(seen).unwrap();
-        let enrichment = Enrichment { reported_severity: Some(severity), user_severity: user, reports, ..Enrichment::default() };
+        let enrichment = Enrichment {
+            reported_severity: Some(severity),
+            user_severity: user,
+            reports,
+            ..Enrichment::default()
+        };
         let (state, whitelist) = (State::Active, Whitelist::Default);
-        Ioc { id: IocId(uuid::Uuid::nil()), kind: Kind::Domain, value: "evil.net".to_owned(), first_seen: at, last_seen: at, state, whitelist, enrichment }
+        Ioc {
+            id: IocId(uuid::Uuid::nil()),
+            kind: Kind::Domain,
+            value: "evil.net".to_owned(),
+            first_seen: at,
+            last_seen: at,
+            state,
+            whitelist,
+            enrichment,
+        }
     }
 
     #[test]
     fn priority_then_precedence_then_value() {
         let mut selection = Selection::new(4);
-        for p in [place(1, 0, "a", 5), place(0, 9, "z", 4), place(0, 0, "b", 2), place(0, 0, "a", 1), place(0, -1, "z", 0), place(0, 5, "a", 3)] {
+        for p in [
+            place(1, 0, "a", 5),
+            place(0, 9, "z", 4),
+            place(0, 0, "b", 2),
+            place(0, 0, "a", 1),
+            place(0, -1, "z", 0),
+            place(0, 5, "a", 3),
+        ] {
             selection.offer(p);
         }
-        assert!(selection.is_closed_to(&place(0, 5, "b", 0)) && !selection.is_closed_to(&place(0, 4, "z", 9)));
+        assert!(
+            selection.is_closed_to(&place(0, 5, "b", 0))
+                && !selection.is_closed_to(&place(0, 4, "z", 9))
+        );
         let (kept, cut) = selection.finish(0);
         assert_eq!(kept.iter().map(|p| p.id.0.as_u128()).collect::<Vec<_>>(), [0, 1, 2, 3]);
         assert_eq!(cut, 2);
@@ -185,7 +224,11 @@ mod tests {
         let places: Vec<i64> = order.iter().map(precedence).collect();
         assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
         let hour = |seen| precedence(&ioc(low, None, Confidence::LOW, seen));
-        assert_eq!(hour("2026-11-01T00:00:00Z"), hour("2026-11-01T23:59:59Z"), "an IOC that is seen again and again keeps its place for the day");
+        assert_eq!(
+            hour("2026-11-01T00:00:00Z"),
+            hour("2026-11-01T23:59:59Z"),
+            "an IOC that is seen again and again keeps its place for the day"
+        );
     }
 
     #[test]

@@ -34,7 +34,11 @@ impl TryFrom<u8> for Confidence {
     type Error = String;
 
     fn try_from(level: u8) -> Result<Self, String> {
-        if (1..=3).contains(&level) { Ok(Self(level)) } else { Err("confidence is 1 (low), 2 (medium) or 3 (high)".to_owned()) }
+        if (1..=3).contains(&level) {
+            Ok(Self(level))
+        } else {
+            Err("confidence is 1 (low), 2 (medium) or 3 (high)".to_owned())
+        }
     }
 }
 
@@ -78,8 +82,15 @@ pub struct Source {
 /// The broken rule, as an error of the field `name`.
 pub fn parse_source_name(text: &str) -> Result<String, FieldError> {
     let text = text.trim();
-    if text.is_empty() || text.chars().count() > 100 || text.chars().any(|c| c.is_control() || c == '"') {
-        return Err(FieldError::new("name", "source_name_invalid", "Give a source name of 1 to 100 characters without quotes or control characters."));
+    if text.is_empty()
+        || text.chars().count() > 100
+        || text.chars().any(|c| c.is_control() || c == '"')
+    {
+        return Err(FieldError::new(
+            "name",
+            "source_name_invalid",
+            "Give a source name of 1 to 100 characters without quotes or control characters.",
+        ));
     }
     Ok(text.to_owned())
 }

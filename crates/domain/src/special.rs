@@ -1,5 +1,5 @@
-//! Addresses that mean something of their own: one table, from IANA's special-purpose registries (RFC 6890 and its
-//! successors), for all who ask.
+//! Addresses that mean something of their own: one table, from IANA's special-purpose registries
+//! (RFC 6890 and its successors), for all who ask.
 
 use std::{net::IpAddr, sync::LazyLock};
 
@@ -72,7 +72,11 @@ impl Networks {
 }
 
 fn table(wanted: impl Fn(Use) -> bool) -> Networks {
-    TABLE.iter().filter(|(_, of)| wanted(*of)).filter_map(|(text, _)| text.parse::<IpNet>().ok()).collect()
+    TABLE
+        .iter()
+        .filter(|(_, of)| wanted(*of))
+        .filter_map(|(text, _)| text.parse::<IpNet>().ok())
+        .collect()
 }
 
 static RESERVED: LazyLock<Networks> = LazyLock::new(|| table(|of| of == Use::Reserved));
@@ -84,7 +88,8 @@ pub fn is_reserved(network: &IpNet) -> bool {
     RESERVED.overlap(network)
 }
 
-/// Whether an address is one of the public internet. One that holds another (mapped, NAT64, 6to4) is what it holds.
+/// Whether an address is one of the public internet. One that holds another (mapped, NAT64, 6to4)
+/// is what it holds.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     let v6 = match address {
@@ -140,14 +145,19 @@ mod tests {
         ] {
             assert!(!is_public(special.parse().unwrap()), "{special}");
         }
-        for public in ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"] {
+        for public in
+            ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"]
+        {
             assert!(is_public(public.parse().unwrap()), "{public}");
         }
     }
 
     #[test]
     fn an_overlap_is_found_both_ways() {
-        let networks: Networks = ["10.0.0.0/8", "203.0.113.0/24", "2001:db8::/32"].iter().map(|n| n.parse().unwrap()).collect();
+        let networks: Networks = ["10.0.0.0/8", "203.0.113.0/24", "2001:db8::/32"]
+            .iter()
+            .map(|n| n.parse().unwrap())
+            .collect();
         for (network, hit) in [
             ("10.1.0.0/16", true),
             ("10.0.0.0/7", true),

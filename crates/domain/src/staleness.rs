@@ -7,7 +7,8 @@ use crate::{
     watch::{Gap, is_outage},
 };
 
-/// Silence longer than this is an outage, unless an account or device says otherwise: 48 h, in microseconds.
+/// Silence longer than this is an outage, unless an account or device says otherwise: 48 h, in
+/// microseconds.
 pub const SILENT_AFTER: i64 = 48 * HOUR;
 
 /// The colour of the dot.
@@ -45,9 +46,15 @@ pub struct SyncState {
     pub silent_since: Option<Timestamp>,
 }
 
-/// Judges a device at `now`: silent is *more than* `threshold` microseconds since its last pull, in which it could have pulled.
+/// Judges a device at `now`: silent is *more than* `threshold` microseconds since its last pull, in
+/// which it could have pulled.
 #[must_use]
-pub fn judge(last_pull_at: Option<Timestamp>, threshold: i64, gaps: &[Gap], now: Timestamp) -> SyncState {
+pub fn judge(
+    last_pull_at: Option<Timestamp>,
+    threshold: i64,
+    gaps: &[Gap],
+    now: Timestamp,
+) -> SyncState {
     let (dot, reason, silent_since) = match last_pull_at {
         None => (Dot::Red, Reason::NeverPulled, None),
         Some(at) if is_outage(at, threshold, gaps, now) => (Dot::Red, Reason::Silent, Some(at)),
@@ -63,10 +70,14 @@ mod tests {
     #[test]
     fn exactly_48_hours_is_still_green() {
         let pulled = Timestamp::from_secs(1_700_000_000);
-        let at = |offset| judge(Some(pulled), SILENT_AFTER, &[], pulled.plus(SILENT_AFTER + offset));
+        let at =
+            |offset| judge(Some(pulled), SILENT_AFTER, &[], pulled.plus(SILENT_AFTER + offset));
         assert_eq!(at(-1).dot, Dot::Green);
         assert_eq!(at(0).dot, Dot::Green);
-        assert_eq!((at(1).dot, at(1).reason, at(1).silent_since), (Dot::Red, Reason::Silent, Some(pulled)));
+        assert_eq!(
+            (at(1).dot, at(1).reason, at(1).silent_since),
+            (Dot::Red, Reason::Silent, Some(pulled))
+        );
         assert_eq!(judge(None, SILENT_AFTER, &[], pulled).reason, Reason::NeverPulled);
     }
 }

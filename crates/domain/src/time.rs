@@ -94,18 +94,31 @@ impl Timestamp {
     /// A sentence that names the accepted forms.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
-        let naive = |format| chrono::NaiveDateTime::parse_from_str(text, format).map(|t| t.and_utc()).ok();
-        let date = || chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0).map(|t| t.and_utc());
+        let naive =
+            |format| chrono::NaiveDateTime::parse_from_str(text, format).map(|t| t.and_utc()).ok();
+        let date = || {
+            chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d")
+                .ok()?
+                .and_hms_opt(0, 0, 0)
+                .map(|t| t.and_utc())
+        };
         DateTime::parse_from_rfc3339(text)
             .map(|t| t.to_utc())
             .ok()
-            .or_else(|| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z").map(|t| t.to_utc()).ok())
+            .or_else(|| {
+                DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z").map(|t| t.to_utc()).ok()
+            })
             .or_else(|| naive("%Y-%m-%dT%H:%M:%S%.f"))
             .or_else(|| naive("%Y-%m-%d %H:%M:%S%.f"))
             .or_else(date)
             .filter(|t| (1970..=9999).contains(&chrono::Datelike::year(t)))
             .map(|t| Self(t.timestamp_micros()))
-            .ok_or_else(|| format!("`{}` is not a time; write it as 2026-11-01 or 2026-11-01T10:11:12Z", clip(text, 40)))
+            .ok_or_else(|| {
+                format!(
+                    "`{}` is not a time; write it as 2026-11-01 or 2026-11-01T10:11:12Z",
+                    clip(text, 40)
+                )
+            })
     }
 
     fn utc(self) -> DateTime<Utc> {
@@ -149,7 +162,8 @@ pub fn span_in_words(micros: i64) -> String {
 /// # Errors
 /// A sentence that names the accepted form.
 pub fn parse_span(text: &str) -> Result<i64, String> {
-    let wrong = || format!("`{}` is not a span of time; write it as 49h, 5m or 1d 2h", clip(text, 40));
+    let wrong =
+        || format!("`{}` is not a span of time; write it as 49h, 5m or 1d 2h", clip(text, 40));
     let mut total: i64 = 0;
     let mut parts = 0;
     for part in text.split_whitespace() {
@@ -184,12 +198,13 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// The real time: sessions and login throttles run on it.
     fn real_now(&self) -> Timestamp;
-    /// The real time as the database that replicas share tells it; another than `database` only where tests move the clock of the
-    /// whole world.
+    /// The real time as the database that replicas share tells it; another than `database` only
+    /// where tests move the clock of the whole world.
     fn shared_now(&self, database: Timestamp) -> Timestamp {
         database
     }
-    /// Moves the product's time forward by `micros`, where the clock can be moved (emulator, tests).
+    /// Moves the product's time forward by `micros`, where the clock can be moved (emulator,
+    /// tests).
     fn advance(&self, micros: i64);
 }
 
@@ -213,10 +228,19 @@ mod tests {
     #[test]
     fn times_are_read_in_every_form_misp_takes() {
         let ten = Timestamp::parse("2025-09-01T10:00:00Z").unwrap();
-        for text in ["2025-09-01T10:00:00", "2025-09-01T12:00:00+02:00", "2025-09-01T10:00:00+0000", "2025-09-01 10:00:00", "2025-09-01T10:00:00.000000"] {
+        for text in [
+            "2025-09-01T10:00:00",
+            "2025-09-01T12:00:00+02:00",
+            "2025-09-01T10:00:00+0000",
+            "2025-09-01 10:00:00",
+            "2025-09-01T10:00:00.000000",
+        ] {
             assert_eq!(Timestamp::parse(text).unwrap(), ten, "{text}");
         }
-        assert_eq!(Timestamp::parse("2025-09-01").unwrap().to_string(), "2025-09-01T00:00:00.000000Z");
+        assert_eq!(
+            Timestamp::parse("2025-09-01").unwrap().to_string(),
+            "2025-09-01T00:00:00.000000Z"
+        );
         assert!(Timestamp::parse("1756684800").unwrap_err().contains("2026-11-01"));
         assert_eq!(ten.misp(), "2025-09-01T10:00:00.000000+00:00");
     }

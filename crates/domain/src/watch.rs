@@ -1,4 +1,5 @@
-//! The watchdog's judgement: which silence is an outage (design section 4, "Dot" and "Our downtime is not their silence").
+//! The watchdog's judgement: which silence is an outage (design section 4, "Dot" and "Our downtime
+//! is not their silence").
 
 use serde::Serialize;
 
@@ -47,7 +48,8 @@ pub struct Outage {
     pub ended: Option<(Timestamp, EndedBy)>,
 }
 
-/// Hearts beat every few seconds; a pause longer than this, in microseconds, means that nobody could answer.
+/// Hearts beat every few seconds; a pause longer than this, in microseconds, means that nobody
+/// could answer.
 pub const HEARTBEAT_MISSED: i64 = 60_000_000;
 
 /// Shortest and longest threshold, in hours.
@@ -61,7 +63,11 @@ pub fn check_silent_after(hours: i64) -> Result<i64, FieldError> {
     if HOURS.contains(&hours) {
         Ok(hours * HOUR)
     } else {
-        Err(FieldError::new("silent_after_hours", "silent_after_out_of_range", "Give 1 to 720 hours (30 days)."))
+        Err(FieldError::new(
+            "silent_after_hours",
+            "silent_after_out_of_range",
+            "Give 1 to 720 hours (30 days).",
+        ))
     }
 }
 
@@ -71,14 +77,20 @@ pub fn threshold(device: Option<i64>, account: Option<i64>) -> i64 {
     device.or(account).unwrap_or(SILENT_AFTER)
 }
 
-/// Since when a device is silent: its last pull, or where there was none its creation; but not from before it was watched.
+/// Since when a device is silent: its last pull, or where there was none its creation; but not from
+/// before it was watched.
 #[must_use]
-pub fn silent_since(last_pull_at: Option<Timestamp>, created_at: Timestamp, watched_since: Timestamp) -> Timestamp {
+pub fn silent_since(
+    last_pull_at: Option<Timestamp>,
+    created_at: Timestamp,
+    watched_since: Timestamp,
+) -> Timestamp {
     last_pull_at.unwrap_or(created_at).max(watched_since)
 }
 
-/// How long a device that is silent since `since` could have pulled and did not, in microseconds: gaps (oldest first) don't
-/// count, and a pull that a wrong clock put into the future is one just now.
+/// How long a device that is silent since `since` could have pulled and did not, in microseconds:
+/// gaps (oldest first) don't count, and a pull that a wrong clock put into the future is one just
+/// now.
 #[must_use]
 pub fn silence(since: Timestamp, gaps: &[Gap], now: Timestamp) -> i64 {
     let (mut excused, mut covered) = (0, since);
@@ -98,7 +110,8 @@ pub fn is_outage(since: Timestamp, threshold: i64, gaps: &[Gap], now: Timestamp)
     silence(since, gaps, now) > threshold
 }
 
-/// The gap that a heartbeat finds when the one before was `missed` microseconds of real time ago; `now` is the product's time.
+/// The gap that a heartbeat finds when the one before was `missed` microseconds of real time ago;
+/// `now` is the product's time.
 #[must_use]
 pub fn gap_found(missed: i64, now: Timestamp) -> Option<Gap> {
     (missed > HEARTBEAT_MISSED).then(|| Gap { from: now.plus(-missed), to: now })
@@ -127,7 +140,8 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_never_pulled_counts_from_its_creation_and_one_that_was_paused_from_its_resumption() {
+    fn a_device_that_never_pulled_counts_from_its_creation_and_one_that_was_paused_from_its_resumption()
+     {
         assert_eq!(silent_since(None, T, T), T);
         assert_eq!(silent_since(Some(T.plus(5)), T, T), T.plus(5));
         assert_eq!(silent_since(Some(T.plus(5)), T, T.plus(DAY)), T.plus(DAY));
@@ -135,10 +149,17 @@ mod tests {
 
     #[test]
     fn the_device_s_threshold_goes_before_the_account_s() {
-        assert_eq!((threshold(Some(1), Some(2)), threshold(None, Some(2)), threshold(None, None)), (1, 2, SILENT_AFTER));
+        assert_eq!(
+            (threshold(Some(1), Some(2)), threshold(None, Some(2)), threshold(None, None)),
+            (1, 2, SILENT_AFTER)
+        );
         assert_eq!(check_silent_after(1).unwrap(), HOUR);
         assert_eq!(check_silent_after(720).unwrap(), 30 * DAY);
-        assert!(check_silent_after(0).is_err() && check_silent_after(721).is_err() && check_silent_after(i64::MAX).is_err());
+        assert!(
+            check_silent_after(0).is_err()
+                && check_silent_after(721).is_err()
+                && check_silent_after(i64::MAX).is_err()
+        );
     }
 
     #[test]
@@ -146,8 +167,16 @@ mod tests {
         let now = T.plus(48 * HOUR + 49 * HOUR);
         assert!(!is_outage(T, SILENT_AFTER, &[gap(HOUR, 50 * HOUR)], now));
         assert!(is_outage(T, SILENT_AFTER, &[gap(HOUR, 50 * HOUR)], now.plus(1)));
-        // Only what lies in the silence counts: a gap before it, one that began before it, one that has not ended.
-        assert_eq!(silence(T, &[gap(-2 * HOUR, -HOUR), gap(-MINUTE, MINUTE), gap(HOUR, 9 * HOUR)], T.plus(2 * HOUR)), HOUR - MINUTE);
+        // Only what lies in the silence counts: a gap before it, one that began before it, one that
+        // has not ended.
+        assert_eq!(
+            silence(
+                T,
+                &[gap(-2 * HOUR, -HOUR), gap(-MINUTE, MINUTE), gap(HOUR, 9 * HOUR)],
+                T.plus(2 * HOUR)
+            ),
+            HOUR - MINUTE
+        );
         assert_eq!(gap_found(HEARTBEAT_MISSED, T), None);
         assert_eq!(gap_found(HEARTBEAT_MISSED + 1, T), Some(gap(-HEARTBEAT_MISSED - 1, 0)));
     }
@@ -159,14 +188,23 @@ mod tests {
 
     #[test]
     fn daylight_saving_changes_nothing() {
-        // Berlin, 2026-10-25 03:00 becomes 02:00; New York, 2026-11-01; Berlin again in March. Times are UTC throughout.
-        for begin in ["2026-10-24T12:00:00+02:00", "2026-10-31T12:00:00-04:00", "2027-03-27T12:00:00+01:00"] {
+        // Berlin, 2026-10-25 03:00 becomes 02:00; New York, 2026-11-01; Berlin again in March.
+        // Times are UTC throughout.
+        for begin in
+            ["2026-10-24T12:00:00+02:00", "2026-10-31T12:00:00-04:00", "2027-03-27T12:00:00+01:00"]
+        {
             let pulled = Timestamp::parse(begin).unwrap();
             assert!(!is_outage(pulled, SILENT_AFTER, &[], pulled.plus(48 * HOUR)), "{begin}");
-            assert!(is_outage(pulled, SILENT_AFTER, &[], pulled.plus(48 * HOUR + 1_000)), "{begin}");
+            assert!(
+                is_outage(pulled, SILENT_AFTER, &[], pulled.plus(48 * HOUR + 1_000)),
+                "{begin}"
+            );
         }
         // 49 h on the wall of Berlin are 48 h where the clock goes forward.
-        let (from, to) = (Timestamp::parse("2027-03-27T12:00:00+01:00").unwrap(), Timestamp::parse("2027-03-29T13:00:00+02:00").unwrap());
+        let (from, to) = (
+            Timestamp::parse("2027-03-27T12:00:00+01:00").unwrap(),
+            Timestamp::parse("2027-03-29T13:00:00+02:00").unwrap(),
+        );
         assert!(!is_outage(from, SILENT_AFTER, &[], to));
     }
 

@@ -1,4 +1,5 @@
-//! Bytes in, bytes out: what a reader, a writer and the compressor do for each IOC. `cargo bench -p iocast-formats`
+//! Bytes in, bytes out: what a reader, a writer and the compressor do for each IOC. `cargo bench -p
+//! iocast-formats`
 
 use std::io::Cursor;
 
@@ -41,7 +42,11 @@ fn iocs() -> Vec<Ioc> {
         state: State::Active,
         whitelist: Whitelist::Default,
         enrichment: Enrichment {
-            reports: vec![Report { source_id: SOURCE, confidence: Confidence::MEDIUM, reported_at: STAMP }],
+            reports: vec![Report {
+                source_id: SOURCE,
+                confidence: Confidence::MEDIUM,
+                reported_at: STAMP,
+            }],
             user_tags: [format!("case-{}", n % 50), format!("g{}", n % 1_000)].into(),
             system_tags: ["phishing".to_owned()].into(),
             threat_actors: [format!("Actor {}", n % 40)].into(),
@@ -53,10 +58,19 @@ fn iocs() -> Vec<Ioc> {
 }
 
 fn misp(iocs: &[Ioc]) -> Vec<u8> {
-    let head = EventHead { id: PartId(Uuid::nil()), info: "Group - 2026-11-01", group_name: "Group", day: "2026-11-01", stamp: STAMP };
-    let members: Vec<Member<'_>> = iocs.iter().map(|ioc| Member { ioc, stamp: STAMP, tombstone: false }).collect();
+    let head = EventHead {
+        id: PartId(Uuid::nil()),
+        info: "Group - 2026-11-01",
+        group_name: "Group",
+        day: "2026-11-01",
+        stamp: STAMP,
+    };
+    let members: Vec<Member<'_>> =
+        iocs.iter().map(|ioc| Member { ioc, stamp: STAMP, tombstone: false }).collect();
     let orgc = Orgc { name: "Bench".to_owned(), uuid: Uuid::nil() };
-    event(&head, &orgc, &members, &[(SOURCE, "Feed".to_owned())].into(), &ListedTags::new()).map(|file| file.json).unwrap_or_default()
+    event(&head, &orgc, &members, &[(SOURCE, "Feed".to_owned())].into(), &ListedTags::new())
+        .map(|file| file.json)
+        .unwrap_or_default()
 }
 
 fn list(iocs: &[Ioc], format: Format) -> Vec<u8> {
@@ -75,7 +89,13 @@ fn list(iocs: &[Ioc], format: Format) -> Vec<u8> {
         latest: at,
         names: [(SOURCE, "Feed".to_owned())].into(),
     };
-    let entries = iocs.iter().map(|ioc| Entry { ioc, joined_at: at, stamp: at, removed: false, reborn: false });
+    let entries = iocs.iter().map(|ioc| Entry {
+        ioc,
+        joined_at: at,
+        stamp: at,
+        removed: false,
+        reborn: false,
+    });
     writer(format).map(|writer| shard(writer, &scope, entries)).unwrap_or_default()
 }
 
@@ -83,22 +103,29 @@ fn list(iocs: &[Ioc], format: Format) -> Vec<u8> {
 fn bodies() -> [(Input, Vec<u8>); 3] {
     let iocs = iocs();
     let lines: Vec<&str> = iocs.iter().map(|ioc| ioc.value.as_str()).collect();
-    let table: String = iocs.iter().map(|ioc| format!("{},high,2026-10-01T00:00:00Z\n", ioc.value)).collect();
-    [(Input::List, lines.join("\n").into_bytes()), (Input::Csv, format!("value,severity,first_seen\n{table}").into_bytes()), (Input::Json, misp(&iocs))]
+    let table: String =
+        iocs.iter().map(|ioc| format!("{},high,2026-10-01T00:00:00Z\n", ioc.value)).collect();
+    [
+        (Input::List, lines.join("\n").into_bytes()),
+        (Input::Csv, format!("value,severity,first_seen\n{table}").into_bytes()),
+        (Input::Json, misp(&iocs)),
+    ]
 }
 
 #[divan::bench(args = [0, 1, 2])]
 fn parse_list_csv_misp(bencher: Bencher<'_, '_>, which: usize) {
     let bodies = bodies();
     let Some((input, body)) = bodies.get(which) else { return };
-    bencher.counter(ItemsCount::new(PART_MAX)).counter(BytesCount::new(body.len())).bench_local(|| {
-        let mut found = 0_u32;
-        let read = read(*input, &mut Cursor::new(body), Options::default(), &mut |_| {
-            found += 1;
-            true
-        });
-        assert!(read.is_ok() && found >= PART_MAX, "{found}");
-    });
+    bencher.counter(ItemsCount::new(PART_MAX)).counter(BytesCount::new(body.len())).bench_local(
+        || {
+            let mut found = 0_u32;
+            let read = read(*input, &mut Cursor::new(body), Options::default(), &mut |_| {
+                found += 1;
+                true
+            });
+            assert!(read.is_ok() && found >= PART_MAX, "{found}");
+        },
+    );
 }
 
 #[divan::bench]

@@ -1,7 +1,8 @@
 //! Compressed pieces that join into one gzip stream.
 //!
-//! Each piece is deflated on its own up to a full flush, so that pieces which did not change are used again.
-//! They are joined into **one** gzip member: libcurl silently drops every member but the first.
+//! Each piece is deflated on its own up to a full flush, so that pieces which did not change are
+//! used again. They are joined into **one** gzip member: libcurl silently drops every member but
+//! the first.
 
 use std::io::{self, Read};
 
@@ -34,7 +35,9 @@ pub fn segment(raw: &[u8]) -> io::Result<Segment> {
     loop {
         let done = usize::try_from(deflate.total_in()).unwrap_or(usize::MAX);
         let room_before = data.capacity() - data.len();
-        let status = deflate.compress_vec(raw.get(done..).unwrap_or_default(), &mut data, FlushCompress::Full).map_err(io::Error::other)?;
+        let status = deflate
+            .compress_vec(raw.get(done..).unwrap_or_default(), &mut data, FlushCompress::Full)
+            .map_err(io::Error::other)?;
         let all_read = deflate.total_in() == raw.len() as u64;
         // A flush is complete once the output had room to spare.
         if all_read && data.len() < data.capacity() {
@@ -48,7 +51,8 @@ pub fn segment(raw: &[u8]) -> io::Result<Segment> {
     Ok(Segment { data, crc: crc32fast::hash(raw), raw_len: raw.len() as u64 })
 }
 
-/// Joins pieces, given as (deflated bytes, CRC-32, length before compression), into one gzip stream.
+/// Joins pieces, given as (deflated bytes, CRC-32, length before compression), into one gzip
+/// stream.
 pub fn join<'a>(segments: impl IntoIterator<Item = (&'a [u8], u32, u64)>) -> Vec<u8> {
     let mut out = HEADER.to_vec();
     let mut crc = crc32fast::Hasher::new();
@@ -65,7 +69,8 @@ pub fn join<'a>(segments: impl IntoIterator<Item = (&'a [u8], u32, u64)>) -> Vec
     out
 }
 
-/// The deflated bytes of a piece within what [`join`] made: `before` bytes of other pieces, then `len` of this.
+/// The deflated bytes of a piece within what [`join`] made: `before` bytes of other pieces, then
+/// `len` of this.
 #[must_use]
 pub fn piece(joined: &[u8], before: u64, len: u64) -> Option<&[u8]> {
     let begin = HEADER.len() + usize::try_from(before).ok()?;
@@ -106,13 +111,17 @@ mod tests {
 
     #[test]
     fn pieces_join_into_one_member() {
-        let long: Vec<u8> = (0..300_000_u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let long: Vec<u8> =
+            (0..300_000_u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         let pieces: [&[u8]; 4] = [b"first\n", b"", &long, b"last"];
         let segments: Vec<_> = pieces.iter().map(|p| segment(p).unwrap()).collect();
         let gzip = join(segments.iter().map(|s| (s.data.as_slice(), s.crc, s.raw_len)));
         let whole = pieces.concat();
         assert_eq!(inflate(&gzip, whole.len() as u64).unwrap(), whole);
-        assert_eq!(gzip.len() as u64, segments.iter().map(|s| s.data.len() as u64).sum::<u64>() + OVERHEAD);
+        assert_eq!(
+            gzip.len() as u64,
+            segments.iter().map(|s| s.data.len() as u64).sum::<u64>() + OVERHEAD
+        );
         let mut before = 0;
         for (piece, segment) in pieces.iter().zip(&segments) {
             assert_eq!(inflate_segment(segment).unwrap(), *piece);

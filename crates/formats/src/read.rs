@@ -1,6 +1,8 @@
-//! Readers: bytes of an import into sightings, with a reason for each line refused. Memory is bounded whatever the size.
+//! Readers: bytes of an import into sightings, with a reason for each line refused. Memory is
+//! bounded whatever the size.
 //!
-//! [`split`] takes the bytes apart, one after the other; what each piece means ([`Raw::items`]) can be found out on any thread.
+//! [`split`] takes the bytes apart, one after the other; what each piece means ([`Raw::items`]) can
+//! be found out on any thread.
 
 use std::io::{self, BufRead, Seek};
 
@@ -30,7 +32,8 @@ impl Input {
     /// The form named by a `Content-Type`, parameters ignored.
     #[must_use]
     pub fn from_content_type(content_type: &str) -> Option<Self> {
-        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let essence =
+            content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
             "application/json" => Some(Self::Json),
             "text/csv" => Some(Self::Csv),
@@ -100,14 +103,22 @@ pub enum ReadError {
 
 impl From<serde_json::Error> for ReadError {
     fn from(error: serde_json::Error) -> Self {
-        if error.is_io() { Self::from(io::Error::from(error)) } else { Self::Malformed(format!("The JSON is broken: {error}.")) }
+        if error.is_io() {
+            Self::from(io::Error::from(error))
+        } else {
+            Self::Malformed(format!("The JSON is broken: {error}."))
+        }
     }
 }
 
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         // What our own bounds say; everything else is the file's fault, not the sender's.
-        if error.kind() == io::ErrorKind::InvalidData { Self::Malformed(format!("The import can't be read: {error}.")) } else { Self::Io(error) }
+        if error.kind() == io::ErrorKind::InvalidData {
+            Self::Malformed(format!("The import can't be read: {error}."))
+        } else {
+            Self::Io(error)
+        }
     }
 }
 
@@ -152,8 +163,14 @@ pub type Sink<'a> = &'a mut dyn FnMut(Raw) -> bool;
 /// Takes a whole import apart.
 ///
 /// # Errors
-/// [`ReadError::Malformed`] says what to fix. What was given to `sink` before is then to be thrown away.
-pub fn split<R: BufRead + Seek>(input: Input, from: &mut R, options: Options, sink: Sink<'_>) -> Result<(), ReadError> {
+/// [`ReadError::Malformed`] says what to fix. What was given to `sink` before is then to be thrown
+/// away.
+pub fn split<R: BufRead + Seek>(
+    input: Input,
+    from: &mut R,
+    options: Options,
+    sink: Sink<'_>,
+) -> Result<(), ReadError> {
     match input {
         Input::Json => json::split(from, options, sink),
         Input::Csv => csv::split(from, sink),
@@ -166,7 +183,12 @@ pub fn split<R: BufRead + Seek>(input: Input, from: &mut R, options: Options, si
 ///
 /// # Errors
 /// As [`split`].
-pub fn read<R: BufRead + Seek>(input: Input, from: &mut R, options: Options, sink: &mut dyn FnMut(Item) -> bool) -> Result<(), ReadError> {
+pub fn read<R: BufRead + Seek>(
+    input: Input,
+    from: &mut R,
+    options: Options,
+    sink: &mut dyn FnMut(Item) -> bool,
+) -> Result<(), ReadError> {
     split(input, from, options, &mut |raw| {
         let mut goes_on = true;
         raw.items(&mut |item| goes_on = goes_on && sink(item));
@@ -192,7 +214,10 @@ struct Line {
 const LINE_MAX: usize = 64 * 1024;
 
 /// Hands out lines, in bounded memory.
-fn each_line(from: &mut impl BufRead, mut each: impl FnMut(Line) -> Result<(), ReadError>) -> Result<(), ReadError> {
+fn each_line(
+    from: &mut impl BufRead,
+    mut each: impl FnMut(Line) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
     let mut line = Vec::new();
     let mut number = 0;
     loop {
@@ -247,7 +272,10 @@ mod tests {
 
     use super::*;
 
-    pub(super) fn sightings(input: Input, text: &str) -> Result<(Vec<Sighting>, Vec<Rejected>), ReadError> {
+    pub(super) fn sightings(
+        input: Input,
+        text: &str,
+    ) -> Result<(Vec<Sighting>, Vec<Rejected>), ReadError> {
         let (mut found, mut rejected) = (Vec::new(), Vec::new());
         read(input, &mut Cursor::new(text.as_bytes()), Options::default(), &mut |item| {
             match item {

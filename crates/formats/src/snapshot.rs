@@ -60,7 +60,8 @@ pub fn compare(earlier: &Snapshot, later: &Snapshot) -> Comparison {
             Some(_) => {}
         }
     }
-    comparison.removed = earlier.keys().filter(|value| !later.contains_key(*value)).cloned().collect();
+    comparison.removed =
+        earlier.keys().filter(|value| !later.contains_key(*value)).cloned().collect();
     comparison
 }
 
@@ -73,9 +74,15 @@ fn number(text: &str) -> u64 {
 fn misp_event(text: &str, values: &mut Snapshot) {
     let Ok(file) = serde_json::from_str::<Value>(text) else { return };
     let attributes = file.pointer("/Event/Attribute").and_then(Value::as_array);
-    for attribute in attributes.into_iter().flatten().filter(|a| a.get("deleted").and_then(Value::as_bool) != Some(true)) {
+    for attribute in attributes
+        .into_iter()
+        .flatten()
+        .filter(|a| a.get("deleted").and_then(Value::as_bool) != Some(true))
+    {
         let Some(value) = attribute.get("value").and_then(Value::as_str) else { continue };
-        let said = ["comment", "first_seen", "last_seen", "Tag"].map(|name| attribute.get(name).map(ToString::to_string).unwrap_or_default()).concat();
+        let said = ["comment", "first_seen", "last_seen", "Tag"]
+            .map(|name| attribute.get(name).map(ToString::to_string).unwrap_or_default())
+            .concat();
         values.insert(value.to_owned(), number(&said));
     }
 }
@@ -88,7 +95,11 @@ fn list(format: Format, file: SnapshotFile<'_>, values: &mut Snapshot) {
     for line in lines.filter(|line| !line.is_empty()) {
         if let Some(value) = value(format, &columns, line) {
             // When something changed is no change of what is said.
-            let said = if format.is_log() || format == Format::Json || format == Format::Ndjson { without_times(line) } else { line.to_owned() };
+            let said = if format.is_log() || format == Format::Json || format == Format::Ndjson {
+                without_times(line)
+            } else {
+                line.to_owned()
+            };
             values.insert(value, number(&said));
         }
     }
@@ -112,8 +123,14 @@ fn value(format: Format, columns: &[&str], line: &str) -> Option<String> {
         let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_bytes());
         reader.records().next()?.ok()?.get(at).map(str::to_owned)
     };
-    let field = |name: &str| serde_json::from_str::<Value>(line).ok()?.get(name)?.as_str().map(str::to_owned);
-    let between = |from: &str, to: &str| line.split_once(from).and_then(|(_, rest)| rest.split_once(to)).map(|(value, _)| value.to_owned());
+    let field = |name: &str| {
+        serde_json::from_str::<Value>(line).ok()?.get(name)?.as_str().map(str::to_owned)
+    };
+    let between = |from: &str, to: &str| {
+        line.split_once(from)
+            .and_then(|(_, rest)| rest.split_once(to))
+            .map(|(value, _)| value.to_owned())
+    };
     match format {
         Format::MispFeed | Format::VendorApi => None,
         Format::PlainList | Format::PanosEdl | Format::SuricataDataset => Some(line.to_owned()),
@@ -122,23 +139,31 @@ fn value(format: Format, columns: &[&str], line: &str) -> Option<String> {
         Format::DefenderCsv => cell(&["indicatorValue"]),
         Format::SplunkCsv => cell(&["ip", "domain", "url", "file_hash", "src_user"]),
         Format::Csv => cell(&["value"]),
-        Format::F5FeedList => line.rsplit_once(",BL,").map(|(network, _)| network.replacen(',', "/", 1)),
+        Format::F5FeedList => {
+            line.rsplit_once(",BL,").map(|(network, _)| network.replacen(',', "/", 1))
+        }
         Format::MikrotikScript => between("address=", " "),
         Format::SquidDomains => line.strip_prefix('.').map(str::to_owned),
-        Format::Rpz => line.split_once(" CNAME ").map(|(name, _)| name.to_owned()).filter(|name| !name.starts_with("*.")),
+        Format::Rpz => line
+            .split_once(" CNAME ")
+            .map(|(name, _)| name.to_owned())
+            .filter(|name| !name.starts_with("*.")),
         Format::Hosts => line.strip_prefix("0.0.0.0 ").map(str::to_owned),
         Format::Dnsmasq => between("/", "/"),
         Format::Unbound => between("\"", ".\""),
         Format::ZeekIntel => line.split('\t').next().map(str::to_owned),
         Format::Json | Format::Ndjson => field("value"),
-        Format::ArcsightEvents => field("value").filter(|_| field("action").as_deref() == Some("add")),
+        Format::ArcsightEvents => {
+            field("value").filter(|_| field("action").as_deref() == Some("add"))
+        }
         Format::CarbonBlackFeed => {
             let report: Value = serde_json::from_str(line).ok()?;
             report.get("iocs")?.as_object()?.values().next()?.get(0)?.as_str().map(str::to_owned)
         }
         Format::StixBundle | Format::Taxii21 | Format::Taxii20 => {
             let object: Value = serde_json::from_str(line).ok()?;
-            let live = object.get("type")?.as_str() == Some("indicator") && object.get("revoked").and_then(Value::as_bool) != Some(true);
+            let live = object.get("type")?.as_str() == Some("indicator")
+                && object.get("revoked").and_then(Value::as_bool) != Some(true);
             object.get("name").filter(|_| live)?.as_str().map(str::to_owned)
         }
     }

@@ -1,7 +1,9 @@
-//! TAXII 2.1 and 2.0: the order of a collection, its cursors, and the shapes of the answers (OASIS TAXII 2.1 sections 3 to 5).
+//! TAXII 2.1 and 2.0: the order of a collection, its cursors, and the shapes of the answers (OASIS
+//! TAXII 2.1 sections 3 to 5).
 //!
-//! A collection is ordered by the date on which each object was added, then by the indicator that it belongs to: an order
-//! that does not depend on where an object is stored, so that a cursor stays good while the collection changes.
+//! A collection is ordered by the date on which each object was added, then by the indicator that
+//! it belongs to: an order that does not depend on where an object is stored, so that a cursor
+//! stays good while the collection changes.
 
 use std::{cmp::Ordering, collections::HashSet};
 
@@ -28,16 +30,27 @@ impl Position {
     #[must_use]
     pub fn cursor(&self) -> String {
         let Self { added, owner, behind, object } = self;
-        URL_SAFE_NO_PAD.encode(format!("1|{added}|{}|{}|{}", owner.simple(), u8::from(*behind), object.simple()))
+        URL_SAFE_NO_PAD.encode(format!(
+            "1|{added}|{}|{}|{}",
+            owner.simple(),
+            u8::from(*behind),
+            object.simple()
+        ))
     }
 
     /// Reads a `next`; nothing if it is none of ours.
     #[must_use]
     pub fn of_cursor(cursor: &str) -> Option<Self> {
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor.trim_end_matches('=')).ok()?).ok()?;
+        let text =
+            String::from_utf8(URL_SAFE_NO_PAD.decode(cursor.trim_end_matches('=')).ok()?).ok()?;
         let fields: Vec<&str> = text.split('|').collect();
         let ["1", added, owner, behind, object] = fields.as_slice() else { return None };
-        Some(Self { added: added.parse().ok()?, owner: owner.parse().ok()?, behind: *behind == "1", object: object.parse().ok()? })
+        Some(Self {
+            added: added.parse().ok()?,
+            owner: owner.parse().ok()?,
+            behind: *behind == "1",
+            object: object.parse().ok()?,
+        })
     }
 
     /// The last position of everything added up to `at`: what comes behind was added after it.
@@ -79,8 +92,8 @@ struct Line<'a> {
     source_ref: Option<&'a str>,
 }
 
-/// The objects in a piece of a bundle that stands an object a line, in their order. What has no `modified` (markings
-/// have none) counts as added at `floor`.
+/// The objects in a piece of a bundle that stands an object a line, in their order. What has no
+/// `modified` (markings have none) counts as added at `floor`.
 #[must_use]
 pub fn objects(text: &str, floor: Timestamp) -> Vec<Object> {
     let uuid = |id: &str| id.split_once("--").and_then(|(_, uuid)| uuid.parse::<Uuid>().ok());
@@ -99,10 +112,21 @@ pub fn objects(text: &str, floor: Timestamp) -> Vec<Object> {
                 None => Uuid::nil(),
             };
             let added = parsed.modified.and_then(|m| Timestamp::parse(m).ok()).unwrap_or(floor);
-            let position = Position { added: added.micros(), owner, behind: parsed.source_ref.is_some(), object };
+            let position = Position {
+                added: added.micros(),
+                owner,
+                behind: parsed.source_ref.is_some(),
+                object,
+            };
             let version = parsed.modified.or(parsed.created).unwrap_or_default().to_owned();
             let version_at = Timestamp::parse(&version).ok();
-            Some(Object { position, id: parsed.id.into_owned(), version, version_at, range: at..at + json.len() })
+            Some(Object {
+                position,
+                id: parsed.id.into_owned(),
+                version,
+                version_at,
+                range: at..at + json.len(),
+            })
         })
         .collect();
     found.sort_unstable_by_key(|o| o.position);
@@ -112,8 +136,8 @@ pub fn objects(text: &str, floor: Timestamp) -> Vec<Object> {
 /// Most values of one field of a filter.
 const VALUES_MAX: usize = 100;
 
-/// What a client asks for in `match[…]`. Lists are joined by commas; all fields must match. It is read once, so that each object
-/// costs the same whatever is asked for.
+/// What a client asks for in `match[…]`. Lists are joined by commas; all fields must match. It is
+/// read once, so that each object costs the same whatever is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     ids: HashSet<String>,
@@ -129,7 +153,9 @@ impl Filter {
     ///
     /// # Errors
     /// A sentence on the parameter that can't be.
-    pub fn parse<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, String> {
+    pub fn parse<'a>(
+        parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, String> {
         let mut filter = Self::default();
         for (name, value) in parameters {
             let list = || value.split(',').map(str::trim).filter(|v| !v.is_empty());
@@ -141,20 +167,38 @@ impl Filter {
                         if matches!(word, "all" | "first" | "last") {
                             filter.any_version = true;
                         } else {
-                            let bad = |_why| format!("`match[version]` takes all, first, last or a timestamp, not `{}`.", iocast_domain::time::clip(word, 40));
+                            let bad = |_why| {
+                                format!(
+                                    "`match[version]` takes all, first, last or a timestamp, not `{}`.",
+                                    iocast_domain::time::clip(word, 40)
+                                )
+                            };
                             filter.versions.insert(Timestamp::parse(word).map_err(bad)?);
                         }
                     }
                 }
                 "match[spec_version]" => filter.spec_versions.extend(list().map(str::to_owned)),
                 _ if name.starts_with("match[") => {
-                    return Err(format!("There is no filter `{}`; there are id, type, version and spec_version.", iocast_domain::time::clip(name, 40)));
+                    return Err(format!(
+                        "There is no filter `{}`; there are id, type, version and spec_version.",
+                        iocast_domain::time::clip(name, 40)
+                    ));
                 }
                 _ => {}
             }
-            let most = [filter.ids.len(), filter.types.len(), filter.versions.len(), filter.spec_versions.len()].into_iter().max().unwrap_or(0);
+            let most = [
+                filter.ids.len(),
+                filter.types.len(),
+                filter.versions.len(),
+                filter.spec_versions.len(),
+            ]
+            .into_iter()
+            .max()
+            .unwrap_or(0);
             if most > VALUES_MAX {
-                return Err(format!("A filter takes at most {VALUES_MAX} values of a field; ask for them in several requests."));
+                return Err(format!(
+                    "A filter takes at most {VALUES_MAX} values of a field; ask for them in several requests."
+                ));
             }
         }
         Ok(filter)
@@ -170,8 +214,13 @@ impl Filter {
     #[must_use]
     pub fn fits(&self, object: &Object, spec_version: &str) -> bool {
         let any = |set: &HashSet<String>, value: &str| set.is_empty() || set.contains(value);
-        let version = self.any_version || self.versions.is_empty() || object.version_at.is_some_and(|at| self.versions.contains(&at));
-        version && any(&self.ids, &object.id) && any(&self.types, object.kind()) && any(&self.spec_versions, spec_version)
+        let version = self.any_version
+            || self.versions.is_empty()
+            || object.version_at.is_some_and(|at| self.versions.contains(&at));
+        version
+            && any(&self.ids, &object.id)
+            && any(&self.types, object.kind())
+            && any(&self.spec_versions, spec_version)
     }
 }
 
@@ -202,7 +251,8 @@ pub fn discovery(title: &str, default: &str) -> Value {
 /// What an API root is. `longest` is the longest body that is taken, in bytes.
 #[must_use]
 pub fn api_root(version: Taxii, title: &str, page: usize, longest: u32) -> Value {
-    let description = format!("The IOC groups of this account. A page holds at most {page} objects.");
+    let description =
+        format!("The IOC groups of this account. A page holds at most {page} objects.");
     let versions = match version {
         Taxii::V20 => "taxii-2.0",
         Taxii::V21 => "application/taxii+json;version=2.1",
@@ -222,23 +272,39 @@ pub fn error(status: u16, title: &str, description: &str, id: &str) -> Value {
     json!({ "title": title, "description": description, "error_id": id, "http_status": status.to_string() })
 }
 
-/// A page of objects, given as JSON texts. `bundle` is the id of the bundle that TAXII 2.0 wraps them in.
+/// A page of objects, given as JSON texts. `bundle` is the id of the bundle that TAXII 2.0 wraps
+/// them in.
 #[must_use]
-pub fn page<'a>(version: Taxii, objects: impl Iterator<Item = &'a str>, next: Option<&str>, bundle: Uuid) -> String {
+pub fn page<'a>(
+    version: Taxii,
+    objects: impl Iterator<Item = &'a str>,
+    next: Option<&str>,
+    bundle: Uuid,
+) -> String {
     let objects: Vec<&str> = objects.collect();
     let list = objects.join(",");
     match (version, next) {
-        (Taxii::V20, _) if objects.is_empty() => format!("{{\"type\":\"bundle\",\"id\":\"bundle--{bundle}\",\"spec_version\":\"2.0\"}}"),
-        (Taxii::V20, _) => format!("{{\"type\":\"bundle\",\"id\":\"bundle--{bundle}\",\"spec_version\":\"2.0\",\"objects\":[{list}]}}"),
+        (Taxii::V20, _) if objects.is_empty() => {
+            format!("{{\"type\":\"bundle\",\"id\":\"bundle--{bundle}\",\"spec_version\":\"2.0\"}}")
+        }
+        (Taxii::V20, _) => format!(
+            "{{\"type\":\"bundle\",\"id\":\"bundle--{bundle}\",\"spec_version\":\"2.0\",\"objects\":[{list}]}}"
+        ),
         (Taxii::V21, _) if objects.is_empty() => "{}".to_owned(),
-        (Taxii::V21, Some(next)) => format!("{{\"more\":true,\"next\":\"{next}\",\"objects\":[{list}]}}"),
+        (Taxii::V21, Some(next)) => {
+            format!("{{\"more\":true,\"next\":\"{next}\",\"objects\":[{list}]}}")
+        }
         (Taxii::V21, None) => format!("{{\"more\":false,\"objects\":[{list}]}}"),
     }
 }
 
 /// A page of the manifest.
 #[must_use]
-pub fn manifest<'a>(version: Taxii, objects: impl Iterator<Item = &'a Object>, next: Option<&str>) -> Value {
+pub fn manifest<'a>(
+    version: Taxii,
+    objects: impl Iterator<Item = &'a Object>,
+    next: Option<&str>,
+) -> Value {
     let added = |o: &Object| Timestamp::from_micros(o.position.added).to_string();
     let entries: Vec<Value> = objects
         .map(|o| match version {
@@ -255,12 +321,26 @@ pub fn manifest<'a>(version: Taxii, objects: impl Iterator<Item = &'a Object>, n
 }
 
 /// The objects of several sorted lists from `after` on, in their order.
-pub fn merge<'a, T>(lists: Vec<&'a [T]>, after: Option<Position>, position: impl Fn(&T) -> Position + Copy + 'a) -> impl Iterator<Item = (usize, &'a T)> {
-    let mut rest: Vec<&'a [T]> =
-        lists.into_iter().map(|list| after.map_or(list, |after| list.get(list.partition_point(|o| position(o) <= after)..).unwrap_or_default())).collect();
+pub fn merge<'a, T>(
+    lists: Vec<&'a [T]>,
+    after: Option<Position>,
+    position: impl Fn(&T) -> Position + Copy + 'a,
+) -> impl Iterator<Item = (usize, &'a T)> {
+    let mut rest: Vec<&'a [T]> = lists
+        .into_iter()
+        .map(|list| {
+            after.map_or(list, |after| {
+                list.get(list.partition_point(|o| position(o) <= after)..).unwrap_or_default()
+            })
+        })
+        .collect();
     std::iter::from_fn(move || {
         let least = |a: &(usize, Position), b: &(usize, Position)| -> Ordering { a.1.cmp(&b.1) };
-        let (i, _) = rest.iter().enumerate().filter_map(|(i, list)| list.first().map(|o| (i, position(o)))).min_by(least)?;
+        let (i, _) = rest
+            .iter()
+            .enumerate()
+            .filter_map(|(i, list)| list.first().map(|o| (i, position(o))))
+            .min_by(least)?;
         let list = rest.get_mut(i)?;
         let (first, others) = list.split_first()?;
         *list = others;
@@ -274,50 +354,89 @@ mod tests {
 
     #[test]
     fn cursors_come_back_as_they_were() {
-        let position = Position { added: 1_790_000_000_123_456, owner: Uuid::from_u128(7), behind: true, object: Uuid::from_u128(9) };
+        let position = Position {
+            added: 1_790_000_000_123_456,
+            owner: Uuid::from_u128(7),
+            behind: true,
+            object: Uuid::from_u128(9),
+        };
         assert_eq!(Position::of_cursor(&position.cursor()), Some(position));
         assert_eq!(Position::of_cursor("rubbish"), None);
         assert!(position < Position::after(Timestamp::from_micros(position.added)));
         assert!(
             Position::after(Timestamp::from_micros(position.added))
-                < Position { added: position.added + 1, owner: Uuid::nil(), behind: false, object: Uuid::nil() }
+                < Position {
+                    added: position.added + 1,
+                    owner: Uuid::nil(),
+                    behind: false,
+                    object: Uuid::nil()
+                }
         );
     }
 
     #[test]
     fn an_object_is_found_where_it_stands() {
-        let line = |id: &str, more: &str| format!("{{\"type\":\"x\",\"id\":\"{id}\",\"created\":\"2026-01-01T00:00:00Z\"{more}}}");
-        let indicator = line("indicator--00000000-0000-4000-8000-000000000001", ",\"modified\":\"2026-01-02T00:00:00Z\"");
+        let line = |id: &str, more: &str| {
+            format!("{{\"type\":\"x\",\"id\":\"{id}\",\"created\":\"2026-01-01T00:00:00Z\"{more}}}")
+        };
+        let indicator = line(
+            "indicator--00000000-0000-4000-8000-000000000001",
+            ",\"modified\":\"2026-01-02T00:00:00Z\"",
+        );
         let relationship = line(
             "relationship--00000000-0000-4000-8000-000000000000",
             ",\"modified\":\"2026-01-02T00:00:00Z\",\"source_ref\":\"indicator--00000000-0000-4000-8000-000000000001\"",
         );
         let marking = line("marking-definition--00000000-0000-4000-8000-000000000003", "");
-        let text = format!("{{\"type\":\"bundle\",\"objects\":[\n{marking},\n{relationship},\n{indicator}");
+        let text = format!(
+            "{{\"type\":\"bundle\",\"objects\":[\n{marking},\n{relationship},\n{indicator}"
+        );
         let found = objects(&text, Timestamp::parse("2026-01-01T12:00:00Z").unwrap());
         let kinds: Vec<&str> = found.iter().map(Object::kind).collect();
-        assert_eq!(kinds, ["marking-definition", "indicator", "relationship"], "an indicator comes before what points from it");
+        assert_eq!(
+            kinds,
+            ["marking-definition", "indicator", "relationship"],
+            "an indicator comes before what points from it"
+        );
         for object in &found {
             let json: Value = serde_json::from_str(&text[object.range.clone()]).unwrap();
             assert_eq!(json["id"], object.id.as_str());
         }
-        let lists = merge(vec![&found[..1], &found[1..]], Some(found[0].position), |o: &Object| o.position);
-        assert_eq!(lists.map(|(_, o)| o.kind().to_owned()).collect::<Vec<_>>(), ["indicator", "relationship"]);
+        let lists =
+            merge(vec![&found[..1], &found[1..]], Some(found[0].position), |o: &Object| o.position);
+        assert_eq!(
+            lists.map(|(_, o)| o.kind().to_owned()).collect::<Vec<_>>(),
+            ["indicator", "relationship"]
+        );
     }
 
     #[test]
     fn filters_fit_all_fields() {
         let text = "{\"id\":\"indicator--00000000-0000-4000-8000-000000000001\",\"modified\":\"2026-01-02T00:00:00.000000Z\"}";
         let object = objects(text, Timestamp::from_micros(0)).remove(0);
-        let fits = |query: &[(&str, &str)]| Filter::parse(query.iter().copied()).unwrap().fits(&object, "2.1");
+        let fits = |query: &[(&str, &str)]| {
+            Filter::parse(query.iter().copied()).unwrap().fits(&object, "2.1")
+        };
         assert!(
             fits(&[])
                 && fits(&[("match[type]", "malware,indicator")])
-                && fits(&[("match[version]", "2026-01-02T00:00:00Z"), ("match[spec_version]", "2.0,2.1")])
+                && fits(&[
+                    ("match[version]", "2026-01-02T00:00:00Z"),
+                    ("match[spec_version]", "2.0,2.1")
+                ])
         );
-        assert!(!fits(&[("match[type]", "malware")]) && !fits(&[("match[spec_version]", "2.0")]) && !fits(&[("match[version]", "2026-01-03T00:00:00Z")]));
+        assert!(
+            !fits(&[("match[type]", "malware")])
+                && !fits(&[("match[spec_version]", "2.0")])
+                && !fits(&[("match[version]", "2026-01-03T00:00:00Z")])
+        );
         let very_many: String = (0..1_000).map(|n| format!("{n},")).collect();
-        assert!(Filter::parse([("match[id]", very_many.as_str())]).unwrap_err().contains("at most 100"));
-        assert!(Filter::parse([("match[version]", "newest")]).is_err() && Filter::parse([("match[colour]", "red")]).is_err());
+        assert!(
+            Filter::parse([("match[id]", very_many.as_str())]).unwrap_err().contains("at most 100")
+        );
+        assert!(
+            Filter::parse([("match[version]", "newest")]).is_err()
+                && Filter::parse([("match[colour]", "red")]).is_err()
+        );
     }
 }

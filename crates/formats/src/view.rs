@@ -1,5 +1,6 @@
-//! Other shapes of a list, as users of MineMeld and Cortex XSOAR ask for them: `n`, `s`, `tr`, `sp`, `pr`, `di`, `v`; and
-//! `after` on an event stream. They are made of the finished document, never of the database.
+//! Other shapes of a list, as users of MineMeld and Cortex XSOAR ask for them: `n`, `s`, `tr`,
+//! `sp`, `pr`, `di`, `v`; and `after` on an event stream. They are made of the finished document,
+//! never of the database.
 
 use std::{collections::HashSet, net::IpAddr};
 
@@ -70,10 +71,17 @@ impl View {
     ///
     /// # Errors
     /// A sentence on the parameter that can't be.
-    pub fn parse<'a>(format: Format, parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Option<Self>, String> {
+    pub fn parse<'a>(
+        format: Format,
+        parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Option<Self>, String> {
         let mut view = Self::default();
         for (name, value) in parameters {
-            let number = || value.parse::<usize>().map_err(|_invalid| format!("`{name}` must be a number of entries, not `{}`.", clip(value, 40)));
+            let number = || {
+                value.parse::<usize>().map_err(|_invalid| {
+                    format!("`{name}` must be a number of entries, not `{}`.", clip(value, 40))
+                })
+            };
             let flag = !matches!(value, "0" | "false" | "False" | "no");
             match name {
                 "n" => view.at_most = Some(number()?),
@@ -83,7 +91,12 @@ impl View {
                         "0" => Collapse::No,
                         "1" => Collapse::Ranges,
                         "2" => Collapse::Networks,
-                        _ => return Err("`tr` must be 0 (as they are), 1 (ranges) or 2 (networks).".to_owned()),
+                        _ => {
+                            return Err(
+                                "`tr` must be 0 (as they are), 1 (ranges) or 2 (networks)."
+                                    .to_owned(),
+                            );
+                        }
                     }
                 }
                 "sp" => view.strip_ports = flag,
@@ -93,9 +106,18 @@ impl View {
                 "cd" | "t" => view.category = Some(category(value)?),
                 "after" => {
                     // A connector's first poll has nothing to come after.
-                    let at =
-                        |text: &str| Timestamp::parse(text).map_err(|_why| format!("`after` must be the `next` of the last answer, not `{}`.", clip(text, 40)));
-                    view.after = (!value.is_empty() && !value.starts_with('$')).then(|| at(value)).transpose()?.map(Timestamp::micros);
+                    let at = |text: &str| {
+                        Timestamp::parse(text).map_err(|_why| {
+                            format!(
+                                "`after` must be the `next` of the last answer, not `{}`.",
+                                clip(text, 40)
+                            )
+                        })
+                    };
+                    view.after = (!value.is_empty() && !value.starts_with('$'))
+                        .then(|| at(value))
+                        .transpose()?
+                        .map(Timestamp::micros);
                 }
                 _ => {}
             }
@@ -103,17 +125,31 @@ impl View {
         if view == Self::default() {
             return Ok(None);
         }
-        if view.shape == Shape::WebGateway && view.category.as_deref().is_some_and(|of| !GATEWAY_TYPES.contains(&of)) {
+        if view.shape == Shape::WebGateway
+            && view.category.as_deref().is_some_and(|of| !GATEWAY_TYPES.contains(&of))
+        {
             return Err(format!("`t` must be one of {}.", GATEWAY_TYPES.join(", ")));
         }
         let plain = matches!(format, Format::PlainList | Format::PanosEdl | Format::CiscoList);
-        let reshaped = view.collapse != Collapse::No || view.strip_ports || view.strip_protocol || view.shape != Shape::Own;
+        let reshaped = view.collapse != Collapse::No
+            || view.strip_ports
+            || view.strip_protocol
+            || view.shape != Shape::Own;
         let cut = view.first > 0 || view.at_most.is_some();
-        let unsliceable = matches!(format, Format::MispFeed | Format::VendorApi | Format::Rpz) || format.taxii().is_some();
+        let unsliceable = matches!(format, Format::MispFeed | Format::VendorApi | Format::Rpz)
+            || format.taxii().is_some();
         match () {
-            () if reshaped && !plain => Err("This device's format has one shape: `v`, `tr`, `sp` and `pr` go with plain lists.".to_owned()),
-            () if cut && unsliceable => Err("This device's format is whole or nothing: `n` and `s` go with lists.".to_owned()),
-            () if view.after.is_some() && format != Format::ArcsightEvents => Err("`after` goes with event streams.".to_owned()),
+            () if reshaped && !plain => Err(
+                "This device's format has one shape: `v`, `tr`, `sp` and `pr` go with plain lists."
+                    .to_owned(),
+            ),
+            () if cut && unsliceable => {
+                Err("This device's format is whole or nothing: `n` and `s` go with lists."
+                    .to_owned())
+            }
+            () if view.after.is_some() && format != Format::ArcsightEvents => {
+                Err("`after` goes with event streams.".to_owned())
+            }
             () => Ok(Some(view)),
         }
     }
@@ -128,27 +164,46 @@ impl View {
     #[must_use]
     pub fn content_type(&self, format: Format) -> &'static str {
         match self.shape {
-            Shape::Own => writer(format).map_or("text/plain; charset=utf-8", ListWriter::content_type),
-            Shape::Text | Shape::PanosUrl | Shape::WebGateway | Shape::ProxySg => "text/plain; charset=utf-8",
+            Shape::Own => {
+                writer(format).map_or("text/plain; charset=utf-8", ListWriter::content_type)
+            }
+            Shape::Text | Shape::PanosUrl | Shape::WebGateway | Shape::ProxySg => {
+                "text/plain; charset=utf-8"
+            }
             Shape::Csv => "text/csv; charset=utf-8",
             Shape::Json => "application/json",
             Shape::JsonLines => "application/x-ndjson",
         }
     }
 
-    /// Makes the shape. Gives with it how many values are left out because the shape can't take them.
+    /// Makes the shape. Gives with it how many values are left out because the shape can't take
+    /// them.
     #[must_use]
     pub fn apply(&self, format: Format, document: Document<'_>) -> (Vec<u8>, u64) {
         let Some(writer) = writer(format) else { return (document.text.as_bytes().to_vec(), 0) };
-        let (head, rest) = document.text.split_at_checked(document.before).unwrap_or(("", document.text));
+        let (head, rest) =
+            document.text.split_at_checked(document.before).unwrap_or(("", document.text));
         let between = std::str::from_utf8(writer.between()).unwrap_or_default();
         // Documents whose entries are joined end in a line of their own.
-        let (body, tail) = if between.is_empty() { (rest, "") } else { rest.rfind("\n]").map_or((rest, ""), |at| rest.split_at(at)) };
-        let entries = body.lines().map(|line| line.strip_suffix(',').filter(|_| !between.is_empty()).unwrap_or(line)).filter(|line| !line.is_empty());
+        let (body, tail) = if between.is_empty() {
+            (rest, "")
+        } else {
+            rest.rfind("\n]").map_or((rest, ""), |at| rest.split_at(at))
+        };
+        let entries = body
+            .lines()
+            .map(|line| line.strip_suffix(',').filter(|_| !between.is_empty()).unwrap_or(line))
+            .filter(|line| !line.is_empty());
         let after = self.after.map(Timestamp::from_micros);
-        let entries = entries.filter(|line| after.is_none_or(|after| event_time(line).is_none_or(|at| at > after)));
-        if self.shape == Shape::Own && self.collapse == Collapse::No && !self.strip_ports && !self.strip_protocol {
-            let chosen: Vec<&str> = entries.skip(self.first).take(self.at_most.unwrap_or(usize::MAX)).collect();
+        let entries = entries
+            .filter(|line| after.is_none_or(|after| event_time(line).is_none_or(|at| at > after)));
+        if self.shape == Shape::Own
+            && self.collapse == Collapse::No
+            && !self.strip_ports
+            && !self.strip_protocol
+        {
+            let chosen: Vec<&str> =
+                entries.skip(self.first).take(self.at_most.unwrap_or(usize::MAX)).collect();
             let head = if self.first > 0 && !writer.head_on_every_page() { "" } else { head };
             let end = if between.is_empty() && !chosen.is_empty() { "\n" } else { "" };
             let between = if between.is_empty() { "\n" } else { between };
@@ -211,12 +266,24 @@ impl View {
 
     fn write(&self, values: impl Iterator<Item = String>) -> Vec<u8> {
         let quoted = |value: &str| value.replace('"', "%22");
-        let category = self.category.as_deref().unwrap_or("iocast").replace(|c: char| c.is_control() || c == '"', "");
+        let category = self
+            .category
+            .as_deref()
+            .unwrap_or("iocast")
+            .replace(|c: char| c.is_control() || c == '"', "");
         let text = match self.shape {
             Shape::Own | Shape::Text => values.map(|v| v + "\n").collect::<String>(),
-            Shape::PanosUrl => values.map(|v| if v.contains('/') { v + "\n" } else { v + "/\n" }).collect(),
+            Shape::PanosUrl => {
+                values.map(|v| if v.contains('/') { v + "\n" } else { v + "/\n" }).collect()
+            }
             Shape::Csv => std::iter::once("indicator\n".to_owned())
-                .chain(values.map(|v| if v.contains([',', '"']) { format!("\"{}\"\n", v.replace('"', "\"\"")) } else { v + "\n" }))
+                .chain(values.map(|v| {
+                    if v.contains([',', '"']) {
+                        format!("\"{}\"\n", v.replace('"', "\"\""))
+                    } else {
+                        v + "\n"
+                    }
+                }))
                 .collect(),
             // Written item by item: a tree of all takes ten times the room of its text.
             Shape::Json => {
@@ -232,9 +299,14 @@ impl View {
             Shape::JsonLines => values.map(|v| item(&v).to_string() + "\n").collect(),
             Shape::WebGateway => {
                 let kind = if self.category.is_some() { category.as_str() } else { "string" };
-                std::iter::once(format!("type={kind}\n")).chain(values.map(|v| format!("\"{}\" \"iocast\"\n", quoted(&v)))).collect()
+                std::iter::once(format!("type={kind}\n"))
+                    .chain(values.map(|v| format!("\"{}\" \"iocast\"\n", quoted(&v))))
+                    .collect()
             }
-            Shape::ProxySg => std::iter::once(format!("define category {category}\n")).chain(values.map(|v| v + "\n")).chain(["end\n".to_owned()]).collect(),
+            Shape::ProxySg => std::iter::once(format!("define category {category}\n"))
+                .chain(values.map(|v| v + "\n"))
+                .chain(["end\n".to_owned()])
+                .collect(),
         };
         text.into_bytes()
     }
@@ -258,13 +330,22 @@ impl Shape {
 }
 
 /// The types of list that a web gateway knows, but the one that reads patterns.
-const GATEWAY_TYPES: [&str; 7] = ["string", "applcontrol", "dimension", "category", "ip", "mediatype", "number"];
+const GATEWAY_TYPES: [&str; 7] =
+    ["string", "applcontrol", "dimension", "category", "ip", "mediatype", "number"];
 /// Longest name of a category.
 const CATEGORY_MAX: usize = 64;
 
 fn category(value: &str) -> Result<String, String> {
-    let good = !value.is_empty() && value.len() <= CATEGORY_MAX && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    if good { Ok(value.to_owned()) } else { Err(format!("`cd` and `t` take up to {CATEGORY_MAX} letters, digits, hyphens and underscores.")) }
+    let good = !value.is_empty()
+        && value.len() <= CATEGORY_MAX
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if good {
+        Ok(value.to_owned())
+    } else {
+        Err(format!(
+            "`cd` and `t` take up to {CATEGORY_MAX} letters, digits, hyphens and underscores."
+        ))
+    }
 }
 
 fn shape(word: &str) -> Result<Shape, String> {
@@ -276,7 +357,12 @@ fn shape(word: &str) -> Result<Shape, String> {
         "json-seq" => Shape::JsonLines,
         "mwg" => Shape::WebGateway,
         "bluecoat" | "proxysg" => Shape::ProxySg,
-        _ => return Err(format!("`v` must be one of text, panosurl, csv, json, json-seq, mwg, proxysg; `{}` is none of them.", clip(word, 40))),
+        _ => {
+            return Err(format!(
+                "`v` must be one of text, panosurl, csv, json, json-seq, mwg, proxysg; `{}` is none of them.",
+                clip(word, 40)
+            ));
+        }
     })
 }
 
@@ -305,7 +391,12 @@ fn without_port(url: &str) -> String {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && (!host.contains(':') || host.ends_with(']')) => host,
+        Some((host, port))
+            if port.bytes().all(|b| b.is_ascii_digit())
+                && (!host.contains(':') || host.ends_with(']')) =>
+        {
+            host
+        }
         _ => authority,
     };
     if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
@@ -317,7 +408,11 @@ fn is_panos_url(url: &str) -> bool {
 }
 
 fn short(network: &IpNet) -> String {
-    if network.prefix_len() == network.max_prefix_len() { network.addr().to_string() } else { network.to_string() }
+    if network.prefix_len() == network.max_prefix_len() {
+        network.addr().to_string()
+    } else {
+        network.to_string()
+    }
 }
 
 /// Addresses that touch, as `first-last`.
@@ -330,7 +425,12 @@ fn ranges(networks: &[IpNet]) -> Vec<String> {
     for network in IpNet::aggregate(&networks.to_vec()) {
         let (first, last) = (network.network(), network.broadcast());
         match out.last_mut() {
-            Some((_, end)) if end.is_ipv4() == first.is_ipv4() && number(*end).checked_add(1) == Some(number(first)) => *end = last,
+            Some((_, end))
+                if end.is_ipv4() == first.is_ipv4()
+                    && number(*end).checked_add(1) == Some(number(first)) =>
+            {
+                *end = last;
+            }
             _ => out.push((first, last)),
         }
     }
@@ -357,11 +457,20 @@ mod tests {
         assert_eq!(view(&[("tr", "1")], ips), "192.0.2.0-192.0.2.3\n198.51.100.7\n");
         assert_eq!(view(&[("tr", "2")], ips), "192.0.2.0/30\n198.51.100.7\n");
         let urls = "http://a.example:8080/x?y=1\nhttps://b*c.example/\nb.example\n";
-        assert_eq!(view(&[("sp", ""), ("pr", "")], urls), "a.example/x?y=1\nb*c.example/\nb.example\n");
+        assert_eq!(
+            view(&[("sp", ""), ("pr", "")], urls),
+            "a.example/x?y=1\nb*c.example/\nb.example\n"
+        );
         assert_eq!(view(&[("v", "panosurl")], urls), "a.example:8080/x?y=1\nb.example/\n");
-        assert_eq!(view(&[("v", "panosurl"), ("di", "")], urls), "a.example:8080/x?y=1\nb.example/\n");
+        assert_eq!(
+            view(&[("v", "panosurl"), ("di", "")], urls),
+            "a.example:8080/x?y=1\nb.example/\n"
+        );
         assert_eq!(view(&[("v", "mwg")], "a.example\n"), "type=string\n\"a.example\" \"iocast\"\n");
-        assert_eq!(view(&[("v", "proxysg"), ("cd", "bad")], "a.example\n"), "define category bad\na.example\nend\n");
+        assert_eq!(
+            view(&[("v", "proxysg"), ("cd", "bad")], "a.example\n"),
+            "define category bad\na.example\nend\n"
+        );
         assert_eq!(view(&[("v", "csv")], "a.example\n"), "indicator\na.example\n");
         assert_eq!(
             view(&[("v", "json")], "a.example\n192.0.2.1\n"),
@@ -390,9 +499,16 @@ mod tests {
     #[test]
     fn joined_entries_keep_their_frame() {
         let text = "{\"events\":[\n{\"at\":\"2026-01-01T00:00:00.000000Z\",\"v\":1},\n{\"at\":\"2026-01-02T00:00:00.000000Z\",\"v\":2}\n],\"next\":\"x\"}\n";
-        let view = View::parse(Format::ArcsightEvents, [("after", "2026-01-01T00:00:00.000000Z")]).unwrap().unwrap();
-        let out = String::from_utf8(view.apply(Format::ArcsightEvents, Document { text, before: 12 }).0).unwrap();
-        assert_eq!(out, "{\"events\":[\n{\"at\":\"2026-01-02T00:00:00.000000Z\",\"v\":2}\n],\"next\":\"x\"}\n");
+        let view = View::parse(Format::ArcsightEvents, [("after", "2026-01-01T00:00:00.000000Z")])
+            .unwrap()
+            .unwrap();
+        let out =
+            String::from_utf8(view.apply(Format::ArcsightEvents, Document { text, before: 12 }).0)
+                .unwrap();
+        assert_eq!(
+            out,
+            "{\"events\":[\n{\"at\":\"2026-01-02T00:00:00.000000Z\",\"v\":2}\n],\"next\":\"x\"}\n"
+        );
     }
 
     proptest! {

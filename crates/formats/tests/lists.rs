@@ -1,4 +1,5 @@
-//! Every list format: nasty input written out in full, and random input read back under the device's own grammar.
+//! Every list format: nasty input written out in full, and random input read back under the
+//! device's own grammar.
 
 #![expect(clippy::unwrap_used, reason = "a test that goes wrong ends there")]
 
@@ -60,7 +61,11 @@ fn ioc(kind: Kind, value: &str, enrichment: Enrichment) -> Ioc {
 
 fn nasty() -> Enrichment {
     Enrichment {
-        reports: vec![Report { source_id: SourceId(Uuid::from_u128(5)), confidence: Confidence::HIGH, reported_at: 0 }],
+        reports: vec![Report {
+            source_id: SourceId(Uuid::from_u128(5)),
+            confidence: Confidence::HIGH,
+            reported_at: 0,
+        }],
         user_tags: BTreeSet::from(["=cmd()".to_owned(), "tlp:green".to_owned()]),
         malware_families: BTreeSet::from(["Fam\"ily, \\ '] \n line".to_owned()]),
         threat_actors: BTreeSet::from(["\u{1F608} actor;".to_owned()]),
@@ -80,7 +85,12 @@ fn document(format: Format, scope: &Scope, iocs: &[Ioc]) -> (String, usize) {
     let entry = |ioc| Entry { ioc, joined_at: stamp, stamp, removed: false, reborn: false };
     // One that grew is the same as one that was written at once.
     let (first, others) = iocs.split_at(iocs.len() / 2);
-    let body = grown(writer, scope, shard(writer, scope, first.iter().map(entry)), others.iter().map(entry));
+    let body = grown(
+        writer,
+        scope,
+        shard(writer, scope, first.iter().map(entry)),
+        others.iter().map(entry),
+    );
     assert_eq!(body, shard(writer, scope, iocs.iter().map(entry)));
     if out.ends_with(b"}") && !body.is_empty() {
         out.extend_from_slice(writer.between());
@@ -99,8 +109,10 @@ fn written(format: Format, kind: Option<GroupKind>, iocs: &[(Kind, &str)]) -> St
 #[test]
 fn nasty_input_as_it_is_written() {
     let url = (Kind::Url, "https://Evil.example:8443/a,b?q=\"x\"&y='z'");
-    let (v4, net, v6) = ((Kind::Ipv4, "192.0.2.7"), (Kind::Ipv4, "198.51.100.0/24"), (Kind::Ipv6, "2001:db8::7"));
-    let (name, md5) = ((Kind::Domain, "bad.example"), (Kind::Md5, "d41d8cd98f00b204e9800998ecf8427e"));
+    let (v4, net, v6) =
+        ((Kind::Ipv4, "192.0.2.7"), (Kind::Ipv4, "198.51.100.0/24"), (Kind::Ipv6, "2001:db8::7"));
+    let (name, md5) =
+        ((Kind::Domain, "bad.example"), (Kind::Md5, "d41d8cd98f00b204e9800998ecf8427e"));
     let text = "source: So\"\"urce, one \u{202e}; malware: Fam\"\"ily, \\ ']   line; actor: \u{1F608} actor;; alert: 5fd0ef17a1b2c3d4e5f60718";
     // Read by a splitter that knows no quotes.
     let unquoted = text.replace("\"\"", " ").replace(',', " ");
@@ -174,7 +186,8 @@ fn nasty_input_as_it_is_written() {
     }
     // Documents of JSON are read by a parser, whatever stands in them.
     for format in [Format::Json, Format::CarbonBlackFeed, Format::StixBundle, Format::Taxii20] {
-        let document: serde_json::Value = serde_json::from_str(&written(format, None, &[url, name, md5])).unwrap();
+        let document: serde_json::Value =
+            serde_json::from_str(&written(format, None, &[url, name, md5])).unwrap();
         assert!(document.is_object(), "{format:?}");
     }
 }
@@ -182,14 +195,18 @@ fn nasty_input_as_it_is_written() {
 /// A value as the device shows it, and the form of a line, after each vendor's documentation.
 fn grammar(format: Format, kind: Kind, value: &str) -> (String, &'static str) {
     let bare = value.split_once("://").map_or(value, |(_, rest)| rest);
-    let slashed = if kind == Kind::Url && !bare.contains('/') { format!("{bare}/") } else { bare.to_owned() };
+    let slashed =
+        if kind == Kind::Url && !bare.contains('/') { format!("{bare}/") } else { bare.to_owned() };
     let network = |separator: &str| match value.split_once('/') {
         Some((address, width)) => format!("{address}{separator}{width}"),
         None => format!("{value}{separator}{}", if kind == Kind::Ipv6 { 128 } else { 32 }),
     };
     match format {
         Format::PlainList => (value.to_owned(), r"^[^\s]+$"),
-        Format::PanosEdl => (if kind == Kind::Url { slashed } else { value.to_owned() }, r"^(?:[0-9a-f.:]+(?:/\d{1,3})?|[a-z0-9_.-]{1,255}|[!-~]{1,255})$"),
+        Format::PanosEdl => (
+            if kind == Kind::Url { slashed } else { value.to_owned() },
+            r"^(?:[0-9a-f.:]+(?:/\d{1,3})?|[a-z0-9_.-]{1,255}|[!-~]{1,255})$",
+        ),
         Format::CiscoList => (value.to_owned(), r"^(?:#.*|[!-~]+)$"),
         Format::CheckPointCsv => (
             value.to_owned(),
@@ -201,9 +218,10 @@ fn grammar(format: Format, kind: Kind, value: &str) -> (String, &'static str) {
             r"^:do \{ /(?:ip|ipv6) firewall address-list add list=[a-z][a-z0-9_]* address=[0-9a-f.:]+(?:/\d{1,3})? comment=iocast \} on-error=\{\}$",
         ),
         Format::SquidDomains => (value.to_owned(), r"^\.[a-z0-9_-]+(?:\.[a-z0-9_-]+)+$"),
-        Format::Rpz => {
-            (if kind == Kind::Domain { value.to_owned() } else { String::new() }, r"^(?:(?:\*\.)?[a-z0-9_.-]+|\d{1,3}\.[0-9a-z.]+\.rpz-ip) CNAME \.$")
-        }
+        Format::Rpz => (
+            if kind == Kind::Domain { value.to_owned() } else { String::new() },
+            r"^(?:(?:\*\.)?[a-z0-9_.-]+|\d{1,3}\.[0-9a-z.]+\.rpz-ip) CNAME \.$",
+        ),
         Format::Hosts => (value.to_owned(), r"^0\.0\.0\.0 [a-z0-9_.-]+$"),
         Format::Dnsmasq => (value.to_owned(), r"^address=/[a-z0-9_.-]+/0\.0\.0\.0$"),
         Format::Unbound => (value.to_owned(), r#"^local-zone: "[a-z0-9_.-]+\." always_nxdomain$"#),
@@ -216,7 +234,9 @@ fn grammar(format: Format, kind: Kind, value: &str) -> (String, &'static str) {
             Kind::Url => (STANDARD.encode(bare), r"^(?:[A-Za-z0-9+/]+=*|[0-9a-f.:]+)$"),
             _ => (value.to_owned(), r"^(?:[A-Za-z0-9+/]+=*|[0-9a-f.:]+)$"),
         },
-        Format::SplunkCsv => (value.to_owned(), r#"^(?:[^",]+|"(?:[^"]|"")*"),[^\n]*,(?:30|60|90)$"#),
+        Format::SplunkCsv => {
+            (value.to_owned(), r#"^(?:[^",]+|"(?:[^"]|"")*"),[^\n]*,(?:30|60|90)$"#)
+        }
         Format::DefenderCsv => (
             value.to_owned(),
             r"^(?:DomainName|IpAddress|Url|FileSha1|FileSha256),.*,\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ,(?:Block|BlockAndRemediate),(?:Low|Medium|High),iocast,.*,,,,,TRUE$",
@@ -229,37 +249,68 @@ fn grammar(format: Format, kind: Kind, value: &str) -> (String, &'static str) {
 /// Values that a reader of feeds may come upon, in their normal form.
 fn value() -> impl Strategy<Value = (Kind, String)> {
     let label = "[a-z0-9]([a-z0-9-]{0,6}[a-z0-9])?";
-    // Reserved words and signs of the formats come in as names, in front of hosts and of e-mail addresses.
+    // Reserved words and signs of the formats come in as names, in front of hosts and of e-mail
+    // addresses.
     let end = "(example|com|rpz-ip|rpz-client-ip|rpz-nsip|rpz-nsdname|rpz-passthru|localhost|arpa)";
-    let domain = || proptest::string::string_regex(&format!("({label}\\.|_dmarc\\.|rpz-ip\\.|[0-9]{{1,3}}\\.){{1,5}}{end}")).unwrap();
-    let url = ("(http|https|ftp)", "([!$%&'()*+,;=~a-z]{1,4}@)?", domain(), "(:[1-9][0-9]{1,3})?", "(/[!-~\u{e9} ]{0,20})?")
-        .prop_map(|(s, u, d, p, r): (String, String, String, String, String)| format!("{s}://{u}{d}{p}{r}"));
-    let email = ("[a-z0-9._+#!%$&'*/=?^`{|}~-]{1,8}", domain()).prop_map(|(u, d): (String, String)| format!("{u}@{d}"));
-    let v4 = (any::<[u8; 4]>(), proptest::option::of(8u8..=32))
-        .prop_map(|(o, w)| format!("{}{}", std::net::Ipv4Addr::from(o), w.map(|w| format!("/{w}")).unwrap_or_default()));
-    let v6 = (any::<[u16; 8]>(), proptest::option::of(32u8..=128))
-        .prop_map(|(o, w)| format!("{}{}", std::net::Ipv6Addr::from(o), w.map(|w| format!("/{w}")).unwrap_or_default()));
-    let text = prop_oneof![domain(), url, email, v4, v6, "[0-9a-f]{32}", "[0-9a-f]{40}", "[0-9a-f]{64}"];
+    let domain = || {
+        proptest::string::string_regex(&format!(
+            "({label}\\.|_dmarc\\.|rpz-ip\\.|[0-9]{{1,3}}\\.){{1,5}}{end}"
+        ))
+        .unwrap()
+    };
+    let url = (
+        "(http|https|ftp)",
+        "([!$%&'()*+,;=~a-z]{1,4}@)?",
+        domain(),
+        "(:[1-9][0-9]{1,3})?",
+        "(/[!-~\u{e9} ]{0,20})?",
+    )
+        .prop_map(|(s, u, d, p, r): (String, String, String, String, String)| {
+            format!("{s}://{u}{d}{p}{r}")
+        });
+    let email = ("[a-z0-9._+#!%$&'*/=?^`{|}~-]{1,8}", domain())
+        .prop_map(|(u, d): (String, String)| format!("{u}@{d}"));
+    let v4 = (any::<[u8; 4]>(), proptest::option::of(8u8..=32)).prop_map(|(o, w)| {
+        format!("{}{}", std::net::Ipv4Addr::from(o), w.map(|w| format!("/{w}")).unwrap_or_default())
+    });
+    let v6 = (any::<[u16; 8]>(), proptest::option::of(32u8..=128)).prop_map(|(o, w)| {
+        format!("{}{}", std::net::Ipv6Addr::from(o), w.map(|w| format!("/{w}")).unwrap_or_default())
+    });
+    let text =
+        prop_oneof![domain(), url, email, v4, v6, "[0-9a-f]{32}", "[0-9a-f]{40}", "[0-9a-f]{64}"];
     text.prop_filter_map("an indicator", |text: String| normalise::detect(&text).ok())
 }
 
 fn wild() -> impl Strategy<Value = Enrichment> {
     let text = || proptest::collection::btree_set("\\PC{1,12}|[\"',;=\\\\\n\t|]{1,6}", 0..3);
-    (text(), text(), text(), proptest::option::of(0.0..100.0_f64)).prop_map(|(user_tags, malware_families, campaigns, score)| Enrichment {
-        reports: vec![Report { source_id: SourceId(Uuid::from_u128(5)), confidence: Confidence::MEDIUM, reported_at: 0 }],
-        user_tags,
-        malware_families,
-        campaigns,
-        score,
-        ..Enrichment::default()
-    })
+    (text(), text(), text(), proptest::option::of(0.0..100.0_f64)).prop_map(
+        |(user_tags, malware_families, campaigns, score)| Enrichment {
+            reports: vec![Report {
+                source_id: SourceId(Uuid::from_u128(5)),
+                confidence: Confidence::MEDIUM,
+                reported_at: 0,
+            }],
+            user_tags,
+            malware_families,
+            campaigns,
+            score,
+            ..Enrichment::default()
+        },
+    )
 }
 
 /// What of these goes to a group of the type.
-fn taken(device_type: &DeviceType, kind: Option<GroupKind>, all: &[(Kind, String, Enrichment)]) -> Vec<Ioc> {
+fn taken(
+    device_type: &DeviceType,
+    kind: Option<GroupKind>,
+    all: &[(Kind, String, Enrichment)],
+) -> Vec<Ioc> {
     let mut unique = BTreeMap::new();
     for (k, value, enrichment) in all {
-        if kind.is_none_or(|g| g.covers(*k)) && device_type.refuses(*k, value).is_none() && inert::refusal(device_type.format, *k, value).is_none() {
+        if kind.is_none_or(|g| g.covers(*k))
+            && device_type.refuses(*k, value).is_none()
+            && inert::refusal(device_type.format, *k, value).is_none()
+        {
             unique.insert((*k, value.clone()), ioc(*k, value, enrichment.clone()));
         }
     }
@@ -298,9 +349,23 @@ fn an_empty_group_is_a_whole_document() {
     for device_type in CATALOGUE.iter().filter(|t| writer(t.format).is_some()) {
         let kind = device_type.group_kinds.first().copied();
         let (text, before) = document(device_type.format, &scope(kind), &[]);
-        assert!(snapshot(device_type.format, [SnapshotFile { path: device_type.format.entry(), text: &text, before }]).is_empty(), "{}", device_type.id);
-        if writer(device_type.format).unwrap().content_type().contains("json") && device_type.format != Format::Ndjson {
-            assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{}: {text}", device_type.id);
+        assert!(
+            snapshot(
+                device_type.format,
+                [SnapshotFile { path: device_type.format.entry(), text: &text, before }]
+            )
+            .is_empty(),
+            "{}",
+            device_type.id
+        );
+        if writer(device_type.format).unwrap().content_type().contains("json")
+            && device_type.format != Format::Ndjson
+        {
+            assert!(
+                serde_json::from_str::<serde_json::Value>(&text).is_ok(),
+                "{}: {text}",
+                device_type.id
+            );
         }
     }
 }

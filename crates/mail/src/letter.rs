@@ -28,7 +28,11 @@ pub struct Letter {
 impl std::fmt::Debug for Letter {
     /// Without the words: they may carry a link that signs somebody in.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Letter").field("message_id", &self.message_id).field("to", &self.to).field("subject", &self.subject).finish_non_exhaustive()
+        f.debug_struct("Letter")
+            .field("message_id", &self.message_id)
+            .field("to", &self.to)
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
     }
 }
 
@@ -50,7 +54,12 @@ impl Letter {
     /// The file that it goes into where there is no mail server.
     #[must_use]
     pub fn file_name(&self) -> String {
-        let id: String = self.message_id.chars().take_while(|c| *c != '@').filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        let id: String = self
+            .message_id
+            .chars()
+            .take_while(|c| *c != '@')
+            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+            .collect();
         format!("{id}.eml")
     }
 
@@ -59,7 +68,9 @@ impl Letter {
     /// # Errors
     /// If an address or the subject is not fit for a header.
     pub fn message(&self) -> Result<Message, LetterError> {
-        let mailbox = |address: &str| address.parse::<Mailbox>().map_err(|_invalid| LetterError::Address(address.to_owned()));
+        let mailbox = |address: &str| {
+            address.parse::<Mailbox>().map_err(|_invalid| LetterError::Address(address.to_owned()))
+        };
         if !self.subject.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
             return Err(LetterError::Subject);
         }
@@ -69,7 +80,10 @@ impl Letter {
             .to(mailbox(&self.to)?)
             .subject(self.subject.clone())
             // No absence note or ticket system answers it (RFC 3834).
-            .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned()))
+            .raw_header(HeaderValue::new(
+                HeaderName::new_from_ascii_str("Auto-Submitted"),
+                "auto-generated".to_owned(),
+            ))
             .multipart(MultiPart::alternative_plain_html(self.text.clone(), self.html.clone()))
             .map_err(LetterError::Message)
     }
@@ -90,7 +104,10 @@ mod tests {
             html: "<p>Text</p>".into(),
         };
         let bytes = String::from_utf8(letter.message().unwrap().formatted()).unwrap();
-        assert!(bytes.contains("Message-ID: <1@iocast>\r\n") && bytes.contains("Subject: Device MISP is silent\r\n"));
+        assert!(
+            bytes.contains("Message-ID: <1@iocast>\r\n")
+                && bytes.contains("Subject: Device MISP is silent\r\n")
+        );
         assert!(bytes.contains("Auto-Submitted: auto-generated\r\n"));
         for subject in ["a\r\nBcc: x@y.z", "a\nb", "\u{2028}"] {
             assert!(Letter { subject: subject.into(), ..letter.clone() }.message().is_err());

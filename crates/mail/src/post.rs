@@ -66,7 +66,10 @@ impl fmt::Debug for Smtp {
 /// Hands letters over in a way of its own: a simulation puts one in the place of a mail server.
 pub trait MailTransport: fmt::Debug + Send + Sync {
     /// Hands a letter over and gives an answer.
-    fn carry<'a>(&'a self, letter: &'a Letter) -> Pin<Box<dyn Future<Output = Result<String, Failure>> + Send + 'a>>;
+    fn carry<'a>(
+        &'a self,
+        letter: &'a Letter,
+    ) -> Pin<Box<dyn Future<Output = Result<String, Failure>> + Send + 'a>>;
 }
 
 /// Where letters go.
@@ -135,12 +138,17 @@ impl Mailer {
         }
     }
 
-    /// Hands a letter over and gives the server's answer. `ours` is asked at the last moment at which the letter can still
-    /// be held back: a sender that was stopped for long must not send what another one sent since.
+    /// Hands a letter over and gives the server's answer. `ours` is asked at the last moment at
+    /// which the letter can still be held back: a sender that was stopped for long must not send
+    /// what another one sent since.
     ///
     /// # Errors
     /// [`Failure`].
-    pub async fn hand_over(&self, letter: &Letter, ours: impl AsyncFnOnce() -> bool) -> Result<String, Failure> {
+    pub async fn hand_over(
+        &self,
+        letter: &Letter,
+        ours: impl AsyncFnOnce() -> bool,
+    ) -> Result<String, Failure> {
         let message = letter.message().map_err(|error| Failure::Permanent(error.to_string()))?;
         match &self.transport {
             Transport::Off => Err(Failure::Permanent("Mail is switched off.".to_owned())),
@@ -149,7 +157,9 @@ impl Mailer {
                     return Err(Failure::NotOurs);
                 }
                 let file = put(folder, &letter.file_name(), &message.formatted()).await;
-                file.map(|path| format!("written to {}", path.display())).map_err(|error| Failure::Transient(format!("The folder takes no letter: {error}.")))
+                file.map(|path| format!("written to {}", path.display())).map_err(|error| {
+                    Failure::Transient(format!("The folder takes no letter: {error}."))
+                })
             }
             Transport::MailTransport(courier) => {
                 if !ours().await {
@@ -159,10 +169,21 @@ impl Mailer {
             }
             Transport::Smtp(smtp) => {
                 let text_begun = AtomicBool::new(false);
-                let sent = tokio::time::timeout(smtp.total, smtp.send(message.envelope(), &message.formatted(), ours, &text_begun)).await;
+                let sent = tokio::time::timeout(
+                    smtp.total,
+                    smtp.send(message.envelope(), &message.formatted(), ours, &text_begun),
+                )
+                .await;
                 sent.unwrap_or_else(|_elapsed| {
-                    let late = format!("The mail server did not finish within {} s.", smtp.total.as_secs_f32());
-                    Err(if text_begun.load(Ordering::Relaxed) { Failure::Unknown(late) } else { Failure::Transient(late) })
+                    let late = format!(
+                        "The mail server did not finish within {} s.",
+                        smtp.total.as_secs_f32()
+                    );
+                    Err(if text_begun.load(Ordering::Relaxed) {
+                        Failure::Unknown(late)
+                    } else {
+                        Failure::Transient(late)
+                    })
                 })
             }
         }
@@ -186,11 +207,19 @@ async fn put(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// What a step of the conversation came to: an error before the letter itself is spoken of is never its fault.
-fn at(step: &'static str, about_the_letter: bool) -> impl FnOnce(lettre::transport::smtp::Error) -> Failure {
+/// What a step of the conversation came to: an error before the letter itself is spoken of is never
+/// its fault.
+fn at(
+    step: &'static str,
+    about_the_letter: bool,
+) -> impl FnOnce(lettre::transport::smtp::Error) -> Failure {
     move |error| {
         let text = format!("{step}: {}", error_chain(&error));
-        if about_the_letter && error.is_permanent() { Failure::Permanent(text) } else { Failure::Transient(text) }
+        if about_the_letter && error.is_permanent() {
+            Failure::Permanent(text)
+        } else {
+            Failure::Transient(text)
+        }
     }
 }
 
@@ -213,12 +242,20 @@ impl Smtp {
     fn tls(&self) -> Result<TlsParameters, Failure> {
         let mut builder = TlsParameters::builder(self.host.clone());
         if let Some(pem) = &self.ca {
-            builder = builder.add_root_certificate(Certificate::from_pem(pem).map_err(at("smtp_ca_file", false))?);
+            builder = builder.add_root_certificate(
+                Certificate::from_pem(pem).map_err(at("smtp_ca_file", false))?,
+            );
         }
         builder.build().map_err(at("TLS", false))
     }
 
-    async fn send(&self, envelope: &Envelope, message: &[u8], ours: impl AsyncFnOnce() -> bool, text_begun: &AtomicBool) -> Result<String, Failure> {
+    async fn send(
+        &self,
+        envelope: &Envelope,
+        message: &[u8],
+        ours: impl AsyncFnOnce() -> bool,
+        text_begun: &AtomicBool,
+    ) -> Result<String, Failure> {
         let mut line = self.connect().await?;
         let sent = self.deliver(&mut line, envelope, message, ours, text_begun).await;
         // Politely or not: the letter's fate is known.
@@ -229,7 +266,13 @@ impl Smtp {
     async fn connect(&self) -> Result<AsyncSmtpConnection, Failure> {
         let hello = ClientId::Domain(self.hello.clone());
         let implicit = if self.security == Security::Tls { Some(self.tls()?) } else { None };
-        let connect = AsyncSmtpConnection::connect_tokio1((self.host.as_str(), self.port), Some(self.connect), &hello, implicit, None);
+        let connect = AsyncSmtpConnection::connect_tokio1(
+            (self.host.as_str(), self.port),
+            Some(self.connect),
+            &hello,
+            implicit,
+            None,
+        );
         let mut line = connect.await.map_err(at("connecting", false))?;
         if self.security == Security::StartTls {
             if !line.can_starttls() {
@@ -242,7 +285,9 @@ impl Smtp {
         }
         if let Some((user, password)) = &self.credentials {
             let credentials = Credentials::new(user.clone(), password.clone());
-            line.auth(&[Mechanism::Plain, Mechanism::Login], &credentials).await.map_err(at("AUTH", false))?;
+            line.auth(&[Mechanism::Plain, Mechanism::Login], &credentials)
+                .await
+                .map_err(at("AUTH", false))?;
         }
         Ok(line)
     }
@@ -255,9 +300,16 @@ impl Smtp {
         ours: impl AsyncFnOnce() -> bool,
         text_begun: &AtomicBool,
     ) -> Result<String, Failure> {
-        let eight_bit = !message.is_ascii() && line.server_info().supports_feature(Extension::EightBitMime);
-        let parameters = if eight_bit { vec![MailParameter::Body(MailBodyParameter::EightBitMime)] } else { Vec::new() };
-        line.command(Mail::new(envelope.from().cloned(), parameters)).await.map_err(at("MAIL FROM", true))?;
+        let eight_bit =
+            !message.is_ascii() && line.server_info().supports_feature(Extension::EightBitMime);
+        let parameters = if eight_bit {
+            vec![MailParameter::Body(MailBodyParameter::EightBitMime)]
+        } else {
+            Vec::new()
+        };
+        line.command(Mail::new(envelope.from().cloned(), parameters))
+            .await
+            .map_err(at("MAIL FROM", true))?;
         for to in envelope.to() {
             line.command(Rcpt::new(to.clone(), Vec::new())).await.map_err(at("RCPT TO", true))?;
         }

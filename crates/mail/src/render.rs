@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 
 use iocast_domain::time::{Timestamp, clip};
-use minijinja::{Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde};
+use minijinja::{
+    Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde,
+};
 use serde::{Deserialize, Serialize};
 
 /// A device in a letter about silence.
@@ -67,8 +69,8 @@ pub struct HeldGroup {
     pub link: String,
 }
 
-/// Why a letter is written, with everything that it says. Where it is about many, the first are listed, and `more` counts the
-/// others.
+/// Why a letter is written, with everything that it says. Where it is about many, the first are
+/// listed, and `more` counts the others.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// Devices fell silent.
@@ -152,20 +154,30 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("password_reset.html", include_str!("../../../web-templates/mail/password_reset.html")),
 ];
 
-static ENVIRONMENT: LazyLock<Result<Environment<'static>, minijinja::Error>> = LazyLock::new(|| {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
-    environment.add_filter("utc", |time: String| Timestamp::parse(&time).map_or(time, Timestamp::minute));
-    for (name, text) in TEMPLATES {
-        environment.add_template(name, text)?;
-    }
-    Ok(environment)
-});
+static ENVIRONMENT: LazyLock<Result<Environment<'static>, minijinja::Error>> =
+    LazyLock::new(|| {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_syntax(
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .keep_trailing_newline(true)
+                .build()?,
+        );
+        environment.add_filter("utc", |time: String| {
+            Timestamp::parse(&time).map_or(time, Timestamp::minute)
+        });
+        for (name, text) in TEMPLATES {
+            environment.add_template(name, text)?;
+        }
+        Ok(environment)
+    });
 
 /// A name as it may stand in a subject: printable ASCII, clipped.
 fn plain(name: &str) -> String {
-    let ascii: String = name.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect();
+    let ascii: String =
+        name.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect();
     clip(&ascii, 60).replace('…', "...")
 }
 
@@ -173,36 +185,74 @@ fn plain(name: &str) -> String {
 ///
 /// # Errors
 /// If a template is broken.
-pub fn render(content: &Content, account: &str, public_url: &str) -> Result<Rendered, minijinja::Error> {
+pub fn render(
+    content: &Content,
+    account: &str,
+    public_url: &str,
+) -> Result<Rendered, minijinja::Error> {
     let of = plain(account);
     let (name, subject, values) = match content {
         Content::Warning { devices, more } => (
             "warning",
-            about(devices, *more, |d| format!("{} is silent", plain(&d.name)), "devices are silent", &of),
+            about(
+                devices,
+                *more,
+                |d| format!("{} is silent", plain(&d.name)),
+                "devices are silent",
+                &of,
+            ),
             context! { devices => Value::from(Serde(devices)), more },
         ),
         Content::Recovery { devices, more } => (
             "recovery",
-            about(devices, *more, |d| format!("{} pulls again", plain(&d.name)), "devices pull again", &of),
+            about(
+                devices,
+                *more,
+                |d| format!("{} pulls again", plain(&d.name)),
+                "devices pull again",
+                &of,
+            ),
             context! { devices => Value::from(Serde(devices)), more },
         ),
         Content::Limit { groups, more } => (
             "limit",
-            about(groups, *more, |g| format!("{} on {} reached its limit", plain(&g.group), plain(&g.device)), "IOC groups reached their limit", &of),
+            about(
+                groups,
+                *more,
+                |g| format!("{} on {} reached its limit", plain(&g.group), plain(&g.device)),
+                "IOC groups reached their limit",
+                &of,
+            ),
             context! { groups => Value::from(Serde(groups)), more },
         ),
         Content::Held { groups, more } => (
             "held",
-            about(groups, *more, |g| format!("{} on {} is held back", plain(&g.group), plain(&g.device)), "IOC groups are held back", &of),
+            about(
+                groups,
+                *more,
+                |g| format!("{} on {} is held back", plain(&g.group), plain(&g.device)),
+                "IOC groups are held back",
+                &of,
+            ),
             context! { groups => Value::from(Serde(groups)), more },
         ),
-        Content::Test { asked_by } => ("test", format!("Test letter ({of})"), context! { asked_by }),
-        Content::Invitation { invited_by, link, until } => {
-            ("invitation", format!("You are invited to {of}"), context! { invited_by, link, until => until.to_string() })
+        Content::Test { asked_by } => {
+            ("test", format!("Test letter ({of})"), context! { asked_by })
         }
-        Content::PasswordReset { link, until } => ("password_reset", format!("A new password for {of}"), context! { link, until => until.to_string() }),
+        Content::Invitation { invited_by, link, until } => (
+            "invitation",
+            format!("You are invited to {of}"),
+            context! { invited_by, link, until => until.to_string() },
+        ),
+        Content::PasswordReset { link, until } => (
+            "password_reset",
+            format!("A new password for {of}"),
+            context! { link, until => until.to_string() },
+        ),
     };
-    let environment = ENVIRONMENT.as_ref().map_err(|error| minijinja::Error::new(error.kind(), error.to_string()))?;
+    let environment = ENVIRONMENT
+        .as_ref()
+        .map_err(|error| minijinja::Error::new(error.kind(), error.to_string()))?;
     let values = context! { account, public_url, ..values };
     Ok(Rendered {
         subject: format!("[iocast] {subject}"),
@@ -213,25 +263,48 @@ pub fn render(content: &Content, account: &str, public_url: &str) -> Result<Rend
 
 /// The same for a program, as JSON; nothing for letters that only people get.
 #[must_use]
-pub fn payload(content: &Content, account_id: &str, account: &str, at: Timestamp) -> Option<String> {
+pub fn payload(
+    content: &Content,
+    account_id: &str,
+    account: &str,
+    at: Timestamp,
+) -> Option<String> {
     let (kind, data) = match content {
-        Content::Warning { devices, more } => ("device.silent", serde_json::json!({ "devices": devices, "more": more })),
-        Content::Recovery { devices, more } => ("device.recovered", serde_json::json!({ "devices": devices, "more": more })),
+        Content::Warning { devices, more } => {
+            ("device.silent", serde_json::json!({ "devices": devices, "more": more }))
+        }
+        Content::Recovery { devices, more } => {
+            ("device.recovered", serde_json::json!({ "devices": devices, "more": more }))
+        }
         Content::Limit { groups, .. } => {
             let FullGroup { device, group, limit, wanted, link } = groups.first()?;
-            ("group.limit_reached", serde_json::json!({ "device": device, "group": group, "limit": limit, "wanted": wanted, "link": link }))
+            (
+                "group.limit_reached",
+                serde_json::json!({ "device": device, "group": group, "limit": limit, "wanted": wanted, "link": link }),
+            )
         }
         Content::Held { groups, .. } => {
             let HeldGroup { device, group, live, loses, until, link } = groups.first()?;
-            ("group.publication_held", serde_json::json!({ "device": device, "group": group, "iocs": live, "would_lose": loses, "until": until, "link": link }))
+            (
+                "group.publication_held",
+                serde_json::json!({ "device": device, "group": group, "iocs": live, "would_lose": loses, "until": until, "link": link }),
+            )
         }
-        Content::Test { .. } | Content::Invitation { .. } | Content::PasswordReset { .. } => return None,
+        Content::Test { .. } | Content::Invitation { .. } | Content::PasswordReset { .. } => {
+            return None;
+        }
     };
     Some(serde_json::json!({ "type": kind, "timestamp": at, "account_id": account_id, "account": account, "data": data }).to_string())
 }
 
 /// A subject: about the one thing, or about how many.
-fn about<T>(things: &[T], more: u64, one: impl Fn(&T) -> String, many: &str, account: &str) -> String {
+fn about<T>(
+    things: &[T],
+    more: u64,
+    one: impl Fn(&T) -> String,
+    many: &str,
+    account: &str,
+) -> String {
     match (things, more) {
         ([thing], 0) => format!("{} ({account})", one(thing)),
         _ => format!("{} {many} ({account})", things.len() as u64 + more),
@@ -260,12 +333,25 @@ mod tests {
     }
 
     fn full(wanted: u64) -> FullGroup {
-        FullGroup { device: "Lab MISP".into(), group: "Perimeter".into(), limit: 10, wanted, link: "https://iocast.example/x".into() }
+        FullGroup {
+            device: "Lab MISP".into(),
+            group: "Perimeter".into(),
+            limit: 10,
+            wanted,
+            link: "https://iocast.example/x".into(),
+        }
     }
 
     fn held() -> HeldGroup {
         let until = Timestamp::parse("2026-11-03T10:00:00Z").unwrap();
-        HeldGroup { device: "Lab MISP".into(), group: "Perimeter".into(), live: 100, loses: 60, until, link: "https://iocast.example/x".into() }
+        HeldGroup {
+            device: "Lab MISP".into(),
+            group: "Perimeter".into(),
+            live: 100,
+            loses: 60,
+            until,
+            link: "https://iocast.example/x".into(),
+        }
     }
 
     fn every() -> Vec<Content> {
@@ -273,9 +359,15 @@ mod tests {
         let link = || "https://iocast.example/x".to_owned();
         vec![
             Content::Warning { devices: vec![device("Lab MISP")], more: 0 },
-            Content::Warning { devices: (0..7).map(|n| device(&format!("MISP {n}"))).collect(), more: 30 },
+            Content::Warning {
+                devices: (0..7).map(|n| device(&format!("MISP {n}"))).collect(),
+                more: 30,
+            },
             Content::Recovery { devices: vec![device("Lab MISP")], more: 0 },
-            Content::Recovery { devices: (0..7).map(|n| device(&format!("MISP {n}"))).collect(), more: 1 },
+            Content::Recovery {
+                devices: (0..7).map(|n| device(&format!("MISP {n}"))).collect(),
+                more: 1,
+            },
             Content::Limit { groups: vec![full(12)], more: 0 },
             Content::Limit { groups: vec![full(12), full(10)], more: 2 },
             Content::Held { groups: vec![held()], more: 0 },
@@ -289,28 +381,71 @@ mod tests {
     #[test]
     fn every_letter_renders_and_nasty_names_inject_nothing() {
         for content in every() {
-            for account in ["Acme", "</p><script>alert(1)</script>", "a\r\nBcc: x@example.com", "Müller & Söhne", "{{ 7 * 7 }}"] {
+            for account in [
+                "Acme",
+                "</p><script>alert(1)</script>",
+                "a\r\nBcc: x@example.com",
+                "Müller & Söhne",
+                "{{ 7 * 7 }}",
+            ] {
                 let letter = render(&content, account, "https://iocast.example").unwrap();
-                assert!(letter.subject.bytes().all(|b| b == b' ' || b.is_ascii_graphic()), "{}", letter.subject);
-                assert!(!letter.html.contains("<script>") && !letter.text.contains("&amp;"), "{}", letter.html);
-                assert!(letter.text.contains(account) && !letter.text.contains("49"), "{}", letter.text);
-                assert!(letter.text.contains("https://iocast.example") && letter.html.contains("https:&#x2f;&#x2f;iocast.example"));
+                assert!(
+                    letter.subject.bytes().all(|b| b == b' ' || b.is_ascii_graphic()),
+                    "{}",
+                    letter.subject
+                );
+                assert!(
+                    !letter.html.contains("<script>") && !letter.text.contains("&amp;"),
+                    "{}",
+                    letter.html
+                );
+                assert!(
+                    letter.text.contains(account) && !letter.text.contains("49"),
+                    "{}",
+                    letter.text
+                );
+                assert!(
+                    letter.text.contains("https://iocast.example")
+                        && letter.html.contains("https:&#x2f;&#x2f;iocast.example")
+                );
             }
         }
     }
 
     #[test]
     fn a_digest_counts_what_it_does_not_list() {
-        let letter = render(&Content::Warning { devices: vec![device("A"), device("B")], more: 40 }, "Acme", "https://iocast.example").unwrap();
+        let letter = render(
+            &Content::Warning { devices: vec![device("A"), device("B")], more: 40 },
+            "Acme",
+            "https://iocast.example",
+        )
+        .unwrap();
         assert_eq!(letter.subject, "[iocast] 42 devices are silent (Acme)");
-        assert!(letter.text.contains("42 devices") && letter.text.contains("and 40 more") && letter.html.contains("and 40 more"), "{}", letter.text);
+        assert!(
+            letter.text.contains("42 devices")
+                && letter.text.contains("and 40 more")
+                && letter.html.contains("and 40 more"),
+            "{}",
+            letter.text
+        );
     }
 
     #[test]
     fn a_warning_says_what_happened_and_since_when() {
-        let letter = render(&Content::Warning { devices: vec![device("Lab MISP")], more: 0 }, "Acme", "https://iocast.example").unwrap();
+        let letter = render(
+            &Content::Warning { devices: vec![device("Lab MISP")], more: 0 },
+            "Acme",
+            "https://iocast.example",
+        )
+        .unwrap();
         assert_eq!(letter.subject, "[iocast] Lab MISP is silent (Acme)");
-        for said in ["2026-11-03 10:00 UTC", "2 days", "192.0.2.7", "Is the feed enabled?", "https://iocast.example/x"] {
+        for said in [
+            "2026-11-03 10:00 UTC",
+            "2 days",
+            "192.0.2.7",
+            "Is the feed enabled?",
+            "https://iocast.example/x",
+        ] {
             assert!(letter.text.contains(said), "{said} in {}", letter.text);
         }
     }

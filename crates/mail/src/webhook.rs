@@ -1,7 +1,8 @@
-//! Letters to programs: a signed POST of JSON, after the Standard Webhooks specification (webhook-id, -timestamp, -signature).
+//! Letters to programs: a signed POST of JSON, after the Standard Webhooks specification
+//! (webhook-id, -timestamp, -signature).
 //!
-//! The address is resolved once, judged, and connected to as it is; redirects are not followed. So a name that is public when
-//! it is looked at can't lead into the private network afterwards.
+//! The address is resolved once, judged, and connected to as it is; redirects are not followed. So
+//! a name that is public when it is looked at can't lead into the private network afterwards.
 
 use std::{io::ErrorKind, net::IpAddr, sync::Arc, time::Duration};
 
@@ -48,15 +49,19 @@ pub struct Webhook {
 pub fn is_webhook(url: &str) -> bool {
     let parsed = url.parse::<Uri>().ok();
     let host = parsed.as_ref().and_then(Uri::host).is_some_and(|host| !host.is_empty());
-    (url.starts_with("https://") || url.starts_with("http://")) && host && url.len() <= 250 && !url.contains(['@', '#']) && url.is_ascii()
+    (url.starts_with("https://") || url.starts_with("http://"))
+        && host
+        && url.len() <= 250
+        && !url.contains(['@', '#'])
+        && url.is_ascii()
 }
 
 impl Webhooks {
     /// Posts a message and gives the status.
     ///
     /// # Errors
-    /// [`Failure::Permanent`] for an address that is not allowed, [`Failure::Unknown`] where no answer came,
-    /// [`Failure::Transient`] for everything else but a 2xx.
+    /// [`Failure::Permanent`] for an address that is not allowed, [`Failure::Unknown`] where no
+    /// answer came, [`Failure::Transient`] for everything else but a 2xx.
     pub async fn post(&self, hook: Webhook) -> Result<String, Failure> {
         let Self { allow_private, total } = self.clone();
         let post = tokio::task::spawn_blocking(move || post(&hook, allow_private, total));
@@ -65,8 +70,10 @@ impl Webhooks {
 }
 
 fn post(hook: &Webhook, allow_private: bool, total: Duration) -> Result<String, Failure> {
-    let tls =
-        TlsConfig::builder().root_certs(RootCerts::WebPki).unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider())).build();
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::WebPki)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .build();
     let config = Agent::config_builder()
         .timeout_global(Some(total))
         .max_redirects(0)
@@ -75,7 +82,8 @@ fn post(hook: &Webhook, allow_private: bool, total: Duration) -> Result<String, 
         .tls_config(tls)
         .user_agent("iocast")
         .build();
-    let agent = Agent::with_parts(config, DefaultConnector::default(), DeliveryResult { allow_private });
+    let agent =
+        Agent::with_parts(config, DefaultConnector::default(), DeliveryResult { allow_private });
     let answer = agent
         .post(&hook.url)
         .header("content-type", "application/json")
@@ -84,14 +92,24 @@ fn post(hook: &Webhook, allow_private: bool, total: Duration) -> Result<String, 
         .header("webhook-signature", &hook.signature)
         .send(&hook.body);
     match answer {
-        Ok(answer) if answer.status().is_success() => Ok(format!("answered {}", answer.status().as_u16())),
-        Ok(answer) => Err(Failure::Transient(format!("The webhook answered {}.", answer.status().as_u16()))),
-        Err(Error::Other(error)) if error.is::<NotAllowed>() => Err(Failure::Permanent(error.to_string())),
+        Ok(answer) if answer.status().is_success() => {
+            Ok(format!("answered {}", answer.status().as_u16()))
+        }
+        Ok(answer) => {
+            Err(Failure::Transient(format!("The webhook answered {}.", answer.status().as_u16())))
+        }
+        Err(Error::Other(error)) if error.is::<NotAllowed>() => {
+            Err(Failure::Permanent(error.to_string()))
+        }
         Err(error) => {
             let text = format!("The webhook could not be reached: {error}.");
-            // Whatever is not known to have gone wrong before the request was sent may have arrived.
+            // Whatever is not known to have gone wrong before the request was sent may have
+            // arrived.
             let before = match &error {
-                Error::HostNotFound | Error::ConnectionFailed | Error::Tls(_) | Error::BadUri(_) => true,
+                Error::HostNotFound
+                | Error::ConnectionFailed
+                | Error::Tls(_)
+                | Error::BadUri(_) => true,
                 Error::Timeout(at) => matches!(at, Timeout::Resolve | Timeout::Connect),
                 Error::Io(io) => io.kind() == ErrorKind::ConnectionRefused,
                 _ => false,
@@ -102,7 +120,9 @@ fn post(hook: &Webhook, allow_private: bool, total: Duration) -> Result<String, 
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("The webhook leads to {0}, a private or special address; the operator can allow such ones by `webhook_allow_private`.")]
+#[error(
+    "The webhook leads to {0}, a private or special address; the operator can allow such ones by `webhook_allow_private`."
+)]
 struct NotAllowed(IpAddr);
 
 /// Resolves a name and refuses it where any of its addresses is special.
@@ -112,7 +132,12 @@ struct DeliveryResult {
 }
 
 impl Resolver for DeliveryResult {
-    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
         let addresses = DefaultResolver::default().resolve(uri, config, timeout)?;
         match addresses.iter().find(|address| !self.allow_private && !is_public(address.ip())) {
             Some(special) => Err(Error::Other(Box::new(NotAllowed(special.ip())))),
@@ -127,8 +152,18 @@ mod tests {
 
     #[test]
     fn a_webhook_is_a_plain_url() {
-        assert!(is_webhook("https://hooks.example.com/x?y=1") && is_webhook("http://[2001:db8::1]:8080/"));
-        for no in ["ftp://x.example", "https://", "https://user:pass@x.example", "x.example", "https://x.example/#y", "https://x .example"] {
+        assert!(
+            is_webhook("https://hooks.example.com/x?y=1")
+                && is_webhook("http://[2001:db8::1]:8080/")
+        );
+        for no in [
+            "ftp://x.example",
+            "https://",
+            "https://user:pass@x.example",
+            "x.example",
+            "https://x.example/#y",
+            "https://x .example",
+        ] {
             assert!(!is_webhook(no), "{no}");
         }
     }

@@ -38,7 +38,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// The folder belongs to an iocast whose data is elsewhere.
-    #[error("this data folder belongs to an iocast on PostgreSQL: give --database-url (IOCAST_DATABASE_URL); to start over on SQLite, delete {0}")]
+    #[error(
+        "this data folder belongs to an iocast on PostgreSQL: give --database-url (IOCAST_DATABASE_URL); to start over on SQLite, delete {0}"
+    )]
     OnPostgresql(PathBuf),
     /// There are secrets, and not the data that they belong to.
     #[error(
@@ -55,7 +57,9 @@ pub enum StartError {
     #[error("stopped before it had started")]
     Stopped,
     /// Another process uses the data folder.
-    #[error("another iocast uses the data folder {0}; stop it first, or give this one a folder of its own")]
+    #[error(
+        "another iocast uses the data folder {0}; stop it first, or give this one a folder of its own"
+    )]
     Locked(PathBuf),
     /// The address can't be listened on.
     #[error("can't listen on {address}: {source}; choose another address with --listen")]
@@ -115,8 +119,14 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How often it is told that it is not.
 const TELL: Duration = Duration::from_secs(30);
 
-/// As [`open`], once the database is there: host and database may have been started together, or a standby is taking over.
-async fn open_in_time(config: &Config, clock: &Arc<dyn Clock>, entropy: &Arc<dyn Entropy>, public_url: &str) -> Result<OpenedApp, StartError> {
+/// As [`open`], once the database is there: host and database may have been started together, or a
+/// standby is taking over.
+async fn open_in_time(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+    public_url: &str,
+) -> Result<OpenedApp, StartError> {
     let mut told: Option<Instant> = None;
     loop {
         match open(config, Arc::clone(clock), Arc::clone(entropy), public_url.to_owned()).await {
@@ -124,7 +134,10 @@ async fn open_in_time(config: &Config, clock: &Arc<dyn Clock>, entropy: &Arc<dyn
                 if told.is_none_or(|told| told.elapsed() >= TELL) {
                     told = Some(Instant::now());
                     let url = config.database_url.as_deref().map(redact).unwrap_or_default();
-                    tracing::warn!(error = &error as &dyn std::error::Error, "The database {url} does not answer; waiting for it");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "The database {url} does not answer; waiting for it"
+                    );
                 }
                 tokio::time::sleep(LOOK).await;
             }
@@ -140,7 +153,12 @@ async fn open_in_time(config: &Config, clock: &Arc<dyn Clock>, entropy: &Arc<dyn
 }
 
 /// Opens the data folder and the database. The bundled SQLite is locked against other processes.
-pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, public_url: String) -> Result<OpenedApp, StartError> {
+pub(crate) async fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    public_url: String,
+) -> Result<OpenedApp, StartError> {
     let data = &config.data;
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -148,7 +166,8 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
     };
     // What is in it is nobody else's business.
     DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed(data))?;
-    // A command that forgets the database must not begin a second, empty iocast beside the real one.
+    // A command that forgets the database must not begin a second, empty iocast beside the real
+    // one.
     let elsewhere = data.join(ON_POSTGRESQL);
     if config.database_url.is_some() {
         files::write(&elsewhere, b"The iocast of this folder keeps its data on PostgreSQL. To start with an empty SQLite, delete this file.\n")
@@ -160,20 +179,28 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
     let secrets_path = config.secrets_file.clone().unwrap_or_else(|| data.join("secrets.json"));
     let secrets = SecretsFile::open(&secrets_path, &*entropy).map_err(failed(&secrets_path))?;
     // Data that is missing (a volume that is not mounted) must not be taken for a first start.
-    let missing = |database: String| StartError::DataMissing { secrets: secrets_path.clone(), database };
+    let missing =
+        |database: String| StartError::DataMissing { secrets: secrets_path.clone(), database };
     let may_begin = secrets.is_new || config.new_database;
     if config.database_url.is_none() {
         let database = data.join("iocast.sqlite");
         if !may_begin && std::fs::metadata(&database).map_or(0, |file| file.len()) == 0 {
             return Err(missing(database.display().to_string()));
         }
-        for file in ["iocast.sqlite", "iocast.sqlite-wal", "iocast.sqlite-shm"].map(|name| data.join(name)) {
+        for file in
+            ["iocast.sqlite", "iocast.sqlite-wal", "iocast.sqlite-shm"].map(|name| data.join(name))
+        {
             files::make_private(&file).map_err(failed(&file))?;
         }
     }
     let store = Store::open(config.database_url.as_deref(), data).await?;
     if !may_begin && !database_is_used(&store).await? {
-        return Err(missing(config.database_url.as_deref().map_or_else(|| data.join("iocast.sqlite").display().to_string(), redact)));
+        return Err(missing(
+            config
+                .database_url
+                .as_deref()
+                .map_or_else(|| data.join("iocast.sqlite").display().to_string(), redact),
+        ));
     }
     let settings = Settings {
         public_url,
@@ -184,7 +211,10 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
         cache_bytes: config.cache_bytes,
         mail_from: config.mail_from.clone(),
         mail_deadline: Duration::from_secs(config.mail_deadline_seconds),
-        webhooks: Webhooks { allow_private: config.webhook_allow_private, total: Duration::from_secs(config.mail_deadline_seconds) },
+        webhooks: Webhooks {
+            allow_private: config.webhook_allow_private,
+            total: Duration::from_secs(config.mail_deadline_seconds),
+        },
         metrics_token: config.metrics_token.clone(),
         api_calls_per_minute: config.api_calls_per_minute,
         api_enrichments_per_day: config.api_enrichments_per_day,
@@ -209,7 +239,12 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dy
 /// Takes the lock on the data folder.
 pub(crate) fn lock(data: &Path) -> Result<File, StartError> {
     let path = data.join("iocast.lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|source| StartError::Data { path: path.clone(), source })?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|source| StartError::Data { path: path.clone(), source })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StartError::Locked(data.to_owned())),
@@ -241,8 +276,8 @@ pub struct Application {
     pub first: Option<NewAccount>,
 }
 
-/// The address to put into URLs where `bound` is listened on: every address is none that a device can call, so it is the one by
-/// which this machine reaches others.
+/// The address to put into URLs where `bound` is listened on: every address is none that a device
+/// can call, so it is the one by which this machine reaches others.
 fn reachable(bound: SocketAddr) -> SocketAddr {
     if !bound.ip().is_unspecified() {
         return bound;
@@ -253,8 +288,13 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
         ((Ipv6Addr::UNSPECIFIED, 0).into(), Ipv6Addr::LOCALHOST.into())
     };
     // Nothing is sent: the kernel only chooses the way to an address of the documentation.
-    let far: SocketAddr = if bound.is_ipv4() { ([192, 0, 2, 1], 9).into() } else { ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 9).into() };
-    let local = UdpSocket::bind(any).and_then(|socket| socket.connect(far).and_then(|()| socket.local_addr()));
+    let far: SocketAddr = if bound.is_ipv4() {
+        ([192, 0, 2, 1], 9).into()
+    } else {
+        ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 9).into()
+    };
+    let local = UdpSocket::bind(any)
+        .and_then(|socket| socket.connect(far).and_then(|()| socket.local_addr()));
     SocketAddr::new(local.map_or(loopback, |address| address.ip()), bound.port())
 }
 
@@ -269,21 +309,34 @@ impl Application {
     ///
     /// # Errors
     /// What to do about it.
-    pub async fn build(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, shutdown: &Shutdown) -> Result<Self, StartError> {
+    pub async fn build(
+        config: Config,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        shutdown: &Shutdown,
+    ) -> Result<Self, StartError> {
         let listen = |source| StartError::Listen { address: config.listen.clone(), source };
         let listener = TcpListener::bind(&config.listen).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         if let Some(folder) = &config.templates {
-            iocast_web::override_templates(folder).map_err(|source| StartError::Templates { path: folder.clone(), source })?;
+            iocast_web::override_templates(folder)
+                .map_err(|source| StartError::Templates { path: folder.clone(), source })?;
         }
         let certificate = match (&config.tls_cert, &config.tls_key) {
-            (Some(cert), Some(key)) => Some(Certificate::read(cert, key).map_err(StartError::Certificate)?),
+            (Some(cert), Some(key)) => {
+                Some(Certificate::read(cert, key).map_err(StartError::Certificate)?)
+            }
             _ => None,
         };
         let scheme = if certificate.is_some() { "https" } else { "http" };
-        let public_url = config.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", reachable(address)));
+        let public_url = config
+            .public_url
+            .clone()
+            .unwrap_or_else(|| format!("{scheme}://{}", reachable(address)));
         if config.public_url.is_none() && address.ip().is_unspecified() {
-            tracing::warn!("`public_url` is not set: URLs begin with {public_url}. Set it to the address by which devices reach iocast");
+            tracing::warn!(
+                "`public_url` is not set: URLs begin with {public_url}. Set it to the address by which devices reach iocast"
+            );
         }
         let opened = tokio::select! {
             opened = open_in_time(&config, &clock, &entropy, &public_url) => opened?,
@@ -315,7 +368,8 @@ impl Application {
         &self.opened.app.settings.public_url
     }
 
-    /// Serves until `shutdown` begins, then ends in order: no new requests, requests under way, tasks, database.
+    /// Serves until `shutdown` begins, then ends in order: no new requests, requests under way,
+    /// tasks, database.
     ///
     /// # Errors
     /// If the listener fails or the database can't be closed.
@@ -323,7 +377,9 @@ impl Application {
         let Self { opened, config, listener, certificate, .. } = self;
         let app = &opened.app;
         let failed = |source| StartError::Listen { address: config.listen.clone(), source };
-        let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
+        let workers = config
+            .workers
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
         let drain = Duration::from_secs(config.drain_seconds);
         // Before anybody can be judged: how long nobody could answer.
         let begun = tokio::time::Instant::now();
@@ -333,10 +389,16 @@ impl Application {
         if opened.lock.is_some() {
             shell::listen(app, &config.data, &mut tasks);
         }
-        let tls = certificate.as_ref().map(Certificate::config).transpose().map_err(StartError::Certificate)?;
+        let tls = certificate
+            .as_ref()
+            .map(Certificate::config)
+            .transpose()
+            .map_err(StartError::Certificate)?;
         if let Some(certificate) = certificate {
             let (stop, hangup) = (tasks.stop(), shutdown.clone());
-            tasks.start("certificate", Duration::MAX, move || tls::watch(Arc::clone(&certificate), hangup.clone(), stop.clone()));
+            tasks.start("certificate", Duration::MAX, move || {
+                tls::watch(Arc::clone(&certificate), hangup.clone(), stop.clone())
+            });
         }
         let server = if app.settings.role.answers() {
             iocast_web::serve(Arc::clone(app), listener, tls, workers, drain)
@@ -347,11 +409,20 @@ impl Application {
         let metrics = match &config.metrics_listen {
             Some(address) => {
                 let listen = |source| StartError::Listen { address: address.clone(), source };
-                Some(iocast_web::serve_metrics(Arc::clone(app), TcpListener::bind(address).map_err(listen)?).map_err(listen)?)
+                Some(
+                    iocast_web::serve_metrics(
+                        Arc::clone(app),
+                        TcpListener::bind(address).map_err(listen)?,
+                    )
+                    .map_err(listen)?,
+                )
             }
             None => None,
         };
-        #[expect(clippy::redundant_closure_for_method_calls, reason = "the type has no name in this room")]
+        #[expect(
+            clippy::redundant_closure_for_method_calls,
+            reason = "the type has no name in this room"
+        )]
         let metrics_handle = metrics.as_ref().map(|listening| listening.handle());
         let metrics = metrics.map(tokio::spawn);
         let handle = server.handle();
@@ -370,7 +441,8 @@ impl Application {
         }
         drop(metrics);
         if !tasks.end(LAST_TICK).await {
-            // A mail server that hangs, most likely: its letter is claimed, and sent by the process that runs next.
+            // A mail server that hangs, most likely: its letter is claimed, and sent by the process
+            // that runs next.
             tracing::warn!("Stopping: work that did not end in time is cut off");
         }
         app.close().await?;

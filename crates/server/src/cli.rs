@@ -69,7 +69,8 @@ enum CliCommand {
         /// Its private key (PEM).
         #[arg(long, value_name = "FILE", requires = "tls_cert")]
         tls_key: Option<PathBuf>,
-        /// web (answers requests), worker (publishes, watches, writes letters) or all [default: all]; with PostgreSQL, any number of each.
+        /// web (answers requests), worker (publishes, watches, writes letters) or all [default:
+        /// all]; with PostgreSQL, any number of each.
         #[arg(long, value_name = "ROLE")]
         role: Option<String>,
         /// Let administrators move the product's clock.
@@ -96,7 +97,8 @@ enum CliCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Import files: lists, CSV with a header, MISP events or our own JSON, told apart by their names.
+    /// Import files: lists, CSV with a header, MISP events or our own JSON, told apart by their
+    /// names.
     Import {
         /// Files.
         #[arg(required = true, value_name = "FILE")]
@@ -209,7 +211,8 @@ enum FixturesVerb {
         #[arg(long)]
         json: bool,
     },
-    /// Empty the account: ALL of its devices, groups, rules, sources and IOCs. People, keys, letters and the audit log stay.
+    /// Empty the account: ALL of its devices, groups, rules, sources and IOCs. People, keys,
+    /// letters and the audit log stay.
     Reset {
         #[command(flatten)]
         data: DataFlags,
@@ -272,16 +275,44 @@ async fn execute(cli: Cli) -> Result<(), String> {
     limits::make_files_private();
     let Cli { command, config: file, log_format } = cli;
     let file = file.as_deref();
-    let load = |flags: Flags| Config::load(file, &Flags { log_format: log_format.clone(), ..flags }).map_err(|e| e.to_string());
-    let with = |data: DataFlags| Flags { data: data.data, database_url: data.database_url, ..Flags::default() };
+    let load = |flags: Flags| {
+        Config::load(file, &Flags { log_format: log_format.clone(), ..flags })
+            .map_err(|e| e.to_string())
+    };
+    let with = |data: DataFlags| Flags {
+        data: data.data,
+        database_url: data.database_url,
+        ..Flags::default()
+    };
     match command {
-        CliCommand::Serve { listen, data, public_url, tls_cert, tls_key, role, emulator, new_database } => {
-            let config = load(Flags { listen, public_url, tls_cert, tls_key, role, emulator: emulator.then_some(true), ..with(data) })?;
+        CliCommand::Serve {
+            listen,
+            data,
+            public_url,
+            tls_cert,
+            tls_key,
+            role,
+            emulator,
+            new_database,
+        } => {
+            let config = load(Flags {
+                listen,
+                public_url,
+                tls_cert,
+                tls_key,
+                role,
+                emulator: emulator.then_some(true),
+                ..with(data)
+            })?;
             serve(Config { new_database, ..config }).await
         }
         CliCommand::Init { data, account, admin, password_stdin, json } => {
             let password = password(password_stdin)?;
-            let made = command_once(&quiet(load(with(data))?), Command::Init { account, admin: admin.clone(), password }).await?;
+            let made = command_once(
+                &quiet(load(with(data))?),
+                Command::Init { account, admin: admin.clone(), password },
+            )
+            .await?;
             if json {
                 println!("{made}");
             } else {
@@ -289,16 +320,46 @@ async fn execute(cli: Cli) -> Result<(), String> {
             }
             Ok(())
         }
-        CliCommand::Import { files, data, source, confidence, account, report, to_ids_only, tag, malware_family, dry_run, restore, json } => {
+        CliCommand::Import {
+            files,
+            data,
+            source,
+            confidence,
+            account,
+            report,
+            to_ids_only,
+            tag,
+            malware_family,
+            dry_run,
+            restore,
+            json,
+        } => {
             let config = quiet(load(with(data))?);
-            let one =
-                Import { account, source, confidence, name: String::new(), report, only_to_ids: to_ids_only, dry_run, restore, tag, malware_family, size: 0 };
+            let one = Import {
+                account,
+                source,
+                confidence,
+                name: String::new(),
+                report,
+                only_to_ids: to_ids_only,
+                dry_run,
+                restore,
+                tag,
+                malware_family,
+                size: 0,
+            };
             import(&config, &files, &one, json).await
         }
-        CliCommand::Admin { what: AdminVerb::ResetPassword { data, email, account, password_stdin, json } } => {
+        CliCommand::Admin {
+            what: AdminVerb::ResetPassword { data, email, account, password_stdin, json },
+        } => {
             let password = password(password_stdin)?;
             let given = password.is_some();
-            let mut made = command_once(&quiet(load(with(data))?), Command::ResetPassword { email: email.clone(), account, password }).await?;
+            let mut made = command_once(
+                &quiet(load(with(data))?),
+                Command::ResetPassword { email: email.clone(), account, password },
+            )
+            .await?;
             if let Some(fields) = made.as_object_mut().filter(|_| given) {
                 fields.remove("admin_password");
             }
@@ -306,23 +367,36 @@ async fn execute(cli: Cli) -> Result<(), String> {
                 (true, _) => println!("{made}"),
                 // The caller knows it; printed, it would end in a log.
                 (false, true) => {}
-                (false, false) => println!("New password of {email}: {}\nAll sessions were ended.", text(&made, "admin_password")),
+                (false, false) => println!(
+                    "New password of {email}: {}\nAll sessions were ended.",
+                    text(&made, "admin_password")
+                ),
             }
             Ok(())
         }
         CliCommand::Admin { what: AdminVerb::Modules { data, account, automation, tip, json } } => {
             let on = |switch: Option<Switch>| switch.map(|s| matches!(s, Switch::On));
-            let made = command_once(&quiet(load(with(data))?), Command::Modules { account, automation: on(automation), tip: on(tip) }).await?;
+            let made = command_once(
+                &quiet(load(with(data))?),
+                Command::Modules { account, automation: on(automation), tip: on(tip) },
+            )
+            .await?;
             if json {
                 println!("{made}");
             } else {
-                let word = |key: &str| if made.get(key).and_then(Value::as_bool) == Some(true) { "on" } else { "off" };
+                let word = |key: &str| {
+                    if made.get(key).and_then(Value::as_bool) == Some(true) { "on" } else { "off" }
+                };
                 println!("Automation is {}, TIP is {}.", word("automation"), word("tip"));
             }
             Ok(())
         }
         CliCommand::Mail { what: MailVerb::Test { data, to, account, json } } => {
-            let made = command_once(&quiet(load(with(data))?), Command::MailTest { account, to: to.clone() }).await?;
+            let made = command_once(
+                &quiet(load(with(data))?),
+                Command::MailTest { account, to: to.clone() },
+            )
+            .await?;
             if json {
                 println!("{made}");
             } else {
@@ -332,24 +406,41 @@ async fn execute(cli: Cli) -> Result<(), String> {
         }
         CliCommand::Fixtures { what } => {
             let (data, account, world, json) = match what {
-                FixturesVerb::Load { name, data, account, json } => (data, account, Some(name), json),
+                FixturesVerb::Load { name, data, account, json } => {
+                    (data, account, Some(name), json)
+                }
                 FixturesVerb::Reset { yes: false, .. } => {
                     return Err("this deletes all devices, groups, rules, sources and IOCs of the account; say --yes if you mean it".to_owned());
                 }
-                FixturesVerb::Reset { data, account, yes: true, json } => (data, account, None, json),
+                FixturesVerb::Reset { data, account, yes: true, json } => {
+                    (data, account, None, json)
+                }
             };
             let done = if world.is_some() { "Loaded" } else { "Emptied" };
-            let report = command_once(&quiet(load(with(data))?), Command::Fixtures { account, load: world }).await?;
+            let report =
+                command_once(&quiet(load(with(data))?), Command::Fixtures { account, load: world })
+                    .await?;
             if json {
                 println!("{report}");
             } else {
                 let n = |key: &str| report.get(key).and_then(Value::as_u64).unwrap_or_default();
-                println!("{done}: {} sources, {} IOCs, {} alerts, {} devices, {} rules.", n("sources"), n("iocs"), n("alerts"), n("devices"), n("rules"));
+                println!(
+                    "{done}: {} sources, {} IOCs, {} alerts, {} devices, {} rules.",
+                    n("sources"),
+                    n("iocs"),
+                    n("alerts"),
+                    n("devices"),
+                    n("rules")
+                );
             }
             Ok(())
         }
-        CliCommand::Config { what: ConfigVerb::Check } => load(Flags::default()).map(|_| println!("The configuration is valid.")),
-        CliCommand::Config { what: ConfigVerb::Show } => load(Flags::default()).map(|config| print!("{}", config.shown())),
+        CliCommand::Config { what: ConfigVerb::Check } => {
+            load(Flags::default()).map(|_| println!("The configuration is valid."))
+        }
+        CliCommand::Config { what: ConfigVerb::Show } => {
+            load(Flags::default()).map(|config| print!("{}", config.shown()))
+        }
     }
 }
 
@@ -363,7 +454,10 @@ fn password(from_stdin: bool) -> Result<Option<String>, String> {
         return Ok(None);
     }
     let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).map_err(|e| format!("reading the password from standard input: {e}"))?;
+    io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|e| format!("reading the password from standard input: {e}"))?;
     Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
@@ -373,7 +467,14 @@ async fn serve(config: Config) -> Result<(), String> {
     telemetry::start(&config);
     limits::raise_descriptors();
     let data = config.data.clone();
-    let application = match Application::build(config, Arc::new(SystemClock::default()), Arc::new(SystemEntropy), &shutdown).await {
+    let application = match Application::build(
+        config,
+        Arc::new(SystemClock::default()),
+        Arc::new(SystemEntropy),
+        &shutdown,
+    )
+    .await
+    {
         Err(StartError::Stopped) => return Ok(()),
         built => built.map_err(|e| e.to_string())?,
     };
@@ -389,8 +490,8 @@ async fn serve(config: Config) -> Result<(), String> {
     application.run_until_stopped(shutdown).await.map_err(|e| e.to_string())
 }
 
-/// Shows the secrets of the first account: on the terminal, but not in the system's journal, which keeps them and shows them to
-/// others.
+/// Shows the secrets of the first account: on the terminal, but not in the system's journal, which
+/// keeps them and shows them to others.
 fn show_first(first: &Value, data: &Path) -> Result<(), String> {
     if std::env::var_os("JOURNAL_STREAM").is_none() {
         say("iocast made an account. These secrets are shown this once:");
@@ -398,8 +499,12 @@ fn show_first(first: &Value, data: &Path) -> Result<(), String> {
         return Ok(());
     }
     let path = data.join("first-account.txt");
-    files::write(&path, account_lines(first, FIRST_ADMIN).as_bytes()).map_err(|e| format!("writing {}: {e}", path.display()))?;
-    say(&format!("iocast made an account. Its secrets are in {}: read them, and delete the file.", path.display()));
+    files::write(&path, account_lines(first, FIRST_ADMIN).as_bytes())
+        .map_err(|e| format!("writing {}: {e}", path.display()))?;
+    say(&format!(
+        "iocast made an account. Its secrets are in {}: read them, and delete the file.",
+        path.display()
+    ));
     Ok(())
 }
 
@@ -420,8 +525,14 @@ fn account_lines(account: &Value, admin: &str) -> String {
     [
         format!("  administrator   {admin}\n"),
         format!("  password        {}\n", text(account, "admin_password")),
-        format!("  account ID      {}   (the user name of every device)\n", text(account, "account_id")),
-        format!("  appliance key   {}   (the password of every device)\n", text(account, "appliance_key")),
+        format!(
+            "  account ID      {}   (the user name of every device)\n",
+            text(account, "account_id")
+        ),
+        format!(
+            "  appliance key   {}   (the password of every device)\n",
+            text(account, "appliance_key")
+        ),
         format!("  API key         {}\n", text(account, "api_key")),
     ]
     .concat()
@@ -430,8 +541,13 @@ fn account_lines(account: &Value, admin: &str) -> String {
 /// Opens the database here, where no server runs on the folder.
 async fn open_here(config: &Config) -> Result<crate::application::OpenedApp, String> {
     telemetry::start(config);
-    match open(config, Arc::new(SystemClock::default()), Arc::new(SystemEntropy), String::new()).await {
-        Err(StartError::Locked(data)) => Err(format!("a server uses {}, but its socket does not answer; try again, or stop it", data.display())),
+    match open(config, Arc::new(SystemClock::default()), Arc::new(SystemEntropy), String::new())
+        .await
+    {
+        Err(StartError::Locked(data)) => Err(format!(
+            "a server uses {}, but its socket does not answer; try again, or stop it",
+            data.display()
+        )),
         other => other.map_err(|e| e.to_string()),
     }
 }
@@ -457,12 +573,19 @@ async fn command_once(config: &Config, command: Command) -> Result<Value, String
         is_there(config)?;
     }
     let opened = open_here(config).await?;
-    let done = shell::execute(&opened.app, command, None, &|_| {}).await.map_err(|e| shell::user_message(&e));
+    let done = shell::execute(&opened.app, command, None, &|_| {})
+        .await
+        .map_err(|e| shell::user_message(&e));
     opened.app.close().await.map_err(|e| e.to_string())?;
     done
 }
 
-async fn import(config: &Config, files: &[PathBuf], settings: &Import, json: bool) -> Result<(), String> {
+async fn import(
+    config: &Config,
+    files: &[PathBuf],
+    settings: &Import,
+    json: bool,
+) -> Result<(), String> {
     let mut here = None;
     let mut failures = 0;
     let bar = bar(files.len() as u64, json);
@@ -471,7 +594,8 @@ async fn import(config: &Config, files: &[PathBuf], settings: &Import, json: boo
         bar.set_message(name.clone());
         let size = std::fs::metadata(file).map(|m| m.len()).unwrap_or_default();
         let stem = file.file_stem().map(|n| n.to_string_lossy().into_owned());
-        let malware_family = settings.malware_family.clone().and_then(|f| if f == "-" { stem } else { Some(f) });
+        let malware_family =
+            settings.malware_family.clone().and_then(|f| if f == "-" { stem } else { Some(f) });
         let one = Import { name: name.clone(), malware_family, size, ..settings.clone() };
         let progress = |n: u64| bar.set_message(format!("{name}: {n}"));
         match import_one(config, &mut here, file, one, &progress).await {
@@ -489,7 +613,11 @@ async fn import(config: &Config, files: &[PathBuf], settings: &Import, json: boo
         let opened: crate::application::OpenedApp = opened;
         opened.app.close().await.map_err(|e| e.to_string())?;
     }
-    if failures > 0 { Err(format!("{failures} of {} files were not imported", files.len())) } else { Ok(()) }
+    if failures > 0 {
+        Err(format!("{failures} of {} files were not imported", files.len()))
+    } else {
+        Ok(())
+    }
 }
 
 async fn import_one(
@@ -501,7 +629,9 @@ async fn import_one(
 ) -> Result<Value, String> {
     match std::fs::File::open(file).and_then(|f| f.metadata()) {
         Err(error) => return Err(error.to_string()),
-        Ok(metadata) if !metadata.is_file() => return Err("this is not a regular file; save what it gives in one first".to_owned()),
+        Ok(metadata) if !metadata.is_file() => {
+            return Err("this is not a regular file; save what it gives in one first".to_owned());
+        }
         Ok(_) => {}
     }
     let command = Command::Import(one);
@@ -518,7 +648,9 @@ async fn import_one(
             here.insert(open_here(config).await?)
         }
     };
-    shell::execute(&opened.app, command, Some(file.to_owned()), progress).await.map_err(|e| shell::user_message(&e))
+    shell::execute(&opened.app, command, Some(file.to_owned()), progress)
+        .await
+        .map_err(|e| shell::user_message(&e))
 }
 
 /// A bar over the files, on a terminal only.
@@ -527,7 +659,9 @@ fn bar(files: u64, json: bool) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(files);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} files  {elapsed}  {wide_msg}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:30} {pos}/{len} files  {elapsed}  {wide_msg}")
+    {
         bar.set_style(style);
     }
     bar
@@ -536,7 +670,9 @@ fn bar(files: u64, json: bool) -> ProgressBar {
 /// What was not taken of lines that were.
 fn ignored_words(count: &str) -> &'static str {
     match count {
-        "whitelist" => "whitelist states were ignored: people set them, not files (--restore takes them from an export of this account)",
+        "whitelist" => {
+            "whitelist states were ignored: people set them, not files (--restore takes them from an export of this account)"
+        }
         "user_tags" => "IOCs came with user tags; they were taken as tags of the source",
         _ => "confidences were above that of the source, and lowered to it",
     }
@@ -552,11 +688,21 @@ fn print_report(file: &Path, report: &Value) {
         number("unchanged"),
         number("rejected_count")
     );
-    for rejected in report.get("rejected").and_then(Value::as_array).into_iter().flatten().take(20) {
-        println!("  line {}: {} ({})", rejected.get("line").and_then(Value::as_u64).unwrap_or_default(), text(rejected, "value"), text(rejected, "reason"));
+    for rejected in report.get("rejected").and_then(Value::as_array).into_iter().flatten().take(20)
+    {
+        println!(
+            "  line {}: {} ({})",
+            rejected.get("line").and_then(Value::as_u64).unwrap_or_default(),
+            text(rejected, "value"),
+            text(rejected, "reason")
+        );
     }
     for count in ["whitelist", "user_tags", "confidence"] {
-        let ignored = report.get("ignored").and_then(|ignored| ignored.get(count)).and_then(Value::as_u64).unwrap_or_default();
+        let ignored = report
+            .get("ignored")
+            .and_then(|ignored| ignored.get(count))
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
         if ignored > 0 {
             println!("  {ignored} {}", ignored_words(count));
         }

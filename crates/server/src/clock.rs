@@ -18,7 +18,10 @@ impl Clock for SystemClock {
         self.real_now().plus(self.offset.load(Ordering::Relaxed))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the real clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the real clock"
+    )]
     fn real_now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))

@@ -31,11 +31,13 @@ pub struct Config {
     pub tls_cert: Option<PathBuf>,
     /// Its private key (PEM).
     pub tls_key: Option<PathBuf>,
-    /// Addresses and networks of proxies that may say who asked (`X-Forwarded-For`), parted by commas.
+    /// Addresses and networks of proxies that may say who asked (`X-Forwarded-For`), parted by
+    /// commas.
     pub trusted_proxies: String,
     /// `postgres://…`; the bundled SQLite unless given.
     pub database_url: Option<String>,
-    /// The secrets file; `secrets.json` in the data folder unless given. Replicas need the same one.
+    /// The secrets file; `secrets.json` in the data folder unless given. Replicas need the same
+    /// one.
     pub secrets_file: Option<PathBuf>,
     /// Whether the product's clock may be moved.
     pub emulator: bool,
@@ -83,7 +85,8 @@ pub struct Config {
     pub api_calls_per_minute: u32,
     /// Enrichments that an account may ask for in a day.
     pub api_enrichments_per_day: u32,
-    /// `web` (answers requests), `worker` (publishes, watches, writes letters) or `all`. All but `all` need PostgreSQL.
+    /// `web` (answers requests), `worker` (publishes, watches, writes letters) or `all`. All but
+    /// `all` need PostgreSQL.
     pub role: String,
     /// Hours for which devices are served from memory when the database is away.
     pub without_database_hours: u64,
@@ -192,21 +195,34 @@ pub enum ConfigError {
 const PUBLIC_URL_MAX: usize = 200;
 
 impl Config {
-    /// Reads all layers. The file is the one named, or `iocast.toml` in the working folder if there is one.
+    /// Reads all layers. The file is the one named, or `iocast.toml` in the working folder if there
+    /// is one.
     ///
     /// # Errors
     /// Which setting is wrong and what it may be.
     pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Self, ConfigError> {
         let figment = Figment::from(Serialized::defaults(Self::default()));
         let figment = match file {
-            Some(file) if !file.exists() => return Err(ConfigError::Invalid(format!("There is no configuration file {}.", file.display()))),
+            Some(file) if !file.exists() => {
+                return Err(ConfigError::Invalid(format!(
+                    "There is no configuration file {}.",
+                    file.display()
+                )));
+            }
             Some(file) => figment.merge(Toml::file_exact(file)),
-            None if Path::new("iocast.toml").exists() => figment.merge(Toml::file_exact("iocast.toml")),
+            None if Path::new("iocast.toml").exists() => {
+                figment.merge(Toml::file_exact("iocast.toml"))
+            }
             None => figment,
         };
-        let environment = environment(std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())))?;
-        let config: Self =
-            figment.merge(Serialized::defaults(environment)).merge(Serialized::defaults(flags)).extract().map_err(|e| ConfigError::Unreadable(Box::new(e)))?;
+        let environment = environment(std::env::vars_os().map(|(name, value)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        }))?;
+        let config: Self = figment
+            .merge(Serialized::defaults(environment))
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .map_err(|e| ConfigError::Unreadable(Box::new(e)))?;
         config.checked()
     }
 
@@ -217,27 +233,43 @@ impl Config {
 
     fn check(&mut self) -> Result<(), ConfigError> {
         let wrong = |message: String| Err(ConfigError::Invalid(message));
-        if !self.listen.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
-            return wrong(format!("`listen` must be HOST:PORT, such as 127.0.0.1:8080; it is `{}`.", self.listen));
+        if !self
+            .listen
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        {
+            return wrong(format!(
+                "`listen` must be HOST:PORT, such as 127.0.0.1:8080; it is `{}`.",
+                self.listen
+            ));
         }
         if let Some(url) = &mut self.public_url {
             url.truncate(url.trim_end_matches('/').len());
             let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-            if rest.is_none_or(str::is_empty) || url.contains(['?', '#', ' ', '@']) || url.len() > PUBLIC_URL_MAX {
+            if rest.is_none_or(str::is_empty)
+                || url.contains(['?', '#', ' ', '@'])
+                || url.len() > PUBLIC_URL_MAX
+            {
                 return wrong(format!(
                     "`public_url` must begin with http:// or https://, have no query, fragment or credentials, and be at most {PUBLIC_URL_MAX} characters; it is `{url}`."
                 ));
             }
         }
         if self.tls_cert.is_some() != self.tls_key.is_some() {
-            return wrong("HTTPS needs both `tls_cert` and `tls_key`; give the other one too.".to_owned());
+            return wrong(
+                "HTTPS needs both `tls_cert` and `tls_key`; give the other one too.".to_owned(),
+            );
         }
         self.trusted_proxies()?;
         self.role()?;
         if !matches!(self.log_format.as_str(), "text" | "json") {
-            return wrong(format!("`log_format` must be text or json; it is `{}`.", self.log_format));
+            return wrong(format!(
+                "`log_format` must be text or json; it is `{}`.",
+                self.log_format
+            ));
         }
-        if let Some(word) = self.log.split(',').map(str::trim).find(|part| !is_log_directive(part)) {
+        if let Some(word) = self.log.split(',').map(str::trim).find(|part| !is_log_directive(part))
+        {
             return wrong(format!(
                 "`log` must be a level (error, warn, info, debug, trace, off) or parts such as `info,iocast_app=debug`; `{word}` is neither."
             ));
@@ -248,7 +280,9 @@ impl Config {
         if let Some(address) = &self.metrics_listen
             && address.parse::<std::net::SocketAddr>().is_err()
         {
-            return wrong(format!("`metrics_listen` must be ADDRESS:PORT, such as 127.0.0.1:9090; it is `{address}`."));
+            return wrong(format!(
+                "`metrics_listen` must be ADDRESS:PORT, such as 127.0.0.1:9090; it is `{address}`."
+            ));
         }
         if self.metrics_token.as_ref().is_some_and(|token| token.len() < 16) {
             return wrong("`metrics_token` must be at least 16 characters.".to_owned());
@@ -265,13 +299,19 @@ impl Config {
     /// # Errors
     /// What there is to choose from.
     pub fn role(&self) -> Result<Role, ConfigError> {
-        match [Role::Web, Role::Worker, Role::All].into_iter().find(|role| role.word() == self.role) {
-            Some(role) if role != Role::All && self.database_url.is_none() => Err(ConfigError::Invalid(format!(
-                "`role` {} needs PostgreSQL (`database_url`): the bundled SQLite belongs to one process, which does all.",
-                role.word()
-            ))),
+        match [Role::Web, Role::Worker, Role::All].into_iter().find(|role| role.word() == self.role)
+        {
+            Some(role) if role != Role::All && self.database_url.is_none() => {
+                Err(ConfigError::Invalid(format!(
+                    "`role` {} needs PostgreSQL (`database_url`): the bundled SQLite belongs to one process, which does all.",
+                    role.word()
+                )))
+            }
             Some(role) => Ok(role),
-            None => Err(ConfigError::Invalid(format!("`role` must be web, worker or all; it is `{}`.", self.role))),
+            None => Err(ConfigError::Invalid(format!(
+                "`role` must be web, worker or all; it is `{}`.",
+                self.role
+            ))),
         }
     }
 
@@ -280,7 +320,11 @@ impl Config {
     /// # Errors
     /// Which entry is no address.
     pub fn trusted_proxies(&self) -> Result<Proxies, ConfigError> {
-        self.trusted_proxies.parse().map_err(|why| ConfigError::Invalid(format!("`trusted_proxies` must be addresses and networks, parted by commas: {why}.")))
+        self.trusted_proxies.parse().map_err(|why| {
+            ConfigError::Invalid(format!(
+                "`trusted_proxies` must be addresses and networks, parted by commas: {why}."
+            ))
+        })
     }
 
     /// Where letters go.
@@ -290,12 +334,21 @@ impl Config {
     pub fn transport(&self) -> Result<Transport, ConfigError> {
         let wrong = |message: String| Err(ConfigError::Invalid(message));
         if !Mailer::is_sender(&self.mail_from) {
-            return wrong(format!("`mail_from` must be an address such as iocast@example.com; it is `{}`.", self.mail_from));
+            return wrong(format!(
+                "`mail_from` must be an address such as iocast@example.com; it is `{}`.",
+                self.mail_from
+            ));
         }
-        let way = self.mail.as_deref().unwrap_or(if self.smtp_host.is_some() { "smtp" } else { "folder" });
+        let way = self.mail.as_deref().unwrap_or(if self.smtp_host.is_some() {
+            "smtp"
+        } else {
+            "folder"
+        });
         match (way, &self.smtp_host) {
             ("off", _) => Ok(Transport::Off),
-            ("folder", _) => Ok(Transport::Folder(self.mail_folder.clone().unwrap_or_else(|| self.data.join("mail")))),
+            ("folder", _) => Ok(Transport::Folder(
+                self.mail_folder.clone().unwrap_or_else(|| self.data.join("mail")),
+            )),
             ("smtp", Some(host)) => Ok(Transport::Smtp(self.smtp(host)?)),
             ("smtp", None) => wrong("`smtp_host` must name the mail server.".to_owned()),
             (other, _) => wrong(format!("`mail` must be smtp, folder or off; it is `{other}`.")),
@@ -304,9 +357,16 @@ impl Config {
 
     /// The host of the public URL; an address as mail servers write it.
     fn host(&self) -> String {
-        let rest = self.public_url.as_deref().and_then(|url| url.split_once("://")).map_or("localhost", |(_, rest)| rest);
+        let rest = self
+            .public_url
+            .as_deref()
+            .and_then(|url| url.split_once("://"))
+            .map_or("localhost", |(_, rest)| rest);
         let authority = rest.split('/').next().unwrap_or_default();
-        let host = authority.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(authority, |(host, _)| host);
+        let host = authority
+            .rsplit_once(':')
+            .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+            .map_or(authority, |(host, _)| host);
         match host.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
             Ok(std::net::IpAddr::V4(v4)) => format!("[{v4}]"),
             Ok(std::net::IpAddr::V6(v6)) => format!("[IPv6:{v6}]"),
@@ -316,17 +376,29 @@ impl Config {
 
     fn smtp(&self, host: &str) -> Result<Smtp, ConfigError> {
         let wrong = |message: String| Err(ConfigError::Invalid(message));
-        let read = |name: &str, path: &Path| std::fs::read(path).map_err(|e| ConfigError::Invalid(format!("`{name}` {} can't be read: {e}.", path.display())));
+        let read = |name: &str, path: &Path| {
+            std::fs::read(path).map_err(|e| {
+                ConfigError::Invalid(format!("`{name}` {} can't be read: {e}.", path.display()))
+            })
+        };
         let (security, port) = match self.smtp_security.as_str() {
             "starttls" => (Security::StartTls, 587),
             "tls" => (Security::Tls, 465),
             "plain" => (Security::Plain, 25),
-            other => return wrong(format!("`smtp_security` must be starttls, tls or plain; it is `{other}`.")),
+            other => {
+                return wrong(format!(
+                    "`smtp_security` must be starttls, tls or plain; it is `{other}`."
+                ));
+            }
         };
         let password = match (&self.smtp_password, &self.smtp_password_file) {
-            (Some(_), Some(_)) => return wrong("Give `smtp_password` or `smtp_password_file`, not both.".to_owned()),
+            (Some(_), Some(_)) => {
+                return wrong("Give `smtp_password` or `smtp_password_file`, not both.".to_owned());
+            }
             (Some(password), None) => Some(password.clone()),
-            (None, Some(path)) => Some(String::from_utf8_lossy(&read("smtp_password_file", path)?).trim_end().to_owned()),
+            (None, Some(path)) => Some(
+                String::from_utf8_lossy(&read("smtp_password_file", path)?).trim_end().to_owned(),
+            ),
             (None, None) => None,
         };
         let credentials = match (&self.smtp_user, password) {
@@ -356,11 +428,13 @@ impl Config {
             *secret = secret.take().map(|_| "…".to_owned());
         }
         let json = serde_json::to_value(&shown).unwrap_or_default();
-        let lines = json
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(name, value)| if value.is_null() { format!("# {name} is not set\n") } else { format!("{name} = {value}\n") });
+        let lines = json.as_object().into_iter().flatten().map(|(name, value)| {
+            if value.is_null() {
+                format!("# {name} is not set\n")
+            } else {
+                format!("{name} = {value}\n")
+            }
+        });
         lines.collect()
     }
 }
@@ -369,27 +443,38 @@ const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 fn is_log_directive(part: &str) -> bool {
     let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
-    LEVELS.contains(&level.to_ascii_lowercase().as_str()) && EnvFilter::builder().parse(part).is_ok()
+    LEVELS.contains(&level.to_ascii_lowercase().as_str())
+        && EnvFilter::builder().parse(part).is_ok()
 }
 
 /// How alike a variable's name must be to that of a setting to be taken for a mistyped one.
 const ALIKE: f64 = 0.9;
 /// Variables that belong to iocast and are no settings of the server.
-const NO_SETTINGS: &[&str] = &["config", "test_postgres", "samples", "python", "long", "seed", "pictures", "database_of"];
+const NO_SETTINGS: &[&str] =
+    &["config", "test_postgres", "samples", "python", "long", "seed", "pictures", "database_of"];
 
-/// The settings that the environment gives. A text is taken as it is, quotes and digits too. Other variables that begin with
-/// `IOCAST_` are somebody else's (Kubernetes sets some), unless their name is nearly that of a setting.
-fn environment(variables: impl Iterator<Item = (String, String)>) -> Result<BTreeMap<String, Value>, ConfigError> {
+/// The settings that the environment gives. A text is taken as it is, quotes and digits too. Other
+/// variables that begin with `IOCAST_` are somebody else's (Kubernetes sets some), unless their
+/// name is nearly that of a setting.
+fn environment(
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<BTreeMap<String, Value>, ConfigError> {
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
     let mut found = BTreeMap::new();
     for (variable, text) in variables {
-        let Some(name) = variable.strip_prefix("IOCAST_").map(str::to_ascii_lowercase) else { continue };
-        let wrong = |what: &str| Err(ConfigError::Invalid(format!("{variable} must be {what}; it is `{text}`.")));
+        let Some(name) = variable.strip_prefix("IOCAST_").map(str::to_ascii_lowercase) else {
+            continue;
+        };
+        let wrong = |what: &str| {
+            Err(ConfigError::Invalid(format!("{variable} must be {what}; it is `{text}`.")))
+        };
         let value = match (name.as_str(), defaults.get(&name)) {
-            ("workers" | "smtp_port", _) | (_, Some(Value::Number(_))) => match text.trim().parse::<u64>() {
-                Ok(number) => Value::from(number),
-                Err(_) => return wrong("a whole number"),
-            },
+            ("workers" | "smtp_port", _) | (_, Some(Value::Number(_))) => {
+                match text.trim().parse::<u64>() {
+                    Ok(number) => Value::from(number),
+                    Err(_) => return wrong("a whole number"),
+                }
+            }
             (_, Some(Value::Bool(_))) => match text.trim() {
                 "true" => Value::Bool(true),
                 "false" => Value::Bool(false),
@@ -402,7 +487,9 @@ fn environment(variables: impl Iterator<Item = (String, String)>) -> Result<BTre
                 match meant {
                     Some(meant) if !NO_SETTINGS.contains(&other) => {
                         let right = meant.to_ascii_uppercase();
-                        return Err(ConfigError::Invalid(format!("{variable} is not a setting; did you mean IOCAST_{right}?")));
+                        return Err(ConfigError::Invalid(format!(
+                            "{variable} is not a setting; did you mean IOCAST_{right}?"
+                        )));
                     }
                     _ => continue,
                 }
@@ -418,7 +505,11 @@ pub(crate) fn redact(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     match rest.rsplit_once('@') {
         // What stands behind a question mark may hold a password, too.
-        Some((user, host)) => format!("{scheme}://{}:…@{host}", user.split(':').next().unwrap_or_default(), host = host.split('?').next().unwrap_or_default()),
+        Some((user, host)) => format!(
+            "{scheme}://{}:…@{host}",
+            user.split(':').next().unwrap_or_default(),
+            host = host.split('?').next().unwrap_or_default()
+        ),
         None => url.to_owned(),
     }
 }
@@ -430,33 +521,58 @@ mod tests {
     #[test]
     fn wrong_settings_say_what_to_do() {
         let load = |flags: Flags| Config::load(None, &flags);
-        assert!(load(Flags { listen: Some("8080".into()), ..Flags::default() }).unwrap_err().to_string().contains("HOST:PORT"));
-        assert!(load(Flags { public_url: Some("iocast.example".into()), ..Flags::default() }).is_err());
+        assert!(
+            load(Flags { listen: Some("8080".into()), ..Flags::default() })
+                .unwrap_err()
+                .to_string()
+                .contains("HOST:PORT")
+        );
+        assert!(
+            load(Flags { public_url: Some("iocast.example".into()), ..Flags::default() }).is_err()
+        );
         assert!(load(Flags { log_format: Some("xml".into()), ..Flags::default() }).is_err());
-        let config = load(Flags { public_url: Some("https://iocast.example/".into()), ..Flags::default() }).unwrap();
+        let config =
+            load(Flags { public_url: Some("https://iocast.example/".into()), ..Flags::default() })
+                .unwrap();
         assert_eq!(config.public_url.as_deref(), Some("https://iocast.example"));
     }
 
     #[test]
     fn the_environment_is_taken_as_text_and_mistyped_names_are_told() {
-        let read = |name: &str, value: &str| environment([(name.to_owned(), value.to_owned())].into_iter());
+        let read = |name: &str, value: &str| {
+            environment([(name.to_owned(), value.to_owned())].into_iter())
+        };
         for text in ["12345", "true", "\"quoted\"", "[1]", " blanks "] {
             assert_eq!(read("IOCAST_SMTP_PASSWORD", text).unwrap()["smtp_password"], text);
         }
         assert_eq!(read("IOCAST_SMTP_PORT", "2525").unwrap()["smtp_port"], 2525);
         assert_eq!(read("IOCAST_EMULATOR", "true").unwrap()["emulator"], true);
-        for (name, value) in [("IOCAST_EMULATOR", "yes"), ("IOCAST_WORKERS", "many"), ("IOCAST_LISTN", "x"), ("IOCAST_SMTP_PASWORD", "x")] {
+        for (name, value) in [
+            ("IOCAST_EMULATOR", "yes"),
+            ("IOCAST_WORKERS", "many"),
+            ("IOCAST_LISTN", "x"),
+            ("IOCAST_SMTP_PASWORD", "x"),
+        ] {
             let message = read(name, value).unwrap_err().to_string();
             assert!(message.starts_with(name), "{message}");
         }
-        for foreign in ["IOCAST_PORT_8080_TCP_ADDR", "IOCAST_SERVICE_HOST", "IOCAST_TEST_POSTGRES", "PATH"] {
+        for foreign in
+            ["IOCAST_PORT_8080_TCP_ADDR", "IOCAST_SERVICE_HOST", "IOCAST_TEST_POSTGRES", "PATH"]
+        {
             assert!(read(foreign, "x").unwrap().is_empty(), "{foreign}");
         }
     }
 
     #[test]
     fn nonsense_in_the_log_setting_is_told() {
-        for (text, good) in [("info", true), ("warn,iocast_app=debug", true), ("inof", false), ("blah", false), ("iocast_app=loud", false), ("", false)] {
+        for (text, good) in [
+            ("info", true),
+            ("warn,iocast_app=debug", true),
+            ("inof", false),
+            ("blah", false),
+            ("iocast_app=loud", false),
+            ("", false),
+        ] {
             let config = Config { log: text.to_owned(), ..Config::default() }.checked();
             assert_eq!(config.is_ok(), good, "{text}");
         }
@@ -464,7 +580,10 @@ mod tests {
 
     #[test]
     fn passwords_are_not_shown() {
-        let config = Config { database_url: Some("postgres://me:hunter2@db/x".into()), ..Config::default() };
-        assert!(config.shown().contains("postgres://me:…@db/x") && !config.shown().contains("hunter2"));
+        let config =
+            Config { database_url: Some("postgres://me:hunter2@db/x".into()), ..Config::default() };
+        assert!(
+            config.shown().contains("postgres://me:…@db/x") && !config.shown().contains("hunter2")
+        );
     }
 }

@@ -7,12 +7,15 @@ use std::{
     path::Path,
 };
 
-/// Writes a file beside its place, for its owner's eyes only, and renames it: a full disk or a kill leaves what was there.
+/// Writes a file beside its place, for its owner's eyes only, and renames it: a full disk or a kill
+/// leaves what was there.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::other("it names no file"))?.to_string_lossy();
+    let name =
+        path.file_name().ok_or_else(|| io::Error::other("it names no file"))?.to_string_lossy();
     let draft = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let written = (|| {
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
+        let mut file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&draft, path)?;
@@ -40,7 +43,8 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
 }
 
 fn sync_folder(of: &Path) -> io::Result<()> {
-    let folder = of.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        of.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 

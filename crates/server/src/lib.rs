@@ -1,5 +1,6 @@
-//! The program: flags, environment, the real clock and random numbers, signals, periodic tasks. It builds the parts of
-//! the other crates once and stops them in order; it contains no business rules.
+//! The program: flags, environment, the real clock and random numbers, signals, periodic tasks. It
+//! builds the parts of the other crates once and stops them in order; it contains no business
+//! rules.
 
 pub mod application;
 pub mod cli;

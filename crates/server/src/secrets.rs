@@ -1,8 +1,9 @@
 //! The secrets file: made once, at the first start, and never in place of one that is missing.
 //!
-//! A start that is broken off must not leave a file that is in the next one's way, nor a database that is tied to
-//! secrets that no longer exist. There are three steps: fresh secrets are laid beside the file; the database takes them as its own
-//! ([`iocast_app::App::open`]); the file gets its name. The next start goes on where this one ended.
+//! A start that is broken off must not leave a file that is in the next one's way, nor a database
+//! that is tied to secrets that no longer exist. There are three steps: fresh secrets are laid
+//! beside the file; the database takes them as its own ([`iocast_app::App::open`]); the file gets
+//! its name. The next start goes on where this one ended.
 
 use std::{
     fs::File,
@@ -34,7 +35,10 @@ impl SecretsFile {
             Ok(Some(secrets)) => secrets,
             _ => {
                 let secrets = Secrets::generate(entropy);
-                files::write(&draft(path), &serde_json::to_vec(&secrets).map_err(io::Error::other)?)?;
+                files::write(
+                    &draft(path),
+                    &serde_json::to_vec(&secrets).map_err(io::Error::other)?,
+                )?;
                 secrets
             }
         };
@@ -67,7 +71,13 @@ fn read(path: &Path) -> io::Result<Option<Secrets>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let broken = |why: &str| io::Error::other(format!("{why}; put the original back from a backup"));
-    let secrets: Secrets = serde_json::from_reader(file).map_err(|error| broken(&format!("it is not whole ({error})")))?;
-    if secrets.sound() { Ok(Some(secrets)) } else { Err(broken("it does not hold two keys of 64 hexadecimal digits")) }
+    let broken =
+        |why: &str| io::Error::other(format!("{why}; put the original back from a backup"));
+    let secrets: Secrets = serde_json::from_reader(file)
+        .map_err(|error| broken(&format!("it is not whole ({error})")))?;
+    if secrets.sound() {
+        Ok(Some(secrets))
+    } else {
+        Err(broken("it does not hold two keys of 64 hexadecimal digits"))
+    }
 }

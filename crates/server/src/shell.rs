@@ -1,6 +1,8 @@
-//! Commands from the shell: through the running server's socket in the data folder, or with the database opened here.
+//! Commands from the shell: through the running server's socket in the data folder, or with the
+//! database opened here.
 //!
-//! One line of JSON says what to do, the bytes of a file may follow; lines of progress and one result come back.
+//! One line of JSON says what to do, the bytes of a file may follow; lines of progress and one
+//! result come back.
 
 use std::{
     path::{Path, PathBuf},
@@ -90,14 +92,20 @@ fn socket(data: &Path) -> PathBuf {
 }
 
 /// Does what a command says; `file` is what an import reads.
-pub(crate) async fn execute(app: &Arc<App>, command: Command, file: Option<PathBuf>, progress: &(dyn Fn(u64) + Send + Sync)) -> AppResult<Value> {
+pub(crate) async fn execute(
+    app: &Arc<App>,
+    command: Command,
+    file: Option<PathBuf>,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> AppResult<Value> {
     match command {
         Command::Init { account, admin, password } => {
             let new = app.account_create(&account, &admin, password).await?;
             serde_json::to_value(new).map_err(|e| AppError::Internal(Box::new(e)))
         }
         Command::ResetPassword { email, account, password } => {
-            let (password, people) = app.password_reset(&email, account.as_deref(), password).await?;
+            let (password, people) =
+                app.password_reset(&email, account.as_deref(), password).await?;
             Ok(json!({ "admin_password": password, "people": people }))
         }
         Command::MailTest { account: named, to } => {
@@ -116,16 +124,20 @@ pub(crate) async fn execute(app: &Arc<App>, command: Command, file: Option<PathB
         Command::Modules { account: named, automation, tip } => {
             let operator = Actor::operator(account(app, named.as_deref()).await?);
             let modules = app.account_switch(&operator, automation, tip).await?;
-            Ok(json!({ "account_id": operator.account_id, "automation": modules.automation, "tip": modules.tip }))
+            Ok(
+                json!({ "account_id": operator.account_id, "automation": modules.automation, "tip": modules.tip }),
+            )
         }
         Command::Import(import) => {
             let actor = Actor::operator(account(app, import.account.as_deref()).await?);
             let source = app.source_named(&actor, &import.source, import.confidence).await?;
-            let input = if import.report { Input::Report } else { Input::from_file_name(&import.name) };
+            let input =
+                if import.report { Input::Report } else { Input::from_file_name(&import.name) };
             let mut also = Enrichment::default();
             also.user_tags.extend(import.tag.as_deref().and_then(label));
             also.malware_families.extend(import.malware_family.as_deref().and_then(label));
-            let path = file.ok_or_else(|| AppError::Malformed("No file came with the import.".to_owned()))?;
+            let path = file
+                .ok_or_else(|| AppError::Malformed("No file came with the import.".to_owned()))?;
             let request = ImportRequest {
                 path,
                 input,
@@ -143,22 +155,40 @@ pub(crate) async fn execute(app: &Arc<App>, command: Command, file: Option<PathB
 /// The account meant: the one named, or the only one there is.
 async fn account(app: &App, named: Option<&str>) -> AppResult<AccountId> {
     let all = app.account_list().await?;
-    let list = || all.iter().map(|a| format!("{} ({})", a.id, a.name)).collect::<Vec<_>>().join(", ");
+    let list =
+        || all.iter().map(|a| format!("{} ({})", a.id, a.name)).collect::<Vec<_>>().join(", ");
     match (named, all.as_slice()) {
-        (_, []) => Err(AppError::Malformed("There is no account yet; make one with `iocast init`.".to_owned())),
+        (_, []) => Err(AppError::Malformed(
+            "There is no account yet; make one with `iocast init`.".to_owned(),
+        )),
         (Some(named), all) => {
-            let found = all.iter().find(|a| a.id.as_str() == named || a.name.eq_ignore_ascii_case(named)).map(|a| a.id.clone());
-            found.ok_or_else(|| AppError::Malformed(format!("There is no account `{named}`; there are: {}.", list())))
+            let found = all
+                .iter()
+                .find(|a| a.id.as_str() == named || a.name.eq_ignore_ascii_case(named))
+                .map(|a| a.id.clone());
+            found.ok_or_else(|| {
+                AppError::Malformed(format!(
+                    "There is no account `{named}`; there are: {}.",
+                    list()
+                ))
+            })
         }
         (None, [only]) => Ok(only.id.clone()),
-        (None, _) => Err(AppError::Malformed(format!("There are several accounts; name one with --account: {}.", list()))),
+        (None, _) => Err(AppError::Malformed(format!(
+            "There are several accounts; name one with --account: {}.",
+            list()
+        ))),
     }
 }
 
 /// What a failed command says on the shell.
 pub(crate) fn user_message(error: &AppError) -> String {
     match error {
-        AppError::Invalid(fields) => fields.iter().map(|f| format!("{}: {}", f.field, f.message)).collect::<Vec<_>>().join("\n"),
+        AppError::Invalid(fields) => fields
+            .iter()
+            .map(|f| format!("{}: {}", f.field, f.message))
+            .collect::<Vec<_>>()
+            .join("\n"),
         other => crate::application::chain(other),
     }
 }
@@ -166,25 +196,39 @@ pub(crate) fn user_message(error: &AppError) -> String {
 /// Listens for commands. A folder whose path is too long for a socket only loses the convenience.
 pub(crate) fn listen(app: &Arc<App>, data: &Path, tasks: &mut Supervisor) {
     let path = socket(data);
-    // A socket file of a server that was killed; the lock says that it is gone. Replicas on PostgreSQL need none.
+    // A socket file of a server that was killed; the lock says that it is gone. Replicas on
+    // PostgreSQL need none.
     let _ = std::fs::remove_file(&path);
     let listener = match UnixListener::bind(&path) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "Shell commands can't reach this server while it runs: its socket could not be made");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "Shell commands can't reach this server while it runs: its socket could not be made"
+            );
             return;
         }
     };
     if let Err(error) = files::make_private(&path) {
-        tracing::warn!(error = &error as &dyn std::error::Error, "Shell commands can't reach this server while it runs: its socket could not be made private");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "Shell commands can't reach this server while it runs: its socket could not be made private"
+        );
         let _ = std::fs::remove_file(&path);
         return;
     }
     let (app, stop, listener) = (Arc::clone(app), tasks.stop(), Arc::new(listener));
-    tasks.start("shell", Duration::MAX, move || accept(Arc::clone(&app), Arc::clone(&listener), path.clone(), stop.clone()));
+    tasks.start("shell", Duration::MAX, move || {
+        accept(Arc::clone(&app), Arc::clone(&listener), path.clone(), stop.clone())
+    });
 }
 
-async fn accept(app: Arc<App>, listener: Arc<UnixListener>, path: PathBuf, stop: CancellationToken) {
+async fn accept(
+    app: Arc<App>,
+    listener: Arc<UnixListener>,
+    path: PathBuf,
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -229,7 +273,8 @@ async fn answer(app: &Arc<App>, stream: UnixStream) -> std::io::Result<()> {
         let _ = sender.send(n);
     };
     let work = async {
-        let result = execute(app, command, file.as_ref().map(|spooled| spooled.0.clone()), &report).await;
+        let result =
+            execute(app, command, file.as_ref().map(|spooled| spooled.0.clone()), &report).await;
         drop(report);
         result
     };
@@ -249,27 +294,41 @@ async fn answer(app: &Arc<App>, stream: UnixStream) -> std::io::Result<()> {
 }
 
 /// Takes the file of an import that follows its command.
-async fn spool(app: &App, reader: &mut (impl tokio::io::AsyncRead + Unpin), size: u64) -> std::io::Result<Spooled> {
+async fn spool(
+    app: &App,
+    reader: &mut (impl tokio::io::AsyncRead + Unpin),
+    size: u64,
+) -> std::io::Result<Spooled> {
     tokio::fs::create_dir_all(app.spool()).await?;
     let spooled = Spooled(app.spool_path());
     let mut file = tokio::fs::File::create(&spooled.0).await?;
     let copied = tokio::io::copy(&mut reader.take(size), &mut file).await?;
     file.flush().await?;
-    if copied == size { Ok(spooled) } else { Err(std::io::Error::other("it ended before it was whole")) }
+    if copied == size {
+        Ok(spooled)
+    } else {
+        Err(std::io::Error::other("it ended before it was whole"))
+    }
 }
 
-async fn send(writer: &mut (impl tokio::io::AsyncWrite + Unpin), reply: &Reply) -> std::io::Result<()> {
+async fn send(
+    writer: &mut (impl tokio::io::AsyncWrite + Unpin),
+    reply: &Reply,
+) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(reply)?;
     line.push(b'\n');
     writer.write_all(&line).await
 }
 
-/// A line to the running server; none if there is no server on this folder. One that is just starting is waited for.
+/// A line to the running server; none if there is no server on this folder. One that is just
+/// starting is waited for.
 async fn connect(data: &Path) -> Option<UnixStream> {
     for _ in 0..STARTING {
         match UnixStream::connect(socket(data)).await {
             Ok(stream) => return Some(stream),
-            Err(_) if matches!(crate::application::lock(data), Err(StartError::Locked(_))) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(_) if matches!(crate::application::lock(data), Err(StartError::Locked(_))) => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
             Err(_) => return None,
         }
     }
@@ -277,7 +336,12 @@ async fn connect(data: &Path) -> Option<UnixStream> {
 }
 
 /// Has the running server do a command; none if there is no server on this folder.
-pub(crate) async fn ask(data: &Path, command: &Command, file: Option<&Path>, progress: &(dyn Fn(u64) + Send + Sync)) -> Option<Result<Value, String>> {
+pub(crate) async fn ask(
+    data: &Path,
+    command: &Command,
+    file: Option<&Path>,
+    progress: &(dyn Fn(u64) + Send + Sync),
+) -> Option<Result<Value, String>> {
     let stream = connect(data).await?;
     let asked = async {
         let (reader, mut writer) = stream.into_split();
@@ -286,8 +350,10 @@ pub(crate) async fn ask(data: &Path, command: &Command, file: Option<&Path>, pro
         writer.write_all(&line).await?;
         let mut cut_off = None;
         if let Some(file) = file {
-            // A server that refuses the file stops reading it: its reply says why, and is read in any case.
-            cut_off = tokio::io::copy(&mut tokio::fs::File::open(file).await?, &mut writer).await.err();
+            // A server that refuses the file stops reading it: its reply says why, and is read in
+            // any case.
+            cut_off =
+                tokio::io::copy(&mut tokio::fs::File::open(file).await?, &mut writer).await.err();
         }
         let mut lines = BufReader::new(reader).lines();
         while let Some(line) = lines.next_line().await? {

@@ -1,4 +1,5 @@
-//! The one signal to end. It is made before anything else and given to everything that waits, so that none is lost.
+//! The one signal to end. It is made before anything else and given to everything that waits, so
+//! that none is lost.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
@@ -11,15 +12,21 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Listens from now on: SIGTERM and Ctrl-C begin the end, a second one ends the process at once, SIGHUP reads the
-    /// certificate again, and SIGUSR1 and SIGUSR2 do nothing (unheard, they would kill).
+    /// Listens from now on: SIGTERM and Ctrl-C begin the end, a second one ends the process at
+    /// once, SIGHUP reads the certificate again, and SIGUSR1 and SIGUSR2 do nothing (unheard, they
+    /// would kill).
     ///
     /// # Errors
     /// If the system lets nobody listen.
     pub fn on_signals() -> std::io::Result<Self> {
         let shutdown = Self::default();
-        let [mut terminate, mut interrupt, mut hangup] = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?];
-        let ignored: [Signal; 2] = [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?];
+        let [mut terminate, mut interrupt, mut hangup] = [
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        ];
+        let ignored: [Signal; 2] =
+            [signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?];
         let told = shutdown.clone();
         tokio::spawn(async move {
             let _ignored = ignored;
@@ -39,7 +46,9 @@ impl Shutdown {
             tracing::warn!("Stopped at once by a second signal");
             std::process::exit(1);
         }
-        tracing::info!("Shutting down, finishing open requests (send the signal again to stop at once)");
+        tracing::info!(
+            "Shutting down, finishing open requests (send the signal again to stop at once)"
+        );
         self.end.cancel();
     }
 

@@ -1,4 +1,5 @@
-//! Keeps tasks going: one that panics is logged and started again, and every sign of life is noted in the application.
+//! Keeps tasks going: one that panics is logged and started again, and every sign of life is noted
+//! in the application.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -28,8 +29,14 @@ impl Supervisor {
         self.stop.clone()
     }
 
-    /// Starts a task that gives a sign of life at least every `within`; `make` makes it again after a panic.
-    pub(crate) fn start<F: Future<Output = ()> + Send + 'static>(&mut self, name: &'static str, within: Duration, make: impl Fn() -> F + Send + 'static) {
+    /// Starts a task that gives a sign of life at least every `within`; `make` makes it again after
+    /// a panic.
+    pub(crate) fn start<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        within: Duration,
+        make: impl Fn() -> F + Send + 'static,
+    ) {
         let (app, stop) = (Arc::clone(&self.app), self.stop.clone());
         app.task_expect(name, within);
         self.tasks.spawn(async move {
@@ -38,7 +45,10 @@ impl Supervisor {
                     break;
                 }
                 app.task_failed(name);
-                tracing::error!(task = name, "The task `{name}` ended by a fault; it is started again");
+                tracing::error!(
+                    task = name,
+                    "The task `{name}` ended by a fault; it is started again"
+                );
                 tokio::select! {
                     () = tokio::time::sleep(REST) => {}
                     () = stop.cancelled() => {}
@@ -50,7 +60,10 @@ impl Supervisor {
     /// Tells all tasks to end, and waits for it. Gives false where some had to be cut off.
     pub(crate) async fn end(mut self, within: Duration) -> bool {
         self.stop.cancel();
-        let ended = tokio::time::timeout(within, async { while self.tasks.join_next().await.is_some() {} }).await.is_ok();
+        let ended =
+            tokio::time::timeout(within, async { while self.tasks.join_next().await.is_some() {} })
+                .await
+                .is_ok();
         self.tasks.shutdown().await;
         ended
     }

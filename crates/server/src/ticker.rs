@@ -24,7 +24,8 @@ const FOLLOW_PAUSE: Duration = Duration::from_secs(5);
 const AGE: Duration = Duration::from_secs(1);
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 const PUBLISH: Duration = Duration::from_secs(1);
-/// A burst of changes makes two publications, not many: the first change is published at once, the others together.
+/// A burst of changes makes two publications, not many: the first change is published at once, the
+/// others together.
 const GATHER: Duration = Duration::from_millis(30);
 const SWEEP: Duration = Duration::from_secs(60);
 const RETIRE: Duration = Duration::from_secs(60);
@@ -41,8 +42,11 @@ pub(crate) fn start(app: &Arc<App>, begun: Instant, tasks: &mut Supervisor) {
     // Nothing may be said for hours: then it waits.
     tasks.start("listen", Duration::MAX, move || listen(Arc::clone(&of), until.clone()));
     tick(app, tasks, LOOK, "look", |app| async move { app.look_around().await });
-    // The heart beats where requests are answered, devices are judged where work is done: see `watch`.
-    tick(app, tasks, WATCH, "watch", move |app| async move { app.watch(begun.elapsed()).await.map(drop) });
+    // The heart beats where requests are answered, devices are judged where work is done: see
+    // `watch`.
+    tick(app, tasks, WATCH, "watch", move |app| async move {
+        app.watch(begun.elapsed()).await.map(drop)
+    });
     if role.answers() {
         let (of, until) = (Arc::clone(app), stop.clone());
         tasks.start("preload", Duration::MAX, move || preload(Arc::clone(&of), until.clone()));
@@ -57,8 +61,11 @@ pub(crate) fn start(app: &Arc<App>, begun: Instant, tasks: &mut Supervisor) {
 fn work(app: &Arc<App>, tasks: &mut Supervisor) {
     tick(app, tasks, PRUNE, "prune", |app| async move { app.prune().await });
     for nth in 0..SENDERS {
-        for (lane, name) in [(Channel::Mail, MAIL_SENDERS.get(nth)), (Channel::Hooks, HOOK_SENDERS.get(nth))] {
-            let (of, until, name) = (Arc::clone(app), tasks.stop(), name.copied().unwrap_or("send"));
+        for (lane, name) in
+            [(Channel::Mail, MAIL_SENDERS.get(nth)), (Channel::Hooks, HOOK_SENDERS.get(nth))]
+        {
+            let (of, until, name) =
+                (Arc::clone(app), tasks.stop(), name.copied().unwrap_or("send"));
             let late = app.settings.mail_deadline * 4 + LATE;
             tasks.start(name, late, move || deliver(Arc::clone(&of), lane, name, until.clone()));
         }
@@ -75,8 +82,13 @@ const MAIL_SENDERS: [&str; SENDERS] = ["mail 1", "mail 2", "mail 3", "mail 4"];
 const HOOK_SENDERS: [&str; SENDERS] = ["webhooks 1", "webhooks 2", "webhooks 3", "webhooks 4"];
 
 /// A use case that is tried again at every tick.
-fn tick<F>(app: &Arc<App>, tasks: &mut Supervisor, pause: Duration, name: &'static str, what: impl Fn(Arc<App>) -> F + Copy + Send + 'static)
-where
+fn tick<F>(
+    app: &Arc<App>,
+    tasks: &mut Supervisor,
+    pause: Duration,
+    name: &'static str,
+    what: impl Fn(Arc<App>) -> F + Copy + Send + 'static,
+) where
     F: Future<Output = AppResult<()>> + Send + 'static,
 {
     let (of, until) = (Arc::clone(app), tasks.stop());
@@ -86,8 +98,8 @@ where
     });
 }
 
-/// Learns what other replicas did: when they say so, and anyway now and then. How long ago that was is told all the time,
-/// also while the database lets us wait.
+/// Learns what other replicas did: when they say so, and anyway now and then. How long ago that was
+/// is told all the time, also while the database lets us wait.
 async fn follow(app: Arc<App>, stop: CancellationToken) {
     let mut failing = false;
     let mut last = Instant::now();
@@ -109,8 +121,13 @@ async fn follow(app: Arc<App>, stop: CancellationToken) {
         app.feed_age(last.elapsed());
         app.task_alive("follow");
         failing = log_transition("following other replicas", failing, result);
-        // Very many groups take a while to look through: that is not done all the time. A database that lets us wait is another matter.
-        let pause = if failing { FOLLOW } else { (begun.elapsed() * FOLLOW_SHARE).clamp(FOLLOW, FOLLOW_PAUSE) };
+        // Very many groups take a while to look through: that is not done all the time. A database
+        // that lets us wait is another matter.
+        let pause = if failing {
+            FOLLOW
+        } else {
+            (begun.elapsed() * FOLLOW_SHARE).clamp(FOLLOW, FOLLOW_PAUSE)
+        };
         tokio::select! {
             () = app.feed_changed() => {}
             () = tokio::time::sleep(pause) => {}
@@ -137,7 +154,11 @@ async fn listen(app: Arc<App>, stop: CancellationToken) {
 async fn preload(app: Arc<App>, stop: CancellationToken) {
     let mut failing = false;
     while !stop.is_cancelled() {
-        failing = log_transition("reading what is published into memory", failing, app.preload_files().await);
+        failing = log_transition(
+            "reading what is published into memory",
+            failing,
+            app.preload_files().await,
+        );
         tokio::select! {
             () = app.files_to_preload() => if failing { tokio::time::sleep(LISTEN_AGAIN).await },
             () = stop.cancelled() => {}
@@ -145,7 +166,13 @@ async fn preload(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-async fn every<F: Future<Output = AppResult<()>>>(app: Arc<App>, pause: Duration, stop: CancellationToken, name: &'static str, tick: impl Fn() -> F) {
+async fn every<F: Future<Output = AppResult<()>>>(
+    app: Arc<App>,
+    pause: Duration,
+    stop: CancellationToken,
+    name: &'static str,
+    tick: impl Fn() -> F,
+) {
     let mut failing = false;
     while !stop.is_cancelled() {
         failing = log_transition(name, failing, tick().await);
@@ -160,7 +187,8 @@ async fn every<F: Future<Output = AppResult<()>>>(app: Arc<App>, pause: Duration
 async fn publish(app: Arc<App>, stop: CancellationToken) {
     let mut failing = false;
     while !stop.is_cancelled() {
-        // Each group that is begun is a sign of life, too: a round over very many takes as long as it takes.
+        // Each group that is begun is a sign of life, too: a round over very many takes as long as
+        // it takes.
         failing = log_transition("publishing", failing, app.publish_due().await);
         if app.publisher_moves() {
             app.task_alive("publish");
@@ -179,7 +207,8 @@ async fn publish(app: Arc<App>, stop: CancellationToken) {
 async fn deliver(app: Arc<App>, lane: Channel, name: &'static str, stop: CancellationToken) {
     let mut failing = false;
     while !stop.is_cancelled() {
-        failing = log_transition("sending e-mail and webhooks", failing, app.deliver_due(lane).await);
+        failing =
+            log_transition("sending e-mail and webhooks", failing, app.deliver_due(lane).await);
         app.task_alive(name);
         tokio::select! {
             () = app.letter_written(lane) => {}

@@ -1,4 +1,5 @@
-//! HTTPS: the certificate is read again when its files change, so that nobody restarts iocast for a renewal.
+//! HTTPS: the certificate is read again when its files change, so that nobody restarts iocast for a
+//! renewal.
 
 use std::{
     fs, io,
@@ -23,7 +24,11 @@ use crate::shutdown::Shutdown;
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Looks at the files now and then, and at SIGHUP.
-pub(crate) async fn watch(certificate: Arc<Certificate>, hangup: Shutdown, stop: CancellationToken) {
+pub(crate) async fn watch(
+    certificate: Arc<Certificate>,
+    hangup: Shutdown,
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
@@ -51,7 +56,12 @@ impl Certificate {
     pub(crate) fn read(cert: &Path, key: &Path) -> io::Result<Arc<Self>> {
         let seen = changed(cert, key);
         let present = ArcSwap::from_pointee(certified(cert, key)?);
-        Ok(Arc::new(Self { cert: cert.to_owned(), key: key.to_owned(), present, seen: ArcSwap::from_pointee(seen) }))
+        Ok(Arc::new(Self {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+            present,
+            seen: ArcSwap::from_pointee(seen),
+        }))
     }
 
     /// What the listener needs.
@@ -60,12 +70,16 @@ impl Certificate {
     /// If the cryptography refuses its own defaults.
     pub(crate) fn config(self: &Arc<Self>) -> io::Result<ServerConfig> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(io::Error::other)?;
-        Ok(builder.with_no_client_auth().with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>))
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?;
+        Ok(builder
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>))
     }
 
-    /// Takes the files up if they changed. Of a pair that does not fit (one of them is still being written) the old one is
-    /// kept, and it is tried again.
+    /// Takes the files up if they changed. Of a pair that does not fit (one of them is still being
+    /// written) the old one is kept, and it is tried again.
     fn look(&self) {
         let now = changed(&self.cert, &self.key);
         if **self.seen.load() == now {
@@ -77,7 +91,10 @@ impl Certificate {
                 self.seen.store(Arc::new(now));
                 tracing::info!("The certificate {} is read again", self.cert.display());
             }
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "The certificate changed and can't be used; the one before is kept"),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "The certificate changed and can't be used; the one before is kept"
+            ),
         }
     }
 }
@@ -93,11 +110,16 @@ fn changed(cert: &Path, key: &Path) -> [Option<SystemTime>; 2] {
 }
 
 fn certified(cert: &Path, key: &Path) -> io::Result<CertifiedKey> {
-    let wrong = |path: &Path, why: &dyn std::fmt::Display| io::Error::other(format!("{}: {why}", path.display()));
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).map_err(|e| wrong(cert, &e))?;
+    let wrong = |path: &Path, why: &dyn std::fmt::Display| {
+        io::Error::other(format!("{}: {why}", path.display()))
+    };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(cert)
+        .and_then(Iterator::collect)
+        .map_err(|e| wrong(cert, &e))?;
     if chain.is_empty() {
         return Err(wrong(cert, &"holds no certificate in PEM"));
     }
     let private = PrivateKeyDer::from_pem_file(key).map_err(|e| wrong(key, &e))?;
-    CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider()).map_err(|e| wrong(key, &format!("does not fit the certificate: {e}")))
+    CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider())
+        .map_err(|e| wrong(key, &format!("does not fit the certificate: {e}")))
 }

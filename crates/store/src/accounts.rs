@@ -8,7 +8,8 @@ use iocast_domain::{
     time::Timestamp,
 };
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Set,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter,
+    QueryOrder, Set,
     sea_query::{Expr, OnConflict},
 };
 
@@ -30,7 +31,19 @@ pub(crate) fn account_id(table: &'static str, text: String) -> StoreResult<Accou
 }
 
 fn to_account(row: account::Model) -> StoreResult<Account> {
-    let account::Model { id, name, folded: _, automation, tip, change_seq: _, created_at, silent_after, nobody_told: _, webhook_url, guards } = row;
+    let account::Model {
+        id,
+        name,
+        folded: _,
+        automation,
+        tip,
+        change_seq: _,
+        created_at,
+        silent_after,
+        nobody_told: _,
+        webhook_url,
+        guards,
+    } = row;
     Ok(Account {
         id: account_id("accounts", id)?,
         name,
@@ -43,13 +56,32 @@ fn to_account(row: account::Model) -> StoreResult<Account> {
 }
 
 fn to_user(row: user::Model) -> StoreResult<(User, String)> {
-    let user::Model { id, account_id: account, email, password_hash, role, active, created_at: _, mail_alerts } = row;
+    let user::Model {
+        id,
+        account_id: account,
+        email,
+        password_hash,
+        role,
+        active,
+        created_at: _,
+        mail_alerts,
+    } = row;
     let role = match role {
         1 => Role::Admin,
         2 => Role::Analyst,
         other => return Err(corrupt("users", "role", other)),
     };
-    Ok((User { id: UserId(id), account_id: account_id("users", account)?, email, role, active, mail_alerts }, password_hash))
+    Ok((
+        User {
+            id: UserId(id),
+            account_id: account_id("users", account)?,
+            email,
+            role,
+            active,
+            mail_alerts,
+        },
+        password_hash,
+    ))
 }
 
 /// A session that goes on.
@@ -72,27 +104,47 @@ impl<C: ConnectionTrait> Conn<C> {
     /// One account with the number of its last change.
     pub async fn account_with_seq(&self, id: &AccountId) -> StoreResult<Option<(Account, i64)>> {
         let row = account::Entity::find_by_id(id.to_string()).one(&self.0).await?;
-        row.map(|row| Ok((row.change_seq, to_account(row)?))).transpose().map(|found| found.map(|(seq, account)| (account, seq)))
+        row.map(|row| Ok((row.change_seq, to_account(row)?)))
+            .transpose()
+            .map(|found| found.map(|(seq, account)| (account, seq)))
     }
 
     /// All accounts, by age.
     pub async fn account_list(&self) -> StoreResult<Vec<Account>> {
-        account::Entity::find().order_by_asc(account::Column::CreatedAt).all(&self.0).await?.into_iter().map(to_account).collect()
+        account::Entity::find()
+            .order_by_asc(account::Column::CreatedAt)
+            .all(&self.0)
+            .await?
+            .into_iter()
+            .map(to_account)
+            .collect()
     }
 
     /// The number of the account's last change.
     pub async fn account_seq(&self, id: &AccountId) -> StoreResult<i64> {
-        Ok(account::Entity::find_by_id(id.to_string()).one(&self.0).await?.map_or(0, |a| a.change_seq))
+        Ok(account::Entity::find_by_id(id.to_string())
+            .one(&self.0)
+            .await?
+            .map_or(0, |a| a.change_seq))
     }
 
     /// The people who sign in with this address, in whatever account, with their password hashes.
     pub async fn user_by_email(&self, email: &str) -> StoreResult<Vec<(User, String)>> {
-        user::Entity::find().filter(user::Column::Email.eq(email)).order_by_asc(user::Column::CreatedAt).all(&self.0).await?.into_iter().map(to_user).collect()
+        user::Entity::find()
+            .filter(user::Column::Email.eq(email))
+            .order_by_asc(user::Column::CreatedAt)
+            .all(&self.0)
+            .await?
+            .into_iter()
+            .map(to_user)
+            .collect()
     }
 
     /// The people of an account, by age.
     pub async fn user_list(&self, account: &AccountId) -> StoreResult<Vec<User>> {
-        let find = user::Entity::find().filter(user::Column::AccountId.eq(account.as_str())).order_by_asc(user::Column::CreatedAt);
+        let find = user::Entity::find()
+            .filter(user::Column::AccountId.eq(account.as_str()))
+            .order_by_asc(user::Column::CreatedAt);
         find.all(&self.0).await?.into_iter().map(|row| to_user(row).map(|(u, _)| u)).collect()
     }
 
@@ -103,18 +155,30 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// A person.
     pub async fn user_fetch(&self, id: UserId) -> StoreResult<Option<User>> {
-        user::Entity::find_by_id(id.0).one(&self.0).await?.map(|row| to_user(row).map(|(u, _)| u)).transpose()
+        user::Entity::find_by_id(id.0)
+            .one(&self.0)
+            .await?
+            .map(|row| to_user(row).map(|(u, _)| u))
+            .transpose()
     }
 
     /// A person's sessions that have not ended at `now` (real time), newest first.
     pub async fn session_list(&self, user: UserId, now: Timestamp) -> StoreResult<Vec<SessionRow>> {
-        let find = session::Entity::find().filter(session::Column::UserId.eq(user.0)).filter(session::Column::ExpiresAt.gt(now.micros()));
+        let find = session::Entity::find()
+            .filter(session::Column::UserId.eq(user.0))
+            .filter(session::Column::ExpiresAt.gt(now.micros()));
         let row = |r: session::Model| SessionRow {
             id: SessionId(r.id),
             created_at: Timestamp::from_micros(r.created_at),
             expires_at: Timestamp::from_micros(r.expires_at),
         };
-        Ok(find.order_by_desc(session::Column::CreatedAt).all(&self.0).await?.into_iter().map(row).collect())
+        Ok(find
+            .order_by_desc(session::Column::CreatedAt)
+            .all(&self.0)
+            .await?
+            .into_iter()
+            .map(row)
+            .collect())
     }
 
     /// A session, ended or not.
@@ -129,38 +193,87 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// Whose session this is, if it has not ended at `now` (real time).
     pub async fn session_user(&self, id: SessionId, now: Timestamp) -> StoreResult<Option<User>> {
-        let Some(row) = session::Entity::find_by_id(id.0).filter(session::Column::ExpiresAt.gt(now.micros())).one(&self.0).await? else { return Ok(None) };
+        let Some(row) = session::Entity::find_by_id(id.0)
+            .filter(session::Column::ExpiresAt.gt(now.micros()))
+            .one(&self.0)
+            .await?
+        else {
+            return Ok(None);
+        };
         self.user_fetch(UserId(row.user_id)).await
     }
 }
 
 impl<C: ConnectionTrait> Conn<C> {
-    /// When change numbers of an account were taken; one that is not known (from before they were kept) counts as taken with
-    /// the next that is.
-    pub async fn change_times(&self, id: &AccountId, seqs: &BTreeSet<i64>) -> StoreResult<HashMap<i64, Timestamp>> {
+    /// When change numbers of an account were taken; one that is not known (from before they were
+    /// kept) counts as taken with the next that is.
+    pub async fn change_times(
+        &self,
+        id: &AccountId,
+        seqs: &BTreeSet<i64>,
+    ) -> StoreResult<HashMap<i64, Timestamp>> {
         let mut known = HashMap::with_capacity(seqs.len());
         let all: Vec<i64> = seqs.iter().copied().collect();
         for chunk in all.chunks(1_000) {
-            let find = change::Entity::find().filter(change::Column::AccountId.eq(id.as_str())).filter(change::Column::Seq.is_in(chunk.iter().copied()));
-            known.extend(find.all(&self.0).await?.into_iter().map(|row| (row.seq, Timestamp::from_micros(row.at))));
+            let find = change::Entity::find()
+                .filter(change::Column::AccountId.eq(id.as_str()))
+                .filter(change::Column::Seq.is_in(chunk.iter().copied()));
+            known.extend(
+                find.all(&self.0)
+                    .await?
+                    .into_iter()
+                    .map(|row| (row.seq, Timestamp::from_micros(row.at))),
+            );
         }
         if known.len() < all.len() {
-            let find = change::Entity::find().filter(change::Column::AccountId.eq(id.as_str())).order_by_asc(change::Column::Seq);
-            let first = find.one(&self.0).await?.map_or(Timestamp::from_micros(0), |row| Timestamp::from_micros(row.at));
-            known.extend(all.into_iter().filter(|seq| !known.contains_key(seq)).map(|seq| (seq, first)).collect::<Vec<_>>());
+            let find = change::Entity::find()
+                .filter(change::Column::AccountId.eq(id.as_str()))
+                .order_by_asc(change::Column::Seq);
+            let first = find
+                .one(&self.0)
+                .await?
+                .map_or(Timestamp::from_micros(0), |row| Timestamp::from_micros(row.at));
+            known.extend(
+                all.into_iter()
+                    .filter(|seq| !known.contains_key(seq))
+                    .map(|seq| (seq, first))
+                    .collect::<Vec<_>>(),
+            );
         }
         Ok(known)
     }
 
-    /// The change numbers of an account between two times, both included: the first, where there is one, and the last.
-    pub async fn change_range(&self, id: &AccountId, from: Timestamp, to: Timestamp) -> StoreResult<Option<(i64, i64)>> {
+    /// The change numbers of an account between two times, both included: the first, where there is
+    /// one, and the last.
+    pub async fn change_range(
+        &self,
+        id: &AccountId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> StoreResult<Option<(i64, i64)>> {
         let find = || change::Entity::find().filter(change::Column::AccountId.eq(id.as_str()));
-        let inside = || find().filter(change::Column::At.gte(from.micros())).filter(change::Column::At.lte(to.micros()));
-        let first = inside().order_by_asc(change::Column::At).order_by_asc(change::Column::Seq).one(&self.0).await?;
-        let last = inside().order_by_desc(change::Column::At).order_by_desc(change::Column::Seq).one(&self.0).await?;
+        let inside = || {
+            find()
+                .filter(change::Column::At.gte(from.micros()))
+                .filter(change::Column::At.lte(to.micros()))
+        };
+        let first = inside()
+            .order_by_asc(change::Column::At)
+            .order_by_asc(change::Column::Seq)
+            .one(&self.0)
+            .await?;
+        let last = inside()
+            .order_by_desc(change::Column::At)
+            .order_by_desc(change::Column::Seq)
+            .one(&self.0)
+            .await?;
         let Some((first, last)) = first.zip(last) else { return Ok(None) };
         // What was changed before times were kept belongs to the first that is known.
-        let oldest = find().order_by_asc(change::Column::Seq).one(&self.0).await?.is_some_and(|oldest| oldest.seq == first.seq);
+        let oldest = find()
+            .order_by_asc(change::Column::Seq)
+            .one(&self.0)
+            .await?
+            .is_some_and(|oldest| oldest.seq == first.seq);
         Ok(Some((if oldest { 0 } else { first.seq }, last.seq)))
     }
 
@@ -186,7 +299,9 @@ impl Txn {
             silent_after: Set(*silent_after),
             nobody_told: Set(false),
             webhook_url: Set(webhook_url.clone()),
-            guards: Set(serde_json::to_string(guards).map_err(|e| corrupt("accounts", "guards", e))?),
+            guards: Set(
+                serde_json::to_string(guards).map_err(|e| corrupt("accounts", "guards", e))?
+            ),
         }
         .insert(&self.0)
         .await?;
@@ -204,9 +319,13 @@ impl Txn {
         Ok(())
     }
 
-    /// Takes the account's next change number, and its row lock: numbers become visible in order. When it was taken is kept;
-    /// no later number has an earlier time.
-    pub async fn account_next_seq(&self, id: &AccountId, clock: impl FnOnce() -> Timestamp) -> StoreResult<i64> {
+    /// Takes the account's next change number, and its row lock: numbers become visible in order.
+    /// When it was taken is kept; no later number has an earlier time.
+    pub async fn account_next_seq(
+        &self,
+        id: &AccountId,
+        clock: impl FnOnce() -> Timestamp,
+    ) -> StoreResult<i64> {
         account::Entity::update_many()
             .col_expr(account::Column::ChangeSeq, Expr::col(account::Column::ChangeSeq).add(1))
             .filter(account::Column::Id.eq(id.as_str()))
@@ -215,19 +334,35 @@ impl Txn {
         let seq = self.account_seq(id).await?;
         // Only now: a change that waited for the lock must not be dated before what was seen since.
         let now = clock();
-        let last = change::Entity::find().filter(change::Column::AccountId.eq(id.as_str())).order_by_desc(change::Column::Seq).one(&self.0).await?;
+        let last = change::Entity::find()
+            .filter(change::Column::AccountId.eq(id.as_str()))
+            .order_by_desc(change::Column::Seq)
+            .one(&self.0)
+            .await?;
         let at = last.map_or(now, |last| now.max(Timestamp::from_micros(last.at))).micros();
-        let row = change::ActiveModel { account_id: Set(id.to_string()), seq: Set(seq), at: Set(at) };
+        let row =
+            change::ActiveModel { account_id: Set(id.to_string()), seq: Set(seq), at: Set(at) };
         change::Entity::insert(row).exec_without_returning(&self.0).await?;
         self.notify(Signal::Changes).await?;
         Ok(seq)
     }
 
-    /// Counts a question of the account on a UTC day, unless `total` were asked. Gives how many were asked, this one included;
-    /// none if it is one too many.
-    pub async fn quota_take(&self, id: &AccountId, day: &str, total: u32) -> StoreResult<Option<u32>> {
-        let row = quota::ActiveModel { account_id: Set(id.to_string()), day: Set(day.to_owned()), used: Set(0) };
-        let there = OnConflict::columns([quota::Column::AccountId, quota::Column::Day]).do_nothing().to_owned();
+    /// Counts a question of the account on a UTC day, unless `total` were asked. Gives how many
+    /// were asked, this one included; none if it is one too many.
+    pub async fn quota_take(
+        &self,
+        id: &AccountId,
+        day: &str,
+        total: u32,
+    ) -> StoreResult<Option<u32>> {
+        let row = quota::ActiveModel {
+            account_id: Set(id.to_string()),
+            day: Set(day.to_owned()),
+            used: Set(0),
+        };
+        let there = OnConflict::columns([quota::Column::AccountId, quota::Column::Day])
+            .do_nothing()
+            .to_owned();
         quota::Entity::insert(row).on_conflict(there).exec_without_returning(&self.0).await?;
         let of_day = || quota::Column::AccountId.eq(id.as_str()).and(quota::Column::Day.eq(day));
         let take = quota::Entity::update_many()
@@ -240,19 +375,37 @@ impl Txn {
         self.quota_used(id, day).await.map(Some)
     }
 
-    /// Takes up to `some` questions of the account's `total` in a span of time at once. Gives how many were left to take.
-    pub async fn quota_lease(&self, id: &AccountId, span: &str, some: u32, total: u32) -> StoreResult<u32> {
-        let row = quota::ActiveModel { account_id: Set(id.to_string()), day: Set(span.to_owned()), used: Set(0) };
-        let there = OnConflict::columns([quota::Column::AccountId, quota::Column::Day]).do_nothing().to_owned();
+    /// Takes up to `some` questions of the account's `total` in a span of time at once. Gives how
+    /// many were left to take.
+    pub async fn quota_lease(
+        &self,
+        id: &AccountId,
+        span: &str,
+        some: u32,
+        total: u32,
+    ) -> StoreResult<u32> {
+        let row = quota::ActiveModel {
+            account_id: Set(id.to_string()),
+            day: Set(span.to_owned()),
+            used: Set(0),
+        };
+        let there = OnConflict::columns([quota::Column::AccountId, quota::Column::Day])
+            .do_nothing()
+            .to_owned();
         quota::Entity::insert(row).on_conflict(there).exec_without_returning(&self.0).await?;
         let of_span = || quota::Column::AccountId.eq(id.as_str()).and(quota::Column::Day.eq(span));
         // Written before it is read: the row is ours from here on.
-        let take = |n: u32| quota::Entity::update_many().col_expr(quota::Column::Used, Expr::col(quota::Column::Used).add(i64::from(n))).filter(of_span());
+        let take = |n: u32| {
+            quota::Entity::update_many()
+                .col_expr(quota::Column::Used, Expr::col(quota::Column::Used).add(i64::from(n)))
+                .filter(of_span())
+        };
         take(some).exec(&self.0).await?;
         let used = self.quota_used(id, span).await?;
         let over = Ord::min(used.saturating_sub(total), some);
         if over > 0 {
-            let give_back = quota::Entity::update_many().col_expr(quota::Column::Used, Expr::col(quota::Column::Used).sub(i64::from(over)));
+            let give_back = quota::Entity::update_many()
+                .col_expr(quota::Column::Used, Expr::col(quota::Column::Used).sub(i64::from(over)));
             give_back.filter(of_span()).exec(&self.0).await?;
         }
         Ok(some - over)
@@ -260,13 +413,20 @@ impl Txn {
 
     /// Forgets spans of time that begin with `prefix` and come before `span`.
     pub async fn quota_prune(&self, prefix: &str, span: &str) -> StoreResult<()> {
-        let old = quota::Entity::delete_many().filter(quota::Column::Day.starts_with(prefix)).filter(quota::Column::Day.lt(span));
+        let old = quota::Entity::delete_many()
+            .filter(quota::Column::Day.starts_with(prefix))
+            .filter(quota::Column::Day.lt(span));
         old.exec(&self.0).await?;
         Ok(())
     }
 
     /// Writes a new person.
-    pub async fn user_insert(&self, new: &User, password_hash: String, now: Timestamp) -> StoreResult<()> {
+    pub async fn user_insert(
+        &self,
+        new: &User,
+        password_hash: String,
+        now: Timestamp,
+    ) -> StoreResult<()> {
         let User { id, account_id, email, role, active, mail_alerts } = new;
         user::ActiveModel {
             id: Set(id.0),
@@ -285,7 +445,8 @@ impl Txn {
 
     /// Locks the account's row.
     pub async fn account_lock(&self, id: &AccountId) -> StoreResult<()> {
-        let touch = account::Entity::update_many().col_expr(account::Column::ChangeSeq, Expr::col(account::Column::ChangeSeq));
+        let touch = account::Entity::update_many()
+            .col_expr(account::Column::ChangeSeq, Expr::col(account::Column::ChangeSeq));
         touch.filter(account::Column::Id.eq(id.as_str())).exec(&self.0).await?;
         Ok(())
     }
@@ -304,27 +465,47 @@ impl Txn {
 
     /// Ends all of a person's sessions.
     pub async fn session_delete_all(&self, of: UserId) -> StoreResult<()> {
-        session::Entity::delete_many().filter(session::Column::UserId.eq(of.0)).exec(&self.0).await?;
+        session::Entity::delete_many()
+            .filter(session::Column::UserId.eq(of.0))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 
     /// Locks a person's row: a password is not changed while a session begins.
     pub async fn user_lock(&self, id: UserId) -> StoreResult<()> {
-        let same = user::Entity::update_many().col_expr(user::Column::Active, Expr::col(user::Column::Active));
+        let same = user::Entity::update_many()
+            .col_expr(user::Column::Active, Expr::col(user::Column::Active));
         same.filter(user::Column::Id.eq(id.0)).exec(&self.0).await?;
         Ok(())
     }
 
     /// Gives a person a new password and ends all of his or her sessions.
     pub async fn user_set_password(&self, id: UserId, password_hash: String) -> StoreResult<()> {
-        user::Entity::update_many().col_expr(user::Column::PasswordHash, Expr::value(password_hash)).filter(user::Column::Id.eq(id.0)).exec(&self.0).await?;
-        session::Entity::delete_many().filter(session::Column::UserId.eq(id.0)).exec(&self.0).await?;
+        user::Entity::update_many()
+            .col_expr(user::Column::PasswordHash, Expr::value(password_hash))
+            .filter(user::Column::Id.eq(id.0))
+            .exec(&self.0)
+            .await?;
+        session::Entity::delete_many()
+            .filter(session::Column::UserId.eq(id.0))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 
     /// Writes a new session, and forgets those that ended before `now`.
-    pub async fn session_insert(&self, id: SessionId, of: &User, now: Timestamp, expires_at: Timestamp) -> StoreResult<()> {
-        session::Entity::delete_many().filter(session::Column::ExpiresAt.lte(now.micros())).exec(&self.0).await?;
+    pub async fn session_insert(
+        &self,
+        id: SessionId,
+        of: &User,
+        now: Timestamp,
+        expires_at: Timestamp,
+    ) -> StoreResult<()> {
+        session::Entity::delete_many()
+            .filter(session::Column::ExpiresAt.lte(now.micros()))
+            .exec(&self.0)
+            .await?;
         session::ActiveModel {
             id: Set(id.0),
             account_id: Set(of.account_id.to_string()),
@@ -339,7 +520,8 @@ impl Txn {
 
     /// Lets a session last on.
     pub async fn session_extend(&self, id: SessionId, until: Timestamp) -> StoreResult<()> {
-        let extend = session::Entity::update_many().col_expr(session::Column::ExpiresAt, Expr::value(until.micros()));
+        let extend = session::Entity::update_many()
+            .col_expr(session::Column::ExpiresAt, Expr::value(until.micros()));
         extend.filter(session::Column::Id.eq(id.0)).exec(&self.0).await?;
         Ok(())
     }

@@ -6,7 +6,10 @@ use iocast_domain::{
     ioc::Severity,
     time::Timestamp,
 };
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::Expr};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter,
+    QueryOrder, QuerySelect, Set, sea_query::Expr,
+};
 
 use crate::{Conn, StoreResult, Txn, error::corrupt, row::alert};
 
@@ -26,11 +29,22 @@ pub struct AlertFilter {
 }
 
 fn to_alert(row: alert::Model) -> StoreResult<Alert> {
-    let alert::Model { account_id: _, id, kind, severity, closed: _, found_at, received_at, updated_at, document } = row;
+    let alert::Model {
+        account_id: _,
+        id,
+        kind,
+        severity,
+        closed: _,
+        found_at,
+        received_at,
+        updated_at,
+        document,
+    } = row;
     Ok(Alert {
         id: id.parse().map_err(|e| corrupt("alerts", "id", e))?,
         kind: AlertKind::from_code(kind).ok_or_else(|| corrupt("alerts", "kind", kind))?,
-        severity: Severity::from_code(severity).ok_or_else(|| corrupt("alerts", "severity", severity))?,
+        severity: Severity::from_code(severity)
+            .ok_or_else(|| corrupt("alerts", "severity", severity))?,
         found_at: Timestamp::from_micros(found_at),
         received_at: Timestamp::from_micros(received_at),
         updated_at: Timestamp::from_micros(updated_at),
@@ -55,17 +69,34 @@ fn to_row(account: &AccountId, of: &Alert) -> StoreResult<alert::ActiveModel> {
 
 impl<C: ConnectionTrait> Conn<C> {
     /// One alert of an account.
-    pub async fn alert_fetch(&self, account: &AccountId, id: &AlertId) -> StoreResult<Option<Alert>> {
-        alert::Entity::find_by_id((account.to_string(), id.to_string())).one(&self.0).await?.map(to_alert).transpose()
+    pub async fn alert_fetch(
+        &self,
+        account: &AccountId,
+        id: &AlertId,
+    ) -> StoreResult<Option<Alert>> {
+        alert::Entity::find_by_id((account.to_string(), id.to_string()))
+            .one(&self.0)
+            .await?
+            .map(to_alert)
+            .transpose()
     }
 
     /// Alerts of an account in order of (last change, id), behind a place in that order.
-    pub async fn alert_list(&self, account: &AccountId, filter: &AlertFilter, after: Option<(Timestamp, &AlertId)>, limit: u64) -> StoreResult<Vec<Alert>> {
+    pub async fn alert_list(
+        &self,
+        account: &AccountId,
+        filter: &AlertFilter,
+        after: Option<(Timestamp, &AlertId)>,
+        limit: u64,
+    ) -> StoreResult<Vec<Alert>> {
         let AlertFilter { kinds, severities, closed, found, updated } = filter;
         let mut find = alert::Entity::find().filter(alert::Column::AccountId.eq(account.as_str()));
         if let Some((at, id)) = after {
-            let place = Expr::tuple([Expr::col(alert::Column::UpdatedAt), Expr::col(alert::Column::Id)]);
-            find = find.filter(place.gt(Expr::tuple([Expr::value(at.micros()), Expr::value(id.as_str())])));
+            let place =
+                Expr::tuple([Expr::col(alert::Column::UpdatedAt), Expr::col(alert::Column::Id)]);
+            find = find.filter(
+                place.gt(Expr::tuple([Expr::value(at.micros()), Expr::value(id.as_str())])),
+            );
         }
         if !kinds.is_empty() {
             find = find.filter(alert::Column::Kind.is_in(kinds.iter().map(|k| k.code())));
@@ -76,7 +107,9 @@ impl<C: ConnectionTrait> Conn<C> {
         if let Some(closed) = closed {
             find = find.filter(alert::Column::Closed.eq(*closed));
         }
-        for (column, (from, to)) in [(alert::Column::FoundAt, found), (alert::Column::UpdatedAt, updated)] {
+        for (column, (from, to)) in
+            [(alert::Column::FoundAt, found), (alert::Column::UpdatedAt, updated)]
+        {
             if let Some(from) = from {
                 find = find.filter(column.gte(from.micros()));
             }
@@ -84,7 +117,12 @@ impl<C: ConnectionTrait> Conn<C> {
                 find = find.filter(column.lte(to.micros()));
             }
         }
-        let rows = find.order_by_asc(alert::Column::UpdatedAt).order_by_asc(alert::Column::Id).limit(limit).all(&self.0).await?;
+        let rows = find
+            .order_by_asc(alert::Column::UpdatedAt)
+            .order_by_asc(alert::Column::Id)
+            .limit(limit)
+            .all(&self.0)
+            .await?;
         rows.into_iter().map(to_alert).collect()
     }
 }
@@ -104,6 +142,10 @@ impl Txn {
 
     /// Deletes every alert of an account; gives how many.
     pub async fn alert_delete_all(&self, account: &AccountId) -> StoreResult<u64> {
-        Ok(alert::Entity::delete_many().filter(alert::Column::AccountId.eq(account.as_str())).exec(&self.0).await?.rows_affected)
+        Ok(alert::Entity::delete_many()
+            .filter(alert::Column::AccountId.eq(account.as_str()))
+            .exec(&self.0)
+            .await?
+            .rows_affected)
     }
 }

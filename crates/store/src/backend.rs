@@ -12,8 +12,9 @@ use std::{
 use iocast_domain::time::Timestamp;
 use iocast_migrations::{Migrator, MigratorTrait};
 use sea_orm::{
-    ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait, sqlx::postgres::PgListener,
+    ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend,
+    DbErr, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    sqlx::postgres::PgListener,
 };
 use tokio::sync::Semaphore;
 
@@ -30,7 +31,8 @@ const POSTGRES_CONNECTIONS: u32 = 11;
 const CHANNEL: &str = "iocast";
 /// How long closing waits for a database that does not answer any more.
 const CLOSING: Duration = Duration::from_secs(3);
-/// Rows that SQLite's thread may be ahead of who takes them: with few, the two wait for each other at every turn.
+/// Rows that SQLite's thread may be ahead of who takes them: with few, the two wait for each other
+/// at every turn.
 const ROW_BUFFER: usize = 250;
 /// How long a write waits for the one writer of SQLite.
 const TURN: Duration = Duration::from_secs(60);
@@ -61,7 +63,8 @@ pub struct Pool {
 }
 
 impl Store {
-    /// Opens `url`, or the bundled SQLite file `iocast.sqlite` in `data` where there is none, and migrates it.
+    /// Opens `url`, or the bundled SQLite file `iocast.sqlite` in `data` where there is none, and
+    /// migrates it.
     ///
     /// # Errors
     /// If it can't be reached, or was written by a newer version.
@@ -86,24 +89,36 @@ impl Store {
             });
             // A connection is a file in this process: it does not go away between two uses.
             options.test_before_acquire(false);
-            options.max_connections(connections).min_connections(1).sqlx_logging(false).acquire_timeout(TURN).map_sqlx_sqlite_opts(move |o| {
-                o.busy_timeout(BUSY)
-                    .row_buffer_size(ROW_BUFFER)
-                    .pragma("journal_mode", "WAL")
-                    .pragma("synchronous", "FULL")
-                    .pragma("foreign_keys", "ON")
-                    .pragma("trusted_schema", "OFF")
-                    .pragma("journal_size_limit", "67108864")
-                    .pragma("cache_size", cache)
-                    .pragma("temp_store", "MEMORY")
-                    .pragma("query_only", query_only)
-            });
+            options
+                .max_connections(connections)
+                .min_connections(1)
+                .sqlx_logging(false)
+                .acquire_timeout(TURN)
+                .map_sqlx_sqlite_opts(move |o| {
+                    o.busy_timeout(BUSY)
+                        .row_buffer_size(ROW_BUFFER)
+                        .pragma("journal_mode", "WAL")
+                        .pragma("synchronous", "FULL")
+                        .pragma("foreign_keys", "ON")
+                        .pragma("trusted_schema", "OFF")
+                        .pragma("journal_size_limit", "67108864")
+                        .pragma("cache_size", cache)
+                        .pragma("temp_store", "MEMORY")
+                        .pragma("query_only", query_only)
+                });
             options
         };
-        // In KiB, for each connection. Readers do with little: what they miss lies in the system's own cache.
+        // In KiB, for each connection. Readers do with little: what they miss lies in the system's
+        // own cache.
         let writer = Database::connect(options(1, "OFF", "-65536")).await?;
         let reader = Database::connect(options(4, "ON", "-4096")).await?;
-        Ok(Self { writer, reader, waiting: Arc::default(), turn: Some(Arc::new(Semaphore::new(1))), suspicion })
+        Ok(Self {
+            writer,
+            reader,
+            waiting: Arc::default(),
+            turn: Some(Arc::new(Semaphore::new(1))),
+            suspicion,
+        })
     }
 
     async fn postgres(url: &str) -> StoreResult<Self> {
@@ -114,8 +129,8 @@ impl Store {
         let mut options = ConnectOptions::new(url);
         let of_pool = suspicion.clone();
         options.map_sqlx_postgres_pool_opts(move |pool| settle(distrust(pool, &of_pool)));
-        // All connections are opened here, on the runtime that lives longest, and are not let go by age: one that was opened
-        // by a thread that answers requests would die with that thread.
+        // All connections are opened here, on the runtime that lives longest, and are not let go by
+        // age: one that was opened by a thread that answers requests would die with that thread.
         options
             .max_connections(POSTGRES_CONNECTIONS)
             .min_connections(POSTGRES_CONNECTIONS)
@@ -126,7 +141,13 @@ impl Store {
             .idle_timeout(None)
             .set_application_name("iocast");
         let pool = Database::connect(options).await.map_err(refused)?;
-        Ok(Self { writer: pool.clone(), reader: pool, waiting: Arc::default(), turn: None, suspicion })
+        Ok(Self {
+            writer: pool.clone(),
+            reader: pool,
+            waiting: Arc::default(),
+            turn: None,
+            suspicion,
+        })
     }
 
     /// Whether this is the bundled SQLite, which one process owns.
@@ -135,8 +156,9 @@ impl Store {
         self.writer.get_database_backend() == DbBackend::Sqlite
     }
 
-    /// The time by which all replicas claim things: the database's, so that clocks which differ let nobody take for left behind
-    /// what another is at. The bundled database has one process, and `ours` is its time.
+    /// The time by which all replicas claim things: the database's, so that clocks which differ let
+    /// nobody take for left behind what another is at. The bundled database has one process, and
+    /// `ours` is its time.
     ///
     /// # Errors
     /// If the database does not answer.
@@ -144,8 +166,12 @@ impl Store {
         if self.is_bundled() {
             return Ok(ours);
         }
-        let ask = Statement::from_string(DbBackend::Postgres, "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT AS now");
-        let now = self.reader.query_one_raw(ask).await?.map(|row| row.try_get("", "now")).transpose()?;
+        let ask = Statement::from_string(
+            DbBackend::Postgres,
+            "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT AS now",
+        );
+        let now =
+            self.reader.query_one_raw(ask).await?.map(|row| row.try_get("", "now")).transpose()?;
         Ok(now.map_or(ours, Timestamp::from_micros))
     }
 
@@ -155,10 +181,16 @@ impl Store {
             None
         } else {
             let txn = self.writer.begin().await?;
-            txn.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, "SELECT pg_advisory_xact_lock($1)", [MIGRATION_LOCK.into()])).await?;
+            txn.execute_raw(Statement::from_sql_and_values(
+                DbBackend::Postgres,
+                "SELECT pg_advisory_xact_lock($1)",
+                [MIGRATION_LOCK.into()],
+            ))
+            .await?;
             Some(txn)
         };
-        let known: Vec<String> = Migrator::migrations().iter().map(|m| m.name().to_owned()).collect();
+        let known: Vec<String> =
+            Migrator::migrations().iter().map(|m| m.name().to_owned()).collect();
         let applied = Migrator::get_migration_models(&self.writer).await.unwrap_or_default();
         if let Some(newer) = applied.iter().find(|m| !known.contains(&m.version)) {
             return Err(StoreError::Unusable(format!(
@@ -179,8 +211,8 @@ impl Store {
         Conn(self.reader.clone())
     }
 
-    /// Begins a write. On SQLite it begins IMMEDIATE: a transaction that reads first and writes later fails at once
-    /// under contention, whatever the busy timeout.
+    /// Begins a write. On SQLite it begins IMMEDIATE: a transaction that reads first and writes
+    /// later fails at once under contention, whatever the busy timeout.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database stays locked.
@@ -191,12 +223,21 @@ impl Store {
             None => None,
             Some(turn) => {
                 let late = |_elapsed| DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
-                let turn = tokio::time::timeout(TURN, Arc::clone(turn).acquire_owned()).await.map_err(late)?;
-                Some(turn.map_err(|_closed| DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))?)
+                let turn = tokio::time::timeout(TURN, Arc::clone(turn).acquire_owned())
+                    .await
+                    .map_err(late)?;
+                Some(turn.map_err(|_closed| {
+                    DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)
+                })?)
             }
         };
-        let options = TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
-        Ok(Conn(Write::new(self.writer.begin_with_options(options).await?, self.suspicion.clone(), turn)))
+        let options =
+            TransactionOptions { sqlite_transaction_mode, ..TransactionOptions::default() };
+        Ok(Conn(Write::new(
+            self.writer.begin_with_options(options).await?,
+            self.suspicion.clone(),
+            turn,
+        )))
     }
 
     /// How many wait to begin a write.
@@ -208,13 +249,18 @@ impl Store {
     /// How busy the connections are.
     #[must_use]
     pub fn pools(&self) -> Vec<Pool> {
-        let pool = |name, open: u32, idle: usize| Pool { name, open: u64::from(open), idle: idle as u64 };
+        let pool =
+            |name, open: u32, idle: usize| Pool { name, open: u64::from(open), idle: idle as u64 };
         if !self.is_bundled() {
             let both = self.writer.get_postgres_connection_pool();
             return vec![pool("both", both.size(), both.num_idle())];
         }
-        let (reader, writer) = (self.reader.get_sqlite_connection_pool(), self.writer.get_sqlite_connection_pool());
-        vec![pool("reader", reader.size(), reader.num_idle()), pool("writer", writer.size(), writer.num_idle())]
+        let (reader, writer) =
+            (self.reader.get_sqlite_connection_pool(), self.writer.get_sqlite_connection_pool());
+        vec![
+            pool("reader", reader.size(), reader.num_idle()),
+            pool("writer", writer.size(), writer.num_idle()),
+        ]
     }
 
     /// What other replicas say from now on; nothing on the bundled database, which has one process.
@@ -226,7 +272,8 @@ impl Store {
             return Ok(None);
         }
         let listen = async {
-            let mut listener = PgListener::connect_with(self.reader.get_postgres_connection_pool()).await?;
+            let mut listener =
+                PgListener::connect_with(self.reader.get_postgres_connection_pool()).await?;
             listener.listen(CHANNEL).await?;
             Ok::<_, sea_orm::sqlx::Error>(listener)
         };
@@ -281,11 +328,16 @@ fn refused(error: DbErr) -> StoreError {
         _ => None,
     };
     let advice = match told.and_then(sea_orm::sqlx::error::DatabaseError::code).as_deref() {
-        Some("28P01" | "28000") => "Correct the user and the password in the database URL, or let the user in (pg_hba.conf)",
+        Some("28P01" | "28000") => {
+            "Correct the user and the password in the database URL, or let the user in (pg_hba.conf)"
+        }
         Some("3D000") => "Create the database (createdb), or correct its name in the database URL",
         _ => return error.into(),
     };
-    StoreError::Unusable(format!("PostgreSQL refuses the login: {}. {advice}.", told.map_or("", |told| told.message())))
+    StoreError::Unusable(format!(
+        "PostgreSQL refuses the login: {}. {advice}.",
+        told.map_or("", |told| told.message())
+    ))
 }
 
 fn unanswered(error: sea_orm::sqlx::Error) -> StoreError {
@@ -304,7 +356,8 @@ pub enum Signal {
 }
 
 impl Signal {
-    const ALL: [(Self, &'static str); 3] = [(Self::Keys, "keys"), (Self::Feed, "feed"), (Self::Changes, "changes")];
+    const ALL: [(Self, &'static str); 3] =
+        [(Self::Keys, "keys"), (Self::Feed, "feed"), (Self::Changes, "changes")];
 }
 
 /// What other replicas say.
@@ -312,22 +365,32 @@ impl Signal {
 pub struct Signals(PgListener);
 
 impl Signals {
-    /// WriterQueueGuard for the next one. None means that some may have been missed: the line to the database was cut, and stands again.
+    /// WriterQueueGuard for the next one. None means that some may have been missed: the line to
+    /// the database was cut, and stands again.
     ///
     /// # Errors
     /// If the line is cut and does not come back.
     pub async fn next(&mut self) -> StoreResult<Option<Signal>> {
         let heard = self.0.try_recv().await.map_err(unanswered)?;
-        Ok(heard.and_then(|said| Signal::ALL.iter().find(|(_, word)| *word == said.payload()).map(|(signal, _)| *signal)))
+        Ok(heard.and_then(|said| {
+            Signal::ALL.iter().find(|(_, word)| *word == said.payload()).map(|(signal, _)| *signal)
+        }))
     }
 }
 
 impl Txn {
-    /// Tells the other replicas, once this is committed. They look by themselves, too: what gets lost costs time, nothing else.
+    /// Tells the other replicas, once this is committed. They look by themselves, too: what gets
+    /// lost costs time, nothing else.
     pub(crate) async fn notify(&self, signal: Signal) -> StoreResult<()> {
         if self.0.get_database_backend() == DbBackend::Postgres {
             let word = Signal::ALL.iter().find(|(s, _)| *s == signal).map_or("", |(_, word)| word);
-            self.0.execute_raw(Statement::from_sql_and_values(DbBackend::Postgres, "SELECT pg_notify($1, $2)", [CHANNEL.into(), word.into()])).await?;
+            self.0
+                .execute_raw(Statement::from_sql_and_values(
+                    DbBackend::Postgres,
+                    "SELECT pg_notify($1, $2)",
+                    [CHANNEL.into(), word.into()],
+                ))
+                .await?;
         }
         Ok(())
     }

@@ -7,7 +7,10 @@ use iocast_domain::{
     name::Name,
     time::Timestamp,
 };
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::Expr};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, Set, sea_query::Expr,
+};
 
 use crate::{
     Conn, Page, PageOf, StoreError, StoreResult, Txn,
@@ -19,12 +22,25 @@ use crate::{
 const IDS: usize = 1_000;
 
 pub(crate) fn to_device(row: device::Model) -> StoreResult<Device> {
-    let device::Model { id, account_id, name, folded: _, device_type, ioc_limit, paused, last_pull_at, created_at, silent_after, watched_since } = row;
+    let device::Model {
+        id,
+        account_id,
+        name,
+        folded: _,
+        device_type,
+        ioc_limit,
+        paused,
+        last_pull_at,
+        created_at,
+        silent_after,
+        watched_since,
+    } = row;
     Ok(Device {
         id: DeviceId(id),
         account_id: crate::accounts::account_id("devices", account_id)?,
         name: Name::parse(&name).map_err(|e| corrupt("devices", "name", e.message))?,
-        device_type: device_type::find(&device_type).ok_or_else(|| corrupt("devices", "device_type", &device_type))?,
+        device_type: device_type::find(&device_type)
+            .ok_or_else(|| corrupt("devices", "device_type", &device_type))?,
         ioc_limit: u32::try_from(ioc_limit).map_err(|e| corrupt("devices", "ioc_limit", e))?,
         paused,
         silent_after,
@@ -40,13 +56,23 @@ pub(crate) fn limit_column(limit: u32) -> StoreResult<i32> {
 
 impl<C: ConnectionTrait> Conn<C> {
     /// The devices of an account, by name.
-    pub async fn device_list(&self, account: &AccountId, page: &Page) -> StoreResult<PageOf<Device>> {
-        let mut find = device::Entity::find().filter(device::Column::AccountId.eq(account.as_str()));
+    pub async fn device_list(
+        &self,
+        account: &AccountId,
+        page: &Page,
+    ) -> StoreResult<PageOf<Device>> {
+        let mut find =
+            device::Entity::find().filter(device::Column::AccountId.eq(account.as_str()));
         if let Some(after) = &page.after {
             find = find.filter(device::Column::Folded.gt(after.as_str()));
         }
-        let rows = find.order_by_asc(device::Column::Folded).limit(page.limit + 1).all(&self.0).await?;
-        Ok(PageOf::cut(rows.into_iter().map(to_device).collect::<StoreResult<_>>()?, page.limit, |d: &Device| d.name.folded()))
+        let rows =
+            find.order_by_asc(device::Column::Folded).limit(page.limit + 1).all(&self.0).await?;
+        Ok(PageOf::cut(
+            rows.into_iter().map(to_device).collect::<StoreResult<_>>()?,
+            page.limit,
+            |d: &Device| d.name.folded(),
+        ))
     }
 
     /// All devices of an account, by name.
@@ -63,16 +89,33 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// One device of an account.
-    pub async fn device_fetch(&self, account: &AccountId, id: DeviceId) -> StoreResult<Option<Device>> {
-        device::Entity::find_by_id(id.0).filter(device::Column::AccountId.eq(account.as_str())).one(&self.0).await?.map(to_device).transpose()
+    pub async fn device_fetch(
+        &self,
+        account: &AccountId,
+        id: DeviceId,
+    ) -> StoreResult<Option<Device>> {
+        device::Entity::find_by_id(id.0)
+            .filter(device::Column::AccountId.eq(account.as_str()))
+            .one(&self.0)
+            .await?
+            .map(to_device)
+            .transpose()
     }
 
     /// Those of these devices that are there.
-    pub async fn device_fetch_many(&self, account: &AccountId, ids: &[DeviceId]) -> StoreResult<Vec<Device>> {
+    pub async fn device_fetch_many(
+        &self,
+        account: &AccountId,
+        ids: &[DeviceId],
+    ) -> StoreResult<Vec<Device>> {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(IDS) {
             let of_chunk = device::Column::Id.is_in(chunk.iter().map(|d| d.0));
-            let rows = device::Entity::find().filter(device::Column::AccountId.eq(account.as_str())).filter(of_chunk).all(&self.0).await?;
+            let rows = device::Entity::find()
+                .filter(device::Column::AccountId.eq(account.as_str()))
+                .filter(of_chunk)
+                .all(&self.0)
+                .await?;
             found.extend(readable(rows, to_device));
         }
         Ok(found)
@@ -84,7 +127,10 @@ impl<C: ConnectionTrait> Conn<C> {
     pub async fn device_fetch_some(&self, ids: &[DeviceId]) -> StoreResult<Vec<Device>> {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(IDS) {
-            let rows = device::Entity::find().filter(device::Column::Id.is_in(chunk.iter().map(|d| d.0))).all(&self.0).await?;
+            let rows = device::Entity::find()
+                .filter(device::Column::Id.is_in(chunk.iter().map(|d| d.0)))
+                .all(&self.0)
+                .await?;
             found.extend(readable(rows, to_device));
         }
         Ok(found)
@@ -107,7 +153,18 @@ impl Txn {
     }
 
     fn device_row(&self, device: &Device) -> StoreResult<device::ActiveModel> {
-        let Device { id, account_id, name, device_type, ioc_limit, paused, silent_after, watched_since, last_pull_at, created_at } = device;
+        let Device {
+            id,
+            account_id,
+            name,
+            device_type,
+            ioc_limit,
+            paused,
+            silent_after,
+            watched_since,
+            last_pull_at,
+            created_at,
+        } = device;
         Ok(device::ActiveModel {
             id: Set(id.0),
             account_id: Set(account_id.to_string()),
@@ -125,10 +182,17 @@ impl Txn {
 
     /// Deletes a device with its keys and pulls. Its groups must be gone.
     pub async fn device_delete(&self, account: &AccountId, id: DeviceId) -> StoreResult<()> {
-        device::Entity::delete_many().filter(device::Column::Id.eq(id.0)).filter(device::Column::AccountId.eq(account.as_str())).exec(&self.0).await?;
+        device::Entity::delete_many()
+            .filter(device::Column::Id.eq(id.0))
+            .filter(device::Column::AccountId.eq(account.as_str()))
+            .exec(&self.0)
+            .await?;
         self.key_delete_of(id).await?;
         pull::Entity::delete_many().filter(pull::Column::DeviceId.eq(id.0)).exec(&self.0).await?;
-        pull_hour::Entity::delete_many().filter(pull_hour::Column::DeviceId.eq(id.0)).exec(&self.0).await?;
+        pull_hour::Entity::delete_many()
+            .filter(pull_hour::Column::DeviceId.eq(id.0))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 
@@ -148,8 +212,9 @@ impl Txn {
     /// # Errors
     /// If the database does not answer.
     pub async fn device_pulls_end_at(&self, now: Timestamp) -> StoreResult<u64> {
-        let ahead =
-            device::Entity::update_many().col_expr(device::Column::LastPullAt, Expr::value(now.micros())).filter(device::Column::LastPullAt.gt(now.micros()));
+        let ahead = device::Entity::update_many()
+            .col_expr(device::Column::LastPullAt, Expr::value(now.micros()))
+            .filter(device::Column::LastPullAt.gt(now.micros()));
         Ok(ahead.exec(&self.0).await?.rows_affected)
     }
 
@@ -157,7 +222,11 @@ impl Txn {
     pub async fn device_lock_many(&self, ids: &[DeviceId]) -> StoreResult<()> {
         for chunk in ids.chunks(IDS) {
             let of_chunk = device::Column::Id.is_in(chunk.iter().map(|d| d.0));
-            device::Entity::update_many().col_expr(device::Column::IocLimit, Expr::col(device::Column::IocLimit)).filter(of_chunk).exec(&self.0).await?;
+            device::Entity::update_many()
+                .col_expr(device::Column::IocLimit, Expr::col(device::Column::IocLimit))
+                .filter(of_chunk)
+                .exec(&self.0)
+                .await?;
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Messages that gather what happens within a few minutes: a digest is open until it is handed over for the first time.
+//! Messages that gather what happens within a few minutes: a digest is open until it is handed over
+//! for the first time.
 
 use std::collections::HashMap;
 
@@ -9,7 +10,8 @@ use iocast_domain::{
     watch::Outage,
 };
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, Set,
     sea_query::{Expr, OnConflict, Query},
 };
 use uuid::Uuid;
@@ -35,55 +37,104 @@ fn slot(account: &AccountId, kind: LetterKind, recipient: &str) -> String {
 
 /// The outages that a letter is about.
 fn of_letter(letter: LetterId) -> sea_orm::sea_query::SelectStatement {
-    Query::select().column(outage_letter::Column::OutageId).from(outage_letter::Entity).and_where(outage_letter::Column::LetterId.eq(letter.0)).take()
+    Query::select()
+        .column(outage_letter::Column::OutageId)
+        .from(outage_letter::Entity)
+        .and_where(outage_letter::Column::LetterId.eq(letter.0))
+        .take()
 }
 
 impl<C: ConnectionTrait> Conn<C> {
     /// What a person was written lately, since a time.
-    pub async fn letters_lately(&self, account: &AccountId, kind: LetterKind, recipient: &str, since: Timestamp) -> StoreResult<Lately> {
+    pub async fn letters_lately(
+        &self,
+        account: &AccountId,
+        kind: LetterKind,
+        recipient: &str,
+        since: Timestamp,
+    ) -> StoreResult<Lately> {
         let dropped = [LetterState::Superseded, LetterState::Discarded].map(state_code);
         let open = letter::Column::Digest.eq(OPEN);
         let find = letter::Entity::find()
             .select_only()
             .columns([letter::Column::CreatedAt, letter::Column::Digest])
             .filter(letter::Column::AccountId.eq(account.as_str()))
-            .filter(letter::Column::CreatedAt.gt(since.micros()).or(letter::Column::SubjectKey.eq(slot(account, kind, recipient))))
+            .filter(
+                letter::Column::CreatedAt
+                    .gt(since.micros())
+                    .or(letter::Column::SubjectKey.eq(slot(account, kind, recipient))),
+            )
             .filter(letter::Column::Kind.eq(kind_code(kind)))
             .filter(letter::Column::Recipient.eq(recipient))
             .filter(Condition::any().add(open).add(letter::Column::State.is_not_in(dropped)));
-        let rows: Vec<(i64, i16)> = find.order_by_asc(letter::Column::CreatedAt).into_tuple().all(&self.0).await?;
-        let written: Vec<i64> = rows.iter().filter(|(_, digest)| *digest != OPEN).map(|(at, _)| *at).collect();
-        Ok(Lately { written: written.len(), digest: rows.iter().any(|(_, digest)| *digest != 0), last: written.last().copied().map(Timestamp::from_micros) })
+        let rows: Vec<(i64, i16)> =
+            find.order_by_asc(letter::Column::CreatedAt).into_tuple().all(&self.0).await?;
+        let written: Vec<i64> =
+            rows.iter().filter(|(_, digest)| *digest != OPEN).map(|(at, _)| *at).collect();
+        Ok(Lately {
+            written: written.len(),
+            digest: rows.iter().any(|(_, digest)| *digest != 0),
+            last: written.last().copied().map(Timestamp::from_micros),
+        })
     }
 
     /// The first outages that a digest is about, the longest first, and how many there are.
-    pub async fn digest_outages(&self, letter: LetterId, limit: u64) -> StoreResult<(Vec<Outage>, u64)> {
+    pub async fn digest_outages(
+        &self,
+        letter: LetterId,
+        limit: u64,
+    ) -> StoreResult<(Vec<Outage>, u64)> {
         let find = outage::Entity::find().filter(outage::Column::Id.in_subquery(of_letter(letter)));
         let all = find.clone().count(&self.0).await?;
-        let first = find.order_by_asc(outage::Column::BeganAt).order_by_asc(outage::Column::Id).limit(limit).all(&self.0).await?;
+        let first = find
+            .order_by_asc(outage::Column::BeganAt)
+            .order_by_asc(outage::Column::Id)
+            .limit(limit)
+            .all(&self.0)
+            .await?;
         Ok((readable(first, to_outage), all))
     }
 
-    /// Some of the other things that a digest is about, behind the key that is given: their keys, and what was noted of them.
-    pub async fn digest_items(&self, letter: LetterId, after: &str, limit: u64) -> StoreResult<Vec<(String, String)>> {
-        let find = letter_item::Entity::find().filter(letter_item::Column::LetterId.eq(letter.0)).filter(letter_item::Column::ItemKey.gt(after));
-        let rows = find.order_by_asc(letter_item::Column::ItemKey).limit(limit).all(&self.0).await?;
+    /// Some of the other things that a digest is about, behind the key that is given: their keys,
+    /// and what was noted of them.
+    pub async fn digest_items(
+        &self,
+        letter: LetterId,
+        after: &str,
+        limit: u64,
+    ) -> StoreResult<Vec<(String, String)>> {
+        let find = letter_item::Entity::find()
+            .filter(letter_item::Column::LetterId.eq(letter.0))
+            .filter(letter_item::Column::ItemKey.gt(after));
+        let rows =
+            find.order_by_asc(letter_item::Column::ItemKey).limit(limit).all(&self.0).await?;
         Ok(rows.into_iter().map(|row| (row.item_key, row.content)).collect())
     }
 
     /// Until when publications of these groups are held; of those of which none is, nothing.
     pub async fn held_until(&self, groups: &[GroupId]) -> StoreResult<HashMap<GroupId, Timestamp>> {
-        let find = group::Entity::find().select_only().columns([group::Column::Id, group::Column::HeldUntil]);
-        let held = find.filter(group::Column::Id.is_in(groups.iter().map(|g| g.0))).filter(group::Column::HeldUntil.is_not_null());
+        let find = group::Entity::find()
+            .select_only()
+            .columns([group::Column::Id, group::Column::HeldUntil]);
+        let held = find
+            .filter(group::Column::Id.is_in(groups.iter().map(|g| g.0)))
+            .filter(group::Column::HeldUntil.is_not_null());
         let rows: Vec<(Uuid, i64)> = held.into_tuple().all(&self.0).await?;
-        Ok(rows.into_iter().map(|(id, until)| (GroupId(id), Timestamp::from_micros(until))).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(id, until)| (GroupId(id), Timestamp::from_micros(until)))
+            .collect())
     }
 }
 
 impl Txn {
-    /// Finds the open digest for the recipient of `new`, or makes `new` the one, due at `due`. Nobody closes it before this
-    /// transaction ends. Gives its id, and whether it was made.
-    pub async fn digest_open(&self, new: &NewLetter, due: Timestamp) -> StoreResult<(LetterId, bool)> {
+    /// Finds the open digest for the recipient of `new`, or makes `new` the one, due at `due`.
+    /// Nobody closes it before this transaction ends. Gives its id, and whether it was made.
+    pub async fn digest_open(
+        &self,
+        new: &NewLetter,
+        due: Timestamp,
+    ) -> StoreResult<(LetterId, bool)> {
         let slot = slot(&new.account_id, new.kind, &new.recipient);
         for _ in 0..OPEN_TRIES {
             let of_slot = letter::Column::SubjectKey.eq(slot.as_str());
@@ -97,27 +148,44 @@ impl Txn {
                 return Ok((LetterId(row.id), false));
             }
             let mut row = insertion(new);
-            (row.subject_key, row.next_at, row.digest) = (Set(Some(slot.clone())), Set(due.micros()), Set(OPEN));
+            (row.subject_key, row.next_at, row.digest) =
+                (Set(Some(slot.clone())), Set(due.micros()), Set(OPEN));
             let once = OnConflict::column(letter::Column::SubjectKey).do_nothing().to_owned();
-            if letter::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0 {
+            if letter::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await?
+                > 0
+            {
                 return Ok((new.id, true));
             }
             // One that a sender died with before it was closed is no digest to add to.
-            let left_behind = letter::Column::SubjectKey.eq(slot.as_str()).and(letter::Column::State.ne(state_code(LetterState::Due)));
+            let left_behind = letter::Column::SubjectKey
+                .eq(slot.as_str())
+                .and(letter::Column::State.ne(state_code(LetterState::Due)));
             self.digest_free(left_behind).await?;
         }
-        Err(StoreError::Unusable("Several processes opened a digest at once; try again.".to_owned()))
+        Err(StoreError::Unusable(
+            "Several processes opened a digest at once; try again.".to_owned(),
+        ))
     }
 
     /// Notes that an open digest is also about this, once.
-    pub async fn digest_add(&self, letter: LetterId, key: &str, content: String) -> StoreResult<()> {
-        let row = letter_item::ActiveModel { item_key: Set(key.to_owned()), letter_id: Set(letter.0), content: Set(content) };
+    pub async fn digest_add(
+        &self,
+        letter: LetterId,
+        key: &str,
+        content: String,
+    ) -> StoreResult<()> {
+        let row = letter_item::ActiveModel {
+            item_key: Set(key.to_owned()),
+            letter_id: Set(letter.0),
+            content: Set(content),
+        };
         let once = OnConflict::column(letter_item::Column::ItemKey).do_nothing().to_owned();
         letter_item::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await?;
         Ok(())
     }
 
-    /// Takes an outage out of an open digest. Gives false if the digest is no longer open: then it tells of the outage.
+    /// Takes an outage out of an open digest. Gives false if the digest is no longer open: then it
+    /// tells of the outage.
     pub async fn digest_drop(&self, letter: LetterId, outage: OutageId) -> StoreResult<bool> {
         let lock = letter::Entity::update_many()
             .col_expr(letter::Column::Attempts, Expr::col(letter::Column::Attempts))
@@ -128,7 +196,11 @@ impl Txn {
             return Ok(false);
         }
         let of_letter = outage_letter::Column::LetterId.eq(letter.0);
-        outage_letter::Entity::delete_many().filter(of_letter).filter(outage_letter::Column::OutageId.eq(outage.0)).exec(&self.0).await?;
+        outage_letter::Entity::delete_many()
+            .filter(of_letter)
+            .filter(outage_letter::Column::OutageId.eq(outage.0))
+            .exec(&self.0)
+            .await?;
         Ok(true)
     }
 
@@ -140,7 +212,10 @@ impl Txn {
             .col_expr(letter::Column::BodyHtml, Expr::value(letter.html.as_str()))
             .col_expr(letter::Column::CreatedAt, Expr::value(letter.created_at.micros()));
         close.filter(letter::Column::Id.eq(letter.id.0)).exec(&self.0).await?;
-        letter_item::Entity::delete_many().filter(letter_item::Column::LetterId.eq(letter.id.0)).exec(&self.0).await?;
+        letter_item::Entity::delete_many()
+            .filter(letter_item::Column::LetterId.eq(letter.id.0))
+            .exec(&self.0)
+            .await?;
         self.digest_let_go(letter.id).await
     }
 

@@ -25,7 +25,9 @@ pub enum StoreError {
         what: String,
     },
     /// The file of the bundled database is not one, or holds nonsense.
-    #[error("the database file is damaged. Stop iocast, keep a copy of the data folder, and put a backup of iocast.sqlite back")]
+    #[error(
+        "the database file is damaged. Stop iocast, keep a copy of the data folder, and put a backup of iocast.sqlite back"
+    )]
     Damaged(#[source] DbErr),
     /// Anything else the driver said.
     #[error("the database refused a statement")]
@@ -44,7 +46,9 @@ impl From<DbErr> for StoreError {
             return Self::Duplicate(error);
         }
         let told = match &error {
-            DbErr::Conn(RuntimeErr::SqlxError(e)) | DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) => Some(e),
+            DbErr::Conn(RuntimeErr::SqlxError(e))
+            | DbErr::Exec(RuntimeErr::SqlxError(e))
+            | DbErr::Query(RuntimeErr::SqlxError(e)) => Some(e),
             _ => None,
         };
         if told.is_some_and(|e| is_damage(e)) {
@@ -52,7 +56,9 @@ impl From<DbErr> for StoreError {
         }
         let away = match &error {
             DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => true,
-            DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) => is_passing(e),
+            DbErr::Exec(RuntimeErr::SqlxError(e)) | DbErr::Query(RuntimeErr::SqlxError(e)) => {
+                is_passing(e)
+            }
             _ => false,
         };
         if away { Self::Unavailable(error) } else { Self::Database(error) }
@@ -65,14 +71,17 @@ impl StoreError {
     pub fn may_pass(&self) -> bool {
         match self {
             // A user or a database that is not there is a matter of settings, and so is TLS.
-            Self::Unavailable(DbErr::Conn(RuntimeErr::SqlxError(e))) => is_passing(e) && !matches!(**e, sqlx::Error::Tls(_)),
+            Self::Unavailable(DbErr::Conn(RuntimeErr::SqlxError(e))) => {
+                is_passing(e) && !matches!(**e, sqlx::Error::Tls(_))
+            }
             Self::Unavailable(_) => true,
             _ => false,
         }
     }
 }
 
-/// Whether it is a matter of time: the line is cut, the database starts, ends, is full or busy, or is a standby that takes over.
+/// Whether it is a matter of time: the line is cut, the database starts, ends, is full or busy, or
+/// is a standby that takes over.
 fn is_passing(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)
@@ -85,10 +94,16 @@ fn is_passing(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(told) => {
             let code = told.code().unwrap_or_default();
             match told.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-                // Connection, rollback, resources, operator, system; and what a standby says of a write.
-                Some(_) => ["08", "40", "53", "57", "58", "25006"].iter().any(|class| code.starts_with(class)),
-                // SQLite's extended codes end in the plain one: busy, locked, out of memory, interrupted, I/O, full, can't open.
-                None => code.parse::<u32>().is_ok_and(|code| [5, 6, 7, 9, 10, 13, 14].contains(&(code & 0xff))),
+                // Connection, rollback, resources, operator, system; and what a standby says of a
+                // write.
+                Some(_) => ["08", "40", "53", "57", "58", "25006"]
+                    .iter()
+                    .any(|class| code.starts_with(class)),
+                // SQLite's extended codes end in the plain one: busy, locked, out of memory,
+                // interrupted, I/O, full, can't open.
+                None => code
+                    .parse::<u32>()
+                    .is_ok_and(|code| [5, 6, 7, 9, 10, 13, 14].contains(&(code & 0xff))),
             }
         }
         _ => false,
@@ -99,15 +114,29 @@ fn is_passing(error: &sqlx::Error) -> bool {
 fn is_damage(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(told) = error else { return false };
     let code = told.code().unwrap_or_default();
-    told.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_none() && code.parse::<u32>().is_ok_and(|code| [11, 26].contains(&(code & 0xff)))
+    told.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_none()
+        && code.parse::<u32>().is_ok_and(|code| [11, 26].contains(&(code & 0xff)))
 }
 
-pub(crate) fn corrupt(table: &'static str, column: &'static str, what: impl ToString) -> StoreError {
+pub(crate) fn corrupt(
+    table: &'static str,
+    column: &'static str,
+    what: impl ToString,
+) -> StoreError {
     StoreError::Corrupt { table, column, what: iocast_domain::time::clip(&what.to_string(), 80) }
 }
 
-/// What can be read of rows that are looked at together: one that can't is told in the log, and holds nobody up.
-pub(crate) fn readable<M, T>(rows: impl IntoIterator<Item = M>, read: impl Fn(M) -> StoreResult<T>) -> Vec<T> {
-    let told = |error: StoreError| tracing::error!(error = &error as &dyn std::error::Error, "A row can't be read and is left out");
+/// What can be read of rows that are looked at together: one that can't is told in the log, and
+/// holds nobody up.
+pub(crate) fn readable<M, T>(
+    rows: impl IntoIterator<Item = M>,
+    read: impl Fn(M) -> StoreResult<T>,
+) -> Vec<T> {
+    let told = |error: StoreError| {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "A row can't be read and is left out"
+        );
+    };
     rows.into_iter().filter_map(|row| read(row).map_err(told).ok()).collect()
 }

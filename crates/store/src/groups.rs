@@ -7,7 +7,10 @@ use iocast_domain::{
     name::Name,
     time::Timestamp,
 };
-use sea_orm::{ActiveModelTrait, ActiveValue::NotSet, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Set, sea_query::Expr};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::NotSet, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait,
+    QueryFilter, QueryOrder, Set, sea_query::Expr,
+};
 
 use crate::{
     Conn, Signal, StoreResult, Txn,
@@ -43,10 +46,15 @@ pub(crate) fn to_group(row: group::Model) -> StoreResult<GroupRow> {
             account_id: crate::accounts::account_id("ioc_groups", row.account_id)?,
             device_id: DeviceId(row.device_id),
             name: Name::parse(&row.name).map_err(|e| corrupt("ioc_groups", "name", e.message))?,
-            kind: row.kind.map(|k| GroupKind::from_code(k).ok_or_else(|| corrupt("ioc_groups", "kind", k))).transpose()?,
+            kind: row
+                .kind
+                .map(|k| GroupKind::from_code(k).ok_or_else(|| corrupt("ioc_groups", "kind", k)))
+                .transpose()?,
             collapse: row.collapse,
-            limit: u32::try_from(row.ioc_limit).map_err(|e| corrupt("ioc_groups", "ioc_limit", e))?,
-            source_priority: serde_json::from_str(&row.source_priority).map_err(|e| corrupt("ioc_groups", "source_priority", e))?,
+            limit: u32::try_from(row.ioc_limit)
+                .map_err(|e| corrupt("ioc_groups", "ioc_limit", e))?,
+            source_priority: serde_json::from_str(&row.source_priority)
+                .map_err(|e| corrupt("ioc_groups", "source_priority", e))?,
             notify_on_limit: row.notify_on_limit,
             created_at: Timestamp::from_micros(row.created_at),
         },
@@ -54,26 +62,45 @@ pub(crate) fn to_group(row: group::Model) -> StoreResult<GroupRow> {
         cut: serde_json::from_str(&row.cut).map_err(|e| corrupt("ioc_groups", "cut", e))?,
         publication: row.publication,
         frozen: row.frozen,
-        held: row.held.filter(|_| row.held_until.is_some()).map(|h| serde_json::from_str(&h)).transpose().map_err(|e| corrupt("ioc_groups", "held", e))?,
+        held: row
+            .held
+            .filter(|_| row.held_until.is_some())
+            .map(|h| serde_json::from_str(&h))
+            .transpose()
+            .map_err(|e| corrupt("ioc_groups", "held", e))?,
     })
 }
 
 impl<C: ConnectionTrait> Conn<C> {
     /// The groups of an account, or of one device of it; by name.
-    pub async fn group_list(&self, account: &AccountId, device: Option<DeviceId>) -> StoreResult<Vec<GroupRow>> {
+    pub async fn group_list(
+        &self,
+        account: &AccountId,
+        device: Option<DeviceId>,
+    ) -> StoreResult<Vec<GroupRow>> {
         let mut find = group::Entity::find().filter(group::Column::AccountId.eq(account.as_str()));
         if let Some(device) = device {
             find = find.filter(group::Column::DeviceId.eq(device.0));
         }
-        find.order_by_asc(group::Column::Folded).all(&self.0).await?.into_iter().map(to_group).collect()
+        find.order_by_asc(group::Column::Folded)
+            .all(&self.0)
+            .await?
+            .into_iter()
+            .map(to_group)
+            .collect()
     }
 
     /// The groups of some devices of an account, by name.
-    pub async fn group_list_of(&self, account: &AccountId, devices: &[DeviceId]) -> StoreResult<Vec<GroupRow>> {
+    pub async fn group_list_of(
+        &self,
+        account: &AccountId,
+        devices: &[DeviceId],
+    ) -> StoreResult<Vec<GroupRow>> {
         let mut found = Vec::new();
         for chunk in devices.chunks(AT_ONCE) {
-            let find =
-                group::Entity::find().filter(group::Column::AccountId.eq(account.as_str())).filter(group::Column::DeviceId.is_in(chunk.iter().map(|d| d.0)));
+            let find = group::Entity::find()
+                .filter(group::Column::AccountId.eq(account.as_str()))
+                .filter(group::Column::DeviceId.is_in(chunk.iter().map(|d| d.0)));
             for row in find.order_by_asc(group::Column::Folded).all(&self.0).await? {
                 found.push(to_group(row)?);
             }
@@ -85,7 +112,11 @@ impl<C: ConnectionTrait> Conn<C> {
     pub async fn group_fetch_many(&self, ids: &[GroupId]) -> StoreResult<Vec<GroupRow>> {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(AT_ONCE) {
-            for row in group::Entity::find().filter(group::Column::Id.is_in(chunk.iter().map(|i| i.0))).all(&self.0).await? {
+            for row in group::Entity::find()
+                .filter(group::Column::Id.is_in(chunk.iter().map(|i| i.0)))
+                .all(&self.0)
+                .await?
+            {
                 found.push(to_group(row)?);
             }
         }
@@ -93,8 +124,17 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// One group of an account.
-    pub async fn group_fetch(&self, account: &AccountId, id: GroupId) -> StoreResult<Option<GroupRow>> {
-        group::Entity::find_by_id(id.0).filter(group::Column::AccountId.eq(account.as_str())).one(&self.0).await?.map(to_group).transpose()
+    pub async fn group_fetch(
+        &self,
+        account: &AccountId,
+        id: GroupId,
+    ) -> StoreResult<Option<GroupRow>> {
+        group::Entity::find_by_id(id.0)
+            .filter(group::Column::AccountId.eq(account.as_str()))
+            .one(&self.0)
+            .await?
+            .map(to_group)
+            .transpose()
     }
 }
 
@@ -144,12 +184,28 @@ impl Txn {
 
     /// Deletes a group with all that it published.
     pub async fn group_delete(&self, account: &AccountId, id: GroupId) -> StoreResult<()> {
-        group::Entity::delete_many().filter(group::Column::Id.eq(id.0)).filter(group::Column::AccountId.eq(account.as_str())).exec(&self.0).await?;
-        rule_group::Entity::delete_many().filter(rule_group::Column::GroupId.eq(id.0)).exec(&self.0).await?;
-        member::Entity::delete_many().filter(member::Column::GroupId.eq(id.0)).exec(&self.0).await?;
+        group::Entity::delete_many()
+            .filter(group::Column::Id.eq(id.0))
+            .filter(group::Column::AccountId.eq(account.as_str()))
+            .exec(&self.0)
+            .await?;
+        rule_group::Entity::delete_many()
+            .filter(rule_group::Column::GroupId.eq(id.0))
+            .exec(&self.0)
+            .await?;
+        member::Entity::delete_many()
+            .filter(member::Column::GroupId.eq(id.0))
+            .exec(&self.0)
+            .await?;
         part::Entity::delete_many().filter(part::Column::GroupId.eq(id.0)).exec(&self.0).await?;
-        refused::Entity::delete_many().filter(refused::Column::GroupId.eq(id.0)).exec(&self.0).await?;
-        publication::Entity::delete_many().filter(publication::Column::GroupId.eq(id.0)).exec(&self.0).await?;
+        refused::Entity::delete_many()
+            .filter(refused::Column::GroupId.eq(id.0))
+            .exec(&self.0)
+            .await?;
+        publication::Entity::delete_many()
+            .filter(publication::Column::GroupId.eq(id.0))
+            .exec(&self.0)
+            .await?;
         blob::Entity::delete_many().filter(blob::Column::GroupId.eq(id.0)).exec(&self.0).await?;
         self.feeds_moved(&[id]).await
     }
@@ -161,7 +217,18 @@ impl Txn {
 }
 
 fn group_row(of: &Group) -> StoreResult<group::ActiveModel> {
-    let Group { id, account_id, device_id, name, kind, limit, collapse, source_priority, notify_on_limit, created_at } = of;
+    let Group {
+        id,
+        account_id,
+        device_id,
+        name,
+        kind,
+        limit,
+        collapse,
+        source_priority,
+        notify_on_limit,
+        created_at,
+    } = of;
     Ok(group::ActiveModel {
         id: Set(id.0),
         account_id: Set(account_id.to_string()),
@@ -171,7 +238,8 @@ fn group_row(of: &Group) -> StoreResult<group::ActiveModel> {
         ioc_limit: Set(limit_column(*limit)?),
         kind: Set(kind.map(GroupKind::code)),
         collapse: Set(*collapse),
-        source_priority: Set(serde_json::to_string(source_priority).map_err(|e| corrupt("ioc_groups", "source_priority", e))?),
+        source_priority: Set(serde_json::to_string(source_priority)
+            .map_err(|e| corrupt("ioc_groups", "source_priority", e))?),
         notify_on_limit: Set(*notify_on_limit),
         created_at: Set(created_at.micros()),
         config_version: NotSet,

@@ -13,8 +13,9 @@ use iocast_domain::{
 use sea_orm::{
     ActiveModelTrait,
     ActiveValue::NotSet,
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
-    SelectModel, Selector, Set,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult,
+    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select, SelectModel,
+    Selector, Set,
     sea_query::{Expr, Query},
 };
 use uuid::Uuid;
@@ -92,7 +93,8 @@ impl IocFilter {
     }
 }
 
-/// The columns that say what an IOC is; the others are only searched by. A publication reads very many rows.
+/// The columns that say what an IOC is; the others are only searched by. A publication reads very
+/// many rows.
 #[derive(Debug, FromQueryResult)]
 struct IocWithSources {
     id: Uuid,
@@ -130,7 +132,13 @@ impl IocPage {
     /// The place of the last one in the order of precedence.
     #[must_use]
     pub fn last_place(&self) -> Option<Standpoint> {
-        self.0.last().and_then(|row| Some(Standpoint { precedence: row.precedence?, head: value_head(&row.value).to_owned(), id: IocId(row.id) }))
+        self.0.last().and_then(|row| {
+            Some(Standpoint {
+                precedence: row.precedence?,
+                head: value_head(&row.value).to_owned(),
+                id: IocId(row.id),
+            })
+        })
     }
 
     /// What they are.
@@ -144,19 +152,49 @@ impl IocPage {
 
 fn with_sources(find: Select<ioc::Entity>) -> Selector<SelectModel<IocWithSources>> {
     use ioc::Column as C;
-    let what = [C::Id, C::Seq, C::FirstSeq, C::Kind, C::Value, C::FirstSeen, C::LastSeen, C::State, C::Whitelist, C::Enrichment];
+    let what = [
+        C::Id,
+        C::Seq,
+        C::FirstSeq,
+        C::Kind,
+        C::Value,
+        C::FirstSeen,
+        C::LastSeen,
+        C::State,
+        C::Whitelist,
+        C::Enrichment,
+    ];
     let columns = what.into_iter().chain([C::CreatedAt, C::DeletedAt, C::Precedence]);
     find.select_only().columns(columns).into_model()
 }
 
 fn to_row(row: IocWithSources) -> StoreResult<IocRow> {
-    let (seq, first_seq, created_at, deleted) = (row.seq, row.first_seq, row.created_at, row.deleted_at.is_some());
-    let ioc = to_ioc(row.id, row.kind, row.value, row.first_seen, row.last_seen, row.state, row.whitelist, &row.enrichment)?;
+    let (seq, first_seq, created_at, deleted) =
+        (row.seq, row.first_seq, row.created_at, row.deleted_at.is_some());
+    let ioc = to_ioc(
+        row.id,
+        row.kind,
+        row.value,
+        row.first_seen,
+        row.last_seen,
+        row.state,
+        row.whitelist,
+        &row.enrichment,
+    )?;
     Ok(IocRow { ioc, seq, first_seq, created_at, deleted })
 }
 
 /// The IOC in the columns that `iocs` and the stage share.
-pub(crate) fn to_ioc(id: Uuid, kind: i16, value: String, first_seen: i64, last_seen: i64, state: i16, whitelist: i16, enrichment: &str) -> StoreResult<Ioc> {
+pub(crate) fn to_ioc(
+    id: Uuid,
+    kind: i16,
+    value: String,
+    first_seen: i64,
+    last_seen: i64,
+    state: i16,
+    whitelist: i16,
+    enrichment: &str,
+) -> StoreResult<Ioc> {
     Ok(Ioc {
         id: IocId(id),
         kind: Kind::from_code(kind).ok_or_else(|| corrupt("iocs", "kind", kind))?,
@@ -164,41 +202,70 @@ pub(crate) fn to_ioc(id: Uuid, kind: i16, value: String, first_seen: i64, last_s
         first_seen: Timestamp::from_micros(first_seen),
         last_seen: Timestamp::from_micros(last_seen),
         state: State::from_code(state).ok_or_else(|| corrupt("iocs", "state", state))?,
-        whitelist: Whitelist::from_code(whitelist).ok_or_else(|| corrupt("iocs", "whitelist", whitelist))?,
-        enrichment: serde_json::from_str(enrichment).map_err(|e| corrupt("iocs", "enrichment", e))?,
+        whitelist: Whitelist::from_code(whitelist)
+            .ok_or_else(|| corrupt("iocs", "whitelist", whitelist))?,
+        enrichment: serde_json::from_str(enrichment)
+            .map_err(|e| corrupt("iocs", "enrichment", e))?,
     })
 }
 
 /// The ids of a page.
-fn listing(account: &AccountId, filter: &IocFilter, after: Option<(Expr, Uuid)>, limit: u64) -> Select<ioc::Entity> {
+fn listing(
+    account: &AccountId,
+    filter: &IocFilter,
+    after: Option<(Expr, Uuid)>,
+    limit: u64,
+) -> Select<ioc::Entity> {
     let (column, way) = match filter.order() {
         Order::Changed => (ioc::Column::Seq, sea_orm::Order::Desc),
         Order::Value => (ioc::Column::ValueHead, sea_orm::Order::Asc),
         Order::Host => (ioc::Column::ReversedHost, sea_orm::Order::Asc),
     };
-    let mut find = ioc::Entity::find().select_only().column(ioc::Column::Id).filter(ioc::Column::AccountId.eq(account.as_str())).filter(conditions(filter));
+    let mut find = ioc::Entity::find()
+        .select_only()
+        .column(ioc::Column::Id)
+        .filter(ioc::Column::AccountId.eq(account.as_str()))
+        .filter(conditions(filter));
     if let Some((at, id)) = after {
-        let (row, last) = (Expr::tuple([Expr::col(column), Expr::col(ioc::Column::Id)]), Expr::tuple([at, Expr::value(id)]));
+        let (row, last) = (
+            Expr::tuple([Expr::col(column), Expr::col(ioc::Column::Id)]),
+            Expr::tuple([at, Expr::value(id)]),
+        );
         find = find.filter(if way == sea_orm::Order::Desc { row.lt(last) } else { row.gt(last) });
     }
     find.order_by(column, way.clone()).order_by(ioc::Column::Id, way).limit(limit + 1)
 }
 
-fn changed(account: &AccountId, from: i64, to: i64, after: Option<(i64, IocId)>) -> Select<ioc::Entity> {
-    // One lower bound only: given both, SQLite takes the number's, and walks again through all that was listed before.
+fn changed(
+    account: &AccountId,
+    from: i64,
+    to: i64,
+    after: Option<(i64, IocId)>,
+) -> Select<ioc::Entity> {
+    // One lower bound only: given both, SQLite takes the number's, and walks again through all that
+    // was listed before.
     let behind = match after {
         Some((seq, id)) => place().gt(Expr::tuple([Expr::value(seq), Expr::value(id.0)])),
         None => ioc::Column::Seq.gt(from),
     };
-    let find = ioc::Entity::find().filter(ioc::Column::AccountId.eq(account.as_str())).filter(behind).filter(ioc::Column::Seq.lte(to));
+    let find = ioc::Entity::find()
+        .filter(ioc::Column::AccountId.eq(account.as_str()))
+        .filter(behind)
+        .filter(ioc::Column::Seq.lte(to));
     find.order_by_asc(ioc::Column::Seq).order_by_asc(ioc::Column::Id)
 }
 
-fn candidates(account: &AccountId, rules: &[&Criteria], to: i64, after: Option<(i64, IocId)>) -> Select<ioc::Entity> {
+fn candidates(
+    account: &AccountId,
+    rules: &[&Criteria],
+    to: i64,
+    after: Option<(i64, IocId)>,
+) -> Select<ioc::Entity> {
     changed(account, -1, to, after).filter(sendable()).filter(choosable_by(rules))
 }
 
-/// What one of these rules may choose, as far as columns tell. A test says that none is left out that a rule chooses.
+/// What one of these rules may choose, as far as columns tell. A test says that none is left out
+/// that a rule chooses.
 fn choosable_by(rules: &[&Criteria]) -> Condition {
     let one = |criteria: &&Criteria| {
         let mut all = of_kinds(criteria);
@@ -206,26 +273,38 @@ fn choosable_by(rules: &[&Criteria]) -> Condition {
         if !criteria.blocklist {
             all = all.add(as_asked(criteria));
             if !criteria.source_ids.is_empty() {
-                all = all.add(reported_by(&criteria.source_ids, Expr::col((ioc::Entity, ioc::Column::Id))));
+                all = all.add(reported_by(
+                    &criteria.source_ids,
+                    Expr::col((ioc::Entity, ioc::Column::Id)),
+                ));
             }
         }
         all
     };
     let each: Vec<Condition> = rules.iter().map(one).collect();
-    // One that asks for nothing lets everything by; an empty condition would be left out instead. Very many do, too: a statement
-    // takes only so much.
-    let asked: usize = rules.iter().map(|r| 4 + r.kinds.len() + r.severities.len() + r.source_ids.len()).sum();
-    if asked > MOST_ASKED || each.iter().any(Condition::is_empty) { Condition::all() } else { each.into_iter().fold(Condition::any(), Condition::add) }
+    // One that asks for nothing lets everything by; an empty condition would be left out instead.
+    // Very many do, too: a statement takes only so much.
+    let asked: usize =
+        rules.iter().map(|r| 4 + r.kinds.len() + r.severities.len() + r.source_ids.len()).sum();
+    if asked > MOST_ASKED || each.iter().any(Condition::is_empty) {
+        Condition::all()
+    } else {
+        each.into_iter().fold(Condition::any(), Condition::add)
+    }
 }
 
 /// What may be sent at all.
 fn sendable() -> Condition {
-    Condition::all().add(ioc::Column::DeletedAt.is_null()).add(ioc::Column::Whitelist.ne(Whitelist::NeverSent.code()))
+    Condition::all()
+        .add(ioc::Column::DeletedAt.is_null())
+        .add(ioc::Column::Whitelist.ne(Whitelist::NeverSent.code()))
 }
 
 fn of_kinds(criteria: &Criteria) -> Condition {
     let kinds = &criteria.kinds;
-    Condition::all().add_option((!kinds.is_empty()).then(|| ioc::Column::Kind.is_in(kinds.iter().map(|k| k.code()))))
+    Condition::all().add_option(
+        (!kinds.is_empty()).then(|| ioc::Column::Kind.is_in(kinds.iter().map(|k| k.code()))),
+    )
 }
 
 /// Severity, state and first seen, as criteria ask for them.
@@ -237,13 +316,17 @@ fn as_asked(criteria: &Criteria) -> Condition {
         StateFilter::Any => None,
     };
     Condition::all()
-        .add_option((!severities.is_empty()).then(|| ioc::Column::Severity.is_in(severities.iter().map(|s| s.code()))))
+        .add_option(
+            (!severities.is_empty())
+                .then(|| ioc::Column::Severity.is_in(severities.iter().map(|s| s.code()))),
+        )
         .add_option(state.map(|state| ioc::Column::State.eq(state.code())))
         .add_option(first_seen_from.map(|from| ioc::Column::FirstSeen.gte(from.micros())))
         .add_option(first_seen_to.map(|to| ioc::Column::FirstSeen.lt(to.micros())))
 }
 
-/// Where an IOC stands in the order of changes; compared as a pair, so that a page is a range of the index.
+/// Where an IOC stands in the order of changes; compared as a pair, so that a page is a range of
+/// the index.
 fn place() -> Expr {
     Expr::tuple([Expr::col(ioc::Column::Seq), Expr::col(ioc::Column::Id)])
 }
@@ -259,18 +342,35 @@ fn behind(prefix: &str) -> String {
 
 /// What a row must be to fit.
 pub(crate) fn conditions(filter: &IocFilter) -> Condition {
-    let IocFilter { value, prefix, domain_suffix, kinds, severities, state, sources, whitelist, first_seen, last_seen } = filter;
+    let IocFilter {
+        value,
+        prefix,
+        domain_suffix,
+        kinds,
+        severities,
+        state,
+        sources,
+        whitelist,
+        first_seen,
+        last_seen,
+    } = filter;
     let mut all = Condition::all().add(ioc::Column::DeletedAt.is_null());
     if let Some(value) = value {
-        all = all.add(ioc::Column::ValueHead.eq(head(value))).add(ioc::Column::Value.eq(value.as_str()));
+        all = all
+            .add(ioc::Column::ValueHead.eq(head(value)))
+            .add(ioc::Column::Value.eq(value.as_str()));
     }
     if let Some(prefix) = prefix {
-        all = all.add(ioc::Column::ValueHead.gte(head(prefix))).add(ioc::Column::ValueHead.lt(behind(&head(prefix))));
+        all = all
+            .add(ioc::Column::ValueHead.gte(head(prefix)))
+            .add(ioc::Column::ValueHead.lt(behind(&head(prefix))));
     }
     if let Some(suffix) = domain_suffix {
         // What is no domain has nothing under it: no host begins with a blank.
         let reversed = reversed_host(Kind::Domain, suffix).unwrap_or_else(|| " ".to_owned());
-        all = all.add(ioc::Column::ReversedHost.gte(reversed.as_str())).add(ioc::Column::ReversedHost.lt(behind(&reversed)));
+        all = all
+            .add(ioc::Column::ReversedHost.gte(reversed.as_str()))
+            .add(ioc::Column::ReversedHost.lt(behind(&reversed)));
     }
     if let Some(state) = state {
         all = all.add(ioc::Column::State.eq(state.code()));
@@ -283,8 +383,12 @@ pub(crate) fn conditions(filter: &IocFilter) -> Condition {
     for (column, codes) in codes.into_iter().filter(|(_, codes)| !codes.is_empty()) {
         all = all.add(column.is_in(codes));
     }
-    for (column, (from, to)) in [(ioc::Column::FirstSeen, first_seen), (ioc::Column::LastSeen, last_seen)] {
-        all = all.add_option(from.map(|from| column.gte(from.micros()))).add_option(to.map(|to| column.lte(to.micros())));
+    for (column, (from, to)) in
+        [(ioc::Column::FirstSeen, first_seen), (ioc::Column::LastSeen, last_seen)]
+    {
+        all = all
+            .add_option(from.map(|from| column.gte(from.micros())))
+            .add_option(to.map(|to| column.lte(to.micros())));
     }
     if !sources.is_empty() {
         all = all.add(reported_by(sources, Expr::col((ioc::Entity, ioc::Column::Id))));
@@ -297,13 +401,17 @@ fn reported_by(sources: &[SourceId], id: Expr) -> Expr {
     let of_sources = Query::select()
         .expr(Expr::value(1))
         .from(ioc_source::Entity)
-        .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::SourceId)).is_in(sources.iter().map(|s| s.0)))
+        .and_where(
+            Expr::col((ioc_source::Entity, ioc_source::Column::SourceId))
+                .is_in(sources.iter().map(|s| s.0)),
+        )
         .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::IocId)).eq(id))
         .take();
     Expr::exists(of_sources)
 }
 
-/// In which order a page is listed: in that of the index that narrows the search, so that no page needs sorting.
+/// In which order a page is listed: in that of the index that narrows the search, so that no page
+/// needs sorting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     /// Last changed first.
@@ -330,7 +438,12 @@ impl<C: ConnectionTrait> Conn<C> {
     pub async fn ioc_fetch_many(&self, ids: &[IocId]) -> StoreResult<HashMap<IocId, IocRow>> {
         let mut found = HashMap::with_capacity(ids.len());
         for chunk in ids.chunks(ROWS) {
-            for row in with_sources(ioc::Entity::find().filter(ioc::Column::Id.is_in(chunk.iter().map(|i| i.0)))).all(&self.0).await? {
+            for row in with_sources(
+                ioc::Entity::find().filter(ioc::Column::Id.is_in(chunk.iter().map(|i| i.0))),
+            )
+            .all(&self.0)
+            .await?
+            {
                 let row = to_row(row)?;
                 found.insert(row.ioc.id, row);
             }
@@ -340,18 +453,27 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// One IOC of an account, unless it was deleted.
     pub async fn ioc_fetch(&self, account: &AccountId, id: IocId) -> StoreResult<Option<IocRow>> {
-        let find = ioc::Entity::find_by_id(id.0).filter(ioc::Column::AccountId.eq(account.as_str())).filter(ioc::Column::DeletedAt.is_null());
+        let find = ioc::Entity::find_by_id(id.0)
+            .filter(ioc::Column::AccountId.eq(account.as_str()))
+            .filter(ioc::Column::DeletedAt.is_null());
         with_sources(find).one(&self.0).await?.map(to_row).transpose()
     }
 
-    /// A page of the account's IOCs: last changed first, or where a prefix or a domain is asked for in order of value or host.
+    /// A page of the account's IOCs: last changed first, or where a prefix or a domain is asked for
+    /// in order of value or host.
     ///
-    /// The ids are found in an index alone, which holds every column that is filtered by: of a million IOCs none is read that
-    /// does not fit.
-    pub async fn ioc_list(&self, account: &AccountId, filter: &IocFilter, page: &Page) -> StoreResult<PageOf<IocRow>> {
+    /// The ids are found in an index alone, which holds every column that is filtered by: of a
+    /// million IOCs none is read that does not fit.
+    pub async fn ioc_list(
+        &self,
+        account: &AccountId,
+        filter: &IocFilter,
+        page: &Page,
+    ) -> StoreResult<PageOf<IocRow>> {
         let few = match filter.sources.as_slice() {
             // So few that they are looked at one by one.
-            [source] => Some(self.source_ioc_ids(*source, None, FEW as u64 + 1).await?).filter(|ids| ids.len() <= FEW),
+            [source] => Some(self.source_ioc_ids(*source, None, FEW as u64 + 1).await?)
+                .filter(|ids| ids.len() <= FEW),
             _ => None,
         };
         if let Some(source) = filter.only_source().filter(|_| few.is_none())
@@ -368,8 +490,19 @@ impl<C: ConnectionTrait> Conn<C> {
             // The row says where it stands.
             (order, Some(text)) => {
                 let id: Uuid = text.parse().map_err(|_invalid| StoreError::Cursor)?;
-                let row = ioc::Entity::find_by_id(id).filter(ioc::Column::AccountId.eq(account.as_str())).one(&self.0).await?.ok_or(StoreError::Cursor)?;
-                Some((if order == Order::Value { Expr::value(row.value_head) } else { Expr::value(row.reversed_host) }, id))
+                let row = ioc::Entity::find_by_id(id)
+                    .filter(ioc::Column::AccountId.eq(account.as_str()))
+                    .one(&self.0)
+                    .await?
+                    .ok_or(StoreError::Cursor)?;
+                Some((
+                    if order == Order::Value {
+                        Expr::value(row.value_head)
+                    } else {
+                        Expr::value(row.reversed_host)
+                    },
+                    id,
+                ))
             }
         };
         let mut find = listing(account, filter, after, page.limit);
@@ -377,7 +510,8 @@ impl<C: ConnectionTrait> Conn<C> {
             find = find.filter(ioc::Column::Id.is_in(ids));
         }
         let found: Vec<Uuid> = find.into_tuple().all(&self.0).await?;
-        let mut rows = self.ioc_fetch_many(&found.iter().copied().map(IocId).collect::<Vec<_>>()).await?;
+        let mut rows =
+            self.ioc_fetch_many(&found.iter().copied().map(IocId).collect::<Vec<_>>()).await?;
         let rows = found.into_iter().filter_map(|id| rows.remove(&IocId(id))).collect();
         Ok(PageOf::cut(rows, page.limit, |r| match filter.order() {
             Order::Changed => format!("{}.{}", r.seq, r.ioc.id),
@@ -385,10 +519,16 @@ impl<C: ConnectionTrait> Conn<C> {
         }))
     }
 
-    /// A page of the IOCs of a source that has many, but too few for a page among the latest changes of the account: to find
-    /// them in order of change, all that others reported since would be walked through. They are listed by id instead, at a
-    /// steady cost. None for other sources.
-    async fn of_quiet_source(&self, account: &AccountId, source: SourceId, page: &Page) -> StoreResult<Option<PageOf<IocRow>>> {
+    /// A page of the IOCs of a source that has many, but too few for a page among the latest
+    /// changes of the account: to find them in order of change, all that others reported since
+    /// would be walked through. They are listed by id instead, at a steady cost. None for other
+    /// sources.
+    async fn of_quiet_source(
+        &self,
+        account: &AccountId,
+        source: SourceId,
+        page: &Page,
+    ) -> StoreResult<Option<PageOf<IocRow>>> {
         // What is another account's is not there.
         if self.source_fetch(account, source).await?.is_none() {
             return Ok(None);
@@ -400,7 +540,10 @@ impl<C: ConnectionTrait> Conn<C> {
             None => {
                 let latest = listing(account, &IocFilter::default(), None, LATEST - 1);
                 let mut probe = Query::select();
-                probe.expr(Expr::value(1)).from_subquery(latest.into_query(), "latest").limit(page.limit + 1);
+                probe
+                    .expr(Expr::value(1))
+                    .from_subquery(latest.into_query(), "latest")
+                    .limit(page.limit + 1);
                 probe.and_where(reported_by(&[source], Expr::col(("latest", "id"))));
                 if self.0.query_all(&probe).await?.len() as u64 > page.limit {
                     return Ok(None);
@@ -409,28 +552,55 @@ impl<C: ConnectionTrait> Conn<C> {
             }
         };
         let ids = self.source_ioc_ids(source, after, page.limit + 1).await?;
-        let mut rows = self.ioc_fetch_many(&ids.iter().copied().map(IocId).collect::<Vec<_>>()).await?;
+        let mut rows =
+            self.ioc_fetch_many(&ids.iter().copied().map(IocId).collect::<Vec<_>>()).await?;
         let rows: Vec<IocRow> = ids.into_iter().filter_map(|id| rows.remove(&IocId(id))).collect();
         Ok(Some(PageOf::cut(rows, page.limit, |r| r.ioc.id.to_string())))
     }
 
-    /// A page of what changed after number `from` and up to `to`, in order of (number, id); deleted ones too.
-    pub async fn ioc_changed(&self, account: &AccountId, from: i64, to: i64, after: Option<(i64, IocId)>, limit: u64) -> StoreResult<Vec<IocRow>> {
-        with_sources(changed(account, from, to, after).limit(limit)).all(&self.0).await?.into_iter().map(to_row).collect()
+    /// A page of what changed after number `from` and up to `to`, in order of (number, id); deleted
+    /// ones too.
+    pub async fn ioc_changed(
+        &self,
+        account: &AccountId,
+        from: i64,
+        to: i64,
+        after: Option<(i64, IocId)>,
+        limit: u64,
+    ) -> StoreResult<Vec<IocRow>> {
+        with_sources(changed(account, from, to, after).limit(limit))
+            .all(&self.0)
+            .await?
+            .into_iter()
+            .map(to_row)
+            .collect()
     }
 
-    /// The same of all numbers up to `to`, but only of what one of these criteria may choose as far as columns tell: the
-    /// index that is walked along holds most of them, so that of very many IOCs few are read.
-    pub async fn ioc_candidates(&self, account: &AccountId, rules: &[&Criteria], to: i64, after: Option<(i64, IocId)>, limit: u64) -> StoreResult<IocPage> {
+    /// The same of all numbers up to `to`, but only of what one of these criteria may choose as far
+    /// as columns tell: the index that is walked along holds most of them, so that of very many
+    /// IOCs few are read.
+    pub async fn ioc_candidates(
+        &self,
+        account: &AccountId,
+        rules: &[&Criteria],
+        to: i64,
+        after: Option<(i64, IocId)>,
+        limit: u64,
+    ) -> StoreResult<IocPage> {
         if rules.is_empty() {
             return Ok(IocPage(Vec::new()));
         }
-        Ok(IocPage(with_sources(candidates(account, rules, to, after).limit(limit)).all(&self.0).await?))
+        Ok(IocPage(
+            with_sources(candidates(account, rules, to, after).limit(limit)).all(&self.0).await?,
+        ))
     }
 
     /// Those that changed after number `from` and may not be sent any more, deleted ones too.
     pub async fn ioc_withdrawn(&self, account: &AccountId, from: i64) -> StoreResult<Vec<IocId>> {
-        let find = changed(account, from, i64::MAX, None).filter(sendable().not()).select_only().column(ioc::Column::Id);
+        let find = changed(account, from, i64::MAX, None)
+            .filter(sendable().not())
+            .select_only()
+            .column(ioc::Column::Id);
         Ok(find.into_tuple::<Uuid>().all(&self.0).await?.into_iter().map(IocId).collect())
     }
 
@@ -443,26 +613,51 @@ impl<C: ConnectionTrait> Conn<C> {
         after: Option<&str>,
         limit: u64,
     ) -> StoreResult<PageOf<IocRow>> {
-        let after = after.map(cursor).transpose()?.filter(|(seq, _)| *seq >= first).map(|(seq, id)| (seq, IocId(id)));
-        let rows = with_sources(changed(account, first - 1, last, after).filter(conditions(filter)).limit(limit + 1)).all(&self.0).await?;
+        let after = after
+            .map(cursor)
+            .transpose()?
+            .filter(|(seq, _)| *seq >= first)
+            .map(|(seq, id)| (seq, IocId(id)));
+        let rows = with_sources(
+            changed(account, first - 1, last, after).filter(conditions(filter)).limit(limit + 1),
+        )
+        .all(&self.0)
+        .await?;
         let rows = rows.into_iter().map(to_row).collect::<StoreResult<Vec<_>>>()?;
         Ok(PageOf::cut(rows, limit, |r| format!("{}.{}", r.seq, r.ioc.id)))
     }
 
-    /// How many IOCs of an account there are that a rule may choose: reported by one of these sources, of these kinds
-    /// and severities, in this state, first seen in this window; never those that are never sent. Empty lists of kinds
-    /// and severities ask for nothing.
-    pub async fn ioc_count(&self, account: &AccountId, criteria: &Criteria, sources: &[SourceId]) -> StoreResult<u64> {
+    /// How many IOCs of an account there are that a rule may choose: reported by one of these
+    /// sources, of these kinds and severities, in this state, first seen in this window; never
+    /// those that are never sent. Empty lists of kinds and severities ask for nothing.
+    pub async fn ioc_count(
+        &self,
+        account: &AccountId,
+        criteria: &Criteria,
+        sources: &[SourceId],
+    ) -> StoreResult<u64> {
         Ok(self.choosable(account, criteria, sources).count(&self.0).await?)
     }
 
     /// The latest of the same IOCs.
-    pub async fn ioc_choosable(&self, account: &AccountId, criteria: &Criteria, sources: &[SourceId], limit: u64) -> StoreResult<Vec<IocRow>> {
-        let find = self.choosable(account, criteria, sources).order_by_desc(ioc::Column::Seq).limit(limit);
+    pub async fn ioc_choosable(
+        &self,
+        account: &AccountId,
+        criteria: &Criteria,
+        sources: &[SourceId],
+        limit: u64,
+    ) -> StoreResult<Vec<IocRow>> {
+        let find =
+            self.choosable(account, criteria, sources).order_by_desc(ioc::Column::Seq).limit(limit);
         with_sources(find).all(&self.0).await?.into_iter().map(to_row).collect()
     }
 
-    fn choosable(&self, account: &AccountId, criteria: &Criteria, sources: &[SourceId]) -> Select<ioc::Entity> {
+    fn choosable(
+        &self,
+        account: &AccountId,
+        criteria: &Criteria,
+        sources: &[SourceId],
+    ) -> Select<ioc::Entity> {
         let reported = Query::select()
             .column(ioc_source::Column::IocId)
             .from(ioc_source::Entity)
@@ -478,11 +673,19 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// How many IOCs an account has.
     pub async fn ioc_any(&self, account: &AccountId) -> StoreResult<bool> {
-        Ok(ioc::Entity::find().filter(ioc::Column::AccountId.eq(account.as_str())).one(&self.0).await?.is_some())
+        Ok(ioc::Entity::find()
+            .filter(ioc::Column::AccountId.eq(account.as_str()))
+            .one(&self.0)
+            .await?
+            .is_some())
     }
 
     /// Accounts that hold Active IOCs due to retire at `now`, with some of those IOCs.
-    pub async fn ioc_due_to_retire(&self, now: Timestamp, limit: u64) -> StoreResult<Vec<(AccountId, IocId)>> {
+    pub async fn ioc_due_to_retire(
+        &self,
+        now: Timestamp,
+        limit: u64,
+    ) -> StoreResult<Vec<(AccountId, IocId)>> {
         let rows: Vec<(String, Uuid)> = ioc::Entity::find()
             .select_only()
             .column(ioc::Column::AccountId)
@@ -494,7 +697,9 @@ impl<C: ConnectionTrait> Conn<C> {
             .into_tuple()
             .all(&self.0)
             .await?;
-        rows.into_iter().map(|(account, id)| Ok((crate::accounts::account_id("iocs", account)?, IocId(id)))).collect()
+        rows.into_iter()
+            .map(|(account, id)| Ok((crate::accounts::account_id("iocs", account)?, IocId(id))))
+            .collect()
     }
 }
 
@@ -506,13 +711,23 @@ impl Txn {
     }
 
     /// Deletes an IOC: it leaves every list and group; the row stays for the tombstones.
-    pub async fn ioc_delete(&self, account: &AccountId, row: &IocRow, seq: i64, now: Timestamp) -> StoreResult<()> {
+    pub async fn ioc_delete(
+        &self,
+        account: &AccountId,
+        row: &IocRow,
+        seq: i64,
+        now: Timestamp,
+    ) -> StoreResult<()> {
         active(account, &row.ioc, row.created_at, seq, Some(now.micros()))?.update(&self.0).await?;
-        ioc_source::Entity::delete_many().filter(ioc_source::Column::IocId.eq(row.ioc.id.0)).exec(&self.0).await?;
+        ioc_source::Entity::delete_many()
+            .filter(ioc_source::Column::IocId.eq(row.ioc.id.0))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 
-    /// Retires IOCs of one account under its change number `seq`, unless they were seen again since.
+    /// Retires IOCs of one account under its change number `seq`, unless they were seen again
+    /// since.
     pub async fn ioc_retire(&self, ids: &[IocId], seq: i64, now: Timestamp) -> StoreResult<()> {
         for chunk in ids.chunks(ROWS) {
             ioc::Entity::update_many()
@@ -558,14 +773,34 @@ pub(crate) fn parts(ioc: &Ioc) -> StoreResult<Parts> {
         state: state.code(),
         retires_at: ioc.retires_at().micros(),
         whitelist: whitelist.code(),
-        enrichment: serde_json::to_string(enrichment).map_err(|e| corrupt("iocs", "enrichment", e))?,
+        enrichment: serde_json::to_string(enrichment)
+            .map_err(|e| corrupt("iocs", "enrichment", e))?,
         precedence: selection::precedence(ioc),
     })
 }
 
-pub(crate) fn active(account: &AccountId, ioc: &Ioc, created_at: i64, seq: i64, deleted_at: Option<i64>) -> StoreResult<ioc::ActiveModel> {
-    let Parts { id, kind, value, value_head, reversed_host, first_seen, last_seen, severity, state, retires_at, whitelist, enrichment, precedence } =
-        parts(ioc)?;
+pub(crate) fn active(
+    account: &AccountId,
+    ioc: &Ioc,
+    created_at: i64,
+    seq: i64,
+    deleted_at: Option<i64>,
+) -> StoreResult<ioc::ActiveModel> {
+    let Parts {
+        id,
+        kind,
+        value,
+        value_head,
+        reversed_host,
+        first_seen,
+        last_seen,
+        severity,
+        state,
+        retires_at,
+        whitelist,
+        enrichment,
+        precedence,
+    } = parts(ioc)?;
     Ok(ioc::ActiveModel {
         id: Set(id),
         account_id: Set(account.to_string()),

@@ -6,7 +6,8 @@ use iocast_domain::{
     time::{HOUR, Timestamp},
 };
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, Set,
     sea_query::{Expr, OnConflict, Query},
 };
 use uuid::Uuid;
@@ -49,7 +50,11 @@ pub struct NewLetter {
 impl std::fmt::Debug for NewLetter {
     /// Without the words: they may carry a link that signs somebody in.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NewLetter").field("id", &self.id).field("kind", &self.kind).field("recipient", &self.recipient).finish_non_exhaustive()
+        f.debug_struct("NewLetter")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .field("recipient", &self.recipient)
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,10 +110,23 @@ pub struct LetterCounts {
     pub oldest_due: Option<Timestamp>,
 }
 
-const STATES: [LetterState; 6] =
-    [LetterState::Due, LetterState::Claimed, LetterState::Sent, LetterState::Dead, LetterState::Superseded, LetterState::Discarded];
-const KINDS: [LetterKind; 7] =
-    [LetterKind::Warning, LetterKind::Recovery, LetterKind::Limit, LetterKind::Test, LetterKind::Invitation, LetterKind::PasswordReset, LetterKind::Held];
+const STATES: [LetterState; 6] = [
+    LetterState::Due,
+    LetterState::Claimed,
+    LetterState::Sent,
+    LetterState::Dead,
+    LetterState::Superseded,
+    LetterState::Discarded,
+];
+const KINDS: [LetterKind; 7] = [
+    LetterKind::Warning,
+    LetterKind::Recovery,
+    LetterKind::Limit,
+    LetterKind::Test,
+    LetterKind::Invitation,
+    LetterKind::PasswordReset,
+    LetterKind::Held,
+];
 
 pub(crate) fn state_code(state: LetterState) -> i16 {
     match state {
@@ -122,7 +140,10 @@ pub(crate) fn state_code(state: LetterState) -> i16 {
 }
 
 pub(crate) fn to_state(code: i16) -> StoreResult<LetterState> {
-    STATES.into_iter().find(|s| state_code(*s) == code).ok_or_else(|| corrupt("letters", "state", code))
+    STATES
+        .into_iter()
+        .find(|s| state_code(*s) == code)
+        .ok_or_else(|| corrupt("letters", "state", code))
 }
 
 pub(crate) fn kind_code(kind: LetterKind) -> i16 {
@@ -138,7 +159,10 @@ pub(crate) fn kind_code(kind: LetterKind) -> i16 {
 }
 
 pub(crate) fn to_kind(code: i16) -> StoreResult<LetterKind> {
-    KINDS.into_iter().find(|k| kind_code(*k) == code).ok_or_else(|| corrupt("letters", "kind", code))
+    KINDS
+        .into_iter()
+        .find(|k| kind_code(*k) == code)
+        .ok_or_else(|| corrupt("letters", "kind", code))
 }
 
 fn to_letter(row: letter::Model) -> StoreResult<LetterRow> {
@@ -168,7 +192,19 @@ fn to_letter(row: letter::Model) -> StoreResult<LetterRow> {
 
 /// A letter as it is written: due at once.
 pub(crate) fn insertion(new: &NewLetter) -> letter::ActiveModel {
-    let NewLetter { id, account_id, kind, recipient, message_id, subject, text, html, created_at, subject_key, after_letter } = new.clone();
+    let NewLetter {
+        id,
+        account_id,
+        kind,
+        recipient,
+        message_id,
+        subject,
+        text,
+        html,
+        created_at,
+        subject_key,
+        after_letter,
+    } = new.clone();
     letter::ActiveModel {
         id: Set(id.0),
         account_id: Set(account_id.to_string()),
@@ -195,14 +231,20 @@ pub(crate) fn insertion(new: &NewLetter) -> letter::ActiveModel {
 
 /// To be handed over at `now`: due, or left behind by somebody whose claim ran out at `real_now`.
 fn due(now: Timestamp, real_now: Timestamp) -> Condition {
-    let waits = Condition::all().add(letter::Column::State.eq(state_code(LetterState::Due))).add(letter::Column::NextAt.lte(now.micros()));
-    let left_behind = Condition::all().add(letter::Column::State.eq(state_code(LetterState::Claimed))).add(letter::Column::ClaimUntil.lte(real_now.micros()));
+    let waits = Condition::all()
+        .add(letter::Column::State.eq(state_code(LetterState::Due)))
+        .add(letter::Column::NextAt.lte(now.micros()));
+    let left_behind = Condition::all()
+        .add(letter::Column::State.eq(state_code(LetterState::Claimed)))
+        .add(letter::Column::ClaimUntil.lte(real_now.micros()));
     Condition::any().add(waits).add(left_behind)
 }
 
 /// Letters of a lane. An address of a person never begins like that.
 fn of_lane(lane: Channel) -> Condition {
-    let hook = Condition::any().add(letter::Column::Recipient.starts_with("https://")).add(letter::Column::Recipient.starts_with("http://"));
+    let hook = Condition::any()
+        .add(letter::Column::Recipient.starts_with("https://"))
+        .add(letter::Column::Recipient.starts_with("http://"));
     match lane {
         Channel::Mail => hook.not(),
         Channel::Hooks => {
@@ -212,51 +254,98 @@ fn of_lane(lane: Channel) -> Condition {
                 .and_where(letter::Column::State.eq(state_code(LetterState::Claimed)))
                 .take();
             let left_behind = letter::Column::State.eq(state_code(LetterState::Claimed));
-            Condition::all().add(hook).add(left_behind.or(letter::Column::Recipient.not_in_subquery(busy)))
+            Condition::all()
+                .add(hook)
+                .add(left_behind.or(letter::Column::Recipient.not_in_subquery(busy)))
         }
     }
 }
 
 impl<C: ConnectionTrait> Conn<C> {
     /// The letters of an account, newest first.
-    pub async fn letter_list(&self, account: &AccountId, state: Option<LetterState>, page: &Page) -> StoreResult<PageOf<LetterRow>> {
-        let mut find = letter::Entity::find().filter(letter::Column::AccountId.eq(account.as_str()));
+    pub async fn letter_list(
+        &self,
+        account: &AccountId,
+        state: Option<LetterState>,
+        page: &Page,
+    ) -> StoreResult<PageOf<LetterRow>> {
+        let mut find =
+            letter::Entity::find().filter(letter::Column::AccountId.eq(account.as_str()));
         if let Some(state) = state {
             find = find.filter(letter::Column::State.eq(state_code(state)));
         }
         if let Some((at, id)) = page.after.as_deref().map(cursor).transpose()? {
-            find = find.filter(letter::Column::CreatedAt.lt(at).or(letter::Column::CreatedAt.eq(at).and(letter::Column::Id.lt(id))));
+            find = find.filter(
+                letter::Column::CreatedAt
+                    .lt(at)
+                    .or(letter::Column::CreatedAt.eq(at).and(letter::Column::Id.lt(id))),
+            );
         }
-        let rows = find.order_by_desc(letter::Column::CreatedAt).order_by_desc(letter::Column::Id).limit(page.limit + 1).all(&self.0).await?;
+        let rows = find
+            .order_by_desc(letter::Column::CreatedAt)
+            .order_by_desc(letter::Column::Id)
+            .limit(page.limit + 1)
+            .all(&self.0)
+            .await?;
         let rows = rows.into_iter().map(to_letter).collect::<StoreResult<Vec<_>>>()?;
-        Ok(PageOf::cut(rows, page.limit, |r| format!("{}.{}", r.letter.created_at.micros(), r.letter.id)))
+        Ok(PageOf::cut(rows, page.limit, |r| {
+            format!("{}.{}", r.letter.created_at.micros(), r.letter.id)
+        }))
     }
 
     /// One letter of an account.
-    pub async fn letter_fetch(&self, account: &AccountId, id: LetterId) -> StoreResult<Option<LetterRow>> {
-        letter::Entity::find_by_id(id.0).filter(letter::Column::AccountId.eq(account.as_str())).one(&self.0).await?.map(to_letter).transpose()
+    pub async fn letter_fetch(
+        &self,
+        account: &AccountId,
+        id: LetterId,
+    ) -> StoreResult<Option<LetterRow>> {
+        letter::Entity::find_by_id(id.0)
+            .filter(letter::Column::AccountId.eq(account.as_str()))
+            .one(&self.0)
+            .await?
+            .map(to_letter)
+            .transpose()
     }
 
     /// Whether a letter of any account was taken.
     pub async fn letter_was_sent(&self, id: LetterId) -> StoreResult<bool> {
-        Ok(letter::Entity::find_by_id(id.0).filter(letter::Column::State.eq(state_code(LetterState::Sent))).count(&self.0).await? > 0)
+        Ok(letter::Entity::find_by_id(id.0)
+            .filter(letter::Column::State.eq(state_code(LetterState::Sent)))
+            .count(&self.0)
+            .await?
+            > 0)
     }
 
     /// Whether a claim still holds.
     pub async fn letter_is_claimed(&self, id: LetterId, token: Uuid) -> StoreResult<bool> {
-        let find =
-            letter::Entity::find_by_id(id.0).filter(letter::Column::State.eq(state_code(LetterState::Claimed))).filter(letter::Column::ClaimToken.eq(token));
+        let find = letter::Entity::find_by_id(id.0)
+            .filter(letter::Column::State.eq(state_code(LetterState::Claimed)))
+            .filter(letter::Column::ClaimToken.eq(token));
         Ok(find.count(&self.0).await? > 0)
     }
 
     /// Whether any of the outages that a letter is about is still open.
     pub async fn letter_has_open_outage(&self, id: LetterId) -> StoreResult<bool> {
-        let of = Query::select().column(outage_letter::Column::OutageId).from(outage_letter::Entity).and_where(outage_letter::Column::LetterId.eq(id.0)).take();
-        Ok(outage::Entity::find().filter(outage::Column::Id.in_subquery(of)).filter(outage::Column::EndedAt.is_null()).count(&self.0).await? > 0)
+        let of = Query::select()
+            .column(outage_letter::Column::OutageId)
+            .from(outage_letter::Entity)
+            .and_where(outage_letter::Column::LetterId.eq(id.0))
+            .take();
+        Ok(outage::Entity::find()
+            .filter(outage::Column::Id.in_subquery(of))
+            .filter(outage::Column::EndedAt.is_null())
+            .count(&self.0)
+            .await?
+            > 0)
     }
 
     /// Whether a letter is to be handed over: looked at before a write is begun.
-    pub async fn letter_is_due(&self, lane: Channel, now: Timestamp, real_now: Timestamp) -> StoreResult<bool> {
+    pub async fn letter_is_due(
+        &self,
+        lane: Channel,
+        now: Timestamp,
+        real_now: Timestamp,
+    ) -> StoreResult<bool> {
         Ok(letter::Entity::find()
             .select_only()
             .column(letter::Column::Id)
@@ -279,9 +368,15 @@ impl<C: ConnectionTrait> Conn<C> {
             .into_tuple()
             .all(&self.0)
             .await?;
-        let by_state = rows.into_iter().map(|(code, n)| Ok((to_state(code)?, u64::try_from(n).unwrap_or_default()))).collect::<StoreResult<_>>()?;
+        let by_state = rows
+            .into_iter()
+            .map(|(code, n)| Ok((to_state(code)?, u64::try_from(n).unwrap_or_default())))
+            .collect::<StoreResult<_>>()?;
         let oldest = letter::Entity::find()
-            .filter(letter::Column::State.is_in([LetterState::Due, LetterState::Claimed].map(state_code)))
+            .filter(
+                letter::Column::State
+                    .is_in([LetterState::Due, LetterState::Claimed].map(state_code)),
+            )
             .filter(letter::Column::NextAt.lte(now.micros()))
             .order_by_asc(letter::Column::NextAt)
             .one(&self.0)
@@ -298,8 +393,9 @@ impl Txn {
         Ok(letter::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0)
     }
 
-    /// Claims the letter of a lane that is due longest, until `until` (real time). One that must follow another waits until
-    /// that is settled. Those in `not` are left alone; one that can't be read is put off for an hour.
+    /// Claims the letter of a lane that is due longest, until `until` (real time). One that must
+    /// follow another waits until that is settled. Those in `not` are left alone; one that can't be
+    /// read is put off for an hour.
     pub async fn letter_claim(
         &self,
         lane: Channel,
@@ -311,16 +407,35 @@ impl Txn {
             let unsettled = Query::select()
                 .column(letter::Column::Id)
                 .from(letter::Entity)
-                .and_where(letter::Column::State.is_in([LetterState::Due, LetterState::Claimed].map(state_code)))
+                .and_where(
+                    letter::Column::State
+                        .is_in([LetterState::Due, LetterState::Claimed].map(state_code)),
+                )
                 .take();
-            let first = Condition::any().add(letter::Column::AfterLetter.is_null()).add(letter::Column::AfterLetter.not_in_subquery(unsettled));
-            let find = letter::Entity::find().filter(due(now, real_now)).filter(of_lane(lane)).filter(first);
+            let first = Condition::any()
+                .add(letter::Column::AfterLetter.is_null())
+                .add(letter::Column::AfterLetter.not_in_subquery(unsettled));
+            let find = letter::Entity::find()
+                .filter(due(now, real_now))
+                .filter(of_lane(lane))
+                .filter(first);
             let find = find.filter(letter::Column::Id.is_not_in(not.iter().map(|id| id.0)));
-            let Some(row) = find.order_by_asc(letter::Column::NextAt).order_by_asc(letter::Column::Id).one(&self.0).await? else { return Ok(None) };
+            let Some(row) = find
+                .order_by_asc(letter::Column::NextAt)
+                .order_by_asc(letter::Column::Id)
+                .one(&self.0)
+                .await?
+            else {
+                return Ok(None);
+            };
             let id = row.id;
             // The sender that had it may have delivered it before it died.
             let maybe_sent = row.maybe_sent || row.state == state_code(LetterState::Claimed);
-            let read = match to_letter(letter::Model { attempts: row.attempts.saturating_add(1), maybe_sent, ..row }) {
+            let read = match to_letter(letter::Model {
+                attempts: row.attempts.saturating_add(1),
+                maybe_sent,
+                ..row
+            }) {
                 Ok(read) => read,
                 Err(error) => {
                     tracing::error!(letter.id = %id, error = &error as &dyn std::error::Error, "Letter {id} can't be read; it is looked at again in an hour");
@@ -328,7 +443,11 @@ impl Txn {
                         .col_expr(letter::Column::NextAt, Expr::value(now.plus(HOUR).micros()))
                         .col_expr(letter::Column::State, Expr::value(state_code(LetterState::Due)))
                         .col_expr(letter::Column::MaybeSent, Expr::value(maybe_sent));
-                    later.filter(letter::Column::Id.eq(id)).filter(due(now, real_now)).exec(&self.0).await?;
+                    later
+                        .filter(letter::Column::Id.eq(id))
+                        .filter(due(now, real_now))
+                        .exec(&self.0)
+                        .await?;
                     continue;
                 }
             };
@@ -348,7 +467,13 @@ impl Txn {
     }
 
     /// Writes what became of a claimed letter. Gives false if the claim was lost since.
-    pub async fn letter_settle(&self, id: LetterId, token: Uuid, settled: &Settled, now: Timestamp) -> StoreResult<bool> {
+    pub async fn letter_settle(
+        &self,
+        id: LetterId,
+        token: Uuid,
+        settled: &Settled,
+        now: Timestamp,
+    ) -> StoreResult<bool> {
         let Settled { state, next_at, ref answer, maybe_sent } = *settled;
         let mut settle = letter::Entity::update_many();
         if maybe_sent {
@@ -360,7 +485,10 @@ impl Txn {
             .col_expr(letter::Column::ClaimToken, Expr::value(Option::<Uuid>::None))
             .col_expr(letter::Column::ClaimUntil, Expr::value(0_i64))
             .col_expr(letter::Column::LastAnswer, Expr::value(answer.as_str()))
-            .col_expr(letter::Column::SettledAt, Expr::value(state.is_settled().then_some(now.micros())))
+            .col_expr(
+                letter::Column::SettledAt,
+                Expr::value(state.is_settled().then_some(now.micros())),
+            )
             .filter(letter::Column::Id.eq(id.0))
             .filter(letter::Column::State.eq(state_code(LetterState::Claimed)))
             .filter(letter::Column::ClaimToken.eq(token));
@@ -372,7 +500,8 @@ impl Txn {
         Ok(settled)
     }
 
-    /// What was written to one person only, with a link that signs them in, is not kept once it is gone.
+    /// What was written to one person only, with a link that signs them in, is not kept once it is
+    /// gone.
     async fn letter_forget_secret(&self, id: LetterId) -> StoreResult<()> {
         let forget = letter::Entity::update_many()
             .col_expr(letter::Column::BodyText, Expr::value(""))
@@ -380,17 +509,30 @@ impl Txn {
             .filter(letter::Column::Id.eq(id.0))
             // A dead one can be tried again.
             .filter(letter::Column::State.ne(state_code(LetterState::Dead)))
-            .filter(letter::Column::Kind.is_in([LetterKind::Invitation, LetterKind::PasswordReset].map(kind_code)));
+            .filter(
+                letter::Column::Kind
+                    .is_in([LetterKind::Invitation, LetterKind::PasswordReset].map(kind_code)),
+            );
         forget.exec(&self.0).await?;
         Ok(())
     }
 
-    /// Moves a letter that nobody is handing over from one of `from` to `to`. Gives false if it is in none of them.
-    pub async fn letter_move(&self, id: LetterId, from: &[LetterState], to: LetterState, now: Timestamp) -> StoreResult<bool> {
+    /// Moves a letter that nobody is handing over from one of `from` to `to`. Gives false if it is
+    /// in none of them.
+    pub async fn letter_move(
+        &self,
+        id: LetterId,
+        from: &[LetterState],
+        to: LetterState,
+        now: Timestamp,
+    ) -> StoreResult<bool> {
         let change = letter::Entity::update_many()
             .col_expr(letter::Column::State, Expr::value(state_code(to)))
             .col_expr(letter::Column::NextAt, Expr::value(now.micros()))
-            .col_expr(letter::Column::SettledAt, Expr::value(to.is_settled().then_some(now.micros())))
+            .col_expr(
+                letter::Column::SettledAt,
+                Expr::value(to.is_settled().then_some(now.micros())),
+            )
             .filter(letter::Column::Id.eq(id.0))
             .filter(letter::Column::State.is_in(from.iter().map(|s| state_code(*s))));
         let moved = change.exec(&self.0).await?.rows_affected > 0;
@@ -411,16 +553,21 @@ impl Txn {
         Ok(())
     }
 
-    /// Forgets letters that were settled before `since`, and with them what they were about; but none of an outage that had
-    /// not ended then: its recovery asks for its warning.
+    /// Forgets letters that were settled before `since`, and with them what they were about; but
+    /// none of an outage that had not ended then: its recovery asks for its warning.
     pub async fn letter_prune(&self, since: Timestamp) -> StoreResult<()> {
         let lasting = || {
-            let lasts =
-                Expr::col((outage::Entity, outage::Column::EndedAt)).is_null().or(Expr::col((outage::Entity, outage::Column::EndedAt)).gte(since.micros()));
+            let lasts = Expr::col((outage::Entity, outage::Column::EndedAt))
+                .is_null()
+                .or(Expr::col((outage::Entity, outage::Column::EndedAt)).gte(since.micros()));
             Query::select()
                 .column(outage_letter::Column::LetterId)
                 .from(outage_letter::Entity)
-                .inner_join(outage::Entity, Expr::col((outage::Entity, outage::Column::Id)).equals((outage_letter::Entity, outage_letter::Column::OutageId)))
+                .inner_join(
+                    outage::Entity,
+                    Expr::col((outage::Entity, outage::Column::Id))
+                        .equals((outage_letter::Entity, outage_letter::Column::OutageId)),
+                )
                 .and_where(lasts)
                 .take()
         };
@@ -431,10 +578,19 @@ impl Txn {
             .and_where(letter::Column::Id.not_in_subquery(lasting()))
             .take();
         // The letters first: which of them are old is asked of what they are about.
-        letter::Entity::delete_many().filter(letter::Column::Id.in_subquery(old)).exec(&self.0).await?;
+        letter::Entity::delete_many()
+            .filter(letter::Column::Id.in_subquery(old))
+            .exec(&self.0)
+            .await?;
         let there = Query::select().column(letter::Column::Id).from(letter::Entity).take();
-        outage_letter::Entity::delete_many().filter(outage_letter::Column::LetterId.not_in_subquery(there.clone())).exec(&self.0).await?;
-        letter_item::Entity::delete_many().filter(letter_item::Column::LetterId.not_in_subquery(there)).exec(&self.0).await?;
+        outage_letter::Entity::delete_many()
+            .filter(outage_letter::Column::LetterId.not_in_subquery(there.clone()))
+            .exec(&self.0)
+            .await?;
+        letter_item::Entity::delete_many()
+            .filter(letter_item::Column::LetterId.not_in_subquery(there))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 }

@@ -1,7 +1,9 @@
-//! Rows in, domain types out. No entity leaves this crate, and only `backend` knows which engine it is.
+//! Rows in, domain types out. No entity leaves this crate, and only `backend` knows which engine it
+//! is.
 //!
-//! Functions are named noun first (`device_list`). They live on [`Conn`]: reading ones on every connection, writing
-//! ones only on a transaction ([`Txn`]), so that nothing is written outside of one.
+//! Functions are named noun first (`device_list`). They live on [`Conn`]: reading ones on every
+//! connection, writing ones only on a transaction ([`Txn`]), so that nothing is written outside of
+//! one.
 
 use sea_orm::DatabaseConnection;
 
@@ -42,7 +44,10 @@ pub use self::{
     members::MemberRow,
     outages::{OutageLetter, OutageRow},
     page::{Page, PageOf},
-    publications::{BlobRef, FileRef, GroupUpdate, NewBlob, NewPublication, PartRow, PublicationLine, PublishState},
+    publications::{
+        BlobRef, FileRef, GroupUpdate, NewBlob, NewPublication, PartRow, PublicationLine,
+        PublishState,
+    },
     pulls::{NewPull, PullDay, PullLine},
     stage::{StageCounts, StageWrite, Staged},
 };
@@ -54,5 +59,6 @@ pub struct Conn<C>(pub(crate) C);
 /// Reads committed rows.
 pub type Reader = Conn<DatabaseConnection>;
 
-/// Writes: nothing of it is seen before [`Txn::commit`], and all of it is undone when it is dropped.
+/// Writes: nothing of it is seen before [`Txn::commit`], and all of it is undone when it is
+/// dropped.
 pub type Txn = Conn<transaction::Write>;

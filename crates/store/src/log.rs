@@ -2,7 +2,8 @@
 
 use iocast_domain::{id::AccountId, time::Timestamp};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DeleteMany, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DeleteMany, EntityTrait, ExprTrait,
+    QueryFilter, QueryOrder, QuerySelect, Set,
     sea_query::{Expr, OnConflict},
 };
 use uuid::Uuid;
@@ -67,36 +68,60 @@ pub struct Stored {
     pub body_hash: String,
     /// Status of the answer; 0 while the request is being carried out.
     pub status: u16,
-    /// Body of the answer, secrets left out; while status is 0, what the request brought about so far.
+    /// Body of the answer, secrets left out; while status is 0, what the request brought about so
+    /// far.
     pub answer: String,
     /// When the key was reserved.
     pub created_at: Timestamp,
 }
 
 fn without_effect() -> DeleteMany<idempotency::Entity> {
-    idempotency::Entity::delete_many().filter(idempotency::Column::Status.eq(0)).filter(idempotency::Column::Answer.eq(""))
+    idempotency::Entity::delete_many()
+        .filter(idempotency::Column::Status.eq(0))
+        .filter(idempotency::Column::Answer.eq(""))
 }
 
 impl<C: ConnectionTrait> Conn<C> {
     /// The audit log of an account, newest first.
-    pub async fn audit_list(&self, account: &AccountId, filter: &AuditFilter, page: &Page) -> StoreResult<PageOf<AuditLine>> {
+    pub async fn audit_list(
+        &self,
+        account: &AccountId,
+        filter: &AuditFilter,
+        page: &Page,
+    ) -> StoreResult<PageOf<AuditLine>> {
         let mut find = audit::Entity::find().filter(audit::Column::AccountId.eq(account.as_str()));
         let AuditFilter { actor, action, object } = filter;
         if let Some(actor) = actor {
             find = find.filter(audit::Column::Actor.eq(actor.as_str()));
         }
         if let Some(action) = action {
-            // `device` stands for all of its actions. Nobody is served by wildcards, and the engines differ in capitals.
-            let action: String = action.to_lowercase().chars().filter(|c| c.is_ascii_lowercase() || matches!(c, '.' | '_')).collect();
-            find = find.filter(audit::Column::Action.eq(action.as_str()).or(audit::Column::Action.starts_with(format!("{action}."))));
+            // `device` stands for all of its actions. Nobody is served by wildcards, and the
+            // engines differ in capitals.
+            let action: String = action
+                .to_lowercase()
+                .chars()
+                .filter(|c| c.is_ascii_lowercase() || matches!(c, '.' | '_'))
+                .collect();
+            find = find.filter(
+                audit::Column::Action
+                    .eq(action.as_str())
+                    .or(audit::Column::Action.starts_with(format!("{action}."))),
+            );
         }
         if let Some(object) = object {
             find = find.filter(audit::Column::Object.eq(object.as_str()));
         }
         if let Some((at, id)) = page.after.as_deref().map(cursor).transpose()? {
-            find = find.filter(audit::Column::At.lt(at).or(audit::Column::At.eq(at).and(audit::Column::Id.lt(id))));
+            find = find.filter(
+                audit::Column::At.lt(at).or(audit::Column::At.eq(at).and(audit::Column::Id.lt(id))),
+            );
         }
-        let rows = find.order_by_desc(audit::Column::At).order_by_desc(audit::Column::Id).limit(page.limit + 1).all(&self.0).await?;
+        let rows = find
+            .order_by_desc(audit::Column::At)
+            .order_by_desc(audit::Column::Id)
+            .limit(page.limit + 1)
+            .all(&self.0)
+            .await?;
         Ok(PageOf::cut(rows, page.limit, |r| format!("{}.{}", r.at, r.id)).map(|r| AuditLine {
             id: r.id,
             account_id: account.clone(),
@@ -112,7 +137,11 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// Whether something was ever done, in any account.
     pub async fn audit_any(&self, action: &str) -> StoreResult<bool> {
-        Ok(audit::Entity::find().filter(audit::Column::Action.eq(action)).one(&self.0).await?.is_some())
+        Ok(audit::Entity::find()
+            .filter(audit::Column::Action.eq(action))
+            .one(&self.0)
+            .await?
+            .is_some())
     }
 
     /// Failed sign-ins of `subject`.
@@ -129,7 +158,12 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// The answer kept for a key since `since`.
-    pub async fn idempotency_fetch(&self, account: &AccountId, key: &str, since: Timestamp) -> StoreResult<Option<Stored>> {
+    pub async fn idempotency_fetch(
+        &self,
+        account: &AccountId,
+        key: &str,
+        since: Timestamp,
+    ) -> StoreResult<Option<Stored>> {
         let row = idempotency::Entity::find_by_id((account.to_string(), key.to_owned()))
             .filter(idempotency::Column::CreatedAt.gt(since.micros()))
             .one(&self.0)
@@ -152,7 +186,8 @@ impl<C: ConnectionTrait> Conn<C> {
 impl Txn {
     /// Writes a line of the audit log.
     pub async fn audit_insert(&self, line: &AuditLine) -> StoreResult<()> {
-        let AuditLine { id, account_id, at, actor, action, object, detail, address, request_id } = line.clone();
+        let AuditLine { id, account_id, at, actor, action, object, detail, address, request_id } =
+            line.clone();
         audit::ActiveModel {
             id: Set(id),
             account_id: Set(account_id.to_string()),
@@ -171,14 +206,22 @@ impl Txn {
 
     /// Locks the failures of `subject`, so that two tries at once count as two.
     pub async fn attempt_lock(&self, subject: &str) -> StoreResult<()> {
-        let row = attempt::ActiveModel { subject: Set(subject.to_owned()), failures: Set(0), window_start: Set(0), blocked_until: Set(0) };
+        let row = attempt::ActiveModel {
+            subject: Set(subject.to_owned()),
+            failures: Set(0),
+            window_start: Set(0),
+            blocked_until: Set(0),
+        };
         let same = Expr::col((attempt::Entity, attempt::Column::Failures));
-        let lock = OnConflict::column(attempt::Column::Subject).value(attempt::Column::Failures, same).to_owned();
+        let lock = OnConflict::column(attempt::Column::Subject)
+            .value(attempt::Column::Failures, same)
+            .to_owned();
         attempt::Entity::insert(row).on_conflict(lock).exec_without_returning(&self.0).await?;
         Ok(())
     }
 
-    /// Forgets failures of windows that began before `window`, unless they block somebody at `now` (real time).
+    /// Forgets failures of windows that began before `window`, unless they block somebody at `now`
+    /// (real time).
     pub async fn attempt_prune(&self, window: Timestamp, now: Timestamp) -> StoreResult<()> {
         attempt::Entity::delete_many()
             .filter(attempt::Column::WindowStart.lt(window.micros()))
@@ -201,18 +244,32 @@ impl Txn {
             blocked_until: Set(blocked_until.micros()),
         };
         let update = OnConflict::column(attempt::Column::Subject)
-            .update_columns([attempt::Column::Failures, attempt::Column::WindowStart, attempt::Column::BlockedUntil])
+            .update_columns([
+                attempt::Column::Failures,
+                attempt::Column::WindowStart,
+                attempt::Column::BlockedUntil,
+            ])
             .to_owned();
         attempt::Entity::insert(row).on_conflict(update).exec_without_returning(&self.0).await?;
         Ok(())
     }
 
-    /// Reserves a key for a request that is about to be carried out; forgets those older than `since`.
+    /// Reserves a key for a request that is about to be carried out; forgets those older than
+    /// `since`.
     ///
     /// # Errors
     /// [`StoreError::Duplicate`](crate::StoreError::Duplicate) if it is taken.
-    pub async fn idempotency_reserve(&self, account: &AccountId, key: &str, stored: &Stored, since: Timestamp) -> StoreResult<()> {
-        idempotency::Entity::delete_many().filter(idempotency::Column::CreatedAt.lte(since.micros())).exec(&self.0).await?;
+    pub async fn idempotency_reserve(
+        &self,
+        account: &AccountId,
+        key: &str,
+        stored: &Stored,
+        since: Timestamp,
+    ) -> StoreResult<()> {
+        idempotency::Entity::delete_many()
+            .filter(idempotency::Column::CreatedAt.lte(since.micros()))
+            .exec(&self.0)
+            .await?;
         let Stored { operation, body_hash, status, answer, created_at } = stored.clone();
         let row = idempotency::ActiveModel {
             account_id: Set(account.to_string()),
@@ -228,9 +285,18 @@ impl Txn {
     }
 
     /// Keeps the answer to a request whose key was reserved.
-    pub async fn idempotency_keep(&self, account: &AccountId, key: &str, status: u16, answer: &str) -> StoreResult<()> {
+    pub async fn idempotency_keep(
+        &self,
+        account: &AccountId,
+        key: &str,
+        status: u16,
+        answer: &str,
+    ) -> StoreResult<()> {
         idempotency::Entity::update_many()
-            .col_expr(idempotency::Column::Status, Expr::value(i16::try_from(status).unwrap_or_default()))
+            .col_expr(
+                idempotency::Column::Status,
+                Expr::value(i16::try_from(status).unwrap_or_default()),
+            )
             .col_expr(idempotency::Column::Answer, Expr::value(answer))
             .filter(idempotency::Column::AccountId.eq(account.as_str()))
             .filter(idempotency::Column::Key.eq(key))
@@ -240,17 +306,40 @@ impl Txn {
     }
 
     /// Writes down what a request under way brings about, in the transaction that does it.
-    pub async fn idempotency_effect(&self, account: &AccountId, key: &str, effect: &str) -> StoreResult<()> {
-        self.idempotency_under_way(account, key, idempotency::Column::Answer, Expr::value(effect)).await
+    pub async fn idempotency_effect(
+        &self,
+        account: &AccountId,
+        key: &str,
+        effect: &str,
+    ) -> StoreResult<()> {
+        self.idempotency_under_way(account, key, idempotency::Column::Answer, Expr::value(effect))
+            .await
     }
 
     /// Moves the claim of a request under way on.
-    pub async fn idempotency_alive(&self, account: &AccountId, key: &str, now: Timestamp) -> StoreResult<()> {
-        self.idempotency_under_way(account, key, idempotency::Column::CreatedAt, Expr::value(now.micros())).await
+    pub async fn idempotency_alive(
+        &self,
+        account: &AccountId,
+        key: &str,
+        now: Timestamp,
+    ) -> StoreResult<()> {
+        self.idempotency_under_way(
+            account,
+            key,
+            idempotency::Column::CreatedAt,
+            Expr::value(now.micros()),
+        )
+        .await
     }
 
     /// Changes the row of a request that is not answered yet.
-    async fn idempotency_under_way(&self, account: &AccountId, key: &str, column: idempotency::Column, value: Expr) -> StoreResult<()> {
+    async fn idempotency_under_way(
+        &self,
+        account: &AccountId,
+        key: &str,
+        column: idempotency::Column,
+        value: Expr,
+    ) -> StoreResult<()> {
         idempotency::Entity::update_many()
             .col_expr(column, value)
             .filter(idempotency::Column::AccountId.eq(account.as_str()))
@@ -263,7 +352,11 @@ impl Txn {
 
     /// Gives a reserved key back, unless its request brought something about: it may be made again.
     pub async fn idempotency_release(&self, account: &AccountId, key: &str) -> StoreResult<()> {
-        without_effect().filter(idempotency::Column::AccountId.eq(account.as_str())).filter(idempotency::Column::Key.eq(key)).exec(&self.0).await?;
+        without_effect()
+            .filter(idempotency::Column::AccountId.eq(account.as_str()))
+            .filter(idempotency::Column::Key.eq(key))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 
@@ -276,7 +369,10 @@ impl Txn {
     /// Writes a setting of the whole installation, unless somebody did before.
     pub async fn setting_insert(&self, name: &str, value: &str) -> StoreResult<()> {
         let row = setting::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
-        setting::Entity::insert(row).on_conflict(OnConflict::column(setting::Column::Name).do_nothing().to_owned()).exec_without_returning(&self.0).await?;
+        setting::Entity::insert(row)
+            .on_conflict(OnConflict::column(setting::Column::Name).do_nothing().to_owned())
+            .exec_without_returning(&self.0)
+            .await?;
         Ok(())
     }
 
@@ -284,7 +380,11 @@ impl Txn {
     pub async fn setting_put(&self, name: &str, value: &str) -> StoreResult<()> {
         let row = setting::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
         setting::Entity::insert(row)
-            .on_conflict(OnConflict::column(setting::Column::Name).update_column(setting::Column::Value).to_owned())
+            .on_conflict(
+                OnConflict::column(setting::Column::Name)
+                    .update_column(setting::Column::Value)
+                    .to_owned(),
+            )
             .exec_without_returning(&self.0)
             .await?;
         Ok(())

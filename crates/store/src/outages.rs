@@ -10,7 +10,8 @@ use iocast_domain::{
     watch::{EndedBy, Gap, Outage},
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Set,
     sea_query::{Expr, Func, OnConflict, Query},
 };
 use uuid::Uuid;
@@ -65,33 +66,60 @@ fn ended_by(code: i16) -> StoreResult<EndedBy> {
 }
 
 pub(crate) fn to_outage(row: outage::Model) -> StoreResult<Outage> {
-    let outage::Model { id, account_id, device_id, began_at, noticed_at, ended_at, ended_by: by } = row;
+    let outage::Model { id, account_id, device_id, began_at, noticed_at, ended_at, ended_by: by } =
+        row;
     Ok(Outage {
         id: OutageId(id),
         account_id: crate::accounts::account_id("outages", account_id)?,
         device_id: DeviceId(device_id),
         began_at: Timestamp::from_micros(began_at),
         noticed_at: Timestamp::from_micros(noticed_at),
-        ended: ended_at.zip(by).map(|(at, by)| Ok::<_, crate::StoreError>((Timestamp::from_micros(at), ended_by(by)?))).transpose()?,
+        ended: ended_at
+            .zip(by)
+            .map(|(at, by)| Ok::<_, crate::StoreError>((Timestamp::from_micros(at), ended_by(by)?)))
+            .transpose()?,
     })
 }
 
 impl<C: ConnectionTrait> Conn<C> {
-    /// Devices that may have fallen silent, in order of id: watched, quiet for longer than their threshold, and without an open
-    /// outage; and the device after which there may be more. Gaps are not looked at here.
-    pub async fn device_maybe_silent(&self, now: Timestamp, after: Option<DeviceId>, limit: u64) -> StoreResult<(Vec<Device>, Option<DeviceId>)> {
+    /// Devices that may have fallen silent, in order of id: watched, quiet for longer than their
+    /// threshold, and without an open outage; and the device after which there may be more. Gaps
+    /// are not looked at here.
+    pub async fn device_maybe_silent(
+        &self,
+        now: Timestamp,
+        after: Option<DeviceId>,
+        limit: u64,
+    ) -> StoreResult<(Vec<Device>, Option<DeviceId>)> {
         let column = |column: device::Column| Expr::col((device::Entity, column));
         let of_account = Query::select()
             .column(account::Column::SilentAfter)
             .from(account::Entity)
-            .and_where(Expr::col((account::Entity, account::Column::Id)).equals((device::Entity, device::Column::AccountId)))
+            .and_where(
+                Expr::col((account::Entity, account::Column::Id))
+                    .equals((device::Entity, device::Column::AccountId)),
+            )
             .take();
-        let threshold = Func::coalesce([column(device::Column::SilentAfter), Expr::SubQuery(None, Box::new(of_account.into())), Expr::value(SILENT_AFTER)]);
+        let threshold = Func::coalesce([
+            column(device::Column::SilentAfter),
+            Expr::SubQuery(None, Box::new(of_account.into())),
+            Expr::value(SILENT_AFTER),
+        ]);
         let cutoff = || Expr::value(now.micros()).sub(threshold.clone());
-        let open = Query::select().column(outage::Column::DeviceId).from(outage::Entity).and_where(outage::Column::EndedAt.is_null()).take();
+        let open = Query::select()
+            .column(outage::Column::DeviceId)
+            .from(outage::Entity)
+            .and_where(outage::Column::EndedAt.is_null())
+            .take();
         let mut find = device::Entity::find()
             .filter(device::Column::Paused.eq(false))
-            .filter(Expr::from(Func::coalesce([column(device::Column::LastPullAt), column(device::Column::CreatedAt)])).lt(cutoff()))
+            .filter(
+                Expr::from(Func::coalesce([
+                    column(device::Column::LastPullAt),
+                    column(device::Column::CreatedAt),
+                ]))
+                .lt(cutoff()),
+            )
             .filter(column(device::Column::WatchedSince).lt(cutoff()))
             .filter(device::Column::Id.not_in_subquery(open));
         if let Some(after) = after {
@@ -107,7 +135,12 @@ impl<C: ConnectionTrait> Conn<C> {
         let mut open = Vec::new();
         for chunk in devices.chunks(1_000) {
             let of = outage::Column::DeviceId.is_in(chunk.iter().map(|d| d.0));
-            for row in outage::Entity::find().filter(outage::Column::EndedAt.is_null()).filter(of).all(&self.0).await? {
+            for row in outage::Entity::find()
+                .filter(outage::Column::EndedAt.is_null())
+                .filter(of)
+                .all(&self.0)
+                .await?
+            {
                 open.extend(readable([row], to_outage));
             }
         }
@@ -119,7 +152,10 @@ impl<C: ConnectionTrait> Conn<C> {
     /// # Errors
     /// If the database does not answer.
     pub async fn account_list_untold(&self) -> StoreResult<Vec<AccountId>> {
-        let untold = account::Entity::find().select_only().column(account::Column::Id).filter(account::Column::NobodyTold.eq(true));
+        let untold = account::Entity::find()
+            .select_only()
+            .column(account::Column::Id)
+            .filter(account::Column::NobodyTold.eq(true));
         let ids: Vec<String> = untold.into_tuple().all(&self.0).await?;
         Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
     }
@@ -130,18 +166,38 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// The outages of an account, or of one of its devices; newest first.
-    pub async fn outage_list(&self, account: &AccountId, device: Option<DeviceId>, open: Option<bool>, page: &Page) -> StoreResult<PageOf<OutageRow>> {
-        let mut find = outage::Entity::find().filter(outage::Column::AccountId.eq(account.as_str()));
+    pub async fn outage_list(
+        &self,
+        account: &AccountId,
+        device: Option<DeviceId>,
+        open: Option<bool>,
+        page: &Page,
+    ) -> StoreResult<PageOf<OutageRow>> {
+        let mut find =
+            outage::Entity::find().filter(outage::Column::AccountId.eq(account.as_str()));
         if let Some(device) = device {
             find = find.filter(outage::Column::DeviceId.eq(device.0));
         }
         if let Some(open) = open {
-            find = find.filter(if open { outage::Column::EndedAt.is_null() } else { outage::Column::EndedAt.is_not_null() });
+            find = find.filter(if open {
+                outage::Column::EndedAt.is_null()
+            } else {
+                outage::Column::EndedAt.is_not_null()
+            });
         }
         if let Some((at, id)) = page.after.as_deref().map(cursor).transpose()? {
-            find = find.filter(outage::Column::NoticedAt.lt(at).or(outage::Column::NoticedAt.eq(at).and(outage::Column::Id.lt(id))));
+            find = find.filter(
+                outage::Column::NoticedAt
+                    .lt(at)
+                    .or(outage::Column::NoticedAt.eq(at).and(outage::Column::Id.lt(id))),
+            );
         }
-        let rows = find.order_by_desc(outage::Column::NoticedAt).order_by_desc(outage::Column::Id).limit(page.limit + 1).all(&self.0).await?;
+        let rows = find
+            .order_by_desc(outage::Column::NoticedAt)
+            .order_by_desc(outage::Column::Id)
+            .limit(page.limit + 1)
+            .all(&self.0)
+            .await?;
         let page = PageOf::cut(rows, page.limit, |r| format!("{}.{}", r.noticed_at, r.id));
         let mut items = Vec::with_capacity(page.items.len());
         for row in page.items {
@@ -155,10 +211,21 @@ impl<C: ConnectionTrait> Conn<C> {
     pub async fn outage_letters(&self, id: OutageId) -> StoreResult<Vec<OutageLetter>> {
         let states: Vec<(Uuid, i16, bool, i16)> = letter::Entity::find()
             .select_only()
-            .columns([letter::Column::Id, letter::Column::State, letter::Column::MaybeSent, letter::Column::Digest])
-            .filter(letter::Column::Id.in_subquery(
-                Query::select().column(outage_letter::Column::LetterId).from(outage_letter::Entity).and_where(outage_letter::Column::OutageId.eq(id.0)).take(),
-            ))
+            .columns([
+                letter::Column::Id,
+                letter::Column::State,
+                letter::Column::MaybeSent,
+                letter::Column::Digest,
+            ])
+            .filter(
+                letter::Column::Id.in_subquery(
+                    Query::select()
+                        .column(outage_letter::Column::LetterId)
+                        .from(outage_letter::Entity)
+                        .and_where(outage_letter::Column::OutageId.eq(id.0))
+                        .take(),
+                ),
+            )
             .into_tuple()
             .all(&self.0)
             .await?;
@@ -170,36 +237,64 @@ impl<C: ConnectionTrait> Conn<C> {
             .all(&self.0)
             .await?
         {
-            if let Some((_, state, maybe_sent, digest)) = states.iter().copied().find(|(letter, ..)| *letter == row.letter_id) {
-                let (id, kind, state) = (LetterId(row.letter_id), to_kind(row.kind)?, to_state(state)?);
-                letters.push(OutageLetter { id, kind, recipient: row.recipient, state, maybe_sent, gathers: digest == OPEN });
+            if let Some((_, state, maybe_sent, digest)) =
+                states.iter().copied().find(|(letter, ..)| *letter == row.letter_id)
+            {
+                let (id, kind, state) =
+                    (LetterId(row.letter_id), to_kind(row.kind)?, to_state(state)?);
+                letters.push(OutageLetter {
+                    id,
+                    kind,
+                    recipient: row.recipient,
+                    state,
+                    maybe_sent,
+                    gathers: digest == OPEN,
+                });
             }
         }
         Ok(letters)
     }
 
     /// Whether a person was written of an outage.
-    pub async fn outage_letter_exists(&self, outage: OutageId, recipient: &str, kind: LetterKind) -> StoreResult<bool> {
-        let find = outage_letter::Entity::find_by_id((outage.0, recipient.to_owned(), kind_code(kind)));
+    pub async fn outage_letter_exists(
+        &self,
+        outage: OutageId,
+        recipient: &str,
+        kind: LetterKind,
+    ) -> StoreResult<bool> {
+        let find =
+            outage_letter::Entity::find_by_id((outage.0, recipient.to_owned(), kind_code(kind)));
         Ok(find.count(&self.0).await? > 0)
     }
 
     /// The last pull of a device, or the last refused one.
     pub async fn pull_last(&self, device: DeviceId, failed: bool) -> StoreResult<Option<PullLine>> {
-        let find = pull::Entity::find().filter(pull::Column::DeviceId.eq(device.0)).filter(pull::Column::Failed.eq(failed));
+        let find = pull::Entity::find()
+            .filter(pull::Column::DeviceId.eq(device.0))
+            .filter(pull::Column::Failed.eq(failed));
         Ok(find.order_by_desc(pull::Column::At).limit(1).one(&self.0).await?.map(to_line))
     }
 
     /// The gaps that end after `since`, oldest first.
     pub async fn gap_list(&self, since: Timestamp) -> StoreResult<Vec<Gap>> {
-        let rows = gap::Entity::find().filter(gap::Column::ToAt.gt(since.micros())).order_by_asc(gap::Column::FromAt).all(&self.0).await?;
-        Ok(rows.into_iter().map(|r| Gap { from: Timestamp::from_micros(r.from_at), to: Timestamp::from_micros(r.to_at) }).collect())
+        let rows = gap::Entity::find()
+            .filter(gap::Column::ToAt.gt(since.micros()))
+            .order_by_asc(gap::Column::FromAt)
+            .all(&self.0)
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|r| Gap {
+                from: Timestamp::from_micros(r.from_at),
+                to: Timestamp::from_micros(r.to_at),
+            })
+            .collect())
     }
 }
 
 impl Txn {
-    /// Writes an outage, or opens the one again that ended because this silence was allowed for a while. Gives its id; nothing if
-    /// this silence is known already.
+    /// Writes an outage, or opens the one again that ended because this silence was allowed for a
+    /// while. Gives its id; nothing if this silence is known already.
     pub async fn outage_insert(&self, new: &Outage) -> StoreResult<Option<OutageId>> {
         let Outage { id, account_id, device_id, began_at, noticed_at, ended: _ } = new;
         let row = outage::ActiveModel {
@@ -211,11 +306,18 @@ impl Txn {
             ended_at: Set(None),
             ended_by: Set(None),
         };
-        let once = OnConflict::columns([outage::Column::DeviceId, outage::Column::BeganAt]).do_nothing().to_owned();
-        if outage::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0 {
+        let once = OnConflict::columns([outage::Column::DeviceId, outage::Column::BeganAt])
+            .do_nothing()
+            .to_owned();
+        if outage::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0
+        {
             return Ok(Some(*id));
         }
-        let this = || outage::Column::DeviceId.eq(device_id.0).and(outage::Column::BeganAt.eq(began_at.micros()));
+        let this = || {
+            outage::Column::DeviceId
+                .eq(device_id.0)
+                .and(outage::Column::BeganAt.eq(began_at.micros()))
+        };
         let again = outage::Entity::update_many()
             .col_expr(outage::Column::EndedAt, Expr::value(Option::<i64>::None))
             .col_expr(outage::Column::EndedBy, Expr::value(Option::<i16>::None))
@@ -225,9 +327,14 @@ impl Txn {
         if again.exec(&self.0).await?.rows_affected == 0 {
             return Ok(None);
         }
-        let Some(row) = outage::Entity::find().filter(this()).one(&self.0).await? else { return Ok(None) };
+        let Some(row) = outage::Entity::find().filter(this()).one(&self.0).await? else {
+            return Ok(None);
+        };
         // The next warning is a new one.
-        outage_letter::Entity::delete_many().filter(outage_letter::Column::OutageId.eq(row.id)).exec(&self.0).await?;
+        outage_letter::Entity::delete_many()
+            .filter(outage_letter::Column::OutageId.eq(row.id))
+            .exec(&self.0)
+            .await?;
         Ok(Some(OutageId(row.id)))
     }
 
@@ -248,23 +355,57 @@ impl Txn {
 
     /// Forgets the outages of a device. Letters stay, and are pointless now.
     pub async fn outage_delete_of(&self, device: DeviceId) -> StoreResult<()> {
-        let of = Query::select().column(outage::Column::Id).from(outage::Entity).and_where(outage::Column::DeviceId.eq(device.0)).take();
-        outage_letter::Entity::delete_many().filter(outage_letter::Column::OutageId.in_subquery(of)).exec(&self.0).await?;
-        outage::Entity::delete_many().filter(outage::Column::DeviceId.eq(device.0)).exec(&self.0).await?;
+        let of = Query::select()
+            .column(outage::Column::Id)
+            .from(outage::Entity)
+            .and_where(outage::Column::DeviceId.eq(device.0))
+            .take();
+        outage_letter::Entity::delete_many()
+            .filter(outage_letter::Column::OutageId.in_subquery(of))
+            .exec(&self.0)
+            .await?;
+        outage::Entity::delete_many()
+            .filter(outage::Column::DeviceId.eq(device.0))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 
-    /// Notes that a letter is about an outage. Gives false if there is such a letter to this person already.
-    pub async fn outage_letter_insert(&self, outage: OutageId, recipient: &str, kind: LetterKind, letter: LetterId) -> StoreResult<bool> {
-        let row =
-            outage_letter::ActiveModel { outage_id: Set(outage.0), recipient: Set(recipient.to_owned()), kind: Set(kind_code(kind)), letter_id: Set(letter.0) };
-        let key = [outage_letter::Column::OutageId, outage_letter::Column::Recipient, outage_letter::Column::Kind];
+    /// Notes that a letter is about an outage. Gives false if there is such a letter to this person
+    /// already.
+    pub async fn outage_letter_insert(
+        &self,
+        outage: OutageId,
+        recipient: &str,
+        kind: LetterKind,
+        letter: LetterId,
+    ) -> StoreResult<bool> {
+        let row = outage_letter::ActiveModel {
+            outage_id: Set(outage.0),
+            recipient: Set(recipient.to_owned()),
+            kind: Set(kind_code(kind)),
+            letter_id: Set(letter.0),
+        };
+        let key = [
+            outage_letter::Column::OutageId,
+            outage_letter::Column::Recipient,
+            outage_letter::Column::Kind,
+        ];
         let once = OnConflict::columns(key).do_nothing().to_owned();
-        Ok(outage_letter::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await? > 0)
+        Ok(outage_letter::Entity::insert(row)
+            .on_conflict(once)
+            .exec_without_returning(&self.0)
+            .await?
+            > 0)
     }
 
-    /// Notes whether an account was told that nobody gets its alerts. Gives false if it was noted so already.
-    pub async fn account_set_nobody_told(&self, account: &AccountId, told: bool) -> StoreResult<bool> {
+    /// Notes whether an account was told that nobody gets its alerts. Gives false if it was noted
+    /// so already.
+    pub async fn account_set_nobody_told(
+        &self,
+        account: &AccountId,
+        told: bool,
+    ) -> StoreResult<bool> {
         let note = account::Entity::update_many()
             .col_expr(account::Column::NobodyTold, Expr::value(told))
             .filter(account::Column::Id.eq(account.as_str()))
@@ -275,12 +416,21 @@ impl Txn {
     /// Sets an account's guards.
     pub async fn account_set_guards(&self, id: &AccountId, guards: &Guards) -> StoreResult<()> {
         let text = serde_json::to_string(guards).map_err(|e| corrupt("accounts", "guards", e))?;
-        account::Entity::update_many().col_expr(account::Column::Guards, Expr::value(text)).filter(account::Column::Id.eq(id.as_str())).exec(&self.0).await?;
+        account::Entity::update_many()
+            .col_expr(account::Column::Guards, Expr::value(text))
+            .filter(account::Column::Id.eq(id.as_str()))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 
     /// Writes the account's threshold and webhook.
-    pub async fn account_set_alerts(&self, account: &AccountId, silent_after: Option<i64>, webhook_url: Option<String>) -> StoreResult<()> {
+    pub async fn account_set_alerts(
+        &self,
+        account: &AccountId,
+        silent_after: Option<i64>,
+        webhook_url: Option<String>,
+    ) -> StoreResult<()> {
         let set = account::Entity::update_many()
             .col_expr(account::Column::SilentAfter, Expr::value(silent_after))
             .col_expr(account::Column::WebhookUrl, Expr::value(webhook_url));
@@ -290,16 +440,29 @@ impl Txn {
 
     /// No gap reaches beyond `now`.
     pub async fn gap_end_at(&self, now: Timestamp) -> StoreResult<()> {
-        gap::Entity::delete_many().filter(gap::Column::FromAt.gte(now.micros())).exec(&self.0).await?;
-        gap::Entity::update_many().col_expr(gap::Column::ToAt, Expr::value(now.micros())).filter(gap::Column::ToAt.gt(now.micros())).exec(&self.0).await?;
+        gap::Entity::delete_many()
+            .filter(gap::Column::FromAt.gte(now.micros()))
+            .exec(&self.0)
+            .await?;
+        gap::Entity::update_many()
+            .col_expr(gap::Column::ToAt, Expr::value(now.micros()))
+            .filter(gap::Column::ToAt.gt(now.micros()))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 
     /// Writes a gap, and forgets those that ended before `since`.
     pub async fn gap_insert(&self, new: Gap, since: Timestamp) -> StoreResult<()> {
-        gap::Entity::delete_many().filter(gap::Column::ToAt.lt(since.micros())).exec(&self.0).await?;
+        gap::Entity::delete_many()
+            .filter(gap::Column::ToAt.lt(since.micros()))
+            .exec(&self.0)
+            .await?;
         let row = gap::ActiveModel { from_at: Set(new.from.micros()), to_at: Set(new.to.micros()) };
-        gap::Entity::insert(row).on_conflict(OnConflict::column(gap::Column::FromAt).do_nothing().to_owned()).exec_without_returning(&self.0).await?;
+        gap::Entity::insert(row)
+            .on_conflict(OnConflict::column(gap::Column::FromAt).do_nothing().to_owned())
+            .exec_without_returning(&self.0)
+            .await?;
         Ok(())
     }
 }

@@ -8,7 +8,8 @@ use iocast_domain::{
     time::Timestamp,
 };
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Set,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, JoinType, QueryFilter,
+    QueryOrder, QuerySelect, Set,
     sea_query::{Expr, OnConflict, Query},
 };
 use serde::{Deserialize, Serialize};
@@ -196,8 +197,22 @@ fn json(value: &impl Serialize) -> StoreResult<String> {
 }
 
 fn to_part(row: part::Model) -> StoreResult<PartRow> {
-    let part::Model { id, group_id: _, day, number, group_name, stamp, sealed, total, live, dirty, rested_at, manifest_entry, event_segment, hashes_segment } =
-        row;
+    let part::Model {
+        id,
+        group_id: _,
+        day,
+        number,
+        group_name,
+        stamp,
+        sealed,
+        total,
+        live,
+        dirty,
+        rested_at,
+        manifest_entry,
+        event_segment,
+        hashes_segment,
+    } = row;
     Ok(PartRow {
         id: PartId(id),
         day,
@@ -248,7 +263,12 @@ fn to_state(row: &group::Model) -> StoreResult<PublishState> {
         cut: serde_json::from_str(&row.cut).map_err(|e| corrupt("ioc_groups", "cut", e))?,
         due_at: row.due_at,
         latest_stamp: row.latest_stamp,
-        held: row.held.as_deref().map(serde_json::from_str).transpose().map_err(|e| corrupt("ioc_groups", "held", e))?,
+        held: row
+            .held
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|e| corrupt("ioc_groups", "held", e))?,
         let_through: row.let_through.is_some(),
         limit_told: row.limit_told,
         // Without one, the group is selected from scratch.
@@ -263,9 +283,17 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// Some groups of an account with what the publisher knows of each.
-    pub async fn groups_to_publish(&self, account: &AccountId, ids: &[GroupId]) -> StoreResult<Vec<(GroupRow, PublishState)>> {
+    pub async fn groups_to_publish(
+        &self,
+        account: &AccountId,
+        ids: &[GroupId],
+    ) -> StoreResult<Vec<(GroupRow, PublishState)>> {
         let of_account = group::Column::AccountId.eq(account.as_str());
-        let rows = group::Entity::find().filter(group::Column::Id.is_in(ids.iter().map(|id| id.0))).filter(of_account).all(&self.0).await?;
+        let rows = group::Entity::find()
+            .filter(group::Column::Id.is_in(ids.iter().map(|id| id.0)))
+            .filter(of_account)
+            .all(&self.0)
+            .await?;
         let read = |row: group::Model| {
             let state = to_state(&row)?;
             Ok((to_group(row)?, state))
@@ -273,30 +301,58 @@ impl<C: ConnectionTrait> Conn<C> {
         rows.into_iter().map(read).collect()
     }
 
-    /// Groups with something to publish at `now`, with their accounts: those behind their account, those that are configured
-    /// otherwise, and those whose time has come, each found by an index. By account, those that are furthest behind first.
+    /// Groups with something to publish at `now`, with their accounts: those behind their account,
+    /// those that are configured otherwise, and those whose time has come, each found by an index.
+    /// By account, those that are furthest behind first.
     pub async fn publish_due(&self, now: Timestamp) -> StoreResult<Vec<(AccountId, GroupId)>> {
-        // A held publication is looked at again only when something changed since, or its time has come.
-        let behind = Expr::col((group::Entity, group::Column::AppliedSeq)).lt(Expr::col((account::Entity, account::Column::ChangeSeq)));
-        let changed_since = Expr::col((group::Entity, group::Column::HeldSeq)).lt(Expr::col((account::Entity, account::Column::ChangeSeq)));
-        let reconfigured = Expr::col((group::Entity, group::Column::AppliedConfig)).lt(Expr::col((group::Entity, group::Column::ConfigVersion)));
-        let reconfigured_since = Expr::col((group::Entity, group::Column::HeldConfig)).lt(Expr::col((group::Entity, group::Column::ConfigVersion)));
-        let asked_again =
-            Condition::any().add(group::Column::HeldUntil.is_null()).add(group::Column::HeldUntil.lte(now.micros())).add(changed_since).add(reconfigured_since);
+        // A held publication is looked at again only when something changed since, or its time has
+        // come.
+        let behind = Expr::col((group::Entity, group::Column::AppliedSeq))
+            .lt(Expr::col((account::Entity, account::Column::ChangeSeq)));
+        let changed_since = Expr::col((group::Entity, group::Column::HeldSeq))
+            .lt(Expr::col((account::Entity, account::Column::ChangeSeq)));
+        let reconfigured = Expr::col((group::Entity, group::Column::AppliedConfig))
+            .lt(Expr::col((group::Entity, group::Column::ConfigVersion)));
+        let reconfigured_since = Expr::col((group::Entity, group::Column::HeldConfig))
+            .lt(Expr::col((group::Entity, group::Column::ConfigVersion)));
+        let asked_again = Condition::any()
+            .add(group::Column::HeldUntil.is_null())
+            .add(group::Column::HeldUntil.lte(now.micros()))
+            .add(changed_since)
+            .add(reconfigured_since);
         let due = || {
-            let accounts = account::Entity::belongs_to(group::Entity).from(account::Column::Id).to(group::Column::AccountId);
-            let find = account::Entity::find().join(JoinType::InnerJoin, accounts.into()).select_only();
-            find.column(group::Column::AccountId).column(group::Column::AppliedSeq).column(group::Column::Id).filter(asked_again.clone())
+            let accounts = account::Entity::belongs_to(group::Entity)
+                .from(account::Column::Id)
+                .to(group::Column::AccountId);
+            let find =
+                account::Entity::find().join(JoinType::InnerJoin, accounts.into()).select_only();
+            find.column(group::Column::AccountId)
+                .column(group::Column::AppliedSeq)
+                .column(group::Column::Id)
+                .filter(asked_again.clone())
         };
         let mut found: BTreeSet<(String, i64, Uuid)> = BTreeSet::new();
-        // SQLite would look at all groups of all accounts at once; it uses the index for one account.
+        // SQLite would look at all groups of all accounts at once; it uses the index for one
+        // account.
         for account in self.accounts_behind().await? {
-            found.extend(due().filter(account::Column::Id.eq(account)).filter(behind.clone()).into_tuple::<(String, i64, Uuid)>().all(&self.0).await?);
+            found.extend(
+                due()
+                    .filter(account::Column::Id.eq(account))
+                    .filter(behind.clone())
+                    .into_tuple::<(String, i64, Uuid)>()
+                    .all(&self.0)
+                    .await?,
+            );
         }
         for why in [reconfigured, group::Column::DueAt.lte(now.micros())] {
             found.extend(due().filter(why).into_tuple::<(String, i64, Uuid)>().all(&self.0).await?);
         }
-        found.into_iter().map(|(account, _, id)| Ok((crate::accounts::account_id("ioc_groups", account)?, GroupId(id)))).collect()
+        found
+            .into_iter()
+            .map(|(account, _, id)| {
+                Ok((crate::accounts::account_id("ioc_groups", account)?, GroupId(id)))
+            })
+            .collect()
     }
 
     /// Accounts of which a group has not published all that changed.
@@ -304,42 +360,80 @@ impl<C: ConnectionTrait> Conn<C> {
         let behind = Query::select()
             .expr(Expr::value(1))
             .from(group::Entity)
-            .and_where(Expr::col((group::Entity, group::Column::AccountId)).equals((account::Entity, account::Column::Id)))
-            .and_where(Expr::col((group::Entity, group::Column::AppliedSeq)).lt(Expr::col((account::Entity, account::Column::ChangeSeq))))
+            .and_where(
+                Expr::col((group::Entity, group::Column::AccountId))
+                    .equals((account::Entity, account::Column::Id)),
+            )
+            .and_where(
+                Expr::col((group::Entity, group::Column::AppliedSeq))
+                    .lt(Expr::col((account::Entity, account::Column::ChangeSeq))),
+            )
             .take();
-        let find = account::Entity::find().select_only().column(account::Column::Id).filter(Expr::exists(behind));
+        let find = account::Entity::find()
+            .select_only()
+            .column(account::Column::Id)
+            .filter(Expr::exists(behind));
         Ok(find.into_tuple().all(&self.0).await?)
     }
 
     /// The parts of some groups, oldest first.
-    pub async fn part_list(&self, groups: &[GroupId]) -> StoreResult<HashMap<GroupId, Vec<PartRow>>> {
+    pub async fn part_list(
+        &self,
+        groups: &[GroupId],
+    ) -> StoreResult<HashMap<GroupId, Vec<PartRow>>> {
         let of_groups = part::Column::GroupId.is_in(groups.iter().map(|g| g.0));
         let mut found: HashMap<GroupId, Vec<PartRow>> = HashMap::new();
-        for row in part::Entity::find().filter(of_groups).order_by_asc(part::Column::Day).order_by_asc(part::Column::Number).all(&self.0).await? {
+        for row in part::Entity::find()
+            .filter(of_groups)
+            .order_by_asc(part::Column::Day)
+            .order_by_asc(part::Column::Number)
+            .all(&self.0)
+            .await?
+        {
             found.entry(GroupId(row.group_id)).or_default().push(to_part(row)?);
         }
         Ok(found)
     }
 
-    /// What some groups serve: the number of their last publication, and the files of that one or of the one that they are
-    /// frozen at. Groups without a publication are left out.
-    pub async fn publication_served(&self, ids: &[GroupId]) -> StoreResult<HashMap<GroupId, (i64, Vec<FileRef>)>> {
+    /// What some groups serve: the number of their last publication, and the files of that one or
+    /// of the one that they are frozen at. Groups without a publication are left out.
+    pub async fn publication_served(
+        &self,
+        ids: &[GroupId],
+    ) -> StoreResult<HashMap<GroupId, (i64, Vec<FileRef>)>> {
         let mut found = HashMap::with_capacity(ids.len());
-        let number = Expr::col((group::Entity, group::Column::Frozen)).if_null(Expr::col((group::Entity, group::Column::Publication)));
+        let number = Expr::col((group::Entity, group::Column::Frozen))
+            .if_null(Expr::col((group::Entity, group::Column::Publication)));
         for chunk in ids.chunks(ROWS) {
             let rows: Vec<(Uuid, i64, String)> = group::Entity::find()
-                .join(JoinType::InnerJoin, group::Entity::belongs_to(publication::Entity).from(group::Column::Id).to(publication::Column::GroupId).into())
+                .join(
+                    JoinType::InnerJoin,
+                    group::Entity::belongs_to(publication::Entity)
+                        .from(group::Column::Id)
+                        .to(publication::Column::GroupId)
+                        .into(),
+                )
                 .select_only()
                 .column(group::Column::Id)
                 .column(group::Column::Publication)
                 .column(publication::Column::Files)
                 .filter(group::Column::Id.is_in(chunk.iter().map(|id| id.0)))
-                .filter(Expr::col((publication::Entity, publication::Column::Number)).eq(number.clone()))
+                .filter(
+                    Expr::col((publication::Entity, publication::Column::Number))
+                        .eq(number.clone()),
+                )
                 .into_tuple()
                 .all(&self.0)
                 .await?;
             for (id, number, files) in rows {
-                found.insert(GroupId(id), (number, serde_json::from_str(&files).map_err(|e| corrupt("publications", "files", e))?));
+                found.insert(
+                    GroupId(id),
+                    (
+                        number,
+                        serde_json::from_str(&files)
+                            .map_err(|e| corrupt("publications", "files", e))?,
+                    ),
+                );
             }
         }
         Ok(found)
@@ -347,7 +441,11 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// The last publications of a group, newest first.
     pub async fn publication_list(&self, id: GroupId) -> StoreResult<Vec<PublicationLine>> {
-        let rows = publication::Entity::find().filter(publication::Column::GroupId.eq(id.0)).order_by_desc(publication::Column::Number).all(&self.0).await?;
+        let rows = publication::Entity::find()
+            .filter(publication::Column::GroupId.eq(id.0))
+            .order_by_desc(publication::Column::Number)
+            .all(&self.0)
+            .await?;
         let line = |r: publication::Model| PublicationLine {
             number: r.number,
             created_at: Timestamp::from_micros(r.created_at),
@@ -360,19 +458,34 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// The numbers of the last publications of all groups, each with the one that it is frozen at.
     pub async fn publication_numbers(&self) -> StoreResult<HashMap<GroupId, (i64, Option<i64>)>> {
-        let find = group::Entity::find().select_only().column(group::Column::Id).column(group::Column::Publication).column(group::Column::Frozen);
+        let find = group::Entity::find()
+            .select_only()
+            .column(group::Column::Id)
+            .column(group::Column::Publication)
+            .column(group::Column::Frozen);
         let rows: Vec<(Uuid, i64, Option<i64>)> = find.into_tuple().all(&self.0).await?;
         Ok(rows.into_iter().map(|(id, number, frozen)| (GroupId(id), (number, frozen))).collect())
     }
 
     /// The files of one publication of a group.
-    pub async fn publication_files_of(&self, id: GroupId, number: i64) -> StoreResult<Option<Vec<FileRef>>> {
+    pub async fn publication_files_of(
+        &self,
+        id: GroupId,
+        number: i64,
+    ) -> StoreResult<Option<Vec<FileRef>>> {
         let row = publication::Entity::find_by_id((id.0, number)).one(&self.0).await?;
-        row.map(|row| serde_json::from_str(&row.files).map_err(|e| corrupt("publications", "files", e))).transpose()
+        row.map(|row| {
+            serde_json::from_str(&row.files).map_err(|e| corrupt("publications", "files", e))
+        })
+        .transpose()
     }
 
     /// Blobs of a group by content.
-    pub async fn blob_fetch(&self, id: GroupId, hashes: &[String]) -> StoreResult<HashMap<String, Vec<u8>>> {
+    pub async fn blob_fetch(
+        &self,
+        id: GroupId,
+        hashes: &[String],
+    ) -> StoreResult<HashMap<String, Vec<u8>>> {
         let mut found = HashMap::with_capacity(hashes.len());
         for chunk in hashes.chunks(ROWS) {
             let rows = blob::Entity::find()
@@ -387,14 +500,25 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Txn {
-    /// Claims a group for one publisher until `until`; false if another one holds it. `left` are claims of the same publisher that it
-    /// could not give back. Claims run on the real clock.
-    pub async fn publish_claim(&self, id: GroupId, token: Uuid, left: Vec<Uuid>, now: Timestamp, until: Timestamp) -> StoreResult<bool> {
+    /// Claims a group for one publisher until `until`; false if another one holds it. `left` are
+    /// claims of the same publisher that it could not give back. Claims run on the real clock.
+    pub async fn publish_claim(
+        &self,
+        id: GroupId,
+        token: Uuid,
+        left: Vec<Uuid>,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> StoreResult<bool> {
         let done = group::Entity::update_many()
             .col_expr(group::Column::ClaimToken, Expr::value(token))
             .col_expr(group::Column::ClaimUntil, Expr::value(until.micros()))
             .filter(group::Column::Id.eq(id.0))
-            .filter(Condition::any().add(group::Column::ClaimUntil.lte(now.micros())).add(group::Column::ClaimToken.is_in(left)))
+            .filter(
+                Condition::any()
+                    .add(group::Column::ClaimUntil.lte(now.micros()))
+                    .add(group::Column::ClaimToken.is_in(left)),
+            )
             .exec(&self.0)
             .await?;
         Ok(done.rows_affected == 1)
@@ -404,7 +528,12 @@ impl Txn {
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn publish_renew(&self, id: GroupId, token: Uuid, until: Timestamp) -> StoreResult<bool> {
+    pub async fn publish_renew(
+        &self,
+        id: GroupId,
+        token: Uuid,
+        until: Timestamp,
+    ) -> StoreResult<bool> {
         let done = group::Entity::update_many()
             .col_expr(group::Column::ClaimUntil, Expr::value(until.micros()))
             .filter(group::Column::Id.eq(id.0))
@@ -415,9 +544,20 @@ impl Txn {
         Ok(done.rows_affected == 1)
     }
 
-    /// Writes what a group serves from now on and releases the claim; false if the claim was lost or the group is gone.
+    /// Writes what a group serves from now on and releases the claim; false if the claim was lost
+    /// or the group is gone.
     pub async fn publish_settle(&self, id: GroupId, update: &GroupUpdate) -> StoreResult<bool> {
-        let GroupUpdate { claim, applied_config, applied_seq, publication, live, cut, due_at, latest_stamp, boundary } = update;
+        let GroupUpdate {
+            claim,
+            applied_config,
+            applied_seq,
+            publication,
+            live,
+            cut,
+            due_at,
+            latest_stamp,
+            boundary,
+        } = update;
         let done = group::Entity::update_many()
             .col_expr(group::Column::AppliedConfig, Expr::value(*applied_config))
             .col_expr(group::Column::AppliedSeq, Expr::value(*applied_seq))
@@ -426,29 +566,50 @@ impl Txn {
             .col_expr(group::Column::Cut, Expr::value(json(cut)?))
             .col_expr(group::Column::DueAt, Expr::value(*due_at))
             .col_expr(group::Column::LatestStamp, Expr::value(*latest_stamp))
-            .col_expr(group::Column::Boundary, Expr::value(boundary.as_ref().map(json).transpose()?))
+            .col_expr(
+                group::Column::Boundary,
+                Expr::value(boundary.as_ref().map(json).transpose()?),
+            )
             .col_expr(group::Column::ClaimUntil, Expr::value(0_i64))
             .col_expr(group::Column::Held, Expr::value(None::<String>))
             .col_expr(group::Column::HeldUntil, Expr::value(None::<i64>))
             .col_expr(group::Column::LetThrough, Expr::value(None::<i64>))
             .filter(group::Column::Id.eq(id.0))
-            .filter(Condition::all().add_option(claim.map(|claim| group::Column::ClaimToken.eq(claim))))
+            .filter(
+                Condition::all().add_option(claim.map(|claim| group::Column::ClaimToken.eq(claim))),
+            )
             .exec(&self.0)
             .await?;
         Ok(done.rows_affected == 1)
     }
 
-    /// Holds a publication until `held.until`, unless a change after `seq` or `config` asks for another look. Gives whether it was
-    /// held just now; false if it was before, or the claim was lost.
-    pub async fn publish_hold(&self, id: GroupId, claim: Option<Uuid>, held: &Held, seq: i64, config: i64) -> StoreResult<bool> {
+    /// Holds a publication until `held.until`, unless a change after `seq` or `config` asks for
+    /// another look. Gives whether it was held just now; false if it was before, or the claim was
+    /// lost.
+    pub async fn publish_hold(
+        &self,
+        id: GroupId,
+        claim: Option<Uuid>,
+        held: &Held,
+        seq: i64,
+        config: i64,
+    ) -> StoreResult<bool> {
         let newly = group::Entity::update_many()
             .col_expr(group::Column::Held, Expr::value(json(held)?))
             .col_expr(group::Column::HeldUntil, Expr::value(held.until.micros()))
             .col_expr(group::Column::HeldSeq, Expr::value(seq))
             .col_expr(group::Column::HeldConfig, Expr::value(config))
             .filter(group::Column::Id.eq(id.0))
-            .filter(Condition::all().add_option(claim.map(|claim| group::Column::ClaimToken.eq(claim))));
-        let first = newly.clone().filter(group::Column::HeldUntil.is_null()).exec(&self.0).await?.rows_affected == 1;
+            .filter(
+                Condition::all().add_option(claim.map(|claim| group::Column::ClaimToken.eq(claim))),
+            );
+        let first = newly
+            .clone()
+            .filter(group::Column::HeldUntil.is_null())
+            .exec(&self.0)
+            .await?
+            .rows_affected
+            == 1;
         if !first {
             newly.exec(&self.0).await?;
         }
@@ -470,7 +631,9 @@ impl Txn {
 
     /// Has a group serve one of its publications whatever comes after it, or the last one again.
     pub async fn group_freeze(&self, id: GroupId, publication: Option<i64>) -> StoreResult<()> {
-        let set = group::Entity::update_many().col_expr(group::Column::Frozen, Expr::value(publication)).filter(group::Column::Id.eq(id.0));
+        let set = group::Entity::update_many()
+            .col_expr(group::Column::Frozen, Expr::value(publication))
+            .filter(group::Column::Id.eq(id.0));
         set.exec(&self.0).await?;
         self.feeds_moved(&[id]).await
     }
@@ -501,7 +664,21 @@ impl Txn {
             let rows = chunk
                 .iter()
                 .map(|(group, p)| {
-                    let PartRow { id: part_id, day, number, group_name, stamp, sealed, total, live, dirty, rested_at, manifest_entry, event, hashes } = p;
+                    let PartRow {
+                        id: part_id,
+                        day,
+                        number,
+                        group_name,
+                        stamp,
+                        sealed,
+                        total,
+                        live,
+                        dirty,
+                        rested_at,
+                        manifest_entry,
+                        event,
+                        hashes,
+                    } = p;
                     Ok(part::ActiveModel {
                         id: Set(part_id.0),
                         group_id: Set(group.0),
@@ -533,7 +710,10 @@ impl Txn {
                     part::Column::HashesSegment,
                 ])
                 .to_owned();
-            part::Entity::insert_many(rows).on_conflict(update).exec_without_returning(&self.0).await?;
+            part::Entity::insert_many(rows)
+                .on_conflict(update)
+                .exec_without_returning(&self.0)
+                .await?;
         }
         Ok(())
     }
@@ -545,16 +725,30 @@ impl Txn {
         Ok(())
     }
 
-    /// Writes publications of some groups with their new blobs, and forgets what is older than the last twenty. Gives the
-    /// publications that groups are frozen at.
-    pub async fn publication_insert(&self, all: Vec<NewPublication>) -> StoreResult<HashMap<GroupId, i64>> {
-        let (mut blobs, mut rows, mut used) = (Vec::new(), Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
+    /// Writes publications of some groups with their new blobs, and forgets what is older than the
+    /// last twenty. Gives the publications that groups are frozen at.
+    pub async fn publication_insert(
+        &self,
+        all: Vec<NewPublication>,
+    ) -> StoreResult<HashMap<GroupId, i64>> {
+        let (mut blobs, mut rows, mut used) =
+            (Vec::new(), Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
         for publication in all {
-            let NewPublication { group, line: PublicationLine { number, created_at, live, added, removed }, seq, files, blobs: mut new } = publication;
+            let NewPublication {
+                group,
+                line: PublicationLine { number, created_at, live, added, removed },
+                seq,
+                files,
+                blobs: mut new,
+            } = publication;
             new.sort_unstable_by(|a, b| a.hash.cmp(&b.hash));
             new.dedup_by(|a, b| a.hash == b.hash);
             let written: HashSet<&str> = new.iter().map(|b| b.hash.as_str()).collect();
-            let others = files.iter().flat_map(|f| &f.segments).map(|s| s.hash.as_str()).filter(|hash| !written.contains(hash));
+            let others = files
+                .iter()
+                .flat_map(|f| &f.segments)
+                .map(|s| s.hash.as_str())
+                .filter(|hash| !written.contains(hash));
             used.push((group, number, others.map(str::to_owned).collect::<Vec<_>>()));
             rows.push(publication::ActiveModel {
                 group_id: Set(group.0),
@@ -566,43 +760,79 @@ impl Txn {
                 removed: Set(stored(removed)),
                 files: Set(json(&files)?),
             });
-            let row = |b: NewBlob| blob::ActiveModel { group_id: Set(group.0), hash: Set(b.hash), last_publication: Set(number), data: Set(b.data) };
+            let row = |b: NewBlob| blob::ActiveModel {
+                group_id: Set(group.0),
+                hash: Set(b.hash),
+                last_publication: Set(number),
+                data: Set(b.data),
+            };
             blobs.extend(new.into_iter().map(row));
         }
         while !blobs.is_empty() {
             let some: Vec<_> = blobs.drain(..blobs.len().min(64)).collect();
-            let keep = OnConflict::columns([blob::Column::GroupId, blob::Column::Hash]).update_column(blob::Column::LastPublication).to_owned();
-            blob::Entity::insert_many(some).on_conflict(keep).exec_without_returning(&self.0).await?;
+            let keep = OnConflict::columns([blob::Column::GroupId, blob::Column::Hash])
+                .update_column(blob::Column::LastPublication)
+                .to_owned();
+            blob::Entity::insert_many(some)
+                .on_conflict(keep)
+                .exec_without_returning(&self.0)
+                .await?;
         }
         for (group, number, hashes) in &used {
             self.blobs_used(*group, hashes, *number).await?;
         }
         publication::Entity::insert_many(rows).exec_without_returning(&self.0).await?;
         let groups: Vec<GroupId> = used.iter().map(|(group, ..)| *group).collect();
-        let find = group::Entity::find().select_only().column(group::Column::Id).column(group::Column::Frozen);
-        let of_frozen = group::Column::Id.is_in(groups.iter().map(|g| g.0)).and(group::Column::Frozen.is_not_null());
+        let find = group::Entity::find()
+            .select_only()
+            .column(group::Column::Id)
+            .column(group::Column::Frozen);
+        let of_frozen = group::Column::Id
+            .is_in(groups.iter().map(|g| g.0))
+            .and(group::Column::Frozen.is_not_null());
         let frozen: Vec<(Uuid, i64)> = find.filter(of_frozen).into_tuple().all(&self.0).await?;
-        let frozen: HashMap<GroupId, i64> = frozen.into_iter().map(|(group, number)| (GroupId(group), number)).collect();
+        let frozen: HashMap<GroupId, i64> =
+            frozen.into_iter().map(|(group, number)| (GroupId(group), number)).collect();
         for (group, number, _) in used.iter().filter(|(group, ..)| frozen.contains_key(group)) {
             // What a frozen group serves is kept however old it gets.
             let at = frozen.get(group).copied().unwrap_or_default();
             let files = self.publication_files_of(*group, at).await?.unwrap_or_default();
-            let hashes: Vec<String> = files.iter().flat_map(|f| &f.segments).map(|s| s.hash.clone()).collect();
+            let hashes: Vec<String> =
+                files.iter().flat_map(|f| &f.segments).map(|s| s.hash.clone()).collect();
             self.blobs_used(*group, &hashes, *number).await?;
         }
-        self.publications_forget(&used.iter().map(|(group, number, _)| (*group, number - PUBLICATIONS_KEPT)).collect::<Vec<_>>(), &frozen).await?;
+        self.publications_forget(
+            &used
+                .iter()
+                .map(|(group, number, _)| (*group, number - PUBLICATIONS_KEPT))
+                .collect::<Vec<_>>(),
+            &frozen,
+        )
+        .await?;
         self.feeds_moved(&groups).await?;
         Ok(frozen)
     }
 
     /// Forgets publications of some groups up to a number, but for those that groups are frozen at.
-    async fn publications_forget(&self, oldest: &[(GroupId, i64)], frozen: &HashMap<GroupId, i64>) -> StoreResult<()> {
+    async fn publications_forget(
+        &self,
+        oldest: &[(GroupId, i64)],
+        frozen: &HashMap<GroupId, i64>,
+    ) -> StoreResult<()> {
         let (mut old, mut unused) = (Condition::any(), Condition::any());
         for (group, oldest) in oldest.iter().filter(|(_, oldest)| *oldest > 0) {
-            let not_frozen = frozen.get(group).map(|number| publication::Column::Number.ne(*number));
+            let not_frozen =
+                frozen.get(group).map(|number| publication::Column::Number.ne(*number));
             let of_group = publication::Column::GroupId.eq(group.0);
-            old = old.add(Condition::all().add(of_group).add(publication::Column::Number.lte(*oldest)).add_option(not_frozen));
-            unused = unused.add(blob::Column::GroupId.eq(group.0).and(blob::Column::LastPublication.lte(*oldest)));
+            old = old.add(
+                Condition::all()
+                    .add(of_group)
+                    .add(publication::Column::Number.lte(*oldest))
+                    .add_option(not_frozen),
+            );
+            unused = unused.add(
+                blob::Column::GroupId.eq(group.0).and(blob::Column::LastPublication.lte(*oldest)),
+            );
         }
         if !old.is_empty() {
             publication::Entity::delete_many().filter(old).exec(&self.0).await?;

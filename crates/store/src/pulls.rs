@@ -7,7 +7,8 @@ use iocast_domain::{
     time::{DAY, HOUR, SECOND, Timestamp},
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Set,
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait, Set,
     sea_query::{Expr, OnConflict},
 };
 use uuid::Uuid;
@@ -68,7 +69,22 @@ pub struct PullLine {
 }
 
 pub(crate) fn to_line(row: pull::Model) -> PullLine {
-    let pull::Model { id, device_id, group_id, failed: _, at, first_at, count, address, user_agent, misp_version, misp_uuid, status, bytes, reason } = row;
+    let pull::Model {
+        id,
+        device_id,
+        group_id,
+        failed: _,
+        at,
+        first_at,
+        count,
+        address,
+        user_agent,
+        misp_version,
+        misp_uuid,
+        status,
+        bytes,
+        reason,
+    } = row;
     PullLine {
         pull: NewPull {
             id,
@@ -93,9 +109,16 @@ impl<C: ConnectionTrait> Conn<C> {
     pub async fn pull_list(&self, device: DeviceId, page: &Page) -> StoreResult<PageOf<PullLine>> {
         let mut find = pull::Entity::find().filter(pull::Column::DeviceId.eq(device.0));
         if let Some((at, id)) = page.after.as_deref().map(cursor).transpose()? {
-            find = find.filter(pull::Column::At.lt(at).or(pull::Column::At.eq(at).and(pull::Column::Id.gt(id))));
+            find = find.filter(
+                pull::Column::At.lt(at).or(pull::Column::At.eq(at).and(pull::Column::Id.gt(id))),
+            );
         }
-        let rows = find.order_by_desc(pull::Column::At).order_by_asc(pull::Column::Id).limit(page.limit + 1).all(&self.0).await?;
+        let rows = find
+            .order_by_desc(pull::Column::At)
+            .order_by_asc(pull::Column::Id)
+            .limit(page.limit + 1)
+            .all(&self.0)
+            .await?;
         Ok(PageOf::cut(rows, page.limit, |r| format!("{}.{}", r.at, r.id)).map(to_line))
     }
 }
@@ -118,7 +141,8 @@ impl<C: ConnectionTrait> Conn<C> {
     pub async fn pull_days(&self, devices: &[DeviceId], since: i64) -> StoreResult<Vec<PullDay>> {
         let mut found = Vec::new();
         for chunk in devices.chunks(IDS) {
-            // The whole expression in text: two bound numbers would be two expressions to PostgreSQL.
+            // The whole expression in text: two bound numbers would be two expressions to
+            // PostgreSQL.
             let day = || Expr::cust("\"hour\" / 24");
             let rows: Vec<(Uuid, i64, i64, i64)> = pull_hour::Entity::find()
                 .select_only()
@@ -145,12 +169,13 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 }
 
-/// Things of which something happened within the same second, with the last moment of it. What is written of very many of
-/// them is the same then, and one statement does for all.
+/// Things of which something happened within the same second, with the last moment of it. What is
+/// written of very many of them is the same then, and one statement does for all.
 fn by_second<T>(of: impl IntoIterator<Item = (T, Timestamp)>) -> Vec<(Timestamp, Vec<T>)> {
     let mut seconds: BTreeMap<i64, (Timestamp, Vec<T>)> = BTreeMap::new();
     for (what, at) in of {
-        let (last, all) = seconds.entry(at.micros().div_euclid(SECOND)).or_insert_with(|| (at, Vec::new()));
+        let (last, all) =
+            seconds.entry(at.micros().div_euclid(SECOND)).or_insert_with(|| (at, Vec::new()));
         *last = at.max(*last);
         all.push(what);
     }
@@ -162,16 +187,22 @@ fn times(count: u32) -> i32 {
 }
 
 impl Txn {
-    /// Writes lines of the pull history, in order of time, and with pulls moves the devices' last ones. 304s like the ones
-    /// before are counted with them. Moments are kept to the second: devices that pulled in the same one are written together.
+    /// Writes lines of the pull history, in order of time, and with pulls moves the devices' last
+    /// ones. 304s like the ones before are counted with them. Moments are kept to the second:
+    /// devices that pulled in the same one are written together.
     pub async fn pull_insert_many(&self, lines: &[PullLine]) -> StoreResult<()> {
-        let pulled = lines.iter().filter(|l| l.reason.is_none()).map(|l| (l.pull.device_id.0, l.pull.at));
+        let pulled =
+            lines.iter().filter(|l| l.reason.is_none()).map(|l| (l.pull.device_id.0, l.pull.at));
         for (at, devices) in by_second(pulled) {
             for chunk in devices.chunks(IDS) {
                 device::Entity::update_many()
                     .col_expr(device::Column::LastPullAt, Expr::value(at.micros()))
                     .filter(device::Column::Id.is_in(chunk.iter().copied()))
-                    .filter(device::Column::LastPullAt.is_null().or(device::Column::LastPullAt.lt(at.micros())))
+                    .filter(
+                        device::Column::LastPullAt
+                            .is_null()
+                            .or(device::Column::LastPullAt.lt(at.micros())),
+                    )
                     .exec(&self.0)
                     .await?;
             }
@@ -180,7 +211,8 @@ impl Txn {
         let mut rest: Vec<&PullLine> = lines.iter().collect();
         while !rest.is_empty() {
             let mut seen = HashSet::new();
-            let (now, later): (Vec<_>, Vec<_>) = rest.into_iter().partition(|l| seen.insert((l.pull.device_id, l.reason.is_some())));
+            let (now, later): (Vec<_>, Vec<_>) =
+                rest.into_iter().partition(|l| seen.insert((l.pull.device_id, l.reason.is_some())));
             for chunk in now.chunks(IDS) {
                 self.pull_lines(chunk).await?;
             }
@@ -227,9 +259,15 @@ impl Txn {
         if fresh.is_empty() {
             return Ok(());
         }
-        pull::Entity::insert_many(fresh.iter().map(|line| to_row(line))).exec_without_returning(&self.0).await?;
+        pull::Entity::insert_many(fresh.iter().map(|line| to_row(line)))
+            .exec_without_returning(&self.0)
+            .await?;
         for (failed, kept) in [(false, PULLS_KEPT), (true, FAILURES_KEPT)] {
-            let devices: Vec<Uuid> = fresh.iter().filter(|l| l.reason.is_some() == failed).map(|l| l.pull.device_id.0).collect();
+            let devices: Vec<Uuid> = fresh
+                .iter()
+                .filter(|l| l.reason.is_some() == failed)
+                .map(|l| l.pull.device_id.0)
+                .collect();
             if failed && !devices.is_empty() {
                 self.failures_prune(&devices).await?;
             }
@@ -241,14 +279,25 @@ impl Txn {
     }
 
     /// The last line of each of these lines' devices, pulls and failures apart.
-    async fn pull_lasts(&self, lines: &[&PullLine]) -> StoreResult<HashMap<(Uuid, bool), pull::Model>> {
+    async fn pull_lasts(
+        &self,
+        lines: &[&PullLine],
+    ) -> StoreResult<HashMap<(Uuid, bool), pull::Model>> {
         let mut found = HashMap::with_capacity(lines.len());
         for failed in [false, true] {
-            let devices: Vec<Uuid> = lines.iter().filter(|l| l.reason.is_some() == failed).map(|l| l.pull.device_id.0).collect();
+            let devices: Vec<Uuid> = lines
+                .iter()
+                .filter(|l| l.reason.is_some() == failed)
+                .map(|l| l.pull.device_id.0)
+                .collect();
             if devices.is_empty() {
                 continue;
             }
-            let of_devices = || pull::Column::DeviceId.is_in(devices.iter().copied()).and(pull::Column::Failed.eq(failed));
+            let of_devices = || {
+                pull::Column::DeviceId
+                    .is_in(devices.iter().copied())
+                    .and(pull::Column::Failed.eq(failed))
+            };
             let lasts = pull::Entity::find()
                 .select_only()
                 .column(pull::Column::DeviceId)
@@ -257,7 +306,12 @@ impl Txn {
                 .group_by(pull::Column::DeviceId)
                 .into_query();
             let row = Expr::tuple([Expr::col(pull::Column::DeviceId), Expr::col(pull::Column::At)]);
-            for row in pull::Entity::find().filter(of_devices()).filter(row.in_subquery(lasts)).all(&self.0).await? {
+            for row in pull::Entity::find()
+                .filter(of_devices())
+                .filter(row.in_subquery(lasts))
+                .all(&self.0)
+                .await?
+            {
                 found.insert((row.device_id, failed), row);
             }
         }
@@ -277,13 +331,17 @@ impl Txn {
             .all(&self.0)
             .await?;
         for device in too_many {
-            self.pull_keep(&pull::Column::DeviceId.eq(device).and(pull::Column::Failed.eq(failed)), kept).await?;
+            self.pull_keep(
+                &pull::Column::DeviceId.eq(device).and(pull::Column::Failed.eq(failed)),
+                kept,
+            )
+            .await?;
         }
         Ok(())
     }
 
-    /// Forgets the oldest failures from addresses of which a device has more than are kept: a stranger who knows a group's URL pushes
-    /// no failure of the device itself out.
+    /// Forgets the oldest failures from addresses of which a device has more than are kept: a
+    /// stranger who knows a group's URL pushes no failure of the device itself out.
     async fn failures_prune(&self, devices: &[Uuid]) -> StoreResult<()> {
         let too_many: Vec<(Uuid, String)> = pull::Entity::find()
             .select_only()
@@ -292,12 +350,17 @@ impl Txn {
             .filter(pull::Column::Failed.eq(true))
             .group_by(pull::Column::DeviceId)
             .group_by(pull::Column::Address)
-            .having(pull::Column::Id.count().gt(i64::try_from(FAILURES_OF_ADDRESS).unwrap_or(i64::MAX)))
+            .having(
+                pull::Column::Id.count().gt(i64::try_from(FAILURES_OF_ADDRESS).unwrap_or(i64::MAX)),
+            )
             .into_tuple()
             .all(&self.0)
             .await?;
         for (device, address) in too_many {
-            let of_address = pull::Column::DeviceId.eq(device).and(pull::Column::Failed.eq(true)).and(pull::Column::Address.eq(address));
+            let of_address = pull::Column::DeviceId
+                .eq(device)
+                .and(pull::Column::Failed.eq(true))
+                .and(pull::Column::Address.eq(address));
             self.pull_keep(&of_address, FAILURES_OF_ADDRESS).await?;
         }
         Ok(())
@@ -305,19 +368,27 @@ impl Txn {
 
     /// Keeps the newest of these lines.
     async fn pull_keep(&self, of: &Expr, kept: u64) -> StoreResult<()> {
-        let newest_first = pull::Entity::find().filter(of.clone()).order_by_desc(pull::Column::At).order_by_asc(pull::Column::Id);
+        let newest_first = pull::Entity::find()
+            .filter(of.clone())
+            .order_by_desc(pull::Column::At)
+            .order_by_asc(pull::Column::Id);
         if let Some(first) = newest_first.offset(kept).limit(1).one(&self.0).await? {
-            let behind = pull::Column::At.lt(first.at).or(pull::Column::At.eq(first.at).and(pull::Column::Id.gte(first.id)));
+            let behind = pull::Column::At
+                .lt(first.at)
+                .or(pull::Column::At.eq(first.at).and(pull::Column::Id.gte(first.id)));
             pull::Entity::delete_many().filter(of.clone()).filter(behind).exec(&self.0).await?;
         }
         Ok(())
     }
 
-    /// Adds to the hourly counts of the lines' devices, and forgets what is older than they are kept.
+    /// Adds to the hourly counts of the lines' devices, and forgets what is older than they are
+    /// kept.
     async fn pull_counts(&self, lines: &[PullLine]) -> StoreResult<()> {
         let mut counts: BTreeMap<(Uuid, i64), (i32, i32)> = BTreeMap::new();
         for line in lines {
-            let (pulls, failures) = counts.entry((line.pull.device_id.0, line.pull.at.micros().div_euclid(HOUR))).or_default();
+            let (pulls, failures) = counts
+                .entry((line.pull.device_id.0, line.pull.at.micros().div_euclid(HOUR)))
+                .or_default();
             let of_kind = if line.reason.is_some() { failures } else { pulls };
             *of_kind = of_kind.saturating_add(times(line.count));
         }
@@ -330,13 +401,18 @@ impl Txn {
                 failures: Set(*failures),
             })
             .collect();
-        let add = |column: pull_hour::Column| Expr::col((pull_hour::Entity, column)).add(Expr::col(("excluded", column)));
+        let add = |column: pull_hour::Column| {
+            Expr::col((pull_hour::Entity, column)).add(Expr::col(("excluded", column)))
+        };
         for chunk in rows.chunks(IDS) {
             let count = OnConflict::columns([pull_hour::Column::DeviceId, pull_hour::Column::Hour])
                 .value(pull_hour::Column::Pulls, add(pull_hour::Column::Pulls))
                 .value(pull_hour::Column::Failures, add(pull_hour::Column::Failures))
                 .to_owned();
-            pull_hour::Entity::insert_many(chunk.iter().cloned()).on_conflict(count).exec_without_returning(&self.0).await?;
+            pull_hour::Entity::insert_many(chunk.iter().cloned())
+                .on_conflict(count)
+                .exec_without_returning(&self.0)
+                .await?;
         }
         let Some(hour) = counts.keys().map(|(_, hour)| *hour).max() else { return Ok(()) };
         let devices: Vec<Uuid> = counts.keys().map(|(device, _)| *device).collect();
@@ -351,7 +427,10 @@ impl Txn {
     }
 
     /// Notes that keys opened something.
-    pub async fn keys_used(&self, keys: impl IntoIterator<Item = (KeyId, Timestamp)>) -> StoreResult<()> {
+    pub async fn keys_used(
+        &self,
+        keys: impl IntoIterator<Item = (KeyId, Timestamp)>,
+    ) -> StoreResult<()> {
         for (at, ids) in by_second(keys) {
             for chunk in ids.chunks(IDS) {
                 key::Entity::update_many()
@@ -366,7 +445,18 @@ impl Txn {
 }
 
 fn to_row(line: &PullLine) -> pull::ActiveModel {
-    let NewPull { id, device_id, group_id, at, address, user_agent, misp_version, misp_uuid, status, bytes } = line.pull.clone();
+    let NewPull {
+        id,
+        device_id,
+        group_id,
+        at,
+        address,
+        user_agent,
+        misp_version,
+        misp_uuid,
+        status,
+        bytes,
+    } = line.pull.clone();
     pull::ActiveModel {
         id: Set(id),
         device_id: Set(device_id.0),

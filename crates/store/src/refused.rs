@@ -6,7 +6,10 @@ use iocast_domain::{
     guard::Refusal,
     id::{GroupId, IocId},
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::OnConflict};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Set, sea_query::OnConflict,
+};
 use uuid::Uuid;
 
 use crate::{Conn, Page, PageOf, StoreError, StoreResult, Txn, error::corrupt, row::refused};
@@ -28,7 +31,13 @@ impl<C: ConnectionTrait> Conn<C> {
             .all(&self.0)
             .await?;
         rows.into_iter()
-            .map(|(code, n)| Ok((Refusal::from_code(code).ok_or_else(|| corrupt("refused_iocs", "reason", code))?, u64::try_from(n).unwrap_or_default())))
+            .map(|(code, n)| {
+                Ok((
+                    Refusal::from_code(code)
+                        .ok_or_else(|| corrupt("refused_iocs", "reason", code))?,
+                    u64::try_from(n).unwrap_or_default(),
+                ))
+            })
             .collect()
     }
 
@@ -43,7 +52,10 @@ impl<C: ConnectionTrait> Conn<C> {
             .into_tuple()
             .all(&self.0)
             .await?;
-        Ok(rows.into_iter().map(|(group, n)| (GroupId(group), u64::try_from(n).unwrap_or_default())).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(group, n)| (GroupId(group), u64::try_from(n).unwrap_or_default()))
+            .collect())
     }
 
     /// How many of these IOCs a group keeps back.
@@ -51,46 +63,94 @@ impl<C: ConnectionTrait> Conn<C> {
         let mut found = 0;
         for chunk in iocs.chunks(ROWS) {
             let among = refused::Column::IocId.is_in(chunk.iter().map(|i| i.0));
-            found += refused::Entity::find().filter(refused::Column::GroupId.eq(id.0)).filter(among).count(&self.0).await?;
+            found += refused::Entity::find()
+                .filter(refused::Column::GroupId.eq(id.0))
+                .filter(among)
+                .count(&self.0)
+                .await?;
         }
         Ok(found)
     }
 
     /// A page of the IOCs that a group keeps back, by IOC id.
-    pub async fn refused_list(&self, id: GroupId, reason: Option<Refusal>, page: &Page) -> StoreResult<PageOf<(IocId, Refusal)>> {
+    pub async fn refused_list(
+        &self,
+        id: GroupId,
+        reason: Option<Refusal>,
+        page: &Page,
+    ) -> StoreResult<PageOf<(IocId, Refusal)>> {
         let mut find = refused::Entity::find().filter(refused::Column::GroupId.eq(id.0));
         if let Some(reason) = reason {
             find = find.filter(refused::Column::Reason.eq(reason.code()));
         }
-        if let Some(after) = page.after.as_deref().map(|a| a.parse::<Uuid>().map_err(|_invalid| StoreError::Cursor)).transpose()? {
+        if let Some(after) = page
+            .after
+            .as_deref()
+            .map(|a| a.parse::<Uuid>().map_err(|_invalid| StoreError::Cursor))
+            .transpose()?
+        {
             find = find.filter(refused::Column::IocId.gt(after));
         }
-        let rows = find.order_by_asc(refused::Column::IocId).limit(page.limit + 1).all(&self.0).await?;
-        let read = |row: refused::Model| Ok((IocId(row.ioc_id), Refusal::from_code(row.reason).ok_or_else(|| corrupt("refused_iocs", "reason", row.reason))?));
-        Ok(PageOf::cut(rows.into_iter().map(read).collect::<StoreResult<_>>()?, page.limit, |(ioc, _)| ioc.to_string()))
+        let rows =
+            find.order_by_asc(refused::Column::IocId).limit(page.limit + 1).all(&self.0).await?;
+        let read = |row: refused::Model| {
+            Ok((
+                IocId(row.ioc_id),
+                Refusal::from_code(row.reason)
+                    .ok_or_else(|| corrupt("refused_iocs", "reason", row.reason))?,
+            ))
+        };
+        Ok(PageOf::cut(
+            rows.into_iter().map(read).collect::<StoreResult<_>>()?,
+            page.limit,
+            |(ioc, _)| ioc.to_string(),
+        ))
     }
 }
 
 impl Txn {
     /// Notes which IOCs a group keeps back, and which ones it does so no more.
-    pub async fn refused_put_many(&self, id: GroupId, from_scratch: bool, refused: &[(IocId, Option<Refusal>)]) -> StoreResult<()> {
+    pub async fn refused_put_many(
+        &self,
+        id: GroupId,
+        from_scratch: bool,
+        refused: &[(IocId, Option<Refusal>)],
+    ) -> StoreResult<()> {
         if from_scratch {
-            refused::Entity::delete_many().filter(refused::Column::GroupId.eq(id.0)).exec(&self.0).await?;
+            refused::Entity::delete_many()
+                .filter(refused::Column::GroupId.eq(id.0))
+                .exec(&self.0)
+                .await?;
         }
         for chunk in refused.chunks(ROWS) {
             let gone = chunk.iter().filter(|(_, r)| r.is_none()).map(|(ioc, _)| ioc.0);
             if !from_scratch {
-                refused::Entity::delete_many().filter(refused::Column::GroupId.eq(id.0)).filter(refused::Column::IocId.is_in(gone)).exec(&self.0).await?;
+                refused::Entity::delete_many()
+                    .filter(refused::Column::GroupId.eq(id.0))
+                    .filter(refused::Column::IocId.is_in(gone))
+                    .exec(&self.0)
+                    .await?;
             }
             let rows: Vec<_> = chunk
                 .iter()
-                .filter_map(|(ioc, r)| r.map(|r| refused::ActiveModel { group_id: Set(id.0), ioc_id: Set(ioc.0), reason: Set(r.code()) }))
+                .filter_map(|(ioc, r)| {
+                    r.map(|r| refused::ActiveModel {
+                        group_id: Set(id.0),
+                        ioc_id: Set(ioc.0),
+                        reason: Set(r.code()),
+                    })
+                })
                 .collect();
             if rows.is_empty() {
                 continue;
             }
-            let update = OnConflict::columns([refused::Column::GroupId, refused::Column::IocId]).update_column(refused::Column::Reason).to_owned();
-            refused::Entity::insert_many(rows).on_conflict(update).exec_without_returning(&self.0).await?;
+            let update = OnConflict::columns([refused::Column::GroupId, refused::Column::IocId])
+                .update_column(refused::Column::Reason)
+                .to_owned();
+            refused::Entity::insert_many(rows)
+                .on_conflict(update)
+                .exec_without_returning(&self.0)
+                .await?;
         }
         Ok(())
     }

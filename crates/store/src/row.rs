@@ -1,4 +1,5 @@
-//! Rows as they lie in the database. Private to this room: each module turns them into domain words.
+//! Rows as they lie in the database. Private to this room: each module turns them into domain
+//! words.
 
 macro_rules! row {
     ($module:ident, $table:literal, { $($(#[$attr:meta])* $field:ident: $ty:ty),+ $(,)? }) => {

@@ -5,7 +5,10 @@ use iocast_domain::{
     source::{Confidence, Source, SourceKind},
     time::Timestamp,
 };
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Set, sea_query::Expr};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, Set, sea_query::Expr,
+};
 
 use crate::{
     Conn, StoreResult, Txn,
@@ -14,14 +17,35 @@ use crate::{
 };
 
 fn to_source(row: source::Model) -> StoreResult<Source> {
-    let source::Model { id, account_id: _, name, folded: _, confidence, enabled, created_at, kind, description } = row;
-    let confidence = u8::try_from(confidence).ok().and_then(|c| Confidence::try_from(c).ok()).ok_or_else(|| corrupt("sources", "confidence", confidence))?;
+    let source::Model {
+        id,
+        account_id: _,
+        name,
+        folded: _,
+        confidence,
+        enabled,
+        created_at,
+        kind,
+        description,
+    } = row;
+    let confidence = u8::try_from(confidence)
+        .ok()
+        .and_then(|c| Confidence::try_from(c).ok())
+        .ok_or_else(|| corrupt("sources", "confidence", confidence))?;
     let kind = match kind {
         1 => SourceKind::Feed,
         2 => SourceKind::Document,
         other => return Err(corrupt("sources", "kind", other)),
     };
-    Ok(Source { id: SourceId(id), name, confidence, enabled, created_at: Timestamp::from_micros(created_at), kind, description })
+    Ok(Source {
+        id: SourceId(id),
+        name,
+        confidence,
+        enabled,
+        created_at: Timestamp::from_micros(created_at),
+        kind,
+        description,
+    })
 }
 
 fn to_row(account: &AccountId, source: &Source) -> source::ActiveModel {
@@ -56,13 +80,25 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// One source of an account.
-    pub async fn source_fetch(&self, account: &AccountId, id: SourceId) -> StoreResult<Option<Source>> {
-        source::Entity::find_by_id(id.0).filter(source::Column::AccountId.eq(account.as_str())).one(&self.0).await?.map(to_source).transpose()
+    pub async fn source_fetch(
+        &self,
+        account: &AccountId,
+        id: SourceId,
+    ) -> StoreResult<Option<Source>> {
+        source::Entity::find_by_id(id.0)
+            .filter(source::Column::AccountId.eq(account.as_str()))
+            .one(&self.0)
+            .await?
+            .map(to_source)
+            .transpose()
     }
 
     /// How many IOCs a source reported.
     pub async fn source_ioc_count(&self, id: SourceId) -> StoreResult<u64> {
-        Ok(ioc_source::Entity::find().filter(ioc_source::Column::SourceId.eq(id.0)).count(&self.0).await?)
+        Ok(ioc_source::Entity::find()
+            .filter(ioc_source::Column::SourceId.eq(id.0))
+            .count(&self.0)
+            .await?)
     }
 
     /// Sources that were deleted and still have links.
@@ -79,17 +115,38 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     async fn source_linked_behind(&self, after: uuid::Uuid) -> StoreResult<Option<uuid::Uuid>> {
-        let find = ioc_source::Entity::find().select_only().column(ioc_source::Column::SourceId).filter(ioc_source::Column::SourceId.gt(after));
-        Ok(find.order_by_asc(ioc_source::Column::SourceId).limit(1).into_tuple().one(&self.0).await?)
+        let find = ioc_source::Entity::find()
+            .select_only()
+            .column(ioc_source::Column::SourceId)
+            .filter(ioc_source::Column::SourceId.gt(after));
+        Ok(find
+            .order_by_asc(ioc_source::Column::SourceId)
+            .limit(1)
+            .into_tuple()
+            .one(&self.0)
+            .await?)
     }
 
     /// The ids of a page of the IOCs that a source reported, by id.
-    pub async fn source_ioc_ids(&self, id: SourceId, after: Option<uuid::Uuid>, limit: u64) -> StoreResult<Vec<uuid::Uuid>> {
-        let mut find = ioc_source::Entity::find().select_only().column(ioc_source::Column::IocId).filter(ioc_source::Column::SourceId.eq(id.0));
+    pub async fn source_ioc_ids(
+        &self,
+        id: SourceId,
+        after: Option<uuid::Uuid>,
+        limit: u64,
+    ) -> StoreResult<Vec<uuid::Uuid>> {
+        let mut find = ioc_source::Entity::find()
+            .select_only()
+            .column(ioc_source::Column::IocId)
+            .filter(ioc_source::Column::SourceId.eq(id.0));
         if let Some(after) = after {
             find = find.filter(ioc_source::Column::IocId.gt(after));
         }
-        Ok(find.order_by_asc(ioc_source::Column::IocId).limit(limit).into_tuple::<uuid::Uuid>().all(&self.0).await?)
+        Ok(find
+            .order_by_asc(ioc_source::Column::IocId)
+            .limit(limit)
+            .into_tuple::<uuid::Uuid>()
+            .all(&self.0)
+            .await?)
     }
 }
 
@@ -106,9 +163,14 @@ impl Txn {
         Ok(())
     }
 
-    /// Deletes a source; the reports in the IOCs' documents don't count any more without it. Its links are deleted some at a time.
+    /// Deletes a source; the reports in the IOCs' documents don't count any more without it. Its
+    /// links are deleted some at a time.
     pub async fn source_delete(&self, account: &AccountId, id: SourceId) -> StoreResult<()> {
-        source::Entity::delete_many().filter(source::Column::Id.eq(id.0)).filter(source::Column::AccountId.eq(account.as_str())).exec(&self.0).await?;
+        source::Entity::delete_many()
+            .filter(source::Column::Id.eq(id.0))
+            .filter(source::Column::AccountId.eq(account.as_str()))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 
@@ -117,11 +179,21 @@ impl Txn {
         let some = self.source_ioc_ids(id, None, limit).await?;
         let of_source = ioc_source::Column::SourceId.eq(id.0);
         let Some(last) = some.last() else { return Ok(0) };
-        Ok(ioc_source::Entity::delete_many().filter(of_source).filter(ioc_source::Column::IocId.lte(*last)).exec(&self.0).await?.rows_affected)
+        Ok(ioc_source::Entity::delete_many()
+            .filter(of_source)
+            .filter(ioc_source::Column::IocId.lte(*last))
+            .exec(&self.0)
+            .await?
+            .rows_affected)
     }
 
     /// Gives all IOCs of a source a new change number.
-    pub async fn source_touch_iocs(&self, account: &AccountId, id: SourceId, seq: i64) -> StoreResult<()> {
+    pub async fn source_touch_iocs(
+        &self,
+        account: &AccountId,
+        id: SourceId,
+        seq: i64,
+    ) -> StoreResult<()> {
         let of_source = sea_orm::sea_query::Query::select()
             .column(ioc_source::Column::IocId)
             .from(ioc_source::Entity)

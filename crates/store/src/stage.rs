@@ -1,4 +1,5 @@
-//! The stage of imports. IOCs are merged and laid here in small writes that hold nobody up; one statement makes them seen.
+//! The stage of imports. IOCs are merged and laid here in small writes that hold nobody up; one
+//! statement makes them seen.
 
 use std::collections::HashMap;
 
@@ -49,13 +50,18 @@ impl Store {
         let backend = self.read().0.get_database_backend();
         let statement = |chunk: &[Staged]| {
             let mut insert = Query::insert();
-            let columns = [staged::Column::ImportId, staged::Column::Change].into_iter().chain(CARRIED.map(|(_, column)| column));
+            let columns = [staged::Column::ImportId, staged::Column::Change]
+                .into_iter()
+                .chain(CARRIED.map(|(_, column)| column));
             insert.into_table(staged::Entity).columns(columns);
             for row in chunk {
-                insert.values(values(import, row)?.map(Expr::value)).map_err(|e| corrupt("ioc_stage", "columns", e))?;
+                insert
+                    .values(values(import, row)?.map(Expr::value))
+                    .map_err(|e| corrupt("ioc_stage", "columns", e))?;
             }
             let mut over = OnConflict::columns([staged::Column::ImportId, staged::Column::Id]);
-            over.update_column(staged::Column::Change).update_columns(CARRIED.iter().skip(IDENTITY).map(|(_, column)| *column));
+            over.update_column(staged::Column::Change)
+                .update_columns(CARRIED.iter().skip(IDENTITY).map(|(_, column)| *column));
             Ok(backend.build(insert.on_conflict(over)))
         };
         rows.chunks(ROWS).map(statement).collect::<StoreResult<Vec<_>>>().map(StageWrite)
@@ -92,11 +98,13 @@ const CARRIED: [(ioc::Column, staged::Column); 14] = [
 ];
 const IDENTITY: usize = 5;
 
-/// About how many rows are flipped by one statement. SQLite keeps every page that a statement changes in memory until it has
-/// ended, to be able to take it back: some pages for each row, as keys are spread evenly.
+/// About how many rows are flipped by one statement. SQLite keeps every page that a statement
+/// changes in memory until it has ended, to be able to take it back: some pages for each row, as
+/// keys are spread evenly.
 const PROMOTED_AT_ONCE: u64 = 4_000;
 
-/// Ids cut into equal ranges of about [`PROMOTED_AT_ONCE`] rows each: ids are spread evenly. Gives where each begins, the first bits of it.
+/// Ids cut into equal ranges of about [`PROMOTED_AT_ONCE`] rows each: ids are spread evenly. Gives
+/// where each begins, the first bits of it.
 fn slices(rows: u64) -> impl Iterator<Item = (Uuid, Option<Uuid>)> {
     let count = rows.div_ceil(PROMOTED_AT_ONCE).clamp(1, 1 << 16).next_power_of_two();
     let begin = move |slice: u64| Uuid::from_u128(u128::from(slice * ((1 << 16) / count)) << 112);
@@ -126,13 +134,31 @@ fn of(import: Uuid) -> SelectStatement {
 
 impl<C: ConnectionTrait> Conn<C> {
     /// What an import has staged of these IOCs.
-    pub async fn stage_fetch_many(&self, import: Uuid, ids: &[IocId]) -> StoreResult<HashMap<IocId, Staged>> {
+    pub async fn stage_fetch_many(
+        &self,
+        import: Uuid,
+        ids: &[IocId],
+    ) -> StoreResult<HashMap<IocId, Staged>> {
         let mut found = HashMap::new();
         for chunk in ids.chunks(ROWS) {
             let of_chunk = staged::Column::Id.is_in(chunk.iter().map(|i| i.0));
-            for row in staged::Entity::find().filter(staged::Column::ImportId.eq(import)).filter(of_chunk).all(&self.0).await? {
+            for row in staged::Entity::find()
+                .filter(staged::Column::ImportId.eq(import))
+                .filter(of_chunk)
+                .all(&self.0)
+                .await?
+            {
                 let (change, created_at) = (change(row.change)?, row.created_at);
-                let ioc = to_ioc(row.id, row.kind, row.value, row.first_seen, row.last_seen, row.state, row.whitelist, &row.enrichment)?;
+                let ioc = to_ioc(
+                    row.id,
+                    row.kind,
+                    row.value,
+                    row.first_seen,
+                    row.last_seen,
+                    row.state,
+                    row.whitelist,
+                    &row.enrichment,
+                )?;
                 found.insert(ioc.id, Staged { ioc, created_at, change });
             }
         }
@@ -163,7 +189,12 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// Staged IOCs that somebody else changed after the account's change number `since`.
-    pub async fn stage_overtaken(&self, import: Uuid, account: &AccountId, since: i64) -> StoreResult<Vec<IocId>> {
+    pub async fn stage_overtaken(
+        &self,
+        import: Uuid,
+        account: &AccountId,
+        since: i64,
+    ) -> StoreResult<Vec<IocId>> {
         let mut ids = Vec::new();
         let changed = ioc::Entity::find()
             .select_only()
@@ -179,9 +210,19 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Txn {
-    /// Begins an import; what it stages is swept unless it gives a sign of life before `alive_until` (real time).
-    pub async fn import_begin(&self, import: Uuid, account: &AccountId, alive_until: Timestamp) -> StoreResult<()> {
-        let row = import::ActiveModel { id: Set(import), account_id: Set(account.to_string()), alive_until: Set(alive_until.micros()) };
+    /// Begins an import; what it stages is swept unless it gives a sign of life before
+    /// `alive_until` (real time).
+    pub async fn import_begin(
+        &self,
+        import: Uuid,
+        account: &AccountId,
+        alive_until: Timestamp,
+    ) -> StoreResult<()> {
+        let row = import::ActiveModel {
+            id: Set(import),
+            account_id: Set(account.to_string()),
+            alive_until: Set(alive_until.micros()),
+        };
         import::Entity::insert(row).exec_without_returning(&self.0).await?;
         Ok(())
     }
@@ -190,8 +231,15 @@ impl Txn {
     ///
     /// # Errors
     /// [`StoreError::Unusable`] if the import was taken for dead and swept.
-    pub async fn stage_put_many(&self, import: Uuid, rows: StageWrite, alive_until: Timestamp) -> StoreResult<()> {
-        let alive = import::Entity::update_many().col_expr(import::Column::AliveUntil, Expr::value(alive_until.micros())).filter(import::Column::Id.eq(import));
+    pub async fn stage_put_many(
+        &self,
+        import: Uuid,
+        rows: StageWrite,
+        alive_until: Timestamp,
+    ) -> StoreResult<()> {
+        let alive = import::Entity::update_many()
+            .col_expr(import::Column::AliveUntil, Expr::value(alive_until.micros()))
+            .filter(import::Column::Id.eq(import));
         if alive.exec(&self.0).await?.rows_affected == 0 {
             return Err(swept());
         }
@@ -205,17 +253,28 @@ impl Txn {
     pub async fn stage_take_off(&self, import: Uuid, ids: &[IocId]) -> StoreResult<()> {
         for chunk in ids.chunks(ROWS) {
             let of_chunk = staged::Column::Id.is_in(chunk.iter().map(|i| i.0));
-            staged::Entity::delete_many().filter(staged::Column::ImportId.eq(import)).filter(of_chunk).exec(&self.0).await?;
+            staged::Entity::delete_many()
+                .filter(staged::Column::ImportId.eq(import))
+                .filter(of_chunk)
+                .exec(&self.0)
+                .await?;
         }
         Ok(())
     }
 
-    /// Makes all that an import staged seen, as reports of `source` under the account's change number `seq`, and ends the
-    /// import. What lay on the stage is left to [`Txn::stage_clear`].
+    /// Makes all that an import staged seen, as reports of `source` under the account's change
+    /// number `seq`, and ends the import. What lay on the stage is left to [`Txn::stage_clear`].
     ///
     /// # Errors
     /// [`StoreError::Unusable`] if the import was taken for dead and swept.
-    pub async fn promote_staging(&self, import: Uuid, account: &AccountId, source: SourceId, seq: i64, counts: &StageCounts) -> StoreResult<()> {
+    pub async fn promote_staging(
+        &self,
+        import: Uuid,
+        account: &AccountId,
+        source: SourceId,
+        seq: i64,
+        counts: &StageCounts,
+    ) -> StoreResult<()> {
         if import::Entity::delete_by_id(import).exec(&self.0).await?.rows_affected == 0 {
             return Err(swept());
         }
@@ -233,7 +292,12 @@ impl Txn {
         Ok(())
     }
 
-    async fn promote_iocs(&self, mut staged: SelectStatement, account: &AccountId, seq: i64) -> StoreResult<()> {
+    async fn promote_iocs(
+        &self,
+        mut staged: SelectStatement,
+        account: &AccountId,
+        seq: i64,
+    ) -> StoreResult<()> {
         staged
             .expr(Expr::value(account.as_str()))
             .expr(Expr::value(seq))
@@ -241,16 +305,29 @@ impl Txn {
             .columns(CARRIED.map(|(_, from)| from))
             .order_by(staged::Column::Id, Order::Asc);
         let mut over = OnConflict::column(ioc::Column::Id);
-        // `deleted_at` is not among the columns inserted, and so is null: what a person deleted is back. `first_seq` stays.
-        over.update_columns([ioc::Column::Seq, ioc::Column::DeletedAt]).update_columns(CARRIED.iter().skip(IDENTITY).map(|(column, _)| *column));
-        let into = [ioc::Column::AccountId, ioc::Column::Seq, ioc::Column::FirstSeq].into_iter().chain(CARRIED.map(|(to, _)| to));
-        let insert =
-            Query::insert().into_table(ioc::Entity).columns(into).select_from(staged).map_err(|e| corrupt("iocs", "columns", e))?.on_conflict(over).take();
+        // `deleted_at` is not among the columns inserted, and so is null: what a person deleted is
+        // back. `first_seq` stays.
+        over.update_columns([ioc::Column::Seq, ioc::Column::DeletedAt])
+            .update_columns(CARRIED.iter().skip(IDENTITY).map(|(column, _)| *column));
+        let into = [ioc::Column::AccountId, ioc::Column::Seq, ioc::Column::FirstSeq]
+            .into_iter()
+            .chain(CARRIED.map(|(to, _)| to));
+        let insert = Query::insert()
+            .into_table(ioc::Entity)
+            .columns(into)
+            .select_from(staged)
+            .map_err(|e| corrupt("iocs", "columns", e))?
+            .on_conflict(over)
+            .take();
         self.0.execute(&insert).await?;
         Ok(())
     }
 
-    async fn promote_links(&self, mut staged: SelectStatement, source: SourceId) -> StoreResult<()> {
+    async fn promote_links(
+        &self,
+        mut staged: SelectStatement,
+        source: SourceId,
+    ) -> StoreResult<()> {
         staged.expr(Expr::value(source.0)).column(staged::Column::Id);
         let key = [ioc_source::Column::SourceId, ioc_source::Column::IocId];
         let insert = Query::insert()
@@ -272,14 +349,19 @@ impl Txn {
 
     /// Ends the imports that gave no sign of life until `now` (real time).
     pub async fn import_end_lapsed(&self, now: Timestamp) -> StoreResult<()> {
-        import::Entity::delete_many().filter(import::Column::AliveUntil.lte(now.micros())).exec(&self.0).await?;
+        import::Entity::delete_many()
+            .filter(import::Column::AliveUntil.lte(now.micros()))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 
     /// Takes some of what an import staged off the stage. Gives whether there was any.
     pub async fn stage_clear(&self, import: Uuid) -> StoreResult<bool> {
         let some = of(import).column(staged::Column::Id).limit(SWEEP).take();
-        let clear = staged::Entity::delete_many().filter(staged::Column::ImportId.eq(import)).filter(staged::Column::Id.in_subquery(some));
+        let clear = staged::Entity::delete_many()
+            .filter(staged::Column::ImportId.eq(import))
+            .filter(staged::Column::Id.in_subquery(some));
         Ok(clear.exec(&self.0).await?.rows_affected > 0)
     }
 }
@@ -305,8 +387,21 @@ fn swept() -> StoreError {
 
 /// In the order of [`CARRIED`], after the import and what it does.
 fn values(import: Uuid, row: &Staged) -> StoreResult<[Value; 2 + CARRIED.len()]> {
-    let Parts { id, kind, value, value_head, reversed_host, first_seen, last_seen, severity, state, retires_at, whitelist, enrichment, precedence } =
-        parts(&row.ioc)?;
+    let Parts {
+        id,
+        kind,
+        value,
+        value_head,
+        reversed_host,
+        first_seen,
+        last_seen,
+        severity,
+        state,
+        retires_at,
+        whitelist,
+        enrichment,
+        precedence,
+    } = parts(&row.ioc)?;
     Ok([
         import.into(),
         code(row.change).into(),

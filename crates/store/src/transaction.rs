@@ -1,9 +1,10 @@
 //! A write that knows whether it may still be committed.
 //!
-//! What the driver does not promise is held here: a transaction in which a statement failed, or was dropped before its
-//! answer came, is not committed (SQLite may have rolled it back by itself and would write the rest outside of it;
-//! PostgreSQL answers its COMMIT with a quiet rollback). A connection whose commit or rollback failed is not used again:
-//! the driver loses count of transactions there, and would make savepoints of one that never ends.
+//! What the driver does not promise is held here: a transaction in which a statement failed, or was
+//! dropped before its answer came, is not committed (SQLite may have rolled it back by itself and
+//! would write the rest outside of it; PostgreSQL answers its COMMIT with a quiet rollback). A
+//! connection whose commit or rollback failed is not used again: the driver loses count of
+//! transactions there, and would make savepoints of one that never ends.
 
 use std::{
     fmt,
@@ -41,7 +42,10 @@ impl Suspicion {
 }
 
 /// Has a pool close connections that were open when a commit or a rollback failed.
-pub(crate) fn distrust<DB: sea_orm::sqlx::Database>(options: PoolOptions<DB>, suspicion: &Suspicion) -> PoolOptions<DB> {
+pub(crate) fn distrust<DB: sea_orm::sqlx::Database>(
+    options: PoolOptions<DB>,
+    suspicion: &Suspicion,
+) -> PoolOptions<DB> {
     let suspicion = suspicion.clone();
     options.before_acquire(move |connection, metadata: PoolConnectionMetadata| {
         let known = suspicion.clears(metadata.age) && !connection.is_in_transaction();
@@ -79,12 +83,26 @@ impl fmt::Debug for Write {
 }
 
 impl Write {
-    pub(crate) fn new(transaction: DatabaseTransaction, suspicion: Suspicion, turn: Option<OwnedSemaphorePermit>) -> Self {
-        Self { transaction, suspicion, failed: AtomicBool::new(false), unanswered: AtomicU32::new(0), _turn: turn }
+    pub(crate) fn new(
+        transaction: DatabaseTransaction,
+        suspicion: Suspicion,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self {
+            transaction,
+            suspicion,
+            failed: AtomicBool::new(false),
+            unanswered: AtomicU32::new(0),
+            _turn: turn,
+        }
     }
 
-    /// WriterQueueGuard for a statement, and remembers if it failed. One that is dropped on the way stays unanswered for good.
-    async fn watched<T>(&self, statement: impl Future<Output = Result<T, DbErr>> + Send) -> Result<T, DbErr> {
+    /// WriterQueueGuard for a statement, and remembers if it failed. One that is dropped on the way
+    /// stays unanswered for good.
+    async fn watched<T>(
+        &self,
+        statement: impl Future<Output = Result<T, DbErr>> + Send,
+    ) -> Result<T, DbErr> {
         if self.failed.load(Ordering::Relaxed) {
             return Err(broken());
         }
@@ -104,7 +122,8 @@ impl Write {
     pub(crate) async fn commit(self) -> Result<(), DbErr> {
         let broken_before = self.is_broken();
         let Self { transaction, suspicion, _turn, .. } = self;
-        let ended = if broken_before { transaction.rollback().await } else { transaction.commit().await };
+        let ended =
+            if broken_before { transaction.rollback().await } else { transaction.commit().await };
         if ended.is_err() {
             suspicion.raise();
         }
@@ -114,7 +133,9 @@ impl Write {
 }
 
 fn broken() -> DbErr {
-    DbErr::Custom("a statement of this transaction failed before: nothing of it was written".to_owned())
+    DbErr::Custom(
+        "a statement of this transaction failed before: nothing of it was written".to_owned(),
+    )
 }
 
 #[async_trait]

@@ -1,4 +1,5 @@
-//! The management API: one file a noun. Wire types stand beside the handlers that take and give them.
+//! The management API: one file a noun. Wire types stand beside the handlers that take and give
+//! them.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 use iocast_app::{Actor, App, Idempotent, Known, PageOf};
@@ -42,8 +43,17 @@ pub(crate) struct List<T> {
 pub(crate) fn list<T: Serialize>(request: &HttpRequest, page: PageOf<T>) -> HttpResponse {
     let mut answer = HttpResponse::Ok();
     if let Some(next) = &page.next {
-        let others: Vec<&str> = request.query_string().split('&').filter(|p| !p.is_empty() && !p.starts_with("cursor=")).collect();
-        let query = others.into_iter().map(str::to_owned).chain([format!("cursor={}", encoded(next))]).collect::<Vec<_>>().join("&");
+        let others: Vec<&str> = request
+            .query_string()
+            .split('&')
+            .filter(|p| !p.is_empty() && !p.starts_with("cursor="))
+            .collect();
+        let query = others
+            .into_iter()
+            .map(str::to_owned)
+            .chain([format!("cursor={}", encoded(next))])
+            .collect::<Vec<_>>()
+            .join("&");
         answer.insert_header((header::LINK, format!("<{}?{query}>; rel=\"next\"", request.path())));
     }
     answer.json(List { items: page.items, next_cursor: page.next })
@@ -52,7 +62,10 @@ pub(crate) fn list<T: Serialize>(request: &HttpRequest, page: PageOf<T>) -> Http
 /// A cursor as it stands in a URL.
 fn encoded(cursor: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    cursor.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    cursor
+        .bytes()
+        .map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
 }
 
 /// A list that has no further pages.
@@ -60,7 +73,8 @@ pub(crate) fn whole<T: Serialize>(items: Vec<T>) -> HttpResponse {
     HttpResponse::Ok().json(List { items, next_cursor: None })
 }
 
-/// Answers a create. With an `Idempotency-Key`, the answer given before comes back to the same request.
+/// Answers a create. With an `Idempotency-Key`, the answer given before comes back to the same
+/// request.
 pub(crate) async fn create<T: Serialize>(
     request: &HttpRequest,
     app: &web::Data<App>,
@@ -77,7 +91,10 @@ pub(crate) async fn create<T: Serialize>(
 }
 
 /// The `Idempotency-Key` of a request with the operation it is for.
-pub(crate) fn idempotency_key<T>(request: &HttpRequest, make: impl FnOnce(&str, String) -> iocast_app::AppResult<T>) -> Result<Option<T>, Problem> {
+pub(crate) fn idempotency_key<T>(
+    request: &HttpRequest,
+    make: impl FnOnce(&str, String) -> iocast_app::AppResult<T>,
+) -> Result<Option<T>, Problem> {
     let Some(header) = request.headers().get("idempotency-key") else { return Ok(None) };
     let operation = format!("{} {}?{}", request.method(), request.path(), request.query_string());
     Ok(Some(make(header.to_str().unwrap_or_default(), operation)?))
@@ -93,16 +110,25 @@ pub(crate) async fn answer_once<T: Serialize>(
 ) -> Answer {
     // The first answer was for somebody who may change things; so is a repeated one.
     actor.may_write()?;
-    let replayed = |status| HttpResponse::build(status).insert_header(("idempotency-replayed", "true")).content_type("application/json").take();
+    let replayed = |status| {
+        HttpResponse::build(status)
+            .insert_header(("idempotency-replayed", "true"))
+            .content_type("application/json")
+            .take()
+    };
     if let Some(key) = &key {
         match app.idempotency_begin(actor, key).await? {
             Known::Reserved => {}
-            Known::Answered(replay) => return Ok(replayed(StatusCode::from_u16(replay.status).unwrap_or(status)).body(replay.answer)),
+            Known::Answered(replay) => {
+                return Ok(replayed(StatusCode::from_u16(replay.status).unwrap_or(status))
+                    .body(replay.answer));
+            }
             Known::Took(effect) => return Ok(replayed(status).json(again(effect).await?)),
         }
     }
     // A client that is cut off takes its handler with it; its key must not stay reserved.
-    let mut reserved = key.clone().map(|key| Reserved { app: app.clone(), actor: actor.clone(), key: Some(key) });
+    let mut reserved =
+        key.clone().map(|key| Reserved { app: app.clone(), actor: actor.clone(), key: Some(key) });
     let outcome = make.await;
     if let Some(reserved) = &mut reserved {
         reserved.key = None;
@@ -116,7 +142,9 @@ pub(crate) async fn answer_once<T: Serialize>(
         }
     };
     if let Some(key) = &key {
-        let answer = serde_json::to_value(&made).map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
+        let answer = serde_json::to_value(&made).map_err(|error| {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
+        })?;
         app.idempotency_keep(actor, key, status.as_u16(), &answer).await?;
     }
     Ok(HttpResponse::build(status).json(made))
@@ -135,13 +163,18 @@ impl Drop for Reserved {
         let (app, actor) = (self.app.clone(), self.actor.clone());
         actix_web::rt::spawn(async move {
             if let Err(error) = app.idempotency_release(&actor, &key).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "The key of a request that was cut off could not be given back");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "The key of a request that was cut off could not be given back"
+                );
             }
         });
     }
 }
 
 /// Tells null (`Some(None)`) from absent (`None`).
-pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(deserializer).map(Some)
 }

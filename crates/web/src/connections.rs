@@ -1,4 +1,5 @@
-//! Connections: one file descriptor each, not more than there is room for, and none that stops reading for good.
+//! Connections: one file descriptor each, not more than there is room for, and none that stops
+//! reading for good.
 
 use std::{
     any::Any,
@@ -47,7 +48,10 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(workers: usize, proxies: Proxies) -> Arc<Self> {
-        let descriptors = getrlimit(Resource::Nofile).current.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX);
+        let descriptors = getrlimit(Resource::Nofile)
+            .current
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(usize::MAX);
         let most = descriptors.saturating_sub(RESERVED).max(64).min(OF_THREAD * workers);
         Arc::new(Self { most, open: AtomicUsize::new(0), networks: Mutex::default(), proxies })
     }
@@ -65,7 +69,12 @@ impl Connections {
         };
         of_network.fetch_add(1, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
-        Place { all: Arc::clone(self), network, of_network, is_proxy: self.proxies.contains(address) }
+        Place {
+            all: Arc::clone(self),
+            network,
+            of_network,
+            is_proxy: self.proxies.contains(address),
+        }
     }
 }
 
@@ -111,7 +120,8 @@ struct Inner {
     place: Place,
 }
 
-/// How its socket is got at. The framework owns it; a second descriptor is only made while a body is being sent.
+/// How its socket is got at. The framework owns it; a second descriptor is only made while a body
+/// is being sent.
 #[derive(Debug)]
 enum Descriptor {
     Number(RawFd),
@@ -133,9 +143,13 @@ fn second(number: RawFd) -> Option<OwnedFd> {
 /// Counts a new connection, and keeps what handlers ask about it.
 pub(crate) fn keep(connections: &Arc<Connections>, connection: &dyn Any, data: &mut Extensions) {
     let plain = connection.downcast_ref::<TcpStream>();
-    let Some(stream) = plain.or_else(|| connection.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref().0)) else { return };
-    // The last piece of a body is small and must not wait for the client's delayed acknowledgement. If it can't be set, the
-    // answer is late, not wrong.
+    let Some(stream) = plain
+        .or_else(|| connection.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref().0))
+    else {
+        return;
+    };
+    // The last piece of a body is small and must not wait for the client's delayed acknowledgement.
+    // If it can't be set, the answer is late, not wrong.
     let _ = SockRef::from(stream).set_tcp_nodelay(true);
     let Ok(peer) = stream.peer_addr() else { return };
     let number = stream.as_raw_fd();
@@ -143,20 +157,25 @@ pub(crate) fn keep(connections: &Arc<Connections>, connection: &dyn Any, data: &
     let descriptor = if *ALLOWED.get_or_init(|| second(number).is_some()) {
         Descriptor::Number(number)
     } else {
-        stream.as_fd().try_clone_to_owned().map_or(Descriptor::None, |fd| Descriptor::Kept(Socket(Arc::new(fd))))
+        stream
+            .as_fd()
+            .try_clone_to_owned()
+            .map_or(Descriptor::None, |fd| Descriptor::Kept(Socket(Arc::new(fd))))
     };
     data.insert(Connection(Arc::new(Inner { descriptor, place: connections.place(peer.ip()) })));
 }
 
 impl Connection {
-    /// Whether it should be closed after this answer, to make room: connections are scarce, or most are of one address.
+    /// Whether it should be closed after this answer, to make room: connections are scarce, or most
+    /// are of one address.
     pub(crate) fn is_in_the_way(&self) -> bool {
         let Place { all, of_network, is_proxy, .. } = &self.0.place;
         let open = all.open.load(Ordering::Relaxed);
         open > all.most / 4 * 3 || (!is_proxy && of_network.load(Ordering::Relaxed) > all.most / 2)
     }
 
-    /// Its socket. While a request is answered the framework holds it open, so that its number means nothing else.
+    /// Its socket. While a request is answered the framework holds it open, so that its number
+    /// means nothing else.
     pub(crate) fn socket(&self) -> Option<Socket> {
         match &self.0.descriptor {
             Descriptor::Number(number) => second(*number).map(|fd| Socket(Arc::new(fd))),
@@ -171,8 +190,9 @@ impl Connection {
 pub(crate) struct Socket(Arc<OwnedFd>);
 
 impl Socket {
-    /// While this is on, the socket counts as writable only while less than [`UNSENT`] waits unsent in the kernel. By that the
-    /// feed knows when a body is really on its way; for other bodies it would only be slower.
+    /// While this is on, the socket counts as writable only while less than [`UNSENT`] waits unsent
+    /// in the kernel. By that the feed knows when a body is really on its way; for other bodies it
+    /// would only be slower.
     pub(crate) fn tell_when_drained(&self, on: bool) {
         // If it can't be set, a pull is noted a little early, not wrongly.
         let _ = SockRef::from(&*self.0).set_tcp_notsent_lowat(if on { UNSENT } else { u32::MAX });
@@ -185,7 +205,8 @@ impl Socket {
         poll(&mut fds, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
     }
 
-    /// Cuts the line unless the body of `length` bytes is sent in time: a reader that stops holds a body and a connection.
+    /// Cuts the line unless the body of `length` bytes is sent in time: a reader that stops holds a
+    /// body and a connection.
     pub(crate) fn deadline(&self, length: u64) -> Option<Deadline> {
         (length > SMALL).then(|| {
             let (socket, within) = (self.clone(), GRACE + Duration::from_secs(length / PACE));

@@ -7,9 +7,14 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use iocast_app::AppError;
 
-/// A table as a file, sent page by page: `lines` gives those of a page, and which one is next. An error cuts the answer off: half
-/// a table must not pass for a whole one.
-pub(crate) fn streamed<P, F>(name: &str, head: &[&str], first: Option<P>, lines: impl Fn(P) -> F + 'static) -> HttpResponse
+/// A table as a file, sent page by page: `lines` gives those of a page, and which one is next. An
+/// error cuts the answer off: half a table must not pass for a whole one.
+pub(crate) fn streamed<P, F>(
+    name: &str,
+    head: &[&str],
+    first: Option<P>,
+    lines: impl Fn(P) -> F + 'static,
+) -> HttpResponse
 where
     P: 'static,
     F: Future<Output = Result<(String, Option<P>), AppError>> + 'static,
@@ -29,7 +34,8 @@ where
         .streaming(head.chain(pages))
 }
 
-/// A quoted cell; what a spreadsheet would take for a formula gets an apostrophe in front (OWASP, CSV injection).
+/// A quoted cell; what a spreadsheet would take for a formula gets an apostrophe in front (OWASP,
+/// CSV injection).
 pub(crate) fn cell(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     format!("\"{}{}\"", if formula { "'" } else { "" }, text.replace('"', "\"\""))

@@ -5,7 +5,9 @@ use utoipa::{
     Modify, OpenApi,
     openapi::{
         self, RefOr,
-        security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
+        security::{
+            ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+        },
     },
 };
 use utoipa_actix_web::AppExt as _;
@@ -25,25 +27,49 @@ struct Security;
 impl Modify for Security {
     fn modify(&self, document: &mut openapi::OpenApi) {
         let components = document.components.get_or_insert_default();
-        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-        components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new("iocast"))));
-        components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
+        components
+            .add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        components.add_security_scheme(
+            "cookie",
+            SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new("iocast"))),
+        );
+        components
+            .add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
         let none: [&str; 0] = [];
-        document.security = Some(vec![SecurityRequirement::new("token", none), SecurityRequirement::new("cookie", none)]);
+        document.security = Some(vec![
+            SecurityRequirement::new("token", none),
+            SecurityRequirement::new("cookie", none),
+        ]);
     }
 }
 
 /// The document, made from the routes.
 pub(crate) fn document() -> openapi::OpenApi {
-    let (_, mut document) = App::new().into_utoipa_app().openapi(Document::openapi()).configure(routes::api).configure(routes::public).split_for_parts();
+    let (_, mut document) = App::new()
+        .into_utoipa_app()
+        .openapi(Document::openapi())
+        .configure(routes::api)
+        .configure(routes::public)
+        .split_for_parts();
     for (path, item) in &mut document.paths.paths {
-        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete, &mut item.head];
+        let operations = [
+            &mut item.get,
+            &mut item.post,
+            &mut item.put,
+            &mut item.patch,
+            &mut item.delete,
+            &mut item.head,
+        ];
         for operation in operations.into_iter().flatten() {
             refusals(path, operation);
         }
-        for (method, operation) in
-            [("get", &mut item.get), ("post", &mut item.post), ("put", &mut item.put), ("patch", &mut item.patch), ("delete", &mut item.delete)]
-        {
+        for (method, operation) in [
+            ("get", &mut item.get),
+            ("post", &mut item.post),
+            ("put", &mut item.put),
+            ("patch", &mut item.patch),
+            ("delete", &mut item.delete),
+        ] {
             if let Some(operation) = operation {
                 operation.operation_id = Some(operation_id(method, path));
             }
@@ -54,7 +80,8 @@ pub(crate) fn document() -> openapi::OpenApi {
     document
 }
 
-/// The same document for the place where it is served: it can be saved, and still says where the calls go.
+/// The same document for the place where it is served: it can be saved, and still says where the
+/// calls go.
 pub(crate) fn document_at(public_url: &str) -> openapi::OpenApi {
     let mut document = document();
     document.servers = Some(vec![openapi::Server::new("/"), openapi::Server::new(public_url)]);
@@ -85,25 +112,41 @@ fn refusals(path: &str, operation: &mut openapi::path::Operation) {
     let management = path.starts_with("/api/");
     let responses = &mut operation.responses.responses;
     if management && operation.request_body.is_some() {
-        responses.entry("415".to_owned()).or_insert_with(|| openapi::Response::new("The Content-Type is not taken").into());
+        responses
+            .entry("415".to_owned())
+            .or_insert_with(|| openapi::Response::new("The Content-Type is not taken").into());
     }
     for (status, description) in ANY {
-        responses.entry(status.to_owned()).or_insert_with(|| openapi::Response::new(description).into());
+        responses
+            .entry(status.to_owned())
+            .or_insert_with(|| openapi::Response::new(description).into());
     }
     let readiness = path == "/api/v1/ready";
-    let refused = responses.iter_mut().filter(|(status, _)| status.starts_with('4') || status.starts_with('5'));
-    for response in refused.filter(|(status, _)| !(readiness && *status == "503")).filter_map(|(_, response)| match response {
-        RefOr::T(response) => Some(response),
-        RefOr::Ref(_) => None,
-    }) {
+    let refused = responses
+        .iter_mut()
+        .filter(|(status, _)| status.starts_with('4') || status.starts_with('5'));
+    for response in refused.filter(|(status, _)| !(readiness && *status == "503")).filter_map(
+        |(_, response)| match response {
+            RefOr::T(response) => Some(response),
+            RefOr::Ref(_) => None,
+        },
+    ) {
         response.content.clear();
         if management {
-            let problem = openapi::Content::new(Some(RefOr::Ref(openapi::Ref::from_schema_name("Problem"))));
+            let problem =
+                openapi::Content::new(Some(RefOr::Ref(openapi::Ref::from_schema_name("Problem"))));
             response.content.insert("application/problem+json".to_owned(), problem.into());
         } else {
-            // A bare code or a sentence; for values that are no IOC `{"error": {"name", "message"}}`.
-            response.content.insert("text/plain".to_owned(), openapi::Content::new(None::<RefOr<openapi::Schema>>).into());
-            response.content.insert("application/json".to_owned(), openapi::Content::new(None::<RefOr<openapi::Schema>>).into());
+            // A bare code or a sentence; for values that are no IOC `{"error": {"name",
+            // "message"}}`.
+            response.content.insert(
+                "text/plain".to_owned(),
+                openapi::Content::new(None::<RefOr<openapi::Schema>>).into(),
+            );
+            response.content.insert(
+                "application/json".to_owned(),
+                openapi::Content::new(None::<RefOr<openapi::Schema>>).into(),
+            );
         }
     }
 }
@@ -122,8 +165,16 @@ pub(crate) fn methods(document: &openapi::OpenApi, path: &str) -> Vec<&'static s
     };
     let mut methods = Vec::new();
     for (_, item) in document.paths.paths.iter().filter(|(pattern, _)| fits(pattern)) {
-        let known = [("GET", &item.get), ("POST", &item.post), ("PUT", &item.put), ("PATCH", &item.patch), ("DELETE", &item.delete)];
-        methods.extend(known.iter().filter(|(_, operation)| operation.is_some()).map(|(name, _)| *name));
+        let known = [
+            ("GET", &item.get),
+            ("POST", &item.post),
+            ("PUT", &item.put),
+            ("PATCH", &item.patch),
+            ("DELETE", &item.delete),
+        ];
+        methods.extend(
+            known.iter().filter(|(_, operation)| operation.is_some()).map(|(name, _)| *name),
+        );
     }
     methods
 }
@@ -138,13 +189,18 @@ const UI_POLICY: &str = "default-src 'none'; style-src 'self' 'unsafe-inline'; s
 pub(crate) async fn ui(request: HttpRequest) -> HttpResponse {
     let file = request.match_info().get("file").unwrap_or_default();
     if file.is_empty() && !request.path().ends_with('/') {
-        return HttpResponse::PermanentRedirect().insert_header((header::LOCATION, "/api/docs/")).finish();
+        return HttpResponse::PermanentRedirect()
+            .insert_header((header::LOCATION, "/api/docs/"))
+            .finish();
     }
     let config = std::sync::Arc::new(Config::from("/api/openapi.json").use_base_layout());
     match serve(file, config) {
-        Ok(Some(found)) => {
-            HttpResponse::Ok().content_type(found.content_type).insert_header((header::CONTENT_SECURITY_POLICY, UI_POLICY)).body(found.bytes.into_owned())
-        }
-        _ => HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("There is no such file."),
+        Ok(Some(found)) => HttpResponse::Ok()
+            .content_type(found.content_type)
+            .insert_header((header::CONTENT_SECURITY_POLICY, UI_POLICY))
+            .body(found.bytes.into_owned()),
+        _ => HttpResponse::NotFound()
+            .content_type("text/plain; charset=utf-8")
+            .body("There is no such file."),
     }
 }

@@ -1,4 +1,5 @@
-//! The words that a field may hold, for the OpenAPI document, from the types that read and write them.
+//! The words that a field may hold, for the OpenAPI document, from the types that read and write
+//! them.
 
 use iocast_domain::{
     account::Role,
@@ -34,22 +35,53 @@ fn words<T: Serialize>(all: impl IntoIterator<Item = T>) -> Vec<Value> {
 fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
     let kinds = || words(Kind::ALL);
     vec![
-        (&["IocOut.kind", "GroupIocOut.kind", "RefusedOut.kind", "CriteriaWire.kinds", "/api/v1/iocs?kind"], kinds()),
         (
-            &["IocOut.severity", "GroupIocOut.severity", "IocPatchIn.severity", "CriteriaWire.severities", "AlertsWire.severities", "/api/v1/iocs?severity"],
+            &[
+                "IocOut.kind",
+                "GroupIocOut.kind",
+                "RefusedOut.kind",
+                "CriteriaWire.kinds",
+                "/api/v1/iocs?kind",
+            ],
+            kinds(),
+        ),
+        (
+            &[
+                "IocOut.severity",
+                "GroupIocOut.severity",
+                "IocPatchIn.severity",
+                "CriteriaWire.severities",
+                "AlertsWire.severities",
+                "/api/v1/iocs?severity",
+            ],
             words(Severity::ALL),
         ),
         (&["IocOut.state", "/api/v1/iocs?state"], words(State::ALL)),
-        (&["IocOut.whitelist", "IocPatchIn.whitelist", "/api/v1/iocs?whitelist"], words(Whitelist::ALL)),
-        (&["CriteriaWire.state"], words([StateFilter::Active, StateFilter::Retired, StateFilter::Any])),
+        (
+            &["IocOut.whitelist", "IocPatchIn.whitelist", "/api/v1/iocs?whitelist"],
+            words(Whitelist::ALL),
+        ),
+        (
+            &["CriteriaWire.state"],
+            words([StateFilter::Active, StateFilter::Retired, StateFilter::Any]),
+        ),
         (&["AlertsWire.types"], words(AlertKind::ALL)),
-        (&["RefusedOut.reason", "ReasonOut.reason"], words(Refusal::ALL.iter().map(|refusal| refusal.word()))),
-        (&["MeOut.role", "UserOut.role", "UserIn.role", "UserPatchIn.role"], words([Role::Admin, Role::Analyst])),
+        (
+            &["RefusedOut.reason", "ReasonOut.reason"],
+            words(Refusal::ALL.iter().map(|refusal| refusal.word())),
+        ),
+        (
+            &["MeOut.role", "UserOut.role", "UserIn.role", "UserPatchIn.role"],
+            words([Role::Admin, Role::Analyst]),
+        ),
         (&["KeyIn.kind"], words([KeyKind::Api, KeyKind::Appliance])),
         (&["KeyOut.kind"], words([KeyKind::Api, KeyKind::Appliance, KeyKind::Device])),
         (&["SyncOut.status"], words([Dot::Red, Dot::Green])),
         (&["SyncOut.reason"], words([Reason::NeverPulled, Reason::Synced, Reason::Silent])),
-        (&["DeviceIn.device_type", "DeviceOut.device_type"], words(CATALOGUE.iter().map(|of| of.id))),
+        (
+            &["DeviceIn.device_type", "DeviceOut.device_type"],
+            words(CATALOGUE.iter().map(|of| of.id)),
+        ),
         (&["DeviceTypeOut.method"], words(CATALOGUE.iter().map(|of| of.method))),
         (&["DeviceTypeOut.location"], words(CATALOGUE.iter().map(|of| of.location))),
         (&["DeviceTypeOut.format"], words(CATALOGUE.iter().map(|of| of.format))),
@@ -68,17 +100,31 @@ fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
                 LetterKind::PasswordReset,
             ]),
         ),
-        (&["OutageLetterOut.state", "LetterOut.state", "/api/v1/outbox?state"], words(LetterState::ALL)),
+        (
+            &["OutageLetterOut.state", "LetterOut.state", "/api/v1/outbox?state"],
+            words(LetterState::ALL),
+        ),
         (&["ReadyOut.status"], words(["ready", "degraded", "not_ready"])),
         (&["ReadyOut.role"], words(["web", "worker", "all"])),
         (&["ReadyOut.feeds"], words(["fresh", "memory", "unavailable"])),
         (&["TaskOut.status"], words(["alive", "stuck"])),
         // The public API writes some words in its own way.
         (&["AlertDetailsIn.Type"], words(AlertKind::ALL)),
-        (&["AlertDetailsIn.Severity", "AlertSeverityIn.Severity", "SeverityIn.severity", "ThreatCommandIoc.severity"], words(["High", "Medium", "Low"])),
+        (
+            &[
+                "AlertDetailsIn.Severity",
+                "AlertSeverityIn.Severity",
+                "SeverityIn.severity",
+                "ThreatCommandIoc.severity",
+            ],
+            words(["High", "Medium", "Low"]),
+        ),
         (&["AlertSourceIn.NetworkType"], words(["ClearWeb", "DarkWeb"])),
         (&["BlockIn.BlocklistStatus", "BlockedOut.Status"], words(["Sent", "NotSent"])),
-        (&["IocIn.Type", "ThreatCommandIoc.type"], words(["IpAddresses", "Urls", "Domains", "Hashes", "Emails"])),
+        (
+            &["IocIn.Type", "ThreatCommandIoc.type"],
+            words(["IpAddresses", "Urls", "Domains", "Hashes", "Emails"]),
+        ),
         (&["ThreatCommandIoc.status"], words(["Active", "Retired"])),
         (&["ThreatCommandUser.Role"], words(["Admin", "Analyst"])),
     ]
@@ -110,7 +156,8 @@ fn described<'a>(document: &'a mut OpenApi, field: &str) -> Option<&'a mut Schem
 fn give(schema: &mut Schema, mut words: Vec<Value>) -> bool {
     match schema {
         Schema::Object(object) => {
-            if matches!(&object.schema_type, SchemaType::Array(types) if types.contains(&Type::Null)) {
+            if matches!(&object.schema_type, SchemaType::Array(types) if types.contains(&Type::Null))
+            {
                 words.push(Value::Null);
             }
             object.enum_values = Some(words);
@@ -157,7 +204,9 @@ mod tests {
         for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
             for (field, property) in schema["properties"].as_object().into_iter().flatten() {
                 let text = property["description"].as_str().unwrap_or_default();
-                let is_string = property["type"] == "string" || property["type"][0] == "string" || property["items"]["type"] == "string";
+                let is_string = property["type"] == "string"
+                    || property["type"][0] == "string"
+                    || property["items"]["type"] == "string";
                 let is_enum = !property["enum"].is_null() || !property["items"]["enum"].is_null();
                 if is_string && !is_enum && text.starts_with('`') && text.contains("` or `") {
                     without.push(format!("{name}.{field}: {text}"));

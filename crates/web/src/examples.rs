@@ -1,4 +1,5 @@
-//! One body for each call that takes one, to be copied from the documentation. A story sends every one of them.
+//! One body for each call that takes one, to be copied from the documentation. A story sends every
+//! one of them.
 
 use serde_json::{Value, json};
 use utoipa::openapi::{HttpMethod, OpenApi, RefOr, path::Operation};
@@ -8,14 +9,34 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
     use HttpMethod::{Delete, Patch, Post, Put};
     let value = "evil.example";
     vec![
-        (Post, "/api/v1/sessions", json!({ "email": "admin@example.com", "password": "lamp river seven coat" })),
+        (
+            Post,
+            "/api/v1/sessions",
+            json!({ "email": "admin@example.com", "password": "lamp river seven coat" }),
+        ),
         (Post, "/api/v1/password-resets", json!({ "email": "admin@example.com" })),
-        (Post, "/api/v1/passwords", json!({ "token": "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.e30.x", "password": "lamp river seven coat" })),
-        (Patch, "/api/v1/account", json!({ "silent_after_hours": 24, "webhook_url": "https://hooks.example.com/iocast" })),
-        (Patch, "/api/v1/account/guards", json!({ "own": ["corp.example", "198.51.100.0/24"], "allow": ["good.example"], "off": [] })),
+        (
+            Post,
+            "/api/v1/passwords",
+            json!({ "token": "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.e30.x", "password": "lamp river seven coat" }),
+        ),
+        (
+            Patch,
+            "/api/v1/account",
+            json!({ "silent_after_hours": 24, "webhook_url": "https://hooks.example.com/iocast" }),
+        ),
+        (
+            Patch,
+            "/api/v1/account/guards",
+            json!({ "own": ["corp.example", "198.51.100.0/24"], "allow": ["good.example"], "off": [] }),
+        ),
         (Post, "/api/v1/users", json!({ "email": "analyst@example.com", "role": "analyst" })),
         (Patch, "/api/v1/users/{id}", json!({ "mail_alerts": false })),
-        (Post, "/api/v1/devices", json!({ "name": "Lab MISP", "device_type": "misp", "ioc_limit": 50_000 })),
+        (
+            Post,
+            "/api/v1/devices",
+            json!({ "name": "Lab MISP", "device_type": "misp", "ioc_limit": 50_000 }),
+        ),
         (Patch, "/api/v1/devices/{id}", json!({ "paused": true })),
         (Post, "/api/v1/devices/{id}/groups", json!({ "name": "Perimeter", "limit": 10_000 })),
         (Post, "/api/v1/devices/{id}/keys", json!({})),
@@ -24,7 +45,11 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
         (Post, "/api/v1/groups/{id}/freeze", json!({ "publication": 7 })),
         (Post, "/api/v1/keys", json!({ "kind": "api" })),
         (Post, "/api/v1/keys/{id}/rotate", json!({ "overlap_hours": 24 })),
-        (Post, "/api/v1/rules", json!({ "name": "High only", "criteria": { "severities": ["high"] }, "group_ids": [] })),
+        (
+            Post,
+            "/api/v1/rules",
+            json!({ "name": "High only", "criteria": { "severities": ["high"] }, "group_ids": [] }),
+        ),
         (Patch, "/api/v1/rules/{id}", json!({ "enabled": false })),
         (Post, "/api/v1/sources", json!({ "name": "Own feed", "confidence": 2 })),
         (Patch, "/api/v1/sources/{id}", json!({ "confidence": 3 })),
@@ -36,8 +61,16 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
         (Post, "/public/v1/iocs/tags", json!([{ "iocValue": value, "tag": "phishing" }])),
         (Patch, "/public/v2/iocs/severity", json!([{ "iocValue": value, "severity": "High" }])),
         (Post, "/public/v2/iocs/severity", json!([{ "iocValue": value, "severity": "High" }])),
-        (Post, "/public/v1/iocs/comments", json!([{ "iocValue": value, "comment": "Seen in the lab" }])),
-        (Post, "/public/v2/iocs/user-whitelist", json!({ "iocs": [{ "value": value, "whitelisted": true }] })),
+        (
+            Post,
+            "/public/v1/iocs/comments",
+            json!([{ "iocValue": value, "comment": "Seen in the lab" }]),
+        ),
+        (
+            Post,
+            "/public/v2/iocs/user-whitelist",
+            json!({ "iocs": [{ "value": value, "whitelisted": true }] }),
+        ),
         (Delete, "/public/v2/iocs/user-whitelist", json!({ "iocs": [value] })),
         (Post, "/public/v1/iocs/blocklist", json!({ "iocs": [value] })),
         (Delete, "/public/v1/iocs/blocklist", json!({ "iocs": [value] })),
@@ -46,7 +79,11 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
             "/public/v1/iocs/add-source",
             json!({ "DocumentDetails": { "Name": "Report 7", "Description": "From the lab", "ConfidenceLevel": 2 }, "Iocs": [{ "Type": "Domains", "Value": value }] }),
         ),
-        (Post, "/public/v1/iocs/add-iocs-to-source/{id}", json!({ "Iocs": [{ "Type": "Domains", "Value": value }] })),
+        (
+            Post,
+            "/public/v1/iocs/add-iocs-to-source/{id}",
+            json!({ "Iocs": [{ "Type": "Domains", "Value": value }] }),
+        ),
         (
             Put,
             "/public/v1/data/alerts/add-alert",
@@ -57,24 +94,43 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
         ),
         (Patch, "/public/v1/data/alerts/close-alert/{id}", json!({ "Reason": "ProblemSolved" })),
         (Patch, "/public/v1/data/alerts/change-severity/{id}", json!({ "Severity": "Low" })),
-        (Patch, "/public/v1/data/alerts/assign-alert/{id}", json!({ "AssigneeID": "64f0c0ffee0000000000abcd" })),
+        (
+            Patch,
+            "/public/v1/data/alerts/assign-alert/{id}",
+            json!({ "AssigneeID": "64f0c0ffee0000000000abcd" }),
+        ),
         (Patch, "/public/v1/data/alerts/add-tag/{id}", json!({ "TagName": "takedown" })),
-        (Patch, "/public/v1/data/alerts/remove-tag/{id}", json!({ "TagID": "64f0c0ffee0000000000abcd" })),
-        (Patch, "/public/v1/data/alerts/change-iocs-blocklist-status/{id}", json!({ "Iocs": [{ "Value": value, "BlocklistStatus": "Sent" }] })),
+        (
+            Patch,
+            "/public/v1/data/alerts/remove-tag/{id}",
+            json!({ "TagID": "64f0c0ffee0000000000abcd" }),
+        ),
+        (
+            Patch,
+            "/public/v1/data/alerts/change-iocs-blocklist-status/{id}",
+            json!({ "Iocs": [{ "Value": value, "BlocklistStatus": "Sent" }] }),
+        ),
     ]
 }
 
 /// The forms in which IOCs are imported.
 fn imports() -> [(&'static str, Value); 4] {
     [
-        ("application/json", json!([{ "value": "evil.example", "severity": "high", "last_seen": "2026-11-01T00:00:00Z" }])),
+        (
+            "application/json",
+            json!([{ "value": "evil.example", "severity": "high", "last_seen": "2026-11-01T00:00:00Z" }]),
+        ),
         ("text/csv", json!("value,severity\nevil.example,high\n")),
         ("text/plain", json!("evil[.]example\nhxxp://evil[.]example/a\n")),
         ("text/vnd.iocast.report", json!("The site hxxp://evil[.]example/a was seen again.\n")),
     ]
 }
 
-fn operation<'a>(document: &'a mut OpenApi, method: HttpMethod, path: &str) -> Option<&'a mut Operation> {
+fn operation<'a>(
+    document: &'a mut OpenApi,
+    method: HttpMethod,
+    path: &str,
+) -> Option<&'a mut Operation> {
     let item = document.paths.paths.get_mut(path)?;
     match method {
         HttpMethod::Post => item.post.as_mut(),
@@ -88,13 +144,17 @@ fn operation<'a>(document: &'a mut OpenApi, method: HttpMethod, path: &str) -> O
 /// Writes the examples into the document.
 pub(crate) fn add(document: &mut OpenApi) {
     for (method, path, body) in bodies() {
-        if let Some(RefOr::T(request)) = operation(document, method, path).and_then(|operation| operation.request_body.as_mut())
+        if let Some(RefOr::T(request)) =
+            operation(document, method, path).and_then(|operation| operation.request_body.as_mut())
             && let Some(RefOr::T(content)) = request.content.get_mut("application/json")
         {
             content.example = Some(body);
         }
     }
-    if let Some(RefOr::T(request)) = operation(document, HttpMethod::Post, "/api/v1/sources/{id}/iocs").and_then(|operation| operation.request_body.as_mut()) {
+    if let Some(RefOr::T(request)) =
+        operation(document, HttpMethod::Post, "/api/v1/sources/{id}/iocs")
+            .and_then(|operation| operation.request_body.as_mut())
+    {
         for (form, body) in imports() {
             if let Some(RefOr::T(content)) = request.content.get_mut(form) {
                 content.example = Some(body);
@@ -116,11 +176,21 @@ mod tests {
         let mut names = BTreeSet::new();
         let mut shown = 0;
         for (path, item) in document["paths"].as_object().unwrap() {
-            for (method, operation) in item.as_object().unwrap().iter().filter(|(method, _)| method.as_str() != "parameters") {
+            for (method, operation) in item
+                .as_object()
+                .unwrap()
+                .iter()
+                .filter(|(method, _)| method.as_str() != "parameters")
+            {
                 let name = operation["operationId"].as_str().unwrap().to_owned();
                 assert!(names.insert(name.clone()), "{name} is there twice");
-                for (form, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
-                    assert!(!content["example"].is_null(), "{method} {path} ({form}) has no example");
+                for (form, content) in
+                    operation["requestBody"]["content"].as_object().into_iter().flatten()
+                {
+                    assert!(
+                        !content["example"].is_null(),
+                        "{method} {path} ({form}) has no example"
+                    );
                     shown += 1;
                 }
             }
@@ -133,16 +203,31 @@ mod tests {
     fn every_schema_has_a_name_of_its_own() {
         let mut names = BTreeSet::new();
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        for file in [folder.join("api"), folder.join("public"), folder].into_iter().flat_map(|f| std::fs::read_dir(f).unwrap()) {
+        for file in [folder.join("api"), folder.join("public"), folder]
+            .into_iter()
+            .flat_map(|f| std::fs::read_dir(f).unwrap())
+        {
             let path = file.unwrap().path();
             if path.extension().is_none_or(|e| e != "rs") {
                 continue;
             }
             let text = std::fs::read_to_string(&path).unwrap();
-            for after in text.split("ToSchema").skip(1).filter(|after| after.starts_with([')', ','])) {
-                let Some(name) = after.split("struct ").nth(1).and_then(|rest| rest.split(|c: char| !c.is_alphanumeric()).next()) else { continue };
+            for after in
+                text.split("ToSchema").skip(1).filter(|after| after.starts_with([')', ',']))
+            {
+                let Some(name) = after
+                    .split("struct ")
+                    .nth(1)
+                    .and_then(|rest| rest.split(|c: char| !c.is_alphanumeric()).next())
+                else {
+                    continue;
+                };
                 if !after.split("struct ").next().unwrap().contains("fn ") {
-                    assert!(names.insert(name.to_owned()), "{name} is there twice: {}", path.display());
+                    assert!(
+                        names.insert(name.to_owned()),
+                        "{name} is there twice: {}",
+                        path.display()
+                    );
                 }
             }
         }

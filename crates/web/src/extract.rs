@@ -35,18 +35,29 @@ type Extracting<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
 
 /// Where a request came from.
 pub(crate) fn caller(request: &HttpRequest) -> Caller {
-    let request_id = request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let request_id =
+        request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let key = request.headers().get("idempotency-key").filter(|_| request.method() == Method::POST);
     let idempotency_key = key.and_then(|k| k.to_str().ok()).map(str::to_owned);
-    let known_browser = app(request).ok().and_then(|app| request.cookie(known_browser_name(&app))).map(|cookie| cookie.value().to_owned());
+    let known_browser = app(request)
+        .ok()
+        .and_then(|app| request.cookie(known_browser_name(&app)))
+        .map(|cookie| cookie.value().to_owned());
     Caller { address: address(request), request_id, idempotency_key, known_browser }
 }
 
 /// The address that a request came from.
 pub(crate) fn address(request: &HttpRequest) -> String {
-    let asked_by = |peer: SocketAddr| match request.app_data::<web::Data<App>>().map(|app| &app.settings.trusted_proxies) {
+    let asked_by = |peer: SocketAddr| match request
+        .app_data::<web::Data<App>>()
+        .map(|app| &app.settings.trusted_proxies)
+    {
         Some(proxies) if !proxies.is_empty() => {
-            let forwarded: Vec<&str> = request.headers().get_all("x-forwarded-for").filter_map(|v| v.to_str().ok()).collect();
+            let forwarded: Vec<&str> = request
+                .headers()
+                .get_all("x-forwarded-for")
+                .filter_map(|v| v.to_str().ok())
+                .collect();
             proxies.client(peer.ip(), &forwarded.join(","))
         }
         _ => peer.ip().to_canonical(),
@@ -55,7 +66,9 @@ pub(crate) fn address(request: &HttpRequest) -> String {
 }
 
 pub(crate) fn app(request: &HttpRequest) -> Result<web::Data<App>, Problem> {
-    request.app_data::<web::Data<App>>().cloned().ok_or_else(|| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The application is not there."))
+    request.app_data::<web::Data<App>>().cloned().ok_or_else(|| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The application is not there.")
+    })
 }
 
 /// The name of the session cookie: with the `__Host-` guard where the public URL is https.
@@ -84,7 +97,10 @@ impl FromRequest for Session {
         Box::pin(async move {
             let caller = caller(&request);
             let app = app(&request)?;
-            let bearer = request.headers().get(header::AUTHORIZATION).map(|v| v.to_str().unwrap_or_default());
+            let bearer = request
+                .headers()
+                .get(header::AUTHORIZATION)
+                .map(|v| v.to_str().unwrap_or_default());
             let cookie = request.cookie(cookie_name(&app));
             // A program says who it is; a cookie may come along by itself.
             let token = match (bearer, cookie) {
@@ -106,7 +122,11 @@ impl FromRequest for Session {
                     cookie.value().to_owned()
                 }
                 (None, None) => {
-                    return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Sign in first: POST /api/v1/sessions with e-mail and password."));
+                    return Err(Problem::new(
+                        StatusCode::UNAUTHORIZED,
+                        "unauthenticated",
+                        "Sign in first: POST /api/v1/sessions with e-mail and password.",
+                    ));
                 }
             };
             Ok(Self(app.authenticate(&token, caller).await?))
@@ -114,13 +134,16 @@ impl FromRequest for Session {
     }
 }
 
-/// Whether a form was sent from another site, as far as the browser says; where it says nothing, the form's token decides.
+/// Whether a form was sent from another site, as far as the browser says; where it says nothing,
+/// the form's token decides.
 pub(crate) fn foreign(request: &HttpRequest, app: &App) -> bool {
     let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok());
     match (header("sec-fetch-site"), header("origin")) {
         (Some(site), _) => !matches!(site, "same-origin" | "none"),
         (None, Some("null") | None) => false,
-        (None, Some(origin)) => app.settings.public_url != origin && host_of(origin) != header("host"),
+        (None, Some(origin)) => {
+            app.settings.public_url != origin && host_of(origin) != header("host")
+        }
     }
 }
 
@@ -132,7 +155,9 @@ fn same_origin(request: &HttpRequest, app: &App) -> Result<(), Problem> {
     let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok());
     let ours = match (header("sec-fetch-site"), header("origin")) {
         (Some(site), _) => site == "same-origin",
-        (None, Some(origin)) => app.settings.public_url == origin || host_of(origin) == header("host"),
+        (None, Some(origin)) => {
+            app.settings.public_url == origin || host_of(origin) == header("host")
+        }
         (None, None) => false,
     };
     if ours {
@@ -167,12 +192,21 @@ impl<T: DeserializeOwned + Validate + 'static, const MAX: usize> FromRequest for
         Box::pin(async move {
             caller(&request);
             // Where every field may be left out, so may the body.
-            let declared = request.headers().get(header::CONTENT_LENGTH).is_some_and(|l| l != "0") || request.headers().contains_key(header::TRANSFER_ENCODING);
+            let declared = request.headers().get(header::CONTENT_LENGTH).is_some_and(|l| l != "0")
+                || request.headers().contains_key(header::TRANSFER_ENCODING);
             if declared && request.content_type() != "application/json" {
-                return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "Send the body as application/json."));
+                return Err(Problem::new(
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    "media_type",
+                    "Send the body as application/json.",
+                ));
             }
             uncompressed(&request)?;
-            let bytes = if declared { read_small(&request, payload, MAX).await? } else { Bytes::from_static(b"{}") };
+            let bytes = if declared {
+                read_small(&request, payload, MAX).await?
+            } else {
+                Bytes::from_static(b"{}")
+            };
             if bytes.windows(6).any(|w| w == br"\u0000") {
                 return Err(Problem::fields(vec![ProblemField {
                     field: "body".to_owned(),
@@ -191,17 +225,30 @@ impl<T: DeserializeOwned + Validate + 'static, const MAX: usize> FromRequest for
 pub(crate) fn uncompressed(request: &HttpRequest) -> Result<(), Problem> {
     match request.headers().get(header::CONTENT_ENCODING).map(|v| v.to_str().unwrap_or_default()) {
         None | Some("" | "identity") => Ok(()),
-        Some(_) => Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding", "Send the body uncompressed, without Content-Encoding.")),
+        Some(_) => Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content_encoding",
+            "Send the body uncompressed, without Content-Encoding.",
+        )),
     }
 }
 
-pub(crate) async fn read_small(request: &HttpRequest, mut payload: Payload, max: usize) -> Result<Bytes, Problem> {
-    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+pub(crate) async fn read_small(
+    request: &HttpRequest,
+    mut payload: Payload,
+    max: usize,
+) -> Result<Bytes, Problem> {
+    let declared = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     let too_large = || {
         Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",
-            format!("The body is larger than {max} bytes; IOCs are imported at POST /api/v1/sources/{{id}}/iocs."),
+            format!(
+                "The body is larger than {max} bytes; IOCs are imported at POST /api/v1/sources/{{id}}/iocs."
+            ),
         )
     };
     let mut body = BytesMut::new();
@@ -224,7 +271,8 @@ pub(crate) async fn read_small(request: &HttpRequest, mut payload: Payload, max:
     Ok(body.freeze())
 }
 
-/// Reads the rest of a body and throws it away, within bounds: a client that is still sending hears no answer.
+/// Reads the rest of a body and throws it away, within bounds: a client that is still sending hears
+/// no answer.
 pub(crate) async fn drain(payload: &mut Payload, mut read: u64) {
     let rest = async {
         while let Some(Ok(chunk)) = payload.next().await {
@@ -239,18 +287,31 @@ pub(crate) async fn drain(payload: &mut Payload, mut read: u64) {
 }
 
 pub(crate) fn cut_off() -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "body_cut_off", "The body ended before it was whole; nothing was written. Send it again.")
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "body_cut_off",
+        "The body ended before it was whole; nothing was written. Send it again.",
+    )
 }
 
 pub(crate) fn too_slow() -> Problem {
-    Problem::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", "The body took too long to arrive; nothing was written. Send it again.")
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "body_too_slow",
+        "The body took too long to arrive; nothing was written. Send it again.",
+    )
 }
 
 fn json_problem(error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     if error.is_data() {
         // A known field of a wrong type, or an unknown one.
-        let field = text.split('`').nth(1).filter(|_| text.starts_with("unknown field") || text.starts_with("missing field")).unwrap_or("body").to_owned();
+        let field = text
+            .split('`')
+            .nth(1)
+            .filter(|_| text.starts_with("unknown field") || text.starts_with("missing field"))
+            .unwrap_or("body")
+            .to_owned();
         let code = if text.starts_with("unknown field") {
             "unknown_field"
         } else if text.starts_with("missing field") {
@@ -258,7 +319,11 @@ fn json_problem(error: &serde_json::Error) -> Problem {
         } else {
             "wrong_type"
         };
-        return Problem::fields(vec![ProblemField { field, code: code.to_owned(), message: format!("Invalid request body: {text}.") }]);
+        return Problem::fields(vec![ProblemField {
+            field,
+            code: code.to_owned(),
+            message: format!("Invalid request body: {text}."),
+        }]);
     }
     Problem::new(StatusCode::BAD_REQUEST, "malformed", format!("The body is not JSON: {text}."))
 }
@@ -268,7 +333,10 @@ fn field_problem(errors: &ValidationErrors) -> Problem {
         errors.iter().map(move |e| ProblemField {
             field: field.to_string(),
             code: e.code.to_string(),
-            message: e.message.as_ref().map_or_else(|| "This value is not valid.".to_owned(), ToString::to_string),
+            message: e
+                .message
+                .as_ref()
+                .map_or_else(|| "This value is not valid.".to_owned(), ToString::to_string),
         })
     });
     let mut fields: Vec<_> = fields.collect();
@@ -292,7 +360,11 @@ impl FromRequest for Id {
 pub(crate) fn path_id(request: &HttpRequest, name: &str) -> Result<Uuid, Problem> {
     let text = request.match_info().get(name).unwrap_or_default();
     text.parse().map_err(|_: uuid::Error| {
-        Problem::new(StatusCode::NOT_FOUND, "not_found", "There is no such object in this account: the id in the path is not a UUID.")
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "There is no such object in this account: the id in the path is not a UUID.",
+        )
     })
 }
 
@@ -306,12 +378,16 @@ impl<T: DeserializeOwned + 'static> FromRequest for Query<T> {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         caller(request);
         if request.query_string().contains("%00") {
-            return std::future::ready(Err(Problem::new(StatusCode::BAD_REQUEST, "query", "A query parameter can't hold NUL characters.")));
+            return std::future::ready(Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "query",
+                "A query parameter can't hold NUL characters.",
+            )));
         }
         let read = web::Query::<T>::from_query(request.query_string());
-        std::future::ready(
-            read.map(|q| Self(q.into_inner())).map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "query", format!("Invalid query parameter: {e}."))),
-        )
+        std::future::ready(read.map(|q| Self(q.into_inner())).map_err(|e| {
+            Problem::new(StatusCode::BAD_REQUEST, "query", format!("Invalid query parameter: {e}."))
+        }))
     }
 }
 

@@ -1,4 +1,5 @@
-//! What devices poll. One call to the app that never waits; only a body that is not in memory costs a read.
+//! What devices poll. One call to the app that never waits; only a body that is not in memory costs
+//! a read.
 
 use std::{
     convert::Infallible,
@@ -25,18 +26,24 @@ use crate::{
     pages,
 };
 
-/// Bytes handed over at once: most files whole, of very large ones no more than this is copied for each line at a time.
+/// Bytes handed over at once: most files whole, of very large ones no more than this is copied for
+/// each line at a time.
 const CHUNK: usize = 256 * 1024;
 /// Bytes of an entry document that are held back to the end.
 const LAST: usize = 1024;
-/// How many values of the list are missing in the shape that was asked for, because it can't take them.
+/// How many values of the list are missing in the shape that was asked for, because it can't take
+/// them.
 const LEFT_OUT: header::HeaderName = header::HeaderName::from_static("iocast-left-out");
 /// How long to wait before a full socket is asked again.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Most of all requests are polls of devices that are answered 304 or with a file. They are answered before anything else is
-/// looked at: no routes, no request id, no headers for browsers. Whatever is not such a poll goes on as it came.
-pub(crate) async fn feed_fast_path<B: MessageBody>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+/// Most of all requests are polls of devices that are answered 304 or with a file. They are
+/// answered before anything else is looked at: no routes, no request id, no headers for browsers.
+/// Whatever is not such a poll goes on as it came.
+pub(crate) async fn feed_fast_path<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let found = open(&request);
     if let Some((app, answer)) = found {
         let mut answer = respond(request.request(), app, answer).await;
@@ -54,23 +61,53 @@ pub(crate) fn is_in_the_way(request: &HttpRequest) -> bool {
 }
 
 fn open(request: &ServiceRequest) -> Option<(web::Data<App>, FeedAnswer)> {
-    let rest = request.path().strip_prefix("/feeds/").filter(|_| request.method() == Method::GET && request.query_string().is_empty())?;
+    let rest = request
+        .path()
+        .strip_prefix("/feeds/")
+        .filter(|_| request.method() == Method::GET && request.query_string().is_empty())?;
     let app = request.app_data::<web::Data<App>>().filter(|app| !app.is_closing())?;
     let (group, path) = rest.split_once('/').unwrap_or((rest, ""));
     let answer = app.feed_open(&asked(request.request(), group, path, &[]));
-    matches!(answer, FeedAnswer::NotModified { .. } | FeedAnswer::File { .. }).then(|| (app.clone(), answer))
+    matches!(answer, FeedAnswer::NotModified { .. } | FeedAnswer::File { .. })
+        .then(|| (app.clone(), answer))
 }
 
-fn asked<'a>(request: &'a HttpRequest, group: &'a str, path: &'a str, parameters: &'a [(&'a str, &'a str)]) -> FeedRequest<'a> {
+fn asked<'a>(
+    request: &'a HttpRequest,
+    group: &'a str,
+    path: &'a str,
+    parameters: &'a [(&'a str, &'a str)],
+) -> FeedRequest<'a> {
     let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
-    FeedRequest { group, path, parameters, authorization: text(header::AUTHORIZATION), api_key: text(API_KEY), if_none_match: text(header::IF_NONE_MATCH) }
+    FeedRequest {
+        group,
+        path,
+        parameters,
+        authorization: text(header::AUTHORIZATION),
+        api_key: text(API_KEY),
+        if_none_match: text(header::IF_NONE_MATCH),
+    }
 }
 
 pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpResponse {
-    let path = request.match_info().get("path").unwrap_or_default().trim_matches('/').split('/').filter(|p| !p.is_empty()).collect::<Vec<_>>().join("/");
+    let path = request
+        .match_info()
+        .get("path")
+        .unwrap_or_default()
+        .trim_matches('/')
+        .split('/')
+        .filter(|p| !p.is_empty())
+        .collect::<Vec<_>>()
+        .join("/");
     let parameters = parameters(request.query_string());
-    let pairs: Vec<(&str, &str)> = parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-    let answer = app.feed_open(&asked(&request, request.match_info().get("group").unwrap_or_default(), &path, &pairs));
+    let pairs: Vec<(&str, &str)> =
+        parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let answer = app.feed_open(&asked(
+        &request,
+        request.match_info().get("group").unwrap_or_default(),
+        &path,
+        &pairs,
+    ));
     respond(&request, app, answer).await
 }
 
@@ -90,14 +127,24 @@ async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer)
             let mut answer = if text(header::ACCEPT).is_some_and(|a| a.contains("text/html")) {
                 pages::feed(&lines)
             } else {
-                HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(lines.join("\n") + "\n")
+                HttpResponse::Ok()
+                    .content_type("text/plain; charset=utf-8")
+                    .body(lines.join("\n") + "\n")
             };
-            answer.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-cache"));
+            answer.headers_mut().insert(
+                header::CACHE_CONTROL,
+                header::HeaderValue::from_static("private, no-cache"),
+            );
             answer
         }
         FeedAnswer::Refused { status, sentence, device } => {
             if let Some((device, group)) = device {
-                app.pull_note(PullNote::Failed(device, group, sentence.clone()), client(), status, 0);
+                app.pull_note(
+                    PullNote::Failed(device, group, sentence.clone()),
+                    client(),
+                    status,
+                    0,
+                );
             }
             app.pull_refused(status);
             if status == 401 {
@@ -110,21 +157,37 @@ async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer)
             let etag = if gzip { format!("\"{etag}-gzip\"") } else { format!("\"{etag}\"") };
             let mut answer = feed_headers(HttpResponse::Ok(), &etag);
             answer.content_type(content_type);
-            answer.insert_header((header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff")));
+            answer.insert_header((
+                header::X_CONTENT_TYPE_OPTIONS,
+                header::HeaderValue::from_static("nosniff"),
+            ));
             if gzip {
-                answer.insert_header((header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip")));
+                answer.insert_header((
+                    header::CONTENT_ENCODING,
+                    header::HeaderValue::from_static("gzip"),
+                ));
             }
             if head && view.is_none() {
                 let length = if gzip { file.gzip_len() } else { file.raw_len };
                 return deliver(request, answer, app, Delivery::Head(length), None);
             }
-            let body = match app.feed_body(&file, view.as_ref().map(|view| (view, key)), gzip).await {
+            let body = match app.feed_body(&file, view.as_ref().map(|view| (view, key)), gzip).await
+            {
                 Ok(body) => body,
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "A feed file could not be read");
-                    let sentence = "This file can't be read now; try again in a few seconds.".to_owned();
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "A feed file could not be read"
+                    );
+                    let sentence =
+                        "This file can't be read now; try again in a few seconds.".to_owned();
                     if let Some(pulled) = pull {
-                        app.pull_note(PullNote::Failed(pulled.device_id, pulled.group_id, sentence.clone()), client(), 503, 0);
+                        app.pull_note(
+                            PullNote::Failed(pulled.device_id, pulled.group_id, sentence.clone()),
+                            client(),
+                            503,
+                            0,
+                        );
                     }
                     app.pull_refused(503);
                     return refusal(503, sentence);
@@ -133,7 +196,11 @@ async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer)
             if body.left_out > 0 {
                 answer.insert_header((LEFT_OUT, body.left_out.to_string()));
             }
-            let delivery = if head { Delivery::Head(body.bytes.len() as u64) } else { Delivery::Whole(body.bytes) };
+            let delivery = if head {
+                Delivery::Head(body.bytes.len() as u64)
+            } else {
+                Delivery::Whole(body.bytes)
+            };
             deliver(request, answer, app, delivery, pull.filter(|_| !head))
         }
     }
@@ -148,7 +215,13 @@ pub(crate) enum Delivery {
 }
 
 /// Sends an answer whose length is known, and notes the pull when the last byte is handed over.
-pub(crate) fn deliver(request: &HttpRequest, mut answer: HttpResponseBuilder, app: web::Data<App>, delivery: Delivery, pull: Option<Pulled>) -> HttpResponse {
+pub(crate) fn deliver(
+    request: &HttpRequest,
+    mut answer: HttpResponseBuilder,
+    app: web::Data<App>,
+    delivery: Delivery,
+    pull: Option<Pulled>,
+) -> HttpResponse {
     let bytes = match delivery {
         Delivery::Head(length) => return answer.body(TrackedBody::new(Bytes::new(), length, None)),
         Delivery::Whole(bytes) => bytes,
@@ -185,7 +258,11 @@ pub(crate) fn client(request: &HttpRequest) -> Client {
 
 /// The parameters of a URL, decoded; what is no pair is left out.
 pub(crate) fn parameters(query: &str) -> Vec<(String, String)> {
-    if query.is_empty() { Vec::new() } else { web::Query::from_query(query).map(web::Query::into_inner).unwrap_or_default() }
+    if query.is_empty() {
+        Vec::new()
+    } else {
+        web::Query::from_query(query).map(web::Query::into_inner).unwrap_or_default()
+    }
 }
 
 /// For devices that know only a header of their own.
@@ -196,13 +273,21 @@ pub(crate) const CHALLENGE: &str = "Basic realm=\"iocast\", charset=\"UTF-8\"";
 fn feed_headers(mut answer: HttpResponseBuilder, etag: &str) -> HttpResponseBuilder {
     answer
         .insert_header((header::ETAG, etag))
-        .insert_header((header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-cache")))
-        .insert_header((header::VARY, header::HeaderValue::from_static("Accept-Encoding, Authorization")));
+        .insert_header((
+            header::CACHE_CONTROL,
+            header::HeaderValue::from_static("private, no-cache"),
+        ))
+        .insert_header((
+            header::VARY,
+            header::HeaderValue::from_static("Accept-Encoding, Authorization"),
+        ));
     answer
 }
 
 fn refusal(status: u16, sentence: String) -> HttpResponse {
-    let mut answer = HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE));
+    let mut answer = HttpResponse::build(
+        StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+    );
     match status {
         401 => answer.insert_header((header::WWW_AUTHENTICATE, CHALLENGE)),
         503 => answer.insert_header((header::RETRY_AFTER, 5)),
@@ -216,7 +301,13 @@ pub(crate) fn accepts_gzip(header: Option<&str>) -> bool {
     let weight = |name: &str| {
         header?.split(',').find_map(|part| {
             let (coding, weight) = part.split_once(';').unwrap_or((part, "q=1"));
-            coding.trim().eq_ignore_ascii_case(name).then(|| weight.trim().strip_prefix("q=").and_then(|q| q.trim().parse::<f32>().ok()).unwrap_or(1.0))
+            coding.trim().eq_ignore_ascii_case(name).then(|| {
+                weight
+                    .trim()
+                    .strip_prefix("q=")
+                    .and_then(|q| q.trim().parse::<f32>().ok())
+                    .unwrap_or(1.0)
+            })
         })
     };
     weight("gzip").or_else(|| weight("*")).is_some_and(|q| q > 0.0)
@@ -229,8 +320,9 @@ struct Note {
     socket: Option<Socket>,
 }
 
-/// A body of known length in pieces. Of an entry document the last piece is held back until all others are on their
-/// way to the client, and the pull is noted after it: a client that goes away midway did not pull.
+/// A body of known length in pieces. Of an entry document the last piece is held back until all
+/// others are on their way to the client, and the pull is noted after it: a client that goes away
+/// midway did not pull.
 struct TrackedBody {
     bytes: Bytes,
     length: u64,
@@ -253,7 +345,11 @@ impl TrackedBody {
         let whole = self.bytes.len();
         let held_back = if self.note.is_some() { LAST.min(whole / 2) } else { 0 };
         let before_last = whole - held_back;
-        if self.handed_over < before_last { (self.handed_over + CHUNK).min(before_last) } else { whole }
+        if self.handed_over < before_last {
+            (self.handed_over + CHUNK).min(before_last)
+        } else {
+            whole
+        }
     }
 }
 
@@ -264,7 +360,10 @@ impl MessageBody for TrackedBody {
         BodySize::Sized(self.length)
     }
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
         let this = self.get_mut();
         let end = this.next_end();
         let last = end == this.bytes.len();
@@ -273,7 +372,8 @@ impl MessageBody for TrackedBody {
             && this.handed_over > 0
         {
             if !this.flushed {
-                // Once around the loop: what is buffered is written first, and a broken line drops this body.
+                // Once around the loop: what is buffered is written first, and a broken line drops
+                // this body.
                 this.flushed = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

@@ -29,12 +29,18 @@ use self::connections::Connections;
 /// The headers that every answer carries unless it says otherwise.
 pub use trace::SECURITY_HEADERS;
 
-/// Serves `app` on `listener`, over HTTPS where there is a certificate, until the server is stopped; requests under way get
-/// `drain` to end.
+/// Serves `app` on `listener`, over HTTPS where there is a certificate, until the server is
+/// stopped; requests under way get `drain` to end.
 ///
 /// # Errors
 /// If the listener can't be used.
-pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, tls: Option<rustls::ServerConfig>, workers: usize, drain: Duration) -> io::Result<Server> {
+pub fn serve(
+    app: Arc<iocast_app::App>,
+    listener: TcpListener,
+    tls: Option<rustls::ServerConfig>,
+    workers: usize,
+    drain: Duration,
+) -> io::Result<Server> {
     let connections = Connections::new(workers, app.settings.trusted_proxies.clone());
     let of_thread = connections.of_thread(workers);
     let app = web::Data::from(app);
@@ -66,13 +72,15 @@ pub fn serve(app: Arc<iocast_app::App>, listener: TcpListener, tls: Option<rustl
     Ok(server.run())
 }
 
-/// Serves signs of life alone, for a process that only works: `/api/v1/health`, `/api/v1/ready` and `/metrics`.
+/// Serves signs of life alone, for a process that only works: `/api/v1/health`, `/api/v1/ready` and
+/// `/metrics`.
 ///
 /// # Errors
 /// If the listener can't be used.
 pub fn serve_health(app: Arc<iocast_app::App>, listener: TcpListener) -> io::Result<Server> {
     let app = web::Data::from(app);
-    let server = HttpServer::new(move || App::new().app_data(app.clone()).configure(routes::health_routes));
+    let server =
+        HttpServer::new(move || App::new().app_data(app.clone()).configure(routes::health_routes));
     Ok(server.workers(1).disable_signals().listen(listener)?.run())
 }
 
@@ -82,7 +90,9 @@ pub fn serve_health(app: Arc<iocast_app::App>, listener: TcpListener) -> io::Res
 /// If the listener can't be used.
 pub fn serve_metrics(app: Arc<iocast_app::App>, listener: TcpListener) -> io::Result<Server> {
     let app = web::Data::from(app);
-    let server = HttpServer::new(move || App::new().app_data(app.clone()).route("/metrics", web::get().to(metrics::open)));
+    let server = HttpServer::new(move || {
+        App::new().app_data(app.clone()).route("/metrics", web::get().to(metrics::open))
+    });
     Ok(server.workers(1).disable_signals().listen(listener)?.run())
 }
 

@@ -1,7 +1,9 @@
-//! Pages for people: one file a place in the product. They show what the API gives, and act through the same use cases.
+//! Pages for people: one file a place in the product. They show what the API gives, and act through
+//! the same use cases.
 //!
-//! Every action is a form that works without script; it is sent to the page that shows it, and its button says in `do`
-//! what is wanted. After a change the browser is sent on, and the next page says what was done.
+//! Every action is a form that works without script; it is sent to the page that shows it, and its
+//! button says in `do` what is wanted. After a change the browser is sent on, and the next page
+//! says what was done.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
 use iocast_app::App;
@@ -36,27 +38,50 @@ pub(crate) async fn start() -> HttpResponse {
 }
 
 pub(crate) async fn asset(request: HttpRequest) -> HttpResponse {
-    let Some(Asset { media_type, text, version }) = request.match_info().get("file").and_then(templates::asset) else {
-        return HttpResponse::NotFound().content_type("text/plain; charset=utf-8").body("There is no such file.\n");
+    let Some(Asset { media_type, text, version }) =
+        request.match_info().get("file").and_then(templates::asset)
+    else {
+        return HttpResponse::NotFound()
+            .content_type("text/plain; charset=utf-8")
+            .body("There is no such file.\n");
     };
     // Pages name the version: under that name it never changes.
     let named = request.query_string().strip_prefix("v=") == Some(version);
-    let kept = (header::CACHE_CONTROL, if named { "public, max-age=31536000, immutable" } else { "no-cache" });
+    let kept = (
+        header::CACHE_CONTROL,
+        if named { "public, max-age=31536000, immutable" } else { "no-cache" },
+    );
     let etag = format!("\"{version}\"");
-    if request.headers().get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
-        return HttpResponse::NotModified().insert_header(kept).insert_header((header::ETAG, etag)).finish();
+    if request
+        .headers()
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == etag.as_bytes())
+    {
+        return HttpResponse::NotModified()
+            .insert_header(kept)
+            .insert_header((header::ETAG, etag))
+            .finish();
     }
-    HttpResponse::Ok().content_type(media_type).insert_header(kept).insert_header((header::ETAG, etag)).body(text)
+    HttpResponse::Ok()
+        .content_type(media_type)
+        .insert_header(kept)
+        .insert_header((header::ETAG, etag))
+        .body(text)
 }
 
-/// Where a person chooses a password; the link in the letter carries what it takes behind the `#`, which no log sees.
+/// Where a person chooses a password; the link in the letter carries what it takes behind the `#`,
+/// which no log sees.
 pub(crate) async fn password() -> HttpResponse {
     view::page(StatusCode::OK, "pages/password.html", context! {})
 }
 
 /// Where a person asks for a letter to choose a new password.
 pub(crate) async fn forgotten(app: web::Data<App>) -> HttpResponse {
-    view::page(StatusCode::OK, "pages/forgotten.html", context! { mail_off => app.mail_goes_to() == "off", sent => false })
+    view::page(
+        StatusCode::OK,
+        "pages/forgotten.html",
+        context! { mail_off => app.mail_goes_to() == "off", sent => false },
+    )
 }
 
 /// The page for people that stands at a group URL.
@@ -65,15 +90,31 @@ pub(crate) fn feed(lines: &[String]) -> HttpResponse {
 }
 
 /// Where no route leads: problem details for programs, a page for people.
-pub(crate) async fn nothing_here(request: HttpRequest, app: web::Data<App>, document: web::Data<OpenApi>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn nothing_here(
+    request: HttpRequest,
+    app: web::Data<App>,
+    document: web::Data<OpenApi>,
+) -> Result<HttpResponse, Problem> {
     caller(&request);
-    let wants_html = request.headers().get(header::ACCEPT).and_then(|a| a.to_str().ok()).is_some_and(|a| a.contains("text/html"));
+    let wants_html = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|a| a.to_str().ok())
+        .is_some_and(|a| a.contains("text/html"));
     if wants_html {
-        return Ok(view::page(StatusCode::NOT_FOUND, "pages/nothing_here.html", context! { path => request.path() }));
+        return Ok(view::page(
+            StatusCode::NOT_FOUND,
+            "pages/nothing_here.html",
+            context! { path => request.path() },
+        ));
     }
     let allowed = docs::methods(&document, request.path());
     if !allowed.is_empty() && (app.settings.emulator || !request.path().contains("/emulator/")) {
         return Err(Problem::wrong_method(request.method(), allowed.join(", ")));
     }
-    Err(Problem::new(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address; the endpoints are listed at /api/docs/."))
+    Err(Problem::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "There is nothing at this address; the endpoints are listed at /api/docs/.",
+    ))
 }

@@ -1,4 +1,5 @@
-//! How things that went wrong are told: RFC 9457 problem details with a stable code and the request id.
+//! How things that went wrong are told: RFC 9457 problem details with a stable code and the request
+//! id.
 //!
 //! The status of every outcome is decided here and nowhere else.
 
@@ -123,26 +124,50 @@ impl From<AppError> for Problem {
     fn from(error: AppError) -> Self {
         let detail = error.to_string();
         match error {
-            AppError::Invalid(errors) => Self::fields(errors.into_iter().map(ProblemField::from).collect()),
+            AppError::Invalid(errors) => {
+                Self::fields(errors.into_iter().map(ProblemField::from).collect())
+            }
             AppError::Malformed(_) => Self::new(StatusCode::BAD_REQUEST, "malformed", detail),
-            AppError::NotFound(what) => Self::new(StatusCode::NOT_FOUND, "not_found", format!("There is no such {what} in this account.")),
+            AppError::NotFound(what) => Self::new(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                format!("There is no such {what} in this account."),
+            ),
             AppError::Conflict { code, .. } => Self::new(StatusCode::CONFLICT, code, detail),
-            AppError::Unauthenticated(_) => Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail),
-            AppError::Forbidden => Self::new(StatusCode::FORBIDDEN, "forbidden", "Only an administrator of the account may do this."),
+            AppError::Unauthenticated(_) => {
+                Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+            }
+            AppError::Forbidden => Self::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "Only an administrator of the account may do this.",
+            ),
             AppError::NoModule(module) => Self::new(
                 StatusCode::FORBIDDEN,
                 "module_missing",
-                format!("This account does not have the {} module. The operator can switch it on: iocast admin modules.", module.name()),
+                format!(
+                    "This account does not have the {} module. The operator can switch it on: iocast admin modules.",
+                    module.name()
+                ),
             ),
-            AppError::Throttled { retry_after } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "throttled", format!("Too many tries; try again in {retry_after} seconds.")).retry(retry_after)
-            }
+            AppError::Throttled { retry_after } => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "throttled",
+                format!("Too many tries; try again in {retry_after} seconds."),
+            )
+            .retry(retry_after),
             AppError::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail),
-            AppError::Unavailable(_) | AppError::OtherSecrets => Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry(5),
+            AppError::Unavailable(_) | AppError::OtherSecrets => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry(5)
+            }
             AppError::Internal(cause) => {
                 let id = request_id();
                 tracing::error!(request.id = %id, error = &*cause as &dyn std::error::Error, "A request failed by a fault of ours");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side; the log has more under the request id.")
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "internal",
+                    "Something went wrong on our side; the log has more under the request id.",
+                )
             }
         }
     }

@@ -1,5 +1,6 @@
-//! The Threat Command REST API under `/public`, as its clients know it: names, codes and quirks are the original's, odd as
-//! some are. Where the original's answer is not known, it is one that its clients take.
+//! The Threat Command REST API under `/public`, as its clients know it: names, codes and quirks are
+//! the original's, odd as some are. Where the original's answer is not known, it is one that its
+//! clients take.
 
 use std::fmt;
 
@@ -69,12 +70,17 @@ impl ResponseError for Refusal {
     fn error_response(&self) -> HttpResponse {
         let mut answer = HttpResponse::build(self.status);
         if self.status == StatusCode::UNAUTHORIZED {
-            answer.insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"iocast\", charset=\"UTF-8\""));
+            answer.insert_header((
+                header::WWW_AUTHENTICATE,
+                "Basic realm=\"iocast\", charset=\"UTF-8\"",
+            ));
         }
         if let Some(seconds) = self.retry_after {
             answer.insert_header((header::RETRY_AFTER, seconds));
         }
-        answer.content_type(if self.json { "application/json" } else { "text/plain; charset=utf-8" }).body(self.body.clone())
+        answer
+            .content_type(if self.json { "application/json" } else { "text/plain; charset=utf-8" })
+            .body(self.body.clone())
     }
 }
 
@@ -82,24 +88,44 @@ impl From<AppError> for Refusal {
     fn from(error: AppError) -> Self {
         match error {
             AppError::Invalid(fields) => match fields.first() {
-                Some(first) if first.code == "InvalidIocValue" => Self::named(StatusCode::BAD_REQUEST, "InvalidIocValue", &first.message),
-                _ => Self::unprocessable(fields.iter().map(|f| f.message.as_str()).collect::<Vec<_>>().join(" ")),
+                Some(first) if first.code == "InvalidIocValue" => {
+                    Self::named(StatusCode::BAD_REQUEST, "InvalidIocValue", &first.message)
+                }
+                _ => Self::unprocessable(
+                    fields.iter().map(|f| f.message.as_str()).collect::<Vec<_>>().join(" "),
+                ),
             },
             AppError::Malformed(sentence) => Self::unprocessable(sentence),
             AppError::NotFound("source") => Self::text(StatusCode::NOT_FOUND, "SourceDoesNotExist"),
             AppError::NotFound("alert") => Self::text(StatusCode::NOT_FOUND, "AlertDoesNotExist"),
-            AppError::NotFound(what) => Self::text(StatusCode::NOT_FOUND, format!("There is no such {what}.")),
+            AppError::NotFound(what) => {
+                Self::text(StatusCode::NOT_FOUND, format!("There is no such {what}."))
+            }
             AppError::Conflict { detail, .. } => Self::text(StatusCode::CONFLICT, detail),
             AppError::Unauthenticated(sentence) => Self::text(StatusCode::UNAUTHORIZED, sentence),
-            error @ (AppError::Forbidden | AppError::NoModule(_)) => Self::text(StatusCode::FORBIDDEN, error.to_string()),
-            AppError::Throttled { retry_after } => {
-                Self { retry_after: Some(retry_after), ..Self::text(StatusCode::TOO_MANY_REQUESTS, "Too many calls in this minute; see Retry-After.") }
+            error @ (AppError::Forbidden | AppError::NoModule(_)) => {
+                Self::text(StatusCode::FORBIDDEN, error.to_string())
             }
+            AppError::Throttled { retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::text(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "Too many calls in this minute; see Retry-After.",
+                )
+            },
             AppError::TooLarge(sentence) => Self::text(StatusCode::PAYLOAD_TOO_LARGE, sentence),
-            error @ AppError::OtherSecrets => Self::text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-            AppError::Unavailable(sentence) => Self { retry_after: Some(5), ..Self::text(StatusCode::SERVICE_UNAVAILABLE, sentence) },
+            error @ AppError::OtherSecrets => {
+                Self::text(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            }
+            AppError::Unavailable(sentence) => Self {
+                retry_after: Some(5),
+                ..Self::text(StatusCode::SERVICE_UNAVAILABLE, sentence)
+            },
             AppError::Internal(error) => {
-                tracing::error!(error = &*error as &dyn std::error::Error, "A call of the REST API failed");
+                tracing::error!(
+                    error = &*error as &dyn std::error::Error,
+                    "A call of the REST API failed"
+                );
                 Self::text(StatusCode::INTERNAL_SERVER_ERROR, "GeneralError")
             }
         }
@@ -116,12 +142,20 @@ impl FromRequest for Program {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let Some(app) = request.app_data::<web::Data<App>>() else { return Err(Refusal::text(StatusCode::INTERNAL_SERVER_ERROR, "GeneralError")) };
-            let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
+            let Some(app) = request.app_data::<web::Data<App>>() else {
+                return Err(Refusal::text(StatusCode::INTERNAL_SERVER_ERROR, "GeneralError"));
+            };
+            let text = |name: header::HeaderName| {
+                request.headers().get(name).and_then(|v| v.to_str().ok())
+            };
             let actor = app.api_authenticate(text(header::AUTHORIZATION), caller(&request)).await?;
             if request.headers().contains_key("account-id") {
-                // Sub-accounts are the original's; answering for the main account would be answering for another customer.
-                return Err(Refusal::text(StatusCode::BAD_REQUEST, "The Account-Id header names a sub-account, and iocast has none: leave it out."));
+                // Sub-accounts are the original's; answering for the main account would be
+                // answering for another customer.
+                return Err(Refusal::text(
+                    StatusCode::BAD_REQUEST,
+                    "The Account-Id header names a sub-account, and iocast has none: leave it out.",
+                ));
             }
             Ok(Self(actor))
         })
@@ -140,9 +174,13 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
         Box::pin(async move {
             let mut bytes = Vec::new();
             while let Some(chunk) = payload.next().await {
-                let chunk = chunk.map_err(|_cut| Refusal::unprocessable("The body was cut off."))?;
+                let chunk =
+                    chunk.map_err(|_cut| Refusal::unprocessable("The body was cut off."))?;
                 if bytes.len() + chunk.len() > BODY_MAX {
-                    return Err(Refusal::text(StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than 16 MiB; send it in pieces."));
+                    return Err(Refusal::text(
+                        StatusCode::PAYLOAD_TOO_LARGE,
+                        "The body is larger than 16 MiB; send it in pieces.",
+                    ));
                 }
                 bytes.extend_from_slice(&chunk);
             }
@@ -150,7 +188,9 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             if bytes.contains(&0) || bytes.windows(6).any(|six| six == b"\\u0000") {
                 return Err(Refusal::unprocessable("LeaveReason NUL characters out of the body."));
             }
-            serde_json::from_slice(&bytes).map(Self).map_err(|error| Refusal::unprocessable(format!("The body is not what this call takes: {error}.")))
+            serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+                Refusal::unprocessable(format!("The body is not what this call takes: {error}."))
+            })
         })
     }
 }
@@ -163,7 +203,9 @@ impl Params {
         let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
             .map_err(|_broken| Refusal::unprocessable("The query is not readable."))?
             .into_inner();
-        let bare = |(name, value): (String, String)| (name.split('[').next().unwrap_or_default().to_owned(), value);
+        let bare = |(name, value): (String, String)| {
+            (name.split('[').next().unwrap_or_default().to_owned(), value)
+        };
         Ok(Self(pairs.into_iter().map(bare).collect()))
     }
 
@@ -176,8 +218,15 @@ impl Params {
     }
 
     /// Every value of a parameter, read.
-    pub(crate) fn read<T>(&self, name: &str, read: impl Fn(&str) -> Option<T>, allowed: &str) -> Result<Vec<T>, Refusal> {
-        let one = |text: &str| read(text).ok_or_else(|| Refusal::unprocessable(format!("{name} is one of {allowed}.")));
+    pub(crate) fn read<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&str) -> Option<T>,
+        allowed: &str,
+    ) -> Result<Vec<T>, Refusal> {
+        let one = |text: &str| {
+            read(text).ok_or_else(|| Refusal::unprocessable(format!("{name} is one of {allowed}.")))
+        };
         self.all(name).map(one).collect()
     }
 
@@ -194,7 +243,11 @@ impl Params {
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Refusal> {
         match self.one(name) {
             None => Ok(None),
-            Some(text) => text.to_ascii_lowercase().parse().map(Some).map_err(|_neither| Refusal::unprocessable(format!("{name} is true or false."))),
+            Some(text) => text
+                .to_ascii_lowercase()
+                .parse()
+                .map(Some)
+                .map_err(|_neither| Refusal::unprocessable(format!("{name} is true or false."))),
         }
     }
 }
@@ -217,7 +270,11 @@ pub(crate) const fn type_word(kind: Kind) -> &'static str {
 
 /// The kinds behind the original's word, ignoring case.
 pub(crate) fn kinds_of(word: &str) -> Option<Vec<Kind>> {
-    let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| type_word(*kind).eq_ignore_ascii_case(word)).collect();
+    let kinds: Vec<Kind> = Kind::ALL
+        .iter()
+        .copied()
+        .filter(|kind| type_word(*kind).eq_ignore_ascii_case(word))
+        .collect();
     (!kinds.is_empty()).then_some(kinds)
 }
 
@@ -232,6 +289,8 @@ pub(crate) async fn not_here(request: HttpRequest, _program: Program) -> Answer 
     let path = request.path();
     Err(Refusal::text(
         StatusCode::NOT_IMPLEMENTED,
-        format!("iocast does not emulate {path}: it emulates sources, IOCs, alerts as far as they feed devices, and devices; see /api/docs for what is there."),
+        format!(
+            "iocast does not emulate {path}: it emulates sources, IOCs, alerts as far as they feed devices, and devices; see /api/docs for what is there."
+        ),
     ))
 }

@@ -131,7 +131,10 @@ pub(crate) fn public(config: &mut ServiceConfig<'_>) {
 
 /// What a process answers that only works.
 pub(crate) fn health_routes(config: &mut web::ServiceConfig) {
-    let elsewhere = || async { actix_web::HttpResponse::NotFound().body("This instance is a worker (`--role worker`) and does not serve this URL.\n") };
+    let elsewhere = || async {
+        actix_web::HttpResponse::NotFound()
+            .body("This instance is a worker (`--role worker`) and does not serve this URL.\n")
+    };
     config
         .service(web::scope("/api/v1").service(api::health::health).service(api::health::ready))
         .route("/metrics", web::get().to(metrics::guarded))
@@ -161,32 +164,96 @@ fn for_people(config: &mut web::ServiceConfig) {
     config
         .service(page("/").route(web::get().to(pages::start)))
         .service(page("/password").route(web::get().to(pages::password)))
-        .service(page("/forgotten-password").route(web::get().to(pages::forgotten)).route(web::post().to(sign_in::forgotten)))
-        .service(page("/sign-in").route(web::get().to(sign_in::show)).route(web::post().to(sign_in::enter)))
+        .service(
+            page("/forgotten-password")
+                .route(web::get().to(pages::forgotten))
+                .route(web::post().to(sign_in::forgotten)),
+        )
+        .service(
+            page("/sign-in")
+                .route(web::get().to(sign_in::show))
+                .route(web::post().to(sign_in::enter)),
+        )
         .service(page("/sign-out").route(web::post().to(sign_in::leave)))
         .service(page("/automation/integrations").route(web::get().to(integrations::list)))
         .service(page("/automation/integrations/states").route(web::get().to(integrations::states)))
-        .service(page("/automation/integrations/new").route(web::get().to(integrations::new)).route(web::post().to(integrations::add)))
-        .service(page("/automation/integrations/{id}").route(web::get().to(device::show)).route(web::post().to(device::act)))
-        .service(page("/automation/integrations/{id}/setup").route(web::get().to(device::setup)).route(web::post().to(device::setup_act)))
-        .service(page("/automation/groups/{id}").route(web::get().to(group::show)).route(web::post().to(group::act)))
+        .service(
+            page("/automation/integrations/new")
+                .route(web::get().to(integrations::new))
+                .route(web::post().to(integrations::add)),
+        )
+        .service(
+            page("/automation/integrations/{id}")
+                .route(web::get().to(device::show))
+                .route(web::post().to(device::act)),
+        )
+        .service(
+            page("/automation/integrations/{id}/setup")
+                .route(web::get().to(device::setup))
+                .route(web::post().to(device::setup_act)),
+        )
+        .service(
+            page("/automation/groups/{id}")
+                .route(web::get().to(group::show))
+                .route(web::post().to(group::act)),
+        )
         .service(page("/automation/groups/{id}/compare").route(web::get().to(group::compare)))
         .service(page("/automation/groups/{id}/files/{path:.*}").route(web::get().to(group::file)))
         .service(page("/automation/policy").route(web::get().to(policy::list)))
         .service(page("/automation/policy/count").route(web::post().to(policy::count)))
-        .service(page("/automation/policy/new").route(web::get().to(policy::new)).route(web::post().to(policy::add)))
-        .service(page("/automation/policy/{id}").route(web::get().to(policy::show)).route(web::post().to(policy::act)))
+        .service(
+            page("/automation/policy/new")
+                .route(web::get().to(policy::new))
+                .route(web::post().to(policy::add)),
+        )
+        .service(
+            page("/automation/policy/{id}")
+                .route(web::get().to(policy::show))
+                .route(web::post().to(policy::act)),
+        )
         .service(page("/tip/iocs").route(web::get().to(iocs::list)))
-        .service(page("/tip/iocs/{id}").route(web::get().to(iocs::show)).route(web::post().to(iocs::act)))
-        .service(page("/tip/sources").route(web::get().to(sources::list)).route(web::post().to(sources::list_act)))
-        .service(page("/tip/sources/{id}").route(web::get().to(sources::show)).route(web::post().to(sources::act)))
-        .service(page("/settings/subscription").route(web::get().to(settings::subscription)).route(web::post().to(settings::subscription_act)))
-        .service(page("/settings/users").route(web::get().to(settings::users)).route(web::post().to(settings::users_act)))
-        .service(page("/settings/guards").route(web::get().to(settings::guards)).route(web::post().to(settings::guards_act)))
-        .service(page("/settings/mail").route(web::get().to(settings::mail)).route(web::post().to(settings::mail_act)))
+        .service(
+            page("/tip/iocs/{id}")
+                .route(web::get().to(iocs::show))
+                .route(web::post().to(iocs::act)),
+        )
+        .service(
+            page("/tip/sources")
+                .route(web::get().to(sources::list))
+                .route(web::post().to(sources::list_act)),
+        )
+        .service(
+            page("/tip/sources/{id}")
+                .route(web::get().to(sources::show))
+                .route(web::post().to(sources::act)),
+        )
+        .service(
+            page("/settings/subscription")
+                .route(web::get().to(settings::subscription))
+                .route(web::post().to(settings::subscription_act)),
+        )
+        .service(
+            page("/settings/users")
+                .route(web::get().to(settings::users))
+                .route(web::post().to(settings::users_act)),
+        )
+        .service(
+            page("/settings/guards")
+                .route(web::get().to(settings::guards))
+                .route(web::post().to(settings::guards_act)),
+        )
+        .service(
+            page("/settings/mail")
+                .route(web::get().to(settings::mail))
+                .route(web::post().to(settings::mail_act)),
+        )
         .service(page("/settings/audit").route(web::get().to(settings::audit)))
         .service(page("/settings/audit.csv").route(web::get().to(settings::audit_csv)))
-        .service(page("/settings/profile").route(web::get().to(sign_in::profile)).route(web::post().to(sign_in::profile_act)))
+        .service(
+            page("/settings/profile")
+                .route(web::get().to(sign_in::profile))
+                .route(web::post().to(sign_in::profile_act)),
+        )
         .service(page("/help").route(web::get().to(help::list)))
         .service(page("/help/{page}").route(web::get().to(help::read)))
         .service(page("/emulator/clock").route(web::post().to(settings::advance)));

@@ -1,4 +1,5 @@
-//! Pages and what they load, from `web-templates/`: compiled in, and overridden by a folder of the operator's.
+//! Pages and what they load, from `web-templates/`: compiled in, and overridden by a folder of the
+//! operator's.
 
 use std::{
     collections::HashMap,
@@ -8,7 +9,10 @@ use std::{
 };
 
 use iocast_domain::time::Timestamp;
-use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value, syntax::SyntaxConfig, value::ValueKind};
+use minijinja::{
+    Environment, Error, ErrorKind, State, UndefinedBehavior, Value, syntax::SyntaxConfig,
+    value::ValueKind,
+};
 
 use crate::pages::ago;
 
@@ -54,10 +58,18 @@ const TEMPLATES: &[(&str, &str)] = files![
 ];
 
 /// What pages load.
-const ASSETS: &[(&str, &str)] =
-    files!["assets/style.css", "assets/iocast.js", "assets/password.js", "assets/import.js", "assets/htmx.min.js", "assets/icon.svg"];
+const ASSETS: &[(&str, &str)] = files![
+    "assets/style.css",
+    "assets/iocast.js",
+    "assets/password.js",
+    "assets/import.js",
+    "assets/htmx.min.js",
+    "assets/icon.svg"
+];
 
-static OURS: LazyLock<Result<Environment<'static>, Error>> = LazyLock::new(|| environment(TEMPLATES.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned()))));
+static OURS: LazyLock<Result<Environment<'static>, Error>> = LazyLock::new(|| {
+    environment(TEMPLATES.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())))
+});
 static OVERRIDDEN: OnceLock<Overridden> = OnceLock::new();
 
 struct Overridden {
@@ -65,13 +77,16 @@ struct Overridden {
     assets: Vec<(&'static str, String)>,
 }
 
-fn environment(templates: impl Iterator<Item = (String, String)>) -> Result<Environment<'static>, Error> {
+fn environment(
+    templates: impl Iterator<Item = (String, String)>,
+) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.add_function("asset", asset_url);
     environment.add_filter("when", when);
-    environment.add_filter("exact", |iso: Value| text_of(&iso, iocast_domain::time::Timestamp::minute));
+    environment
+        .add_filter("exact", |iso: Value| text_of(&iso, iocast_domain::time::Timestamp::minute));
     environment.add_filter("n", grouped);
     environment.add_filter("bytes", bytes);
     environment.add_filter("query", |text: &str| crate::pages::query_encoded(text));
@@ -111,9 +126,12 @@ pub(crate) fn override_from(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ours.to_owned()),
         read => read,
     };
-    let templates: io::Result<Vec<(String, String)>> = TEMPLATES.iter().map(|(name, ours)| Ok(((*name).to_owned(), text(name, ours)?))).collect();
-    let assets: io::Result<Vec<(&'static str, String)>> = ASSETS.iter().map(|(name, ours)| Ok((*name, text(name, ours)?))).collect();
-    let templates = environment(templates?.into_iter()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{error:#}")))?;
+    let templates: io::Result<Vec<(String, String)>> =
+        TEMPLATES.iter().map(|(name, ours)| Ok(((*name).to_owned(), text(name, ours)?))).collect();
+    let assets: io::Result<Vec<(&'static str, String)>> =
+        ASSETS.iter().map(|(name, ours)| Ok((*name, text(name, ours)?))).collect();
+    let templates = environment(templates?.into_iter())
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{error:#}")))?;
     // A second server in this process has the same templates.
     let _ = OVERRIDDEN.set(Overridden { templates, assets: assets? });
     Ok(())
@@ -137,21 +155,36 @@ pub(crate) struct Asset {
     pub(crate) version: &'static str,
 }
 
-/// The versions of all assets: pages name them, so that no browser shows a new page with an old script.
+/// The versions of all assets: pages name them, so that no browser shows a new page with an old
+/// script.
 static VERSIONS: LazyLock<HashMap<&'static str, String>> = LazyLock::new(|| {
-    let version = |name: &str| uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text_of_asset(name).unwrap_or_default().as_bytes()).simple().to_string();
+    let version = |name: &str| {
+        uuid::Uuid::new_v5(
+            &uuid::Uuid::NAMESPACE_OID,
+            text_of_asset(name).unwrap_or_default().as_bytes(),
+        )
+        .simple()
+        .to_string()
+    };
     ASSETS.iter().map(|(name, _)| (*name, version(name))).collect()
 });
 
 fn text_of_asset(name: &str) -> Option<&'static str> {
     let ours = ASSETS.iter().find(|(n, _)| *n == name)?;
-    Some(OVERRIDDEN.get().and_then(|o| o.assets.iter().find(|(n, _)| *n == name)).map_or(ours.1, |(_, text)| text.as_str()))
+    Some(
+        OVERRIDDEN
+            .get()
+            .and_then(|o| o.assets.iter().find(|(n, _)| *n == name))
+            .map_or(ours.1, |(_, text)| text.as_str()),
+    )
 }
 
 /// Where a page finds an asset.
 fn asset_url(file: &str) -> Result<String, Error> {
     let version = VERSIONS.get(format!("assets/{file}").as_str());
-    version.map(|version| format!("/assets/{file}?v={version}")).ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("there is no asset {file}")))
+    version
+        .map(|version| format!("/assets/{file}?v={version}"))
+        .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("there is no asset {file}")))
 }
 
 /// Something that pages load, by its name.
@@ -175,7 +208,10 @@ fn when(state: &State<'_, '_>, iso: Value) -> Result<Value, Error> {
     let Some(text) = iso.as_str() else { return Ok(Value::from("never")) };
     let wrong = |message: String| Error::new(ErrorKind::InvalidOperation, message);
     let at = Timestamp::parse(text).map_err(wrong)?;
-    let now = state.lookup("now").and_then(|now| now.as_str().and_then(|n| Timestamp::parse(n).ok())).unwrap_or(at);
+    let now = state
+        .lookup("now")
+        .and_then(|now| now.as_str().and_then(|n| Timestamp::parse(n).ok()))
+        .unwrap_or(at);
     Ok(Value::from_safe_string(format!(
         "<time class=\"when\" tabindex=\"0\" datetime=\"{at}\" data-exact=\"{exact}\">{ago}<span class=\"aside\">, {exact}</span></time>",
         exact = at.minute(),
@@ -204,16 +240,27 @@ fn grouped(number: Value) -> String {
 fn plain(value: Value) -> String {
     match value.kind() {
         ValueKind::None | ValueKind::Undefined => "none".to_owned(),
-        ValueKind::Seq | ValueKind::Iterable | ValueKind::Map if value.len() == Some(0) => "none".to_owned(),
+        ValueKind::Seq | ValueKind::Iterable | ValueKind::Map if value.len() == Some(0) => {
+            "none".to_owned()
+        }
         ValueKind::Bool => if value.is_true() { "yes" } else { "no" }.to_owned(),
         ValueKind::Seq | ValueKind::Iterable => match value.try_iter() {
             Ok(items) => items.map(plain).collect::<Vec<_>>().join(", "),
             Err(_) => value.to_string(),
         },
         ValueKind::Map => {
-            let set = |v: &Value| !matches!(v.kind(), ValueKind::None | ValueKind::Undefined) && v.len() != Some(0);
-            let pair = |key: Value| Some((key.to_string(), value.get_item(&key).ok()?)).filter(|(_, v)| set(v));
-            let pairs = value.try_iter().into_iter().flatten().filter_map(pair).map(|(key, v)| format!("{}: {}", key.replace('_', " "), plain(v)));
+            let set = |v: &Value| {
+                !matches!(v.kind(), ValueKind::None | ValueKind::Undefined) && v.len() != Some(0)
+            };
+            let pair = |key: Value| {
+                Some((key.to_string(), value.get_item(&key).ok()?)).filter(|(_, v)| set(v))
+            };
+            let pairs = value
+                .try_iter()
+                .into_iter()
+                .flatten()
+                .filter_map(pair)
+                .map(|(key, v)| format!("{}: {}", key.replace('_', " "), plain(v)));
             pairs.collect::<Vec<_>>().join("; ")
         }
         _ => value.to_string(),
@@ -236,16 +283,23 @@ mod tests {
 
     #[test]
     fn an_audit_value_is_never_blank() {
-        for (value, said) in
-            [(Value::from(()), "none"), (Value::from(Vec::<String>::new()), "none"), (Value::from(false), "no"), (Value::from(vec!["a", "b"]), "a, b")]
-        {
+        for (value, said) in [
+            (Value::from(()), "none"),
+            (Value::from(Vec::<String>::new()), "none"),
+            (Value::from(false), "no"),
+            (Value::from(vec!["a", "b"]), "a, b"),
+        ] {
             assert_eq!(plain(value), said);
         }
     }
 
     #[test]
     fn every_template_is_one() {
-        assert!(OURS.as_ref().map_err(ToString::to_string).is_ok(), "{:#}", OURS.as_ref().unwrap_err());
+        assert!(
+            OURS.as_ref().map_err(ToString::to_string).is_ok(),
+            "{:#}",
+            OURS.as_ref().unwrap_err()
+        );
     }
 
     #[test]
@@ -253,13 +307,21 @@ mod tests {
         let lines = ["<script>alert(1)</script>", "\"quoted\" & more"];
         for name in ["pages/feed.html", "pages/nothing_here.html", "pages/password.html"] {
             let page = render(name, minijinja::context! { lines, path => "/<b>" }).unwrap();
-            assert!(page.contains("<title>") && !page.contains("<script>alert") && !page.contains("/<b>"), "{name}");
+            assert!(
+                page.contains("<title>")
+                    && !page.contains("<script>alert")
+                    && !page.contains("/<b>"),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn numbers_are_read_at_a_glance() {
         let shown = |n: u64| grouped(Value::from(n));
-        assert_eq!([shown(0), shown(999), shown(1_000), shown(50_000), shown(1_234_567)], ["0", "999", "1,000", "50,000", "1,234,567"]);
+        assert_eq!(
+            [shown(0), shown(999), shown(1_000), shown(50_000), shown(1_234_567)],
+            ["0", "999", "1,000", "50,000", "1,234,567"]
+        );
     }
 }

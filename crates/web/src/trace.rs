@@ -1,4 +1,5 @@
-//! Around every request: an id, a log line without secrets, and the headers that keep browsers safe.
+//! Around every request: an id, a log line without secrets, and the headers that keep browsers
+//! safe.
 
 use actix_web::{
     Error,
@@ -38,17 +39,25 @@ pub(crate) fn request_id() -> String {
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) String);
 
-/// A HEAD is a GET whose body is not sent: it is answered by the same route, and the server leaves the body out. Feeds have their
-/// own way, so that no body is made for it.
-pub(crate) async fn head_as_get<B: MessageBody>(mut request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
+/// A HEAD is a GET whose body is not sent: it is answered by the same route, and the server leaves
+/// the body out. Feeds have their own way, so that no body is made for it.
+pub(crate) async fn head_as_get<B: MessageBody>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
     let own = ["/feeds/", "/taxii", "/public/"];
-    if request.method() == Method::HEAD && !own.iter().any(|place| request.path().starts_with(place)) {
+    if request.method() == Method::HEAD
+        && !own.iter().any(|place| request.path().starts_with(place))
+    {
         request.head_mut().method = Method::GET;
     }
     next.call(request).await
 }
 
-pub(crate) async fn around<B: MessageBody + 'static>(request: ServiceRequest, next: Next<B>) -> Result<ServiceResponse<B>, Error> {
+pub(crate) async fn around<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
     use actix_web::HttpMessage as _;
     let id = request.app_data::<web::Data<App>>().map(|app| app.request_id()).unwrap_or_default();
     request.extensions_mut().insert(RequestId(id.clone()));
@@ -57,12 +66,16 @@ pub(crate) async fn around<B: MessageBody + 'static>(request: ServiceRequest, ne
     let path = request.path().to_owned();
     let mut answer = CURRENT.scope(id.clone(), next.call(request)).await?;
     if closing.is_some_and(|app| app.is_closing()) || crate::feed::is_in_the_way(answer.request()) {
-        // A client that keeps the connection busy would delay the shutdown; its next request goes to another replica.
+        // A client that keeps the connection busy would delay the shutdown; its next request goes
+        // to another replica.
         answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
     if answer.request().app_config().secure() {
         // A browser that came by HTTPS once uses it for a year.
-        answer.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        answer.headers_mut().insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=31536000"),
+        );
     }
     let status = answer.status().as_u16();
     tracing::debug!(request.id = %id, http.method = %method, http.path = %path, http.status = status, "{method} {path} answered {status}");

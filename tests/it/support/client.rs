@@ -32,24 +32,47 @@ impl Answer {
     }
 
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.body)))
     }
 }
 
-pub(crate) fn send(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
+pub(crate) fn send(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+) -> Answer {
     try_send(method, url, headers, body).unwrap_or_else(|e| panic!("{method} {url}: {e}"))
 }
 
 /// The same where the answer may break off.
-pub(crate) fn try_send(method: &str, url: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Result<Answer, ureq::Error> {
+pub(crate) fn try_send(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+) -> Result<Answer, ureq::Error> {
     let mut request = http::Request::builder().method(method).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let agent = agent();
     let answer = match body {
-        Some(body) => request.body(body).unwrap().with_agent(&agent).configure().allow_non_standard_methods(true).run(),
-        None => request.body(()).unwrap().with_agent(&agent).configure().allow_non_standard_methods(true).run(),
+        Some(body) => request
+            .body(body)
+            .unwrap()
+            .with_agent(&agent)
+            .configure()
+            .allow_non_standard_methods(true)
+            .run(),
+        None => request
+            .body(())
+            .unwrap()
+            .with_agent(&agent)
+            .configure()
+            .allow_non_standard_methods(true)
+            .run(),
     };
     let mut answer = answer?;
     let body = answer.body_mut().with_config().limit(1 << 30).read_to_vec()?;
@@ -66,12 +89,23 @@ pub(crate) struct Admin {
 impl Admin {
     pub(crate) fn sign_in(url: &str, email: &str, password: &str) -> Self {
         let body = json!({ "email": email, "password": password }).to_string();
-        let answer = send("POST", &format!("{url}/api/v1/sessions"), &[("content-type", "application/json")], Some(body.as_bytes()));
+        let answer = send(
+            "POST",
+            &format!("{url}/api/v1/sessions"),
+            &[("content-type", "application/json")],
+            Some(body.as_bytes()),
+        );
         assert_eq!(answer.status, 201, "{}", answer.text());
         Self { url: url.to_owned(), token: super::text(&answer.json(), "token") }
     }
 
-    pub(crate) fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Answer {
         let bearer = format!("Bearer {}", self.token);
         let mut all = vec![("authorization", bearer.as_str())];
         all.extend_from_slice(headers);
@@ -80,7 +114,12 @@ impl Admin {
 
     fn call(&self, method: &str, path: &str, body: Option<Value>, expected: u16) -> Value {
         let body = body.map(|b| b.to_string());
-        let answer = self.send(method, path, &[("content-type", "application/json")], body.as_deref().map(str::as_bytes));
+        let answer = self.send(
+            method,
+            path,
+            &[("content-type", "application/json")],
+            body.as_deref().map(str::as_bytes),
+        );
         assert_eq!(answer.status, expected, "{method} {path}: {}", answer.text());
         if answer.body.is_empty() { Value::Null } else { answer.json() }
     }
@@ -105,8 +144,19 @@ impl Admin {
         self.call("DELETE", path, None, expected)
     }
 
-    pub(crate) fn import(&self, source: &str, content_type: &str, body: &str, expected: u16) -> Value {
-        let answer = self.send("POST", &format!("/api/v1/sources/{source}/iocs"), &[("content-type", content_type)], Some(body.as_bytes()));
+    pub(crate) fn import(
+        &self,
+        source: &str,
+        content_type: &str,
+        body: &str,
+        expected: u16,
+    ) -> Value {
+        let answer = self.send(
+            "POST",
+            &format!("/api/v1/sources/{source}/iocs"),
+            &[("content-type", content_type)],
+            Some(body.as_bytes()),
+        );
         assert_eq!(answer.status, expected, "import: {}", answer.text());
         answer.json()
     }
@@ -114,14 +164,19 @@ impl Admin {
     /// Restores an export: what people decided comes with it.
     pub(crate) fn restore(&self, source: &str, content_type: &str, body: &str) -> Value {
         let path = format!("/api/v1/sources/{source}/iocs?restore=true");
-        let answer = self.send("POST", &path, &[("content-type", content_type)], Some(body.as_bytes()));
+        let answer =
+            self.send("POST", &path, &[("content-type", content_type)], Some(body.as_bytes()));
         assert_eq!(answer.status, 200, "restore: {}", answer.text());
         answer.json()
     }
 
     /// Trusts a source as much as there is.
     pub(crate) fn trust(&self, source: &str) {
-        self.patch(&format!("/api/v1/sources/{source}"), serde_json::json!({ "confidence": 3 }), 200);
+        self.patch(
+            &format!("/api/v1/sources/{source}"),
+            serde_json::json!({ "confidence": 3 }),
+            200,
+        );
     }
 
     pub(crate) fn dot(&self, device: &str) -> (String, String) {
@@ -131,7 +186,8 @@ impl Admin {
 
     /// The id of the IOC with this value.
     pub(crate) fn ioc(&self, value: &str) -> Value {
-        let list = self.get(&format!("/api/v1/iocs?value={}", value.replace(':', "%3A").replace('/', "%2F")));
+        let list = self
+            .get(&format!("/api/v1/iocs?value={}", value.replace(':', "%3A").replace('/', "%2F")));
         list["items"][0].clone()
     }
 }
@@ -156,7 +212,12 @@ impl Device {
     }
 
     /// The same where the answer may break off.
-    pub(crate) fn try_request(&self, method: &str, url: &str, headers: &[(&str, &str)]) -> Result<Answer, ureq::Error> {
+    pub(crate) fn try_request(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, ureq::Error> {
         let mut all = vec![
             ("authorization", self.authorization.as_str()),
             ("user-agent", "MISP 2.5.1 - #abc"),
@@ -181,7 +242,9 @@ impl Device {
                 })
                 .collect();
             let hashes = self.get(&format!("{url}/hashes.csv"), &[]).text();
-            let again: BTreeMap<String, Value> = serde_json::from_slice(&self.get(&format!("{url}/manifest.json"), &[]).body).unwrap();
+            let again: BTreeMap<String, Value> =
+                serde_json::from_slice(&self.get(&format!("{url}/manifest.json"), &[]).body)
+                    .unwrap();
             // A publication in the middle of the walk: walk again.
             if let Some(events) = events.filter(|_| again == manifest) {
                 return Feed { manifest, events, hashes };
@@ -200,19 +263,29 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn attributes(&self) -> impl Iterator<Item = (&Value, &Value)> {
-        self.events.values().flat_map(|event| event["Attribute"].as_array().unwrap().iter().map(move |a| (event, a)))
+        self.events.values().flat_map(|event| {
+            event["Attribute"].as_array().unwrap().iter().map(move |a| (event, a))
+        })
     }
 
     /// The live values, sorted.
     pub(crate) fn live(&self) -> Vec<String> {
-        let mut values: Vec<String> = self.attributes().filter(|(_, a)| a["deleted"] != true).map(|(_, a)| super::text(a, "value")).collect();
+        let mut values: Vec<String> = self
+            .attributes()
+            .filter(|(_, a)| a["deleted"] != true)
+            .map(|(_, a)| super::text(a, "value"))
+            .collect();
         values.sort();
         values
     }
 
     /// The values listed as deleted, sorted.
     pub(crate) fn tombstones(&self) -> Vec<String> {
-        let mut values: Vec<String> = self.attributes().filter(|(_, a)| a["deleted"] == true).map(|(_, a)| super::text(a, "value")).collect();
+        let mut values: Vec<String> = self
+            .attributes()
+            .filter(|(_, a)| a["deleted"] == true)
+            .map(|(_, a)| super::text(a, "value"))
+            .collect();
         values.sort();
         values
     }

@@ -1,4 +1,5 @@
-//! A whole iocast in this process for one story, with a database, a clock and a data folder of its own.
+//! A whole iocast in this process for one story, with a database, a clock and a data folder of its
+//! own.
 
 use std::{
     path::PathBuf,
@@ -46,7 +47,11 @@ pub(crate) struct StillClock {
 
 impl StillClock {
     fn at(text: &str) -> Self {
-        Self { product: AtomicI64::new(Timestamp::parse(text).unwrap().micros()), real_ahead: AtomicI64::new(0), wrong: AtomicI64::new(0) }
+        Self {
+            product: AtomicI64::new(Timestamp::parse(text).unwrap().micros()),
+            real_ahead: AtomicI64::new(0),
+            wrong: AtomicI64::new(0),
+        }
     }
 }
 
@@ -139,8 +144,12 @@ impl TestApp {
         }
     }
 
-    /// On a data folder and a database that are laid out before the start; what its clients know is not known.
-    pub(crate) fn with_data(engine: Engine, lay: impl FnOnce(&std::path::Path, Option<&str>)) -> Self {
+    /// On a data folder and a database that are laid out before the start; what its clients know is
+    /// not known.
+    pub(crate) fn with_data(
+        engine: Engine,
+        lay: impl FnOnce(&std::path::Path, Option<&str>),
+    ) -> Self {
         Self::prepared(engine, |config| lay(&config.data, config.database_url.as_deref()))
     }
 
@@ -150,10 +159,23 @@ impl TestApp {
         let shutdown = Shutdown::default();
         self.shutdown = shutdown.clone();
         self.thread = Some(std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
-                let application = Application::build(config, clock, Arc::new(SystemEntropy), &shutdown).await.unwrap();
-                ready.send((application.public_url().to_owned(), application.port(), application.first.clone())).unwrap();
+                let application =
+                    Application::build(config, clock, Arc::new(SystemEntropy), &shutdown)
+                        .await
+                        .unwrap();
+                ready
+                    .send((
+                        application.public_url().to_owned(),
+                        application.port(),
+                        application.first.clone(),
+                    ))
+                    .unwrap();
                 application.run_until_stopped(shutdown).await.unwrap();
             });
         }));
@@ -196,7 +218,8 @@ impl TestApp {
         Device::new(&self.account_id, &self.appliance_key)
     }
 
-    /// Moves the product's clock through the emulator's door, so that what becomes due has happened after it.
+    /// Moves the product's clock through the emulator's door, so that what becomes due has happened
+    /// after it.
     pub(crate) fn advance(&self, admin: &Admin, span: &str) {
         admin.post("/api/v1/emulator/clock", serde_json::json!({ "advance": span }), 200);
     }
@@ -212,7 +235,11 @@ impl TestApp {
             None => {
                 let script = "import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute(sys.argv[2]); d.commit(); d.close()";
                 let file = self.data_folder().join("iocast.sqlite");
-                let done = Command::new(std::env::var("IOCAST_PYTHON").expect("IOCAST_PYTHON")).args(["-c", script]).arg(file).arg(sql).output();
+                let done = Command::new(std::env::var("IOCAST_PYTHON").expect("IOCAST_PYTHON"))
+                    .args(["-c", script])
+                    .arg(file)
+                    .arg(sql)
+                    .output();
                 let done = done.expect("Python runs");
                 assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
             }
@@ -239,7 +266,9 @@ impl Drop for TestApp {
 }
 
 fn postgres() -> String {
-    std::env::var("IOCAST_TEST_POSTGRES").expect("IOCAST_TEST_POSTGRES names a PostgreSQL server for the stories; `make test` starts one")
+    std::env::var("IOCAST_TEST_POSTGRES").expect(
+        "IOCAST_TEST_POSTGRES names a PostgreSQL server for the stories; `make test` starts one",
+    )
 }
 
 fn psql(sql: &str) {
@@ -247,7 +276,8 @@ fn psql(sql: &str) {
 }
 
 fn psql_on(database: &str, sql: &str) {
-    let done = Command::new("psql").arg(database).args(["-q", "-c", sql]).output().expect("psql runs");
+    let done =
+        Command::new("psql").arg(database).args(["-q", "-c", sql]).output().expect("psql runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
@@ -265,11 +295,14 @@ pub(crate) fn allow_connections(url: &str, allow: bool) {
     let name = url.rsplit('/').next().unwrap();
     psql(&format!("ALTER DATABASE \"{name}\" WITH ALLOW_CONNECTIONS {allow}"));
     if !allow {
-        psql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"));
+        psql(&format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        ));
     }
 }
 
-/// Waits until `what` gives something. The limit is there only so that a story that can't succeed ends.
+/// Waits until `what` gives something. The limit is there only so that a story that can't succeed
+/// ends.
 pub(crate) fn eventually<T>(story: &str, mut what: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -291,11 +324,28 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn set(admin: &Admin, limit: Option<u32>) -> Self {
-        let device = admin.post("/api/v1/devices", serde_json::json!({ "name": "Lab MISP", "device_type": "misp", "ioc_limit": limit }), 201);
+        let device = admin.post(
+            "/api/v1/devices",
+            serde_json::json!({ "name": "Lab MISP", "device_type": "misp", "ioc_limit": limit }),
+            201,
+        );
         let device = text(&device, "id");
-        let group = admin.post(&format!("/api/v1/devices/{device}/groups"), serde_json::json!({ "name": "Perimeter" }), 201);
-        let source = admin.post("/api/v1/sources", serde_json::json!({ "name": "Own feed", "confidence": 2 }), 201);
-        Self { device, group: text(&group, "id"), url: text(&group, "url"), source: text(&source, "id") }
+        let group = admin.post(
+            &format!("/api/v1/devices/{device}/groups"),
+            serde_json::json!({ "name": "Perimeter" }),
+            201,
+        );
+        let source = admin.post(
+            "/api/v1/sources",
+            serde_json::json!({ "name": "Own feed", "confidence": 2 }),
+            201,
+        );
+        Self {
+            device,
+            group: text(&group, "id"),
+            url: text(&group, "url"),
+            source: text(&source, "id"),
+        }
     }
 
     /// Imports a list and waits until the group holds exactly these live values.
@@ -307,7 +357,9 @@ impl Scene {
     pub(crate) fn settled(&self, device: &Device, expected: &[&str]) -> Feed {
         let mut wanted: Vec<String> = expected.iter().map(|v| (*v).to_owned()).collect();
         wanted.sort();
-        eventually(&format!("the feed lists {wanted:?}"), || Some(device.feed(&self.url)).filter(|feed| feed.live() == wanted))
+        eventually(&format!("the feed lists {wanted:?}"), || {
+            Some(device.feed(&self.url)).filter(|feed| feed.live() == wanted)
+        })
     }
 }
 

@@ -24,20 +24,32 @@ impl Post {
     }
 
     pub(crate) fn with(args: &[&str]) -> Self {
-        let python = std::env::var("IOCAST_PYTHON").expect("IOCAST_PYTHON names a Python with the test clients; `make test` sets one up");
+        let python = std::env::var("IOCAST_PYTHON")
+            .expect("IOCAST_PYTHON names a Python with the test clients; `make test` sets one up");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/smtp.py");
-        let mut child = Command::new(python).arg(script).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new(python)
+            .arg(script)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let said = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let heard = Arc::clone(&said);
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                heard.lock().unwrap().push(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}")));
+                heard
+                    .lock()
+                    .unwrap()
+                    .push(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}")));
             }
         });
         let stdin = Mutex::new(child.stdin.take().unwrap());
         let mut post = Self { child, stdin, said, port: 0 };
-        let port = eventually("the mail server listens", || post.said().iter().find_map(|s| s["port"].as_u64()));
+        let port = eventually("the mail server listens", || {
+            post.said().iter().find_map(|s| s["port"].as_u64())
+        });
         post.port = u16::try_from(port).unwrap();
         post
     }
@@ -60,7 +72,9 @@ impl Post {
         writeln!(stdin, "{change}").unwrap();
         stdin.flush().unwrap();
         drop(stdin);
-        eventually("the mail server heard", || (self.said().iter().filter(|s| s["heard"] == true).count() > before).then_some(()));
+        eventually("the mail server heard", || {
+            (self.said().iter().filter(|s| s["heard"] == true).count() > before).then_some(())
+        });
     }
 
     /// From now on, do `fault` at `step`.

@@ -1,4 +1,5 @@
-//! Bodies: put together from the pieces of a publication, and kept in memory as far as there is room.
+//! Bodies: put together from the pieces of a publication, and kept in memory as far as there is
+//! room.
 
 use std::{
     collections::HashMap,
@@ -39,7 +40,8 @@ impl Weighter<String, Bytes> for ByLength {
     }
 }
 
-/// Plain bodies that are being sent: all readers of one share it, and it goes with the last of them.
+/// Plain bodies that are being sent: all readers of one share it, and it goes with the last of
+/// them.
 #[derive(Default)]
 pub(super) struct Plain(Mutex<HashMap<String, Weak<tokio::sync::OnceCell<Shared>>>>);
 
@@ -80,7 +82,9 @@ impl Plain {
             }
         };
         let inflate = async || {
-            let plain = tokio::task::spawn_blocking(move || gzip::inflate(&gzip, raw_len)).await.map_err(AppError::internal)?;
+            let plain = tokio::task::spawn_blocking(move || gzip::inflate(&gzip, raw_len))
+                .await
+                .map_err(AppError::internal)?;
             Ok::<_, AppError>(Shared(Arc::new(plain.map_err(AppError::internal)?)))
         };
         let body = place.get_or_try_init(inflate).await?.clone();
@@ -88,10 +92,21 @@ impl Plain {
     }
 }
 
-/// Room for bodies, in one piece: cut into shards, as it is by default, none could be longer than a shard is wide.
+/// Room for bodies, in one piece: cut into shards, as it is by default, none could be longer than a
+/// shard is wide.
 pub(super) fn cache(cache_bytes: u64) -> Cache<String, Bytes, ByLength> {
-    match OptionsBuilder::new().estimated_items_capacity(1_000).weight_capacity(cache_bytes).shards(1).build() {
-        Ok(options) => Cache::with_options(options, ByLength, DefaultHashBuilder::default(), DefaultLifecycle::default()),
+    match OptionsBuilder::new()
+        .estimated_items_capacity(1_000)
+        .weight_capacity(cache_bytes)
+        .shards(1)
+        .build()
+    {
+        Ok(options) => Cache::with_options(
+            options,
+            ByLength,
+            DefaultHashBuilder::default(),
+            DefaultLifecycle::default(),
+        ),
         // It fails where one of them is missing.
         Err(_) => Cache::with_weighter(1_000, cache_bytes, ByLength),
     }
@@ -102,7 +117,12 @@ impl App {
     ///
     /// # Errors
     /// If the pieces can't be read: then the device gets 503, never less than the whole file.
-    pub async fn feed_body(&self, file: &File, view: Option<(&View, KeyId)>, accept_gzip: bool) -> AppResult<FeedBody> {
+    pub async fn feed_body(
+        &self,
+        file: &File,
+        view: Option<(&View, KeyId)>,
+        accept_gzip: bool,
+    ) -> AppResult<FeedBody> {
         let Made { gzip, raw_len, left_out } = match view {
             None => Made { gzip: self.feed_gzip(file).await?, raw_len: file.raw_len, left_out: 0 },
             Some((view, key)) => self.feed_view(file, view, key).await?,
@@ -114,7 +134,11 @@ impl App {
             None => cache_key(file),
             Some((view, _)) => format!("{}/{}", file.group, view_etag(file, view)),
         };
-        Ok(FeedBody { bytes: self.feed.plain.get(name, gzip, raw_len).await?, gzip: false, left_out })
+        Ok(FeedBody {
+            bytes: self.feed.plain.get(name, gzip, raw_len).await?,
+            gzip: false,
+            left_out,
+        })
     }
 
     /// The first bytes of a file, at most so many.
@@ -132,24 +156,37 @@ impl App {
         if let Some(body) = self.feed.bodies.get(&cache_key) {
             return Ok(body);
         }
-        // A line to the database that leads nowhere says nothing for long; the device is told to come again.
-        let silent = |_elapsed| AppError::Unavailable("The database does not answer; try again in a few seconds.".to_owned());
+        // A line to the database that leads nowhere says nothing for long; the device is told to
+        // come again.
+        let silent = |_elapsed| {
+            AppError::Unavailable(
+                "The database does not answer; try again in a few seconds.".to_owned(),
+            )
+        };
         let patience = PATIENCE + Duration::from_secs(file.gzip_len() >> 20);
-        let body = Bytes::from(tokio::time::timeout(patience, self.feed_assemble(file)).await.map_err(silent)??);
+        let body = Bytes::from(
+            tokio::time::timeout(patience, self.feed_assemble(file)).await.map_err(silent)??,
+        );
         self.feed.bodies.insert(cache_key, body.clone());
         Ok(body)
     }
 
-    /// Reads what groups serve since they were last loaded into memory, as far as there is room: a replica that loses its database
-    /// serves that. The bundled database can't be lost like that.
+    /// Reads what groups serve since they were last loaded into memory, as far as there is room: a
+    /// replica that loses its database serves that. The bundled database can't be lost like that.
     ///
     /// # Errors
     /// If some of it can't be read; it is read next time.
     pub async fn preload_files(&self) -> AppResult<()> {
         let (mut unread, mut failed) = (Vec::new(), Ok(()));
         while let Some(id) = self.feed.next_to_preload() {
-            let Some(group) = self.feed.group(id).filter(|_| !self.store.is_bundled()) else { continue };
-            for file in group.files.values().filter(|file| self.feed.bodies.peek(&cache_key(file)).is_none()) {
+            let Some(group) = self.feed.group(id).filter(|_| !self.store.is_bundled()) else {
+                continue;
+            };
+            for file in group
+                .files
+                .values()
+                .filter(|file| self.feed.bodies.peek(&cache_key(file)).is_none())
+            {
                 if let Err(error) = self.feed_gzip(file).await {
                     failed = Err(error);
                     unread.push(id);
@@ -166,8 +203,8 @@ impl App {
         self.feed.loaded.notified().await;
     }
 
-    /// A list in another shape, made once and kept like any body. What is kept ends in its plain length and the
-    /// number of values that are left out.
+    /// A list in another shape, made once and kept like any body. What is kept ends in its plain
+    /// length and the number of values that are left out.
     async fn feed_view(&self, file: &File, view: &View, key: KeyId) -> AppResult<Made> {
         let cache_key = format!("{}/{}", file.group, view_etag(file, view));
         let kept = match self.feed.bodies.get(&cache_key) {
@@ -175,7 +212,8 @@ impl App {
             None => {
                 let _permit = self.permits.acquire(key).await?;
                 let is_slice = view.is_slice();
-                let (gzip, raw_len, format, view) = (self.feed_gzip(file).await?, file.raw_len, file.format, view.clone());
+                let (gzip, raw_len, format, view) =
+                    (self.feed_gzip(file).await?, file.raw_len, file.format, view.clone());
                 let before = usize::try_from(file.before.unwrap_or(0)).unwrap_or(0);
                 let make = move || -> std::io::Result<Vec<u8>> {
                     let plain = gzip::inflate(&gzip, raw_len)?;
@@ -187,15 +225,25 @@ impl App {
                     kept.extend_from_slice(&left_out.to_le_bytes());
                     Ok(kept)
                 };
-                let kept = Bytes::from(tokio::task::spawn_blocking(make).await.map_err(AppError::internal)?.map_err(AppError::internal)?);
-                // Of slices there are as many as somebody likes to ask for: they would push out what devices poll.
+                let kept = Bytes::from(
+                    tokio::task::spawn_blocking(make)
+                        .await
+                        .map_err(AppError::internal)?
+                        .map_err(AppError::internal)?,
+                );
+                // Of slices there are as many as somebody likes to ask for: they would push out
+                // what devices poll.
                 if !is_slice {
                     self.feed.bodies.insert(cache_key, kept.clone());
                 }
                 kept
             }
         };
-        let number = |at: usize| kept.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let number = |at: usize| {
+            kept.get(at..at + 8)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(0, u64::from_le_bytes)
+        };
         let split = kept.len().saturating_sub(16);
         Ok(Made { gzip: kept.slice(..split), raw_len: number(split), left_out: number(split + 8) })
     }
@@ -204,23 +252,45 @@ impl App {
     pub(crate) async fn feed_segment(&self, file: &File, hash: &str) -> AppResult<gzip::Segment> {
         let gone = || AppError::Unavailable("This file was just replaced; try again.".to_owned());
         let at = file.segments.iter().position(|s| s.hash == hash).ok_or_else(gone)?;
-        let (before, piece) = file.segments.split_at_checked(at).and_then(|(before, rest)| Some((before, rest.first()?))).ok_or_else(gone)?;
-        // Where the whole file is in memory, so is the piece: that serves without the database, too.
+        let (before, piece) = file
+            .segments
+            .split_at_checked(at)
+            .and_then(|(before, rest)| Some((before, rest.first()?)))
+            .ok_or_else(gone)?;
+        // Where the whole file is in memory, so is the piece: that serves without the database,
+        // too.
         if let Some(body) = self.feed.bodies.get(&cache_key(file))
             && let Some(data) = gzip::piece(&body, before.iter().map(|s| s.len).sum(), piece.len)
         {
-            return Ok(gzip::Segment { data: data.to_vec(), crc: piece.crc, raw_len: piece.raw_len });
+            return Ok(gzip::Segment {
+                data: data.to_vec(),
+                crc: piece.crc,
+                raw_len: piece.raw_len,
+            });
         }
-        let data = self.store.read().blob_fetch(file.group, std::slice::from_ref(&piece.hash)).await?.remove(hash).ok_or_else(gone)?;
+        let data = self
+            .store
+            .read()
+            .blob_fetch(file.group, std::slice::from_ref(&piece.hash))
+            .await?
+            .remove(hash)
+            .ok_or_else(gone)?;
         Ok(gzip::Segment { data, crc: piece.crc, raw_len: piece.raw_len })
     }
 
     async fn feed_assemble(&self, file: &File) -> AppResult<Vec<u8>> {
         let hashes: Vec<String> = file.segments.iter().map(|s| s.hash.clone()).collect();
         let blobs = self.store.read().blob_fetch(file.group, &hashes).await?;
-        let pieces: Option<Vec<_>> = file.segments.iter().map(|s| blobs.get(&s.hash).map(|data| (data.as_slice(), s.crc, s.raw_len))).collect();
-        // A publication that was replaced twenty times since the table was read: the device asks again.
-        let pieces = pieces.ok_or_else(|| AppError::Unavailable("This file was just replaced; try again.".to_owned()))?;
+        let pieces: Option<Vec<_>> = file
+            .segments
+            .iter()
+            .map(|s| blobs.get(&s.hash).map(|data| (data.as_slice(), s.crc, s.raw_len)))
+            .collect();
+        // A publication that was replaced twenty times since the table was read: the device asks
+        // again.
+        let pieces = pieces.ok_or_else(|| {
+            AppError::Unavailable("This file was just replaced; try again.".to_owned())
+        })?;
         Ok(gzip::join(pieces))
     }
 }
@@ -231,6 +301,7 @@ pub(super) fn cache_key(file: &File) -> String {
 
 /// The ETag of another shape of a file.
 pub(super) fn view_etag(file: &File, view: &View) -> String {
-    // The number rises when a shape is made otherwise than before: who holds the older body gets the new one.
+    // The number rises when a shape is made otherwise than before: who holds the older body gets
+    // the new one.
     blake3::hash(format!("2|{}|{view:?}", file.etag).as_bytes()).to_hex().chars().take(32).collect()
 }

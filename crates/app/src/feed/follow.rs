@@ -1,4 +1,5 @@
-//! How the tables keep up with the database: at the start, after a change of our own, and when other replicas change something.
+//! How the tables keep up with the database: at the start, after a change of our own, and when
+//! other replicas change something.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -22,11 +23,17 @@ use crate::{App, AppResult, publishing::Made};
 const GROUPS_AT_ONCE: usize = 500;
 /// After how long all groups are compared, in microseconds.
 const COMPARED_EVERY: i64 = MINUTE;
-/// Largest file that is read before it is served, in bytes: others take so long that devices would wait for the news.
+/// Largest file that is read before it is served, in bytes: others take so long that devices would
+/// wait for the news.
 const BEFOREHAND: u64 = 16 << 20;
 
 impl GroupFeed {
-    fn of(row: &GroupRow, device_name: &str, device_type: &'static DeviceType, files: Vec<FileRef>) -> Self {
+    fn of(
+        row: &GroupRow,
+        device_name: &str,
+        device_type: &'static DeviceType,
+        files: Vec<FileRef>,
+    ) -> Self {
         let group = &row.group;
         Self {
             account_id: group.account_id.clone(),
@@ -38,7 +45,11 @@ impl GroupFeed {
             publication: row.publication,
             frozen: row.frozen,
             live: row.live,
-            files: files.into_iter().map(|f| file(group.id, device_type.format, f)).map(|(path, f)| (path, Arc::new(f))).collect(),
+            files: files
+                .into_iter()
+                .map(|f| file(group.id, device_type.format, f))
+                .map(|(path, f)| (path, Arc::new(f)))
+                .collect(),
         }
     }
 }
@@ -49,7 +60,8 @@ impl App {
         let _alone = self.feed.loading_keys.lock().await;
         let read = self.store.read();
         // The number first: what changes after it is read next time.
-        let (known, version) = (self.feed.keys_version.load(Ordering::Relaxed), read.keys_version().await?);
+        let (known, version) =
+            (self.feed.keys_version.load(Ordering::Relaxed), read.keys_version().await?);
         if known == version {
             return Ok(());
         }
@@ -73,7 +85,8 @@ impl App {
 
     async fn feed_load_keys(&self) -> AppResult<()> {
         let read = self.store.read();
-        let mut shares: Vec<Keys> = std::iter::repeat_with(Keys::new).take(self.feed.keys.len()).collect();
+        let mut shares: Vec<Keys> =
+            std::iter::repeat_with(Keys::new).take(self.feed.keys.len()).collect();
         let mut some = read.key_some(None).await?;
         while let Some(last) = some.last().map(|key| key.id) {
             for key in some {
@@ -90,8 +103,8 @@ impl App {
         Ok(())
     }
 
-    /// Learns what other replicas published or changed, and repairs what a cancelled request left stale. The cost is that of what
-    /// changed.
+    /// Learns what other replicas published or changed, and repairs what a cancelled request left
+    /// stale. The cost is that of what changed.
     ///
     /// # Errors
     /// If the database does not answer.
@@ -106,10 +119,13 @@ impl App {
     async fn sync_groups(&self) -> AppResult<()> {
         let read = self.store.read();
         let now = self.clock.real_now().micros();
-        // An earlier version beside this one publishes without saying so: now and then all are compared.
-        let compare = !self.store.is_bundled() && now - self.feed.compared_at.load(Ordering::Relaxed) > COMPARED_EVERY;
+        // An earlier version beside this one publishes without saying so: now and then all are
+        // compared.
+        let compare = !self.store.is_bundled()
+            && now - self.feed.compared_at.load(Ordering::Relaxed) > COMPARED_EVERY;
         // The number first: what changes after it is read next time.
-        let (known, version) = (self.feed.feeds_version.load(Ordering::Relaxed), read.feeds_version().await?);
+        let (known, version) =
+            (self.feed.feeds_version.load(Ordering::Relaxed), read.feeds_version().await?);
         if known == version && !compare {
             return Ok(());
         }
@@ -119,7 +135,8 @@ impl App {
                 for some in changed.chunks(GROUPS_AT_ONCE) {
                     let rows = read.group_fetch_many(some).await?;
                     let there: HashSet<GroupId> = rows.iter().map(|row| row.group.id).collect();
-                    let gone: Vec<GroupId> = some.iter().copied().filter(|id| !there.contains(id)).collect();
+                    let gone: Vec<GroupId> =
+                        some.iter().copied().filter(|id| !there.contains(id)).collect();
                     self.feed_drop_groups(&gone);
                     self.feed_load_groups(&rows).await?;
                 }
@@ -136,11 +153,20 @@ impl App {
     /// Compares all groups with the database.
     async fn compare_groups(&self) -> AppResult<()> {
         let read = self.store.read();
-        // What is known first: a group that is made while this is read is in none of both, and not taken for deleted.
-        let known: Vec<GroupId> = self.feed.groups.iter().flat_map(|share| share.load().keys().copied().collect::<Vec<_>>()).collect();
+        // What is known first: a group that is made while this is read is in none of both, and not
+        // taken for deleted.
+        let known: Vec<GroupId> = self
+            .feed
+            .groups
+            .iter()
+            .flat_map(|share| share.load().keys().copied().collect::<Vec<_>>())
+            .collect();
         let numbers = read.publication_numbers().await?;
-        let differs = |id: &GroupId, n: &(i64, Option<i64>)| self.feed.group(*id).is_none_or(|g| (g.publication, g.frozen) != *n);
-        let behind: Vec<GroupId> = numbers.iter().filter(|(id, n)| differs(id, n)).map(|(id, _)| *id).collect();
+        let differs = |id: &GroupId, n: &(i64, Option<i64>)| {
+            self.feed.group(*id).is_none_or(|g| (g.publication, g.frozen) != *n)
+        };
+        let behind: Vec<GroupId> =
+            numbers.iter().filter(|(id, n)| differs(id, n)).map(|(id, _)| *id).collect();
         for some in behind.chunks(GROUPS_AT_ONCE) {
             self.feed_load_groups(&read.group_fetch_many(some).await?).await?;
         }
@@ -149,9 +175,11 @@ impl App {
         Ok(())
     }
 
-    /// Says how long ago the tables that devices are served from were last compared with the database.
+    /// Says how long ago the tables that devices are served from were last compared with the
+    /// database.
     pub fn feed_age(&self, age: Duration) {
-        self.memory_age.store(i64::try_from(age.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.memory_age
+            .store(i64::try_from(age.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
     /// Waits until another replica says that it changed what devices get.
@@ -159,12 +187,15 @@ impl App {
         self.feed.changed.notified().await;
     }
 
-    /// Hears what other replicas say, for as long as the database answers. On the bundled database there is none.
+    /// Hears what other replicas say, for as long as the database answers. On the bundled database
+    /// there is none.
     ///
     /// # Errors
     /// If the database does not answer.
     pub async fn feed_listen(&self) -> AppResult<()> {
-        let Some(mut signals) = self.store.signals().await? else { return std::future::pending().await };
+        let Some(mut signals) = self.store.signals().await? else {
+            return std::future::pending().await;
+        };
         loop {
             match signals.next().await? {
                 Some(Signal::Keys | Signal::Feed) => self.feed.changed.notify_one(),
@@ -188,15 +219,29 @@ impl App {
         let read = self.store.read();
         let of: BTreeSet<DeviceId> = rows.iter().map(|row| row.group.device_id).collect();
         let of: Vec<DeviceId> = of.into_iter().collect();
-        let devices: HashMap<DeviceId, Device> = read.device_fetch_some(&of).await?.into_iter().map(|device| (device.id, device)).collect();
-        let rows: Vec<&GroupRow> = rows.iter().filter(|row| devices.get(&row.group.device_id).is_some_and(|device| !self.is_served(row, device))).collect();
+        let devices: HashMap<DeviceId, Device> = read
+            .device_fetch_some(&of)
+            .await?
+            .into_iter()
+            .map(|device| (device.id, device))
+            .collect();
+        let rows: Vec<&GroupRow> = rows
+            .iter()
+            .filter(|row| {
+                devices.get(&row.group.device_id).is_some_and(|device| !self.is_served(row, device))
+            })
+            .collect();
         let ids: Vec<GroupId> = rows.iter().map(|row| row.group.id).collect();
         let mut served = read.publication_served(&ids).await?;
         for row in rows {
             let Some(device) = devices.get(&row.group.device_id) else { continue };
             let (publication, files) = served.remove(&row.group.id).unwrap_or_default();
             let row = GroupRow { publication, ..row.clone() };
-            self.feed_serve(row.group.id, GroupFeed::of(&row, device.name.as_str(), device.device_type, files)).await?;
+            self.feed_serve(
+                row.group.id,
+                GroupFeed::of(&row, device.name.as_str(), device.device_type, files),
+            )
+            .await?;
         }
         Ok(())
     }
@@ -212,21 +257,38 @@ impl App {
 
     /// Knows a group from now on: until its first publication its URL answers 503, not 404.
     pub(crate) async fn feed_serve_new(&self, group: &Group, device: &Device) -> AppResult<()> {
-        let row = GroupRow { group: group.clone(), live: 0, cut: Truncation::default(), publication: 0, frozen: None, held: None };
-        self.feed_serve(group.id, GroupFeed::of(&row, device.name.as_str(), device.device_type, Vec::new())).await
+        let row = GroupRow {
+            group: group.clone(),
+            live: 0,
+            cut: Truncation::default(),
+            publication: 0,
+            frozen: None,
+            held: None,
+        };
+        self.feed_serve(
+            group.id,
+            GroupFeed::of(&row, device.name.as_str(), device.device_type, Vec::new()),
+        )
+        .await
     }
 
     fn is_served(&self, row: &GroupRow, device: &Device) -> bool {
-        let like = |feed: &GroupFeed| (feed.publication, feed.frozen, feed.live) == (row.publication, row.frozen, row.live);
-        let called = |feed: &GroupFeed| feed.name == row.group.name.as_str() && feed.device_name == device.name.as_str();
+        let like = |feed: &GroupFeed| {
+            (feed.publication, feed.frozen, feed.live) == (row.publication, row.frozen, row.live)
+        };
+        let called = |feed: &GroupFeed| {
+            feed.name == row.group.name.as_str() && feed.device_name == device.name.as_str()
+        };
         self.feed.group(row.group.id).is_some_and(|feed| like(&feed) && called(&feed))
     }
 
     async fn feed_serve(&self, id: GroupId, feed: GroupFeed) -> AppResult<()> {
-        // What takes the place of something is in memory before it is served: the database may leave at that moment, and what
-        // was served until then must not be lost with it.
+        // What takes the place of something is in memory before it is served: the database may
+        // leave at that moment, and what was served until then must not be lost with it.
         if !self.store.is_bundled() && self.feed.group(id).is_some() {
-            for file in feed.files.values().filter(|file| file.gzip_len() <= BEFOREHAND && self.feed.bodies.peek(&cache_key(file)).is_none()) {
+            for file in feed.files.values().filter(|file| {
+                file.gzip_len() <= BEFOREHAND && self.feed.bodies.peek(&cache_key(file)).is_none()
+            }) {
                 if self.feed_gzip(file).await.is_err() {
                     // It was replaced just now, or the database left; only then all stays as it is.
                     self.store.ping().await?;
@@ -239,7 +301,9 @@ impl App {
             if groups.get(&id).is_none_or(|there| there.publication <= feed.publication) {
                 let now = Arc::new(feed);
                 // What it serves no more would only take up room.
-                for old in groups.insert(id, Arc::clone(&now)).iter().flat_map(|old| old.files.values()) {
+                for old in
+                    groups.insert(id, Arc::clone(&now)).iter().flat_map(|old| old.files.values())
+                {
                     if !now.files.values().any(|file| file.etag == old.etag) {
                         self.feed.bodies.remove(&cache_key(old));
                     }

@@ -1,4 +1,5 @@
-//! Who is in, by what changed where the group has room. A full group goes by `full`, a group that is looked at as a whole by `select`.
+//! Who is in, by what changed where the group has room. A full group goes by `full`, a group that
+//! is looked at as a whole by `select`.
 
 use std::collections::HashSet;
 
@@ -43,10 +44,24 @@ impl PublicationJob<'_> {
         let mut after = None;
         let mut growth: i64 = 0;
         loop {
-            let page = self.app.publisher.changed(&self.read, &self.account.id, (self.state.applied_seq, self.target_seq), after).await?;
+            let page = self
+                .app
+                .publisher
+                .changed(
+                    &self.read,
+                    &self.account.id,
+                    (self.state.applied_seq, self.target_seq),
+                    after,
+                )
+                .await?;
             let Some(last) = page.last() else {
-                // Who joins or leaves a group that collapses may cover others, or have covered them.
-                let moved = !choice.joins.is_empty() || choice.edits.iter().any(|(_, edit)| !matches!(edit, MembershipChange::Refresh(..)));
+                // Who joins or leaves a group that collapses may cover others, or have covered
+                // them.
+                let moved = !choice.joins.is_empty()
+                    || choice
+                        .edits
+                        .iter()
+                        .any(|(_, edit)| !matches!(edit, MembershipChange::Refresh(..)));
                 return Ok((!(moved && self.collapses())).then_some(choice));
             };
             after = Some((last.seq, last.ioc.id));
@@ -84,17 +99,35 @@ impl PublicationJob<'_> {
         }
     }
 
-    /// What becomes of a member whose IOC was looked at, and that stands for a network as wide as `span` if it stays;
-    /// nothing if all stays.
-    pub(super) fn edit(&self, member: &MemberRow, row: &IocRow, wanted: bool, span: Option<u8>) -> Option<MembershipChange> {
-        // What an earlier version sent although it is an instruction goes as fast as what a person forbids.
+    /// What becomes of a member whose IOC was looked at, and that stands for a network as wide as
+    /// `span` if it stays; nothing if all stays.
+    pub(super) fn edit(
+        &self,
+        member: &MemberRow,
+        row: &IocRow,
+        wanted: bool,
+        span: Option<u8>,
+    ) -> Option<MembershipChange> {
+        // What an earlier version sent although it is an instruction goes as fast as what a person
+        // forbids.
         let whitelisted = !may_leave(&row.ioc) || self.reserved(&row.ioc).is_some();
         match (member.standing, wanted) {
-            (MembershipState::Live, true) if span.is_none() => Some(MembershipChange::Refresh(self.fingerprint(&row.ioc), None)),
-            (MembershipState::Live, true) => Some(MembershipChange::Refresh(self.fingerprint(&spanning(row.ioc.clone(), span)), span)),
-            (MembershipState::Live, false) => Some(MembershipChange::Leave(if whitelisted { LeaveReason::Whitelisted } else { LeaveReason::Unchosen })),
+            (MembershipState::Live, true) if span.is_none() => {
+                Some(MembershipChange::Refresh(self.fingerprint(&row.ioc), None))
+            }
+            (MembershipState::Live, true) => Some(MembershipChange::Refresh(
+                self.fingerprint(&spanning(row.ioc.clone(), span)),
+                span,
+            )),
+            (MembershipState::Live, false) => Some(MembershipChange::Leave(if whitelisted {
+                LeaveReason::Whitelisted
+            } else {
+                LeaveReason::Unchosen
+            })),
             (MembershipState::Leaving, true) => Some(MembershipChange::Return),
-            (MembershipState::Leaving, false) if whitelisted => Some(MembershipChange::Leave(LeaveReason::Whitelisted)),
+            (MembershipState::Leaving, false) if whitelisted => {
+                Some(MembershipChange::Leave(LeaveReason::Whitelisted))
+            }
             _ => None,
         }
     }
@@ -107,8 +140,19 @@ impl PublicationJob<'_> {
 
     /// Has the members that a person marked leave their part and join a new one.
     async fn resend_marked(&self, choice: &mut MemberChanges) -> AppResult<()> {
-        let leaving: HashSet<IocId> = choice.edits.iter().filter(|(_, e)| matches!(e, MembershipChange::Leave(_))).map(|(m, _)| m.ioc_id).collect();
-        let marked: Vec<MemberRow> = self.beforehand.to_resend.iter().filter(|m| !leaving.contains(&m.ioc_id)).cloned().collect();
+        let leaving: HashSet<IocId> = choice
+            .edits
+            .iter()
+            .filter(|(_, e)| matches!(e, MembershipChange::Leave(_)))
+            .map(|(m, _)| m.ioc_id)
+            .collect();
+        let marked: Vec<MemberRow> = self
+            .beforehand
+            .to_resend
+            .iter()
+            .filter(|m| !leaving.contains(&m.ioc_id))
+            .cloned()
+            .collect();
         let ids: HashSet<IocId> = marked.iter().map(|m| m.ioc_id).collect();
         choice.edits.retain(|(m, _)| !ids.contains(&m.ioc_id));
         let ids: Vec<IocId> = ids.into_iter().collect();

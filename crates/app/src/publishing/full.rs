@@ -1,6 +1,6 @@
-//! Who is in a full group after some IOCs changed. Every member stands before the group's boundary, and whatever else it
-//! would take behind it: those that changed are placed again, and only as many of the others are read as move over the
-//! boundary.
+//! Who is in a full group after some IOCs changed. Every member stands before the group's boundary,
+//! and whatever else it would take behind it: those that changed are placed again, and only as many
+//! of the others are read as move over the boundary.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -23,12 +23,17 @@ const FIRST_STEP: u64 = 16;
 
 impl PublicationJob<'_> {
     /// Goes by what changed; none if the group has to be selected from scratch.
-    pub(super) async fn select_full(&self, boundary: &Boundary) -> AppResult<Option<MemberChanges>> {
+    pub(super) async fn select_full(
+        &self,
+        boundary: &Boundary,
+    ) -> AppResult<Option<MemberChanges>> {
         if self.collapses() || self.read.ioc_any_unplaced(&self.account.id).await? {
             return Ok(None);
         }
         let mut count_at = boundary.count_at;
-        if self.target_seq <= self.state.applied_seq && count_at.is_some_and(|at| at <= self.now.micros()) {
+        if self.target_seq <= self.state.applied_seq
+            && count_at.is_some_and(|at| at <= self.now.micros())
+        {
             if let Some(choice) = self.count().await? {
                 return Ok(Some(choice));
             }
@@ -88,19 +93,37 @@ struct Changed {
 
 impl Changed {
     async fn of(work: &PublicationJob<'_>) -> AppResult<Self> {
-        let mut this = Self { choice: MemberChanges::default(), contenders: HashMap::new(), places: Vec::new(), live: 0, queue: 0, some_lose: false };
+        let mut this = Self {
+            choice: MemberChanges::default(),
+            contenders: HashMap::new(),
+            places: Vec::new(),
+            live: 0,
+            queue: 0,
+            some_lose: false,
+        };
         // More than have room need not be kept.
         let mut selection = Selection::new(work.limit());
         let mut after = None;
         loop {
-            let page = work.app.publisher.changed(&work.read, &work.account.id, (work.state.applied_seq, work.target_seq), after).await?;
+            let page = work
+                .app
+                .publisher
+                .changed(
+                    &work.read,
+                    &work.account.id,
+                    (work.state.applied_seq, work.target_seq),
+                    after,
+                )
+                .await?;
             let Some(last) = page.last() else { break };
             after = Some((last.seq, last.ioc.id));
             let ids: Vec<IocId> = page.iter().map(|r| r.ioc.id).collect();
             let mut members = work.read.member_of_iocs(work.row.group.id, &ids).await?;
             for row in page.iter() {
                 let rows = members.remove(&row.ioc.id).unwrap_or_default();
-                if let Some(out) = this.look_at(work, row, rows).and_then(|place| selection.offer(place)) {
+                if let Some(out) =
+                    this.look_at(work, row, rows).and_then(|place| selection.offer(place))
+                {
                     this.loses(out);
                 }
             }
@@ -110,7 +133,12 @@ impl Changed {
     }
 
     /// Gives the place of an IOC that the group would take.
-    fn look_at(&mut self, work: &PublicationJob<'_>, row: &IocRow, rows: Vec<MemberRow>) -> Option<Place> {
+    fn look_at(
+        &mut self,
+        work: &PublicationJob<'_>,
+        row: &IocRow,
+        rows: Vec<MemberRow>,
+    ) -> Option<Place> {
         let verdict = work.verdict(row);
         let wanted = verdict == Verdict::Wanted;
         self.choice.refused.push((row.ioc.id, verdict.refusal()));
@@ -129,7 +157,12 @@ impl Changed {
         match (current, edit) {
             (Some(member), Some(edit)) => self.choice.edits.push((member.clone(), edit)),
             // What is not sent any more most likely found no room before.
-            (None, _) if !new && (row.deleted || !may_leave(&row.ioc) || row.ioc.state == State::Retired) => self.queue -= 1,
+            (None, _)
+                if !new
+                    && (row.deleted || !may_leave(&row.ioc) || row.ioc.state == State::Retired) =>
+            {
+                self.queue -= 1;
+            }
             _ => {}
         }
         None
@@ -142,7 +175,9 @@ impl Changed {
         self.choice.loaded.drop(&id);
         match contender.current() {
             Some(member) if member.standing == MembershipState::Live => {
-                self.choice.edits.push((member.clone(), MembershipChange::Leave(LeaveReason::OverLimit)));
+                self.choice
+                    .edits
+                    .push((member.clone(), MembershipChange::Leave(LeaveReason::OverLimit)));
                 self.queue += 1;
             }
             Some(_) => {}
@@ -154,7 +189,9 @@ impl Changed {
     fn stays(&mut self, id: IocId) {
         let Some(contender) = self.contenders.remove(&id) else { return };
         match (contender.current(), contender.edit) {
-            (Some(member), edit) => self.choice.edits.extend(edit.map(|edit| (member.clone(), edit))),
+            (Some(member), edit) => {
+                self.choice.edits.extend(edit.map(|edit| (member.clone(), edit)));
+            }
             (None, _) => {
                 self.choice.comes_back(id, &contender.rows);
                 self.choice.joins.push(id);
@@ -165,7 +202,8 @@ impl Changed {
 
     /// Decides who has room.
     async fn settle(&mut self, work: &PublicationJob<'_>, boundary: &Place) -> AppResult<Settled> {
-        let unchanged = usize::try_from(work.state.live).unwrap_or(usize::MAX).saturating_sub(self.live);
+        let unchanged =
+            usize::try_from(work.state.live).unwrap_or(usize::MAX).saturating_sub(self.live);
         let behind = self.places.split_off(self.places.partition_point(|place| place <= boundary));
         let mut before = std::mem::take(&mut self.places);
         let taken = unchanged + before.len();
@@ -181,14 +219,28 @@ impl Changed {
         for place in before {
             self.stays(place.id);
         }
-        let waiting = work.state.cut.reasons.get("limit").copied().unwrap_or(0).saturating_add_signed(self.queue);
+        let waiting = work
+            .state
+            .cut
+            .reasons
+            .get("limit")
+            .copied()
+            .unwrap_or(0)
+            .saturating_add_signed(self.queue);
         // As long as there is a boundary, something stands behind it.
-        self.choice.limit_cut = if matches!(settled, Settled::Full(_)) { waiting.max(1) } else { 0 };
+        self.choice.limit_cut =
+            if matches!(settled, Settled::Full(_)) { waiting.max(1) } else { 0 };
         Ok(settled)
     }
 
     /// Has the weakest `surplus` leave, of those that changed and those that did not.
-    async fn make_room(&mut self, work: &PublicationJob<'_>, boundary: &Place, before: &mut Vec<Place>, surplus: usize) -> AppResult<Settled> {
+    async fn make_room(
+        &mut self,
+        work: &PublicationJob<'_>,
+        boundary: &Place,
+        before: &mut Vec<Place>,
+        surplus: usize,
+    ) -> AppResult<Settled> {
         let mut members = Steps::members(work, boundary);
         let mut out = Vec::new();
         for _ in 0..surplus {
@@ -205,14 +257,22 @@ impl Changed {
         let weakest = members.peek().await?.max(before.last()).cloned();
         for (_, rows) in work.read.member_of_iocs(work.row.group.id, &out).await? {
             let live = rows.into_iter().find(|m| m.standing == MembershipState::Live);
-            self.choice.edits.extend(live.map(|member| (member, MembershipChange::Leave(LeaveReason::OverLimit))));
+            self.choice.edits.extend(
+                live.map(|member| (member, MembershipChange::Leave(LeaveReason::OverLimit))),
+            );
             self.queue += 1;
         }
         Ok(weakest.map_or(Settled::Unclear, Settled::Full))
     }
 
     /// Has the next ones behind the boundary join, of those that changed and those that did not.
-    async fn fill_up(&mut self, work: &PublicationJob<'_>, boundary: &Place, mut behind: VecDeque<Place>, room: usize) -> AppResult<Settled> {
+    async fn fill_up(
+        &mut self,
+        work: &PublicationJob<'_>,
+        boundary: &Place,
+        mut behind: VecDeque<Place>,
+        room: usize,
+    ) -> AppResult<Settled> {
         let mut queue = Steps::behind(work, boundary);
         let mut last = boundary.clone();
         let mut joining = Vec::new();
@@ -282,21 +342,50 @@ impl<'w, 'a> Steps<'w, 'a> {
     fn members(work: &'w PublicationJob<'a>, boundary: &Place) -> Self {
         // The one that holds the boundary comes by, too: ids are whole numbers.
         let id = IocId(uuid::Uuid::from_u128(boundary.id.0.as_u128().saturating_add(1)));
-        let classes = work.classes(work.state.applied_seq).into_iter().filter(|(rank, _)| *rank <= boundary.rank);
-        Self::of(work, Way::Members, boundary.rank, classes.collect(), Standpoint { id, ..Standpoint::from(boundary) })
+        let classes = work
+            .classes(work.state.applied_seq)
+            .into_iter()
+            .filter(|(rank, _)| *rank <= boundary.rank);
+        Self::of(
+            work,
+            Way::Members,
+            boundary.rank,
+            classes.collect(),
+            Standpoint { id, ..Standpoint::from(boundary) },
+        )
     }
 
     fn behind(work: &'w PublicationJob<'a>, boundary: &Place) -> Self {
-        let classes = work.classes(work.state.applied_seq).into_iter().rev().filter(|(rank, _)| *rank >= boundary.rank);
+        let classes = work
+            .classes(work.state.applied_seq)
+            .into_iter()
+            .rev()
+            .filter(|(rank, _)| *rank >= boundary.rank);
         Self::of(work, Way::Behind, boundary.rank, classes.collect(), Standpoint::from(boundary))
     }
 
-    fn of(work: &'w PublicationJob<'a>, way: Way, rank: u32, classes: Vec<(u32, Walk)>, at: Standpoint) -> Self {
+    fn of(
+        work: &'w PublicationJob<'a>,
+        way: Way,
+        rank: u32,
+        classes: Vec<(u32, Walk)>,
+        at: Standpoint,
+    ) -> Self {
         let rules = work.rules.iter().collect();
-        // Where the source of the boundary is off by now, the next class is walked through as a whole.
+        // Where the source of the boundary is off by now, the next class is walked through as a
+        // whole.
         let at = classes.last().is_some_and(|(first, _)| *first == rank).then_some(at);
         let walks = classes.into_iter().map(|(_, walk)| walk).collect();
-        Self { work, rules, walks, way, at, ready: VecDeque::new(), step: FIRST_STEP, refused: Vec::new() }
+        Self {
+            work,
+            rules,
+            walks,
+            way,
+            at,
+            ready: VecDeque::new(),
+            step: FIRST_STEP,
+            refused: Vec::new(),
+        }
     }
 
     async fn peek(&mut self) -> AppResult<Option<&Place>> {
@@ -304,8 +393,23 @@ impl<'w, 'a> Steps<'w, 'a> {
             && let Some(walk) = self.walks.last()
         {
             let page = match self.way {
-                Way::Members => self.work.read.ioc_members_before(walk, self.work.row.group.id, self.at.as_ref(), self.step).await?,
-                Way::Behind => self.work.read.ioc_behind(walk, &self.rules, self.at.as_ref(), self.step).await?,
+                Way::Members => {
+                    self.work
+                        .read
+                        .ioc_members_before(
+                            walk,
+                            self.work.row.group.id,
+                            self.at.as_ref(),
+                            self.step,
+                        )
+                        .await?
+                }
+                Way::Behind => {
+                    self.work
+                        .read
+                        .ioc_behind(walk, &self.rules, self.at.as_ref(), self.step)
+                        .await?
+                }
             };
             if page.count() as u64 == self.step {
                 self.at = page.last_place();

@@ -1,5 +1,5 @@
-//! Selecting from scratch: every IOC that a rule may choose is looked at, or, along the order in which they compete, as many as
-//! have room.
+//! Selecting from scratch: every IOC that a rule may choose is looked at, or, along the order in
+//! which they compete, as many as have room.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,7 +20,8 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{LoadedIocs, MemberChanges, MembershipChange, PAGE, PublicationJob, Verdict};
 use crate::{AppError, AppResult};
 
-/// IOCs behind the boundary of a full group that are counted at once; more are counted later, when nothing waits for it.
+/// IOCs behind the boundary of a full group that are counted at once; more are counted later, when
+/// nothing waits for it.
 const COUNTED_AT_ONCE: usize = 20_000;
 /// After how long counting is tried again where it was broken off, in microseconds.
 pub(super) const COUNT_AGAIN: i64 = 10 * MINUTE;
@@ -50,10 +51,13 @@ impl PublicationJob<'_> {
         {
             return Ok(choice);
         }
-        self.select(Route::Changes).await?.ok_or_else(|| AppError::internal(std::io::Error::other("a selection ended early")))
+        self.select(Route::Changes)
+            .await?
+            .ok_or_else(|| AppError::internal(std::io::Error::other("a selection ended early")))
     }
 
-    /// Counts what found no room in a full group; none if something is to be published before it ends.
+    /// Counts what found no room in a full group; none if something is to be published before it
+    /// ends.
     pub(super) async fn count(&self) -> AppResult<Option<MemberChanges>> {
         self.select(Route::Count).await
     }
@@ -73,7 +77,9 @@ impl PublicationJob<'_> {
             rows.into_iter().for_each(|row| scan.look_at(row));
             match route {
                 Route::Precedence => {
-                    if closed_at.is_none() && last.is_some_and(|last| scan.selection.is_closed_to(&last)) {
+                    if closed_at.is_none()
+                        && last.is_some_and(|last| scan.selection.is_closed_to(&last))
+                    {
                         closed_at = Some(looked_at);
                     }
                     match closed_at {
@@ -81,12 +87,15 @@ impl PublicationJob<'_> {
                             scan.count_at = Some(self.now.micros());
                             break;
                         }
-                        // So many are not in that all may as well be read in the order in which they lie.
+                        // So many are not in that all may as well be read in the order in which
+                        // they lie.
                         None if looked_at > 4 * self.limit() + COUNTED_AT_ONCE => return Ok(None),
                         _ => {}
                     }
                 }
-                Route::Count if count % PAGES_BETWEEN == 0 && self.is_overtaken().await? => return Ok(None),
+                Route::Count if count % PAGES_BETWEEN == 0 && self.is_overtaken().await? => {
+                    return Ok(None);
+                }
                 Route::Changes | Route::Count => {}
             }
         }
@@ -100,8 +109,10 @@ impl PublicationJob<'_> {
 
     /// Whether something is to be published by now.
     async fn is_overtaken(&self) -> AppResult<bool> {
-        let config = self.read.publish_state(self.row.group.id).await?.map(|state| state.config_version);
-        Ok(config != Some(self.state.config_version) || self.read.account_seq(&self.account.id).await? > self.target_seq)
+        let config =
+            self.read.publish_state(self.row.group.id).await?.map(|state| state.config_version);
+        Ok(config != Some(self.state.config_version)
+            || self.read.account_seq(&self.account.id).await? > self.target_seq)
     }
 
     pub(super) fn limit(&self) -> usize {
@@ -112,18 +123,20 @@ impl PublicationJob<'_> {
         Place::of(ioc, &self.ranks, &self.enabled)
     }
 
-    /// Every IOC of the account that a rule may choose, some at a time; the next ones are read, and those after them fetched,
-    /// while these are looked at.
+    /// Every IOC of the account that a rule may choose, some at a time; the next ones are read, and
+    /// those after them fetched, while these are looked at.
     fn candidates(&self) -> Pages {
-        let (read, account, to, rules) = (self.app.store.read(), self.account.id.clone(), self.target_seq, self.rules.clone());
+        let (read, account, to, rules) =
+            (self.app.store.read(), self.account.id.clone(), self.target_seq, self.rules.clone());
         paged(async move |sender| {
             let rules: Vec<&Criteria> = rules.iter().collect();
             let mut after = None;
             loop {
-                // What changes while the pages are read takes a number after the target, and is looked at next time: nothing
-                // comes by twice.
+                // What changes while the pages are read takes a number after the target, and is
+                // looked at next time: nothing comes by twice.
                 let page = read.ioc_candidates(&account, &rules, to, after, PAGE as u64).await;
-                after = page.as_ref().ok().filter(|page| page.count() == PAGE).and_then(IocPage::last);
+                after =
+                    page.as_ref().ok().filter(|page| page.count() == PAGE).and_then(IocPage::last);
                 if !give(&sender, page).await || after.is_none() {
                     break;
                 }
@@ -133,7 +146,8 @@ impl PublicationJob<'_> {
 
     /// The same, best first.
     fn candidates_by_precedence(&self) -> Pages {
-        let (read, classes, rules) = (self.app.store.read(), self.classes(self.target_seq), self.rules.clone());
+        let (read, classes, rules) =
+            (self.app.store.read(), self.classes(self.target_seq), self.rules.clone());
         paged(async move |sender| {
             let rules: Vec<&Criteria> = rules.iter().collect();
             for (_, walk) in classes {
@@ -141,7 +155,11 @@ impl PublicationJob<'_> {
                 loop {
                     let page = read.ioc_behind(&walk, &rules, after.as_ref(), PAGE as u64).await;
                     let failed = page.is_err();
-                    after = page.as_ref().ok().filter(|page| page.count() == PAGE).and_then(IocPage::last_place);
+                    after = page
+                        .as_ref()
+                        .ok()
+                        .filter(|page| page.count() == PAGE)
+                        .and_then(IocPage::last_place);
                     if !give(&sender, page).await || failed {
                         return;
                     }
@@ -153,14 +171,24 @@ impl PublicationJob<'_> {
         })
     }
 
-    /// The walks that come by all IOCs one after the other, best first, each with the rank of what it comes by: those of the
-    /// sources in the group's priority, then all others.
+    /// The walks that come by all IOCs one after the other, best first, each with the rank of what
+    /// it comes by: those of the sources in the group's priority, then all others.
     pub(super) fn classes(&self, to: i64) -> Vec<(u32, Walk)> {
         let account = &self.account.id;
         let mut before = Vec::new();
         let mut classes = Vec::new();
-        for (source, rank) in self.row.group.source_priority.iter().zip(0..).filter(|(source, _)| self.enabled.contains(source)) {
-            classes.push((rank, Walk { account: account.clone(), source: Some(*source), but: before.clone(), to }));
+        for (source, rank) in self
+            .row
+            .group
+            .source_priority
+            .iter()
+            .zip(0..)
+            .filter(|(source, _)| self.enabled.contains(source))
+        {
+            classes.push((
+                rank,
+                Walk { account: account.clone(), source: Some(*source), but: before.clone(), to },
+            ));
             before.push(*source);
         }
         classes.push((UNRANKED, Walk { account: account.clone(), source: None, but: before, to }));
@@ -168,13 +196,19 @@ impl PublicationJob<'_> {
     }
 }
 
-fn paged<F: Future<Output = ()> + Send + 'static>(read: impl FnOnce(mpsc::Sender<JoinHandle<AppResult<Vec<IocRow>>>>) -> F) -> Pages {
+fn paged<F: Future<Output = ()> + Send + 'static>(
+    read: impl FnOnce(mpsc::Sender<JoinHandle<AppResult<Vec<IocRow>>>>) -> F,
+) -> Pages {
     let (sender, pages) = mpsc::channel(1);
     (pages, tokio::spawn(read(sender)))
 }
 
-/// Hands on a page, to be made sense of on another thread. Gives false where nobody takes it any more.
-async fn give(sender: &mpsc::Sender<JoinHandle<AppResult<Vec<IocRow>>>>, page: StoreResult<IocPage>) -> bool {
+/// Hands on a page, to be made sense of on another thread. Gives false where nobody takes it any
+/// more.
+async fn give(
+    sender: &mpsc::Sender<JoinHandle<AppResult<Vec<IocRow>>>>,
+    page: StoreResult<IocPage>,
+) -> bool {
     sender.send(tokio::task::spawn_blocking(move || Ok(page?.rows()?))).await.is_ok()
 }
 
@@ -183,7 +217,8 @@ struct Scan<'w, 'a> {
     work: &'w PublicationJob<'a>,
     /// Members, live ones and those on their way out.
     current: HashMap<IocId, MemberRow>,
-    /// Live members that were not looked at. Those whose IOC changes during the selection stay, and take up room, until next time.
+    /// Live members that were not looked at. Those whose IOC changes during the selection stay, and
+    /// take up room, until next time.
     unseen: HashSet<IocId>,
     visited: HashSet<IocId>,
     selection: Selection,
@@ -192,7 +227,8 @@ struct Scan<'w, 'a> {
     eligible: HashSet<IocId>,
     refused: Vec<(IocId, Option<Refusal>)>,
     loaded: LoadedIocs,
-    /// Where what others cover is left out: all that are wanted, and the members, until all were seen.
+    /// Where what others cover is left out: all that are wanted, and the members, until all were
+    /// seen.
     candidates: Vec<(Kind, Place)>,
     members: Vec<(IocRow, bool)>,
     /// Not all that found no room were counted.
@@ -201,10 +237,18 @@ struct Scan<'w, 'a> {
 
 impl<'w, 'a> Scan<'w, 'a> {
     async fn begin(work: &'w PublicationJob<'a>) -> AppResult<Self> {
-        let standing = work.read.member_standing(work.row.group.id, &[MembershipState::Live, MembershipState::Leaving]).await?;
-        let current: HashMap<IocId, MemberRow> = standing.into_iter().map(|m| (m.ioc_id, m)).collect();
+        let standing = work
+            .read
+            .member_standing(work.row.group.id, &[MembershipState::Live, MembershipState::Leaving])
+            .await?;
+        let current: HashMap<IocId, MemberRow> =
+            standing.into_iter().map(|m| (m.ioc_id, m)).collect();
         Ok(Self {
-            unseen: current.values().filter(|m| m.standing == MembershipState::Live).map(|m| m.ioc_id).collect(),
+            unseen: current
+                .values()
+                .filter(|m| m.standing == MembershipState::Live)
+                .map(|m| m.ioc_id)
+                .collect(),
             current,
             work,
             visited: HashSet::new(),
@@ -264,10 +308,15 @@ impl<'w, 'a> Scan<'w, 'a> {
         }
         let changed = row.seq > work.state.applied_seq;
         let visible = |edit: &MembershipChange| !matches!(edit, MembershipChange::Refresh(new, _) if !changed && *new == member.fingerprint);
-        let edit = work.edit(member, row, wanted, collapsed.spans.get(&id).copied()).map(|edit| match edit {
-            MembershipChange::Leave(LeaveReason::Unchosen) if covered => MembershipChange::Leave(LeaveReason::Covered),
-            other => other,
-        });
+        let edit =
+            work.edit(member, row, wanted, collapsed.spans.get(&id).copied()).map(
+                |edit| match edit {
+                    MembershipChange::Leave(LeaveReason::Unchosen) if covered => {
+                        MembershipChange::Leave(LeaveReason::Covered)
+                    }
+                    other => other,
+                },
+            );
         match edit.filter(visible) {
             Some(edit) => self.edits.insert(id, edit),
             None => self.edits.remove(&id),
@@ -276,9 +325,17 @@ impl<'w, 'a> Scan<'w, 'a> {
 
     /// Members that did not come by: no rule chooses them any more, or the walk ended before them.
     async fn members_not_seen(&mut self, complete: bool) -> AppResult<()> {
-        let others: Vec<IocId> = self.current.keys().filter(|id| !self.visited.contains(id)).copied().collect();
+        let others: Vec<IocId> =
+            self.current.keys().filter(|id| !self.visited.contains(id)).copied().collect();
         for some in others.chunks(PAGE) {
-            for row in self.work.read.ioc_fetch_many(some).await?.into_values().filter(|row| row.seq <= self.work.target_seq) {
+            for row in self
+                .work
+                .read
+                .ioc_fetch_many(some)
+                .await?
+                .into_values()
+                .filter(|row| row.seq <= self.work.target_seq)
+            {
                 let wanted = !complete && self.work.verdict(&row) == Verdict::Wanted;
                 self.member(row, wanted);
             }
@@ -290,7 +347,8 @@ impl<'w, 'a> Scan<'w, 'a> {
         let work = self.work;
         let mut spans = HashMap::new();
         if work.collapses() {
-            let mut collapsed = collapse(std::mem::take(&mut self.candidates), work.device_type.merges_networks());
+            let mut collapsed =
+                collapse(std::mem::take(&mut self.candidates), work.device_type.merges_networks());
             for place in std::mem::take(&mut collapsed.places) {
                 if let Some(out) = self.selection.offer(place) {
                     self.loaded.drop(&out);
@@ -305,17 +363,30 @@ impl<'w, 'a> Scan<'w, 'a> {
             }
             spans = collapsed.spans;
         }
-        let Self { current, unseen, selection, edits, eligible, refused, loaded, count_at, .. } = self;
+        let Self { current, unseen, selection, edits, eligible, refused, loaded, count_at, .. } =
+            self;
         let (kept, limit_cut) = selection.finish(unseen.len());
         let full = limit_cut > 0 && !work.collapses();
-        let boundary = kept.last().filter(|_| full).map(|place| Boundary { place: place.clone(), count_at });
+        let boundary =
+            kept.last().filter(|_| full).map(|place| Boundary { place: place.clone(), count_at });
         let keep: HashSet<IocId> = kept.iter().map(|place| place.id).collect();
-        let joins: Vec<IocId> = kept.into_iter().map(|place| place.id).filter(|id| !current.contains_key(id)).collect();
-        let mut choice = MemberChanges { limit_cut, refused, from_scratch: true, spans, loaded, boundary, ..MemberChanges::default() };
+        let joins: Vec<IocId> =
+            kept.into_iter().map(|place| place.id).filter(|id| !current.contains_key(id)).collect();
+        let mut choice = MemberChanges {
+            limit_cut,
+            refused,
+            from_scratch: true,
+            spans,
+            loaded,
+            boundary,
+            ..MemberChanges::default()
+        };
         for (id, member) in current {
             let edit = match (member.standing, keep.contains(&id)) {
                 // Eligible, but others come first.
-                (MembershipState::Live, false) if eligible.contains(&id) => Some(MembershipChange::Leave(LeaveReason::OverLimit)),
+                (MembershipState::Live, false) if eligible.contains(&id) => {
+                    Some(MembershipChange::Leave(LeaveReason::OverLimit))
+                }
                 (MembershipState::Leaving, false) if eligible.contains(&id) => None,
                 _ if unseen.contains(&id) => None,
                 _ => edits.get(&id).copied(),

@@ -1,5 +1,5 @@
-//! Publications of several small groups of an account are read together and written in one transaction: most of what a small one
-//! costs is asking the database and waiting for it.
+//! Publications of several small groups of an account are read together and written in one
+//! transaction: most of what a small one costs is asking the database and waiting for it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,13 +13,17 @@ use iocast_domain::{
     member::MembershipState,
 };
 use iocast_formats::write::misp::SourceNames;
-use iocast_store::{FileRef, GroupRow, GroupUpdate, MemberRow, NewPublication, PartRow, PublicationLine, Reader, Txn};
+use iocast_store::{
+    FileRef, GroupRow, GroupUpdate, MemberRow, NewPublication, PartRow, PublicationLine, Reader,
+    Txn,
+};
 use uuid::Uuid;
 
 use super::{PublicationJob, parts::Plan, shards};
 use crate::{App, AppResult};
 
-/// IOCs that changed, at most, where publications of several groups are made together: so many of each group are in memory.
+/// IOCs that changed, at most, where publications of several groups are made together: so many of
+/// each group are in memory.
 const FEW_CHANGES: usize = 500;
 /// Members of a group that is published together with others, at most.
 const SMALL: u32 = 2_000;
@@ -59,30 +63,50 @@ pub(crate) struct Made {
 
 impl<'a> PublicationJob<'a> {
     /// Reads what there is to know of some groups of an account. Groups that are gone are left out.
-    pub(crate) async fn begin(app: &'a Arc<App>, account_id: &AccountId, ids: &[GroupId], claim: Option<Uuid>) -> AppResult<Vec<Self>> {
+    pub(crate) async fn begin(
+        app: &'a Arc<App>,
+        account_id: &AccountId,
+        ids: &[GroupId],
+        claim: Option<Uuid>,
+    ) -> AppResult<Vec<Self>> {
         let read = app.store.read();
-        // The states first: what is configured after them is newer than what they say, and looked at again.
+        // The states first: what is configured after them is newer than what they say, and looked
+        // at again.
         let rows = read.groups_to_publish(account_id, ids).await?;
         let ids: Vec<GroupId> = rows.iter().map(|(row, _)| row.group.id).collect();
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        // Then the number, before all that it counts: what changes after it is seen again next time, never missed.
-        let Some((account, target_seq)) = read.account_with_seq(account_id).await? else { return Ok(Vec::new()) };
+        // Then the number, before all that it counts: what changes after it is seen again next
+        // time, never missed.
+        let Some((account, target_seq)) = read.account_with_seq(account_id).await? else {
+            return Ok(Vec::new());
+        };
         let of: HashSet<DeviceId> = rows.iter().map(|(row, _)| row.group.device_id).collect();
         let of: Vec<DeviceId> = of.into_iter().collect();
-        let devices: HashMap<DeviceId, _> = read.device_fetch_some(&of).await?.into_iter().map(|device| (device.id, device)).collect();
+        let devices: HashMap<DeviceId, _> = read
+            .device_fetch_some(&of)
+            .await?
+            .into_iter()
+            .map(|device| (device.id, device))
+            .collect();
         let now = app.now();
-        let sources: Vec<_> = read.source_list(account_id).await?.into_iter().filter(|s| s.enabled).collect();
+        let sources: Vec<_> =
+            read.source_list(account_id).await?.into_iter().filter(|s| s.enabled).collect();
         let names: SourceNames = sources.iter().map(|s| (s.id, s.name.clone())).collect();
         let mut rules = read.rule_feeding(&ids).await?;
         let seqs: HashSet<i64> = rows.iter().map(|(_, state)| state.applied_seq).collect();
-        let mut beforehand = Beforehand::read(app, &read, account_id, &ids, seqs, target_seq).await?;
+        let mut beforehand =
+            Beforehand::read(app, &read, account_id, &ids, seqs, target_seq).await?;
         let (account, guard) = (Arc::new(account.clone()), Arc::new(Guard::of(&account.guards)));
         let mut works = Vec::with_capacity(rows.len());
         for (row, state) in rows {
             let id = row.group.id;
-            let Some((device, beforehand)) = devices.get(&row.group.device_id).zip(beforehand.remove(&id)) else { continue };
+            let Some((device, beforehand)) =
+                devices.get(&row.group.device_id).zip(beforehand.remove(&id))
+            else {
+                continue;
+            };
             works.push(Self {
                 app,
                 read: app.store.read(),
@@ -92,7 +116,13 @@ impl<'a> PublicationJob<'a> {
                 enabled: sources.iter().map(|s| s.id).collect(),
                 scope: shards::scope(&account, &row.group, &names, now),
                 names: names.clone(),
-                ranks: row.group.source_priority.iter().zip(0..).map(|(id, rank)| (*id, rank)).collect(),
+                ranks: row
+                    .group
+                    .source_priority
+                    .iter()
+                    .zip(0..)
+                    .map(|(id, rank)| (*id, rank))
+                    .collect(),
                 guard: Arc::clone(&guard),
                 account: Arc::clone(&account),
                 row,
@@ -108,8 +138,13 @@ impl<'a> PublicationJob<'a> {
 
     /// Whether it may be made and written together with others: nothing large can come of it.
     pub(crate) fn is_small(&self) -> bool {
-        let by_changes = self.state.publication > 0 && self.state.applied_config == self.state.config_version && self.state.boundary.is_none();
-        by_changes && self.state.live <= SMALL && !self.collapses() && self.beforehand.changed.is_some()
+        let by_changes = self.state.publication > 0
+            && self.state.applied_config == self.state.config_version
+            && self.state.boundary.is_none();
+        by_changes
+            && self.state.live <= SMALL
+            && !self.collapses()
+            && self.beforehand.changed.is_some()
     }
 
     pub(crate) const fn id(&self) -> GroupId {
@@ -117,7 +152,10 @@ impl<'a> PublicationJob<'a> {
     }
 
     /// All rows of some IOCs in the group, tombstones too.
-    pub(super) async fn members_of(&self, ids: &[IocId]) -> AppResult<HashMap<IocId, Vec<MemberRow>>> {
+    pub(super) async fn members_of(
+        &self,
+        ids: &[IocId],
+    ) -> AppResult<HashMap<IocId, Vec<MemberRow>>> {
         match &self.beforehand.changed {
             Some((looked_up, rows)) if ids.iter().all(|id| looked_up.contains(id)) => {
                 let mut found: HashMap<IocId, Vec<MemberRow>> = HashMap::new();
@@ -132,25 +170,43 @@ impl<'a> PublicationJob<'a> {
 }
 
 impl Beforehand {
-    async fn read(app: &App, read: &Reader, account: &AccountId, groups: &[GroupId], seqs: HashSet<i64>, target_seq: i64) -> AppResult<HashMap<GroupId, Self>> {
+    async fn read(
+        app: &App,
+        read: &Reader,
+        account: &AccountId,
+        groups: &[GroupId],
+        seqs: HashSet<i64>,
+        target_seq: i64,
+    ) -> AppResult<HashMap<GroupId, Self>> {
         let mut parts = read.part_list(groups).await?;
         let mut to_resend = read.member_to_resend(groups).await?;
         let kept_back = read.refused_totals(groups).await?;
         let mut looked_up = HashSet::new();
         // A single group looks at its changes only if it goes by them.
         for seq in if groups.len() > 1 { seqs } else { HashSet::new() } {
-            looked_up.extend(app.publisher.changed(read, account, (seq, target_seq), None).await?.iter().map(|row| row.ioc.id));
+            looked_up.extend(
+                app.publisher
+                    .changed(read, account, (seq, target_seq), None)
+                    .await?
+                    .iter()
+                    .map(|row| row.ioc.id),
+            );
         }
         let few = groups.len() > 1 && looked_up.len() <= FEW_CHANGES;
         let ids: Vec<IocId> = looked_up.iter().copied().collect();
-        let mut rows = if few && !ids.is_empty() { read.member_of_iocs_in(groups, &ids).await? } else { HashMap::new() };
+        let mut rows = if few && !ids.is_empty() {
+            read.member_of_iocs_in(groups, &ids).await?
+        } else {
+            HashMap::new()
+        };
         let looked_up = Arc::new(looked_up);
         let of = |group: &GroupId| {
             let beforehand = Self {
                 parts: parts.remove(group).unwrap_or_default(),
                 to_resend: to_resend.remove(group).unwrap_or_default(),
                 kept_back: kept_back.get(group).copied().unwrap_or_default(),
-                changed: few.then(|| (Arc::clone(&looked_up), rows.remove(group).unwrap_or_default())),
+                changed: few
+                    .then(|| (Arc::clone(&looked_up), rows.remove(group).unwrap_or_default())),
             };
             (*group, beforehand)
         };
@@ -159,17 +215,25 @@ impl Beforehand {
 }
 
 impl Ready<'_> {
-    /// Writes publications of groups of one account in one transaction. Left out are those of groups that somebody else took over,
-    /// or that were deleted, and those that would send out what was taken back since they were made: these are made again.
+    /// Writes publications of groups of one account in one transaction. Left out are those of
+    /// groups that somebody else took over, or that were deleted, and those that would send out
+    /// what was taken back since they were made: these are made again.
     pub(crate) async fn write(app: &App, all: Vec<Self>) -> AppResult<Vec<Made>> {
-        let Some(account) = all.first().map(|ready| Arc::clone(&ready.work.account)) else { return Ok(Vec::new()) };
+        let Some(account) = all.first().map(|ready| Arc::clone(&ready.work.account)) else {
+            return Ok(Vec::new());
+        };
         let since = all.iter().map(|ready| ready.work.target_seq).min().unwrap_or_default();
         let txn = app.store.write().await?;
         // What was taken back does not get out even once.
-        let withdrawn: HashSet<IocId> = txn.ioc_withdrawn(&account.id, since).await?.into_iter().collect();
+        let withdrawn: HashSet<IocId> =
+            txn.ioc_withdrawn(&account.id, since).await?.into_iter().collect();
         let mut written = Vec::with_capacity(all.len());
         for ready in all {
-            let sends_withdrawn = ready.plan.members.iter().any(|m| m.standing == MembershipState::Live && withdrawn.contains(&m.ioc_id));
+            let sends_withdrawn = ready
+                .plan
+                .members
+                .iter()
+                .any(|m| m.standing == MembershipState::Live && withdrawn.contains(&m.ioc_id));
             if !sends_withdrawn && txn.publish_settle(ready.work.id(), &ready.update).await? {
                 written.push(ready);
             }
@@ -178,13 +242,21 @@ impl Ready<'_> {
         for ready in &mut written {
             let id = ready.work.id();
             ready.write_rare(&txn).await?;
-            members.extend(std::mem::take(&mut ready.plan.members).into_iter().map(|member| (id, member)));
-            parts.extend(std::mem::take(&mut ready.plan.changed_parts).into_iter().map(|part| (id, part)));
+            members.extend(
+                std::mem::take(&mut ready.plan.members).into_iter().map(|member| (id, member)),
+            );
+            parts.extend(
+                std::mem::take(&mut ready.plan.changed_parts).into_iter().map(|part| (id, part)),
+            );
             publications.extend(ready.publication());
         }
         txn.member_put_many(members).await?;
         txn.part_put_many(&parts).await?;
-        let frozen = if publications.is_empty() { HashMap::new() } else { txn.publication_insert(publications).await? };
+        let frozen = if publications.is_empty() {
+            HashMap::new()
+        } else {
+            txn.publication_insert(publications).await?
+        };
         for ready in &written {
             ready.work.tell_limit(&txn, &ready.update).await?;
         }
@@ -212,14 +284,38 @@ impl Ready<'_> {
     fn publication(&mut self) -> Option<NewPublication> {
         let files = self.files.clone()?;
         let (plan, update) = (&mut self.plan, &self.update);
-        let line = PublicationLine { number: update.publication, created_at: self.work.now, live: plan.live, added: plan.added, removed: plan.removed };
-        Some(NewPublication { group: self.work.id(), line, seq: update.applied_seq, files, blobs: std::mem::take(&mut plan.blobs) })
+        let line = PublicationLine {
+            number: update.publication,
+            created_at: self.work.now,
+            live: plan.live,
+            added: plan.added,
+            removed: plan.removed,
+        };
+        Some(NewPublication {
+            group: self.work.id(),
+            line,
+            seq: update.applied_seq,
+            files,
+            blobs: std::mem::take(&mut plan.blobs),
+        })
     }
 
     fn made(self, frozen: &HashMap<GroupId, i64>) -> Option<Made> {
         let Self { work, update, files, .. } = self;
         let frozen = frozen.get(&work.id()).copied();
-        let row = GroupRow { live: update.live, cut: update.cut, publication: update.publication, frozen, held: None, ..work.row };
-        Some(Made { row, device_name: work.device_name, device_type: work.device_type, files: files? })
+        let row = GroupRow {
+            live: update.live,
+            cut: update.cut,
+            publication: update.publication,
+            frozen,
+            held: None,
+            ..work.row
+        };
+        Some(Made {
+            row,
+            device_name: work.device_name,
+            device_type: work.device_type,
+            files: files?,
+        })
     }
 }

@@ -1,6 +1,9 @@
-//! Every device type iocast knows. Those marked `original` are Threat Command's, with its kinds and limits; the others are ours.
+//! Every device type iocast knows. Those marked `original` are Threat Command's, with its kinds and
+//! limits; the others are ours.
 
-use super::{ANYTHING, Delivery, DeviceType, Format, Grammar, GroupKind, Location, Method, SetupField};
+use super::{
+    ANYTHING, Delivery, DeviceType, Format, Grammar, GroupKind, Location, Method, SetupField,
+};
 use crate::ioc::Kind;
 
 const fn field(label: &'static str, value: &'static str) -> SetupField {
@@ -10,12 +13,15 @@ const fn field(label: &'static str, value: &'static str) -> SetupField {
 const ADDRESSES: &[Kind] = &[Kind::Ipv4, Kind::Ipv6];
 const DOMAINS: &[Kind] = &[Kind::Domain];
 const NETWORK_KINDS: &[Kind] = &[Kind::Domain, Kind::Ipv4, Kind::Ipv6, Kind::Url];
-const WITHOUT_URLS: &[Kind] = &[Kind::Domain, Kind::Ipv4, Kind::Ipv6, Kind::Md5, Kind::Sha1, Kind::Sha256];
-const WITHOUT_EMAIL: &[Kind] = &[Kind::Domain, Kind::Url, Kind::Ipv4, Kind::Ipv6, Kind::Md5, Kind::Sha1, Kind::Sha256];
+const WITHOUT_URLS: &[Kind] =
+    &[Kind::Domain, Kind::Ipv4, Kind::Ipv6, Kind::Md5, Kind::Sha1, Kind::Sha256];
+const WITHOUT_EMAIL: &[Kind] =
+    &[Kind::Domain, Kind::Url, Kind::Ipv4, Kind::Ipv6, Kind::Md5, Kind::Sha1, Kind::Sha256];
 const DOMAIN_IP_URL: &[GroupKind] = &[GroupKind::Domain, GroupKind::Ip, GroupKind::Url];
 const IP_DOMAIN_URL: &[GroupKind] = &[GroupKind::Ip, GroupKind::Domain, GroupKind::Url];
 
-/// PAN-OS: at most 255 characters an entry, of which a scheme that is taken off and a slash that is put on change little.
+/// PAN-OS: at most 255 characters an entry, of which a scheme that is taken off and a slash that is
+/// put on change little.
 const PANOS: Grammar = Grammar { longest: 255, wildcards: true, careful_urls: true, ..ANYTHING };
 const LINES: Grammar = Grammar { longest: 2_048, careful_urls: true, ..ANYTHING };
 const SINGLE_ADDRESSES: Grammar = Grammar { networks: false, ..LINES };
@@ -71,7 +77,10 @@ const PANOS_SETUP: &[SetupField] = &[
     field("", "set external-list {list} type {kind} auth username {account_id} password {key}"),
 ];
 const FORTIGATE_SETUP: &[SetupField] = &[
-    field("Security Fabric > External Connectors > Create New", "IP Address, Domain Name or Malware Hash, as the group's kind"),
+    field(
+        "Security Fabric > External Connectors > Create New",
+        "IP Address, Domain Name or Malware Hash, as the group's kind",
+    ),
     field("Name", "{name}"),
     field("URI of external resource", "{url}"),
     field("HTTP basic authentication: Username", "{account_id}"),
@@ -97,7 +106,10 @@ const FORTISIEM_SETUP: &[SetupField] = &[
     field("Data update", "Full"),
 ];
 const SPLUNK_CSV_SETUP: &[SetupField] = &[
-    field("Configure > Data Enrichment > Threat Intelligence Management > Sources > New", "Line Oriented"),
+    field(
+        "Configure > Data Enrichment > Threat Intelligence Management > Sources > New",
+        "Line Oriented",
+    ),
     field("Name", "{list}"),
     field("Type", "iocast"),
     field("URL", "{url}"),
@@ -119,7 +131,10 @@ const TAXII_SETUP: &[SetupField] = &[
     field("For clients that read no TAXII: STIX bundle", "{url}/stix.json"),
 ];
 const SPLUNK_TAXII_SETUP: &[SetupField] = &[
-    field("Configure > Data Enrichment > Threat Intelligence Management > Sources > New", "TAXII (2.1, Splunk ES 8.2 or later)"),
+    field(
+        "Configure > Data Enrichment > Threat Intelligence Management > Sources > New",
+        "TAXII (2.1, Splunk ES 8.2 or later)",
+    ),
     field("Name", "{list}"),
     field("API root URL", "{root}"),
     field("Collection ID", "{collection}"),
@@ -128,7 +143,10 @@ const SPLUNK_TAXII_SETUP: &[SetupField] = &[
     field("Interval", "3600"),
 ];
 const CARBON_BLACK_SETUP: &[SetupField] = &[
-    field("Threat Intelligence > Threat Intelligence Feeds > Add New Feed > Add from URL: Feed URL", "{url}"),
+    field(
+        "Threat Intelligence > Threat Intelligence Feeds > Add New Feed > Add from URL: Feed URL",
+        "{url}",
+    ),
     field("Use Username and Password: Username", "{account_id}"),
     field("Use Username and Password: Password", "{key}"),
     field("Pull the feed without proxy", "as your network needs it"),
@@ -258,7 +276,10 @@ pub const CATALOGUE: &[DeviceType] = &[
         max_iocs: 50_000,
         format: Format::Taxii20,
         setup: &[
-            field("Data connectors > Threat intelligence - TAXII > Friendly name (for server)", "{name}"),
+            field(
+                "Data connectors > Threat intelligence - TAXII > Friendly name (for server)",
+                "{name}",
+            ),
             field("API root URL", "{root}"),
             field("Collection ID", "{collection}"),
             field("Username", "{account_id}"),
@@ -310,7 +331,11 @@ pub const CATALOGUE: &[DeviceType] = &[
         ..ORIGINAL
     },
     DeviceType { id: "splunk-es-on-premises", location: Location::OnPremises, ..SPLUNK_CSV },
-    DeviceType { id: "splunk-es-taxii-on-premises", location: Location::OnPremises, ..SPLUNK_TAXII },
+    DeviceType {
+        id: "splunk-es-taxii-on-premises",
+        location: Location::OnPremises,
+        ..SPLUNK_TAXII
+    },
     DeviceType {
         id: "arcsight",
         name: "ArcSight REST FlexConnector",
@@ -332,7 +357,11 @@ pub const CATALOGUE: &[DeviceType] = &[
         ],
         ..ORIGINAL
     },
-    DeviceType { id: "carbon-black-response-on-premises", location: Location::OnPremises, ..CARBON_BLACK },
+    DeviceType {
+        id: "carbon-black-response-on-premises",
+        location: Location::OnPremises,
+        ..CARBON_BLACK
+    },
     DeviceType {
         id: "taxii",
         name: "TAXII 2.1 client",
@@ -380,19 +409,33 @@ pub const CATALOGUE: &[DeviceType] = &[
     DeviceType {
         id: "check-point",
         name: "Check Point (external IoC feed)",
-        kinds: &[Kind::Url, Kind::Domain, Kind::Ipv4, Kind::Md5, Kind::Sha1, Kind::Sha256, Kind::Email],
+        kinds: &[
+            Kind::Url,
+            Kind::Domain,
+            Kind::Ipv4,
+            Kind::Md5,
+            Kind::Sha1,
+            Kind::Sha256,
+            Kind::Email,
+        ],
         // Its IP type is one address.
         grammar: SINGLE_ADDRESSES,
         max_iocs: 1_000_000,
         format: Format::CheckPointCsv,
         setup: &[
-            field("SmartConsole > Threat Prevention > Custom Policy Tools > Indicators > New > Indicators > IoC feed: Name", "{list}"),
+            field(
+                "SmartConsole > Threat Prevention > Custom Policy Tools > Indicators > New > Indicators > IoC feed: Name",
+                "{list}",
+            ),
             field("Feed URL", "{url}"),
             field("Action", "Prevent"),
             field("Format", "Check Point format"),
             field("Authentication: User name", "{account_id}"),
             field("Authentication: Password", "{key}"),
-            field("or, on the gateway", "ioc_feeds add --feed_name {list} --transport http --resource \"{secret_url}\" --feed_action Prevent"),
+            field(
+                "or, on the gateway",
+                "ioc_feeds add --feed_name {list} --transport http --resource \"{secret_url}\" --feed_action Prevent",
+            ),
         ],
         ..OURS
     },
@@ -404,7 +447,10 @@ pub const CATALOGUE: &[DeviceType] = &[
         max_iocs: 500_000,
         format: Format::CiscoList,
         setup: &[
-            field("Objects > Security Intelligence > Network, DNS or URL Lists and Feeds > Add: Name", "{name}"),
+            field(
+                "Objects > Security Intelligence > Network, DNS or URL Lists and Feeds > Add: Name",
+                "{name}",
+            ),
             field("Type", "Feed"),
             field("Feed URL", "{url}?key={key}"),
             field("MD5 URL", "{url}.md5?key={key}"),
@@ -457,7 +503,10 @@ pub const CATALOGUE: &[DeviceType] = &[
         max_iocs: 500_000,
         format: Format::F5FeedList,
         setup: &[
-            field("Security > Network Firewall > IP Intelligence > Feed Lists > Create: Name", "{list}"),
+            field(
+                "Security > Network Firewall > IP Intelligence > Feed Lists > Create: Name",
+                "{list}",
+            ),
             field("Feed URLs: Name", "{list}"),
             field("Type", "http(s)"),
             field("URL", "{url}"),
@@ -476,7 +525,10 @@ pub const CATALOGUE: &[DeviceType] = &[
         group_kinds: &[GroupKind::Ip],
         max_iocs: 100_000,
         setup: &[
-            field("Command line", "set security dynamic-address feed-server {list} url {secret_url}"),
+            field(
+                "Command line",
+                "set security dynamic-address feed-server {list} url {secret_url}",
+            ),
             field("", "set security dynamic-address feed-server {list} update-interval 300"),
             field("", "set security dynamic-address feed-server {list} feed-name {list} path /"),
             field("", "set security dynamic-address address-name {list} profile feed-name {list}"),
@@ -566,7 +618,10 @@ pub const CATALOGUE: &[DeviceType] = &[
                 "curl -fsS -u {account_id}:{key} {url} -o /var/cache/bind/{list}.new && mv /var/cache/bind/{list}.new /var/cache/bind/{list}.zone && rndc reload rpz.iocast",
             ),
             field("named.conf, options", "response-policy { zone \"rpz.iocast\"; };"),
-            field("named.conf", "zone \"rpz.iocast\" { type primary; file \"/var/cache/bind/{list}.zone\"; allow-query { none; }; };"),
+            field(
+                "named.conf",
+                "zone \"rpz.iocast\" { type primary; file \"/var/cache/bind/{list}.zone\"; allow-query { none; }; };",
+            ),
         ],
         ..OURS
     },
@@ -578,7 +633,10 @@ pub const CATALOGUE: &[DeviceType] = &[
         max_iocs: 500_000,
         format: Format::Hosts,
         setup: &[
-            field("Pi-hole > Lists > Add blocklist, or AdGuard Home > Filters > DNS blocklists > Add: URL", "{secret_url}"),
+            field(
+                "Pi-hole > Lists > Add blocklist, or AdGuard Home > Filters > DNS blocklists > Add: URL",
+                "{secret_url}",
+            ),
             field("Comment or name", "{name}"),
         ],
         ..OURS
@@ -617,7 +675,10 @@ pub const CATALOGUE: &[DeviceType] = &[
         max_iocs: 500_000,
         format: Format::ZeekIntel,
         setup: &[
-            field("cron", "curl -fsS -u {account_id}:{key} {url} -o /opt/zeek/share/{list}.new && mv /opt/zeek/share/{list}.new /opt/zeek/share/{list}.intel"),
+            field(
+                "cron",
+                "curl -fsS -u {account_id}:{key} {url} -o /opt/zeek/share/{list}.new && mv /opt/zeek/share/{list}.new /opt/zeek/share/{list}.intel",
+            ),
             field("local.zeek", "@load frameworks/intel/seen"),
             field("", "@load frameworks/intel/do_notice"),
             field("", "redef Intel::read_files += { \"/opt/zeek/share/{list}.intel\" };"),
@@ -629,13 +690,22 @@ pub const CATALOGUE: &[DeviceType] = &[
         id: "suricata",
         name: "Suricata (datasets)",
         kinds: &[Kind::Domain, Kind::Ipv4, Kind::Ipv6, Kind::Url, Kind::Md5, Kind::Sha256],
-        group_kinds: &[GroupKind::Domain, GroupKind::Ip, GroupKind::Url, GroupKind::Md5, GroupKind::Sha256],
+        group_kinds: &[
+            GroupKind::Domain,
+            GroupKind::Ip,
+            GroupKind::Url,
+            GroupKind::Md5,
+            GroupKind::Sha256,
+        ],
         // Its ip datasets hold single addresses.
         grammar: SINGLE_ADDRESSES,
         max_iocs: 500_000,
         format: Format::SuricataDataset,
         setup: &[
-            field("cron", "curl -fsS -u {account_id}:{key} {url} -o /var/lib/suricata/data/{list}.lst && suricatasc -c ruleset-reload-nonblocking"),
+            field(
+                "cron",
+                "curl -fsS -u {account_id}:{key} {url} -o /var/lib/suricata/data/{list}.lst && suricatasc -c ruleset-reload-nonblocking",
+            ),
             field(
                 "rule for a group of domains",
                 "alert dns any any -> any any (msg:\"iocast domain\"; dns.query; dataset:isset,{list},type string,load {list}.lst; sid:9000001; rev:1;)",
@@ -651,7 +721,10 @@ pub const CATALOGUE: &[DeviceType] = &[
         max_iocs: 500_000,
         format: Format::Csv,
         setup: &[
-            field("cron", "curl -fsS -u {account_id}:{key} {url} -o $SPLUNK_HOME/etc/apps/search/lookups/{list}.csv"),
+            field(
+                "cron",
+                "curl -fsS -u {account_id}:{key} {url} -o $SPLUNK_HOME/etc/apps/search/lookups/{list}.csv",
+            ),
             field("Settings > Lookups > Lookup definitions > Add new: Name", "{list}"),
             field("Lookup file", "{list}.csv"),
             field("in a search", "| lookup {list} value AS dest OUTPUT severity, malware_families"),
@@ -666,9 +739,18 @@ pub const CATALOGUE: &[DeviceType] = &[
         max_iocs: 15_000,
         format: Format::DefenderCsv,
         setup: &[
-            field("Download, 500 rows a file as an import takes them", "curl -fsS -u {account_id}:{key} \"{url}?s=0&n=500\" -o {list}_1.csv"),
-            field("and the next ones", "curl -fsS -u {account_id}:{key} \"{url}?s=500&n=500\" -o {list}_2.csv"),
-            field("Settings > Endpoints > Rules > Indicators > Import", "the files, one after the other"),
+            field(
+                "Download, 500 rows a file as an import takes them",
+                "curl -fsS -u {account_id}:{key} \"{url}?s=0&n=500\" -o {list}_1.csv",
+            ),
+            field(
+                "and the next ones",
+                "curl -fsS -u {account_id}:{key} \"{url}?s=500&n=500\" -o {list}_2.csv",
+            ),
+            field(
+                "Settings > Endpoints > Rules > Indicators > Import",
+                "the files, one after the other",
+            ),
         ],
         ..OURS
     },
@@ -678,7 +760,12 @@ pub const CATALOGUE: &[DeviceType] = &[
         kinds: Kind::ALL,
         grammar: ANYTHING,
         max_iocs: 1_000_000,
-        setup: &[field("URL", "{url}"), field("User", "{account_id}"), field("Password", "{key}"), field("or try it", "curl -fsS -u {account_id}:{key} {url}")],
+        setup: &[
+            field("URL", "{url}"),
+            field("User", "{account_id}"),
+            field("Password", "{key}"),
+            field("or try it", "curl -fsS -u {account_id}:{key} {url}"),
+        ],
         ..OURS
     },
     DeviceType {
@@ -688,7 +775,12 @@ pub const CATALOGUE: &[DeviceType] = &[
         grammar: ANYTHING,
         max_iocs: 1_000_000,
         format: Format::Json,
-        setup: &[field("URL", "{url}"), field("User", "{account_id}"), field("Password", "{key}"), field("or try it", "curl -fsS -u {account_id}:{key} {url}")],
+        setup: &[
+            field("URL", "{url}"),
+            field("User", "{account_id}"),
+            field("Password", "{key}"),
+            field("or try it", "curl -fsS -u {account_id}:{key} {url}"),
+        ],
         ..OURS
     },
     DeviceType {
@@ -698,7 +790,12 @@ pub const CATALOGUE: &[DeviceType] = &[
         grammar: ANYTHING,
         max_iocs: 1_000_000,
         format: Format::Ndjson,
-        setup: &[field("URL", "{url}"), field("User", "{account_id}"), field("Password", "{key}"), field("or try it", "curl -fsS -u {account_id}:{key} {url}")],
+        setup: &[
+            field("URL", "{url}"),
+            field("User", "{account_id}"),
+            field("Password", "{key}"),
+            field("or try it", "curl -fsS -u {account_id}:{key} {url}"),
+        ],
         ..OURS
     },
     DeviceType {
@@ -708,7 +805,12 @@ pub const CATALOGUE: &[DeviceType] = &[
         grammar: ANYTHING,
         max_iocs: 1_000_000,
         format: Format::Csv,
-        setup: &[field("URL", "{url}"), field("User", "{account_id}"), field("Password", "{key}"), field("or try it", "curl -fsS -u {account_id}:{key} {url}")],
+        setup: &[
+            field("URL", "{url}"),
+            field("User", "{account_id}"),
+            field("Password", "{key}"),
+            field("or try it", "curl -fsS -u {account_id}:{key} {url}"),
+        ],
         ..OURS
     },
 ];

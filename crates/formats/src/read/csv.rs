@@ -41,7 +41,8 @@ const ROW_MAX: usize = 1 << 20;
 /// Most cells of a row.
 const CELLS_MAX: usize = 10_000;
 
-/// The rows of a table, one at a time, none of which takes more memory than [`ROW_MAX`]: a file may have no line end at all.
+/// The rows of a table, one at a time, none of which takes more memory than [`ROW_MAX`]: a file may
+/// have no line end at all.
 struct Rows<'r, R> {
     from: &'r mut R,
     core: csv_core::Reader,
@@ -60,20 +61,31 @@ impl<'r, R: BufRead> Rows<'r, R> {
         let line = self.core.line();
         loop {
             let input = self.from.fill_buf()?;
-            let (text, ends) = (self.text.get_mut(written..).unwrap_or_default(), self.ends.get_mut(cells..).unwrap_or_default());
+            let (text, ends) = (
+                self.text.get_mut(written..).unwrap_or_default(),
+                self.ends.get_mut(cells..).unwrap_or_default(),
+            );
             let (result, read, out, ended) = self.core.read_record(input, text, ends);
             self.from.consume(read);
             written += out;
             cells += ended;
             match result {
                 csv_core::ReadRecordResult::InputEmpty => {}
-                csv_core::ReadRecordResult::OutputFull if written < ROW_MAX => self.text.resize((self.text.len() * 2).min(ROW_MAX), 0),
-                csv_core::ReadRecordResult::OutputFull => {
-                    return Err(ReadError::Malformed(format!("The row at line {line} is longer than 1 MiB; a closing quote or a line end may be missing.")));
+                csv_core::ReadRecordResult::OutputFull if written < ROW_MAX => {
+                    self.text.resize((self.text.len() * 2).min(ROW_MAX), 0);
                 }
-                csv_core::ReadRecordResult::OutputEndsFull if cells < CELLS_MAX => self.ends.resize((self.ends.len() * 2).min(CELLS_MAX), 0),
+                csv_core::ReadRecordResult::OutputFull => {
+                    return Err(ReadError::Malformed(format!(
+                        "The row at line {line} is longer than 1 MiB; a closing quote or a line end may be missing."
+                    )));
+                }
+                csv_core::ReadRecordResult::OutputEndsFull if cells < CELLS_MAX => {
+                    self.ends.resize((self.ends.len() * 2).min(CELLS_MAX), 0);
+                }
                 csv_core::ReadRecordResult::OutputEndsFull => {
-                    return Err(ReadError::Malformed(format!("The row at line {line} has more than {CELLS_MAX} cells; is the file a table?")));
+                    return Err(ReadError::Malformed(format!(
+                        "The row at line {line} has more than {CELLS_MAX} cells; is the file a table?"
+                    )));
                 }
                 csv_core::ReadRecordResult::End => return Ok(false),
                 csv_core::ReadRecordResult::Record => break,
@@ -117,9 +129,14 @@ impl Row {
 
     pub(super) fn items(&self, sink: &mut dyn FnMut(Item)) {
         let line = self.cells.position().map_or(0, csv::Position::line);
-        let cells: Vec<(&str, String)> =
-            self.columns.iter().zip(&self.cells).filter_map(|(c, cell)| Some(((*c)?, String::from_utf8_lossy(cell).into_owned()))).collect();
-        let value = cells.iter().find(|(c, _)| *c == "value").map(|(_, v)| v.as_str()).unwrap_or_default();
+        let cells: Vec<(&str, String)> = self
+            .columns
+            .iter()
+            .zip(&self.cells)
+            .filter_map(|(c, cell)| Some(((*c)?, String::from_utf8_lossy(cell).into_owned())))
+            .collect();
+        let value =
+            cells.iter().find(|(c, _)| *c == "value").map(|(_, v)| v.as_str()).unwrap_or_default();
         if value.is_empty() && self.cells.iter().all(<[u8]>::is_empty) {
             return;
         }
@@ -135,7 +152,8 @@ impl Row {
 }
 
 fn column(header: &str) -> Option<&'static str> {
-    let name = header.trim_start_matches('\u{feff}').trim().to_ascii_lowercase().replace([' ', '-'], "_");
+    let name =
+        header.trim_start_matches('\u{feff}').trim().to_ascii_lowercase().replace([' ', '-'], "_");
     COLUMNS.iter().find(|(_, names)| names.contains(&name.as_str())).map(|(column, _)| *column)
 }
 
@@ -150,8 +168,19 @@ fn sighting(cells: &[(&str, String)], value: &str) -> Result<Sighting, String> {
             "first_seen" => sighting.first_seen = Some(Timestamp::parse(cell)?),
             "last_seen" => sighting.last_seen = Some(Timestamp::parse(cell)?),
             "severity" => enrichment.reported_severity = Some(cell.parse()?),
-            "confidence" => sighting.confidence = Some(cell.parse::<u8>().ok().and_then(|c| Confidence::try_from(c).ok()).ok_or("confidence is 1, 2 or 3")?),
-            "score" => enrichment.score = Some(super::json::score(cell.parse().ok().ok_or("score is a number of 0 to 100")?)?),
+            "confidence" => {
+                sighting.confidence = Some(
+                    cell.parse::<u8>()
+                        .ok()
+                        .and_then(|c| Confidence::try_from(c).ok())
+                        .ok_or("confidence is 1, 2 or 3")?,
+                );
+            }
+            "score" => {
+                enrichment.score = Some(super::json::score(
+                    cell.parse().ok().ok_or("score is a number of 0 to 100")?,
+                )?);
+            }
             "alert_id" => enrichment.alert_id = label(cell),
             "user_tags" => enrichment.user_tags.extend(labels()),
             "system_tags" => enrichment.system_tags.extend(labels()),
@@ -181,7 +210,10 @@ mod tests {
         let text = "Value,Type,Severity,Tags,Malware families,Note\nevil.example,domain,High,a;b,Emotet|QakBot,x\n203.0.113.1,,,,,\nnodots,,,,,\nevil2.example,domain,awful,,,\n";
         let (found, rejected) = sightings(Input::Csv, text).unwrap();
         assert_eq!(found[0].enrichment.malware_families.len(), 2);
-        assert_eq!(found[0].enrichment.reported_severity.map(iocast_domain::ioc::Severity::word), Some("high"));
+        assert_eq!(
+            found[0].enrichment.reported_severity.map(iocast_domain::ioc::Severity::word),
+            Some("high")
+        );
         assert_eq!(found.len(), 2);
         assert_eq!(rejected.iter().map(|r| r.line).collect::<Vec<_>>(), [4, 5]);
         assert!(rejected[1].reason.contains("low, medium, high"));
@@ -190,28 +222,41 @@ mod tests {
     #[test]
     fn a_quote_without_end_is_told() {
         let text = format!("value\n\"evil.example\n{}", "more.example\n".repeat(200_000));
-        let Err(ReadError::Malformed(message)) = sightings(Input::Csv, &text) else { panic!("taken") };
+        let Err(ReadError::Malformed(message)) = sightings(Input::Csv, &text) else {
+            panic!("taken")
+        };
         assert!(message.contains("closing quote"), "{message}");
     }
 
     #[test]
     fn a_stray_quote_in_a_cell_is_part_of_it() {
-        let text = format!("value,note\nevil0.example,5\" disk\n{}", (1..100_000).map(|i| format!("evil{i}.example,a clean note\n")).collect::<String>());
+        let text = format!(
+            "value,note\nevil0.example,5\" disk\n{}",
+            (1..100_000).map(|i| format!("evil{i}.example,a clean note\n")).collect::<String>()
+        );
         let (found, rejected) = sightings(Input::Csv, &text).unwrap();
         assert_eq!((found.len(), rejected.len()), (100_000, 0));
     }
 
     #[test]
     fn a_row_without_end_is_told_before_it_is_held() {
-        for row in [format!("value\n{}", "x".repeat(3_000_000)), format!("value\n{}", ",".repeat(50_000))] {
-            let Err(ReadError::Malformed(message)) = sightings(Input::Csv, &row) else { panic!("taken") };
+        for row in
+            [format!("value\n{}", "x".repeat(3_000_000)), format!("value\n{}", ",".repeat(50_000))]
+        {
+            let Err(ReadError::Malformed(message)) = sightings(Input::Csv, &row) else {
+                panic!("taken")
+            };
             assert!(message.starts_with("The row at line 2"), "{message}");
         }
     }
 
     #[test]
     fn a_table_without_a_header_says_what_to_do() {
-        let Err(ReadError::Malformed(message)) = sightings(Input::Csv, "evil.example\nevil2.example\n") else { panic!("taken") };
+        let Err(ReadError::Malformed(message)) =
+            sightings(Input::Csv, "evil.example\nevil2.example\n")
+        else {
+            panic!("taken")
+        };
         assert!(message.contains("text/plain"));
         assert_eq!(values(Input::Csv, "value\nevil.example\n").0, ["domain evil.example"]);
     }

@@ -41,7 +41,10 @@ impl<'r, R: BufRead> Quoted<'r, R> {
             }
         }
         if self.length > QUOTED_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a quoted text is longer than 1 MiB; a closing quote may be missing"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a quoted text is longer than 1 MiB; a closing quote may be missing",
+            ));
         }
         Ok(())
     }
@@ -86,7 +89,10 @@ impl<'de> DeserializeSeed<'de> for &mut Element {
 
 impl Element {
     fn weigh<E: serde::de::Error>(&mut self, weight: usize) -> Result<(), E> {
-        self.left = self.left.checked_sub(weight + NODE).ok_or_else(|| E::custom("one element holds more than 4 MiB"))?;
+        self.left = self
+            .left
+            .checked_sub(weight + NODE)
+            .ok_or_else(|| E::custom("one element holds more than 4 MiB"))?;
         Ok(())
     }
 }
@@ -145,8 +151,8 @@ impl<'de> Visitor<'de> for &mut Element {
     }
 }
 
-/// Writes one element down as JSON again, up to the same weight, to be understood elsewhere: nothing of it is in memory but one
-/// text.
+/// Writes one element down as JSON again, up to the same weight, to be understood elsewhere:
+/// nothing of it is in memory but one text.
 pub(super) struct Written {
     json: Vec<u8>,
     element: Element,
@@ -162,7 +168,11 @@ impl Written {
     }
 
     /// An object whose first key was read already.
-    pub(super) fn object<'de, A: MapAccess<'de>>(&mut self, first: &str, mut map: A) -> Result<(), A::Error> {
+    pub(super) fn object<'de, A: MapAccess<'de>>(
+        &mut self,
+        first: &str,
+        mut map: A,
+    ) -> Result<(), A::Error> {
         self.json.push(b'{');
         self.put(first)?;
         loop {

@@ -46,7 +46,10 @@ impl Piece {
     pub(super) fn items(self, sink: &mut dyn FnMut(Item)) {
         match self {
             Self::Bare(place, text) => sink(match normalise::detect(&text) {
-                Ok(indicator) => Item::Sighting(Box::new(Sighting { indicator: Some(indicator), ..Sighting::default() })),
+                Ok(indicator) => Item::Sighting(Box::new(Sighting {
+                    indicator: Some(indicator),
+                    ..Sighting::default()
+                })),
                 Err(reason) => Rejected::item(place, &text, reason),
             }),
             Self::Own(place, json) => sink(own(place, &json)),
@@ -55,13 +58,25 @@ impl Piece {
     }
 }
 
-/// One pass over our own list. Where MISP events are met another one comes first, which learns what holds for each whole event.
-pub(super) fn split<R: BufRead + Seek>(from: &mut R, options: Options, sink: Sink<'_>) -> Result<(), ReadError> {
+/// One pass over our own list. Where MISP events are met another one comes first, which learns what
+/// holds for each whole event.
+pub(super) fn split<R: BufRead + Seek>(
+    from: &mut R,
+    options: Options,
+    sink: Sink<'_>,
+) -> Result<(), ReadError> {
     let mut heads: Option<Vec<Arc<misp::Head>>> = None;
     let mut given = 0;
     loop {
         let so_far = SoFar::default();
-        let mut give = Give { events: heads.as_deref(), next_event: 0, given, options, sink: &mut *sink, so_far: &so_far };
+        let mut give = Give {
+            events: heads.as_deref(),
+            next_event: 0,
+            given,
+            options,
+            sink: &mut *sink,
+            so_far: &so_far,
+        };
         let walked = walk(from, &mut Pass::Give(&mut give));
         if so_far.stopped.get() {
             return Err(ReadError::Stopped);
@@ -81,7 +96,10 @@ pub(super) fn split<R: BufRead + Seek>(from: &mut R, options: Options, sink: Sin
 
 fn walk<R: BufRead>(from: &mut R, pass: &mut Pass<'_, '_>) -> Result<(), ReadError> {
     skip_bom(from)?;
-    let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(64 * 1024, guard::Quoted::json(from)));
+    let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(
+        64 * 1024,
+        guard::Quoted::json(from),
+    ));
     Level { pass, top: true }.deserialize(&mut json)?;
     json.end()?;
     Ok(())
@@ -126,7 +144,10 @@ struct SoFar {
 
 impl Give<'_, '_> {
     /// The next element: what it is at its place.
-    pub(super) fn send<E: serde::de::Error>(&mut self, piece: impl FnOnce(u64) -> Piece) -> Result<(), E> {
+    pub(super) fn send<E: serde::de::Error>(
+        &mut self,
+        piece: impl FnOnce(u64) -> Piece,
+    ) -> Result<(), E> {
         let place = self.so_far.place.get() + 1;
         self.so_far.place.set(place);
         if place <= self.given || (self.sink)(Raw(super::Piece::Json(piece(place)))) {
@@ -185,7 +206,11 @@ impl<'de> Visitor<'de> for Level<'_, '_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Some(first) = map.next_key::<String>()? else {
-            return if self.top { Err(A::Error::custom(SHAPES)) } else { give_own(self.pass, b"{}".to_vec()) };
+            return if self.top {
+                Err(A::Error::custom(SHAPES))
+            } else {
+                give_own(self.pass, b"{}".to_vec())
+            };
         };
         match first.as_str() {
             "Event" => {
@@ -199,9 +224,10 @@ impl<'de> Visitor<'de> for Level<'_, '_, '_> {
                 map.next_value_seed(Level { pass: &mut *self.pass, top: false })?;
                 ignore_rest(map)
             }
-            _ if self.top => {
-                Err(A::Error::custom(format!("there is no reading an object that begins with `{}`; {SHAPES}", iocast_domain::time::clip(&first, 40))))
-            }
+            _ if self.top => Err(A::Error::custom(format!(
+                "there is no reading an object that begins with `{}`; {SHAPES}",
+                iocast_domain::time::clip(&first, 40)
+            ))),
             _ if matches!(self.pass, Pass::Learn(_)) => {
                 map.next_value::<IgnoredAny>()?;
                 ignore_rest(map)
@@ -228,14 +254,22 @@ fn give_own<E: serde::de::Error>(pass: &mut Pass<'_, '_>, json: Vec<u8>) -> Resu
 fn own(place: u64, json: &[u8]) -> Item {
     let read = match serde_json::from_slice::<IocIn>(json) {
         Ok(read) => read.sighting(),
-        // Once more, for a reason that speaks of no line and column: they are not those of the import.
-        Err(_) => serde_json::from_slice::<Value>(json).and_then(serde_json::from_value::<IocIn>).map_err(|e| e.to_string()).and_then(IocIn::sighting),
+        // Once more, for a reason that speaks of no line and column: they are not those of the
+        // import.
+        Err(_) => serde_json::from_slice::<Value>(json)
+            .and_then(serde_json::from_value::<IocIn>)
+            .map_err(|e| e.to_string())
+            .and_then(IocIn::sighting),
     };
     match read {
         Ok(sighting) => Item::Sighting(Box::new(sighting)),
         Err(reason) => {
             let object: Value = serde_json::from_slice(json).unwrap_or_default();
-            Rejected::item(place, object.get("value").and_then(Value::as_str).unwrap_or_default(), reason)
+            Rejected::item(
+                place,
+                object.get("value").and_then(Value::as_str).unwrap_or_default(),
+                reason,
+            )
         }
     }
 }
@@ -308,7 +342,13 @@ impl IocIn {
         }
         let kind = kind.as_deref().map(kind_word).transpose()?.flatten();
         let labels = |list: Vec<String>| list.iter().filter_map(|t| label(t)).collect();
-        let mut sighting = Sighting { first_seen, last_seen, whitelist, confidence: confidence.map(Confidence::try_from).transpose()?, ..Sighting::default() };
+        let mut sighting = Sighting {
+            first_seen,
+            last_seen,
+            whitelist,
+            confidence: confidence.map(Confidence::try_from).transpose()?,
+            ..Sighting::default()
+        };
         sighting.indicator = Some(match kind {
             Some(kind) => normalise::of_kind(kind, &value)?,
             None => normalise::detect(&value)?,
@@ -348,7 +388,11 @@ pub(super) fn kind_word(word: &str) -> Result<Option<Kind>, String> {
 
 /// A score of 0 to 100.
 pub(super) fn score(score: f64) -> Result<f64, String> {
-    if (0.0..=100.0).contains(&score) { Ok(score) } else { Err("score is a number of 0 to 100".to_owned()) }
+    if (0.0..=100.0).contains(&score) {
+        Ok(score)
+    } else {
+        Err("score is a number of 0 to 100".to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -376,7 +420,10 @@ mod tests {
         let (found, rejected) = sightings(Input::Json, text).unwrap();
         let values: Vec<_> = found.iter().map(|s| s.indicator.clone().unwrap().1).collect();
         assert_eq!(values, ["evil.example", "evil2.example", "evil3.example", "evil4.example"]);
-        assert!(found[2].enrichment.system_tags.contains("tlp:red"), "what holds for the event stands behind its attributes");
+        assert!(
+            found[2].enrichment.system_tags.contains("tlp:red"),
+            "what holds for the event stands behind its attributes"
+        );
         assert_eq!(rejected.iter().map(|r| r.line).collect::<Vec<_>>(), [4]);
     }
 
@@ -387,15 +434,30 @@ mod tests {
         let events = format!("[{}{{\"Event\":{{}}}}]", "{\"Event\":{}},".repeat(30_000));
         let hollow = format!("[{{\"value\":[{}1]}}]", "[],{},".repeat(100_000));
         for text in [long, wide, hollow, events] {
-            let Err(ReadError::Malformed(message)) = sightings(Input::Json, &text) else { panic!("taken") };
+            let Err(ReadError::Malformed(message)) = sightings(Input::Json, &text) else {
+                panic!("taken")
+            };
             assert!(message.contains("more than") || message.contains("longer than"), "{message}");
         }
     }
 
     #[test]
     fn broken_json_says_where() {
-        for text in ["", "{", "[{\"value\":", "nonsense", "{\"a\":1}", "{}", "3", "[\"evil.example\"] x", "[[[[", "\"evil.example\""] {
-            let Err(ReadError::Malformed(message)) = sightings(Input::Json, text) else { panic!("{text} was taken") };
+        for text in [
+            "",
+            "{",
+            "[{\"value\":",
+            "nonsense",
+            "{\"a\":1}",
+            "{}",
+            "3",
+            "[\"evil.example\"] x",
+            "[[[[",
+            "\"evil.example\"",
+        ] {
+            let Err(ReadError::Malformed(message)) = sightings(Input::Json, text) else {
+                panic!("{text} was taken")
+            };
             assert!(message.contains("line 1") || message.contains("MISP"), "{text}: {message}");
         }
         assert!(sightings(Input::Json, &"[".repeat(100_000)).is_err());

@@ -1,4 +1,5 @@
-//! MISP events as analysts publish them: attributes and objects, tags and galaxies, composite types.
+//! MISP events as analysts publish them: attributes and objects, tags and galaxies, composite
+//! types.
 
 use std::{fmt, sync::Arc};
 
@@ -57,19 +58,39 @@ impl<'de> Visitor<'de> for Event<'_, '_, '_> {
         };
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
-                "Attribute" => map.next_value_seed(Attributes { pass: &mut *self.pass, head: &mut head, index, objects: false })?,
-                "Object" => map.next_value_seed(Attributes { pass: &mut *self.pass, head: &mut head, index, objects: true })?,
+                "Attribute" => map.next_value_seed(Attributes {
+                    pass: &mut *self.pass,
+                    head: &mut head,
+                    index,
+                    objects: false,
+                })?,
+                "Object" => map.next_value_seed(Attributes {
+                    pass: &mut *self.pass,
+                    head: &mut head,
+                    index,
+                    objects: true,
+                })?,
                 "date" => head.date = time(&map.next_value()?),
                 "timestamp" => head.timestamp = time(&map.next_value()?),
-                "threat_level_id" => head.enrichment.reported_severity = threat_level(&map.next_value()?),
-                "Tag" => tags(&map.next_value_seed(&mut Element::new())?, &mut head.enrichment, &mut head.confidence),
-                "Galaxy" => galaxies(&map.next_value_seed(&mut Element::new())?, &mut head.enrichment),
+                "threat_level_id" => {
+                    head.enrichment.reported_severity = threat_level(&map.next_value()?);
+                }
+                "Tag" => tags(
+                    &map.next_value_seed(&mut Element::new())?,
+                    &mut head.enrichment,
+                    &mut head.confidence,
+                ),
+                "Galaxy" => {
+                    galaxies(&map.next_value_seed(&mut Element::new())?, &mut head.enrichment);
+                }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         match self.pass {
             Pass::Learn(events) if events.len() >= EVENTS_MAX => {
-                return Err(serde::de::Error::custom(format!("there are more than {EVENTS_MAX} events; send them in several imports")));
+                return Err(serde::de::Error::custom(format!(
+                    "there are more than {EVENTS_MAX} events; send them in several imports"
+                )));
             }
             Pass::Learn(events) => events.push(head),
             Pass::Give(give) => give.next_event += 1,
@@ -113,7 +134,9 @@ impl<'de> Visitor<'de> for Attributes<'_, '_, '_> {
                 if is_deleted(&entry) {
                     continue;
                 }
-                let Some(Value::Array(list)) = entry.get_mut("Attribute").map(Value::take) else { continue };
+                let Some(Value::Array(list)) = entry.get_mut("Attribute").map(Value::take) else {
+                    continue;
+                };
                 let weight = element.weight() / list.len().max(1);
                 for attribute in list {
                     self.pass.meet(attribute, weight, self.head, self.index)?;
@@ -127,7 +150,13 @@ impl<'de> Visitor<'de> for Attributes<'_, '_, '_> {
 }
 
 impl Pass<'_, '_> {
-    fn meet<E: serde::de::Error>(&mut self, attribute: Value, weight: usize, head: &mut Head, index: usize) -> Result<(), E> {
+    fn meet<E: serde::de::Error>(
+        &mut self,
+        attribute: Value,
+        weight: usize,
+        head: &mut Head,
+        index: usize,
+    ) -> Result<(), E> {
         match self {
             Pass::Learn(_) if is_deleted(&attribute) => Ok(()),
             Pass::Learn(_) => {
@@ -142,9 +171,15 @@ impl Pass<'_, '_> {
                 Ok(())
             }
             Pass::Give(give) => {
-                let head = give.events.and_then(|events| events.get(index)).map(Arc::clone).unwrap_or_default();
+                let head = give
+                    .events
+                    .and_then(|events| events.get(index))
+                    .map(Arc::clone)
+                    .unwrap_or_default();
                 let options = give.options;
-                give.send(|place| Piece::Attribute(Attribute { place, attribute, weight, head, options }))
+                give.send(|place| {
+                    Piece::Attribute(Attribute { place, attribute, weight, head, options })
+                })
             }
         }
     }
@@ -169,12 +204,27 @@ impl Attribute {
         let (Some(kind), Some(value)) = (text(attribute, "type"), text(attribute, "value")) else {
             return sink(Rejected::item(*place, "", "the attribute lacks a type or a value"));
         };
-        let indicators = match indicators(kind, text(attribute, "category").unwrap_or_default(), flag(attribute, "to_ids"), value) {
+        let indicators = match indicators(
+            kind,
+            text(attribute, "category").unwrap_or_default(),
+            flag(attribute, "to_ids"),
+            value,
+        ) {
             Meaning::Context => return,
-            Meaning::Untaken => return sink(Rejected::item(*place, value, format!("`{kind}` is not a kind of IOC that devices take"))),
+            Meaning::Untaken => {
+                return sink(Rejected::item(
+                    *place,
+                    value,
+                    format!("`{kind}` is not a kind of IOC that devices take"),
+                ));
+            }
             Meaning::Indicators(indicators) => indicators,
         };
-        let mut sighting = Sighting { enrichment: head.enrichment.clone(), confidence: head.confidence, ..Sighting::default() };
+        let mut sighting = Sighting {
+            enrichment: head.enrichment.clone(),
+            confidence: head.confidence,
+            ..Sighting::default()
+        };
         let mut own_severity = None;
         if let Some(list) = attribute.get("Tag") {
             tags(list, &mut sighting.enrichment, &mut sighting.confidence);
@@ -191,10 +241,16 @@ impl Attribute {
         }
         let changed = attribute.get("timestamp").and_then(time);
         sighting.last_seen = attribute.get("last_seen").and_then(time);
-        sighting.first_seen = attribute.get("first_seen").and_then(time).or_else(|| [changed, head.date, head.timestamp].into_iter().flatten().min());
+        sighting.first_seen = attribute
+            .get("first_seen")
+            .and_then(time)
+            .or_else(|| [changed, head.date, head.timestamp].into_iter().flatten().min());
         for (kind, part) in indicators {
             sink(match normalise::of_kind(kind, &part) {
-                Ok(indicator) => Item::Sighting(Box::new(Sighting { indicator: Some(indicator), ..sighting.clone() })),
+                Ok(indicator) => Item::Sighting(Box::new(Sighting {
+                    indicator: Some(indicator),
+                    ..sighting.clone()
+                })),
                 Err(reason) => Rejected::item(*place, value, reason),
             });
         }
@@ -211,8 +267,17 @@ enum Meaning {
 
 /// What an attribute of this type and category stands for. Composite types are split.
 fn indicators(kind: &str, category: &str, to_ids: bool, value: &str) -> Meaning {
-    // Where somebody wrote about it, who did it, whom it hit; unless the analyst says that it is to be detected.
-    let reference = !to_ids && matches!(category, "External analysis" | "Internal reference" | "Attribution" | "Targeting data" | "Person");
+    // Where somebody wrote about it, who did it, whom it hit; unless the analyst says that it is to
+    // be detected.
+    let reference = !to_ids
+        && matches!(
+            category,
+            "External analysis"
+                | "Internal reference"
+                | "Attribution"
+                | "Targeting data"
+                | "Person"
+        );
     let one = |kind| Meaning::Indicators(vec![(kind, value.to_owned())]);
     let half = |kind, second: bool| {
         let (a, b) = value.split_once('|').unwrap_or((value, value));
@@ -254,8 +319,9 @@ fn indicators(kind: &str, category: &str, to_ids: bool, value: &str) -> Meaning 
         "filename|md5" | "malware-sample" => half(Kind::Md5, true),
         "filename|sha1" => half(Kind::Sha1, true),
         "filename|sha256" => half(Kind::Sha256, true),
-        "domain" | "hostname" | "url" | "ip-src" | "ip-dst" | "ip-src|port" | "ip-dst|port" | "hostname|port" | "domain|ip" | "email" | "email-src"
-        | "email-dst" | "email-reply-to"
+        "domain" | "hostname" | "url" | "ip-src" | "ip-dst" | "ip-src|port" | "ip-dst|port"
+        | "hostname|port" | "domain|ip" | "email" | "email-src" | "email-dst"
+        | "email-reply-to"
             if reference =>
         {
             Meaning::Context
@@ -267,10 +333,14 @@ fn indicators(kind: &str, category: &str, to_ids: bool, value: &str) -> Meaning 
         "ip-src|port" | "ip-dst|port" => match value.split_once('|') {
             Some((ip, _)) => Meaning::Indicators(vec![(Kind::Ipv4, ip.to_owned())]),
             // MISP takes a colon, too.
-            None => normalise::detect(value).map_or_else(|_| one(Kind::Ipv4), |found| Meaning::Indicators(vec![found])),
+            None => normalise::detect(value)
+                .map_or_else(|_| one(Kind::Ipv4), |found| Meaning::Indicators(vec![found])),
         },
         "domain|ip" => match value.split_once('|') {
-            Some((domain, ip)) => Meaning::Indicators(vec![(Kind::Domain, domain.to_owned()), (Kind::Ipv4, ip.to_owned())]),
+            Some((domain, ip)) => Meaning::Indicators(vec![
+                (Kind::Domain, domain.to_owned()),
+                (Kind::Ipv4, ip.to_owned()),
+            ]),
             None => one(Kind::Domain),
         },
         "email" | "email-src" | "email-dst" | "email-reply-to" => one(Kind::Email),
@@ -303,7 +373,9 @@ fn time(value: &Value) -> Option<Timestamp> {
         _ => None,
     };
     match (secs, value) {
-        (Some(secs), _) if (1..=253_402_300_799).contains(&secs) => Some(Timestamp::from_secs(secs)),
+        (Some(secs), _) if (1..=253_402_300_799).contains(&secs) => {
+            Some(Timestamp::from_secs(secs))
+        }
         (Some(_), _) => None,
         (None, Value::String(s)) => Timestamp::parse(s).ok(),
         _ => None,
@@ -321,16 +393,26 @@ fn threat_level(value: &Value) -> Option<Severity> {
 }
 
 fn names(list: &Value) -> impl Iterator<Item = &str> {
-    list.as_array().into_iter().flatten().filter(|tag| !is_deleted(tag)).filter_map(|tag| text(tag, "name"))
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .filter(|tag| !is_deleted(tag))
+        .filter_map(|tag| text(tag, "name"))
 }
 
 /// The worst of the severities that tags name.
 fn severity_tag(list: &Value) -> Option<Severity> {
     names(list)
         .filter_map(|name| match name.to_ascii_lowercase().as_str() {
-            "iocast:severity=\"high\"" | "priority-level:high" | "misp:threat-level=\"high-risk\"" => Some(Severity::High),
-            "iocast:severity=\"medium\"" | "priority-level:medium" | "misp:threat-level=\"medium-risk\"" => Some(Severity::Medium),
-            "iocast:severity=\"low\"" | "priority-level:low" | "misp:threat-level=\"low-risk\"" => Some(Severity::Low),
+            "iocast:severity=\"high\""
+            | "priority-level:high"
+            | "misp:threat-level=\"high-risk\"" => Some(Severity::High),
+            "iocast:severity=\"medium\""
+            | "priority-level:medium"
+            | "misp:threat-level=\"medium-risk\"" => Some(Severity::Medium),
+            "iocast:severity=\"low\"" | "priority-level:low" | "misp:threat-level=\"low-risk\"" => {
+                Some(Severity::Low)
+            }
             _ => None,
         })
         .max()
@@ -340,7 +422,9 @@ fn severity_tag(list: &Value) -> Option<Severity> {
 fn tags(list: &Value, enrichment: &mut Enrichment, confidence: &mut Option<Confidence>) {
     for name in names(list) {
         let (predicate, value) = match name.split_once("=\"") {
-            Some((predicate, value)) => (predicate.to_ascii_lowercase(), value.trim_end_matches('"')),
+            Some((predicate, value)) => {
+                (predicate.to_ascii_lowercase(), value.trim_end_matches('"'))
+            }
             None => (String::new(), name),
         };
         let clean = label(value);
@@ -350,12 +434,15 @@ fn tags(list: &Value, enrichment: &mut Enrichment, confidence: &mut Option<Confi
             "iocast:system-tag" => enrichment.system_tags.extend(clean),
             "iocast:campaign" | "campaign" => enrichment.campaigns.extend(clean),
             "misp:confidence-level" => *confidence = confidence_word(value).or(*confidence),
-            other => match other.strip_prefix("misp-galaxy:").map(|galaxy| (galaxy, galaxy_role(galaxy))) {
-                Some((_, Role::Actor)) => enrichment.threat_actors.extend(cluster(value)),
-                Some((_, Role::Family)) => enrichment.malware_families.extend(cluster(value)),
-                Some((_, Role::Campaign)) => enrichment.campaigns.extend(cluster(value)),
-                _ => enrichment.system_tags.extend(tag(name)),
-            },
+            other => {
+                match other.strip_prefix("misp-galaxy:").map(|galaxy| (galaxy, galaxy_role(galaxy)))
+                {
+                    Some((_, Role::Actor)) => enrichment.threat_actors.extend(cluster(value)),
+                    Some((_, Role::Family)) => enrichment.malware_families.extend(cluster(value)),
+                    Some((_, Role::Campaign)) => enrichment.campaigns.extend(cluster(value)),
+                    _ => enrichment.system_tags.extend(tag(name)),
+                }
+            }
         }
     }
 }
@@ -364,7 +451,13 @@ fn tags(list: &Value, enrichment: &mut Enrichment, confidence: &mut Option<Confi
 fn galaxies(list: &Value, enrichment: &mut Enrichment) {
     for galaxy in list.as_array().into_iter().flatten() {
         let kind = text(galaxy, "type").unwrap_or_default();
-        for cluster_value in galaxy.get("GalaxyCluster").and_then(Value::as_array).into_iter().flatten().filter_map(|c| text(c, "value")) {
+        for cluster_value in galaxy
+            .get("GalaxyCluster")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|c| text(c, "value"))
+        {
             match galaxy_role(kind) {
                 Role::Actor => enrichment.threat_actors.extend(cluster(cluster_value)),
                 Role::Family => enrichment.malware_families.extend(cluster(cluster_value)),
@@ -386,8 +479,11 @@ fn galaxy_role(galaxy: &str) -> Role {
     match galaxy {
         "threat-actor" | "microsoft-activity-group" | "360net-threat-actor" => Role::Actor,
         g if g.ends_with("intrusion-set") => Role::Actor,
-        "malpedia" | "tool" | "ransomware" | "banker" | "rat" | "botnet" | "stealer" | "backdoor" | "exploit-kit" | "cryptominers" | "android" => Role::Family,
-        g if g.ends_with("malware") || (g.starts_with("mitre-") && g.ends_with("-tool")) => Role::Family,
+        "malpedia" | "tool" | "ransomware" | "banker" | "rat" | "botnet" | "stealer"
+        | "backdoor" | "exploit-kit" | "cryptominers" | "android" => Role::Family,
+        g if g.ends_with("malware") || (g.starts_with("mitre-") && g.ends_with("-tool")) => {
+            Role::Family
+        }
         g if g.ends_with("campaign") || g.ends_with("campaigns") => Role::Campaign,
         _ => Role::Other,
     }
@@ -396,7 +492,13 @@ fn galaxy_role(galaxy: &str) -> Role {
 /// A cluster's name without the ATT&CK number behind: `APT28 - G0007` is `APT28`.
 fn cluster(value: &str) -> Option<String> {
     let name = match value.rsplit_once(" - ") {
-        Some((name, number)) if number.len() >= 4 && number.starts_with(['G', 'S']) && number.bytes().skip(1).all(|b| b.is_ascii_digit()) => name,
+        Some((name, number))
+            if number.len() >= 4
+                && number.starts_with(['G', 'S'])
+                && number.bytes().skip(1).all(|b| b.is_ascii_digit()) =>
+        {
+            name
+        }
         _ => value,
     };
     label(name)
@@ -404,7 +506,8 @@ fn cluster(value: &str) -> Option<String> {
 
 /// A foreign tag, kept with its quotes as MISP spells it.
 fn tag(name: &str) -> Option<String> {
-    let clean: String = name.chars().filter(|c| !c.is_control()).take(iocast_domain::ioc::LABEL_MAX).collect();
+    let clean: String =
+        name.chars().filter(|c| !c.is_control()).take(iocast_domain::ioc::LABEL_MAX).collect();
     (!clean.is_empty()).then_some(clean)
 }
 
@@ -461,14 +564,26 @@ mod tests {
         let first = &found[0];
         assert_eq!(first.first_seen.unwrap().day(), "2023-11-01");
         assert_eq!(first.last_seen, None);
-        assert_eq!(first.enrichment.threat_actors.iter().collect::<Vec<_>>(), ["APT28", "Sandworm"]);
+        assert_eq!(
+            first.enrichment.threat_actors.iter().collect::<Vec<_>>(),
+            ["APT28", "Sandworm"]
+        );
         assert_eq!(first.enrichment.malware_families.iter().collect::<Vec<_>>(), ["Emotet"]);
         assert_eq!(first.enrichment.system_tags.iter().collect::<Vec<_>>(), ["tlp:white"]);
         assert_eq!(first.enrichment.reported_severity.unwrap().word(), "medium");
-        assert_eq!((found[2].confidence.map(u8::from), found[2].enrichment.reported_severity.unwrap().word()), (Some(2), "high"));
+        assert_eq!(
+            (
+                found[2].confidence.map(u8::from),
+                found[2].enrichment.reported_severity.unwrap().word()
+            ),
+            (Some(2), "high")
+        );
         assert_eq!(found[3].last_seen.unwrap().day(), "2021-03-04");
         assert_eq!(found[4].first_seen.unwrap().day(), "2020-09-13");
-        assert_eq!(rejected.iter().map(|r| r.value.as_str()).collect::<Vec<_>>(), ["HKLM\\x", "zz"]);
+        assert_eq!(
+            rejected.iter().map(|r| r.value.as_str()).collect::<Vec<_>>(),
+            ["HKLM\\x", "zz"]
+        );
     }
 
     #[test]

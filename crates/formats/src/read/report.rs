@@ -1,4 +1,5 @@
-//! `text/vnd.iocast.report`: an analyst's prose, Markdown or AsciiDoc. Every indicator that stands in it.
+//! `text/vnd.iocast.report`: an analyst's prose, Markdown or AsciiDoc. Every indicator that stands
+//! in it.
 
 use std::{io::BufRead, sync::LazyLock};
 
@@ -11,23 +12,37 @@ use regex::Regex;
 
 use super::{Item, Line, Piece, ReadError, Rejected, Sink, each_line, send, unclean};
 
-/// Top-level domains that are also the endings of files: a bare `setup.py` is a file, a defanged `setup[.]py` a name.
+/// Top-level domains that are also the endings of files: a bare `setup.py` is a file, a defanged
+/// `setup[.]py` a name.
 const FILE_ENDINGS: &[&str] = &["md", "mov", "pl", "pm", "ps", "py", "rs", "sh", "so", "zip"];
 
 /// Names of products and fields that look like domains.
-const NO_DOMAINS: &[&str] = &["ado.net", "asp.net", "host.name", "process.name", "socket.io", "system.io", "user.name", "vb.net"];
+const NO_DOMAINS: &[&str] = &[
+    "ado.net",
+    "asp.net",
+    "host.name",
+    "process.name",
+    "socket.io",
+    "system.io",
+    "user.name",
+    "vb.net",
+];
 
 /// Words before an indicator, as in `MD5:…` and `ip=…`.
-const LABELS: &[&str] =
-    &["c2", "cc", "domain", "email", "hash", "host", "hostname", "ioc", "ip", "ipv4", "ipv6", "md5", "sha1", "sha-1", "sha256", "sha-256", "uri", "url"];
+const LABELS: &[&str] = &[
+    "c2", "cc", "domain", "email", "hash", "host", "hostname", "ioc", "ip", "ipv4", "ipv6", "md5",
+    "sha1", "sha-1", "sha256", "sha-256", "uri", "url",
+];
 
-const LIVE: &str = "a live link is taken for a reference; if it is an indicator, defang it (hxxp, [.])";
+const LIVE: &str =
+    "a live link is taken for a reference; if it is an indicator, defang it (hxxp, [.])";
 
 const NO_SUFFIX: &str = "no public suffix ends like this, so prose does not count it as a domain; import it as a list if it is one";
 
 /// Marks of a pattern: a range, a class, an escaped dot, a star.
-static PATTERN: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"\{\d+,\d*\}|\{[^}]*,[^}]*\}|\[[^\].:@/]{2,}\][+*{]|\\[.dw]|\.\*|\.\+|\(\?|^\*(\.|\[\.\])|\|\)").ok());
+static PATTERN: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"\{\d+,\d*\}|\{[^}]*,[^}]*\}|\[[^\].:@/]{2,}\][+*{]|\\[.dw]|\.\*|\.\+|\(\?|^\*(\.|\[\.\])|\|\)").ok()
+});
 
 /// A line of prose.
 #[derive(Debug)]
@@ -67,7 +82,8 @@ impl Prose {
     }
 }
 
-/// A line that opens or closes a block of code: AsciiDoc's `----` and `....`, Markdown's three backticks.
+/// A line that opens or closes a block of code: AsciiDoc's `----` and `....`, Markdown's three
+/// backticks.
 fn fence(line: &str) -> Option<&str> {
     if line.starts_with("```") {
         return Some("```");
@@ -89,11 +105,21 @@ fn words(line: &str) -> Vec<Word<'_>> {
     let mut out = Vec::new();
     for (i, span) in line.split('`').enumerate() {
         let quoted = i % 2 == 1;
-        for raw in span.split(|c: char| c.is_whitespace() || matches!(c, '|' | '"' | '<' | '>' | ';' | '“' | '”' | '‘' | '’' | '«' | '»' | '→')) {
+        for raw in span.split(|c: char| {
+            c.is_whitespace()
+                || matches!(
+                    c,
+                    '|' | '"' | '<' | '>' | ';' | '“' | '”' | '‘' | '’' | '«' | '»' | '→'
+                )
+        }) {
             for piece in split_commas(raw) {
-                let mut text = piece.trim_matches(|c: char| matches!(c, ',' | '!' | '\'' | '+' | '_' | '=')).trim_end_matches([':', '.', '?']);
+                let mut text = piece
+                    .trim_matches(|c: char| matches!(c, ',' | '!' | '\'' | '+' | '_' | '='))
+                    .trim_end_matches([':', '.', '?']);
                 let mut link = false;
-                if let Some((target, _)) = text.split_once("](").and_then(|(_, rest)| rest.split_once(')')) {
+                if let Some((target, _)) =
+                    text.split_once("](").and_then(|(_, rest)| rest.split_once(')'))
+                {
                     (text, link) = (target, true);
                 } else if let Some(open) = link_text(text) {
                     (text, link) = (text.get(..open).unwrap_or_default(), true);
@@ -120,7 +146,9 @@ fn unwrapped(text: &str) -> &str {
     let bare = text.trim_start_matches('*');
     // The star of a wildcard (`*.evil.example`) is not emphasis.
     let stars = text.len() - bare.len();
-    text = text.get(if bare.starts_with(['.', '[']) && stars == 1 { 0 } else { stars }..).unwrap_or_default();
+    text = text
+        .get(if bare.starts_with(['.', '[']) && stars == 1 { 0 } else { stars }..)
+        .unwrap_or_default();
     for (open, close) in [('[', ']'), ('{', '}'), ('<', '>')] {
         if let Some(inner) = text.strip_prefix(open).and_then(|t| t.strip_suffix(close))
             && !inner.contains([open, close])
@@ -134,7 +162,11 @@ fn unwrapped(text: &str) -> &str {
 /// Without the word before it that says what it is.
 fn unlabelled(text: &str) -> &str {
     match text.split_once(['=', ':']) {
-        Some((label, rest)) if !rest.is_empty() && LABELS.contains(&label.to_ascii_lowercase().as_str()) => rest,
+        Some((label, rest))
+            if !rest.is_empty() && LABELS.contains(&label.to_ascii_lowercase().as_str()) =>
+        {
+            rest
+        }
         _ => text,
     }
 }
@@ -169,24 +201,43 @@ fn meaning(word: &Word<'_>, in_code: bool, line: u64) -> Option<Item> {
     let plain = refang(text);
     let defanged = plain != text;
     if is_range(&plain) {
-        return Some(Rejected::item(line, text, "this is a range of addresses; list those that were seen, or give a CIDR block"));
+        return Some(Rejected::item(
+            line,
+            text,
+            "this is a range of addresses; list those that were seen, or give a CIDR block",
+        ));
     }
     if looks_like_host(&plain) && PATTERN.as_ref().is_some_and(|p| p.is_match(text)) {
-        return Some(Rejected::item(line, text, "this is a pattern, not one indicator; list the names that were seen"));
+        return Some(Rejected::item(
+            line,
+            text,
+            "this is a pattern, not one indicator; list the names that were seen",
+        ));
     }
-    let found = |kind: Kind, value: String| Some(Item::Sighting(Box::new(Sighting { indicator: Some((kind, value)), ..Sighting::default() })));
+    let found = |kind: Kind, value: String| {
+        Some(Item::Sighting(Box::new(Sighting {
+            indicator: Some((kind, value)),
+            ..Sighting::default()
+        })))
+    };
     let refused = |reason: String| defanged.then(|| Rejected::item(line, text, reason));
     if plain.bytes().all(|b| b.is_ascii_hexdigit()) {
         return match plain.len() {
-            32 | 40 | 64 => normalise::detect(&plain).ok().and_then(|(kind, value)| found(kind, value)),
+            32 | 40 | 64 => {
+                normalise::detect(&plain).ok().and_then(|(kind, value)| found(kind, value))
+            }
             _ => None,
         };
     }
     if let Some((scheme, rest)) = plain.split_once("://") {
-        if !matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https" | "ftp" | "ftps" | "tcp" | "udp") {
+        if !matches!(
+            scheme.to_ascii_lowercase().as_str(),
+            "http" | "https" | "ftp" | "ftps" | "tcp" | "udp"
+        ) {
             return None;
         }
-        let by_address = normalise::ip(rest.split(['/', ':', '?']).next().unwrap_or_default()).is_ok();
+        let by_address =
+            normalise::ip(rest.split(['/', ':', '?']).next().unwrap_or_default()).is_ok();
         if word.link || !(defanged || in_code || word.quoted || by_address) {
             return Some(Rejected::item(line, text, LIVE));
         }
@@ -197,14 +248,24 @@ fn meaning(word: &Word<'_>, in_code: bool, line: u64) -> Option<Item> {
     }
     if plain.contains('@') {
         return match normalise::email(&plain) {
-            Ok(value) if normalise::has_public_suffix(value.rsplit('@').next().unwrap_or_default()) => found(Kind::Email, value),
+            Ok(value)
+                if normalise::has_public_suffix(value.rsplit('@').next().unwrap_or_default()) =>
+            {
+                found(Kind::Email, value)
+            }
             Ok(_) => refused(NO_SUFFIX.to_owned()),
             Err(reason) => refused(reason),
         };
     }
     match normalise::detect(&plain) {
-        Ok((kind @ (Kind::Ipv4 | Kind::Ipv6), value)) if is_address(&plain, defanged) => found(kind, value),
-        Ok((Kind::Domain, value)) if normalise::has_public_suffix(&value) && (defanged || !is_file_name(&value)) => found(Kind::Domain, value),
+        Ok((kind @ (Kind::Ipv4 | Kind::Ipv6), value)) if is_address(&plain, defanged) => {
+            found(kind, value)
+        }
+        Ok((Kind::Domain, value))
+            if normalise::has_public_suffix(&value) && (defanged || !is_file_name(&value)) =>
+        {
+            found(Kind::Domain, value)
+        }
         // Defanged, so somebody meant it.
         Ok((Kind::Domain, _)) if defanged => refused(NO_SUFFIX.to_owned()),
         Ok((Kind::Url, value)) if defanged => found(Kind::Url, value),
@@ -217,7 +278,9 @@ fn meaning(word: &Word<'_>, in_code: bool, line: u64) -> Option<Item> {
 /// Whether a pattern's word is about hosts at all: it has a dot and a letter behind it.
 fn looks_like_host(plain: &str) -> bool {
     !plain.contains(['\\', '/'])
-        && plain.rsplit_once('.').is_some_and(|(before, last)| !before.is_empty() && last.len() >= 2 && last.bytes().all(|b| b.is_ascii_alphabetic()))
+        && plain.rsplit_once('.').is_some_and(|(before, last)| {
+            !before.is_empty() && last.len() >= 2 && last.bytes().all(|b| b.is_ascii_alphabetic())
+        })
         || plain.contains("\\.")
 }
 
@@ -225,24 +288,34 @@ fn looks_like_host(plain: &str) -> bool {
 fn is_host_with_path(plain: &str) -> bool {
     let host = plain.split(['/', '?', '#']).next().unwrap_or_default();
     let host = host.split(':').next().unwrap_or_default();
-    normalise::ip(host).is_ok() || (normalise::domain(host).is_ok() && normalise::has_public_suffix(host) && !is_file_name(host))
+    normalise::ip(host).is_ok()
+        || (normalise::domain(host).is_ok()
+            && normalise::has_public_suffix(host)
+            && !is_file_name(host))
 }
 
 /// Two addresses with a hyphen between them.
 fn is_range(plain: &str) -> bool {
-    plain.split_once('-').is_some_and(|(from, to)| normalise::ip(from).is_ok() && normalise::ip(to).is_ok())
+    plain
+        .split_once('-')
+        .is_some_and(|(from, to)| normalise::ip(from).is_ok() && normalise::ip(to).is_ok())
 }
 
 /// Version numbers such as `1.2.3.4` can't be told from addresses; times such as `10:11:12` can.
 fn is_address(plain: &str, defanged: bool) -> bool {
-    defanged || plain.contains("::") || plain.matches('.').count() >= 3 || plain.matches(':').count() >= 4
+    defanged
+        || plain.contains("::")
+        || plain.matches('.').count() >= 3
+        || plain.matches(':').count() >= 4
 }
 
 fn is_file_name(value: &str) -> bool {
     NO_DOMAINS.contains(&value)
-        || value
-            .rsplit_once('.')
-            .is_some_and(|(before, last)| FILE_ENDINGS.contains(&last) && !before.starts_with("www.") && !normalise::has_public_suffix(before))
+        || value.rsplit_once('.').is_some_and(|(before, last)| {
+            FILE_ENDINGS.contains(&last)
+                && !before.starts_with("www.")
+                && !normalise::has_public_suffix(before)
+        })
 }
 
 #[cfg(test)]
@@ -278,7 +351,11 @@ mod tests {
         );
         assert_eq!(
             rejected.iter().map(|r| (r.line, r.value.as_str())).collect::<Vec<_>>(),
-            [(1, "https://www.blog.example.com/2020/x.pdf"), (6, "server-{1,30}[.]ostdownload.xyz"), (12, "c2-[a-z]{3}\\.evil\\.com"),]
+            [
+                (1, "https://www.blog.example.com/2020/x.pdf"),
+                (6, "server-{1,30}[.]ostdownload.xyz"),
+                (12, "c2-[a-z]{3}\\.evil\\.com"),
+            ]
         );
     }
 
@@ -308,7 +385,15 @@ mod tests {
         );
         assert_eq!(
             rejected.iter().map(|r| r.value.as_str()).collect::<Vec<_>>(),
-            ["45.9.239.50:443/a", "evil-g.com/path", "1.1.1.1-1.1.1.9", "*.evil-h.com", "*[.]evil-i[.]com", "evil-j[.]example", "x@evil-k[.]lan"]
+            [
+                "45.9.239.50:443/a",
+                "evil-g.com/path",
+                "1.1.1.1-1.1.1.9",
+                "*.evil-h.com",
+                "*[.]evil-i[.]com",
+                "evil-j[.]example",
+                "x@evil-k[.]lan"
+            ]
         );
     }
 }

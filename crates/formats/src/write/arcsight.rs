@@ -1,5 +1,5 @@
-//! The event stream of the ArcSight REST FlexConnector: IOCs added and deleted, oldest first. `?after=` gives what came
-//! after the `next` of the answer before.
+//! The event stream of the ArcSight REST FlexConnector: IOCs added and deleted, oldest first.
+//! `?after=` gives what came after the `next` of the answer before.
 
 use serde::Serialize;
 

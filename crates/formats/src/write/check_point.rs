@@ -1,4 +1,5 @@
-//! Check Point's external IoC feed in its own CSV: every row has seven columns and a name of its own.
+//! Check Point's external IoC feed in its own CSV: every row has seven columns and a name of its
+//! own.
 
 use iocast_domain::{
     ioc::{Kind, Severity},
@@ -40,6 +41,9 @@ impl ListWriter for CheckPointCsv {
             Severity::Low => "low",
         };
         let name = format!("iocast_{}", ioc.id.0.simple());
-        row(out, &[&name, &ioc.value, kind, sure, severity, product, &about(ioc, &scope.names, 200)]);
+        row(
+            out,
+            &[&name, &ioc.value, kind, sure, severity, product, &about(ioc, &scope.names, 200)],
+        );
     }
 }

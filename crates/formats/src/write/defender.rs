@@ -34,6 +34,22 @@ impl ListWriter for DefenderCsv {
             Severity::Low => "Low",
         };
         let expires = ioc.retires_at().seconds();
-        row(out, &[kind, &ioc.value, &expires, action, severity, "iocast", &about(ioc, &scope.names, 200), "", "", "", "", "TRUE"]);
+        row(
+            out,
+            &[
+                kind,
+                &ioc.value,
+                &expires,
+                action,
+                severity,
+                "iocast",
+                &about(ioc, &scope.names, 200),
+                "",
+                "",
+                "",
+                "",
+                "TRUE",
+            ],
+        );
     }
 }

@@ -53,7 +53,9 @@ fn item(entry: &Entry<'_>, scope: &Scope, out: &mut Vec<u8>) {
         first_seen: ioc.first_seen.to_string(),
         last_seen: ioc.last_seen.to_string(),
         since: entry.joined_at.to_string(),
-        sources: sources(ioc, &scope.names).map(|(name, c)| Source { name, confidence: u8::from(c) }).collect(),
+        sources: sources(ioc, &scope.names)
+            .map(|(name, c)| Source { name, confidence: u8::from(c) })
+            .collect(),
         alert_id: e.alert_id.as_deref(),
         tags: &e.user_tags,
         system_tags: &e.system_tags,
@@ -80,7 +82,11 @@ impl ListWriter for Json {
         out.extend_from_slice(b"{\"group\":");
         put(&scope.group_name, out);
         out.extend_from_slice(
-            format!(",\"publication\":{},\"published_at\":\"{}\",\"count\":{},\"iocs\":[\n", scope.publication, scope.published_at, scope.live).as_bytes(),
+            format!(
+                ",\"publication\":{},\"published_at\":\"{}\",\"count\":{},\"iocs\":[\n",
+                scope.publication, scope.published_at, scope.live
+            )
+            .as_bytes(),
         );
     }
 

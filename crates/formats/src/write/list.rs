@@ -1,7 +1,8 @@
-//! What all list formats share: one document of entries, put together from shards that are rendered on their own.
+//! What all list formats share: one document of entries, put together from shards that are rendered
+//! on their own.
 //!
-//! A document is the head, the entries with [`ListWriter::between`] between them, and the tail. Writers escape and lay
-//! out; which IOCs there are was decided before.
+//! A document is the head, the entries with [`ListWriter::between`] between them, and the tail.
+//! Writers escape and lay out; which IOCs there are was decided before.
 
 use iocast_domain::{
     device_type::{Format, GroupKind},
@@ -134,13 +135,22 @@ pub fn writer(format: Format) -> Option<&'static dyn ListWriter> {
 
 /// Entries with what stands between them.
 #[must_use]
-pub fn shard<'a>(writer: &dyn ListWriter, scope: &Scope, entries: impl IntoIterator<Item = Entry<'a>>) -> Vec<u8> {
+pub fn shard<'a>(
+    writer: &dyn ListWriter,
+    scope: &Scope,
+    entries: impl IntoIterator<Item = Entry<'a>>,
+) -> Vec<u8> {
     grown(writer, scope, Vec::new(), entries)
 }
 
 /// A shard to which entries are added at its end.
 #[must_use]
-pub fn grown<'a>(writer: &dyn ListWriter, scope: &Scope, before: Vec<u8>, entries: impl IntoIterator<Item = Entry<'a>>) -> Vec<u8> {
+pub fn grown<'a>(
+    writer: &dyn ListWriter,
+    scope: &Scope,
+    before: Vec<u8>,
+    entries: impl IntoIterator<Item = Entry<'a>>,
+) -> Vec<u8> {
     let mut out = before;
     for entry in entries {
         if !out.is_empty() {
@@ -180,9 +190,19 @@ pub(super) fn line(text: &str, longest: usize) -> String {
 
 /// A CSV cell (RFC 4180); control characters become blanks, so that every row stays on one line.
 pub(super) fn cell(out: &mut Vec<u8>, text: &str) {
-    if text.contains([',', '"']) || text.contains(char::is_control) || text.starts_with(' ') || text.ends_with(' ') {
+    if text.contains([',', '"'])
+        || text.contains(char::is_control)
+        || text.starts_with(' ')
+        || text.ends_with(' ')
+    {
         out.push(b'"');
-        out.extend(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().replace('"', "\"\"").bytes());
+        out.extend(
+            text.chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect::<String>()
+                .replace('"', "\"\"")
+                .bytes(),
+        );
         out.push(b'"');
     } else {
         out.extend_from_slice(text.as_bytes());
@@ -202,12 +222,23 @@ pub(super) fn row(out: &mut Vec<u8>, cells: &[&str]) {
 
 /// The best confidence of a report that counts.
 pub(super) fn confidence(ioc: &Ioc, names: &SourceNames) -> Option<Confidence> {
-    ioc.enrichment.reports.iter().filter(|r| names.contains_key(&r.source_id)).map(|r| r.confidence).max()
+    ioc.enrichment
+        .reports
+        .iter()
+        .filter(|r| names.contains_key(&r.source_id))
+        .map(|r| r.confidence)
+        .max()
 }
 
 /// The names of the sources whose reports count.
-pub(super) fn sources<'a>(ioc: &'a Ioc, names: &'a SourceNames) -> impl Iterator<Item = (&'a str, Confidence)> {
-    ioc.enrichment.reports.iter().filter_map(|r| names.get(&r.source_id).map(|name| (name.as_str(), r.confidence)))
+pub(super) fn sources<'a>(
+    ioc: &'a Ioc,
+    names: &'a SourceNames,
+) -> impl Iterator<Item = (&'a str, Confidence)> {
+    ioc.enrichment
+        .reports
+        .iter()
+        .filter_map(|r| names.get(&r.source_id).map(|name| (name.as_str(), r.confidence)))
 }
 
 /// A short text for people: who says so, and what it belongs to.

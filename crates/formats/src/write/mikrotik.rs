@@ -1,4 +1,5 @@
-//! RouterOS commands for `/import`. What is downloaded is executed, so only addresses that parse are written.
+//! RouterOS commands for `/import`. What is downloaded is executed, so only addresses that parse
+//! are written.
 
 use iocast_domain::{guard::network, ioc::Kind, name::slug};
 
@@ -9,7 +10,9 @@ pub(super) struct MikrotikScript;
 impl ListWriter for MikrotikScript {
     fn head(&self, scope: &Scope, out: &mut Vec<u8>) {
         let list = slug(&scope.group_name);
-        let remove = |family: &str| format!("{family} firewall address-list remove [find list={list} comment=iocast]\n");
+        let remove = |family: &str| {
+            format!("{family} firewall address-list remove [find list={list} comment=iocast]\n")
+        };
         out.extend_from_slice(format!("{}{}", remove("/ip"), remove("/ipv6")).as_bytes());
     }
 
@@ -21,9 +24,16 @@ impl ListWriter for MikrotikScript {
     fn entry(&self, entry: &Entry<'_>, scope: &Scope, out: &mut Vec<u8>) {
         let Some(network) = network(&entry.ioc.value) else { return };
         let family = if entry.ioc.kind == Kind::Ipv6 { "/ipv6" } else { "/ip" };
-        let address = if network.prefix_len() == network.max_prefix_len() { network.addr().to_string() } else { network.to_string() };
+        let address = if network.prefix_len() == network.max_prefix_len() {
+            network.addr().to_string()
+        } else {
+            network.to_string()
+        };
         // An address that is there already is no reason to stop.
-        let command = format!(":do {{ {family} firewall address-list add list={} address={address} comment=iocast }} on-error={{}}\n", slug(&scope.group_name));
+        let command = format!(
+            ":do {{ {family} firewall address-list add list={} address={address} comment=iocast }} on-error={{}}\n",
+            slug(&scope.group_name)
+        );
         out.extend_from_slice(command.as_bytes());
     }
 }

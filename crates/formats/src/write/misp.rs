@@ -1,4 +1,5 @@
-//! The MISP feed: `manifest.json`, one file an event, `hashes.csv` (`misp-feed.md` sections 3 and 4).
+//! The MISP feed: `manifest.json`, one file an event, `hashes.csv` (`misp-feed.md` sections 3 and
+//! 4).
 //!
 //! This writer escapes and lays out; which IOCs and parts there are was decided before.
 
@@ -145,12 +146,18 @@ struct ManifestEntry<'a> {
     timestamp: i64,
 }
 
-/// Renders an event. `listed` is what its last published version listed ([`listed_tags`]): a tag that is gone
-/// since is listed as deleted, which is the only way to take one back.
+/// Renders an event. `listed` is what its last published version listed ([`listed_tags`]): a tag
+/// that is gone since is listed as deleted, which is the only way to take one back.
 ///
 /// # Errors
 /// If serialising fails, which it does only by a fault of its own.
-pub fn event(head: &EventHead<'_>, orgc: &Orgc, members: &[Member<'_>], names: &SourceNames, listed: &ListedTags) -> serde_json::Result<RenderedEvent> {
+pub fn event(
+    head: &EventHead<'_>,
+    orgc: &Orgc,
+    members: &[Member<'_>],
+    names: &SourceNames,
+    listed: &ListedTags,
+) -> serde_json::Result<RenderedEvent> {
     render(head, orgc, members, names, listed, None)
 }
 
@@ -163,7 +170,12 @@ fn render(
     listed: &ListedTags,
     threat_level: Option<u8>,
 ) -> serde_json::Result<RenderedEvent> {
-    let worst = members.iter().filter(|m| !m.tombstone).map(|m| m.ioc.severity()).max().unwrap_or(Severity::Low);
+    let worst = members
+        .iter()
+        .filter(|m| !m.tombstone)
+        .map(|m| m.ioc.severity())
+        .max()
+        .unwrap_or(Severity::Low);
     let own_level: u8 = match worst {
         Severity::High => 1,
         Severity::Medium => 2,
@@ -201,13 +213,25 @@ fn render(
         object: [],
         event_report: [],
     };
-    let entry =
-        ManifestEntry { orgc, tag: event_tags(head), info: head.info, date: head.day, analysis: 2, threat_level_id: threat_level, timestamp: head.stamp };
-    Ok(RenderedEvent { json: serde_json::to_vec(&EventFile { event })?, hashes, manifest_entry: serde_json::to_string(&entry)?, fingerprints })
+    let entry = ManifestEntry {
+        orgc,
+        tag: event_tags(head),
+        info: head.info,
+        date: head.day,
+        analysis: 2,
+        threat_level_id: threat_level,
+        timestamp: head.stamp,
+    };
+    Ok(RenderedEvent {
+        json: serde_json::to_vec(&EventFile { event })?,
+        hashes,
+        manifest_entry: serde_json::to_string(&entry)?,
+        fingerprints,
+    })
 }
 
-/// The manifest over entries given as (event UUID, [`RenderedEvent::manifest_entry`]), in the order in which
-/// MISP shall fetch them.
+/// The manifest over entries given as (event UUID, [`RenderedEvent::manifest_entry`]), in the order
+/// in which MISP shall fetch them.
 pub fn manifest<'a>(entries: impl IntoIterator<Item = (PartId, &'a str)>) -> Vec<u8> {
     let mut out = String::from("{");
     for (i, (id, entry)) in entries.into_iter().enumerate() {
@@ -220,10 +244,19 @@ pub fn manifest<'a>(entries: impl IntoIterator<Item = (PartId, &'a str)>) -> Vec
 }
 
 fn event_tags<'a>(head: &EventHead<'_>) -> Vec<Tag<'a>> {
-    vec![Tag { name: format!("iocast:group=\"{}\"", head.group_name), colour: Some("#3b6ea8"), deleted: None }]
+    vec![Tag {
+        name: format!("iocast:group=\"{}\"", head.group_name),
+        colour: Some("#3b6ea8"),
+        deleted: None,
+    }]
 }
 
-fn attribute<'a>(member: &Member<'a>, uuid: Uuid, shown: Shown, listed: Option<&BTreeSet<String>>) -> Attribute<'a> {
+fn attribute<'a>(
+    member: &Member<'a>,
+    uuid: Uuid,
+    shown: Shown,
+    listed: Option<&BTreeSet<String>>,
+) -> Attribute<'a> {
     let ioc = member.ioc;
     let (kind, category) = misp_type(ioc.kind);
     let live = !member.tombstone;
@@ -299,12 +332,16 @@ impl Shown {
 fn tags(ioc: &Ioc, names: &SourceNames) -> Vec<String> {
     let e = &ioc.enrichment;
     let mut tags = vec![tag("iocast:severity", ioc.severity().word())];
-    let counting = || e.reports.iter().filter_map(|r| names.get(&r.source_id).map(|name| (name, r.confidence)));
+    let counting = || {
+        e.reports.iter().filter_map(|r| names.get(&r.source_id).map(|name| (name, r.confidence)))
+    };
     if let Some(best) = counting().map(|(_, c)| c).max() {
         tags.push(tag("misp:confidence-level", confidence_word(best)));
     }
     tags.extend(counting().map(|(name, _)| tag("iocast:source", name)));
-    let own = |predicate: &'static str, t: &String| if looks_like_tag(t) { t.clone() } else { tag(predicate, t) };
+    let own = |predicate: &'static str, t: &String| {
+        if looks_like_tag(t) { t.clone() } else { tag(predicate, t) }
+    };
     tags.extend(e.user_tags.iter().map(|t| own("iocast:user-tag", t)));
     tags.extend(e.system_tags.iter().map(|t| own("iocast:system-tag", t)));
     tags.extend(e.threat_actors.iter().map(|v| tag("misp-galaxy:threat-actor", v)));
@@ -315,7 +352,8 @@ fn tags(ioc: &Ioc, names: &SourceNames) -> Vec<String> {
     tags
 }
 
-/// `predicate="value"`. MISP and its clients split tags on `"`, `:` and `=`: none stands in the value.
+/// `predicate="value"`. MISP and its clients split tags on `"`, `:` and `=`: none stands in the
+/// value.
 fn tag(predicate: &str, value: &str) -> String {
     let mut tag = String::with_capacity(predicate.len() + value.len() + 3);
     tag.push_str(predicate);
@@ -327,12 +365,24 @@ fn tag(predicate: &str, value: &str) -> String {
 
 /// `namespace:predicate` or `namespace:predicate="value"`, with at most one `=`.
 fn looks_like_tag(text: &str) -> bool {
-    let name = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+' | b'.'));
+    let name = |t: &str| {
+        !t.is_empty()
+            && t.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'+' | b'.'))
+    };
     let Some((namespace, rest)) = text.split_once(':') else { return false };
     let (predicate, value) = rest.split_once('=').map_or((rest, None), |(p, v)| (p, Some(v)));
-    let quoted = |v: &str| v.len() >= 2 && v.starts_with('"') && v.ends_with('"') && !v.contains('=') && v.matches('"').count() == 2;
+    let quoted = |v: &str| {
+        v.len() >= 2
+            && v.starts_with('"')
+            && v.ends_with('"')
+            && !v.contains('=')
+            && v.matches('"').count() == 2
+    };
     // What iocast says itself no source says in its place; MISP compares tags ignoring case.
-    let ours = namespace.eq_ignore_ascii_case("iocast") || (namespace.eq_ignore_ascii_case("misp") && predicate.eq_ignore_ascii_case("confidence-level"));
+    let ours = namespace.eq_ignore_ascii_case("iocast")
+        || (namespace.eq_ignore_ascii_case("misp")
+            && predicate.eq_ignore_ascii_case("confidence-level"));
     name(namespace) && !ours && name(predicate) && value.is_none_or(quoted)
 }
 
@@ -347,7 +397,8 @@ const fn confidence_word(confidence: Confidence) -> &'static str {
 /// Most sources that a comment names: MISP loses an event over a comment of 64 KB.
 const COMMENT_SOURCES: usize = 20;
 
-/// What tags can't say, for people: each source with its own confidence, whether the severity was rated, score, alert.
+/// What tags can't say, for people: each source with its own confidence, whether the severity was
+/// rated, score, alert.
 fn comment(ioc: &Ioc, names: &SourceNames) -> String {
     let e = &ioc.enrichment;
     let mut text = String::new();
@@ -357,7 +408,8 @@ fn comment(ioc: &Ioc, names: &SourceNames) -> String {
         sources += 1;
         if sources <= COMMENT_SOURCES {
             let before = if sources == 1 { "Source: " } else { ", " };
-            let _ = write!(text, "{before}{name} (confidence {} of 3)", u8::from(report.confidence));
+            let _ =
+                write!(text, "{before}{name} (confidence {} of 3)", u8::from(report.confidence));
         }
     }
     if sources > COMMENT_SOURCES {
@@ -366,7 +418,12 @@ fn comment(ioc: &Ioc, names: &SourceNames) -> String {
     if sources > 0 {
         text.push_str("; ");
     }
-    let _ = write!(text, "Severity: {}{}", ioc.severity().word(), if ioc.rated() { "" } else { " (not rated)" });
+    let _ = write!(
+        text,
+        "Severity: {}{}",
+        ioc.severity().word(),
+        if ioc.rated() { "" } else { " (not rated)" }
+    );
     if let Some(alert) = &e.alert_id {
         let _ = write!(text, "; Alert ID: {alert}");
     }
@@ -376,12 +433,15 @@ fn comment(ioc: &Ioc, names: &SourceNames) -> String {
     text
 }
 
-/// The MD5 of the value as MISP normalises it; for a URL with capitals a second line with the lower-cased value.
+/// The MD5 of the value as MISP normalises it; for a URL with capitals a second line with the
+/// lower-cased value.
 fn hash_lines(out: &mut Vec<u8>, ioc: &Ioc, event: PartId) {
     let mut line = |value: &str| {
         out.extend_from_slice(hex::encode(Md5::digest(value.as_bytes())).as_bytes());
         out.push(b',');
-        out.extend_from_slice(event.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+        out.extend_from_slice(
+            event.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes(),
+        );
         out.push(b'\n');
     };
     line(&ioc.value);
@@ -400,7 +460,9 @@ pub fn fingerprint(ioc: &Ioc, names: &SourceNames) -> i64 {
 #[must_use]
 pub fn exclusive_tags() -> BTreeSet<String> {
     let severities = Severity::ALL.iter().map(|s| format!("iocast:severity=\"{}\"", s.word()));
-    let confidences = [Confidence::LOW, Confidence::MEDIUM, Confidence::HIGH].into_iter().map(|c| format!("misp:confidence-level=\"{}\"", confidence_word(c)));
+    let confidences = [Confidence::LOW, Confidence::MEDIUM, Confidence::HIGH]
+        .into_iter()
+        .map(|c| format!("misp:confidence-level=\"{}\"", confidence_word(c)));
     severities.chain(confidences).collect()
 }
 
@@ -452,7 +514,11 @@ mod tests {
         let source = SourceId(Uuid::from_u128(7));
         let set = |s: &str| BTreeSet::from([s.to_owned()]);
         let enrichment = Enrichment {
-            reports: vec![Report { source_id: source, confidence: Confidence::MEDIUM, reported_at: 0 }],
+            reports: vec![Report {
+                source_id: source,
+                confidence: Confidence::MEDIUM,
+                reported_at: 0,
+            }],
             user_tags: set("mine"),
             system_tags: BTreeSet::from(["tlp:amber".to_owned(), "phishing kit".to_owned()]),
             threat_actors: set("APT28"),
@@ -466,9 +532,26 @@ mod tests {
         (enrichment, SourceNames::from([(source, "Feed \u{1f41b} One".to_owned())]))
     }
 
-    pub(super) fn render(members: &[Member<'_>], names: &SourceNames, listed: &ListedTags) -> RenderedEvent {
-        let head = EventHead { id: PartId(Uuid::from_u128(1)), info: "G - 2026-11-01", group_name: "G", day: "2026-11-01", stamp: 1_793_527_872 };
-        event(&head, &Orgc { name: "Acme".into(), uuid: Uuid::from_u128(2) }, members, names, listed).unwrap()
+    pub(super) fn render(
+        members: &[Member<'_>],
+        names: &SourceNames,
+        listed: &ListedTags,
+    ) -> RenderedEvent {
+        let head = EventHead {
+            id: PartId(Uuid::from_u128(1)),
+            info: "G - 2026-11-01",
+            group_name: "G",
+            day: "2026-11-01",
+            stamp: 1_793_527_872,
+        };
+        event(
+            &head,
+            &Orgc { name: "Acme".into(), uuid: Uuid::from_u128(2) },
+            members,
+            names,
+            listed,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -480,7 +563,8 @@ mod tests {
             ioc(Kind::Ipv6, "2001:db8::/32", enrichment.clone()),
             ioc(Kind::Email, "a@evil.example", Enrichment::default()),
         ];
-        let members: Vec<_> = iocs.iter().map(|ioc| Member { ioc, stamp: 5, tombstone: false }).collect();
+        let members: Vec<_> =
+            iocs.iter().map(|ioc| Member { ioc, stamp: 5, tombstone: false }).collect();
         let file = render(&members, &names, &ListedTags::new());
         let mut back = Vec::new();
         read(Input::Json, &mut Cursor::new(&file.json), Options::default(), &mut |item| {
@@ -490,8 +574,14 @@ mod tests {
         })
         .unwrap();
         for (ioc, seen) in iocs.iter().zip(&back) {
-            assert_eq!(seen.indicator.as_ref().map(|(k, v)| (*k, v.as_str())), Some((ioc.kind, ioc.value.as_str())));
-            assert_eq!((seen.first_seen, seen.last_seen), (Some(ioc.first_seen), Some(ioc.last_seen)));
+            assert_eq!(
+                seen.indicator.as_ref().map(|(k, v)| (*k, v.as_str())),
+                Some((ioc.kind, ioc.value.as_str()))
+            );
+            assert_eq!(
+                (seen.first_seen, seen.last_seen),
+                (Some(ioc.first_seen), Some(ioc.last_seen))
+            );
         }
         let expected = Enrichment { reports: Vec::new(), score: None, ..enrichment };
         assert_eq!(back[0].enrichment, expected);
@@ -504,12 +594,24 @@ mod tests {
     fn a_replaced_tag_is_listed_as_deleted_and_stays_so() {
         let (mut enrichment, names) = rich();
         let before = ioc(Kind::Domain, "evil.example", enrichment.clone());
-        let first = render(&[Member { ioc: &before, stamp: 5, tombstone: false }], &names, &ListedTags::new());
+        let first = render(
+            &[Member { ioc: &before, stamp: 5, tombstone: false }],
+            &names,
+            &ListedTags::new(),
+        );
         enrichment.user_severity = Some(Severity::Low);
         let after = ioc(Kind::Domain, "evil.example", enrichment);
         assert_ne!(fingerprint(&before, &names), fingerprint(&after, &names));
-        let second = render(&[Member { ioc: &after, stamp: 6, tombstone: false }], &names, &listed_tags(&first.json).unwrap());
-        let third = render(&[Member { ioc: &after, stamp: 6, tombstone: false }], &names, &listed_tags(&second.json).unwrap());
+        let second = render(
+            &[Member { ioc: &after, stamp: 6, tombstone: false }],
+            &names,
+            &listed_tags(&first.json).unwrap(),
+        );
+        let third = render(
+            &[Member { ioc: &after, stamp: 6, tombstone: false }],
+            &names,
+            &listed_tags(&second.json).unwrap(),
+        );
         let gone = r#"{"name":"iocast:severity=\"high\"","deleted":true}"#;
         assert!(!String::from_utf8_lossy(&first.json).contains(gone));
         assert!(String::from_utf8_lossy(&second.json).contains(gone));
@@ -519,9 +621,17 @@ mod tests {
     #[test]
     fn a_tombstone_says_deleted_and_leaves_the_hashes() {
         let gone = ioc(Kind::Domain, "gone.example", rich().0);
-        let file = render(&[Member { ioc: &gone, stamp: 9, tombstone: true }], &rich().1, &ListedTags::new());
+        let file = render(
+            &[Member { ioc: &gone, stamp: 9, tombstone: true }],
+            &rich().1,
+            &ListedTags::new(),
+        );
         let text = String::from_utf8_lossy(&file.json).into_owned();
-        assert!(text.contains("\"deleted\":true") && !text.contains("\"deleted\":false") && file.hashes.is_empty());
+        assert!(
+            text.contains("\"deleted\":true")
+                && !text.contains("\"deleted\":false")
+                && file.hashes.is_empty()
+        );
         let all = manifest([(PartId(Uuid::from_u128(1)), file.manifest_entry.as_str())]);
         let read: Manifest = serde_json::from_slice(&all).unwrap();
         assert_eq!(read[&Uuid::from_u128(1)]["timestamp"], 1_793_527_872);

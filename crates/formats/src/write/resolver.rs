@@ -26,6 +26,8 @@ impl ListWriter for Unbound {
     }
 
     fn entry(&self, entry: &Entry<'_>, _scope: &Scope, out: &mut Vec<u8>) {
-        out.extend_from_slice(format!("local-zone: \"{}.\" always_nxdomain\n", entry.ioc.value).as_bytes());
+        out.extend_from_slice(
+            format!("local-zone: \"{}.\" always_nxdomain\n", entry.ioc.value).as_bytes(),
+        );
     }
 }

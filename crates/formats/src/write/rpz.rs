@@ -1,4 +1,5 @@
-//! DNS response policy zones: `CNAME .` answers NXDOMAIN for a name, all below it, and answers that hold an address.
+//! DNS response policy zones: `CNAME .` answers NXDOMAIN for a name, all below it, and answers that
+//! hold an address.
 
 use std::net::IpAddr;
 
@@ -20,7 +21,14 @@ impl ListWriter for Rpz {
         if entry.ioc.kind == Kind::Domain {
             out.extend_from_slice(format!("{value} CNAME .\n*.{value} CNAME .\n").as_bytes());
         } else if let Some(network) = network(value) {
-            out.extend_from_slice(format!("{}.{}.rpz-ip CNAME .\n", network.prefix_len(), reversed(network.network())).as_bytes());
+            out.extend_from_slice(
+                format!(
+                    "{}.{}.rpz-ip CNAME .\n",
+                    network.prefix_len(),
+                    reversed(network.network())
+                )
+                .as_bytes(),
+            );
         }
     }
 }
@@ -35,9 +43,20 @@ fn reversed(address: IpAddr) -> String {
         IpAddr::V6(v6) => {
             // Written with `::` in it, it shows which run that is.
             let text = v6.to_string();
-            let words = |part: &str| part.split(':').filter(|w| !w.is_empty()).rev().map(str::to_owned).collect::<Vec<_>>();
+            let words = |part: &str| {
+                part.split(':')
+                    .filter(|w| !w.is_empty())
+                    .rev()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            };
             match text.split_once("::") {
-                Some((front, back)) => words(back).into_iter().chain(["zz".to_owned()]).chain(words(front)).collect::<Vec<_>>().join("."),
+                Some((front, back)) => words(back)
+                    .into_iter()
+                    .chain(["zz".to_owned()])
+                    .chain(words(front))
+                    .collect::<Vec<_>>()
+                    .join("."),
                 None => words(&text).join("."),
             }
         }
@@ -50,9 +69,12 @@ mod tests {
 
     #[test]
     fn addresses_are_written_backwards() {
-        for (address, name) in
-            [("192.0.2.1", "1.2.0.192"), ("2001:db8::1", "1.zz.db8.2001"), ("2001:db8::", "zz.db8.2001"), ("1:2:3:4:5:6:7:8", "8.7.6.5.4.3.2.1")]
-        {
+        for (address, name) in [
+            ("192.0.2.1", "1.2.0.192"),
+            ("2001:db8::1", "1.zz.db8.2001"),
+            ("2001:db8::", "zz.db8.2001"),
+            ("1:2:3:4:5:6:7:8", "8.7.6.5.4.3.2.1"),
+        ] {
             assert_eq!(reversed(address.parse().unwrap()), name);
         }
     }

@@ -16,7 +16,9 @@ impl ListWriter for SplunkCsv {
             Some(GroupKind::Ip) => b"description,ip,weight\n",
             Some(GroupKind::Url) => b"description,http_referrer,http_user_agent,url,weight\n",
             Some(GroupKind::Email) => b"description,src_user,subject,weight\n",
-            Some(GroupKind::Hash | GroupKind::Md5 | GroupKind::Sha256) => b"description,file_hash,file_name,weight\n",
+            Some(GroupKind::Hash | GroupKind::Md5 | GroupKind::Sha256) => {
+                b"description,file_hash,file_name,weight\n"
+            }
             Some(GroupKind::Domain) | None => b"description,domain,weight\n",
         });
     }
@@ -27,7 +29,9 @@ impl ListWriter for SplunkCsv {
         let (value, weight) = (entry.ioc.value.as_str(), weight(entry.ioc.severity()).to_string());
         match scope.kind {
             Some(GroupKind::Url) => row(out, &[&text, "", "", value, &weight]),
-            Some(GroupKind::Email | GroupKind::Hash | GroupKind::Md5 | GroupKind::Sha256) => row(out, &[&text, value, "", &weight]),
+            Some(GroupKind::Email | GroupKind::Hash | GroupKind::Md5 | GroupKind::Sha256) => {
+                row(out, &[&text, value, "", &weight]);
+            }
             Some(GroupKind::Ip | GroupKind::Domain) | None => row(out, &[&text, value, &weight]),
         }
     }

@@ -1,4 +1,5 @@
-//! Squid `dstdomain` files. Squid refuses a name beside its parent: what another entry covers was left out before.
+//! Squid `dstdomain` files. Squid refuses a name beside its parent: what another entry covers was
+//! left out before.
 
 use super::list::{Entry, ListWriter, Scope};
 

@@ -1,7 +1,8 @@
 //! STIX 2.1 and 2.0: an object a line, so that bundles and TAXII pages are made of the same bytes.
 //!
-//! Everything that an IOC brings along carries the moment of its last change as `modified`, which is also the date on
-//! which it was added to the TAXII collection. Ids are version 5: the same IOC keeps its id while it stays.
+//! Everything that an IOC brings along carries the moment of its last change as `modified`, which
+//! is also the date on which it was added to the TAXII collection. Ids are version 5: the same IOC
+//! keeps its id while it stays.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +28,9 @@ pub(super) const STIX_20: Stix = Stix(Taxii::V20);
 pub(super) const STIX_21: Stix = Stix(Taxii::V21);
 
 /// What an IOC may belong to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum ThreatKind {
     /// A malware family.
@@ -38,7 +41,8 @@ pub enum ThreatKind {
     Campaign,
 }
 
-/// A malware family, threat actor or campaign that IOCs of a group point at, and since when it is listed.
+/// A malware family, threat actor or campaign that IOCs of a group point at, and since when it is
+/// listed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Threat {
     /// What it is.
@@ -65,27 +69,51 @@ impl ThreatKind {
 /// What an IOC belongs to.
 pub fn threats(ioc: &Ioc) -> impl Iterator<Item = (ThreatKind, &str)> {
     let e = &ioc.enrichment;
-    let sets = [(ThreatKind::Malware, &e.malware_families), (ThreatKind::ThreatActor, &e.threat_actors), (ThreatKind::Campaign, &e.campaigns)];
+    let sets = [
+        (ThreatKind::Malware, &e.malware_families),
+        (ThreatKind::ThreatActor, &e.threat_actors),
+        (ThreatKind::Campaign, &e.campaigns),
+    ];
     sets.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| (kind, name.as_str())))
 }
 
-/// A UUID as the version wants it: STIX 2.0 takes version 4 only, so the same 122 bits are marked as that.
+/// A UUID as the version wants it: STIX 2.0 takes version 4 only, so the same 122 bits are marked
+/// as that.
 fn marked(version: Taxii, uuid: Uuid) -> Uuid {
     match version {
-        Taxii::V20 => uuid::Builder::from_bytes(uuid.into_bytes()).with_version(uuid::Version::Random).into_uuid(),
+        Taxii::V20 => uuid::Builder::from_bytes(uuid.into_bytes())
+            .with_version(uuid::Version::Random)
+            .into_uuid(),
         Taxii::V21 => uuid,
     }
 }
 
 fn threat_id(version: Taxii, scope: &Scope, kind: ThreatKind, name: &str) -> String {
-    format!("{}--{}", kind.word(), marked(version, uuid_of(scope, &format!("stix|{}|{name}", kind.word()))))
+    format!(
+        "{}--{}",
+        kind.word(),
+        marked(version, uuid_of(scope, &format!("stix|{}|{name}", kind.word())))
+    )
 }
 
-/// The UUID of an IOC's indicator. STIX forbids a new version of what was revoked: who comes back is a new indicator.
+/// The UUID of an IOC's indicator. STIX forbids a new version of what was revoked: who comes back
+/// is a new indicator.
 #[must_use]
-pub fn indicator_uuid(version: Taxii, namespace: &Uuid, ioc: &Ioc, joined_at: Timestamp, reborn: bool) -> Uuid {
+pub fn indicator_uuid(
+    version: Taxii,
+    namespace: &Uuid,
+    ioc: &Ioc,
+    joined_at: Timestamp,
+    reborn: bool,
+) -> Uuid {
     let again = if reborn { format!("|{}", joined_at.micros()) } else { String::new() };
-    marked(version, Uuid::new_v5(namespace, format!("stix|{}|{}{again}", ioc.kind.word(), ioc.value).as_bytes()))
+    marked(
+        version,
+        Uuid::new_v5(
+            namespace,
+            format!("stix|{}|{}{again}", ioc.kind.word(), ioc.value).as_bytes(),
+        ),
+    )
 }
 
 /// A moment as the version wants it: STIX 2.0 takes milliseconds.
@@ -176,8 +204,9 @@ const RED: &str = TLP[3].1;
 const AMBER_STRICT: &str = "marking-definition--939a9414-2ddd-4d32-a0cd-375ea402b003";
 const TLP_2: &str = "extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d";
 
-/// The marking of an IOC: the strictest of the `tlp:` tags that people set, else of those that sources gave, else amber. None goes
-/// out looser than it came in: STIX 2.0 has no word for amber+strict, so there it is red.
+/// The marking of an IOC: the strictest of the `tlp:` tags that people set, else of those that
+/// sources gave, else amber. None goes out looser than it came in: STIX 2.0 has no word for
+/// amber+strict, so there it is red.
 fn marking(version: Taxii, ioc: &Ioc) -> &'static str {
     let strictest = |tags: &BTreeSet<String>| {
         tags.iter()
@@ -230,7 +259,10 @@ impl Stix {
             let relationship = Relationship {
                 r#type: "relationship",
                 spec_version: self.spec_version(),
-                id: format!("relationship--{}", marked(self.0, Uuid::new_v5(&indicator, target.as_bytes()))),
+                id: format!(
+                    "relationship--{}",
+                    marked(self.0, Uuid::new_v5(&indicator, target.as_bytes()))
+                ),
                 created_by_ref: self.identity(scope),
                 created: moment(self.0, entry.joined_at),
                 modified: moment(self.0, entry.stamp),
@@ -246,14 +278,16 @@ impl Stix {
     }
 }
 
-/// What every collection holds beside its IOCs: who made it, the markings, the meaning of our extension. Each is one object.
+/// What every collection holds beside its IOCs: who made it, the markings, the meaning of our
+/// extension. Each is one object.
 #[must_use]
 pub fn statics(version: Taxii, scope: &Scope) -> Vec<Value> {
     let stix = Stix(version);
     let at = moment(version, scope.created_at);
     let identity = stix.identity(scope);
-    let mut objects =
-        vec![json!({ "type": "identity", "id": identity, "created": at, "modified": at, "name": scope.account_name, "identity_class": "organization" })];
+    let mut objects = vec![
+        json!({ "type": "identity", "id": identity, "created": at, "modified": at, "name": scope.account_name, "identity_class": "organization" }),
+    ];
     objects.extend(TLP.iter().map(|(colour, id)| {
         json!({ "type": "marking-definition", "id": id, "created": "2017-01-20T00:00:00.000Z", "definition_type": "tlp", "definition": { "tlp": colour } })
     }));
@@ -269,7 +303,8 @@ pub fn statics(version: Taxii, scope: &Scope) -> Vec<Value> {
             "version": "1.0.0", "extension_types": ["property-extension"],
         }));
         for object in objects.iter_mut().filter_map(Value::as_object_mut) {
-            let colour = object.get("definition").and_then(|d| d["tlp"].as_str()).map(str::to_uppercase);
+            let colour =
+                object.get("definition").and_then(|d| d["tlp"].as_str()).map(str::to_uppercase);
             if let Some(colour) = colour {
                 object.insert("name".to_owned(), json!(format!("TLP:{colour}")));
             }
@@ -290,7 +325,9 @@ pub fn threat(version: Taxii, scope: &Scope, of: &Threat) -> Value {
     let Some(fields) = object.as_object_mut() else { return object };
     match (version, of.kind) {
         (Taxii::V21, ThreatKind::Malware) => fields.insert("is_family".to_owned(), json!(true)),
-        (Taxii::V20, ThreatKind::Malware | ThreatKind::ThreatActor) => fields.insert("labels".to_owned(), json!(["unknown"])),
+        (Taxii::V20, ThreatKind::Malware | ThreatKind::ThreatActor) => {
+            fields.insert("labels".to_owned(), json!(["unknown"]))
+        }
         _ => None,
     };
     if version == Taxii::V21 {
@@ -309,9 +346,15 @@ impl ListWriter for Stix {
 
     /// The bundle's beginning with the objects that are always there; IOCs follow behind a comma.
     fn head(&self, scope: &Scope, out: &mut Vec<u8>) {
-        let id = marked(self.0, uuid_of(scope, &format!("stix|bundle|{}|{}", scope.group, scope.publication)));
+        let id = marked(
+            self.0,
+            uuid_of(scope, &format!("stix|bundle|{}|{}", scope.group, scope.publication)),
+        );
         let version = if self.is_v21() { "" } else { "\"spec_version\":\"2.0\"," };
-        out.extend_from_slice(format!("{{\"type\":\"bundle\",\"id\":\"bundle--{id}\",{version}\"objects\":[\n").as_bytes());
+        out.extend_from_slice(
+            format!("{{\"type\":\"bundle\",\"id\":\"bundle--{id}\",{version}\"objects\":[\n")
+                .as_bytes(),
+        );
         for (i, object) in statics(self.0, scope).iter().enumerate() {
             if i > 0 {
                 out.extend_from_slice(self.between());
@@ -323,13 +366,17 @@ impl ListWriter for Stix {
     fn entry(&self, entry: &Entry<'_>, scope: &Scope, out: &mut Vec<u8>) {
         let ioc = entry.ioc;
         let e = &ioc.enrichment;
-        let uuid = indicator_uuid(self.0, &scope.account.namespace(), ioc, entry.joined_at, entry.reborn);
+        let uuid =
+            indicator_uuid(self.0, &scope.account.namespace(), ioc, entry.joined_at, entry.reborn);
         let valid_from = ioc.first_seen.min(ioc.last_seen);
-        let mut labels = vec!["malicious-activity".to_owned(), format!("severity:{}", ioc.severity().word())];
+        let mut labels =
+            vec!["malicious-activity".to_owned(), format!("severity:{}", ioc.severity().word())];
         labels.extend(e.user_tags.iter().chain(&e.system_tags).cloned());
         let alert = |id: &str| json!({ "source_name": "Threat Command alert", "external_id": id });
         let context = || {
-            let sources: Vec<Value> = sources(ioc, &scope.names).map(|(name, c)| json!({ "name": name, "confidence": u8::from(c) })).collect();
+            let sources: Vec<Value> = sources(ioc, &scope.names)
+                .map(|(name, c)| json!({ "name": name, "confidence": u8::from(c) }))
+                .collect();
             let mut context = json!({
                 "severity": ioc.severity().word(), "sources": sources, "first_seen": ioc.first_seen.to_string(), "last_seen": ioc.last_seen.to_string(),
             });
@@ -407,9 +454,22 @@ mod tests {
         let ioc = |user: &[&str], system: &[&str]| {
             let tags = |of: &[&str]| of.iter().map(|t| (*t).to_owned()).collect::<BTreeSet<_>>();
             let seen = Timestamp::from_secs(1_800_000_000);
-            let enrichment = Enrichment { user_tags: tags(user), system_tags: tags(system), ..Enrichment::default() };
+            let enrichment = Enrichment {
+                user_tags: tags(user),
+                system_tags: tags(system),
+                ..Enrichment::default()
+            };
             let (state, whitelist) = (State::Active, Whitelist::Default);
-            Ioc { id: IocId(Uuid::nil()), kind: Kind::Domain, value: "evil.example".into(), first_seen: seen, last_seen: seen, state, whitelist, enrichment }
+            Ioc {
+                id: IocId(Uuid::nil()),
+                kind: Kind::Domain,
+                value: "evil.example".into(),
+                first_seen: seen,
+                last_seen: seen,
+                state,
+                whitelist,
+                enrichment,
+            }
         };
         let named = |name: &str| TLP.iter().find(|(colour, _)| *colour == name).unwrap().1;
         for (user, system, v21, v20) in [
@@ -424,7 +484,11 @@ mod tests {
             (&["tlp:nonsense"], &["tlp:red"], RED, RED),
         ] {
             let ioc = ioc(user, system);
-            assert_eq!((marking(Taxii::V21, &ioc), marking(Taxii::V20, &ioc)), (v21, v20), "{user:?} {system:?}");
+            assert_eq!(
+                (marking(Taxii::V21, &ioc), marking(Taxii::V20, &ioc)),
+                (v21, v20),
+                "{user:?} {system:?}"
+            );
         }
     }
 }

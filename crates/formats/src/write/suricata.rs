@@ -10,9 +10,13 @@ impl ListWriter for SuricataDataset {
     fn entry(&self, entry: &Entry<'_>, _scope: &Scope, out: &mut Vec<u8>) {
         let value = entry.ioc.value.as_str();
         match entry.ioc.kind {
-            Kind::Domain | Kind::Email => out.extend_from_slice(base64(value.as_bytes()).as_bytes()),
+            Kind::Domain | Kind::Email => {
+                out.extend_from_slice(base64(value.as_bytes()).as_bytes());
+            }
             Kind::Url => out.extend_from_slice(base64(without_scheme(value).as_bytes()).as_bytes()),
-            Kind::Ipv4 | Kind::Ipv6 | Kind::Md5 | Kind::Sha1 | Kind::Sha256 => out.extend_from_slice(value.as_bytes()),
+            Kind::Ipv4 | Kind::Ipv6 | Kind::Md5 | Kind::Sha1 | Kind::Sha256 => {
+                out.extend_from_slice(value.as_bytes());
+            }
         }
         out.push(b'\n');
     }

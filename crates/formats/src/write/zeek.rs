@@ -21,6 +21,9 @@ impl ListWriter for ZeekIntel {
             Kind::Email => (value, "Intel::EMAIL"),
             Kind::Md5 | Kind::Sha1 | Kind::Sha256 => (value, "Intel::FILE_HASH"),
         };
-        out.extend_from_slice(format!("{value}\t{kind}\tiocast\t{}\n", about(entry.ioc, &scope.names, 200)).as_bytes());
+        out.extend_from_slice(
+            format!("{value}\t{kind}\tiocast\t{}\n", about(entry.ioc, &scope.names, 200))
+                .as_bytes(),
+        );
     }
 }

@@ -7,7 +7,8 @@ use iocast_domain::{
     selection::{self, Place, value_head},
 };
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select,
     sea_query::{Expr, Query},
 };
 use uuid::Uuid;
@@ -31,13 +32,21 @@ pub struct Standpoint {
 
 impl From<&Place> for Standpoint {
     fn from(place: &Place) -> Self {
-        Self { precedence: place.precedence, head: value_head(&place.value).to_owned(), id: place.id }
+        Self {
+            precedence: place.precedence,
+            head: value_head(&place.value).to_owned(),
+            id: place.id,
+        }
     }
 }
 
 impl Standpoint {
     fn tuple(&self) -> Expr {
-        Expr::tuple([Expr::value(self.precedence), Expr::value(self.head.as_str()), Expr::value(self.id.0)])
+        Expr::tuple([
+            Expr::value(self.precedence),
+            Expr::value(self.head.as_str()),
+            Expr::value(self.id.0),
+        ])
     }
 }
 
@@ -60,46 +69,80 @@ impl Walk {
         let id = || Expr::col((ioc::Entity, ioc::Column::Id));
         ioc::Entity::find()
             .filter(ioc::Column::AccountId.eq(account.as_str()))
-            // As a sum no index holds it: SQLite would take the one of changes, and sort all that it finds.
+            // As a sum no index holds it: SQLite would take the one of changes, and sort all that
+            // it finds.
             .filter(Expr::col((ioc::Entity, ioc::Column::Seq)).add(0).lte(*to))
             .filter(sendable())
             .filter(Condition::all().add_option(source.map(|source| reported_by(&[source], id()))))
-            .filter(Condition::all().add_option((!but.is_empty()).then(|| reported_by(but, id()).not())))
+            .filter(
+                Condition::all()
+                    .add_option((!but.is_empty()).then(|| reported_by(but, id()).not())),
+            )
     }
 }
 
 fn place() -> Expr {
-    Expr::tuple([Expr::col(ioc::Column::Precedence), Expr::col(ioc::Column::ValueHead), Expr::col(ioc::Column::Id)])
+    Expr::tuple([
+        Expr::col(ioc::Column::Precedence),
+        Expr::col(ioc::Column::ValueHead),
+        Expr::col(ioc::Column::Id),
+    ])
 }
 
 /// What the walk comes by behind a place, best first.
-pub(super) fn behind(walk: &Walk, rules: &[&Criteria], after: Option<&Standpoint>) -> Select<ioc::Entity> {
+pub(super) fn behind(
+    walk: &Walk,
+    rules: &[&Criteria],
+    after: Option<&Standpoint>,
+) -> Select<ioc::Entity> {
     let bound = after.map(|after| place().gt(after.tuple()));
     let find = walk.find().filter(choosable_by(rules)).filter(Condition::all().add_option(bound));
-    find.order_by_asc(ioc::Column::Precedence).order_by_asc(ioc::Column::ValueHead).order_by_asc(ioc::Column::Id)
+    find.order_by_asc(ioc::Column::Precedence)
+        .order_by_asc(ioc::Column::ValueHead)
+        .order_by_asc(ioc::Column::Id)
 }
 
 /// The live members of a group before a place, the weakest first.
-pub(super) fn members_before(walk: &Walk, group: GroupId, from: Option<&Standpoint>) -> Select<ioc::Entity> {
+pub(super) fn members_before(
+    walk: &Walk,
+    group: GroupId,
+    from: Option<&Standpoint>,
+) -> Select<ioc::Entity> {
     let of_group = Query::select()
         .expr(Expr::value(1))
         .from(member::Entity)
         .and_where(Expr::col((member::Entity, member::Column::GroupId)).eq(group.0))
-        .and_where(Expr::col((member::Entity, member::Column::IocId)).eq(Expr::col((ioc::Entity, ioc::Column::Id))))
-        .and_where(Expr::col((member::Entity, member::Column::Standing)).eq(MembershipState::Live.code()))
+        .and_where(
+            Expr::col((member::Entity, member::Column::IocId))
+                .eq(Expr::col((ioc::Entity, ioc::Column::Id))),
+        )
+        .and_where(
+            Expr::col((member::Entity, member::Column::Standing)).eq(MembershipState::Live.code()),
+        )
         .take();
     let bound = from.map(|from| place().lt(from.tuple()));
-    let find = walk.find().filter(Expr::exists(of_group)).filter(Condition::all().add_option(bound));
-    find.order_by_desc(ioc::Column::Precedence).order_by_desc(ioc::Column::ValueHead).order_by_desc(ioc::Column::Id)
+    let find =
+        walk.find().filter(Expr::exists(of_group)).filter(Condition::all().add_option(bound));
+    find.order_by_desc(ioc::Column::Precedence)
+        .order_by_desc(ioc::Column::ValueHead)
+        .order_by_desc(ioc::Column::Id)
 }
 
 fn unplaced(account: &AccountId) -> Select<ioc::Entity> {
-    ioc::Entity::find().filter(ioc::Column::AccountId.eq(account.as_str())).filter(ioc::Column::Precedence.is_null())
+    ioc::Entity::find()
+        .filter(ioc::Column::AccountId.eq(account.as_str()))
+        .filter(ioc::Column::Precedence.is_null())
 }
 
 impl<C: ConnectionTrait> Conn<C> {
     /// The next IOCs of a walk that one of these rules may choose, as far as columns tell.
-    pub async fn ioc_behind(&self, walk: &Walk, rules: &[&Criteria], after: Option<&Standpoint>, limit: u64) -> StoreResult<IocPage> {
+    pub async fn ioc_behind(
+        &self,
+        walk: &Walk,
+        rules: &[&Criteria],
+        after: Option<&Standpoint>,
+        limit: u64,
+    ) -> StoreResult<IocPage> {
         if rules.is_empty() {
             return Ok(IocPage(Vec::new()));
         }
@@ -107,8 +150,16 @@ impl<C: ConnectionTrait> Conn<C> {
     }
 
     /// The live members of a group that a walk comes by backwards, from a place on.
-    pub async fn ioc_members_before(&self, walk: &Walk, group: GroupId, from: Option<&Standpoint>, limit: u64) -> StoreResult<IocPage> {
-        Ok(IocPage(with_sources(members_before(walk, group, from).limit(limit)).all(&self.0).await?))
+    pub async fn ioc_members_before(
+        &self,
+        walk: &Walk,
+        group: GroupId,
+        from: Option<&Standpoint>,
+        limit: u64,
+    ) -> StoreResult<IocPage> {
+        Ok(IocPage(
+            with_sources(members_before(walk, group, from).limit(limit)).all(&self.0).await?,
+        ))
     }
 
     /// Whether the place of some IOC of an account is not known yet: an earlier version wrote it.
@@ -129,7 +180,9 @@ impl Txn {
             let id = row.id;
             // One that can't be read is not published either: it stands behind all others.
             let precedence = to_row(row).map_or(i64::MAX, |row| selection::precedence(&row.ioc));
-            let write = ioc::Entity::update_many().col_expr(ioc::Column::Precedence, Expr::value(precedence)).filter(ioc::Column::Id.eq(id));
+            let write = ioc::Entity::update_many()
+                .col_expr(ioc::Column::Precedence, Expr::value(precedence))
+                .filter(ioc::Column::Id.eq(id));
             write.exec(&self.0).await?;
         }
         Ok(count)

@@ -31,8 +31,8 @@ pub(crate) struct AccountOut {
     mail: String,
     /// How many people get letters about silent devices; with none, nobody is told.
     alerted_people: usize,
-    /// A program that is told of silence, recovery and full groups by signed POSTs (Standard Webhooks); null for none. Shown to
-    /// administrators, as such addresses often carry a secret.
+    /// A program that is told of silence, recovery and full groups by signed POSTs (Standard
+    /// Webhooks); null for none. Shown to administrators, as such addresses often carry a secret.
     webhook_url: Option<String>,
     /// The secret by which it knows us; shown to administrators.
     webhook_secret: Option<String>,
@@ -129,7 +129,10 @@ async fn out(app: &App, session: &Session, account: Account) -> Answer {
         id: account.id.to_string(),
         name: account.name,
         silent_after_hours: account.silent_after.unwrap_or(SILENT_AFTER) / HOUR,
-        webhook_secret: account.webhook_url.as_deref().and_then(|url| app.webhook_secret(&session.0, url).ok()),
+        webhook_secret: account
+            .webhook_url
+            .as_deref()
+            .and_then(|url| app.webhook_secret(&session.0, url).ok()),
         webhook_url: account.webhook_url.filter(|_| session.0.may_write().is_ok()),
         mail: app.mail_goes_to(),
         alerted_people,
@@ -147,8 +150,18 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session) -> Answer {
 /// Change the account.
 #[utoipa::path(tag = "account", request_body = AccountPatchIn, responses((status = 200, body = AccountOut), (status = 422, body = Problem)))]
 #[patch("/account")]
-pub(crate) async fn update(app: web::Data<App>, session: Session, body: Body<AccountPatchIn>) -> Answer {
-    out(&app, &session, app.account_update(&session.0, body.value.silent_after_hours, body.value.webhook_url).await?).await
+pub(crate) async fn update(
+    app: web::Data<App>,
+    session: Session,
+    body: Body<AccountPatchIn>,
+) -> Answer {
+    out(
+        &app,
+        &session,
+        app.account_update(&session.0, body.value.silent_after_hours, body.value.webhook_url)
+            .await?,
+    )
+    .await
 }
 
 /// The people of the account, by age.
@@ -161,12 +174,22 @@ pub(crate) async fn users(app: web::Data<App>, session: Session) -> Answer {
 /// Invite a person: a letter says where to choose a password.
 #[utoipa::path(tag = "account", request_body = UserIn, params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = UserOut), (status = 403, body = Problem), (status = 422, body = Problem)))]
 #[post("/users")]
-pub(crate) async fn invite(request: actix_web::HttpRequest, app: web::Data<App>, session: Session, body: Body<UserIn>) -> Answer {
+pub(crate) async fn invite(
+    request: actix_web::HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    body: Body<UserIn>,
+) -> Answer {
     let UserIn { email, role } = body.value;
-    let make = async { Ok(UserOut::from(app.clone().into_inner().user_invite(&session.0, &email, role).await?)) };
+    let make = async {
+        Ok(UserOut::from(app.clone().into_inner().user_invite(&session.0, &email, role).await?))
+    };
     let made = async |id| {
         let people = app.user_list(&session.0).await?;
-        let person = people.into_iter().find(|user| user.id == UserId(id)).ok_or(iocast_app::AppError::NotFound("person"))?;
+        let person = people
+            .into_iter()
+            .find(|user| user.id == UserId(id))
+            .ok_or(iocast_app::AppError::NotFound("person"))?;
         Ok(UserOut::from(person))
     };
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
@@ -175,15 +198,27 @@ pub(crate) async fn invite(request: actix_web::HttpRequest, app: web::Data<App>,
 /// Change a person.
 #[utoipa::path(tag = "account", request_body = UserPatchIn, params(("id" = Uuid, Path)), responses((status = 200, body = UserOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
 #[patch("/users/{id}")]
-pub(crate) async fn user_update(app: web::Data<App>, session: Session, id: Id, body: Body<UserPatchIn>) -> Answer {
+pub(crate) async fn user_update(
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    body: Body<UserPatchIn>,
+) -> Answer {
     let UserPatchIn { role, active, mail_alerts } = body.value;
-    Ok(HttpResponse::Ok().json(UserOut::from(app.user_update(&session.0, UserId(id.0), UserPatch { role, active, mail_alerts }).await?)))
+    Ok(HttpResponse::Ok().json(UserOut::from(
+        app.user_update(&session.0, UserId(id.0), UserPatch { role, active, mail_alerts }).await?,
+    )))
 }
 
-/// Ask for a letter by which to choose a new password. The answer is the same whether or not there is such a person.
+/// Ask for a letter by which to choose a new password. The answer is the same whether or not there
+/// is such a person.
 #[utoipa::path(tag = "account", request_body = PasswordResetIn, responses((status = 202), (status = 429, body = Problem)), security(()))]
 #[post("/password-resets")]
-pub(crate) async fn password_reset(request: actix_web::HttpRequest, app: web::Data<App>, body: Body<PasswordResetIn, ANYBODY_MAX>) -> Answer {
+pub(crate) async fn password_reset(
+    request: actix_web::HttpRequest,
+    app: web::Data<App>,
+    body: Body<PasswordResetIn, ANYBODY_MAX>,
+) -> Answer {
     app.password_forgotten(&body.value.email, &crate::extract::caller(&request)).await?;
     Ok(HttpResponse::Accepted().finish())
 }
@@ -191,7 +226,11 @@ pub(crate) async fn password_reset(request: actix_web::HttpRequest, app: web::Da
 /// Choose a password with the token of a letter. It works once.
 #[utoipa::path(tag = "account", request_body = PasswordIn, responses((status = 204), (status = 401, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)), security(()))]
 #[post("/passwords")]
-pub(crate) async fn password(request: actix_web::HttpRequest, app: web::Data<App>, body: Body<PasswordIn, ANYBODY_MAX>) -> Answer {
+pub(crate) async fn password(
+    request: actix_web::HttpRequest,
+    app: web::Data<App>,
+    body: Body<PasswordIn, ANYBODY_MAX>,
+) -> Answer {
     let PasswordIn { token, password } = body.value;
     app.into_inner().password_choose(&token, password, &crate::extract::caller(&request)).await?;
     Ok(HttpResponse::NoContent().finish())

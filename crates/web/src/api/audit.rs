@@ -53,15 +53,35 @@ pub(crate) struct AuditOut {
 
 impl From<AuditLine> for AuditOut {
     fn from(line: AuditLine) -> Self {
-        let AuditLine { id, account_id: _, at, actor, action, object, detail, address, request_id } = line;
-        Self { id: id.to_string(), at, actor, action, object, detail: serde_json::from_str(&detail).unwrap_or_default(), address, request_id }
+        let AuditLine { id, account_id: _, at, actor, action, object, detail, address, request_id } =
+            line;
+        Self {
+            id: id.to_string(),
+            at,
+            actor,
+            action,
+            object,
+            detail: serde_json::from_str(&detail).unwrap_or_default(),
+            address,
+            request_id,
+        }
     }
 }
 
 /// The audit log, newest first.
 #[utoipa::path(tag = "audit", params(AuditQuery), responses((status = 200, body = List<AuditOut>), (status = 403, body = Problem)))]
 #[get("/audit")]
-pub(crate) async fn list(request: HttpRequest, app: web::Data<App>, session: Session, query: Query<AuditQuery>) -> Answer {
+pub(crate) async fn list(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    query: Query<AuditQuery>,
+) -> Answer {
     let AuditQuery { actor, action, object, limit, cursor } = query.0;
-    Ok(super::list(&request, app.audit_list(&session.0, &AuditFilter { actor, action, object }, &page(limit, cursor)?).await?.map(AuditOut::from)))
+    Ok(super::list(
+        &request,
+        app.audit_list(&session.0, &AuditFilter { actor, action, object }, &page(limit, cursor)?)
+            .await?
+            .map(AuditOut::from),
+    ))
 }

@@ -16,7 +16,8 @@ use crate::{extract::Session, problem::Problem};
 pub(crate) struct SetupOut {
     /// The label in the vendor's form.
     label: &'static str,
-    /// What to type; `{url}`, `{account_id}`, `{key}`, `{name}` and the like stand for the group URL and so on.
+    /// What to type; `{url}`, `{account_id}`, `{key}`, `{name}` and the like stand for the group
+    /// URL and so on.
     value: &'static str,
 }
 
@@ -59,11 +60,42 @@ pub(crate) struct DeviceTypeOut {
 
 impl From<&DeviceType> for DeviceTypeOut {
     fn from(of: &DeviceType) -> Self {
-        let DeviceType { id, name, method, unsupported, location, kinds, group_kinds, grammar: _, max_iocs, format, delivery, original, setup, checks } = *of;
+        let DeviceType {
+            id,
+            name,
+            method,
+            unsupported,
+            location,
+            kinds,
+            group_kinds,
+            grammar: _,
+            max_iocs,
+            format,
+            delivery,
+            original,
+            setup,
+            checks,
+        } = *of;
         let kinds = kinds.iter().copied().map(Kind::word).collect();
         let setup = setup.iter().map(|f| SetupOut { label: f.label, value: f.value }).collect();
-        let (mixed_group, group_kinds) = (of.mixed_group(), group_kinds.iter().map(|k| k.word()).collect());
-        Self { id, name, method, unsupported, location, kinds, mixed_group, group_kinds, max_iocs, format, delivery, original, setup, checks: checks.to_vec() }
+        let (mixed_group, group_kinds) =
+            (of.mixed_group(), group_kinds.iter().map(|k| k.word()).collect());
+        Self {
+            id,
+            name,
+            method,
+            unsupported,
+            location,
+            kinds,
+            mixed_group,
+            group_kinds,
+            max_iocs,
+            format,
+            delivery,
+            original,
+            setup,
+            checks: checks.to_vec(),
+        }
     }
 }
 

@@ -100,7 +100,12 @@ impl From<DeviceView> for DeviceOut {
             ioc_limit: device.ioc_limit,
             paused: device.paused,
             silent_after_hours: device.silent_after.map(|micros| micros / HOUR),
-            sync: SyncOut { status: sync.dot, reason: sync.reason, last_pull_at: sync.last_pull_at, silent_since: sync.silent_since },
+            sync: SyncOut {
+                status: sync.dot,
+                reason: sync.reason,
+                last_pull_at: sync.last_pull_at,
+                silent_since: sync.silent_since,
+            },
             groups: groups.into_iter().map(|view: GroupView| GroupOut::from(view)).collect(),
             created_at: device.created_at,
         }
@@ -158,9 +163,18 @@ impl From<PullLine> for PullOut {
 /// Add a device.
 #[utoipa::path(tag = "devices", request_body = DeviceIn, params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = DeviceOut), (status = 422, body = Problem)))]
 #[post("/devices")]
-pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, body: Body<DeviceIn>) -> Answer {
+pub(crate) async fn create(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    body: Body<DeviceIn>,
+) -> Answer {
     let DeviceIn { name, device_type, ioc_limit } = body.value;
-    let make = async { Ok(DeviceOut::from(app.device_create(&session.0, NewDevice { name, device_type, ioc_limit }).await?)) };
+    let make = async {
+        Ok(DeviceOut::from(
+            app.device_create(&session.0, NewDevice { name, device_type, ioc_limit }).await?,
+        ))
+    };
     let made = async |id| Ok(DeviceOut::from(app.device_fetch(&session.0, DeviceId(id)).await?));
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
@@ -168,23 +182,44 @@ pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: S
 /// The devices, by name.
 #[utoipa::path(tag = "devices", params(Paging), responses((status = 200, body = List<DeviceOut>)))]
 #[get("/devices")]
-pub(crate) async fn list(request: HttpRequest, app: web::Data<App>, session: Session, paging: Query<Paging>) -> Answer {
-    Ok(super::list(&request, app.device_list(&session.0, &paging.0.page()?).await?.map(DeviceOut::from)))
+pub(crate) async fn list(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    paging: Query<Paging>,
+) -> Answer {
+    Ok(super::list(
+        &request,
+        app.device_list(&session.0, &paging.0.page()?).await?.map(DeviceOut::from),
+    ))
 }
 
 /// One device.
 #[utoipa::path(tag = "devices", params(("id" = Uuid, Path)), responses((status = 200, body = DeviceOut), (status = 404, body = Problem)))]
 #[get("/devices/{id}")]
 pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    Ok(HttpResponse::Ok().json(DeviceOut::from(app.device_fetch(&session.0, DeviceId(id.0)).await?)))
+    Ok(HttpResponse::Ok()
+        .json(DeviceOut::from(app.device_fetch(&session.0, DeviceId(id.0)).await?)))
 }
 
 /// Change a device.
 #[utoipa::path(tag = "devices", request_body = DevicePatchIn, params(("id" = Uuid, Path)), responses((status = 200, body = DeviceOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[patch("/devices/{id}")]
-pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<DevicePatchIn>) -> Answer {
+pub(crate) async fn update(
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    body: Body<DevicePatchIn>,
+) -> Answer {
     let DevicePatchIn { name, ioc_limit, paused, silent_after_hours } = body.value;
-    let view = app.into_inner().device_update(&session.0, DeviceId(id.0), DevicePatch { name, ioc_limit, paused, silent_after_hours }).await?;
+    let view = app
+        .into_inner()
+        .device_update(
+            &session.0,
+            DeviceId(id.0),
+            DevicePatch { name, ioc_limit, paused, silent_after_hours },
+        )
+        .await?;
     Ok(HttpResponse::Ok().json(DeviceOut::from(view)))
 }
 
@@ -199,6 +234,15 @@ pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Ans
 /// The pulls of a device, refused ones too; newest first.
 #[utoipa::path(tag = "devices", params(("id" = Uuid, Path), Paging), responses((status = 200, body = List<PullOut>), (status = 404, body = Problem)))]
 #[get("/devices/{id}/pulls")]
-pub(crate) async fn pulls(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, paging: Query<Paging>) -> Answer {
-    Ok(super::list(&request, app.pull_list(&session.0, DeviceId(id.0), &paging.0.page()?).await?.map(PullOut::from)))
+pub(crate) async fn pulls(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    paging: Query<Paging>,
+) -> Answer {
+    Ok(super::list(
+        &request,
+        app.pull_list(&session.0, DeviceId(id.0), &paging.0.page()?).await?.map(PullOut::from),
+    ))
 }

@@ -72,7 +72,8 @@ impl ClockOut {
             Some((noun, verb)) => format!("{} {verb}", many(n, noun)),
             None => many(n, words),
         };
-        let told: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, words)| plural(*n, words)).collect();
+        let told: Vec<String> =
+            counts.iter().filter(|(n, _)| *n > 0).map(|(n, words)| plural(*n, words)).collect();
         let told = if told.is_empty() { "nothing was due".to_owned() } else { told.join(", ") };
         format!("The clock is at {}: {told}.", self.now.minute())
     }
@@ -131,9 +132,15 @@ impl From<FixtureReport> for FixturesOut {
 /// Fill the account with a made-up world.
 #[utoipa::path(tag = "emulator", request_body = FixturesIn, responses((status = 200, body = FixturesOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
 #[post("/emulator/fixtures")]
-pub(crate) async fn fixtures_load(app: web::Data<App>, session: Session, body: Body<FixturesIn>) -> Answer {
+pub(crate) async fn fixtures_load(
+    app: web::Data<App>,
+    session: Session,
+    body: Body<FixturesIn>,
+) -> Answer {
     here(&app)?;
-    Ok(HttpResponse::Ok().json(FixturesOut::from(app.into_inner().fixtures_load(&session.0, &body.value.load).await?)))
+    Ok(HttpResponse::Ok().json(FixturesOut::from(
+        app.into_inner().fixtures_load(&session.0, &body.value.load).await?,
+    )))
 }
 
 /// Empty the account: all of its devices, groups, rules, sources and IOCs.
@@ -152,7 +159,11 @@ fn here(app: &App) -> Result<(), Problem> {
 /// Move the product's clock forward, and run what becomes due.
 #[utoipa::path(tag = "emulator", request_body = AdvanceIn, responses((status = 200, body = ClockOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[post("/emulator/clock")]
-pub(crate) async fn advance(app: web::Data<App>, session: Session, body: Body<AdvanceIn>) -> Answer {
+pub(crate) async fn advance(
+    app: web::Data<App>,
+    session: Session,
+    body: Body<AdvanceIn>,
+) -> Answer {
     let done = app.into_inner().clock_advance(&session.0, &body.value.advance).await?;
     Ok(HttpResponse::Ok().json(ClockOut::from(done)))
 }

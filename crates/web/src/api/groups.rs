@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::StatusCode, patch, post, web};
-use iocast_app::{App, GroupDetail, GroupIoc, GroupPatch, GroupView, IocQuery, NewGroup, PublicationLine, SendAgain};
+use iocast_app::{
+    App, GroupDetail, GroupIoc, GroupPatch, GroupView, IocQuery, NewGroup, PublicationLine,
+    SendAgain,
+};
 use iocast_domain::{
     device_type::GroupKind,
     group::Truncation,
@@ -31,13 +34,15 @@ use crate::{
 pub(crate) struct GroupIn {
     /// 1 to 50 letters, digits, spaces and underscores.
     name: String,
-    /// What it holds (`ip`, `domain`, …) where its device takes one kind a group; the type's usual one unless given.
+    /// What it holds (`ip`, `domain`, …) where its device takes one kind a group; the type's usual
+    /// one unless given.
     #[serde(default)]
     kind: Option<String>,
     /// What the device has left unless given.
     #[serde(default)]
     limit: Option<i64>,
-    /// Whether to leave out what another entry covers: addresses within a listed network, names below a listed domain.
+    /// Whether to leave out what another entry covers: addresses within a listed network, names
+    /// below a listed domain.
     #[serde(default)]
     collapse: bool,
     /// Sources whose IOCs come first when the limit bites, best first.
@@ -102,8 +107,9 @@ pub(crate) struct SendAgainOut {
 pub(crate) struct CutOut {
     /// All together.
     count: u64,
-    /// Reason (`limit`, `not_for_device`) → count. Over the `limit`: counted when the group is selected as a whole, and kept up by what
-    /// changes. Where more than 20,000 find no room it is a lower bound until the rest was counted in the background.
+    /// Reason (`limit`, `not_for_device`) → count. Over the `limit`: counted when the group is
+    /// selected as a whole, and kept up by what changes. Where more than 20,000 find no room it is
+    /// a lower bound until the rest was counted in the background.
     reasons: BTreeMap<String, u64>,
 }
 
@@ -189,7 +195,12 @@ impl From<GroupView> for GroupOut {
             publication: row.publication,
             cut: CutOut::from(&row.cut),
             not_for_device: Vec::new(),
-            held: row.held.map(|h| HeldOut { since: h.since, until: h.until, iocs: h.live, would_lose: h.loses }),
+            held: row.held.map(|h| HeldOut {
+                since: h.since,
+                until: h.until,
+                iocs: h.live,
+                would_lose: h.loses,
+            }),
             frozen: row.frozen,
             created_at: group.created_at,
             publications: Vec::new(),
@@ -199,9 +210,19 @@ impl From<GroupView> for GroupOut {
 
 impl From<GroupDetail> for GroupOut {
     fn from(detail: GroupDetail) -> Self {
-        let line = |l: PublicationLine| PublicationOut { number: l.number, created_at: l.created_at, iocs: l.live, added: l.added, removed: l.removed };
+        let line = |l: PublicationLine| PublicationOut {
+            number: l.number,
+            created_at: l.created_at,
+            iocs: l.live,
+            added: l.added,
+            removed: l.removed,
+        };
         let not_for_device = detail.refused.into_iter().map(ReasonOut::from).collect();
-        Self { publications: detail.publications.into_iter().map(line).collect(), not_for_device, ..Self::from(detail.view) }
+        Self {
+            publications: detail.publications.into_iter().map(line).collect(),
+            not_for_device,
+            ..Self::from(detail.view)
+        }
     }
 }
 
@@ -247,12 +268,21 @@ impl From<GroupIoc> for GroupIocOut {
 /// Make a group on a device. Answers when its first publication stands.
 #[utoipa::path(tag = "groups", request_body = GroupIn, params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = GroupOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[post("/devices/{id}/groups")]
-pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, body: Body<GroupIn>) -> Answer {
-    let GroupIn { name, kind, limit, collapse, source_priority, notify_on_limit, default_rule } = body.value;
+pub(crate) async fn create(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    body: Body<GroupIn>,
+) -> Answer {
+    let GroupIn { name, kind, limit, collapse, source_priority, notify_on_limit, default_rule } =
+        body.value;
     let source_priority = source_priority.into_iter().map(SourceId).collect();
-    let new = NewGroup { name, kind, limit, collapse, source_priority, notify_on_limit, default_rule };
+    let new =
+        NewGroup { name, kind, limit, collapse, source_priority, notify_on_limit, default_rule };
     let desk = app.clone().into_inner();
-    let make = async { Ok(GroupOut::from(desk.group_create(&session.0, DeviceId(id.0), new).await?)) };
+    let make =
+        async { Ok(GroupOut::from(desk.group_create(&session.0, DeviceId(id.0), new).await?)) };
     let made = async |id| Ok(GroupOut::from(app.group_fetch(&session.0, GroupId(id)).await?));
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
@@ -261,7 +291,9 @@ pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: S
 #[utoipa::path(tag = "groups", params(("id" = Uuid, Path)), responses((status = 200, body = List<GroupOut>), (status = 404, body = Problem)))]
 #[get("/devices/{id}/groups")]
 pub(crate) async fn list(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    Ok(whole(app.group_list(&session.0, DeviceId(id.0)).await?.into_iter().map(GroupOut::from).collect()))
+    Ok(whole(
+        app.group_list(&session.0, DeviceId(id.0)).await?.into_iter().map(GroupOut::from).collect(),
+    ))
 }
 
 /// One group.
@@ -274,11 +306,17 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answ
 /// Change a group.
 #[utoipa::path(tag = "groups", request_body = GroupPatchIn, params(("id" = Uuid, Path)), responses((status = 200, body = GroupOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[patch("/groups/{id}")]
-pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<GroupPatchIn>) -> Answer {
+pub(crate) async fn update(
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    body: Body<GroupPatchIn>,
+) -> Answer {
     let GroupPatchIn { name, limit, collapse, source_priority, notify_on_limit } = body.value;
     let source_priority = source_priority.map(|ids| ids.into_iter().map(SourceId).collect());
     let patch = GroupPatch { name, limit, collapse, source_priority, notify_on_limit };
-    Ok(HttpResponse::Ok().json(GroupOut::from(app.group_update(&session.0, GroupId(id.0), patch).await?)))
+    Ok(HttpResponse::Ok()
+        .json(GroupOut::from(app.group_update(&session.0, GroupId(id.0), patch).await?)))
 }
 
 /// Delete a group: its URL answers 404 from now on.
@@ -292,19 +330,43 @@ pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Ans
 /// What a group holds, by IOC id.
 #[utoipa::path(tag = "groups", params(("id" = Uuid, Path), Paging), responses((status = 200, body = List<GroupIocOut>), (status = 404, body = Problem)))]
 #[get("/groups/{id}/iocs")]
-pub(crate) async fn iocs(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, paging: Query<Paging>) -> Answer {
-    Ok(super::list(&request, app.group_iocs(&session.0, GroupId(id.0), &IocQuery::default(), &paging.0.page()?).await?.map(GroupIocOut::from)))
+pub(crate) async fn iocs(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    paging: Query<Paging>,
+) -> Answer {
+    Ok(super::list(
+        &request,
+        app.group_iocs(&session.0, GroupId(id.0), &IocQuery::default(), &paging.0.page()?)
+            .await?
+            .map(GroupIocOut::from),
+    ))
 }
 
-/// Put IOCs into new events, for a MISP that deleted them or lost an import halfway. 409 for types that fetch the whole list each time.
+/// Put IOCs into new events, for a MISP that deleted them or lost an import halfway. 409 for types
+/// that fetch the whole list each time.
 #[utoipa::path(tag = "groups", request_body = SendAgainIn, params(("id" = Uuid, Path)), responses((status = 200, body = SendAgainOut), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
 #[post("/groups/{id}/send-again")]
-pub(crate) async fn send_again(app: web::Data<App>, session: Session, id: Id, body: Body<SendAgainIn>) -> Answer {
+pub(crate) async fn send_again(
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    body: Body<SendAgainIn>,
+) -> Answer {
     let what = match (body.value.event, body.value.ioc_id) {
         (None, None) => SendAgain::All,
         (Some(event), None) => SendAgain::Event(event),
         (None, Some(ioc)) => SendAgain::Ioc(IocId(ioc)),
-        (Some(_), Some(_)) => return Err(iocast_app::AppError::field("ioc_id", "one_of", "Give an event or an IOC, not both.").into()),
+        (Some(_), Some(_)) => {
+            return Err(iocast_app::AppError::field(
+                "ioc_id",
+                "one_of",
+                "Give an event or an IOC, not both.",
+            )
+            .into());
+        }
     };
     let sent = app.into_inner().group_send_again(&session.0, GroupId(id.0), what).await?;
     Ok(HttpResponse::Ok().json(SendAgainOut { iocs: sent }))

@@ -20,7 +20,8 @@ pub(crate) struct HealthOut {
 /// Whether devices are served, and whether work goes on.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ReadyOut {
-    /// `ready`; `degraded`: devices are served, and something else is not well (see the other fields); or `not_ready`.
+    /// `ready`; `degraded`: devices are served, and something else is not well (see the other
+    /// fields); or `not_ready`.
     status: &'static str,
     /// What this process does: `web`, `worker` or `all`.
     role: &'static str,
@@ -34,7 +35,8 @@ pub(crate) struct ReadyOut {
     publisher_lag_seconds: i64,
     /// What runs without being asked, by name.
     tasks: Vec<TaskOut>,
-    /// Devices are served `fresh`; from `memory`, as the database is away; or `unavailable`, as it has been away for too long.
+    /// Devices are served `fresh`; from `memory`, as the database is away; or `unavailable`, as it
+    /// has been away for too long.
     feeds: &'static str,
     /// Seconds since what devices are served from was last compared with the database.
     feeds_age_seconds: i64,
@@ -56,7 +58,12 @@ pub(crate) struct TaskOut {
 impl From<TaskAge> for TaskOut {
     fn from(task: TaskAge) -> Self {
         let TaskAge { name, age, failures, is_stuck } = task;
-        Self { name, status: if is_stuck { "stuck" } else { "alive" }, age_seconds: age.as_secs(), failures }
+        Self {
+            name,
+            status: if is_stuck { "stuck" } else { "alive" },
+            age_seconds: age.as_secs(),
+            failures,
+        }
     }
 }
 
@@ -67,7 +74,8 @@ pub(crate) async fn health() -> Answer {
     Ok(HttpResponse::Ok().json(HealthOut { status: "ok", version: env!("CARGO_PKG_VERSION") }))
 }
 
-/// Devices are served. 503 only where they are not: for a load balancer. Whether work goes on stands in the fields.
+/// Devices are served. 503 only where they are not: for a load balancer. Whether work goes on
+/// stands in the fields.
 #[utoipa::path(tag = "health", responses((status = 200, body = ReadyOut), (status = 503, body = ReadyOut)), security(()))]
 #[get("/ready")]
 pub(crate) async fn ready(app: web::Data<App>) -> Answer {
@@ -78,7 +86,16 @@ pub(crate) async fn ready(app: web::Data<App>) -> Answer {
         (true, false) => (HttpResponse::Ok(), "degraded"),
         (false, _) => (HttpResponse::ServiceUnavailable(), "not_ready"),
     };
-    let Readiness { database, write_age, groups_waiting, publisher_lag, tasks, memory, memory_age, role } = readiness;
+    let Readiness {
+        database,
+        write_age,
+        groups_waiting,
+        publisher_lag,
+        tasks,
+        memory,
+        memory_age,
+        role,
+    } = readiness;
     Ok(answer.json(ReadyOut {
         status,
         database,

@@ -1,10 +1,13 @@
-//! Imports: a body of any size is spooled to the data folder, then read and written in one transaction.
+//! Imports: a body of any size is spooled to the data folder, then read and written in one
+//! transaction.
 
 use std::time::Duration;
 
 use actix_web::{HttpMessage as _, HttpRequest, dev::Payload, http::StatusCode, post, web};
 use futures_util::StreamExt as _;
-use iocast_app::{App, Idempotent, ImportReport, ImportRequest, Input, Options, Rejected, Spooled, Trust};
+use iocast_app::{
+    App, Idempotent, ImportReport, ImportRequest, Input, Options, Rejected, Spooled, Trust,
+};
 use iocast_domain::{
     account::Module,
     id::SourceId,
@@ -68,7 +71,8 @@ pub(crate) struct ImportOut {
     rejected: Vec<RejectedOut>,
     /// How many were refused in all.
     rejected_count: u64,
-    /// Sentences on what was not taken of lines that were, as people decide it: whitelist states, user tags, confidence.
+    /// Sentences on what was not taken of lines that were, as people decide it: whitelist states,
+    /// user tags, confidence.
     #[serde(default)]
     ignored: Vec<String>,
     /// Nothing was written.
@@ -77,13 +81,30 @@ pub(crate) struct ImportOut {
 
 impl From<ImportReport> for ImportOut {
     fn from(report: ImportReport) -> Self {
-        let ImportReport { accepted, updated, unchanged, rejected_count, rejected, ignored, dry_run } = report;
+        let ImportReport {
+            accepted,
+            updated,
+            unchanged,
+            rejected_count,
+            rejected,
+            ignored,
+            dry_run,
+        } = report;
         let line = |r: Rejected| RejectedOut { line: r.line, value: r.value, reason: r.reason };
-        Self { accepted, updated, unchanged, rejected: rejected.into_iter().map(line).collect(), rejected_count, ignored: ignored.sentences(), dry_run }
+        Self {
+            accepted,
+            updated,
+            unchanged,
+            rejected: rejected.into_iter().map(line).collect(),
+            rejected_count,
+            ignored: ignored.sentences(),
+            dry_run,
+        }
     }
 }
 
-/// Import IOCs into a source: `application/json` (our own list, or MISP events), `text/csv`, `text/plain`, `text/vnd.iocast.report`.
+/// Import IOCs into a source: `application/json` (our own list, or MISP events), `text/csv`,
+/// `text/plain`, `text/vnd.iocast.report`.
 #[utoipa::path(
     tag = "sources",
     params(("id" = Uuid, Path), ImportQuery, ("Idempotency-Key" = Option<String>, Header)),
@@ -91,7 +112,14 @@ impl From<ImportReport> for ImportOut {
     responses((status = 200, body = ImportOut), (status = 400, body = Problem), (status = 404, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem))
 )]
 #[post("/sources/{id}/iocs")]
-pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, query: Query<ImportQuery>, payload: web::Payload) -> Answer {
+pub(crate) async fn create(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    query: Query<ImportQuery>,
+    payload: web::Payload,
+) -> Answer {
     let actor = &session.0;
     let source = SourceId(id.0);
     let mut payload = payload.into_inner();
@@ -108,9 +136,12 @@ pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: S
         None => false,
         Some("only") => true,
         Some(_) => {
-            return Err(
-                iocast_app::AppError::field("to_ids", "to_ids_invalid", "to_ids takes only the value `only`; leave it out to import all attributes.").into()
-            );
+            return Err(iocast_app::AppError::field(
+                "to_ids",
+                "to_ids_invalid",
+                "to_ids takes only the value `only`; leave it out to import all attributes.",
+            )
+            .into());
         }
     };
     let mut also = Enrichment::default();
@@ -121,14 +152,26 @@ pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: S
     app.source_fetch(actor, source).await?;
     let spooled = spool(&app, payload).await?;
     let key = match idempotency_key(&request, |key, operation| Ok((key.to_owned(), operation)))? {
-        Some((key, operation)) => Some(Idempotent::of_file(&key, operation, spooled.0.clone()).await?),
+        Some((key, operation)) => {
+            Some(Idempotent::of_file(&key, operation, spooled.0.clone()).await?)
+        }
         None => None,
     };
     let trust = if query.0.restore { Trust::Restore } else { Trust::Feed };
-    let import = ImportRequest { path: spooled.0.clone(), input, options: Options { only_to_ids }, also, trust, dry_run: query.0.dry_run };
+    let import = ImportRequest {
+        path: spooled.0.clone(),
+        input,
+        options: Options { only_to_ids },
+        also,
+        trust,
+        dry_run: query.0.dry_run,
+    };
     let desk = app.clone().into_inner();
     let make = async { Ok(ImportOut::from(desk.import(actor, source, import, &|_| {}).await?)) };
-    let again = async |report| serde_json::from_value(report).map_err(|error| Problem::from(iocast_app::AppError::Internal(Box::new(error))));
+    let again = async |report| {
+        serde_json::from_value(report)
+            .map_err(|error| Problem::from(iocast_app::AppError::Internal(Box::new(error))))
+    };
     answer_once(&app, actor, key, StatusCode::OK, make, again).await
 }
 
@@ -160,7 +203,9 @@ async fn spool(app: &App, mut payload: Payload) -> Result<Spooled, Problem> {
             return Err(Problem::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "too_large",
-                format!("The body is larger than {max} bytes; split it, or raise import_max_bytes."),
+                format!(
+                    "The body is larger than {max} bytes; split it, or raise import_max_bytes."
+                ),
             ));
         }
         if begun.elapsed() > GRACE && written < PACE.saturating_mul(begun.elapsed().as_secs()) {

@@ -170,21 +170,51 @@ impl From<IocView> for IocOut {
             malware_families: e.malware_families.into_iter().collect(),
             whitelist: ioc.whitelist.word(),
             reports: reports.collect(),
-            comments: e.comments.into_iter().map(|Comment { at, author, text }| CommentOut { at, author, text }).collect(),
+            comments: e
+                .comments
+                .into_iter()
+                .map(|Comment { at, author, text }| CommentOut { at, author, text })
+                .collect(),
         }
     }
 }
 
-fn word<T: std::str::FromStr<Err = String>>(field: &str, text: Option<String>) -> Result<Option<T>, Problem> {
-    let wrong = |message| Problem::fields(vec![ProblemField { field: field.to_owned(), code: "unknown_word".to_owned(), message }]);
+fn word<T: std::str::FromStr<Err = String>>(
+    field: &str,
+    text: Option<String>,
+) -> Result<Option<T>, Problem> {
+    let wrong = |message| {
+        Problem::fields(vec![ProblemField {
+            field: field.to_owned(),
+            code: "unknown_word".to_owned(),
+            message,
+        }])
+    };
     text.map(|t| t.parse()).transpose().map_err(wrong)
 }
 
-/// The IOCs, last changed first; those that begin so in order of value, those under a domain in order of host; those of one source with nothing new, if they are many, in order of id.
+/// The IOCs, last changed first; those that begin so in order of value, those under a domain in
+/// order of host; those of one source with nothing new, if they are many, in order of id.
 #[utoipa::path(tag = "iocs", params(IocFilterQuery), responses((status = 200, body = List<IocOut>), (status = 422, body = Problem)))]
 #[get("/iocs")]
-pub(crate) async fn list(request: HttpRequest, app: web::Data<App>, session: Session, query: Query<IocFilterQuery>) -> Answer {
-    let IocFilterQuery { value, prefix, domain, kind, severity, state, source_id, whitelist, limit, cursor } = query.0;
+pub(crate) async fn list(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    query: Query<IocFilterQuery>,
+) -> Answer {
+    let IocFilterQuery {
+        value,
+        prefix,
+        domain,
+        kind,
+        severity,
+        state,
+        source_id,
+        whitelist,
+        limit,
+        cursor,
+    } = query.0;
     let filter = IocQuery {
         value: value.map(|v| iocast_domain::normalise::detect(&v).map_or(v, |(_, normal)| normal)),
         prefix: prefix.map(|p| iocast_domain::normalise::prefix(&p)),
@@ -196,7 +226,10 @@ pub(crate) async fn list(request: HttpRequest, app: web::Data<App>, session: Ses
         whitelist: word("whitelist", whitelist)?.into_iter().collect(),
         ..IocQuery::default()
     };
-    Ok(super::list(&request, app.ioc_list(&session.0, &filter, &page(limit, cursor)?).await?.map(IocOut::from)))
+    Ok(super::list(
+        &request,
+        app.ioc_list(&session.0, &filter, &page(limit, cursor)?).await?.map(IocOut::from),
+    ))
 }
 
 /// One IOC.
@@ -209,9 +242,21 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answ
 /// Change what people say of an IOC. Whitelisted, it leaves the feeds at once.
 #[utoipa::path(tag = "iocs", request_body = IocPatchIn, params(("id" = Uuid, Path)), responses((status = 200, body = IocOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[patch("/iocs/{id}")]
-pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<IocPatchIn>) -> Answer {
+pub(crate) async fn update(
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    body: Body<IocPatchIn>,
+) -> Answer {
     let IocPatchIn { severity, user_tags, whitelist, comment } = body.value;
-    Ok(HttpResponse::Ok().json(IocOut::from(app.ioc_update(&session.0, IocId(id.0), IocPatch { severity, user_tags, whitelist, comment }).await?)))
+    Ok(HttpResponse::Ok().json(IocOut::from(
+        app.ioc_update(
+            &session.0,
+            IocId(id.0),
+            IocPatch { severity, user_tags, whitelist, comment },
+        )
+        .await?,
+    )))
 }
 
 /// Delete an IOC: it leaves every list and group, until somebody reports it again.

@@ -45,7 +45,12 @@ pub(crate) struct DeviceKeyIn {}
 pub(crate) struct RotateIn {
     /// How long the old key works beside the new one: 24 unless given, 0 to 720.
     #[serde(default)]
-    #[validate(range(min = 0, max = 720, code = "overlap_out_of_range", message = "Give an overlap of 0 to 720 hours."))]
+    #[validate(range(
+        min = 0,
+        max = 720,
+        code = "overlap_out_of_range",
+        message = "Give an overlap of 0 to 720 hours."
+    ))]
     overlap_hours: Option<i64>,
 }
 
@@ -107,7 +112,12 @@ impl From<NewKey> for KeyOut {
 /// Make an API or appliance key.
 #[utoipa::path(tag = "keys", request_body = KeyIn, params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = KeyOut), (status = 422, body = Problem)))]
 #[post("/keys")]
-pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, body: Body<KeyIn>) -> Answer {
+pub(crate) async fn create(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    body: Body<KeyIn>,
+) -> Answer {
     let kind = match body.value.kind {
         AccountKeyKind::Api => KeyKind::Api,
         AccountKeyKind::Appliance => KeyKind::Appliance,
@@ -127,7 +137,13 @@ pub(crate) async fn list(app: web::Data<App>, session: Session) -> Answer {
 /// Make a new key of the same kind; the old one works until the overlap ends.
 #[utoipa::path(tag = "keys", request_body = RotateIn, params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = KeyOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
 #[post("/keys/{id}/rotate")]
-pub(crate) async fn rotate(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, body: Body<RotateIn>) -> Answer {
+pub(crate) async fn rotate(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    body: Body<RotateIn>,
+) -> Answer {
     let overlap = body.value.overlap_hours.map(|h| h.saturating_mul(HOUR));
     let make = async { Ok(KeyOut::from(app.key_rotate(&session.0, KeyId(id.0), overlap).await?)) };
     let made = async |id| Ok(KeyOut::from(app.key_fetch(&session.0, KeyId(id)).await?));
@@ -145,9 +161,17 @@ pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Ans
 /// Make a key that opens only this device's groups.
 #[utoipa::path(tag = "keys", request_body = DeviceKeyIn, params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = KeyOut), (status = 404, body = Problem)))]
 #[post("/devices/{id}/keys")]
-pub(crate) async fn create_for_device(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, body: Body<DeviceKeyIn>) -> Answer {
+pub(crate) async fn create_for_device(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    body: Body<DeviceKeyIn>,
+) -> Answer {
     let DeviceKeyIn {} = body.value;
-    let make = async { Ok(KeyOut::from(app.key_create(&session.0, KeyKind::Device, Some(DeviceId(id.0))).await?)) };
+    let make = async {
+        Ok(KeyOut::from(app.key_create(&session.0, KeyKind::Device, Some(DeviceId(id.0))).await?))
+    };
     let made = async |id| Ok(KeyOut::from(app.key_fetch(&session.0, KeyId(id)).await?));
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
@@ -156,13 +180,24 @@ pub(crate) async fn create_for_device(request: HttpRequest, app: web::Data<App>,
 #[utoipa::path(tag = "keys", params(("id" = Uuid, Path)), responses((status = 200, body = List<KeyOut>), (status = 404, body = Problem)))]
 #[get("/devices/{id}/keys")]
 pub(crate) async fn list_of_device(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    Ok(whole(app.key_list(&session.0, Some(DeviceId(id.0))).await?.into_iter().map(KeyOut::from).collect()))
+    Ok(whole(
+        app.key_list(&session.0, Some(DeviceId(id.0)))
+            .await?
+            .into_iter()
+            .map(KeyOut::from)
+            .collect(),
+    ))
 }
 
 /// Revoke a key of a device at once.
 #[utoipa::path(tag = "keys", params(("id" = Uuid, Path), ("key_id" = Uuid, Path)), responses((status = 204), (status = 404, body = Problem)))]
 #[delete("/devices/{id}/keys/{key_id}")]
-pub(crate) async fn delete_of_device(request: HttpRequest, app: web::Data<App>, session: Session, id: Id) -> Answer {
+pub(crate) async fn delete_of_device(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+) -> Answer {
     let key = KeyId(path_id(&request, "key_id")?);
     app.key_revoke(&session.0, Some(DeviceId(id.0)), key).await?;
     Ok(HttpResponse::NoContent().finish())

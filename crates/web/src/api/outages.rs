@@ -96,8 +96,14 @@ impl From<OutageRow> for OutageOut {
 /// The outages of the account, newest first.
 #[utoipa::path(tag = "outages", params(OutageQuery), responses((status = 200, body = List<OutageOut>), (status = 404, body = Problem)))]
 #[get("/outages")]
-pub(crate) async fn list(request: HttpRequest, app: web::Data<App>, session: Session, query: Query<OutageQuery>) -> Answer {
+pub(crate) async fn list(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    query: Query<OutageQuery>,
+) -> Answer {
     let OutageQuery { device_id, open, limit, cursor } = query.0;
-    let outages = app.outage_list(&session.0, device_id.map(DeviceId), open, &page(limit, cursor)?).await?;
+    let outages =
+        app.outage_list(&session.0, device_id.map(DeviceId), open, &page(limit, cursor)?).await?;
     Ok(super::list(&request, outages.map(OutageOut::from)))
 }

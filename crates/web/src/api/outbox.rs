@@ -45,7 +45,8 @@ pub(crate) struct LetterOut {
     subject: String,
     /// Carried by every try.
     message_id: String,
-    /// `due`, `claimed` (on its way), `sent`, `dead` (given up), `superseded` (not needed any more) or `discarded`.
+    /// `due`, `claimed` (on its way), `sent`, `dead` (given up), `superseded` (not needed any more)
+    /// or `discarded`.
     #[schema(value_type = String)]
     state: LetterState,
     /// Tries so far.
@@ -69,7 +70,16 @@ pub(crate) struct LetterOut {
 
 impl From<LetterRow> for LetterOut {
     fn from(row: LetterRow) -> Self {
-        let LetterRow { letter, state, attempts, next_at, settled_at, last_answer, maybe_sent, gathers } = row;
+        let LetterRow {
+            letter,
+            state,
+            attempts,
+            next_at,
+            settled_at,
+            last_answer,
+            maybe_sent,
+            gathers,
+        } = row;
         // Its words stay out of the list: an invitation holds a secret.
         Self {
             id: letter.id.to_string(),
@@ -110,23 +120,33 @@ pub(crate) struct MailTestOut {
 /// The letters of the account, newest first.
 #[utoipa::path(tag = "mail", params(OutboxQuery), responses((status = 200, body = List<LetterOut>), (status = 403, body = Problem)))]
 #[get("/outbox")]
-pub(crate) async fn list(request: HttpRequest, app: web::Data<App>, session: Session, query: Query<OutboxQuery>) -> Answer {
+pub(crate) async fn list(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    query: Query<OutboxQuery>,
+) -> Answer {
     let OutboxQuery { state, limit, cursor } = query.0;
-    Ok(super::list(&request, app.letter_list(&session.0, state, &page(limit, cursor)?).await?.map(LetterOut::from)))
+    Ok(super::list(
+        &request,
+        app.letter_list(&session.0, state, &page(limit, cursor)?).await?.map(LetterOut::from),
+    ))
 }
 
 /// Try a letter again at once that is due or dead.
 #[utoipa::path(tag = "mail", params(("id" = Uuid, Path)), responses((status = 200, body = LetterOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
 #[post("/outbox/{id}/retry")]
 pub(crate) async fn retry(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    Ok(HttpResponse::Ok().json(LetterOut::from(app.letter_retry(&session.0, LetterId(id.0)).await?)))
+    Ok(HttpResponse::Ok()
+        .json(LetterOut::from(app.letter_retry(&session.0, LetterId(id.0)).await?)))
 }
 
 /// Throw a letter away that is due or dead; it stays in the list.
 #[utoipa::path(tag = "mail", params(("id" = Uuid, Path)), responses((status = 200, body = LetterOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
 #[delete("/outbox/{id}")]
 pub(crate) async fn discard(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    Ok(HttpResponse::Ok().json(LetterOut::from(app.letter_discard(&session.0, LetterId(id.0)).await?)))
+    Ok(HttpResponse::Ok()
+        .json(LetterOut::from(app.letter_discard(&session.0, LetterId(id.0)).await?)))
 }
 
 /// Send a test letter at once, and show what the mail server said.

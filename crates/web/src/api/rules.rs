@@ -58,7 +58,8 @@ pub(crate) struct CriteriaWire {
 #[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AlertsWire {
-    /// One of these types: `AttackIndication`, `DataLeakage`, `Phishing`, `BrandSecurity`, `ExploitableData`, `vip`.
+    /// One of these types: `AttackIndication`, `DataLeakage`, `Phishing`, `BrandSecurity`,
+    /// `ExploitableData`, `vip`.
     #[schema(value_type = Vec<String>)]
     types: Vec<AlertKind>,
     /// One of these severities: `low`, `medium`, `high`.
@@ -87,7 +88,18 @@ impl From<AlertCriteria> for AlertsWire {
 
 impl From<CriteriaWire> for Criteria {
     fn from(wire: CriteriaWire) -> Self {
-        let CriteriaWire { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to, blocklist, alerts } = wire;
+        let CriteriaWire {
+            kinds,
+            severities,
+            source_ids,
+            min_confidence,
+            tags,
+            state,
+            first_seen_from,
+            first_seen_to,
+            blocklist,
+            alerts,
+        } = wire;
         Self {
             kinds,
             severities,
@@ -105,7 +117,18 @@ impl From<CriteriaWire> for Criteria {
 
 impl From<Criteria> for CriteriaWire {
     fn from(criteria: Criteria) -> Self {
-        let Criteria { kinds, severities, source_ids, min_confidence, tags, state, first_seen_from, first_seen_to, blocklist, alerts } = criteria;
+        let Criteria {
+            kinds,
+            severities,
+            source_ids,
+            min_confidence,
+            tags,
+            state,
+            first_seen_from,
+            first_seen_to,
+            blocklist,
+            alerts,
+        } = criteria;
         Self {
             kinds,
             severities,
@@ -197,9 +220,19 @@ impl From<Rule> for RuleOut {
 /// Make a rule.
 #[utoipa::path(tag = "rules", request_body = RuleIn, params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = RuleOut), (status = 422, body = Problem)))]
 #[post("/rules")]
-pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, body: Body<RuleIn>) -> Answer {
+pub(crate) async fn create(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    body: Body<RuleIn>,
+) -> Answer {
     let RuleIn { name, enabled, criteria, group_ids } = body.value;
-    let new = NewRule { name, enabled, criteria: criteria.into(), group_ids: group_ids.into_iter().map(GroupId).collect() };
+    let new = NewRule {
+        name,
+        enabled,
+        criteria: criteria.into(),
+        group_ids: group_ids.into_iter().map(GroupId).collect(),
+    };
     let make = async { Ok(RuleOut::from(app.rule_create(&session.0, new).await?)) };
     let made = async |id| Ok(RuleOut::from(app.rule_fetch(&session.0, RuleId(id)).await?));
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
@@ -222,10 +255,21 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answ
 /// Change a rule; the groups it feeds are selected again.
 #[utoipa::path(tag = "rules", request_body = RulePatchIn, params(("id" = Uuid, Path)), responses((status = 200, body = RuleOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[patch("/rules/{id}")]
-pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<RulePatchIn>) -> Answer {
+pub(crate) async fn update(
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    body: Body<RulePatchIn>,
+) -> Answer {
     let RulePatchIn { name, enabled, criteria, group_ids } = body.value;
-    let patch = RulePatch { name, enabled, criteria: criteria.map(Criteria::from), group_ids: group_ids.map(|ids| ids.into_iter().map(GroupId).collect()) };
-    Ok(HttpResponse::Ok().json(RuleOut::from(app.rule_update(&session.0, RuleId(id.0), patch).await?)))
+    let patch = RulePatch {
+        name,
+        enabled,
+        criteria: criteria.map(Criteria::from),
+        group_ids: group_ids.map(|ids| ids.into_iter().map(GroupId).collect()),
+    };
+    Ok(HttpResponse::Ok()
+        .json(RuleOut::from(app.rule_update(&session.0, RuleId(id.0), patch).await?)))
 }
 
 /// Delete a rule; the groups it fed are selected again.

@@ -1,4 +1,5 @@
-//! A group's publications compared, frozen and let through; what it keeps back; the account's guards.
+//! A group's publications compared, frozen and let through; what it keeps back; the account's
+//! guards.
 
 use actix_web::{HttpRequest, HttpResponse, get, patch, post, web};
 use iocast_app::{App, AppError, GuardsPatch, RefusedIoc};
@@ -57,7 +58,13 @@ pub(crate) struct RefusedOut {
 impl From<RefusedIoc> for RefusedOut {
     fn from(of: RefusedIoc) -> Self {
         let RefusedIoc { ioc, refusal } = of;
-        Self { id: ioc.id.to_string(), kind: ioc.kind.word(), value: ioc.value, reason: refusal.word(), because: refusal.because() }
+        Self {
+            id: ioc.id.to_string(),
+            kind: ioc.kind.word(),
+            value: ioc.value,
+            reason: refusal.word(),
+            because: refusal.because(),
+        }
     }
 }
 
@@ -167,8 +174,15 @@ pub(crate) struct GuardOut {
 impl From<Guards> for GuardsOut {
     fn from(of: Guards) -> Self {
         let Guards { off, own, allow } = of;
-        let guards = Refusal::GUARDS.iter().map(|g| GuardOut { guard: g.word(), on: !off.contains(g), because: g.because() }).collect();
-        Self { guards, own: own.into_iter().map(String::from).collect(), allow: allow.into_iter().map(String::from).collect() }
+        let guards = Refusal::GUARDS
+            .iter()
+            .map(|g| GuardOut { guard: g.word(), on: !off.contains(g), because: g.because() })
+            .collect();
+        Self {
+            guards,
+            own: own.into_iter().map(String::from).collect(),
+            allow: allow.into_iter().map(String::from).collect(),
+        }
     }
 }
 
@@ -191,26 +205,55 @@ pub(crate) struct GuardsIn {
 /// IOCs that rules choose and that are not for this device, with the reason, by IOC id.
 #[utoipa::path(tag = "groups", params(("id" = Uuid, Path), RefusedQuery), responses((status = 200, body = List<RefusedOut>), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[get("/groups/{id}/refused")]
-pub(crate) async fn refused(request: HttpRequest, app: web::Data<App>, session: Session, id: Id, query: Query<RefusedQuery>) -> Answer {
+pub(crate) async fn refused(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    query: Query<RefusedQuery>,
+) -> Answer {
     let RefusedQuery { reason, limit, cursor } = query.0;
-    let reason = reason.map(|word| word.parse::<Refusal>().map_err(|why| AppError::field("reason", "reason_unknown", why))).transpose()?;
+    let reason = reason
+        .map(|word| {
+            word.parse::<Refusal>().map_err(|why| AppError::field("reason", "reason_unknown", why))
+        })
+        .transpose()?;
     let page = page(limit, cursor)?;
-    Ok(super::list(&request, app.group_refused(&session.0, GroupId(id.0), reason, &page).await?.map(RefusedOut::from)))
+    Ok(super::list(
+        &request,
+        app.group_refused(&session.0, GroupId(id.0), reason, &page).await?.map(RefusedOut::from),
+    ))
 }
 
 /// What differs between two publications of a group.
 #[utoipa::path(tag = "groups", params(("id" = Uuid, Path), CompareQuery), responses((status = 200, body = ComparisonOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[get("/groups/{id}/compare")]
-pub(crate) async fn compare(app: web::Data<App>, session: Session, id: Id, query: Query<CompareQuery>) -> Answer {
+pub(crate) async fn compare(
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    query: Query<CompareQuery>,
+) -> Answer {
     let CompareQuery { from, to } = query.0;
     let found = app.group_compare(&session.0, GroupId(id.0), from, to).await?;
-    Ok(HttpResponse::Ok().json(ComparisonOut { from, to, added: found.added.into(), removed: found.removed.into(), changed: found.changed.into() }))
+    Ok(HttpResponse::Ok().json(ComparisonOut {
+        from,
+        to,
+        added: found.added.into(),
+        removed: found.removed.into(),
+        changed: found.changed.into(),
+    }))
 }
 
 /// Have a group serve one of its last publications whatever comes after it, or its last one again.
 #[utoipa::path(tag = "groups", request_body = FreezeIn, params(("id" = Uuid, Path)), responses((status = 200, body = GroupOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[post("/groups/{id}/freeze")]
-pub(crate) async fn freeze(app: web::Data<App>, session: Session, id: Id, body: Body<FreezeIn>) -> Answer {
+pub(crate) async fn freeze(
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    body: Body<FreezeIn>,
+) -> Answer {
     app.group_freeze(&session.0, GroupId(id.0), body.value.publication).await?;
     Ok(HttpResponse::Ok().json(GroupOut::from(app.group_fetch(&session.0, GroupId(id.0)).await?)))
 }
@@ -233,7 +276,13 @@ pub(crate) async fn guards_fetch(app: web::Data<App>, session: Session) -> Answe
 /// Change the account's guards; its groups are looked at again.
 #[utoipa::path(tag = "account", request_body = GuardsIn, responses((status = 200, body = GuardsOut), (status = 403, body = Problem), (status = 422, body = Problem)))]
 #[patch("/account/guards")]
-pub(crate) async fn guards_update(app: web::Data<App>, session: Session, body: Body<GuardsIn>) -> Answer {
+pub(crate) async fn guards_update(
+    app: web::Data<App>,
+    session: Session,
+    body: Body<GuardsIn>,
+) -> Answer {
     let GuardsIn { off, own, allow } = body.value;
-    Ok(HttpResponse::Ok().json(GuardsOut::from(app.guards_update(&session.0, GuardsPatch { off, own, allow }).await?)))
+    Ok(HttpResponse::Ok().json(GuardsOut::from(
+        app.guards_update(&session.0, GuardsPatch { off, own, allow }).await?,
+    )))
 }

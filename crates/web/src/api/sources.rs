@@ -71,9 +71,22 @@ impl From<Source> for SourceOut {
 /// Make a source.
 #[utoipa::path(tag = "sources", request_body = SourceIn, params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = SourceOut), (status = 422, body = Problem)))]
 #[post("/sources")]
-pub(crate) async fn create(request: HttpRequest, app: web::Data<App>, session: Session, body: Body<SourceIn>) -> Answer {
+pub(crate) async fn create(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    body: Body<SourceIn>,
+) -> Answer {
     let SourceIn { name, confidence, enabled } = body.value;
-    let make = async { Ok(SourceOut::from(app.source_create(&session.0, NewSource { enabled, ..NewSource::feed(name, confidence) }).await?)) };
+    let make = async {
+        Ok(SourceOut::from(
+            app.source_create(
+                &session.0,
+                NewSource { enabled, ..NewSource::feed(name, confidence) },
+            )
+            .await?,
+        ))
+    };
     let made = async |id| Ok(SourceOut::from(app.source_fetch(&session.0, SourceId(id)).await?));
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
@@ -89,15 +102,24 @@ pub(crate) async fn list(app: web::Data<App>, session: Session) -> Answer {
 #[utoipa::path(tag = "sources", params(("id" = Uuid, Path)), responses((status = 200, body = SourceOut), (status = 404, body = Problem)))]
 #[get("/sources/{id}")]
 pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    Ok(HttpResponse::Ok().json(SourceOut::from(app.source_fetch(&session.0, SourceId(id.0)).await?)))
+    Ok(HttpResponse::Ok()
+        .json(SourceOut::from(app.source_fetch(&session.0, SourceId(id.0)).await?)))
 }
 
 /// Change a source.
 #[utoipa::path(tag = "sources", request_body = SourcePatchIn, params(("id" = Uuid, Path)), responses((status = 200, body = SourceOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[patch("/sources/{id}")]
-pub(crate) async fn update(app: web::Data<App>, session: Session, id: Id, body: Body<SourcePatchIn>) -> Answer {
+pub(crate) async fn update(
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    body: Body<SourcePatchIn>,
+) -> Answer {
     let SourcePatchIn { name, confidence, enabled } = body.value;
-    Ok(HttpResponse::Ok().json(SourceOut::from(app.source_update(&session.0, SourceId(id.0), SourcePatch { name, confidence, enabled }).await?)))
+    Ok(HttpResponse::Ok().json(SourceOut::from(
+        app.source_update(&session.0, SourceId(id.0), SourcePatch { name, confidence, enabled })
+            .await?,
+    )))
 }
 
 /// Delete a source. Its IOCs stay, but its reports count no more.

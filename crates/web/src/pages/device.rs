@@ -17,7 +17,10 @@ use super::{
     view,
     visit::{Form, Id, PageContext, PageResult, problem},
 };
-use crate::api::{device_types::DeviceTypeOut, devices::DeviceOut, devices::PullOut, groups::GroupOut, keys::KeyOut, outages::OutageOut};
+use crate::api::{
+    device_types::DeviceTypeOut, devices::DeviceOut, devices::PullOut, groups::GroupOut,
+    keys::KeyOut, outages::OutageOut,
+};
 
 /// Lines of the pull log on the page; the API has more.
 const PULLS: u64 = 50;
@@ -37,7 +40,13 @@ struct DevicePageExtras {
 
 impl Default for DevicePageExtras {
     fn default() -> Self {
-        Self { problem: Value::from(()), sent: None, made: None, trial: Value::from(()), group: None }
+        Self {
+            problem: Value::from(()),
+            sent: None,
+            made: None,
+            trial: Value::from(()),
+            group: None,
+        }
     }
 }
 
@@ -45,15 +54,30 @@ pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
     page(&visitor, DeviceId(id.0), StatusCode::OK, DevicePageExtras::default()).await
 }
 
-async fn page(visitor: &PageContext, id: DeviceId, status: StatusCode, beside: DevicePageExtras) -> PageResult {
+async fn page(
+    visitor: &PageContext,
+    id: DeviceId,
+    status: StatusCode,
+    beside: DevicePageExtras,
+) -> PageResult {
     let (app, actor) = (&visitor.app, &visitor.actor);
     let view = app.device_fetch(actor, id).await?;
     let part = |limit| Page { limit, after: None };
     let pulls = app.pull_list(actor, id, &part(PULLS)).await?.map(PullOut::from);
-    let outages = app.outage_list(actor, Some(id), None, &part(OUTAGES)).await?.map(OutageOut::from);
-    let keys: Vec<Value> = app.key_list(actor, Some(id)).await?.into_iter().map(|k| view::value(KeyOut::from(k))).collect();
+    let outages =
+        app.outage_list(actor, Some(id), None, &part(OUTAGES)).await?.map(OutageOut::from);
+    let keys: Vec<Value> = app
+        .key_list(actor, Some(id))
+        .await?
+        .into_iter()
+        .map(|k| view::value(KeyOut::from(k)))
+        .collect();
     let days = app.device_days(actor, id).await?;
-    let names: Vec<(String, String)> = view.groups.iter().map(|g| (g.row.group.id.to_string(), g.row.group.name.to_string())).collect();
+    let names: Vec<(String, String)> = view
+        .groups
+        .iter()
+        .map(|g| (g.row.group.id.to_string(), g.row.group.name.to_string()))
+        .collect();
     let DevicePageExtras { problem, sent, made, trial, group: _ } = beside;
     let of_page = context! {
         condition => condition(view.condition()),
@@ -80,7 +104,8 @@ async fn page(visitor: &PageContext, id: DeviceId, status: StatusCode, beside: D
 pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     let id = DeviceId(id.0);
     let here = format!("/automation/integrations/{id}");
-    let (visitor, app, actor) = (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    let (visitor, app, actor) =
+        (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
     let patch = |patch: DevicePatch| app.device_update(actor, id, patch);
     let pause = |paused| DevicePatch { paused: Some(paused), ..DevicePatch::default() };
     let outcome: Result<&str, AppError> = match form.text("do") {
@@ -115,7 +140,17 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
         Ok(said) => visitor.done(&here, said),
         Err(error) => {
             let (status, problem) = problem(error)?;
-            page(visitor, id, status, DevicePageExtras { problem, sent: Some(form.again()), ..DevicePageExtras::default() }).await
+            page(
+                visitor,
+                id,
+                status,
+                DevicePageExtras {
+                    problem,
+                    sent: Some(form.again()),
+                    ..DevicePageExtras::default()
+                },
+            )
+            .await
         }
     }
 }
@@ -141,7 +176,12 @@ pub(crate) async fn setup(visitor: PageContext, id: Id) -> PageResult {
     setup_page(&visitor, DeviceId(id.0), StatusCode::OK, DevicePageExtras::default()).await
 }
 
-async fn setup_page(visitor: &PageContext, id: DeviceId, status: StatusCode, beside: DevicePageExtras) -> PageResult {
+async fn setup_page(
+    visitor: &PageContext,
+    id: DeviceId,
+    status: StatusCode,
+    beside: DevicePageExtras,
+) -> PageResult {
     let view = visitor.app.device_fetch(&visitor.actor, id).await?;
     let DevicePageExtras { problem, sent, made, trial: _, group } = beside;
     let wanted = match group {
@@ -150,7 +190,9 @@ async fn setup_page(visitor: &PageContext, id: DeviceId, status: StatusCode, bes
         Some(Some(made)) => view.groups.iter().find(|g| g.row.group.id == made),
         None => {
             let named = visitor.query("group");
-            view.groups.iter().find(|g| named.as_ref().is_none_or(|w| *w == g.row.group.id.to_string()))
+            view.groups
+                .iter()
+                .find(|g| named.as_ref().is_none_or(|w| *w == g.row.group.id.to_string()))
         }
     };
     let chosen = wanted.cloned();
@@ -189,12 +231,18 @@ const fn fortinet_kind(kind: Option<GroupKind>) -> &'static str {
 }
 
 /// The device's own form with our values in it.
-fn lines(visitor: &PageContext, view: &DeviceView, group: &GroupView, key: Option<&str>) -> Vec<Value> {
+fn lines(
+    visitor: &PageContext,
+    view: &DeviceView,
+    group: &GroupView,
+    key: Option<&str>,
+) -> Vec<Value> {
     let account = visitor.account.id.as_str();
     let key = key.unwrap_or("…");
     let (scheme, rest) = group.url.split_once("://").unwrap_or(("https", group.url.as_str()));
     let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    let (discovery, root) = visitor.app.taxii_urls(&visitor.account.id, view.device.device_type).unwrap_or_default();
+    let (discovery, root) =
+        visitor.app.taxii_urls(&visitor.account.id, view.device.device_type).unwrap_or_default();
     let secret_url = format!("{scheme}://{account}:{key}@{rest}");
     let places = [
         ("{name}", format!("iocast {}", group.row.group.name)),
@@ -211,7 +259,9 @@ fn lines(visitor: &PageContext, view: &DeviceView, group: &GroupView, key: Optio
         ("{account_id}", account.to_owned()),
         ("{key}", key.to_owned()),
     ];
-    let filled = |value: &str| places.iter().fold(value.to_owned(), |text, (place, with)| text.replace(place, with));
+    let filled = |value: &str| {
+        places.iter().fold(value.to_owned(), |text, (place, with)| text.replace(place, with))
+    };
     let line = |field: &iocast_domain::device_type::SetupField| {
         context! { label => field.label, value => filled(field.value), copied => field.value.contains('{'), secret => field.value.contains("{key}") || field.value.contains("{secret_url}") }
     };
@@ -223,17 +273,39 @@ pub(crate) async fn setup_act(form: Form, id: Id) -> PageResult {
     let visitor = &form.visitor;
     match step(&form, id).await {
         Ok((made, group)) => {
-            setup_page(visitor, id, StatusCode::OK, DevicePageExtras { made: Some(made), group: group.map(Some), ..DevicePageExtras::default() }).await
+            setup_page(
+                visitor,
+                id,
+                StatusCode::OK,
+                DevicePageExtras {
+                    made: Some(made),
+                    group: group.map(Some),
+                    ..DevicePageExtras::default()
+                },
+            )
+            .await
         }
         Err(error) => {
             let (status, problem) = problem(error)?;
             let group = (form.text("do") == "group").then_some(None);
-            setup_page(visitor, id, status, DevicePageExtras { problem, sent: Some(form.again()), group, ..DevicePageExtras::default() }).await
+            setup_page(
+                visitor,
+                id,
+                status,
+                DevicePageExtras {
+                    problem,
+                    sent: Some(form.again()),
+                    group,
+                    ..DevicePageExtras::default()
+                },
+            )
+            .await
         }
     }
 }
 
-/// Makes the group where it is asked for, and in any case a fresh key, so that the form below is whole.
+/// Makes the group where it is asked for, and in any case a fresh key, so that the form below is
+/// whole.
 async fn step(form: &Form, id: DeviceId) -> Result<(NewKey, Option<GroupId>), AppError> {
     let (app, actor) = (form.visitor.app.clone().into_inner(), &form.visitor.actor);
     let mut group = None;

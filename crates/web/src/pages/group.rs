@@ -44,26 +44,45 @@ pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
     page(&visitor, GroupId(id.0), StatusCode::OK, Value::from(()), context! {}).await
 }
 
-async fn page(visitor: &PageContext, id: GroupId, status: StatusCode, problem: Value, sent: Value) -> PageResult {
+async fn page(
+    visitor: &PageContext,
+    id: GroupId,
+    status: StatusCode,
+    problem: Value,
+    sent: Value,
+) -> PageResult {
     let (app, actor) = (&visitor.app, &visitor.actor);
     let detail = app.group_fetch(actor, id).await?;
     let group = detail.view.row.group.clone();
     let device = app.device_fetch(actor, group.device_id).await?;
     let search = filter(visitor);
-    let refused = app.group_refused(actor, id, None, &Page { limit: REFUSED, after: None }).await?.map(RefusedOut::from);
-    let iocs = app.group_iocs(actor, id, &search.query, &Page { limit: IOCS, after: visitor.query("cursor") }).await?.map(GroupIocOut::from);
+    let refused = app
+        .group_refused(actor, id, None, &Page { limit: REFUSED, after: None })
+        .await?
+        .map(RefusedOut::from);
+    let iocs = app
+        .group_iocs(actor, id, &search.query, &Page { limit: IOCS, after: visitor.query("cursor") })
+        .await?
+        .map(GroupIocOut::from);
     let all_sources = match app.source_list(actor).await {
         // Without the module its names are not shown, and the priority is left as it is.
         Err(AppError::NoModule(_)) => Vec::new(),
         sources => sources?,
     };
     // First those that have a place in the priority, in its order; then the others by name.
-    let place = |id: SourceId| group.source_priority.iter().position(|s| *s == id).unwrap_or(usize::MAX);
+    let place =
+        |id: SourceId| group.source_priority.iter().position(|s| *s == id).unwrap_or(usize::MAX);
     let mut sources = all_sources;
     sources.sort_by_key(|s| place(s.id));
     let sources: Vec<Value> =
         sources.into_iter().map(|s| context! { ranked => place(s.id) != usize::MAX, source => view::value(SourceOut::from(s)) }).collect();
-    let rules: Vec<Value> = app.rule_list(actor).await?.into_iter().filter(|r| r.group_ids.contains(&id)).map(|r| view::value(RuleOut::from(r))).collect();
+    let rules: Vec<Value> = app
+        .rule_list(actor)
+        .await?
+        .into_iter()
+        .filter(|r| r.group_ids.contains(&id))
+        .map(|r| view::value(RuleOut::from(r)))
+        .collect();
     let files: Vec<Value> = app
         .group_files(actor, id)?
         .iter()
@@ -93,7 +112,8 @@ async fn page(visitor: &PageContext, id: GroupId, status: StatusCode, problem: V
 pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     let id = GroupId(id.0);
     let here = format!("/automation/groups/{id}");
-    let (visitor, app, actor) = (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    let (visitor, app, actor) =
+        (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
     let again = |n: u64| match n {
         1 => "1 IOC goes out again, in a new event.".to_owned(),
         n => format!("{n} IOCs go out again, in new events."),
@@ -101,25 +121,45 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     let outcome: Result<String, AppError> = match form.text("do") {
         "edit" => edit(&form, id).await.map(|()| "The changes are saved.".to_owned()),
         "again" => app.group_send_again(actor, id, SendAgain::All).await.map(again),
-        "again_event" => app.group_send_again(actor, id, SendAgain::Event(form.id("event")?)).await.map(again),
-        "again_ioc" => app.group_send_again(actor, id, SendAgain::Ioc(IocId(form.id("ioc")?))).await.map(again),
-        "let_through" => app.group_let_through(actor, id).await.map(|()| "The publication is let through.".to_owned()),
+        "again_event" => {
+            app.group_send_again(actor, id, SendAgain::Event(form.id("event")?)).await.map(again)
+        }
+        "again_ioc" => {
+            app.group_send_again(actor, id, SendAgain::Ioc(IocId(form.id("ioc")?))).await.map(again)
+        }
+        "let_through" => app
+            .group_let_through(actor, id)
+            .await
+            .map(|()| "The publication is let through.".to_owned()),
         "freeze" => {
             let number = form.number("publication")?;
-            app.group_freeze(actor, id, number).await.map(|()| format!("Devices get publication {} from now on.", number.unwrap_or_default()))
+            app.group_freeze(actor, id, number).await.map(|()| {
+                format!("Devices get publication {} from now on.", number.unwrap_or_default())
+            })
         }
-        "thaw" => app.group_freeze(actor, id, None).await.map(|()| "Devices get the last publication again.".to_owned()),
+        "thaw" => app
+            .group_freeze(actor, id, None)
+            .await
+            .map(|()| "Devices get the last publication again.".to_owned()),
         "delete" => {
             let group = app.group_fetch(actor, id).await?.view.row.group;
             if form.text("typed") == group.name.as_str() {
                 app.group_delete(actor, id).await?;
                 let name = group.name;
-                return visitor
-                    .done(&format!("/automation/integrations/{}", group.device_id), &format!("The group {name} is deleted; its URL now returns 404."));
+                return visitor.done(
+                    &format!("/automation/integrations/{}", group.device_id),
+                    &format!("The group {name} is deleted; its URL now returns 404."),
+                );
             }
-            Err(AppError::field("typed", "name_differs", format!("Type the group's name, {}, to delete it.", group.name)))
+            Err(AppError::field(
+                "typed",
+                "name_differs",
+                format!("Type the group's name, {}, to delete it.", group.name),
+            ))
         }
-        _ => Err(AppError::Malformed("This page does not know what to do with that form.".to_owned())),
+        _ => Err(AppError::Malformed(
+            "This page does not know what to do with that form.".to_owned(),
+        )),
     };
     match outcome {
         Ok(said) => visitor.done(&here, &said),
@@ -138,9 +178,12 @@ pub(crate) async fn compare(visitor: PageContext) -> PageResult {
     let to = number("to").unwrap_or(detail.view.row.publication);
     let from = number("from").unwrap_or(to - 1);
     let found = visitor.app.group_compare(&visitor.actor, id, from, to).await?;
-    let side =
-        |name, title, values: Vec<String>| context! { name, title, count => values.len(), values => values.into_iter().take(COMPARED).collect::<Vec<_>>() };
-    let sides = vec![side("added", "Added", found.added), side("removed", "Removed", found.removed), side("changed", "Described differently", found.changed)];
+    let side = |name, title, values: Vec<String>| context! { name, title, count => values.len(), values => values.into_iter().take(COMPARED).collect::<Vec<_>>() };
+    let sides = vec![
+        side("added", "Added", found.added),
+        side("removed", "Removed", found.removed),
+        side("changed", "Described differently", found.changed),
+    ];
     visitor.show("pages/compare.html", context! { id => id.to_string(), group => detail.view.row.group.name.as_str(), from, to, sides })
 }
 
@@ -151,7 +194,8 @@ fn stamp(of: &Group) -> String {
 async fn edit(form: &Form, id: GroupId) -> Result<(), AppError> {
     let (app, actor) = (form.visitor.app.clone().into_inner(), &form.visitor.actor);
     form.of_version(&stamp(&app.group_fetch(actor, id).await?.view.row.group))?;
-    let mut ranked: Vec<SourceId> = form.parsed_all::<uuid::Uuid>("priority")?.into_iter().map(SourceId).collect();
+    let mut ranked: Vec<SourceId> =
+        form.parsed_all::<uuid::Uuid>("priority")?.into_iter().map(SourceId).collect();
     let listed = !ranked.is_empty();
     // Without script, a source is moved by its number; what has none has no place.
     let mut numbered: Vec<(i64, SourceId)> = Vec::new();
@@ -171,17 +215,29 @@ async fn edit(form: &Form, id: GroupId) -> Result<(), AppError> {
     app.group_update(actor, id, patch).await.map(|_| ())
 }
 
-/// What the device would be answered for a file of a group; the entry document unless a path is given.
-pub(crate) async fn answer_of(visitor: &PageContext, id: GroupId, path: Option<&str>) -> Result<Value, Failure> {
+/// What the device would be answered for a file of a group; the entry document unless a path is
+/// given.
+pub(crate) async fn answer_of(
+    visitor: &PageContext,
+    id: GroupId,
+    path: Option<&str>,
+) -> Result<Value, Failure> {
     let detail = visitor.app.group_fetch(&visitor.actor, id).await?;
     let device = visitor.app.device_fetch(&visitor.actor, detail.view.row.group.device_id).await?;
     let path = path.unwrap_or_else(|| device.device.device_type.format.entry());
     let files = visitor.app.group_files(&visitor.actor, id)?;
     let Some(file) = files.get(path) else {
         if files.is_empty() {
-            return Ok(context! { status => 503, path, group => detail.view.row.group.name.as_str() });
+            return Ok(
+                context! { status => 503, path, group => detail.view.row.group.name.as_str() },
+            );
         }
-        return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", "The group serves no such file now; it may have been replaced.").into());
+        return Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "The group serves no such file now; it may have been replaced.",
+        )
+        .into());
     };
     // A character takes four bytes at most.
     let start = visitor.app.feed_start(file, 4 * PREVIEW as u64).await?;
@@ -194,7 +250,8 @@ pub(crate) async fn answer_of(visitor: &PageContext, id: GroupId, path: Option<&
     })
 }
 
-/// A file of a group, exactly as it is served: the beginning on a page, or the whole of it to be saved.
+/// A file of a group, exactly as it is served: the beginning on a page, or the whole of it to be
+/// saved.
 pub(crate) async fn file(visitor: PageContext) -> PageResult {
     let id = GroupId(path_id(&visitor.request, "id")?);
     let path = visitor.request.match_info().get("path").unwrap_or_default().to_owned();
@@ -205,7 +262,10 @@ pub(crate) async fn file(visitor: PageContext) -> PageResult {
     let files = visitor.app.group_files(&visitor.actor, id)?;
     let file = files.get(&path).ok_or(AppError::NotFound("file"))?;
     let body = visitor.app.feed_body(file, None, false).await?;
-    let name: String = path.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' }).collect();
+    let name: String = path
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' })
+        .collect();
     Ok(HttpResponse::Ok()
         .content_type(file.content_type)
         .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")))

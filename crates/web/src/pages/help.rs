@@ -1,4 +1,5 @@
-//! The handbook: Markdown under `web-templates/help`, compiled in, so that it is read offline and belongs to the version that runs.
+//! The handbook: Markdown under `web-templates/help`, compiled in, so that it is read offline and
+//! belongs to the version that runs.
 
 use std::sync::LazyLock;
 
@@ -17,7 +18,16 @@ macro_rules! files {
 }
 
 /// Every page, in the order in which they are listed.
-const FILES: [(&str, &str); 8] = files!["getting-started", "devices", "iocs", "silence", "threat-command", "configuration", "operations", "replicas"];
+const FILES: [(&str, &str); 8] = files![
+    "getting-started",
+    "devices",
+    "iocs",
+    "silence",
+    "threat-command",
+    "configuration",
+    "operations",
+    "replicas"
+];
 
 /// Which page explains which place in the product; the first that matches.
 const EXPLAINS: [(&str, &str); 8] = [
@@ -63,16 +73,23 @@ struct Found {
     excerpt: String,
 }
 
-static PAGES: LazyLock<Vec<Page>> = LazyLock::new(|| FILES.iter().map(|(slug, text)| page(slug, text)).collect());
+static PAGES: LazyLock<Vec<Page>> =
+    LazyLock::new(|| FILES.iter().map(|(slug, text)| page(slug, text)).collect());
 
 /// Where the page that explains a place in the product is.
 pub(crate) fn explains(path: &str) -> String {
-    let page = EXPLAINS.iter().find(|(of, _)| path.starts_with(of)).map_or("getting-started", |(_, page)| page);
+    let page = EXPLAINS
+        .iter()
+        .find(|(of, _)| path.starts_with(of))
+        .map_or("getting-started", |(_, page)| page);
     format!("/help/{page}")
 }
 
 fn anchor(title: &str) -> String {
-    let dashed: String = title.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let dashed: String = title
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .collect();
     dashed.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-")
 }
 
@@ -88,9 +105,15 @@ fn page(slug: &'static str, markdown: &str) -> Page {
     let mut html = String::new();
     html::push_html(&mut html, events.into_iter());
     // Wide tables scroll by themselves, not the page.
-    let html = html.replace("<table>", "<div class=\"scroll\"><table>").replace("</table>", "</table></div>");
+    let html = html
+        .replace("<table>", "<div class=\"scroll\"><table>")
+        .replace("</table>", "</table></div>");
     let title = sections.first().map(|section| section.title.clone()).unwrap_or_default();
-    let about = sections.first().and_then(|section| section.text.lines().next()).unwrap_or_default().to_owned();
+    let about = sections
+        .first()
+        .and_then(|section| section.text.lines().next())
+        .unwrap_or_default()
+        .to_owned();
     Page { slug, title, about, html, sections }
 }
 
@@ -113,11 +136,16 @@ fn sections(events: &[Event<'_>]) -> Vec<Section> {
             }
             Event::Text(text) | Event::Code(text) => {
                 if let Some(section) = sections.last_mut() {
-                    (if in_heading { &mut section.title } else { &mut section.text }).push_str(text);
+                    (if in_heading { &mut section.title } else { &mut section.text })
+                        .push_str(text);
                 }
             }
-            Event::SoftBreak | Event::HardBreak | Event::End(TagEnd::TableCell) => push(&mut sections, ' '),
-            Event::End(TagEnd::Paragraph | TagEnd::Item | TagEnd::TableRow | TagEnd::CodeBlock) => push(&mut sections, '\n'),
+            Event::SoftBreak | Event::HardBreak | Event::End(TagEnd::TableCell) => {
+                push(&mut sections, ' ');
+            }
+            Event::End(TagEnd::Paragraph | TagEnd::Item | TagEnd::TableRow | TagEnd::CodeBlock) => {
+                push(&mut sections, '\n');
+            }
             _ => {}
         }
     }
@@ -149,8 +177,17 @@ fn search(query: &str) -> Vec<Found> {
         .into_iter()
         .take(FOUND_MAX)
         .map(|(_, page, section)| {
-            let href = if section.anchor.is_empty() { format!("/help/{}", page.slug) } else { format!("/help/{}#{}", page.slug, section.anchor) };
-            Found { href, page: &page.title, section: &section.title, excerpt: excerpt(&section.text, first) }
+            let href = if section.anchor.is_empty() {
+                format!("/help/{}", page.slug)
+            } else {
+                format!("/help/{}#{}", page.slug, section.anchor)
+            };
+            Found {
+                href,
+                page: &page.title,
+                section: &section.title,
+                excerpt: excerpt(&section.text, first),
+            }
         })
         .collect()
 }
@@ -160,12 +197,18 @@ fn excerpt(text: &str, word: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let at = words.iter().position(|w| w.to_lowercase().contains(word)).unwrap_or(0);
     let (from, to) = (at.saturating_sub(AROUND), (at + AROUND).min(words.len()));
-    let (before, behind) = (if from > 0 { "… " } else { "" }, if to < words.len() { " …" } else { "" });
+    let (before, behind) =
+        (if from > 0 { "… " } else { "" }, if to < words.len() { " …" } else { "" });
     format!("{before}{}{behind}", words.get(from..to).unwrap_or_default().join(" "))
 }
 
 /// The handbook is for everybody: who can't sign in reads here what to do.
-fn show(visitor: Option<&PageContext>, status: StatusCode, name: &str, of_page: Value) -> HttpResponse {
+fn show(
+    visitor: Option<&PageContext>,
+    status: StatusCode,
+    name: &str,
+    of_page: Value,
+) -> HttpResponse {
     match visitor {
         Some(visitor) => visitor.page(status, name, of_page),
         None => view::page(status, name, of_page),
@@ -174,18 +217,35 @@ fn show(visitor: Option<&PageContext>, status: StatusCode, name: &str, of_page: 
 
 /// All pages, or the sections that were searched for.
 pub(crate) async fn list(request: HttpRequest, visitor: Option<PageContext>) -> HttpResponse {
-    let query = pairs(request.query_string().as_bytes()).into_iter().find_map(|(key, value)| (key == "q").then(|| value.trim().to_owned()));
+    let query = pairs(request.query_string().as_bytes())
+        .into_iter()
+        .find_map(|(key, value)| (key == "q").then(|| value.trim().to_owned()));
     let query = query.filter(|query| !query.is_empty());
     let found = query.as_deref().map(search);
-    show(visitor.as_ref(), StatusCode::OK, "pages/help.html", context! { pages => view::value(&*PAGES), query, found => view::value(found), one => () })
+    show(
+        visitor.as_ref(),
+        StatusCode::OK,
+        "pages/help.html",
+        context! { pages => view::value(&*PAGES), query, found => view::value(found), one => () },
+    )
 }
 
 /// One page.
-pub(crate) async fn read(request: HttpRequest, slug: web::Path<String>, visitor: Option<PageContext>) -> HttpResponse {
+pub(crate) async fn read(
+    request: HttpRequest,
+    slug: web::Path<String>,
+    visitor: Option<PageContext>,
+) -> HttpResponse {
     let Some(one) = PAGES.iter().find(|page| page.slug == slug.as_str()) else {
-        return show(visitor.as_ref(), StatusCode::NOT_FOUND, "pages/nothing_here.html", context! { path => request.path() });
+        return show(
+            visitor.as_ref(),
+            StatusCode::NOT_FOUND,
+            "pages/nothing_here.html",
+            context! { path => request.path() },
+        );
     };
-    let contents: Vec<&Section> = one.sections.iter().filter(|section| !section.anchor.is_empty()).collect();
+    let contents: Vec<&Section> =
+        one.sections.iter().filter(|section| !section.anchor.is_empty()).collect();
     let of_page = context! { pages => view::value(&*PAGES), query => (), found => (), one => view::value(one), contents => view::value(contents) };
     show(visitor.as_ref(), StatusCode::OK, "pages/help.html", of_page)
 }
@@ -198,8 +258,15 @@ mod tests {
 
     /// Every place that a link can lead to.
     fn places() -> HashSet<String> {
-        let of =
-            |page: &'static Page| page.sections.iter().map(|s| if s.anchor.is_empty() { page.slug.to_owned() } else { format!("{}#{}", page.slug, s.anchor) });
+        let of = |page: &'static Page| {
+            page.sections.iter().map(|s| {
+                if s.anchor.is_empty() {
+                    page.slug.to_owned()
+                } else {
+                    format!("{}#{}", page.slug, s.anchor)
+                }
+            })
+        };
         PAGES.iter().flat_map(of).collect()
     }
 
@@ -216,11 +283,22 @@ mod tests {
     #[test]
     fn pages_have_a_title_a_summary_and_headings_of_their_own() {
         for page in PAGES.iter() {
-            assert!(!page.title.is_empty() && page.about.ends_with('.'), "{}: {:?}", page.slug, page.about);
-            let anchors: HashSet<&str> = page.sections.iter().map(|section| section.anchor.as_str()).collect();
+            assert!(
+                !page.title.is_empty() && page.about.ends_with('.'),
+                "{}: {:?}",
+                page.slug,
+                page.about
+            );
+            let anchors: HashSet<&str> =
+                page.sections.iter().map(|section| section.anchor.as_str()).collect();
             assert_eq!(anchors.len(), page.sections.len(), "{}: two headings are alike", page.slug);
             for section in page.sections.iter().skip(1) {
-                assert!(page.html.contains(&format!("<h2 id=\"{}\">", section.anchor)), "{}: {}", page.slug, section.anchor);
+                assert!(
+                    page.html.contains(&format!("<h2 id=\"{}\">", section.anchor)),
+                    "{}: {}",
+                    page.slug,
+                    section.anchor
+                );
             }
         }
     }
@@ -229,7 +307,8 @@ mod tests {
     fn words_are_found_in_any_case_and_headings_first() {
         let found = search("BACKUP");
         assert_eq!(found.first().map(|f| f.href.as_str()), Some("/help/operations#backup"));
-        assert!(found.iter().all(|f| f.excerpt.to_lowercase().contains("backup") || f.section.to_lowercase().contains("backup")));
+        assert!(found.iter().all(|f| f.excerpt.to_lowercase().contains("backup")
+            || f.section.to_lowercase().contains("backup")));
         assert_eq!(search("without_database_hours 503").len(), 1);
         assert!(search("no such word anywhere").is_empty() && search("  ").is_empty());
     }

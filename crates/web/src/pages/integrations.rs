@@ -13,7 +13,11 @@ use super::{
 use crate::api::{device_types::DeviceTypeOut, devices::DeviceOut};
 
 fn location(visitor: &PageContext) -> Location {
-    if visitor.query("tab").as_deref() == Some("on_premises") { Location::OnPremises } else { Location::Cloud }
+    if visitor.query("tab").as_deref() == Some("on_premises") {
+        Location::OnPremises
+    } else {
+        Location::Cloud
+    }
 }
 
 pub(crate) fn condition(of: Condition) -> Value {
@@ -47,7 +51,8 @@ pub(crate) async fn list(visitor: PageContext) -> PageResult {
         reversed: visitor.query("reversed").is_some(),
         page: visitor.query("page").and_then(|p| p.parse().ok()).unwrap_or(1),
     };
-    let Overview { rows, found, all, conditions, page, pages } = visitor.app.overview(&visitor.actor, &query).await?;
+    let Overview { rows, found, all, conditions, page, pages } =
+        visitor.app.overview(&visitor.actor, &query).await?;
     let rows: Vec<Value> = rows
         .into_iter()
         .map(|(view, days)| {
@@ -60,8 +65,12 @@ pub(crate) async fn list(visitor: PageContext) -> PageResult {
             }
         })
         .collect();
-    let conditions: Vec<Value> = conditions.into_iter().map(|(c, n)| context! { code => c.code(), word => c.word(), count => n }).collect();
-    let types: Vec<Value> = types(location).map(|t| context! { id => t.id, name => t.name }).collect();
+    let conditions: Vec<Value> = conditions
+        .into_iter()
+        .map(|(c, n)| context! { code => c.code(), word => c.word(), count => n })
+        .collect();
+    let types: Vec<Value> =
+        types(location).map(|t| context! { id => t.id, name => t.name }).collect();
     let nobody_told = visitor.app.alerted_people(&visitor.actor).await? == 0;
     visitor.show(
         "pages/integrations.html",
@@ -89,13 +98,15 @@ struct StateOut {
 /// How every device is, for pages that follow it.
 pub(crate) async fn states(visitor: PageContext) -> PageResult {
     let now = visitor.app.now();
-    let states = visitor.app.conditions(&visitor.actor).await?.into_iter().map(|(id, name, condition, last)| StateOut {
-        id: id.to_string(),
-        name,
-        state: condition.code(),
-        word: condition.word(),
-        last_pull: last.map_or_else(|| "never".to_owned(), |at| view::ago(at, now)),
-    });
+    let states = visitor.app.conditions(&visitor.actor).await?.into_iter().map(
+        |(id, name, condition, last)| StateOut {
+            id: id.to_string(),
+            name,
+            state: condition.code(),
+            word: condition.word(),
+            last_pull: last.map_or_else(|| "never".to_owned(), |at| view::ago(at, now)),
+        },
+    );
     Ok(HttpResponse::Ok().json(states.collect::<Vec<_>>()))
 }
 
@@ -105,7 +116,13 @@ pub(crate) async fn new(visitor: PageContext) -> PageResult {
     Ok(new_page(&visitor, StatusCode::OK, location, context! {}, Value::from(())))
 }
 
-fn new_page(visitor: &PageContext, status: StatusCode, location: Location, sent: Value, problem: Value) -> HttpResponse {
+fn new_page(
+    visitor: &PageContext,
+    status: StatusCode,
+    location: Location,
+    sent: Value,
+    problem: Value,
+) -> HttpResponse {
     let types: Vec<Value> = types(location).map(|t| view::value(DeviceTypeOut::from(t))).collect();
     let tab = if location == Location::Cloud { "cloud" } else { "on_premises" };
     visitor.page(status, "pages/new_device.html", context! { tab, types, sent, problem })
@@ -114,11 +131,18 @@ fn new_page(visitor: &PageContext, status: StatusCode, location: Location, sent:
 pub(crate) async fn add(form: Form) -> PageResult {
     let visitor = &form.visitor;
     let made = async {
-        let new = NewDevice { name: form.text("name").to_owned(), device_type: form.text("device_type").to_owned(), ioc_limit: form.number("ioc_limit")? };
+        let new = NewDevice {
+            name: form.text("name").to_owned(),
+            device_type: form.text("device_type").to_owned(),
+            ioc_limit: form.number("ioc_limit")?,
+        };
         visitor.app.device_create(&visitor.actor, new).await
     };
     match made.await {
-        Ok(view) => visitor.done(&format!("/automation/integrations/{}/setup", view.device.id), &format!("{} is added.", view.device.name)),
+        Ok(view) => visitor.done(
+            &format!("/automation/integrations/{}/setup", view.device.id),
+            &format!("{} is added.", view.device.name),
+        ),
         Err(error) => {
             let (status, problem) = problem(error)?;
             Ok(new_page(visitor, status, location(visitor), form.again(), problem))

@@ -25,12 +25,15 @@ pub(crate) struct Search {
     pub(crate) shown: Value,
 }
 
-/// Reads the search of a page: `q` by `match` (what begins so, exactly so, or under a domain), and the filters.
+/// Reads the search of a page: `q` by `match` (what begins so, exactly so, or under a domain), and
+/// the filters.
 pub(crate) fn filter(visitor: &PageContext) -> Search {
     let text = visitor.query("q");
     let how = visitor.query("match").unwrap_or_else(|| "prefix".to_owned());
-    // What people paste is often defanged, or in capitals: the whole of a value is brought to its normal form.
-    let normal = |text: String| detect(&text).map_or_else(|_| text.to_lowercase(), |(_, value)| value);
+    // What people paste is often defanged, or in capitals: the whole of a value is brought to its
+    // normal form.
+    let normal =
+        |text: String| detect(&text).map_or_else(|_| text.to_lowercase(), |(_, value)| value);
     let wanted = |matching: &str| text.clone().filter(|_| how == matching);
     let query = IocQuery {
         value: wanted("exact").map(normal),
@@ -39,7 +42,12 @@ pub(crate) fn filter(visitor: &PageContext) -> Search {
         kinds: visitor.query("kind").and_then(|k| k.parse().ok()).into_iter().collect(),
         severities: visitor.query("severity").and_then(|s| s.parse().ok()).into_iter().collect(),
         state: visitor.query("state").and_then(|s| s.parse().ok()),
-        sources: visitor.query("source").and_then(|s| s.parse().ok()).map(SourceId).into_iter().collect(),
+        sources: visitor
+            .query("source")
+            .and_then(|s| s.parse().ok())
+            .map(SourceId)
+            .into_iter()
+            .collect(),
         whitelist: visitor.query("whitelist").and_then(|w| w.parse().ok()).into_iter().collect(),
         ..IocQuery::default()
     };
@@ -55,8 +63,22 @@ pub(crate) fn filter(visitor: &PageContext) -> Search {
 
 pub(crate) async fn list(visitor: PageContext) -> PageResult {
     let search = filter(&visitor);
-    let found = visitor.app.ioc_list(&visitor.actor, &search.query, &Page { limit: IOCS, after: visitor.query("cursor") }).await?.map(IocOut::from);
-    let sources: Vec<Value> = visitor.app.source_list(&visitor.actor).await?.into_iter().map(|s| view::value(SourceOut::from(s))).collect();
+    let found = visitor
+        .app
+        .ioc_list(
+            &visitor.actor,
+            &search.query,
+            &Page { limit: IOCS, after: visitor.query("cursor") },
+        )
+        .await?
+        .map(IocOut::from);
+    let sources: Vec<Value> = visitor
+        .app
+        .source_list(&visitor.actor)
+        .await?
+        .into_iter()
+        .map(|s| view::value(SourceOut::from(s)))
+        .collect();
     visitor.show(
         "pages/iocs.html",
         context! {
@@ -73,11 +95,18 @@ pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
     page(&visitor, IocId(id.0), StatusCode::OK, Value::from(()), context! {}).await
 }
 
-async fn page(visitor: &PageContext, id: IocId, status: StatusCode, problem: Value, sent: Value) -> PageResult {
+async fn page(
+    visitor: &PageContext,
+    id: IocId,
+    status: StatusCode,
+    problem: Value,
+    sent: Value,
+) -> PageResult {
     let view = visitor.app.ioc_fetch(&visitor.actor, id).await?;
     let retires_at = view.ioc.retires_at().to_string();
     let user_severity = view.ioc.enrichment.user_severity.map(Severity::word);
-    let places: Vec<Value> = visitor.app.ioc_places(&visitor.actor, id).await?.into_iter().map(place).collect();
+    let places: Vec<Value> =
+        visitor.app.ioc_places(&visitor.actor, id).await?.into_iter().map(place).collect();
     let of_page = context! { ioc => view::value(IocOut::from(view)), user_severity, retires_at, places, problem, sent };
     Ok(visitor.page(status, "pages/ioc.html", of_page))
 }
@@ -102,23 +131,51 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
         let patch = match form.text("do") {
             "edit" => {
                 // Only what was changed on this page: what somebody else changed since stays.
-                let changed = |name: &str| form.text(name).replace('\r', "") != form.text(&format!("was_{name}")).replace('\r', "");
-                let tags = || form.text("user_tags").split('\n').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect();
+                let changed = |name: &str| {
+                    form.text(name).replace('\r', "")
+                        != form.text(&format!("was_{name}")).replace('\r', "")
+                };
+                let tags = || {
+                    form.text("user_tags")
+                        .split('\n')
+                        .map(str::trim)
+                        .filter(|t| !t.is_empty())
+                        .map(str::to_owned)
+                        .collect()
+                };
                 IocPatch {
-                    severity: if changed("severity") { Some(form.parsed::<Severity>("severity")?) } else { None },
+                    severity: if changed("severity") {
+                        Some(form.parsed::<Severity>("severity")?)
+                    } else {
+                        None
+                    },
                     user_tags: changed("user_tags").then(tags),
-                    whitelist: if changed("whitelist") { form.parsed::<Whitelist>("whitelist")? } else { None },
+                    whitelist: if changed("whitelist") {
+                        form.parsed::<Whitelist>("whitelist")?
+                    } else {
+                        None
+                    },
                     comment: None,
                 }
             }
-            "comment" => IocPatch { comment: Some(form.text("comment").to_owned()), ..IocPatch::default() },
+            "comment" => {
+                IocPatch { comment: Some(form.text("comment").to_owned()), ..IocPatch::default() }
+            }
             "delete" => {
                 visitor.app.ioc_delete(&visitor.actor, id).await?;
                 return Ok(("/tip/iocs".to_owned(), "The IOC is deleted: it leaves every group."));
             }
-            _ => return Err(AppError::Malformed("This page does not know what to do with that form.".to_owned())),
+            _ => {
+                return Err(AppError::Malformed(
+                    "This page does not know what to do with that form.".to_owned(),
+                ));
+            }
         };
-        let said = if patch.comment.is_some() { "The comment is added." } else { "The changes are saved." };
+        let said = if patch.comment.is_some() {
+            "The comment is added."
+        } else {
+            "The changes are saved."
+        };
         visitor.app.ioc_update(&visitor.actor, id, patch).await?;
         Ok((format!("/tip/iocs/{id}"), said))
     };

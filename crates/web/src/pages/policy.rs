@@ -21,11 +21,24 @@ use super::{
 use crate::api::{rules::RuleOut, sources::SourceOut};
 
 pub(crate) async fn list(visitor: PageContext) -> PageResult {
-    let rules: Vec<Value> = visitor.app.rule_list(&visitor.actor).await?.into_iter().map(|r| view::value(RuleOut::from(r))).collect();
+    let rules: Vec<Value> = visitor
+        .app
+        .rule_list(&visitor.actor)
+        .await?
+        .into_iter()
+        .map(|r| view::value(RuleOut::from(r)))
+        .collect();
     let devices = visitor.app.device_list_all(&visitor.actor).await?;
-    let groups: BTreeMap<String, String> =
-        devices.iter().flat_map(|d| d.groups.iter().map(|g| (g.row.group.id.to_string(), format!("{} > {}", d.device.name, g.row.group.name)))).collect();
-    let source_names: BTreeMap<String, String> = match visitor.app.source_list(&visitor.actor).await {
+    let groups: BTreeMap<String, String> = devices
+        .iter()
+        .flat_map(|d| {
+            d.groups.iter().map(|g| {
+                (g.row.group.id.to_string(), format!("{} > {}", d.device.name, g.row.group.name))
+            })
+        })
+        .collect();
+    let source_names: BTreeMap<String, String> = match visitor.app.source_list(&visitor.actor).await
+    {
         Err(AppError::NoModule(_)) => BTreeMap::new(),
         found => found?.into_iter().map(|s| (s.id.to_string(), s.name)).collect(),
     };
@@ -51,18 +64,37 @@ struct Draft {
 
 pub(crate) async fn new(visitor: PageContext) -> PageResult {
     visitor.actor.may_write()?;
-    let group_ids = visitor.query("group").and_then(|g| g.parse().ok()).map(GroupId).into_iter().collect();
-    let draft = Draft { rule: None, name: String::new(), enabled: true, criteria: Criteria::default(), group_ids };
+    let group_ids =
+        visitor.query("group").and_then(|g| g.parse().ok()).map(GroupId).into_iter().collect();
+    let draft = Draft {
+        rule: None,
+        name: String::new(),
+        enabled: true,
+        criteria: Criteria::default(),
+        group_ids,
+    };
     page(&visitor, StatusCode::OK, &draft, Value::from(()), None).await
 }
 
 pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
     let rule = visitor.app.rule_fetch(&visitor.actor, RuleId(id.0)).await?;
-    let draft = Draft { rule: Some(rule.id), name: rule.name.to_string(), enabled: rule.enabled, criteria: rule.criteria, group_ids: rule.group_ids };
+    let draft = Draft {
+        rule: Some(rule.id),
+        name: rule.name.to_string(),
+        enabled: rule.enabled,
+        criteria: rule.criteria,
+        group_ids: rule.group_ids,
+    };
     page(&visitor, StatusCode::OK, &draft, Value::from(()), None).await
 }
 
-async fn page(visitor: &PageContext, status: StatusCode, draft: &Draft, problem: Value, chosen: Option<Chosen>) -> PageResult {
+async fn page(
+    visitor: &PageContext,
+    status: StatusCode,
+    draft: &Draft,
+    problem: Value,
+    chosen: Option<Chosen>,
+) -> PageResult {
     let Draft { rule, name, enabled, criteria, group_ids } = draft;
     let devices = visitor.app.device_list_all(&visitor.actor).await?;
     let group = |view: &DeviceView| {
@@ -77,7 +109,8 @@ async fn page(visitor: &PageContext, status: StatusCode, draft: &Draft, problem:
         None => String::new(),
     };
     let sources = sources(visitor).await?;
-    let known: Vec<String> = sources.iter().filter_map(|s| s.get_attr("id").ok()).map(|id| id.to_string()).collect();
+    let known: Vec<String> =
+        sources.iter().filter_map(|s| s.get_attr("id").ok()).map(|id| id.to_string()).collect();
     let of_page = context! {
         stamp,
         rule => rule.map(|r| r.to_string()), name, enabled,
@@ -89,7 +122,8 @@ async fn page(visitor: &PageContext, status: StatusCode, draft: &Draft, problem:
         first_seen_from => criteria.first_seen_from.map(day_or_time),
         first_seen_to => criteria.first_seen_to.map(day_or_time),
         devices => devices.iter().map(group).collect::<Vec<_>>(),
-        // What can't be shown by name is kept all the same: without it a rule of one source would take all of them.
+        // What can't be shown by name is kept all the same: without it a rule of one source would
+        // take all of them.
         unknown_sources => criteria.source_ids.iter().map(ToString::to_string).filter(|id| !known.contains(id)).collect::<Vec<_>>(),
         sources,
         chosen => chosen.map(|c| context! { iocs => c.iocs, at_least => c.at_least }),
@@ -109,7 +143,14 @@ fn day_or_time(at: Timestamp) -> String {
 
 /// What the wizard's fields ask for.
 fn criteria(form: &Form) -> Result<Criteria, AppError> {
-    let day = |name: &str| form.maybe(name).map(|text| Timestamp::parse(&text).map_err(|message| AppError::field(name, "not_a_day", message))).transpose();
+    let day = |name: &str| {
+        form.maybe(name)
+            .map(|text| {
+                Timestamp::parse(&text)
+                    .map_err(|message| AppError::field(name, "not_a_day", message))
+            })
+            .transpose()
+    };
     let state = match form.text("state") {
         "retired" => StateFilter::Retired,
         "any" => StateFilter::Any,
@@ -119,9 +160,19 @@ fn criteria(form: &Form) -> Result<Criteria, AppError> {
     Ok(Criteria {
         kinds: form.parsed_all::<Kind>("kinds")?,
         severities: form.parsed_all::<Severity>("severities")?,
-        source_ids: form.parsed_all::<uuid::Uuid>("source_ids")?.into_iter().map(SourceId).collect(),
+        source_ids: form
+            .parsed_all::<uuid::Uuid>("source_ids")?
+            .into_iter()
+            .map(SourceId)
+            .collect(),
         min_confidence: form.number("min_confidence")?.and_then(level),
-        tags: form.text("tags").split('\n').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect(),
+        tags: form
+            .text("tags")
+            .split('\n')
+            .map(str::trim)
+            .filter(|t| !t.is_empty())
+            .map(str::to_owned)
+            .collect(),
         state,
         first_seen_from: day("first_seen_from")?,
         first_seen_to: day("first_seen_to")?,
@@ -167,8 +218,18 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     match form.text("do") {
         "switch" => {
             let enabled = form.text("to") == "on";
-            let rule = visitor.app.rule_update(actor, id, RulePatch { enabled: Some(enabled), ..RulePatch::default() }).await?;
-            visitor.done("/automation/policy", &format!("The rule {} is {}.", rule.name, if enabled { "on" } else { "off" }))
+            let rule = visitor
+                .app
+                .rule_update(
+                    actor,
+                    id,
+                    RulePatch { enabled: Some(enabled), ..RulePatch::default() },
+                )
+                .await?;
+            visitor.done(
+                "/automation/policy",
+                &format!("The rule {} is {}.", rule.name, if enabled { "on" } else { "off" }),
+            )
         }
         "delete" => {
             let name = visitor.app.rule_fetch(actor, id).await?.name;
@@ -184,29 +245,56 @@ async fn write(form: &Form, rule: Option<RuleId>) -> PageResult {
     let name = form.text("name").to_owned();
     let enabled = form.on("enabled");
     let groups = form.parsed_all::<uuid::Uuid>("group_ids");
-    let group_ids: Vec<GroupId> = groups.as_ref().map_or_else(|_unreadable| Vec::new(), |ids| ids.iter().copied().map(GroupId).collect());
+    let group_ids: Vec<GroupId> = groups
+        .as_ref()
+        .map_or_else(|_unreadable| Vec::new(), |ids| ids.iter().copied().map(GroupId).collect());
     let read = groups.and_then(|_| criteria(form));
-    let draft = Draft { rule, name: name.clone(), enabled, criteria: read.as_ref().ok().cloned().unwrap_or_default(), group_ids: group_ids.clone() };
+    let draft = Draft {
+        rule,
+        name: name.clone(),
+        enabled,
+        criteria: read.as_ref().ok().cloned().unwrap_or_default(),
+        group_ids: group_ids.clone(),
+    };
     let outcome = match (read, rule) {
         (Err(error), _) => Err(error),
         (Ok(criteria), _) if form.text("do") == "count" => {
             let chosen = visitor.app.rule_count(actor, &criteria).await?;
             return page(visitor, StatusCode::OK, &draft, Value::from(()), Some(chosen)).await;
         }
-        (Ok(criteria), None) => visitor.app.rule_create(actor, NewRule { name, enabled, criteria, group_ids }).await,
-        (Ok(criteria), Some(id)) => match form.of_version(&stamp(&visitor.app.rule_fetch(actor, id).await?)) {
-            Err(error) => Err(error),
-            Ok(()) => {
-                let patch = RulePatch { name: Some(name), enabled: Some(enabled), criteria: Some(criteria), group_ids: Some(group_ids) };
-                visitor.app.rule_update(actor, id, patch).await
+        (Ok(criteria), None) => {
+            visitor.app.rule_create(actor, NewRule { name, enabled, criteria, group_ids }).await
+        }
+        (Ok(criteria), Some(id)) => {
+            match form.of_version(&stamp(&visitor.app.rule_fetch(actor, id).await?)) {
+                Err(error) => Err(error),
+                Ok(()) => {
+                    let patch = RulePatch {
+                        name: Some(name),
+                        enabled: Some(enabled),
+                        criteria: Some(criteria),
+                        group_ids: Some(group_ids),
+                    };
+                    visitor.app.rule_update(actor, id, patch).await
+                }
             }
-        },
+        }
     };
     match outcome {
-        Ok(rule) if rule.group_ids.is_empty() => {
-            visitor.done("/automation/policy", &format!("The rule {} is saved. It is not assigned to a group yet: choose one in step 3.", rule.name))
-        }
-        Ok(rule) => visitor.done("/automation/policy", &format!("The rule {} is saved. IOCs that it chooses are on their way into its groups.", rule.name)),
+        Ok(rule) if rule.group_ids.is_empty() => visitor.done(
+            "/automation/policy",
+            &format!(
+                "The rule {} is saved. It is not assigned to a group yet: choose one in step 3.",
+                rule.name
+            ),
+        ),
+        Ok(rule) => visitor.done(
+            "/automation/policy",
+            &format!(
+                "The rule {} is saved. IOCs that it chooses are on their way into its groups.",
+                rule.name
+            ),
+        ),
         Err(error) => {
             let (status, problem) = problem(error)?;
             page(visitor, status, &draft, problem, None).await

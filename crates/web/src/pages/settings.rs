@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use actix_web::http::StatusCode;
-use iocast_app::{AppError, AuditFilter, AuditLine, FixtureReport, GuardsPatch, NewKey, Page, UserPatch};
+use iocast_app::{
+    AppError, AuditFilter, AuditLine, FixtureReport, GuardsPatch, NewKey, Page, UserPatch,
+};
 use iocast_domain::{
     account::Role,
     guard::Refusal,
@@ -20,7 +22,10 @@ use super::{
     visit::{Form, PageContext, PageResult, problem},
 };
 use crate::{
-    api::{account::UserOut, audit::AuditOut, emulator::ClockOut, keys::KeyOut, outbox::LetterOut, snapshots::GuardsOut},
+    api::{
+        account::UserOut, audit::AuditOut, emulator::ClockOut, keys::KeyOut, outbox::LetterOut,
+        snapshots::GuardsOut,
+    },
     csv,
 };
 
@@ -37,11 +42,27 @@ pub(crate) async fn subscription(visitor: PageContext) -> PageResult {
     subscription_page(&visitor, StatusCode::OK, Value::from(()), context! {}, None).await
 }
 
-async fn subscription_page(visitor: &PageContext, status: StatusCode, problem: Value, sent: Value, made: Option<NewKey>) -> PageResult {
+async fn subscription_page(
+    visitor: &PageContext,
+    status: StatusCode,
+    problem: Value,
+    sent: Value,
+    made: Option<NewKey>,
+) -> PageResult {
     visitor.actor.may_write()?;
-    let keys: Vec<Value> = visitor.app.key_list(&visitor.actor, None).await?.into_iter().map(|k| view::value(KeyOut::from(k))).collect();
+    let keys: Vec<Value> = visitor
+        .app
+        .key_list(&visitor.actor, None)
+        .await?
+        .into_iter()
+        .map(|k| view::value(KeyOut::from(k)))
+        .collect();
     let account = &visitor.account;
-    let webhook_secret = account.webhook_url.as_deref().map(|url| visitor.app.webhook_secret(&visitor.actor, url)).transpose()?;
+    let webhook_secret = account
+        .webhook_url
+        .as_deref()
+        .map(|url| visitor.app.webhook_secret(&visitor.actor, url))
+        .transpose()?;
     let of_page = context! {
         keys, problem, sent,
         made => made.map(|m| context! { kind => view::value(m.view.key.kind), secret => m.secret.clone() }),
@@ -64,30 +85,52 @@ pub(crate) async fn subscription_act(form: Form) -> PageResult {
             Err(error) => Err(error),
         },
         "rotate" => match form.number("overlap_hours") {
-            Ok(hours) => app.key_rotate(actor, KeyId(form.id("id")?), hours.map(|h| h.saturating_mul(HOUR))).await.map(Some),
+            Ok(hours) => app
+                .key_rotate(actor, KeyId(form.id("id")?), hours.map(|h| h.saturating_mul(HOUR)))
+                .await
+                .map(Some),
             Err(error) => Err(error),
         },
         "revoke" => app.key_revoke(actor, None, KeyId(form.id("id")?)).await.map(|()| None),
         "fixtures_load" | "fixtures_reset" if app.settings.emulator => {
             let load = form.text("do") == "fixtures_load";
-            let done = if load { app.clone().into_inner().fixtures_load(actor, "small").await } else { app.fixtures_reset(actor).await };
+            let done = if load {
+                app.clone().into_inner().fixtures_load(actor, "small").await
+            } else {
+                app.fixtures_reset(actor).await
+            };
             let what = if load { "Loaded" } else { "Emptied" };
-            let said = |r: FixtureReport| format!("{what}: {} sources, {} IOCs, {} alerts, {} devices.", r.sources, r.iocs, r.alerts, r.devices);
+            let said = |r: FixtureReport| {
+                format!(
+                    "{what}: {} sources, {} IOCs, {} alerts, {} devices.",
+                    r.sources, r.iocs, r.alerts, r.devices
+                )
+            };
             match done {
                 Ok(report) => return visitor.done("/automation/integrations", &said(report)),
                 Err(error) => Err(error),
             }
         }
         "alerts" => match form.number("silent_after_hours") {
-            Ok(hours) => app.account_update(actor, Some(hours), Some(form.maybe("webhook_url"))).await.map(|_| None),
+            Ok(hours) => app
+                .account_update(actor, Some(hours), Some(form.maybe("webhook_url")))
+                .await
+                .map(|_| None),
             Err(error) => Err(error),
         },
         _ => Err(unknown()),
     };
     match made {
-        Ok(Some(made)) => subscription_page(visitor, StatusCode::OK, Value::from(()), context! {}, Some(made)).await,
+        Ok(Some(made)) => {
+            subscription_page(visitor, StatusCode::OK, Value::from(()), context! {}, Some(made))
+                .await
+        }
         Ok(None) => {
-            let said = if form.text("do") == "revoke" { "The key is revoked: it opens nothing any more." } else { "The changes are saved." };
+            let said = if form.text("do") == "revoke" {
+                "The key is revoked: it opens nothing any more."
+            } else {
+                "The changes are saved."
+            };
             visitor.done("/settings/subscription", said)
         }
         Err(error) => {
@@ -101,11 +144,23 @@ pub(crate) async fn users(visitor: PageContext) -> PageResult {
     users_page(&visitor, StatusCode::OK, Value::from(()), context! {}).await
 }
 
-async fn users_page(visitor: &PageContext, status: StatusCode, problem: Value, sent: Value) -> PageResult {
+async fn users_page(
+    visitor: &PageContext,
+    status: StatusCode,
+    problem: Value,
+    sent: Value,
+) -> PageResult {
     visitor.actor.may_write()?;
-    let users: Vec<Value> = visitor.app.user_list(&visitor.actor).await?.into_iter().map(|u| view::value(UserOut::from(u))).collect();
+    let users: Vec<Value> = visitor
+        .app
+        .user_list(&visitor.actor)
+        .await?
+        .into_iter()
+        .map(|u| view::value(UserOut::from(u)))
+        .collect();
     let nobody_told = visitor.app.alerted_people(&visitor.actor).await? == 0;
-    let of_page = context! { users, problem, sent, nobody_told, mail => visitor.app.mail_goes_to() };
+    let of_page =
+        context! { users, problem, sent, nobody_told, mail => visitor.app.mail_goes_to() };
     Ok(visitor.page(status, "pages/users.html", of_page))
 }
 
@@ -126,16 +181,26 @@ fn key_kind(form: &Form) -> Result<KeyKind, AppError> {
 }
 
 pub(crate) async fn users_act(form: Form) -> PageResult {
-    let (visitor, app, actor) = (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    let (visitor, app, actor) =
+        (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
     let outcome = match form.text("do") {
         "invite" => match role(&form) {
-            Ok(role) => app.user_invite(actor, form.text("email"), role).await.map(|u| format!("An invitation is on its way to {}.", u.email)),
+            Ok(role) => app
+                .user_invite(actor, form.text("email"), role)
+                .await
+                .map(|u| format!("An invitation is on its way to {}.", u.email)),
             Err(error) => Err(error),
         },
         "change" => match (UserId(form.id("id")?), role(&form)) {
             (id, Ok(role)) => {
-                let patch = UserPatch { role: Some(role), active: Some(form.on("active")), mail_alerts: Some(form.on("mail_alerts")) };
-                app.user_update(actor, id, patch).await.map(|u| format!("The changes to {} are saved.", u.email))
+                let patch = UserPatch {
+                    role: Some(role),
+                    active: Some(form.on("active")),
+                    mail_alerts: Some(form.on("mail_alerts")),
+                };
+                app.user_update(actor, id, patch)
+                    .await
+                    .map(|u| format!("The changes to {} are saved.", u.email))
             }
             (_, Err(error)) => Err(error),
         },
@@ -154,23 +219,42 @@ pub(crate) async fn guards(visitor: PageContext) -> PageResult {
     guards_page(&visitor, StatusCode::OK, Value::from(()), context! {}).await
 }
 
-async fn guards_page(visitor: &PageContext, status: StatusCode, problem: Value, sent: Value) -> PageResult {
+async fn guards_page(
+    visitor: &PageContext,
+    status: StatusCode,
+    problem: Value,
+    sent: Value,
+) -> PageResult {
     visitor.actor.may_write()?;
     let guards = visitor.app.guards(&visitor.actor).await?;
     let stamp = view::stamp(&guards);
-    Ok(visitor.page(status, "pages/guards.html", context! { guards => view::value(GuardsOut::from(guards)), stamp, problem, sent }))
+    Ok(visitor.page(
+        status,
+        "pages/guards.html",
+        context! { guards => view::value(GuardsOut::from(guards)), stamp, problem, sent },
+    ))
 }
 
 pub(crate) async fn guards_act(form: Form) -> PageResult {
     let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
-    let off = Refusal::GUARDS.iter().map(|g| g.word()).filter(|word| !form.on(&format!("on_{word}"))).map(str::to_owned).collect();
+    let off = Refusal::GUARDS
+        .iter()
+        .map(|g| g.word())
+        .filter(|word| !form.on(&format!("on_{word}")))
+        .map(str::to_owned)
+        .collect();
     let list = |name: &str| Some(form.text(name).lines().map(str::to_owned).collect());
     let saved = async {
         form.of_version(&view::stamp(&app.guards(actor).await?))?;
-        app.guards_update(actor, GuardsPatch { off: Some(off), own: list("own"), allow: list("allow") }).await
+        app.guards_update(
+            actor,
+            GuardsPatch { off: Some(off), own: list("own"), allow: list("allow") },
+        )
+        .await
     };
     match saved.await {
-        Ok(_) => visitor.done("/settings/guards", "The guards are saved; every group is looked at again."),
+        Ok(_) => visitor
+            .done("/settings/guards", "The guards are saved; every group is looked at again."),
         Err(error) => {
             let (status, problem) = problem(error)?;
             guards_page(visitor, status, problem, form.again()).await
@@ -182,9 +266,20 @@ pub(crate) async fn mail(visitor: PageContext) -> PageResult {
     mail_page(&visitor, StatusCode::OK, Value::from(()), context! {}, Value::from(())).await
 }
 
-async fn mail_page(visitor: &PageContext, status: StatusCode, problem: Value, sent: Value, answer: Value) -> PageResult {
-    let wanted: Option<LetterState> = visitor.query("state").and_then(|s| serde_json::from_value(s.into()).ok());
-    let letters = visitor.app.letter_list(&visitor.actor, wanted, &Page { limit: LINES, after: visitor.query("cursor") }).await?.map(LetterOut::from);
+async fn mail_page(
+    visitor: &PageContext,
+    status: StatusCode,
+    problem: Value,
+    sent: Value,
+    answer: Value,
+) -> PageResult {
+    let wanted: Option<LetterState> =
+        visitor.query("state").and_then(|s| serde_json::from_value(s.into()).ok());
+    let letters = visitor
+        .app
+        .letter_list(&visitor.actor, wanted, &Page { limit: LINES, after: visitor.query("cursor") })
+        .await?
+        .map(LetterOut::from);
     let of_page = context! {
         letters => view::value(&letters.items),
         next => letters.next.map(|c| view::with_query(&visitor.request, "cursor", &c)),
@@ -201,12 +296,27 @@ pub(crate) async fn mail_act(form: Form) -> PageResult {
         "test" => {
             let to = form.maybe("to").unwrap_or_else(|| actor.name().to_owned());
             match app.mail_test(actor, &to).await {
-                Ok(answer) => return mail_page(visitor, StatusCode::OK, Value::from(()), form.again(), context! { to, answer }).await,
+                Ok(answer) => {
+                    return mail_page(
+                        visitor,
+                        StatusCode::OK,
+                        Value::from(()),
+                        form.again(),
+                        context! { to, answer },
+                    )
+                    .await;
+                }
                 Err(error) => Err(error),
             }
         }
-        "retry" => app.letter_retry(actor, LetterId(form.id("id")?)).await.map(|_| "The letter is tried again now."),
-        "discard" => app.letter_discard(actor, LetterId(form.id("id")?)).await.map(|_| "The letter is thrown away."),
+        "retry" => app
+            .letter_retry(actor, LetterId(form.id("id")?))
+            .await
+            .map(|_| "The letter is tried again now."),
+        "discard" => app
+            .letter_discard(actor, LetterId(form.id("id")?))
+            .await
+            .map(|_| "The letter is thrown away."),
         _ => Err(unknown()),
     };
     match outcome {
@@ -219,11 +329,15 @@ pub(crate) async fn mail_act(form: Form) -> PageResult {
 }
 
 fn audit_filter(visitor: &PageContext) -> AuditFilter {
-    AuditFilter { actor: visitor.query("actor"), action: visitor.query("action"), object: visitor.query("object") }
+    AuditFilter {
+        actor: visitor.query("actor"),
+        action: visitor.query("action"),
+        object: visitor.query("object"),
+    }
 }
 
-/// What a line of the audit log says: the name of each thing, what it was and what it is. Lines of any version are shown, whatever
-/// they hold.
+/// What a line of the audit log says: the name of each thing, what it was and what it is. Lines of
+/// any version are shown, whatever they hold.
 fn changes(detail: &Json) -> Vec<Value> {
     let one = |name: &str, is: &Json| context! { name => name.replace('_', " "), is => view::value(is), was => (), changed => false };
     let Json::Object(detail) = detail else {
@@ -234,22 +348,33 @@ fn changes(detail: &Json) -> Vec<Value> {
     };
     let others = detail.iter().filter(|(name, _)| !["before", "after"].contains(&name.as_str()));
     let mut rows: Vec<Value> = others.map(|(name, is)| one(name, is)).collect();
-    let changed =
-        |name: &str, was: &Json, is: &Json| context! { name => name.replace('_', " "), is => view::value(is), was => view::value(was), changed => true };
+    let changed = |name: &str, was: &Json, is: &Json| context! { name => name.replace('_', " "), is => view::value(is), was => view::value(was), changed => true };
     let (Json::Object(old), Json::Object(new)) = (before, after) else {
         rows.push(changed("value", before, after));
         return rows;
     };
     let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let of = |side: &serde_json::Map<String, Json>, name: &str| side.get(name).cloned().unwrap_or_default();
-    rows.extend(names.into_iter().filter(|name| of(old, name) != of(new, name)).map(|name| changed(name, &of(old, name), &of(new, name))));
+    let of = |side: &serde_json::Map<String, Json>, name: &str| {
+        side.get(name).cloned().unwrap_or_default()
+    };
+    rows.extend(
+        names
+            .into_iter()
+            .filter(|name| of(old, name) != of(new, name))
+            .map(|name| changed(name, &of(old, name), &of(new, name))),
+    );
     rows
 }
 
 pub(crate) async fn audit(visitor: PageContext) -> PageResult {
     let filter = audit_filter(&visitor);
-    let lines = visitor.app.audit_list(&visitor.actor, &filter, &Page { limit: LINES, after: visitor.query("cursor") }).await?.map(AuditOut::from);
-    let people: Vec<String> = visitor.app.user_list(&visitor.actor).await?.into_iter().map(|u| u.email).collect();
+    let lines = visitor
+        .app
+        .audit_list(&visitor.actor, &filter, &Page { limit: LINES, after: visitor.query("cursor") })
+        .await?
+        .map(AuditOut::from);
+    let people: Vec<String> =
+        visitor.app.user_list(&visitor.actor).await?.into_iter().map(|u| u.email).collect();
     let AuditFilter { actor, action, object } = filter;
     let of_page = context! {
         lines => lines.items.iter().map(|line| context! { changes => changes(&line.detail), ..view::value(line) }).collect::<Vec<_>>(),
@@ -266,22 +391,44 @@ pub(crate) async fn audit_csv(visitor: PageContext) -> PageResult {
     // Who may not is told before the table begins.
     visitor.actor.may_write()?;
     let head = ["at", "actor", "action", "object", "detail", "address", "request_id"];
-    Ok(csv::streamed("iocast-audit.csv", &head, Some(Page { limit: EXPORTED, after: None }), move |page| {
-        let (app, actor, filter) = (visitor.app.clone(), visitor.actor.clone(), filter.clone());
-        async move {
-            let lines = app.audit_list(&actor, &filter, &page).await?;
-            let row = |l: AuditLine| csv::line(&[&l.at.to_string(), &l.actor, &l.action, &l.object, &l.detail, &l.address, &l.request_id]);
-            let table = lines.items.into_iter().map(row).collect();
-            Ok((table, lines.next.map(|after| Page { limit: EXPORTED, after: Some(after) })))
-        }
-    }))
+    Ok(csv::streamed(
+        "iocast-audit.csv",
+        &head,
+        Some(Page { limit: EXPORTED, after: None }),
+        move |page| {
+            let (app, actor, filter) = (visitor.app.clone(), visitor.actor.clone(), filter.clone());
+            async move {
+                let lines = app.audit_list(&actor, &filter, &page).await?;
+                let row = |l: AuditLine| {
+                    csv::line(&[
+                        &l.at.to_string(),
+                        &l.actor,
+                        &l.action,
+                        &l.object,
+                        &l.detail,
+                        &l.address,
+                        &l.request_id,
+                    ])
+                };
+                let table = lines.items.into_iter().map(row).collect();
+                Ok((table, lines.next.map(|after| Page { limit: EXPORTED, after: Some(after) })))
+            }
+        },
+    ))
 }
 
 /// Moves the product's clock, from the bar that every page has in emulator mode.
 pub(crate) async fn advance(form: Form) -> PageResult {
     let visitor = &form.visitor;
-    let back = Some(form.text("here")).filter(|h| view::is_place(h)).unwrap_or("/automation/integrations");
-    let said = match visitor.app.clone().into_inner().clock_advance(&visitor.actor, form.text("advance")).await {
+    let back =
+        Some(form.text("here")).filter(|h| view::is_place(h)).unwrap_or("/automation/integrations");
+    let said = match visitor
+        .app
+        .clone()
+        .into_inner()
+        .clock_advance(&visitor.actor, form.text("advance"))
+        .await
+    {
         Ok(done) => ClockOut::from(done).sentence(),
         Err(error) => {
             let (_, problem) = problem(error)?;

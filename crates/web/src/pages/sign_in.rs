@@ -18,26 +18,45 @@ use crate::{
 /// Longest sign-in form, in bytes: a kept form is encoded once more in it.
 const SIGN_IN_MAX: usize = ANYBODY_MAX + 3 * KEPT_MAX;
 
-/// The cookie that ties the sign-in form to the browser that it was shown in, before there is a session.
+/// The cookie that ties the sign-in form to the browser that it was shown in, before there is a
+/// session.
 fn form_cookie(app: &App) -> &'static str {
     if is_https(app) { "__Host-iocast-form" } else { "iocast-form" }
 }
 
 /// A place of ours to go on to; nothing that leads elsewhere.
 fn onward(next: &str) -> String {
-    if view::is_place(next) && !next.starts_with("/sign-") { next.to_owned() } else { "/automation/integrations".to_owned() }
+    if view::is_place(next) && !next.starts_with("/sign-") {
+        next.to_owned()
+    } else {
+        "/automation/integrations".to_owned()
+    }
 }
 
 /// What the sign-in page needs beside what it says, and the cookie to be set with it.
-pub(crate) fn frame(request: &HttpRequest, app: &App, first_run: bool) -> (Value, Option<Cookie<'static>>) {
-    let known = request.cookie(form_cookie(app)).map(|c| c.value().to_owned()).filter(|v| v.len() == 36);
+pub(crate) fn frame(
+    request: &HttpRequest,
+    app: &App,
+    first_run: bool,
+) -> (Value, Option<Cookie<'static>>) {
+    let known =
+        request.cookie(form_cookie(app)).map(|c| c.value().to_owned()).filter(|v| v.len() == 36);
     let fresh = known.is_none();
     let token = known.unwrap_or_else(|| app.request_id());
     let cookie = fresh.then(|| brief_cookie(form_cookie(app), token.clone(), is_https(app)));
-    (context! { token, first_run, emulator => app.settings.emulator, mail_off => app.mail_goes_to() == "off" }, cookie)
+    (
+        context! { token, first_run, emulator => app.settings.emulator, mail_off => app.mail_goes_to() == "off" },
+        cookie,
+    )
 }
 
-fn form_page(request: &HttpRequest, app: &App, status: StatusCode, of_page: Value, first_run: bool) -> HttpResponse {
+fn form_page(
+    request: &HttpRequest,
+    app: &App,
+    status: StatusCode,
+    of_page: Value,
+    first_run: bool,
+) -> HttpResponse {
     let (frame, cookie) = frame(request, app, first_run);
     let mut answer = view::page(status, "pages/sign_in.html", context! { ..of_page, ..frame });
     if let Some(cookie) = cookie {
@@ -47,7 +66,10 @@ fn form_page(request: &HttpRequest, app: &App, status: StatusCode, of_page: Valu
 }
 
 pub(crate) async fn show(request: HttpRequest, app: web::Data<App>) -> PageResult {
-    let query = web::Query::<std::collections::HashMap<String, String>>::from_query(request.query_string()).map(web::Query::into_inner).unwrap_or_default();
+    let query =
+        web::Query::<std::collections::HashMap<String, String>>::from_query(request.query_string())
+            .map(web::Query::into_inner)
+            .unwrap_or_default();
     let next = query.get("next").map(String::as_str).unwrap_or_default();
     if let Some(cookie) = request.cookie(cookie_name(&app))
         && app.authenticate(cookie.value(), caller(&request)).await.is_ok()
@@ -57,15 +79,26 @@ pub(crate) async fn show(request: HttpRequest, app: web::Data<App>) -> PageResul
     let changed = query.contains_key("changed");
     let ended = !changed && request.cookie(cookie_name(&app)).is_some();
     let first_run = !app.anybody_signed_in().await?;
-    Ok(form_page(&request, &app, StatusCode::OK, context! { next, kept => "", ended, changed, sent => context! {}, problem => () }, first_run))
+    Ok(form_page(
+        &request,
+        &app,
+        StatusCode::OK,
+        context! { next, kept => "", ended, changed, sent => context! {}, problem => () },
+        first_run,
+    ))
 }
 
-pub(crate) async fn enter(request: HttpRequest, app: web::Data<App>, payload: web::Payload) -> PageResult {
+pub(crate) async fn enter(
+    request: HttpRequest,
+    app: web::Data<App>,
+    payload: web::Payload,
+) -> PageResult {
     let fields = Fields::read(&request, &mut payload.into_inner(), SIGN_IN_MAX).await?;
     let next = fields.text("next").to_owned();
     let again = |error: AppError| {
         let (status, problem) = problem(error)?;
-        let sent = context! { email => fields.text("email"), account_id => fields.text("account_id") };
+        let sent =
+            context! { email => fields.text("email"), account_id => fields.text("account_id") };
         Ok(form_page(
             &request,
             &app,
@@ -74,11 +107,24 @@ pub(crate) async fn enter(request: HttpRequest, app: web::Data<App>, payload: we
             false,
         ))
     };
-    if request.cookie(form_cookie(&app)).is_none_or(|c| c.value().is_empty() || c.value() != fields.text("token")) {
-        return again(AppError::Unauthenticated("This form was open for too long, or your browser refuses cookies. Please sign in again."));
+    if request
+        .cookie(form_cookie(&app))
+        .is_none_or(|c| c.value().is_empty() || c.value() != fields.text("token"))
+    {
+        return again(AppError::Unauthenticated(
+            "This form was open for too long, or your browser refuses cookies. Please sign in again.",
+        ));
     }
     let desk = app.clone().into_inner();
-    match desk.sign_in(fields.text("email"), fields.untrimmed("password"), fields.maybe("account_id").as_deref(), &caller(&request), SessionKind::Browser).await
+    match desk
+        .sign_in(
+            fields.text("email"),
+            fields.untrimmed("password"),
+            fields.maybe("account_id").as_deref(),
+            &caller(&request),
+            SessionKind::Browser,
+        )
+        .await
     {
         Ok(signed_in) => {
             let mut answer = match Kept::read(fields.text("kept")) {
@@ -97,11 +143,20 @@ pub(crate) async fn enter(request: HttpRequest, app: web::Data<App>, payload: we
     }
 }
 
-/// Sends a letter to choose a new password, and says the same whether there is such a person or not.
-pub(crate) async fn forgotten(request: HttpRequest, app: web::Data<App>, payload: web::Payload) -> PageResult {
+/// Sends a letter to choose a new password, and says the same whether there is such a person or
+/// not.
+pub(crate) async fn forgotten(
+    request: HttpRequest,
+    app: web::Data<App>,
+    payload: web::Payload,
+) -> PageResult {
     let fields = Fields::read(&request, &mut payload.into_inner(), ANYBODY_MAX).await?;
     app.password_forgotten(fields.text("email"), &caller(&request)).await?;
-    Ok(view::page(StatusCode::OK, "pages/forgotten.html", context! { mail_off => app.mail_goes_to() == "off", sent => true }))
+    Ok(view::page(
+        StatusCode::OK,
+        "pages/forgotten.html",
+        context! { mail_off => app.mail_goes_to() == "off", sent => true },
+    ))
 }
 
 pub(crate) async fn leave(form: Form) -> PageResult {
@@ -126,7 +181,11 @@ async fn profile_page(visitor: &PageContext, status: StatusCode, problem: Value)
         }
     });
     let role = visitor.actor.user().map(|u| view::value(u.role));
-    Ok(visitor.page(status, "pages/profile.html", context! { sessions => sessions.collect::<Vec<_>>(), role, problem }))
+    Ok(visitor.page(
+        status,
+        "pages/profile.html",
+        context! { sessions => sessions.collect::<Vec<_>>(), role, problem },
+    ))
 }
 
 pub(crate) async fn profile_act(form: Form) -> PageResult {
@@ -142,18 +201,33 @@ pub(crate) async fn profile_act(form: Form) -> PageResult {
             let changed = if new == form.untrimmed("again") {
                 desk.password_change(&visitor.actor, form.untrimmed("present"), &new).await
             } else {
-                Err(AppError::field("again", "passwords_differ", "The two new passwords are not the same."))
+                Err(AppError::field(
+                    "again",
+                    "passwords_differ",
+                    "The two new passwords are not the same.",
+                ))
             };
             if let Err(error) = changed {
                 let (status, problem) = problem(error)?;
                 return profile_page(visitor, status, problem).await;
             }
             // All sessions ended with the old password; this one goes on under the new one.
-            let Ok(signed_in) = desk.sign_in(visitor.actor.name(), &new, Some(visitor.account.id.as_str()), &visitor.actor.caller, SessionKind::Browser).await
+            let Ok(signed_in) = desk
+                .sign_in(
+                    visitor.actor.name(),
+                    &new,
+                    Some(visitor.account.id.as_str()),
+                    &visitor.actor.caller,
+                    SessionKind::Browser,
+                )
+                .await
             else {
                 return Ok(see_other("/sign-in?changed"));
             };
-            let mut answer = visitor.done("/settings/profile", "Your password is changed, and your other sessions are ended.")?;
+            let mut answer = visitor.done(
+                "/settings/profile",
+                "Your password is changed, and your other sessions are ended.",
+            )?;
             set_cookie(&mut answer, &session_cookie(&visitor.app, &signed_in));
             Ok(answer)
         }

@@ -18,8 +18,19 @@ pub(crate) async fn list(visitor: PageContext) -> PageResult {
     list_page(&visitor, StatusCode::OK, Value::from(()), context! {}).await
 }
 
-async fn list_page(visitor: &PageContext, status: StatusCode, problem: Value, sent: Value) -> PageResult {
-    let sources: Vec<Value> = visitor.app.source_list(&visitor.actor).await?.into_iter().map(|s| view::value(SourceOut::from(s))).collect();
+async fn list_page(
+    visitor: &PageContext,
+    status: StatusCode,
+    problem: Value,
+    sent: Value,
+) -> PageResult {
+    let sources: Vec<Value> = visitor
+        .app
+        .source_list(&visitor.actor)
+        .await?
+        .into_iter()
+        .map(|s| view::value(SourceOut::from(s)))
+        .collect();
     Ok(visitor.page(status, "pages/sources.html", context! { sources, problem, sent }))
 }
 
@@ -29,13 +40,33 @@ pub(crate) async fn list_act(form: Form) -> PageResult {
         if form.text("do") == "switch" {
             let id = SourceId(form.parsed("id")?.ok_or(AppError::NotFound("source"))?);
             let enabled = form.text("to") == "on";
-            let source = visitor.app.source_update(&visitor.actor, id, SourcePatch { enabled: Some(enabled), ..SourcePatch::default() }).await?;
-            let said = if enabled { "is on: its reports count." } else { "is off: its reports do not count, and what only it reported leaves the groups." };
+            let source = visitor
+                .app
+                .source_update(
+                    &visitor.actor,
+                    id,
+                    SourcePatch { enabled: Some(enabled), ..SourcePatch::default() },
+                )
+                .await?;
+            let said = if enabled {
+                "is on: its reports count."
+            } else {
+                "is off: its reports do not count, and what only it reported leaves the groups."
+            };
             return Ok(("/tip/sources".to_owned(), format!("{} {said}", source.name)));
         }
         let confidence = form.number("confidence")?.unwrap_or(2);
-        let source = visitor.app.source_create(&visitor.actor, NewSource::feed(form.text("name").to_owned(), confidence)).await?;
-        Ok((format!("/tip/sources/{}", source.id), format!("Source {} created. Import its IOCs next.", source.name)))
+        let source = visitor
+            .app
+            .source_create(
+                &visitor.actor,
+                NewSource::feed(form.text("name").to_owned(), confidence),
+            )
+            .await?;
+        Ok((
+            format!("/tip/sources/{}", source.id),
+            format!("Source {} created. Import its IOCs next.", source.name),
+        ))
     };
     match outcome.await {
         Ok((path, said)) => visitor.done(&path, &said),
@@ -47,10 +78,18 @@ pub(crate) async fn list_act(form: Form) -> PageResult {
 }
 
 pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
-    page(&visitor, SourceId(id.0), StatusCode::OK, Value::from(()), context! {}, Value::from(())).await
+    page(&visitor, SourceId(id.0), StatusCode::OK, Value::from(()), context! {}, Value::from(()))
+        .await
 }
 
-async fn page(visitor: &PageContext, id: SourceId, status: StatusCode, problem: Value, sent: Value, report: Value) -> PageResult {
+async fn page(
+    visitor: &PageContext,
+    id: SourceId,
+    status: StatusCode,
+    problem: Value,
+    sent: Value,
+    report: Value,
+) -> PageResult {
     let source = visitor.app.source_fetch(&visitor.actor, id).await?;
     let iocs = visitor.app.source_ioc_count(&visitor.actor, id).await?;
     let of_page = context! { source => view::value(SourceOut::from(source)), iocs, problem, sent, report, max => visitor.app.settings.import_max };
@@ -64,24 +103,47 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     let outcome = async {
         match form.text("do") {
             "edit" => {
-                let patch = SourcePatch { name: Some(form.text("name").to_owned()), confidence: form.number("confidence")?, enabled: Some(form.on("enabled")) };
+                let patch = SourcePatch {
+                    name: Some(form.text("name").to_owned()),
+                    confidence: form.number("confidence")?,
+                    enabled: Some(form.on("enabled")),
+                };
                 app.source_update(actor, id, patch).await?;
                 Ok((format!("/tip/sources/{id}"), "The changes are saved.".to_owned()))
             }
             "delete" => {
                 let name = app.source_fetch(actor, id).await?.name;
                 if form.text("typed") != name {
-                    return Err(AppError::field("typed", "name_differs", format!("Type the source's name, {name}, to delete it.")));
+                    return Err(AppError::field(
+                        "typed",
+                        "name_differs",
+                        format!("Type the source's name, {name}, to delete it."),
+                    ));
                 }
                 app.source_delete(actor, id).await?;
-                Ok(("/tip/sources".to_owned(), format!("{name} is deleted: its reports count no more.")))
+                Ok((
+                    "/tip/sources".to_owned(),
+                    format!("{name} is deleted: its reports count no more."),
+                ))
             }
-            _ => Err(AppError::Malformed("This page does not know what to do with that form.".to_owned())),
+            _ => Err(AppError::Malformed(
+                "This page does not know what to do with that form.".to_owned(),
+            )),
         }
     };
     if matches!(form.text("do"), "check" | "import") {
         return match paste(&form, id).await {
-            Ok(report) => page(visitor, id, StatusCode::OK, Value::from(()), form.again(), view::value(&report)).await,
+            Ok(report) => {
+                page(
+                    visitor,
+                    id,
+                    StatusCode::OK,
+                    Value::from(()),
+                    form.again(),
+                    view::value(&report),
+                )
+                .await
+            }
             Err(error) => {
                 let (status, problem) = problem(error)?;
                 page(visitor, id, status, problem, form.again(), Value::from(())).await
@@ -102,9 +164,15 @@ async fn paste(form: &Form, id: SourceId) -> Result<ImportOut, AppError> {
     let (app, actor) = (form.visitor.app.clone().into_inner(), &form.visitor.actor);
     let text = form.untrimmed("pasted");
     if text.trim().is_empty() {
-        return Err(AppError::field("pasted", "nothing_pasted", "Paste some IOCs first: one a line, a table, MISP JSON, or a report."));
+        return Err(AppError::field(
+            "pasted",
+            "nothing_pasted",
+            "Paste some IOCs first: one a line, a table, MISP JSON, or a report.",
+        ));
     }
-    let input = Input::from_content_type(form.text("form")).ok_or_else(|| AppError::field("form", "not_a_choice", "Choose one of the offered forms."))?;
+    let input = Input::from_content_type(form.text("form")).ok_or_else(|| {
+        AppError::field("form", "not_a_choice", "Choose one of the offered forms.")
+    })?;
     let mut also = Enrichment::default();
     also.user_tags.extend(label(form.text("tag")));
     let spooled = Spooled(app.spool_path());
@@ -122,6 +190,9 @@ async fn paste(form: &Form, id: SourceId) -> Result<ImportOut, AppError> {
 }
 
 fn unwritable(error: std::io::Error) -> AppError {
-    tracing::error!(error = &error as &dyn std::error::Error, "A pasted import could not be spooled");
+    tracing::error!(
+        error = &error as &dyn std::error::Error,
+        "A pasted import could not be spooled"
+    );
     AppError::Unavailable("The import could not be put aside: the data folder is full or not writable. Nothing was written.".to_owned())
 }

@@ -17,8 +17,13 @@ pub(crate) fn page(status: StatusCode, name: &str, context: Value) -> HttpRespon
     match templates::render(name, context) {
         Ok(html) => HttpResponse::build(status).content_type("text/html; charset=utf-8").body(html),
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "The page {name} could not be rendered");
-            HttpResponse::InternalServerError().content_type("text/plain; charset=utf-8").body("This page could not be rendered; the log says why.")
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "The page {name} could not be rendered"
+            );
+            HttpResponse::InternalServerError()
+                .content_type("text/plain; charset=utf-8")
+                .body("This page could not be rendered; the log says why.")
         }
     }
 }
@@ -35,7 +40,8 @@ pub(crate) fn value(of: impl Serialize) -> Value {
 
 /// This page with a parameter of its query set.
 pub(crate) fn with_query(request: &HttpRequest, name: &str, value: &str) -> String {
-    let others = url::form_urlencoded::parse(request.query_string().as_bytes()).filter(|(key, _)| key != name);
+    let others = url::form_urlencoded::parse(request.query_string().as_bytes())
+        .filter(|(key, _)| key != name);
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(others).append_pair(name, value);
     format!("{}?{}", request.path(), query.finish())
@@ -81,14 +87,22 @@ fn add(answer: &mut HttpResponse, cookie: &Cookie<'_>) {
     }
 }
 
-/// Whether this leads to a place of ours and nowhere else. Browsers take tabs and line ends out of addresses, and a backslash
-/// for a slash.
+/// Whether this leads to a place of ours and nowhere else. Browsers take tabs and line ends out of
+/// addresses, and a backslash for a slash.
 pub(crate) fn is_place(path: &str) -> bool {
-    path.starts_with('/') && !path.starts_with("//") && !path.contains(|c: char| c == '\\' || c.is_control())
+    path.starts_with('/')
+        && !path.starts_with("//")
+        && !path.contains(|c: char| c == '\\' || c.is_control())
 }
 
-/// Tells one version of what a form changes from another, so that nobody overwrites what somebody else saved since.
+/// Tells one version of what a form changes from another, so that nobody overwrites what somebody
+/// else saved since.
 pub(crate) fn stamp(of: &impl serde::Serialize) -> String {
     // The same on every replica, whatever compiled it.
-    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, serde_json::to_string(of).unwrap_or_default().as_bytes()).simple().to_string()
+    uuid::Uuid::new_v5(
+        &uuid::Uuid::NAMESPACE_OID,
+        serde_json::to_string(of).unwrap_or_default().as_bytes(),
+    )
+    .simple()
+    .to_string()
 }

@@ -60,7 +60,8 @@ impl ResponseError for Failure {
     fn error_response(&self) -> HttpResponse {
         if let Some(sign_in) = &self.sign_in {
             let (of_page, cookie) = &**sign_in;
-            let mut answer = view::page(StatusCode::UNAUTHORIZED, "pages/sign_in.html", of_page.clone());
+            let mut answer =
+                view::page(StatusCode::UNAUTHORIZED, "pages/sign_in.html", of_page.clone());
             if let Some(cookie) = cookie {
                 set_cookie(&mut answer, cookie);
             }
@@ -69,14 +70,20 @@ impl ResponseError for Failure {
         if self.problem.status == 401 {
             return see_other(&format!("/sign-in?next={}", view::query_encoded(&self.path)));
         }
-        view::page(self.status_code(), "pages/problem.html", context! { problem => view::value(&self.problem) })
+        view::page(
+            self.status_code(),
+            "pages/problem.html",
+            context! { problem => view::value(&self.problem) },
+        )
     }
 }
 
 impl Failure {
-    /// The same for a form that was sent without a session: the sign-in page keeps it, if it is short and holds no password.
+    /// The same for a form that was sent without a session: the sign-in page keeps it, if it is
+    /// short and holds no password.
     async fn keeping(self, request: &HttpRequest, payload: &mut Payload) -> Self {
-        // Another site can send a form, but not with our cookie: a browser that shows the one of the session that ended was on our page.
+        // Another site can send a form, but not with our cookie: a browser that shows the one of
+        // the session that ended was on our page.
         if !app(request).is_ok_and(|app| request.cookie(cookie_name(&app)).is_some()) {
             return self;
         }
@@ -123,11 +130,22 @@ impl FromRequest for PageContext {
         let request = request.clone();
         Box::pin(async move {
             let app = app(&request)?;
-            let from = |problem: Problem| Failure { problem, sign_in: None, path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default() };
-            let Some(cookie) = request.cookie(cookie_name(&app)) else {
-                return Err(from(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Sign in first.")));
+            let from = |problem: Problem| Failure {
+                problem,
+                sign_in: None,
+                path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
             };
-            let actor = app.authenticate(cookie.value(), crate::extract::caller(&request)).await.map_err(|e| from(e.into()))?;
+            let Some(cookie) = request.cookie(cookie_name(&app)) else {
+                return Err(from(Problem::new(
+                    StatusCode::UNAUTHORIZED,
+                    "unauthenticated",
+                    "Sign in first.",
+                )));
+            };
+            let actor = app
+                .authenticate(cookie.value(), crate::extract::caller(&request))
+                .await
+                .map_err(|e| from(e.into()))?;
             let account = app.account_fetch(&actor).await?;
             // What a page asks for by itself is nobody's work.
             if request.path() != IN_THE_BACKGROUND {
@@ -181,7 +199,9 @@ impl PageContext {
 
     /// A parameter of the query, unless it is empty.
     pub(crate) fn query(&self, name: &str) -> Option<String> {
-        let wanted = |(key, value): (String, String)| (key == name && !value.trim().is_empty()).then(|| value.trim().to_owned());
+        let wanted = |(key, value): (String, String)| {
+            (key == name && !value.trim().is_empty()).then(|| value.trim().to_owned())
+        };
         pairs(self.request.query_string().as_bytes()).into_iter().find_map(wanted)
     }
 }
@@ -210,7 +230,9 @@ impl FromRequest for Form {
         let mut payload = payload.take();
         Box::pin(async move {
             let visitor = match PageContext::from_request(&request, &mut Payload::None).await {
-                Err(failure) if failure.problem.status == 401 => return Err(failure.keeping(&request, &mut payload).await),
+                Err(failure) if failure.problem.status == 401 => {
+                    return Err(failure.keeping(&request, &mut payload).await);
+                }
                 visitor => visitor?,
             };
             let fields = Fields::read(&request, &mut payload, BODY_MAX).await?;
@@ -237,12 +259,26 @@ impl std::ops::Deref for Form {
 
 impl Fields {
     /// Reads a form's body; one that another site sent is refused.
-    pub(crate) async fn read(request: &HttpRequest, payload: &mut Payload, max: usize) -> Result<Self, Failure> {
+    pub(crate) async fn read(
+        request: &HttpRequest,
+        payload: &mut Payload,
+        max: usize,
+    ) -> Result<Self, Failure> {
         if foreign(request, &*app(request)?) {
-            return Err(Problem::new(StatusCode::FORBIDDEN, "foreign_origin", "This form was sent from another site; nothing was changed.").into());
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "foreign_origin",
+                "This form was sent from another site; nothing was changed.",
+            )
+            .into());
         }
         if actix_web::HttpMessage::content_type(request) != "application/x-www-form-urlencoded" {
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", "Pages take forms only; programs use the API at /api/docs/.").into());
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "media_type",
+                "Pages take forms only; programs use the API at /api/docs/.",
+            )
+            .into());
         }
         uncompressed(request)?;
         Ok(Self(pairs(&read_small(request, payload.take(), max).await?)))
@@ -270,7 +306,10 @@ impl Fields {
 
     /// Everything that was sent under a name.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(key, value)| key == name && !value.trim().is_empty()).map(|(_, value)| value.trim())
+        self.0
+            .iter()
+            .filter(move |(key, value)| key == name && !value.trim().is_empty())
+            .map(|(_, value)| value.trim())
     }
 
     /// Whether a box is ticked.
@@ -278,25 +317,31 @@ impl Fields {
         self.0.iter().any(|(key, _)| key == name)
     }
 
-    /// A whole number; none where the field was left empty. Blanks, commas and dots between thousands are taken.
+    /// A whole number; none where the field was left empty. Blanks, commas and dots between
+    /// thousands are taken.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, AppError> {
         let Some(text) = self.maybe(name) else { return Ok(None) };
         let thousands: Vec<&str> = text.split([',', '.', ' ', '_', '\u{202f}', '\u{a0}']).collect();
         // 1,5 is no 15: a mark stands before three digits.
         let marked = thousands.iter().skip(1).all(|group| group.len() == 3);
         let digits = if marked { thousands.concat() } else { text };
-        digits.parse().map(Some).map_err(|_not_a_number| AppError::field(name, "not_a_number", "Give a whole number."))
+        digits
+            .parse()
+            .map(Some)
+            .map_err(|_not_a_number| AppError::field(name, "not_a_number", "Give a whole number."))
     }
 
     /// What the words in a field mean.
     pub(crate) fn parsed<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, AppError> {
-        let wrong = |_wrong| AppError::field(name, "not_a_choice", "Choose one of the offered values.");
+        let wrong =
+            |_wrong| AppError::field(name, "not_a_choice", "Choose one of the offered values.");
         self.maybe(name).map(|text| text.parse().map_err(wrong)).transpose()
     }
 
     /// The same for a name that comes several times.
     pub(crate) fn parsed_all<T: std::str::FromStr>(&self, name: &str) -> Result<Vec<T>, AppError> {
-        let wrong = |_wrong| AppError::field(name, "not_a_choice", "Choose among the offered values.");
+        let wrong =
+            |_wrong| AppError::field(name, "not_a_choice", "Choose among the offered values.");
         self.all(name).map(|text| text.parse().map_err(wrong)).collect()
     }
 
@@ -335,23 +380,39 @@ impl Form {
 
     /// The id in one of the form's fields.
     pub(crate) fn id(&self, name: &str) -> Result<uuid::Uuid, Failure> {
-        let gone = |_wrong: uuid::Error| Problem::new(StatusCode::NOT_FOUND, "not_found", "What this form is about is not there any more.");
+        let gone = |_wrong: uuid::Error| {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "What this form is about is not there any more.",
+            )
+        };
         Ok(self.text(name).parse().map_err(gone)?)
     }
 }
 
-/// What is wrong, for a page that shows its form again: the sentence, and the fields with their messages.
+/// What is wrong, for a page that shows its form again: the sentence, and the fields with their
+/// messages.
 pub(crate) fn problem(error: AppError) -> Result<(StatusCode, Value), Failure> {
     let problem = Problem::from(error);
     let status = problem.status_code();
-    if !matches!(status.as_u16(), 400 | 409 | 413 | 422 | 429 | 503) && status != StatusCode::UNAUTHORIZED {
+    if !matches!(status.as_u16(), 400 | 409 | 413 | 422 | 429 | 503)
+        && status != StatusCode::UNAUTHORIZED
+    {
         return Err(problem.into());
     }
-    let fields: BTreeMap<&str, &str> = problem.errors.iter().map(|e| (e.field.as_str(), e.message.as_str())).collect();
+    let fields: BTreeMap<&str, &str> =
+        problem.errors.iter().map(|e| (e.field.as_str(), e.message.as_str())).collect();
     Ok((status, context! { detail => problem.detail, fields => view::value(fields) }))
 }
 
 /// A cookie that lives for a moment.
 pub(crate) fn brief_cookie(name: &'static str, value: String, https: bool) -> Cookie<'static> {
-    Cookie::build(name, value).path("/").http_only(true).secure(https).same_site(SameSite::Strict).max_age(Duration::minutes(10)).finish()
+    Cookie::build(name, value)
+        .path("/")
+        .http_only(true)
+        .secure(https)
+        .same_site(SameSite::Strict)
+        .max_age(Duration::minutes(10))
+        .finish()
 }

@@ -20,7 +20,9 @@ pub(crate) async fn test_credentials(_program: Program) -> Answer {
 #[utoipa::path(tag = "Threat Command: account", responses((status = 200, body = Object), (status = 401)), security(("basic" = [])))]
 #[get("/v1/api/version")]
 pub(crate) async fn version(_program: Program) -> Answer {
-    Ok(HttpResponse::Ok().json(json!({ "version": "3.0", "product": concat!("iocast ", env!("CARGO_PKG_VERSION")) })))
+    Ok(HttpResponse::Ok().json(
+        json!({ "version": "3.0", "product": concat!("iocast ", env!("CARGO_PKG_VERSION")) }),
+    ))
 }
 
 /// Which modules the account has.
@@ -51,9 +53,15 @@ pub(crate) struct ThreatCommandUser {
     responses((status = 200, body = Vec<ThreatCommandUser>), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v1/account/users-details")]
-pub(crate) async fn users_details(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
+pub(crate) async fn users_details(
+    request: HttpRequest,
+    app: web::Data<App>,
+    program: Program,
+) -> Answer {
     let params = Params::of(&request)?;
-    let fits = |name: &str, value: &str| params.one(name).is_none_or(|wanted| wanted.eq_ignore_ascii_case(value));
+    let fits = |name: &str, value: &str| {
+        params.one(name).is_none_or(|wanted| wanted.eq_ignore_ascii_case(value))
+    };
     let role = |role| if role == Role::Admin { "Admin" } else { "Analyst" };
     let people = app.user_list(&program.0).await?.into_iter().map(|u| ThreatCommandUser {
         id: u.id.to_string(),
@@ -61,6 +69,10 @@ pub(crate) async fn users_details(request: HttpRequest, app: web::Data<App>, pro
         role: role(u.role),
         is_active: u.active,
     });
-    let people: Vec<ThreatCommandUser> = people.filter(|u| fits("userType", u.role) && fits("userEmail", &u.email) && fits("userId", &u.id)).collect();
+    let people: Vec<ThreatCommandUser> = people
+        .filter(|u| {
+            fits("userType", u.role) && fits("userEmail", &u.email) && fits("userId", &u.id)
+        })
+        .collect();
     Ok(HttpResponse::Ok().json(people))
 }

@@ -1,4 +1,5 @@
-//! Alerts, as far as they feed devices: listed, read, made, closed, rated, assigned, tagged, and their IOCs blocked.
+//! Alerts, as far as they feed devices: listed, read, made, closed, rated, assigned, tagged, and
+//! their IOCs blocked.
 
 use actix_web::{HttpRequest, HttpResponse, get, http::StatusCode, patch, put, web};
 use iocast_app::{AlertChange, AlertFilter, AlertQuery, App, AppError, IocEdit, NewAlert};
@@ -37,11 +38,22 @@ fn id_of(text: &str) -> Result<AlertId, Refusal> {
 impl Params {
     /// A list of words: repeated, indexed or behind commas.
     fn words(&self, name: &str) -> Vec<String> {
-        self.all(name).flat_map(|text| text.split(',')).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned).collect()
+        self.all(name)
+            .flat_map(|text| text.split(','))
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     fn words_as<T: std::str::FromStr>(&self, name: &str, allowed: &str) -> Result<Vec<T>, Refusal> {
-        self.words(name).iter().map(|text| word(text).ok_or_else(|| Refusal::unprocessable(format!("{name} is one of {allowed}.")))).collect()
+        self.words(name)
+            .iter()
+            .map(|text| {
+                word(text)
+                    .ok_or_else(|| Refusal::unprocessable(format!("{name} is one of {allowed}.")))
+            })
+            .collect()
     }
 
     /// A time as milliseconds since 1970, as older clients send it, or as ISO 8601.
@@ -63,7 +75,10 @@ fn wanted(params: &Params) -> Result<Option<AlertQuery>, Refusal> {
         updated: (params.moment("lastUpdatedFrom")?, params.moment("lastUpdatedTo")?),
     };
     // No alert is flagged here, none has assets of a company, and none is taken down.
-    if params.flag("isFlagged")? == Some(true) || params.one("matchedAssetValue").is_some() || params.one("remediationStatus").is_some() {
+    if params.flag("isFlagged")? == Some(true)
+        || params.one("matchedAssetValue").is_some()
+        || params.one("remediationStatus").is_some()
+    {
         return Ok(None);
     }
     Ok(Some(AlertQuery {
@@ -86,7 +101,9 @@ async fn ids(request: &HttpRequest, app: &App, program: &Program) -> Answer {
             let page = app.alert_list(&program.0, &query).await?;
             ids.extend(page.iter().map(|alert| alert.id.as_str().to_owned()));
             match page.last() {
-                Some(last) if page.len() == query.limit => query.after = Some((last.updated_at, last.id.clone())),
+                Some(last) if page.len() == query.limit => {
+                    query.after = Some((last.updated_at, last.id.clone()));
+                }
                 _ => break,
             }
         }
@@ -158,19 +175,38 @@ pub(crate) async fn updated(request: HttpRequest, app: web::Data<App>, program: 
     let params = Params::of(&request)?;
     let limit = match params.one("limit") {
         None => PAGE.1,
-        Some(text) => text.parse().ok().filter(|n| (1..=PAGE.0).contains(n)).ok_or_else(|| Refusal::unprocessable("limit is 1 to 1000."))?,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|n| (1..=PAGE.0).contains(n))
+            .ok_or_else(|| Refusal::unprocessable("limit is 1 to 1000."))?,
     };
-    let place = |text: &str| text.split_once("::").and_then(|(at, id)| Some((Timestamp::parse(at).ok()?, id.parse().ok()?)));
-    let after =
-        params.one("offset").map(|text| place(text).ok_or_else(|| Refusal::unprocessable("offset is the nextOffset of the page before."))).transpose()?;
+    let place = |text: &str| {
+        text.split_once("::")
+            .and_then(|(at, id)| Some((Timestamp::parse(at).ok()?, id.parse().ok()?)))
+    };
+    let after = params
+        .one("offset")
+        .map(|text| {
+            place(text).ok_or_else(|| {
+                Refusal::unprocessable("offset is the nextOffset of the page before.")
+            })
+        })
+        .transpose()?;
     let mut found = match wanted(&params)? {
-        Some(query) => app.alert_list(&program.0, &AlertQuery { after, limit: limit + 1, ..query }).await?,
+        Some(query) => {
+            app.alert_list(&program.0, &AlertQuery { after, limit: limit + 1, ..query }).await?
+        }
         None => Vec::new(),
     };
     let more = found.len() > limit;
     found.truncate(limit);
-    let next_offset = found.last().filter(|_| more).map(|last| format!("{}::{}", last.updated_at, last.id));
-    let content = found.into_iter().map(|alert| UpdatedOut { id: alert.id.to_string(), updated_at: iso(alert.updated_at) }).collect();
+    let next_offset =
+        found.last().filter(|_| more).map(|last| format!("{}::{}", last.updated_at, last.id));
+    let content = found
+        .into_iter()
+        .map(|alert| UpdatedOut { id: alert.id.to_string(), updated_at: iso(alert.updated_at) })
+        .collect();
     Ok(HttpResponse::Ok().json(UpdatesOut { content, next_offset }))
 }
 
@@ -178,10 +214,15 @@ pub(crate) async fn updated(request: HttpRequest, app: web::Data<App>, program: 
 fn complete(alert: Alert) -> Value {
     let Alert { id, kind, severity, found_at, received_at: _, updated_at, text } = alert;
     let AlertText { title, description, sub_type, source, tags, assignees, closing, iocs } = text;
-    let tags: Vec<Value> = tags.into_iter().map(|t| json!({ "_id": t.id, "Name": t.name, "CreatedBy": t.by })).collect();
+    let tags: Vec<Value> = tags
+        .into_iter()
+        .map(|t| json!({ "_id": t.id, "Name": t.name, "CreatedBy": t.by }))
+        .collect();
     let closed = match &closing {
         None => json!({ "IsClosed": false }),
-        Some(Closing { reason, text, hidden: _, rate }) => json!({ "IsClosed": true, "Reason": reason, "FreeText": text, "Rate": rate }),
+        Some(Closing { reason, text, hidden: _, rate }) => {
+            json!({ "IsClosed": true, "Reason": reason, "FreeText": text, "Rate": rate })
+        }
     };
     json!({
         "_id": id,
@@ -255,13 +296,17 @@ pub(crate) struct AlertIn {
     /// ISO 8601; now unless given.
     found_date: Option<String>,
     details: AlertDetailsIn,
-    /// IOCs that came up in it, by value; the same as in the details, where the original shows them too.
+    /// IOCs that came up in it, by value; the same as in the details, where the original shows them
+    /// too.
     #[serde(default)]
     related_iocs: Vec<String>,
 }
 
 fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, Refusal> {
-    let read = |text: String| Timestamp::parse(&text).map_err(|message| Refusal::unprocessable(format!("{name}: {message}")));
+    let read = |text: String| {
+        Timestamp::parse(&text)
+            .map_err(|message| Refusal::unprocessable(format!("{name}: {message}")))
+    };
     text.filter(|text| !text.is_empty()).map(read).transpose()
 }
 
@@ -270,21 +315,57 @@ fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, Refusal> 
 #[put("/v1/data/alerts/add-alert")]
 pub(crate) async fn add(app: web::Data<App>, program: Program, body: Json<AlertIn>) -> Answer {
     let AlertIn { found_date, details, mut related_iocs } = body.0;
-    let AlertDetailsIn { title, description, kind, sub_type, severity, source, related_iocs: more, images } = details;
+    let AlertDetailsIn {
+        title,
+        description,
+        kind,
+        sub_type,
+        severity,
+        source,
+        related_iocs: more,
+        images,
+    } = details;
     if !images.is_empty() {
-        return Err(Refusal::text(StatusCode::NOT_IMPLEMENTED, "iocast keeps no screenshots: leave Images out."));
+        return Err(Refusal::text(
+            StatusCode::NOT_IMPLEMENTED,
+            "iocast keeps no screenshots: leave Images out.",
+        ));
     }
     related_iocs.extend(more);
-    let kind = kind.as_deref().and_then(word).ok_or_else(|| Refusal::unprocessable(format!("Type is one of {TYPES}; scenarios are not known here.")))?;
-    let severity = severity.parse().map_err(|_none| Refusal::unprocessable(format!("Severity is one of {SEVERITIES}.")))?;
+    let kind = kind.as_deref().and_then(word).ok_or_else(|| {
+        Refusal::unprocessable(format!("Type is one of {TYPES}; scenarios are not known here."))
+    })?;
+    let severity = severity
+        .parse()
+        .map_err(|_none| Refusal::unprocessable(format!("Severity is one of {SEVERITIES}.")))?;
     let AlertSourceIn { kind: source_kind, network_type, url, date } = source;
-    let source = AlertSource { kind: source_kind, network: network_type, url: url.unwrap_or_default(), date: time("Source.Date", date)? };
-    let new = NewAlert { id: None, kind, severity, found_at: time("FoundDate", found_date)?, title, description, sub_type, source, iocs: related_iocs };
+    let source = AlertSource {
+        kind: source_kind,
+        network: network_type,
+        url: url.unwrap_or_default(),
+        date: time("Source.Date", date)?,
+    };
+    let new = NewAlert {
+        id: None,
+        kind,
+        severity,
+        found_at: time("FoundDate", found_date)?,
+        title,
+        description,
+        sub_type,
+        source,
+        iocs: related_iocs,
+    };
     let id = app.into_inner().alert_add(&program.0, new).await?;
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(id.to_string()))
 }
 
-async fn change(app: &App, program: &Program, id: &str, change: AlertChange) -> Result<bool, Refusal> {
+async fn change(
+    app: &App,
+    program: &Program,
+    id: &str,
+    change: AlertChange,
+) -> Result<bool, Refusal> {
     Ok(app.alert_change(&program.0, &id_of(id)?, change).await?)
 }
 
@@ -312,16 +393,28 @@ pub(crate) struct CloseIn {
 /// Closes an alert; what was sent for it stays where it is.
 #[utoipa::path(tag = "Threat Command: alerts", params(("id" = String, Path)), request_body = CloseIn, responses((status = 200), (status = 401), (status = 404), (status = 422)), security(("basic" = [])))]
 #[patch("/v1/data/alerts/close-alert/{id}")]
-pub(crate) async fn close(app: web::Data<App>, program: Program, id: web::Path<String>, body: Json<CloseIn>) -> Answer {
+pub(crate) async fn close(
+    app: web::Data<App>,
+    program: Program,
+    id: web::Path<String>,
+    body: Json<CloseIn>,
+) -> Answer {
     let CloseIn { reason, free_text, is_hidden: hidden, rate } = body.0;
-    let reason: CloseReason = word(&reason).ok_or_else(|| Refusal::unprocessable(format!("Reason is one of {REASONS}.")))?;
+    let reason: CloseReason = word(&reason)
+        .ok_or_else(|| Refusal::unprocessable(format!("Reason is one of {REASONS}.")))?;
     if hidden && reason != CloseReason::FalsePositive {
         return Err(Refusal::unprocessable("IsHidden goes only with the reason FalsePositive."));
     }
     if rate.is_some_and(|rate| rate > 5) {
         return Err(Refusal::unprocessable("Rate is 0 to 5."));
     }
-    changed(&app, &program, &id, AlertChange::Close(Closing { reason, text: free_text.unwrap_or_default(), hidden, rate })).await
+    changed(
+        &app,
+        &program,
+        &id,
+        AlertChange::Close(Closing { reason, text: free_text.unwrap_or_default(), hidden, rate }),
+    )
+    .await
 }
 
 /// Opens an alert again.
@@ -342,8 +435,17 @@ pub(crate) struct AlertSeverityIn {
 /// Says how bad an alert is; alert policies go by it.
 #[utoipa::path(tag = "Threat Command: alerts", params(("id" = String, Path)), request_body = AlertSeverityIn, responses((status = 200), (status = 401), (status = 404), (status = 422)), security(("basic" = [])))]
 #[patch("/v1/data/alerts/change-severity/{id}")]
-pub(crate) async fn set_severity(app: web::Data<App>, program: Program, id: web::Path<String>, body: Json<AlertSeverityIn>) -> Answer {
-    let severity = body.0.severity.parse().map_err(|_none| Refusal::unprocessable(format!("Severity is one of {SEVERITIES}.")))?;
+pub(crate) async fn set_severity(
+    app: web::Data<App>,
+    program: Program,
+    id: web::Path<String>,
+    body: Json<AlertSeverityIn>,
+) -> Answer {
+    let severity = body
+        .0
+        .severity
+        .parse()
+        .map_err(|_none| Refusal::unprocessable(format!("Severity is one of {SEVERITIES}.")))?;
     changed(&app, &program, &id, AlertChange::Severity(severity)).await
 }
 
@@ -358,7 +460,12 @@ pub(crate) struct AssigneeIn {
 /// Has a person look after an alert. `InvalidAssigneeID` where there is no such person.
 #[utoipa::path(tag = "Threat Command: alerts", params(("id" = String, Path)), request_body = AssigneeIn, responses((status = 200), (status = 400), (status = 401), (status = 404), (status = 422)), security(("basic" = [])))]
 #[patch("/v1/data/alerts/assign-alert/{id}")]
-pub(crate) async fn assign(app: web::Data<App>, program: Program, id: web::Path<String>, body: Json<AssigneeIn>) -> Answer {
+pub(crate) async fn assign(
+    app: web::Data<App>,
+    program: Program,
+    id: web::Path<String>,
+    body: Json<AssigneeIn>,
+) -> Answer {
     let nobody = || Refusal::text(StatusCode::BAD_REQUEST, "InvalidAssigneeID");
     let user = body.0.assignee_id.parse().map(UserId).map_err(|_none| nobody())?;
     match app.alert_change(&program.0, &id_of(&id)?, AlertChange::Assign(user)).await {
@@ -370,7 +477,11 @@ pub(crate) async fn assign(app: web::Data<App>, program: Program, id: web::Path<
 /// Nobody looks after an alert any more.
 #[utoipa::path(tag = "Threat Command: alerts", params(("id" = String, Path)), responses((status = 200), (status = 401), (status = 404)), security(("basic" = [])))]
 #[patch("/v1/data/alerts/unassign-alert/{id}")]
-pub(crate) async fn unassign(app: web::Data<App>, program: Program, id: web::Path<String>) -> Answer {
+pub(crate) async fn unassign(
+    app: web::Data<App>,
+    program: Program,
+    id: web::Path<String>,
+) -> Answer {
     changed(&app, &program, &id, AlertChange::Unassign).await
 }
 
@@ -384,7 +495,12 @@ pub(crate) struct TagNameIn {
 /// Tags an alert. `TagExist` where it carries the tag.
 #[utoipa::path(tag = "Threat Command: alerts", params(("id" = String, Path)), request_body = TagNameIn, responses((status = 200), (status = 400), (status = 401), (status = 404), (status = 422)), security(("basic" = [])))]
 #[patch("/v1/data/alerts/add-tag/{id}")]
-pub(crate) async fn add_tag(app: web::Data<App>, program: Program, id: web::Path<String>, body: Json<TagNameIn>) -> Answer {
+pub(crate) async fn add_tag(
+    app: web::Data<App>,
+    program: Program,
+    id: web::Path<String>,
+    body: Json<TagNameIn>,
+) -> Answer {
     match change(&app, &program, &id, AlertChange::Tag(body.0.tag_name)).await? {
         true => Ok(HttpResponse::Ok().finish()),
         false => Err(Refusal::text(StatusCode::BAD_REQUEST, "TagExist")),
@@ -401,7 +517,12 @@ pub(crate) struct TagIdIn {
 /// Takes a tag from an alert. `InvalidTagID` where it does not carry it.
 #[utoipa::path(tag = "Threat Command: alerts", params(("id" = String, Path)), request_body = TagIdIn, responses((status = 200), (status = 400), (status = 401), (status = 404), (status = 422)), security(("basic" = [])))]
 #[patch("/v1/data/alerts/remove-tag/{id}")]
-pub(crate) async fn remove_tag(app: web::Data<App>, program: Program, id: web::Path<String>, body: Json<TagIdIn>) -> Answer {
+pub(crate) async fn remove_tag(
+    app: web::Data<App>,
+    program: Program,
+    id: web::Path<String>,
+    body: Json<TagIdIn>,
+) -> Answer {
     let none = || Refusal::text(StatusCode::BAD_REQUEST, "InvalidTagID");
     let tag = body.0.tag_id.parse().map_err(|_none| none())?;
     match change(&app, &program, &id, AlertChange::Untag(tag)).await? {
@@ -424,9 +545,17 @@ pub(crate) struct BlockedOut {
 /// The IOCs of an alert, and whether each is on the remediation blocklist.
 #[utoipa::path(tag = "Threat Command: alerts", params(("id" = String, Path)), responses((status = 200, body = Vec<BlockedOut>), (status = 401), (status = 404)), security(("basic" = [])))]
 #[get("/v1/data/alerts/blocklist-status/{id}")]
-pub(crate) async fn blocked(app: web::Data<App>, program: Program, id: web::Path<String>) -> Answer {
+pub(crate) async fn blocked(
+    app: web::Data<App>,
+    program: Program,
+    id: web::Path<String>,
+) -> Answer {
     let iocs = app.alert_blocklist(&program.0, &id_of(&id)?).await?;
-    let one = |(kind, value, on)| BlockedOut { kind: type_word(kind), value, status: if on { "Sent" } else { "NotSent" } };
+    let one = |(kind, value, on)| BlockedOut {
+        kind: type_word(kind),
+        value,
+        status: if on { "Sent" } else { "NotSent" },
+    };
     Ok(HttpResponse::Ok().json(iocs.into_iter().map(one).collect::<Vec<_>>()))
 }
 
@@ -449,7 +578,12 @@ pub(crate) struct BlocksIn {
 /// Puts IOCs of an alert on the remediation blocklist, or takes them off; all or nothing.
 #[utoipa::path(tag = "Threat Command: alerts", params(("id" = String, Path)), request_body = BlocksIn, responses((status = 200), (status = 400), (status = 401), (status = 404), (status = 422)), security(("basic" = [])))]
 #[patch("/v1/data/alerts/change-iocs-blocklist-status/{id}")]
-pub(crate) async fn block(app: web::Data<App>, program: Program, id: web::Path<String>, body: Json<BlocksIn>) -> Answer {
+pub(crate) async fn block(
+    app: web::Data<App>,
+    program: Program,
+    id: web::Path<String>,
+    body: Json<BlocksIn>,
+) -> Answer {
     app.alert_fetch(&program.0, &id_of(&id)?).await?;
     let mut all = Vec::with_capacity(body.0.iocs.len());
     for BlockIn { value, blocklist_status } in body.0.iocs {

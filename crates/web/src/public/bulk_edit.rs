@@ -10,7 +10,12 @@ use utoipa::ToSchema;
 use super::{Answer, Json, Program, Refusal};
 
 /// Says it; where nothing changed by that, the original's code for it.
-async fn bulk_edit(app: &App, program: &Program, all: Vec<(String, IocEdit)>, unchanged: Option<&str>) -> Result<(), Refusal> {
+async fn bulk_edit(
+    app: &App,
+    program: &Program,
+    all: Vec<(String, IocEdit)>,
+    unchanged: Option<&str>,
+) -> Result<(), Refusal> {
     if all.is_empty() {
         return Err(Refusal::unprocessable("Name at least one IOC."));
     }
@@ -37,7 +42,13 @@ pub(crate) struct TagIn {
 #[utoipa::path(tag = "Threat Command: IOCs", request_body = Vec<TagIn>, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
 #[post("/v1/iocs/tags")]
 pub(crate) async fn tags(app: web::Data<App>, program: Program, body: Json<Vec<TagIn>>) -> Answer {
-    bulk_edit(&app, &program, body.0.into_iter().map(|t| (t.ioc_value, IocEdit::Tag(t.tag))).collect(), Some("TagExist")).await?;
+    bulk_edit(
+        &app,
+        &program,
+        body.0.into_iter().map(|t| (t.ioc_value, IocEdit::Tag(t.tag))).collect(),
+        Some("TagExist"),
+    )
+    .await?;
     Ok(success())
 }
 
@@ -53,7 +64,10 @@ pub(crate) struct SeverityIn {
 async fn set_severity(app: &App, program: &Program, body: Vec<SeverityIn>) -> Answer {
     let mut all = Vec::with_capacity(body.len());
     for one in body {
-        let wanted: Severity = one.severity.parse().map_err(|_none| Refusal::unprocessable("severity is one of High, Medium, Low."))?;
+        let wanted: Severity = one
+            .severity
+            .parse()
+            .map_err(|_none| Refusal::unprocessable("severity is one of High, Medium, Low."))?;
         all.push((one.ioc_value, IocEdit::Severity(wanted)));
     }
     bulk_edit(app, program, all, Some("SeverityNotChanged")).await?;
@@ -63,14 +77,22 @@ async fn set_severity(app: &App, program: &Program, body: Vec<SeverityIn>) -> An
 /// Sets severities. `SeverityNotChanged` where all were so.
 #[utoipa::path(tag = "Threat Command: IOCs", request_body = Vec<SeverityIn>, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
 #[patch("/v2/iocs/severity")]
-pub(crate) async fn severity(app: web::Data<App>, program: Program, body: Json<Vec<SeverityIn>>) -> Answer {
+pub(crate) async fn severity(
+    app: web::Data<App>,
+    program: Program,
+    body: Json<Vec<SeverityIn>>,
+) -> Answer {
     set_severity(&app, &program, body.0).await
 }
 
 /// The same; clients of the original use either verb.
 #[utoipa::path(tag = "Threat Command: IOCs", request_body = Vec<SeverityIn>, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
 #[post("/v2/iocs/severity")]
-pub(crate) async fn severity_posted(app: web::Data<App>, program: Program, body: Json<Vec<SeverityIn>>) -> Answer {
+pub(crate) async fn severity_posted(
+    app: web::Data<App>,
+    program: Program,
+    body: Json<Vec<SeverityIn>>,
+) -> Answer {
     set_severity(&app, &program, body.0).await
 }
 
@@ -85,8 +107,18 @@ pub(crate) struct CommentIn {
 /// Adds comments.
 #[utoipa::path(tag = "Threat Command: IOCs", request_body = Vec<CommentIn>, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
 #[post("/v1/iocs/comments")]
-pub(crate) async fn comments(app: web::Data<App>, program: Program, body: Json<Vec<CommentIn>>) -> Answer {
-    bulk_edit(&app, &program, body.0.into_iter().map(|c| (c.ioc_value, IocEdit::Comment(c.comment))).collect(), None).await?;
+pub(crate) async fn comments(
+    app: web::Data<App>,
+    program: Program,
+    body: Json<Vec<CommentIn>>,
+) -> Answer {
+    bulk_edit(
+        &app,
+        &program,
+        body.0.into_iter().map(|c| (c.ioc_value, IocEdit::Comment(c.comment))).collect(),
+        None,
+    )
+    .await?;
     Ok(success())
 }
 
@@ -107,9 +139,24 @@ pub(crate) struct WhitelistIn {
 /// Whitelists IOCs, or says that they are sent whatever the system thinks.
 #[utoipa::path(tag = "Threat Command: IOCs", request_body = WhitelistIn, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
 #[post("/v2/iocs/user-whitelist")]
-pub(crate) async fn whitelist(app: web::Data<App>, program: Program, body: Json<WhitelistIn>) -> Answer {
-    let state = |whitelisted| if whitelisted { Whitelist::NeverSent } else { Whitelist::AlwaysSent };
-    bulk_edit(&app, &program, body.0.iocs.into_iter().map(|i| (i.value, IocEdit::Whitelist(state(i.whitelisted)))).collect(), None).await?;
+pub(crate) async fn whitelist(
+    app: web::Data<App>,
+    program: Program,
+    body: Json<WhitelistIn>,
+) -> Answer {
+    let state =
+        |whitelisted| if whitelisted { Whitelist::NeverSent } else { Whitelist::AlwaysSent };
+    bulk_edit(
+        &app,
+        &program,
+        body.0
+            .iocs
+            .into_iter()
+            .map(|i| (i.value, IocEdit::Whitelist(state(i.whitelisted))))
+            .collect(),
+        None,
+    )
+    .await?;
     Ok(success())
 }
 
@@ -122,26 +169,51 @@ pub(crate) struct ValuesIn {
 /// Leaves it to the system again whether IOCs are sent.
 #[utoipa::path(tag = "Threat Command: IOCs", request_body = ValuesIn, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
 #[delete("/v2/iocs/user-whitelist")]
-pub(crate) async fn unwhitelist(app: web::Data<App>, program: Program, body: Json<ValuesIn>) -> Answer {
-    bulk_edit(&app, &program, body.0.iocs.into_iter().map(|v| (v, IocEdit::Whitelist(Whitelist::Default))).collect(), None).await?;
+pub(crate) async fn unwhitelist(
+    app: web::Data<App>,
+    program: Program,
+    body: Json<ValuesIn>,
+) -> Answer {
+    bulk_edit(
+        &app,
+        &program,
+        body.0.iocs.into_iter().map(|v| (v, IocEdit::Whitelist(Whitelist::Default))).collect(),
+        None,
+    )
+    .await?;
     Ok(success())
 }
 
 async fn set_blocklist(app: &App, program: &Program, values: ValuesIn, on: bool) -> Answer {
-    bulk_edit(app, program, values.iocs.into_iter().map(|v| (v, IocEdit::Blocklist(on))).collect(), Some("IocBlocklistStatusNotChanged")).await?;
+    bulk_edit(
+        app,
+        program,
+        values.iocs.into_iter().map(|v| (v, IocEdit::Blocklist(on))).collect(),
+        Some("IocBlocklistStatusNotChanged"),
+    )
+    .await?;
     Ok(success())
 }
 
-/// Puts IOCs on the remediation blocklist: rules that take it choose them. `IocBlocklistStatusNotChanged` where all were on it.
+/// Puts IOCs on the remediation blocklist: rules that take it choose them.
+/// `IocBlocklistStatusNotChanged` where all were on it.
 #[utoipa::path(tag = "Threat Command: IOCs", request_body = ValuesIn, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
 #[post("/v1/iocs/blocklist")]
-pub(crate) async fn blocklist(app: web::Data<App>, program: Program, body: Json<ValuesIn>) -> Answer {
+pub(crate) async fn blocklist(
+    app: web::Data<App>,
+    program: Program,
+    body: Json<ValuesIn>,
+) -> Answer {
     set_blocklist(&app, &program, body.0, true).await
 }
 
 /// Takes IOCs off the remediation blocklist.
 #[utoipa::path(tag = "Threat Command: IOCs", request_body = ValuesIn, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
 #[delete("/v1/iocs/blocklist")]
-pub(crate) async fn unblocklist(app: web::Data<App>, program: Program, body: Json<ValuesIn>) -> Answer {
+pub(crate) async fn unblocklist(
+    app: web::Data<App>,
+    program: Program,
+    body: Json<ValuesIn>,
+) -> Answer {
     set_blocklist(&app, &program, body.0, false).await
 }

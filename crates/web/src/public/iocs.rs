@@ -76,7 +76,11 @@ impl From<Walked> for ThreatCommandIoc {
             related_threat_actors: list(&enrichment.threat_actors),
             reported_feeds: feeds
                 .into_iter()
-                .map(|(source, confidence_level)| FeedOut { id: source.id.to_string(), name: source.name.clone(), confidence_level })
+                .map(|(source, confidence_level)| FeedOut {
+                    id: source.id.to_string(),
+                    name: source.name.clone(),
+                    confidence_level,
+                })
                 .collect(),
         }
     }
@@ -91,7 +95,8 @@ pub(crate) struct IocsOut {
     next_offset: Option<String>,
 }
 
-/// Which IOCs the parameters of a list ask for, sources by the name that they have there. None where they ask for what no IOC has.
+/// Which IOCs the parameters of a list ask for, sources by the name that they have there. None
+/// where they ask for what no IOC has.
 fn filter(params: &Params, sources: &str) -> Result<Option<IocQuery>, Refusal> {
     let kinds = params.read("type", kinds_of, "IpAddresses, Urls, Domains, Hashes, Emails")?;
     let pending = |text: &str| text.eq_ignore_ascii_case("PendingEnrichment");
@@ -101,9 +106,12 @@ fn filter(params: &Params, sources: &str) -> Result<Option<IocQuery>, Refusal> {
         "High, Medium, Low, PendingEnrichment",
     )?;
     let states = params.read("status", |text| text.parse::<State>().ok(), "Active, Retired")?;
-    let sources = params.read(sources, |text| text.parse().ok().map(SourceId), "the ids of sources")?;
+    let sources =
+        params.read(sources, |text| text.parse().ok().map(SourceId), "the ids of sources")?;
     // Every IOC here is rated, and none has a kill chain phase.
-    if (!severities.is_empty() && severities.iter().all(Option::is_none)) || params.one("killChainPhases").is_some() {
+    if (!severities.is_empty() && severities.iter().all(Option::is_none))
+        || params.one("killChainPhases").is_some()
+    {
         return Ok(None);
     }
     Ok(Some(IocQuery {
@@ -126,20 +134,37 @@ fn filter(params: &Params, sources: &str) -> Result<Option<IocQuery>, Refusal> {
 fn wanted(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
     let updated_from = params.time("lastUpdatedFrom")?;
     if updated_from.is_none() {
-        return Err(Refusal::unprocessable("lastUpdatedFrom is needed: a time such as 2026-11-01T00:00:00.000Z."));
+        return Err(Refusal::unprocessable(
+            "lastUpdatedFrom is needed: a time such as 2026-11-01T00:00:00.000Z.",
+        ));
     }
     let limit = match params.one("limit") {
         None => PAGE,
-        Some(text) => text.parse().ok().filter(|n| (1..=PAGE).contains(n)).ok_or_else(|| Refusal::unprocessable("limit is 1 to 1000."))?,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|n| (1..=PAGE).contains(n))
+            .ok_or_else(|| Refusal::unprocessable("limit is 1 to 1000."))?,
     };
     let Some(filter) = filter(params, "sourceIds")? else { return Ok(None) };
-    Ok(Some(WalkQuery { updated_from, updated_to: params.time("lastUpdatedTo")?, filter, limit, offset: params.one("offset").map(str::to_owned) }))
+    Ok(Some(WalkQuery {
+        updated_from,
+        updated_to: params.time("lastUpdatedTo")?,
+        filter,
+        limit,
+        offset: params.one("offset").map(str::to_owned),
+    }))
 }
 
 async fn page(request: &HttpRequest, app: &App, program: &Program) -> Answer {
-    let Some(query) = wanted(&Params::of(request)?)? else { return Ok(HttpResponse::Ok().json(IocsOut { content: Vec::new(), next_offset: None })) };
+    let Some(query) = wanted(&Params::of(request)?)? else {
+        return Ok(HttpResponse::Ok().json(IocsOut { content: Vec::new(), next_offset: None }));
+    };
     let page = app.ioc_walk(&program.0, &query).await?;
-    Ok(HttpResponse::Ok().json(IocsOut { content: page.iocs.into_iter().map(ThreatCommandIoc::from).collect(), next_offset: page.next }))
+    Ok(HttpResponse::Ok().json(IocsOut {
+        content: page.iocs.into_iter().map(ThreatCommandIoc::from).collect(),
+        next_offset: page.next,
+    }))
 }
 
 /// The IOCs in order of their last change.
@@ -173,9 +198,14 @@ pub(crate) async fn list_v2(request: HttpRequest, app: web::Data<App>, program: 
     page(&request, &app, &program).await
 }
 
-async fn by_value(request: &HttpRequest, app: &App, program: &Program) -> Result<Option<Walked>, Refusal> {
+async fn by_value(
+    request: &HttpRequest,
+    app: &App,
+    program: &Program,
+) -> Result<Option<Walked>, Refusal> {
     let params = Params::of(request)?;
-    let value = params.one("iocValue").ok_or_else(|| Refusal::unprocessable("iocValue is needed."))?;
+    let value =
+        params.one("iocValue").ok_or_else(|| Refusal::unprocessable("iocValue is needed."))?;
     // The original knows no e-mail addresses here, and has nothing to say of what is no IOC.
     match detect(value) {
         Err(_) | Ok((Kind::Email, _)) => Ok(None),
@@ -190,7 +220,11 @@ async fn by_value(request: &HttpRequest, app: &App, program: &Program) -> Result
     responses((status = 200, body = ThreatCommandIoc), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v3/iocs/ioc-by-value")]
-pub(crate) async fn by_value_v3(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
+pub(crate) async fn by_value_v3(
+    request: HttpRequest,
+    app: web::Data<App>,
+    program: Program,
+) -> Answer {
     Ok(match by_value(&request, &app, &program).await? {
         Some(walked) => HttpResponse::Ok().json(ThreatCommandIoc::from(walked)),
         None => HttpResponse::NoContent().finish(),
@@ -204,8 +238,14 @@ pub(crate) async fn by_value_v3(request: HttpRequest, app: web::Data<App>, progr
     responses((status = 200, body = Object), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v2/iocs/ioc-by-value")]
-pub(crate) async fn by_value_v2(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
-    let Some(walked) = by_value(&request, &app, &program).await? else { return Ok(HttpResponse::NoContent().finish()) };
+pub(crate) async fn by_value_v2(
+    request: HttpRequest,
+    app: web::Data<App>,
+    program: Program,
+) -> Answer {
+    let Some(walked) = by_value(&request, &app, &program).await? else {
+        return Ok(HttpResponse::NoContent().finish());
+    };
     let (sources, system_tags) = (sources(&walked), list(&walked.ioc.enrichment.system_tags));
     let ioc = ThreatCommandIoc::from(walked);
     Ok(HttpResponse::Ok().json(json!({
@@ -217,9 +257,15 @@ pub(crate) async fn by_value_v2(request: HttpRequest, app: web::Data<App>, progr
 
 /// An IOC as version 1 wrote it: one source, the severity nested.
 fn first_version(account: &AccountId, walked: Walked) -> Value {
-    let (id, domain) = (walked.ioc.id, matches!(walked.ioc.kind, Kind::Domain).then(|| walked.ioc.value.clone()));
-    let source = walked.feeds.iter().max_by_key(|(_, level)| *level).map(|(source, level)| (source.id.to_string(), source.name.clone(), *level));
-    let (source_id, source_name, confidence) = source.map_or((None, None, None), |(id, name, level)| (Some(id), Some(name), Some(level)));
+    let (id, domain) =
+        (walked.ioc.id, matches!(walked.ioc.kind, Kind::Domain).then(|| walked.ioc.value.clone()));
+    let source = walked
+        .feeds
+        .iter()
+        .max_by_key(|(_, level)| *level)
+        .map(|(source, level)| (source.id.to_string(), source.name.clone(), *level));
+    let (source_id, source_name, confidence) =
+        source.map_or((None, None, None), |(id, name, level)| (Some(id), Some(name), Some(level)));
     let ioc = ThreatCommandIoc::from(walked);
     json!({
         "_id": id, "AccountID": account, "SourceID": source_id, "Source": { "Name": source_name, "Confidence": confidence },
@@ -235,14 +281,19 @@ fn first_version(account: &AccountId, walked: Walked) -> Value {
     responses((status = 200, body = Object), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v1/iocs/ioc-by-value")]
-pub(crate) async fn by_value_v1(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
+pub(crate) async fn by_value_v1(
+    request: HttpRequest,
+    app: web::Data<App>,
+    program: Program,
+) -> Answer {
     Ok(match by_value(&request, &app, &program).await? {
         Some(walked) => HttpResponse::Ok().json(first_version(&program.0.account_id, walked)),
         None => HttpResponse::NoContent().finish(),
     })
 }
 
-/// All IOCs that fit, as the first version writes them. 204 for none; it has no pages, so that of more than 10,000 none is given.
+/// All IOCs that fit, as the first version writes them. 204 for none; it has no pages, so that of
+/// more than 10,000 none is given.
 #[utoipa::path(
     tag = "Threat Command: IOCs",
     params(("type" = Option<Vec<String>>, Query), ("severity" = Option<Vec<String>>, Query), ("sourceId" = Option<String>, Query),
@@ -252,19 +303,34 @@ pub(crate) async fn by_value_v1(request: HttpRequest, app: web::Data<App>, progr
 #[get("/v1/iocs/complete-iocs-list")]
 pub(crate) async fn list_v1(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
     const MOST: u64 = 10_000;
-    let Some(filter) = filter(&Params::of(&request)?, "sourceId")? else { return Ok(HttpResponse::NoContent().finish()) };
-    let iocs = app.ioc_walk(&program.0, &WalkQuery { filter, limit: MOST, ..WalkQuery::default() }).await?;
+    let Some(filter) = filter(&Params::of(&request)?, "sourceId")? else {
+        return Ok(HttpResponse::NoContent().finish());
+    };
+    let iocs = app
+        .ioc_walk(&program.0, &WalkQuery { filter, limit: MOST, ..WalkQuery::default() })
+        .await?;
     if iocs.next.is_some() {
-        return Err(Refusal::unprocessable("More than 10,000 IOCs fit: ask for fewer, or walk through the pages of /public/v3/iocs."));
+        return Err(Refusal::unprocessable(
+            "More than 10,000 IOCs fit: ask for fewer, or walk through the pages of /public/v3/iocs.",
+        ));
     }
     if iocs.iocs.is_empty() {
         return Ok(HttpResponse::NoContent().finish());
     }
-    Ok(HttpResponse::Ok().json(iocs.iocs.into_iter().map(|walked| first_version(&program.0.account_id, walked)).collect::<Vec<_>>()))
+    Ok(HttpResponse::Ok().json(
+        iocs.iocs
+            .into_iter()
+            .map(|walked| first_version(&program.0.account_id, walked))
+            .collect::<Vec<_>>(),
+    ))
 }
 
 fn sources(walked: &Walked) -> Vec<Value> {
-    walked.feeds.iter().map(|(source, level)| json!({ "Name": source.name, "ConfidenceLevel": level })).collect()
+    walked
+        .feeds
+        .iter()
+        .map(|(source, level)| json!({ "Name": source.name, "ConfidenceLevel": level }))
+        .collect()
 }
 
 const COLUMNS: [&str; 14] = [
@@ -332,11 +398,25 @@ fn row(walked: Walked) -> String {
     responses((status = 200, body = Object), (status = 401)), security(("basic" = []))
 )]
 #[get("/v1/iocs/enrich/{value:.*}")]
-pub(crate) async fn enrich(app: web::Data<App>, program: Program, value: web::Path<String>) -> Answer {
+pub(crate) async fn enrich(
+    app: web::Data<App>,
+    program: Program,
+    value: web::Path<String>,
+) -> Answer {
     let value = value.into_inner();
-    let failed = |status: &str, reason: &str| Ok(HttpResponse::Ok().json(json!({ "OriginalValue": value, "Status": status, "FailedReason": reason })));
-    let Ok((kind, normal)) = detect(&value) else { return failed("Invalid", "The value is no IOC.") };
-    let Some(_) = app.quota_take(&program.0).await? else { return failed("QuotaExceeded", "The quota of the day is used up; see /public/v1/iocs/quota.") };
+    let failed = |status: &str, reason: &str| {
+        Ok(HttpResponse::Ok()
+            .json(json!({ "OriginalValue": value, "Status": status, "FailedReason": reason })))
+    };
+    let Ok((kind, normal)) = detect(&value) else {
+        return failed("Invalid", "The value is no IOC.");
+    };
+    let Some(_) = app.quota_take(&program.0).await? else {
+        return failed(
+            "QuotaExceeded",
+            "The quota of the day is used up; see /public/v1/iocs/quota.",
+        );
+    };
     let known = app.ioc_by_value(&program.0, &normal).await?;
     let mut data = json!({
         "Value": normal, "Type": type_word(kind), "Sources": [], "SystemTags": [], "Tags": [], "Status": "Active", "IsKnownIoc": false,
@@ -383,7 +463,9 @@ pub(crate) struct RescanIn {
 #[utoipa::path(tag = "Threat Command: IOCs", request_body = RescanIn, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
 #[post("/v1/iocs/rescan")]
 pub(crate) async fn rescan(program: Program, body: super::Json<RescanIn>) -> Answer {
-    let (kind, value) = detect(&body.0.ioc_value).map_err(|_none| Refusal::named(StatusCode::BAD_REQUEST, "InvalidIocValue", "The value is no IOC."))?;
+    let (kind, value) = detect(&body.0.ioc_value).map_err(|_none| {
+        Refusal::named(StatusCode::BAD_REQUEST, "InvalidIocValue", "The value is no IOC.")
+    })?;
     let task = iocast_domain::ioc::ioc_id(&program.0.account_id, kind, &value);
     Ok(HttpResponse::Ok().json(json!({ "TaskId": task.to_string(), "Status": "Done" })))
 }
@@ -392,6 +474,8 @@ pub(crate) async fn rescan(program: Program, body: super::Json<RescanIn>) -> Ans
 #[utoipa::path(tag = "Threat Command: IOCs", params(("task" = uuid::Uuid, Path)), responses((status = 200, body = Object), (status = 401), (status = 404)), security(("basic" = [])))]
 #[get("/v1/iocs/rescan/status/{task}")]
 pub(crate) async fn rescan_status(_program: Program, task: web::Path<String>) -> Answer {
-    let task: uuid::Uuid = task.parse().map_err(|_none| Refusal::text(StatusCode::NOT_FOUND, "There is no such task."))?;
+    let task: uuid::Uuid = task
+        .parse()
+        .map_err(|_none| Refusal::text(StatusCode::NOT_FOUND, "There is no such task."))?;
     Ok(HttpResponse::Ok().json(json!({ "TaskId": task.to_string(), "Status": "Done" })))
 }

@@ -41,7 +41,14 @@ pub(crate) struct SourcesOut {
 impl From<Source> for ThreatCommandSource {
     fn from(source: Source) -> Self {
         let Source { id, name, confidence, enabled, created_at: _, kind, description } = source;
-        Self { id: id.to_string(), name, confidence_level: confidence.into(), is_enabled: enabled, description, source_type: source_type(kind) }
+        Self {
+            id: id.to_string(),
+            name,
+            confidence_level: confidence.into(),
+            is_enabled: enabled,
+            description,
+            source_type: source_type(kind),
+        }
     }
 }
 
@@ -56,9 +63,17 @@ fn source_type(kind: SourceKind) -> &'static str {
 #[utoipa::path(tag = "Threat Command: sources", responses((status = 200, body = SourcesOut), (status = 401)), security(("basic" = [])))]
 #[get("/v1/iocs/sources")]
 pub(crate) async fn list(app: web::Data<App>, program: Program) -> Answer {
-    let (files, feeds): (Vec<Source>, Vec<Source>) = app.source_list(&program.0).await?.into_iter().partition(|s| s.kind == SourceKind::Document);
+    let (files, feeds): (Vec<Source>, Vec<Source>) = app
+        .source_list(&program.0)
+        .await?
+        .into_iter()
+        .partition(|s| s.kind == SourceKind::Document);
     let out = |sources: Vec<Source>| sources.into_iter().map(ThreatCommandSource::from).collect();
-    Ok(HttpResponse::Ok().json(SourcesOut { intelligence_feed: out(feeds), files: out(files), emails: Vec::new() }))
+    Ok(HttpResponse::Ok().json(SourcesOut {
+        intelligence_feed: out(feeds),
+        files: out(files),
+        emails: Vec::new(),
+    }))
 }
 
 /// An IOC of a document.
@@ -106,10 +121,16 @@ pub(crate) struct MoreIn {
 }
 
 /// The IOCs that are what they say they are; the others are left out, as the original does.
-fn readable(iocs: Vec<IocIn>, severity: Option<Severity>, tags: &[String]) -> Result<Vec<DocumentIoc>, Refusal> {
+fn readable(
+    iocs: Vec<IocIn>,
+    severity: Option<Severity>,
+    tags: &[String],
+) -> Result<Vec<DocumentIoc>, Refusal> {
     let mut found = Vec::with_capacity(iocs.len());
     for IocIn { kind, value } in iocs {
-        let kinds = kinds_of(&kind).ok_or_else(|| Refusal::unprocessable("Type is one of IpAddresses, Urls, Domains, Hashes, Emails."))?;
+        let kinds = kinds_of(&kind).ok_or_else(|| {
+            Refusal::unprocessable("Type is one of IpAddresses, Urls, Domains, Hashes, Emails.")
+        })?;
         if detect(&value).is_ok_and(|(kind, _)| kinds.contains(&kind)) {
             found.push(DocumentIoc { value, severity, tags: tags.to_vec() });
         }
@@ -147,13 +168,20 @@ pub(crate) async fn add(app: web::Data<App>, program: Program, body: Json<Docume
 }
 
 fn id_of(text: &str) -> Result<SourceId, Refusal> {
-    text.parse().map(SourceId).map_err(|_none| Refusal::text(StatusCode::NOT_FOUND, "SourceDoesNotExist"))
+    text.parse()
+        .map(SourceId)
+        .map_err(|_none| Refusal::text(StatusCode::NOT_FOUND, "SourceDoesNotExist"))
 }
 
 /// Takes IOCs into a source.
 #[utoipa::path(tag = "Threat Command: sources", params(("id" = String, Path)), request_body = MoreIn, responses((status = 200, body = Object), (status = 401), (status = 404), (status = 422)), security(("basic" = [])))]
 #[post("/v1/iocs/add-iocs-to-source/{id}")]
-pub(crate) async fn extend(app: web::Data<App>, program: Program, id: web::Path<String>, body: Json<MoreIn>) -> Answer {
+pub(crate) async fn extend(
+    app: web::Data<App>,
+    program: Program,
+    id: web::Path<String>,
+    body: Json<MoreIn>,
+) -> Answer {
     let iocs = readable(body.0.iocs, None, &[])?;
     let report = app.into_inner().document_extend(&program.0, id_of(&id)?, &iocs).await?;
     Ok(HttpResponse::Ok().json(json!({ "Success": true, "Data": { "iocSavedCount": report.accepted + report.updated + report.unchanged } })))

@@ -37,14 +37,19 @@ struct ListedTag {
     name: String,
 }
 
-/// The tags that a published event lists, deleted ones too: once taken back, a tag stays listed as deleted for
-/// receivers that missed the version in between.
+/// The tags that a published event lists, deleted ones too: once taken back, a tag stays listed as
+/// deleted for receivers that missed the version in between.
 ///
 /// # Errors
 /// If the file is not one of ours.
 pub fn listed_tags(json: &[u8]) -> serde_json::Result<ListedTags> {
     let file: ListedFile = serde_json::from_slice(json)?;
-    Ok(file.event.attribute.into_iter().map(|a| (a.uuid, a.tag.into_iter().map(|t| t.name).collect())).collect())
+    Ok(file
+        .event
+        .attribute
+        .into_iter()
+        .map(|a| (a.uuid, a.tag.into_iter().map(|t| t.name).collect()))
+        .collect())
 }
 
 /// The files of an event as they were published.
@@ -73,7 +78,8 @@ impl Published {
     }
 }
 
-/// What stands before the attributes, and what behind them. A quote within a text is escaped: neither is found in one.
+/// What stands before the attributes, and what behind them. A quote within a text is escaped:
+/// neither is found in one.
 const BEFORE_ATTRIBUTES: &[u8] = b",\"Attribute\":[";
 const AFTER_ATTRIBUTES: &[u8] = b"],\"Object\":[],\"EventReport\":[]}}";
 const THREAT_LEVEL: &[u8] = b",\"threat_level_id\":\"";
@@ -86,13 +92,26 @@ fn memmem(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|w| w == wanted)
 }
 
-/// As `event` renders it, where members were added and nothing else changed: what is published is taken as it stands, and only the new ones
-/// are rendered.
+/// As `event` renders it, where members were added and nothing else changed: what is published is
+/// taken as it stands, and only the new ones are rendered.
 ///
 /// # Errors
 /// As `event`.
-pub fn grown(head: &EventHead<'_>, orgc: &Orgc, published: &Published, joining: &[Member<'_>], names: &SourceNames) -> serde_json::Result<RenderedEvent> {
-    let mut file = super::render(head, orgc, joining, names, &ListedTags::new(), Some(published.threat_level))?;
+pub fn grown(
+    head: &EventHead<'_>,
+    orgc: &Orgc,
+    published: &Published,
+    joining: &[Member<'_>],
+    names: &SourceNames,
+) -> serde_json::Result<RenderedEvent> {
+    let mut file = super::render(
+        head,
+        orgc,
+        joining,
+        names,
+        &ListedTags::new(),
+        Some(published.threat_level),
+    )?;
     let before = published.attributes();
     if let Some(at) = attributes_begin(&file.json).filter(|_| !before.is_empty()) {
         let comma: &[u8] = if joining.is_empty() { b"" } else { b"," };
@@ -118,7 +137,11 @@ mod tests {
     #[test]
     fn an_event_that_grew_is_as_if_written_anew() {
         let (enrichment, names) = rich();
-        let low = ioc(Kind::Url, "http://low.example/,\"Attribute\":[{", Enrichment { reported_severity: None, ..enrichment.clone() });
+        let low = ioc(
+            Kind::Url,
+            "http://low.example/,\"Attribute\":[{",
+            Enrichment { reported_severity: None, ..enrichment.clone() },
+        );
         let high = ioc(Kind::Domain, "high.example", enrichment);
         let low = Member { ioc: &low, stamp: 5, tombstone: false };
         let gone = Member { tombstone: true, ..low.clone() };
@@ -133,12 +156,22 @@ mod tests {
             (vec![low], vec![]),
         ] {
             let whole = render(&[first.clone(), rest.clone()].concat(), &names, &none);
-            let head = EventHead { id: PartId(Uuid::from_u128(1)), info: "G - 2026-11-01", group_name: "G", day: "2026-11-01", stamp: 1_793_527_872 };
+            let head = EventHead {
+                id: PartId(Uuid::from_u128(1)),
+                info: "G - 2026-11-01",
+                group_name: "G",
+                day: "2026-11-01",
+                stamp: 1_793_527_872,
+            };
             let orgc = Orgc { name: "Acme".into(), uuid: Uuid::from_u128(2) };
-            let grown = grown(&head, &orgc, &published(render(&first, &names, &none)), &rest, &names).unwrap();
+            let grown =
+                grown(&head, &orgc, &published(render(&first, &names, &none)), &rest, &names)
+                    .unwrap();
             assert_eq!(String::from_utf8(grown.json), String::from_utf8(whole.json));
             assert_eq!((grown.hashes, grown.manifest_entry), (whole.hashes, whole.manifest_entry));
-            assert!(rest.iter().all(|m| grown.fingerprints[&m.ioc.id] == fingerprint(m.ioc, &names)));
+            assert!(
+                rest.iter().all(|m| grown.fingerprints[&m.ioc.id] == fingerprint(m.ioc, &names))
+            );
         }
         assert!(Published::of(b"{\"Event\":{}}".to_vec(), Vec::new()).is_none());
     }
