@@ -20,7 +20,7 @@ use iocast_domain::{
     time::{HOUR, Timestamp},
 };
 use iocast_formats::read::{Input, Item, Options, Raw, ReadError, Rejected, split};
-use iocast_store::{IocRow, StageCounts, StageWrite, Staged, Txn};
+use iocast_store::{IocRow, PromoteOrder, StageCounts, StageWrite, Staged, Txn};
 use serde::Serialize;
 use tokio::{sync::mpsc, task::JoinHandle};
 use uuid::Uuid;
@@ -277,6 +277,7 @@ impl App {
             alert,
             known_same: HashSet::new(),
             staged: HashSet::new(),
+            order: Order::default(),
             now: self.now(),
             report: ImportReport { dry_run: request.dry_run, ..ImportReport::default() },
         };
@@ -319,6 +320,7 @@ struct Import<'a> {
     known_same: HashSet<IocId>,
     /// [`mark`]s of those that are on the stage.
     staged: HashSet<u32>,
+    order: Order,
     now: Timestamp,
     report: ImportReport,
 }
@@ -456,6 +458,7 @@ impl Import<'_> {
     /// What is to be laid on the stage; what says nothing new is counted.
     async fn merged(&mut self, merging: JoinHandle<AppResult<Merged>>) -> AppResult<Merged> {
         let mut merged = merging.await.map_err(AppError::internal)??;
+        self.order.see(&merged.rows);
         for row in &merged.rows {
             self.known_same.remove(&row.ioc.id);
             self.staged.insert(mark(row.ioc.id));
@@ -500,18 +503,19 @@ impl Import<'_> {
             if overtaken.is_empty() || round == OVERTAKEN_ROUNDS {
                 // Others were quicker each time: they wait for once.
                 self.restage(Some(&txn), &overtaken).await?;
-                return self.flip_in(txn, seq).await;
+                return self.promote_in(txn, seq).await;
             }
             round += 1;
         }
     }
 
     /// Makes everything on the stage seen, under one change number.
-    async fn flip_in(&mut self, txn: Txn, seq: i64) -> AppResult<()> {
+    async fn promote_in(&mut self, txn: Txn, seq: i64) -> AppResult<()> {
         let account = &self.actor.account_id;
         let counts = txn.stage_counts(self.id).await?;
         self.count_in(counts);
-        txn.promote_staging(self.id, account, self.source.id, seq, &counts).await?;
+        let order = self.order.of_rows();
+        txn.promote_staging(self.id, account, self.source.id, seq, &counts, order).await?;
         let ImportReport { accepted, updated, unchanged, rejected_count, ignored, .. } =
             self.report;
         let detail = serde_json::json!({
@@ -716,6 +720,33 @@ fn merge_all(
     (rows, same)
 }
 
+/// Whether values come in some order: sorted lists do, from one batch to the next.
+#[derive(Default)]
+struct Order {
+    batches: usize,
+    /// Batches whose values all lie before or behind those of the batch before.
+    apart: usize,
+    last: Option<(String, String)>,
+}
+
+impl Order {
+    fn see(&mut self, rows: &[Staged]) {
+        let values = || rows.iter().map(|row| row.ioc.value.as_str());
+        let Some((low, high)) = values().min().zip(values().max()) else { return };
+        let apart = self
+            .last
+            .as_ref()
+            .is_none_or(|(before, until)| low > until.as_str() || high < before.as_str());
+        self.batches += 1;
+        self.apart += usize::from(apart);
+        self.last = Some((low.to_owned(), high.to_owned()));
+    }
+
+    fn of_rows(&self) -> PromoteOrder {
+        if 4 * self.apart >= 3 * self.batches { PromoteOrder::AsStaged } else { PromoteOrder::ById }
+    }
+}
+
 /// Number of parser threads.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
@@ -746,5 +777,49 @@ fn unreadable(error: ReadError) -> AppError {
     match error {
         ReadError::Malformed(message) => AppError::Malformed(message),
         other => AppError::internal(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iocast_domain::ioc::{Change, Ioc};
+
+    use super::*;
+
+    fn batch(values: &[&str]) -> Vec<Staged> {
+        let staged = |value: &&str| {
+            let account = "6f9619ff8b86d01bb42d00cf".parse().unwrap();
+            let at = Timestamp::from_secs(1_800_000_000);
+            let kind = iocast_domain::ioc::Kind::Domain;
+            let ioc = Ioc {
+                id: iocast_domain::ioc::ioc_id(&account, kind, value),
+                kind,
+                value: (*value).to_owned(),
+                first_seen: at,
+                last_seen: at,
+                state: iocast_domain::ioc::State::Active,
+                whitelist: iocast_domain::ioc::Whitelist::Default,
+                enrichment: Enrichment::default(),
+            };
+            Staged { ioc, created_at: 0, change: Change::Accepted }
+        };
+        values.iter().map(staged).collect()
+    }
+
+    fn order(batches: &[&[&str]]) -> PromoteOrder {
+        let mut order = Order::default();
+        batches.iter().for_each(|values| order.see(&batch(values)));
+        order.of_rows()
+    }
+
+    #[test]
+    fn sorted_lists_are_told_from_others() {
+        let sorted: [&[&str]; 4] = [&["a.x", "b.x"], &["c.x", "d.x"], &["e.x"], &["f.x", "g.x"]];
+        assert_eq!(order(&sorted), PromoteOrder::AsStaged);
+        let backwards: Vec<&[&str]> = sorted.into_iter().rev().collect();
+        assert_eq!(order(&backwards), PromoteOrder::AsStaged);
+        let mixed: [&[&str]; 4] = [&["a.x", "f.x"], &["b.x", "g.x"], &["c.x", "e.x"], &["d.x"]];
+        assert_eq!(order(&mixed), PromoteOrder::ById);
+        assert_eq!(order(&[]), PromoteOrder::AsStaged);
     }
 }

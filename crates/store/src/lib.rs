@@ -49,7 +49,7 @@ pub use self::{
         PublishState,
     },
     pulls::{NewPull, PullDay, PullLine},
-    stage::{StageCounts, StageWrite, Staged},
+    stage::{PromoteOrder, StageCounts, StageWrite, Staged},
 };
 
 /// A connection that reads, or a transaction that also writes.

@@ -9,7 +9,8 @@ use iocast_domain::{
     time::Timestamp,
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, Set, Statement, Value,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, Set, Statement,
+    Value,
     sea_query::{Expr, OnConflict, Order, Query, SelectStatement},
 };
 use uuid::Uuid;
@@ -103,6 +104,16 @@ const IDENTITY: usize = 5;
 /// keys are spread evenly.
 const PROMOTED_AT_ONCE: u64 = 4_000;
 
+/// In which order an import's rows are promoted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromoteOrder {
+    /// By id: as good as any where values come in no order.
+    ById,
+    /// As they were staged: where values that came together lie together, so do their places in the
+    /// indexes by value, which are larger than those by id.
+    AsStaged,
+}
+
 /// Ids cut into equal ranges of about [`PROMOTED_AT_ONCE`] rows each: ids are spread evenly. Gives
 /// where each begins, the first bits of it.
 fn slices(rows: u64) -> impl Iterator<Item = (Uuid, Option<Uuid>)> {
@@ -126,6 +137,17 @@ fn change(code: i16) -> StoreResult<Change> {
         3 => Ok(Change::Unchanged),
         other => Err(corrupt("ioc_stage", "change", other)),
     }
+}
+
+/// The rows of an import with these row numbers. The plus keeps SQLite from looking at all rows of
+/// the import each time.
+fn staged_between(import: Uuid, first: i64, behind: i64) -> SelectStatement {
+    Query::select()
+        .from(staged::Entity)
+        .and_where(Expr::cust_with_values("+import_id = ?", [import]))
+        .and_where(Expr::cust_with_values("rowid >= ?", [first]))
+        .and_where(Expr::cust_with_values("rowid < ?", [behind]))
+        .take()
 }
 
 fn of(import: Uuid) -> SelectStatement {
@@ -274,9 +296,21 @@ impl Txn {
         source: SourceId,
         seq: i64,
         counts: &StageCounts,
+        order: PromoteOrder,
     ) -> StoreResult<()> {
         if import::Entity::delete_by_id(import).exec(&self.0).await?.rows_affected == 0 {
             return Err(swept());
+        }
+        if order == PromoteOrder::AsStaged
+            && self.0.get_database_backend() == DbBackend::Sqlite
+            && let Some((low, high)) = self.staged_rows(import).await?
+        {
+            for first in (low..=high).step_by(PROMOTED_AT_ONCE as usize) {
+                let slice = || staged_between(import, first, first + PROMOTED_AT_ONCE as i64);
+                self.promote_iocs(slice(), account, seq).await?;
+                self.promote_links(slice(), source).await?;
+            }
+            return Ok(());
         }
         let StageCounts { accepted, updated, unchanged } = counts;
         for (first, behind) in slices(accepted + updated + unchanged) {
@@ -290,6 +324,15 @@ impl Txn {
             self.promote_links(slice(), source).await?;
         }
         Ok(())
+    }
+
+    /// The first and the last row number of an import on SQLite.
+    async fn staged_rows(&self, import: Uuid) -> StoreResult<Option<(i64, i64)>> {
+        let range = of(import).expr(Expr::cust("min(rowid)")).expr(Expr::cust("max(rowid)")).take();
+        let Some(row) = self.0.query_one(&range).await? else { return Ok(None) };
+        let (low, high): (Option<i64>, Option<i64>) =
+            (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        Ok(low.zip(high))
     }
 
     async fn promote_iocs(
