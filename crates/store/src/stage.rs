@@ -301,8 +301,11 @@ impl Txn {
         if import::Entity::delete_by_id(import).exec(&self.0).await?.rows_affected == 0 {
             return Err(swept());
         }
+        let StageCounts { accepted, updated, unchanged } = counts;
+        let rows = accepted + updated + unchanged;
         if order == PromoteOrder::AsStaged
             && self.0.get_database_backend() == DbBackend::Sqlite
+            && self.is_large(rows).await?
             && let Some((low, high)) = self.staged_rows(import).await?
         {
             for first in (low..=high).step_by(PROMOTED_AT_ONCE as usize) {
@@ -312,8 +315,7 @@ impl Txn {
             }
             return Ok(());
         }
-        let StageCounts { accepted, updated, unchanged } = counts;
-        for (first, behind) in slices(accepted + updated + unchanged) {
+        for (first, behind) in slices(rows) {
             let slice = || {
                 let mut slice = of(import);
                 slice.and_where(staged::Column::Id.gte(first));
@@ -324,6 +326,15 @@ impl Txn {
             self.promote_links(slice(), source).await?;
         }
         Ok(())
+    }
+
+    /// Whether an import is large beside the IOCs that are there, on SQLite: then the indexes by
+    /// value count most. Beside very many IOCs, those by id do.
+    async fn is_large(&self, rows: u64) -> StoreResult<bool> {
+        let last = Query::select().from(ioc::Entity).expr(Expr::cust("max(rowid)")).take();
+        let row = self.0.query_one(&last).await?;
+        let there: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?.flatten();
+        Ok(2 * rows >= u64::try_from(there.unwrap_or(0)).unwrap_or(0))
     }
 
     /// The first and the last row number of an import on SQLite.
