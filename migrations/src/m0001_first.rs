@@ -1,13 +1,9 @@
-//! The first schema. Times are UTC microseconds in `bigint`, ids UUIDs, enumerations `smallint`,
-//! documents JSON text.
+//! The first schema. Times are UTC microseconds in `bigint`, ids UUIDs, enumerations `smallint`, documents JSON text.
 
 use sea_orm_migration::{
     async_trait::async_trait,
     prelude::*,
-    schema::{
-        big_integer, big_integer_null, blob, boolean, integer, small_integer, string, string_null,
-        text, text_null, uuid, uuid_null,
-    },
+    schema::{big_integer, big_integer_null, blob, boolean, integer, small_integer, string, string_null, text, text_null, uuid, uuid_null},
 };
 
 use crate::table::{IndexSpec, TableSpec, create, index, table, unique};
@@ -26,50 +22,15 @@ fn tables() -> Vec<TableSpec> {
         table(
             "accounts",
             &["id"],
-            vec![
-                string("id"),
-                string("name"),
-                string("folded"),
-                boolean("automation"),
-                boolean("tip"),
-                big_integer("change_seq"),
-                big_integer("created_at"),
-            ],
+            vec![string("id"), string("name"), string("folded"), boolean("automation"), boolean("tip"), big_integer("change_seq"), big_integer("created_at")],
         ),
         table(
             "users",
             &["id"],
-            vec![
-                uuid("id"),
-                string("account_id"),
-                string("email"),
-                text("password_hash"),
-                small_integer("role"),
-                boolean("active"),
-                big_integer("created_at"),
-            ],
+            vec![uuid("id"), string("account_id"), string("email"), text("password_hash"), small_integer("role"), boolean("active"), big_integer("created_at")],
         ),
-        table(
-            "sessions",
-            &["id"],
-            vec![
-                uuid("id"),
-                string("account_id"),
-                uuid("user_id"),
-                big_integer("created_at"),
-                big_integer("expires_at"),
-            ],
-        ),
-        table(
-            "login_attempts",
-            &["subject"],
-            vec![
-                string("subject"),
-                integer("failures"),
-                big_integer("window_start"),
-                big_integer("blocked_until"),
-            ],
-        ),
+        table("sessions", &["id"], vec![uuid("id"), string("account_id"), uuid("user_id"), big_integer("created_at"), big_integer("expires_at")]),
+        table("login_attempts", &["subject"], vec![string("subject"), integer("failures"), big_integer("window_start"), big_integer("blocked_until")]),
         table(
             "keys",
             &["id"],
@@ -150,8 +111,7 @@ fn tables() -> Vec<TableSpec> {
                 text("source_priority"),
                 boolean("notify_on_limit"),
                 big_integer("created_at"),
-                // What the last publication was made from, and when there is something to do
-                // without a change.
+                // What the last publication was made from, and when there is something to do without a change.
                 big_integer("config_version"),
                 big_integer("applied_config"),
                 big_integer("applied_seq"),
@@ -167,15 +127,7 @@ fn tables() -> Vec<TableSpec> {
         table(
             "rules",
             &["id"],
-            vec![
-                uuid("id"),
-                string("account_id"),
-                string("name"),
-                string("folded"),
-                boolean("enabled"),
-                text("criteria"),
-                big_integer("created_at"),
-            ],
+            vec![uuid("id"), string("account_id"), string("name"), string("folded"), boolean("enabled"), text("criteria"), big_integer("created_at")],
         ),
         table("rule_groups", &["rule_id", "group_id"], vec![uuid("rule_id"), uuid("group_id")]),
         table(
@@ -230,11 +182,7 @@ fn tables() -> Vec<TableSpec> {
                 text("files"),
             ],
         ),
-        table(
-            "blobs",
-            &["group_id", "hash"],
-            vec![uuid("group_id"), string("hash"), big_integer("last_publication"), blob("data")],
-        ),
+        table("blobs", &["group_id", "hash"], vec![uuid("group_id"), string("hash"), big_integer("last_publication"), blob("data")]),
         table(
             "pulls",
             &["id"],
@@ -255,11 +203,7 @@ fn tables() -> Vec<TableSpec> {
                 text_null("reason"),
             ],
         ),
-        table(
-            "pull_hours",
-            &["device_id", "hour"],
-            vec![uuid("device_id"), big_integer("hour"), integer("pulls"), integer("failures")],
-        ),
+        table("pull_hours", &["device_id", "hour"], vec![uuid("device_id"), big_integer("hour"), integer("pulls"), integer("failures")]),
         table(
             "audit",
             &["id"],

@@ -19,13 +19,8 @@ impl MigrationName for Migration {
 
 fn tables() -> Vec<TableSpec> {
     vec![
-        // One row an import under way; what it staged is nobody's once the row is gone or has
-        // lapsed.
-        table(
-            "imports",
-            &["id"],
-            vec![uuid("id"), string("account_id"), big_integer("alive_until")],
-        ),
+        // One row an import under way; what it staged is nobody's once the row is gone or has lapsed.
+        table("imports", &["id"], vec![uuid("id"), string("account_id"), big_integer("alive_until")]),
         table(
             "ioc_stage",
             &["import_id", "id"],

@@ -3,10 +3,7 @@
 use sea_orm_migration::{
     async_trait::async_trait,
     prelude::*,
-    schema::{
-        big_integer, big_integer_null, boolean, integer, small_integer, small_integer_null, string,
-        string_null, text, text_null, uuid, uuid_null,
-    },
+    schema::{big_integer, big_integer_null, boolean, integer, small_integer, small_integer_null, string, string_null, text, text_null, uuid, uuid_null},
 };
 
 use crate::table::{IndexSpec, TableSpec, add, create, index, table, unique};
@@ -61,11 +58,7 @@ fn tables() -> Vec<TableSpec> {
                 uuid_null("after_letter"),
             ],
         ),
-        table(
-            "outage_letters",
-            &["outage_id", "recipient", "kind"],
-            vec![uuid("outage_id"), string("recipient"), small_integer("kind"), uuid("letter_id")],
-        ),
+        table("outage_letters", &["outage_id", "recipient", "kind"], vec![uuid("outage_id"), string("recipient"), small_integer("kind"), uuid("letter_id")]),
         table("gaps", &["from_at"], vec![big_integer("from_at"), big_integer("to_at")]),
     ]
 }
@@ -90,23 +83,9 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         create(manager, tables(), INDEXES).await?;
         let flag = |name, value: bool| boolean(name).default(value).take();
-        add(
-            manager,
-            "accounts",
-            vec![
-                big_integer_null("silent_after"),
-                flag("nobody_told", false),
-                text_null("webhook_url"),
-            ],
-        )
-        .await?;
+        add(manager, "accounts", vec![big_integer_null("silent_after"), flag("nobody_told", false), text_null("webhook_url")]).await?;
         add(manager, "users", vec![flag("mail_alerts", true)]).await?;
-        add(
-            manager,
-            "devices",
-            vec![big_integer_null("silent_after"), big_integer("watched_since").default(0).take()],
-        )
-        .await?;
+        add(manager, "devices", vec![big_integer_null("silent_after"), big_integer("watched_since").default(0).take()]).await?;
         add(manager, "ioc_groups", vec![flag("limit_told", false)]).await
     }
 

@@ -17,8 +17,7 @@ impl MigrationName for Migration {
     }
 }
 
-const INDEXES: &[IndexSpec] =
-    &[index("alerts", "alerts_by_update", &["account_id", "updated_at", "id"])];
+const INDEXES: &[IndexSpec] = &[index("alerts", "alerts_by_update", &["account_id", "updated_at", "id"])];
 
 #[async_trait]
 impl MigrationTrait for Migration {

@@ -17,8 +17,7 @@ impl MigrationName for Migration {
     }
 }
 
-const INDEXES: &[IndexSpec] =
-    &[index("refused_iocs", "refused_iocs_by_reason", &["group_id", "reason", "ioc_id"])];
+const INDEXES: &[IndexSpec] = &[index("refused_iocs", "refused_iocs_by_reason", &["group_id", "reason", "ioc_id"])];
 
 #[async_trait]
 impl MigrationTrait for Migration {
@@ -41,11 +40,7 @@ impl MigrationTrait for Migration {
         add(manager, "ioc_groups", groups).await?;
         add(manager, "accounts", vec![text("guards").default("{}").to_owned()]).await?;
         add(manager, "members", vec![boolean("reborn").default(false).to_owned()]).await?;
-        let refused = table(
-            "refused_iocs",
-            &["group_id", "ioc_id"],
-            vec![uuid("group_id"), uuid("ioc_id"), small_integer("reason")],
-        );
+        let refused = table("refused_iocs", &["group_id", "ioc_id"], vec![uuid("group_id"), uuid("ioc_id"), small_integer("reason")]);
         create(manager, vec![refused], INDEXES).await
     }
 

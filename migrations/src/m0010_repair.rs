@@ -1,5 +1,5 @@
-//! What two steps brought only after they had been edited: m0003 an account's webhook, m0004 the
-//! wide indexes of IOCs. A database that ran them before lacks both.
+//! What two steps brought only after they had been edited: m0003 an account's webhook, m0004 the wide indexes of IOCs.
+//! A database that ran them before lacks both.
 
 use sea_orm_migration::{async_trait::async_trait, prelude::*, schema::text_null};
 
@@ -7,30 +7,9 @@ use crate::table::{IndexSpec, add, create, index};
 
 /// As m0004 makes them since it was edited.
 const INDEXES: &[IndexSpec] = &[
-    index(
-        "iocs",
-        "iocs_by_change",
-        &["account_id", "seq", "id", "kind", "severity", "state", "whitelist", "deleted_at"],
-    ),
-    index(
-        "iocs",
-        "iocs_by_value",
-        &["account_id", "value_head", "id", "kind", "severity", "state", "whitelist", "deleted_at"],
-    ),
-    index(
-        "iocs",
-        "iocs_by_host",
-        &[
-            "account_id",
-            "reversed_host",
-            "id",
-            "kind",
-            "severity",
-            "state",
-            "whitelist",
-            "deleted_at",
-        ],
-    ),
+    index("iocs", "iocs_by_change", &["account_id", "seq", "id", "kind", "severity", "state", "whitelist", "deleted_at"]),
+    index("iocs", "iocs_by_value", &["account_id", "value_head", "id", "kind", "severity", "state", "whitelist", "deleted_at"]),
+    index("iocs", "iocs_by_host", &["account_id", "reversed_host", "id", "kind", "severity", "state", "whitelist", "deleted_at"]),
 ];
 /// Those of which they take the place.
 const BEFORE: [&str; 3] = ["iocs_account_seq", "iocs_account_value", "iocs_account_host"];
@@ -57,9 +36,7 @@ impl MigrationTrait for Migration {
         }
         for name in BEFORE {
             if manager.has_index("iocs", name).await? {
-                manager
-                    .drop_index(Index::drop().name(name).table(Alias::new("iocs")).to_owned())
-                    .await?;
+                manager.drop_index(Index::drop().name(name).table(Alias::new("iocs")).to_owned()).await?;
             }
         }
         for spec in INDEXES {

@@ -1,5 +1,4 @@
-//! Indexes for what was found by reading whole tables: the keys of a device, and the answers that
-//! are old enough to forget.
+//! Indexes for what was found by reading whole tables: the keys of a device, and the answers that are old enough to forget.
 
 use sea_orm_migration::{async_trait::async_trait, prelude::*};
 

@@ -1,5 +1,4 @@
-//! Messages that follow each other quickly are gathered in one: which message still gathers, and
-//! what it is about.
+//! Messages that follow each other quickly are gathered in one: which message still gathers, and what it is about.
 
 use sea_orm_migration::{
     async_trait::async_trait,
@@ -9,8 +8,7 @@ use sea_orm_migration::{
 
 use crate::table::{IndexSpec, add, create, index, table};
 
-const INDEXES: &[IndexSpec] =
-    &[index("letter_items", "letter_items_letter", &["letter_id", "item_key"])];
+const INDEXES: &[IndexSpec] = &[index("letter_items", "letter_items_letter", &["letter_id", "item_key"])];
 
 #[derive(Debug)]
 pub(crate) struct Migration;
@@ -30,11 +28,7 @@ impl MigrationTrait for Migration {
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         add(manager, "letters", vec![small_integer("digest").default(0).take()]).await?;
-        let items = table(
-            "letter_items",
-            &["item_key"],
-            vec![string("item_key"), uuid("letter_id"), text("content")],
-        );
+        let items = table("letter_items", &["item_key"], vec![string("item_key"), uuid("letter_id"), text("content")]);
         create(manager, vec![items], INDEXES).await
     }
 

@@ -25,16 +25,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        create(
-            manager,
-            vec![table(
-                "key_changes",
-                &["version", "hash"],
-                vec![big_integer("version"), string("hash")],
-            )],
-            &[],
-        )
-        .await
+        create(manager, vec![table("key_changes", &["version", "hash"], vec![big_integer("version"), string("hash")])], &[]).await
     }
 
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {

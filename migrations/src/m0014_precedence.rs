@@ -1,8 +1,7 @@
-//! The order in which IOCs compete for the room in a group, as an index: a full group reads those
-//! next to its boundary.
+//! The order in which IOCs compete for the room in a group, as an index: a full group reads those next to its boundary.
 //!
-//! The order of rows that are there already is written by the server afterwards, some at a time;
-//! until then groups of their account select as before.
+//! The order of rows that are there already is written by the server afterwards, some at a time; until then groups of their
+//! account select as before.
 
 use sea_orm_migration::{
     async_trait::async_trait,
@@ -12,21 +11,8 @@ use sea_orm_migration::{
 
 use crate::table::{IndexSpec, add, create, index};
 
-const INDEXES: &[IndexSpec] = &[index(
-    "iocs",
-    "iocs_by_precedence",
-    &[
-        "account_id",
-        "precedence",
-        "value_head",
-        "id",
-        "kind",
-        "severity",
-        "state",
-        "whitelist",
-        "deleted_at",
-    ],
-)];
+const INDEXES: &[IndexSpec] =
+    &[index("iocs", "iocs_by_precedence", &["account_id", "precedence", "value_head", "id", "kind", "severity", "state", "whitelist", "deleted_at"])];
 
 #[derive(Debug)]
 pub(crate) struct Migration;
@@ -46,12 +32,7 @@ impl MigrationTrait for Migration {
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         // Without one, an IOC's place is not known yet.
-        add(
-            manager,
-            "iocs",
-            vec![big_integer_null("precedence"), big_integer("first_seq").default(0).take()],
-        )
-        .await?;
+        add(manager, "iocs", vec![big_integer_null("precedence"), big_integer("first_seq").default(0).take()]).await?;
         add(manager, "ioc_stage", vec![big_integer_null("precedence")]).await?;
         // The last place that found room, with what is known of those behind it.
         add(manager, "ioc_groups", vec![text_null("boundary")]).await?;

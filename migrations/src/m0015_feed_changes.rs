@@ -9,10 +9,7 @@ use sea_orm_migration::{
 
 use crate::table::{IndexSpec, create, index, table};
 
-const INDEXES: &[IndexSpec] = &[
-    index("ioc_groups", "ioc_groups_behind", &["account_id", "applied_seq"]),
-    index("ioc_groups", "ioc_groups_due", &["due_at"]),
-];
+const INDEXES: &[IndexSpec] = &[index("ioc_groups", "ioc_groups_behind", &["account_id", "applied_seq"]), index("ioc_groups", "ioc_groups_due", &["due_at"])];
 
 #[derive(Debug)]
 pub(crate) struct Migration;
@@ -31,16 +28,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        create(
-            manager,
-            vec![table(
-                "feed_changes",
-                &["version", "group_id"],
-                vec![big_integer("version"), uuid("group_id")],
-            )],
-            INDEXES,
-        )
-        .await?;
+        create(manager, vec![table("feed_changes", &["version", "group_id"], vec![big_integer("version"), uuid("group_id")])], INDEXES).await?;
         // Its few rows are those whose configuration changed a moment ago. Both engines write it
         // the same way.
         manager

@@ -15,27 +15,15 @@ pub(crate) struct IndexSpec {
     unique: bool,
 }
 
-pub(crate) const fn index(
-    table: &'static str,
-    name: &'static str,
-    columns: &'static [&'static str],
-) -> IndexSpec {
+pub(crate) const fn index(table: &'static str, name: &'static str, columns: &'static [&'static str]) -> IndexSpec {
     IndexSpec { table, name, columns, unique: false }
 }
 
-pub(crate) const fn unique(
-    table: &'static str,
-    name: &'static str,
-    columns: &'static [&'static str],
-) -> IndexSpec {
+pub(crate) const fn unique(table: &'static str, name: &'static str, columns: &'static [&'static str]) -> IndexSpec {
     IndexSpec { table, name, columns, unique: true }
 }
 
-pub(crate) fn table(
-    name: &'static str,
-    key: &'static [&'static str],
-    columns: Vec<ColumnDef>,
-) -> TableSpec {
+pub(crate) fn table(name: &'static str, key: &'static [&'static str], columns: Vec<ColumnDef>) -> TableSpec {
     TableSpec { name, columns, key }
 }
 
@@ -43,32 +31,20 @@ pub(crate) fn table(
 const BYTEWISE: &[&str] = &["folded", "value_head", "reversed_host", "email"];
 
 /// Adds columns to a table that may hold rows.
-pub(crate) async fn add(
-    manager: &SchemaManager<'_>,
-    table: &'static str,
-    columns: Vec<ColumnDef>,
-) -> Result<(), DbErr> {
+pub(crate) async fn add(manager: &SchemaManager<'_>, table: &'static str, columns: Vec<ColumnDef>) -> Result<(), DbErr> {
     // One by one: SQLite takes no two at once.
     for column in columns {
-        manager
-            .alter_table(Table::alter().table(Alias::new(table)).add_column(column).to_owned())
-            .await?;
+        manager.alter_table(Table::alter().table(Alias::new(table)).add_column(column).to_owned()).await?;
     }
     Ok(())
 }
 
-pub(crate) async fn create(
-    manager: &SchemaManager<'_>,
-    tables: Vec<TableSpec>,
-    indexes: &[IndexSpec],
-) -> Result<(), DbErr> {
+pub(crate) async fn create(manager: &SchemaManager<'_>, tables: Vec<TableSpec>, indexes: &[IndexSpec]) -> Result<(), DbErr> {
     for spec in tables {
         let mut statement = Table::create();
         statement.table(Alias::new(spec.name));
         for mut column in spec.columns {
-            if manager.get_database_backend() == DbBackend::Postgres
-                && BYTEWISE.contains(&column.get_column_name().as_str())
-            {
+            if manager.get_database_backend() == DbBackend::Postgres && BYTEWISE.contains(&column.get_column_name().as_str()) {
                 column.extra("COLLATE \"C\"");
             }
             statement.col(&mut column);
