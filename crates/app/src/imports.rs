@@ -355,7 +355,7 @@ impl Import<'_> {
                 Some(open) => open,
                 None => (self.app.store.write().await?, 1),
             };
-            // Read by the one who writes: what was just written is at hand there, and a reader
+            // Read by the one who writes: what was just written is in its cache, and a reader
             // would fetch it again.
             let (mut staged, known) = self.known(&txn, &ids).await?;
             let before = match merging.take() {

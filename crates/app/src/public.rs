@@ -294,7 +294,7 @@ impl App {
     }
 
     /// A page of the IOCs in order of their last change. A client that follows the pages sees each
-    /// IOC that is there throughout, and again only what changed after it was given.
+    /// IOC that exists throughout, and again only what changed after it was given.
     ///
     /// # Errors
     /// If the offset is not one that this list gave.

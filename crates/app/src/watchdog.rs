@@ -253,7 +253,7 @@ impl App {
                     None => {
                         let account =
                             match self.store.read().account_fetch(&device.account_id).await {
-                                // It is told of when its outages are written.
+                                // The administrators hear of it when its outages are written.
                                 Err(StoreError::Corrupt { .. }) => None,
                                 account => account?,
                             };
