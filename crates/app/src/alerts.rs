@@ -159,7 +159,7 @@ impl App {
         };
         let (app, actor) = (Arc::clone(self), actor.clone());
         // On a task of its own: a client that is cut off must not leave IOCs without their alert.
-        let work = tokio::spawn(async move {
+        let work = self.in_background(async move {
             if alert.text.iocs.is_empty() {
                 let txn = app.store.write().await?;
                 let seq = txn.account_next_seq(&actor.account_id, || app.now()).await?;

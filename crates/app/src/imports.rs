@@ -295,7 +295,7 @@ impl App {
         // Publishing comes first; what lies on the stage is in nobody's way.
         self.changed.notify_one();
         let app = Arc::clone(self);
-        tokio::spawn(async move {
+        self.in_background(async move {
             if let Err(error) = app.stage_clear(id).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,

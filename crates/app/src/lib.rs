@@ -69,9 +69,12 @@ use iocast_domain::{
 use iocast_store::Store;
 use quick_cache::sync::Cache;
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::task::TaskTracker;
 
 /// Names of rules of which the last number is remembered.
 const RULE_NUMBERS: usize = 10_000;
+/// How long work in the background gets to end.
+const BACKGROUND: Duration = Duration::from_secs(10);
 
 mod accounts;
 mod actor;
@@ -242,6 +245,8 @@ pub struct App {
     rule_numbers: Cache<(AccountId, String), u32>,
     /// Where work is done that may take long: not on the threads that answer requests.
     runtime: tokio::runtime::Handle,
+    /// What goes on after its caller got an answer; the end waits for it.
+    background: TaskTracker,
     post: Mailer,
     /// Poked whenever a letter was written, for each lane.
     letters: [Notify; 2],
@@ -298,6 +303,7 @@ impl App {
     ) -> AppResult<Arc<Self>> {
         let app = Arc::new(Self {
             runtime: tokio::runtime::Handle::current(),
+            background: TaskTracker::new(),
             feed: feed::Feed::new(settings.cache_bytes),
             settings,
             store,
@@ -370,13 +376,28 @@ impl App {
         self.closing.load(Ordering::Relaxed)
     }
 
-    /// Closes the database.
+    /// Goes on with work that must not end with the request that began it, on the threads for work
+    /// that may take long. `close` waits for it.
+    pub(crate) fn in_background<F>(&self, work: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.background.spawn_on(work, &self.runtime)
+    }
+
+    /// Waits for work in the background, for a while, and closes the database.
     ///
     /// # Errors
     /// If it does not answer any more.
     pub async fn close(&self) -> AppResult<()> {
         self.begin_closing();
-        let _cleared = self.clearing.lock().await;
+        self.background.close();
+        if tokio::time::timeout(BACKGROUND, self.background.wait()).await.is_err() {
+            tracing::warn!(
+                "Stopping: {} tasks in the background are cut off",
+                self.background.len()
+            );
+        }
         self.pulls_flush().await?;
         Ok(self.store.clone().close().await?)
     }

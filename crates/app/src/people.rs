@@ -279,7 +279,7 @@ impl App {
         }
         // Nobody learns by the time it takes whether there is such a person.
         let (app, caller) = (Arc::clone(self), caller.clone());
-        self.runtime.spawn(async move {
+        self.in_background(async move {
             if let Err(error) = app.password_links(&email, &caller).await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,

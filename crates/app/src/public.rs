@@ -423,7 +423,7 @@ impl App {
         let (app, actor) = (Arc::clone(self), actor.clone());
         // On a task of its own: a client that is cut off must not leave a source without its IOCs,
         // whose name is taken then.
-        let work = tokio::spawn(async move {
+        let work = self.in_background(async move {
             let source = app
                 .source_create(
                     &actor,

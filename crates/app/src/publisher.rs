@@ -267,8 +267,7 @@ impl App {
                 // and the group claimed; and not on a thread that answers requests.
                 let (app, account) = (Arc::clone(self), account.clone());
                 if self
-                    .runtime
-                    .spawn(async move { app.publish_group(&account, id, true).await })
+                    .in_background(async move { app.publish_group(&account, id, true).await })
                     .await
                     .map_err(AppError::internal)??
                 {

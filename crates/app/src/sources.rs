@@ -217,7 +217,7 @@ impl App {
         txn.commit().await?;
         self.changed.notify_one();
         let app = Arc::clone(self);
-        tokio::spawn(async move {
+        self.in_background(async move {
             if let Err(error) = app.source_unlink(id).await {
                 tracing::warn!(source.id = %id, error = &error as &dyn std::error::Error, "The links of source {id}, which was deleted, could not be deleted; it is tried again within the hour");
             }

@@ -15,8 +15,8 @@ use std::{
 };
 
 use iocast_app::{
-    Actor, App, Channel, Client, Failure, Letter, MailTransport, Mailer, NewDevice, OutageRow,
-    Page, PullNote, Pulled, Secrets, Settings, Transport, Webhooks,
+    Actor, App, Caller, Channel, Client, Failure, Letter, MailTransport, Mailer, NewDevice,
+    OutageRow, Page, PullNote, Pulled, Secrets, Settings, Transport, Webhooks,
 };
 use iocast_domain::{
     id::{AccountId, DeviceId, GroupId, KeyId, LetterId},
@@ -154,7 +154,7 @@ struct Modelled {
 }
 
 struct World {
-    _folder: TempDir,
+    folder: TempDir,
     settings: Settings,
     secrets: String,
     store: Store,
@@ -220,7 +220,7 @@ impl World {
             .unwrap();
         app.heartbeat(Duration::ZERO).await.unwrap();
         Self {
-            _folder: folder,
+            folder: folder,
             settings,
             secrets: secrets_text,
             store,
@@ -461,6 +461,21 @@ fn run(seeds: std::ops::Range<u64>) {
                 world.live(seed).await;
             }
         }
+    });
+}
+
+/// What goes on after its caller got an answer ends before the database is closed.
+#[test]
+fn closing_waits_for_work_in_the_background() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut world = World::new().await;
+        world.app.password_forgotten("admin@example.com", &Caller::default()).await.unwrap();
+        world.app.close().await.unwrap();
+        world.store = Store::open(None, world.folder.path()).await.unwrap();
+        world.restart().await;
+        let letters = world.app.letter_list(&world.actor(), None, &Page::first(10)).await.unwrap();
+        assert_eq!(letters.items.len(), 1, "{letters:?}");
     });
 }
 
