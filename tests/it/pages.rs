@@ -15,7 +15,8 @@ stories!(
     pages_carry_their_headers,
     signing_in_leads_where_one_was,
     a_form_outlives_its_session,
-    nobody_overwrites_what_another_saved
+    nobody_overwrites_what_another_saved,
+    devices_are_found_sorted_and_followed
 );
 
 /// A signed-in browser: its cookies, and the token of its forms.
@@ -687,6 +688,53 @@ fn an_operator_has_pages_of_his_own() {
         "{}",
         String::from_utf8_lossy(&said.stderr)
     );
+}
+
+fn devices_are_found_sorted_and_followed(app: &mut TestApp) {
+    let admin = app.admin();
+    let scene = Scene::set(&admin, None);
+    let add = |name: &str| {
+        let new = json!({ "name": name, "device_type": "plain-list" });
+        text(&admin.post("/api/v1/devices", new, 201), "id")
+    };
+    let (edge_one, edge_two) = (add("Edge_1"), add("EdgeX1"));
+    admin.patch(&format!("/api/v1/devices/{edge_two}"), json!({ "paused": true }), 200);
+    scene.import(&admin, "evil.example\n");
+    let device = app.device();
+    scene.settled(&device, &["evil.example"]);
+    eventually("the pull is noted", || (admin.dot(&scene.device).0 == "green").then_some(()));
+    let cookie = signed_in(app);
+    let listed = |query: &str| -> Vec<String> {
+        let shown = page(&format!("{}/automation/integrations?{query}", app.url), &cookie);
+        assert_eq!(shown.status, 200, "{query}");
+        let shown = shown.text();
+        let rows = shown.split("<tr data-device=\"").skip(1);
+        rows.map(|row| row.split('"').next().unwrap().to_owned()).collect()
+    };
+    let both = |tab: &str, query: &str| listed(&format!("tab={tab}&{query}"));
+    let tab =
+        |id: &str| if both("cloud", "").contains(&id.to_owned()) { "cloud" } else { "on_premises" };
+    let lists = tab(&edge_one);
+    assert_eq!(both(lists, "q=edge_1"), [edge_one.as_str()], "an underscore is no wildcard");
+    assert_eq!(both(lists, "q=EDGE"), [edge_one.as_str(), &edge_two]);
+    assert_eq!(both(lists, "q=edge&reversed=1"), [edge_two.as_str(), &edge_one]);
+    assert_eq!(both(lists, "q=edge&state=paused"), [edge_two.as_str()]);
+    assert_eq!(both(lists, "q=%25"), [] as [&str; 0]);
+    let misp = tab(&scene.device);
+    assert_eq!(both(misp, "q=perimeter"), [scene.device.as_str()], "by the name of a group");
+    for order in ["name", "state", "type", "last_pull", "iocs"] {
+        assert!(both(misp, &format!("sort={order}")).contains(&scene.device), "{order}");
+    }
+    assert_eq!(both(misp, "sort=iocs")[0], scene.device, "it alone holds an IOC");
+    let states = |ids: &str| -> Vec<(String, String)> {
+        let path = format!("/automation/integrations/states?ids={ids}");
+        let states = page(&format!("{}{path}", app.url), &cookie).json();
+        let states = states.as_array().unwrap().iter();
+        states.map(|s| (text(s, "name"), text(s, "state"))).collect()
+    };
+    assert_eq!(states(&scene.device), [("Lab MISP".to_owned(), "synced".to_owned())]);
+    assert_eq!(states(&format!("{edge_two},nonsense")), [("EdgeX1".into(), "paused".to_owned())]);
+    assert_eq!(states(""), []);
 }
 
 /// Many devices and IOCs (a thousand and a million in the long run): every page and search finds

@@ -124,7 +124,8 @@ const watched = () => document.querySelectorAll("[data-device], [data-wait]");
 if (watched().length) {
   const follow = async () => {
     if (document.hidden) return;
-    const answer = await fetch("/automation/integrations/states", { headers: { Accept: "application/json" }, redirect: "manual" });
+    const ids = [...new Set([...watched()].map((place) => place.dataset.device ?? place.dataset.wait))].join(",");
+    const answer = await fetch(`/automation/integrations/states?ids=${ids}`, { headers: { Accept: "application/json" }, redirect: "manual" });
     if (!answer.ok) return;
     const states = new Map((await answer.json()).map((s) => [s.id, s]));
     for (const place of watched()) {

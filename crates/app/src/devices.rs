@@ -141,7 +141,7 @@ impl App {
         self.device_views(actor, devices).await
     }
 
-    async fn device_views(
+    pub(crate) async fn device_views(
         &self,
         actor: &Actor,
         devices: Vec<Device>,

@@ -3,9 +3,11 @@
 use std::{cmp::Reverse, collections::HashMap, str::FromStr};
 
 use iocast_domain::{
+    account::Module,
+    device::Device,
     device_type::Location,
     id::DeviceId,
-    staleness::Reason,
+    staleness::{Reason, SyncState},
     time::{DAY, HOUR, Timestamp},
 };
 
@@ -32,6 +34,15 @@ pub enum Condition {
 impl Condition {
     /// All of them, the worst first.
     pub const ALL: [Self; 4] = [Self::Silent, Self::NotConnected, Self::Paused, Self::Synced];
+
+    fn of(device: &Device, sync: &SyncState) -> Self {
+        match (device.paused, sync.reason) {
+            (true, _) => Self::Paused,
+            (_, Reason::NeverPulled) => Self::NotConnected,
+            (_, Reason::Silent) => Self::Silent,
+            (_, Reason::Synced) => Self::Synced,
+        }
+    }
 
     /// As it stands in a URL.
     #[must_use]
@@ -68,12 +79,7 @@ impl DeviceView {
     /// The word beside its dot.
     #[must_use]
     pub fn condition(&self) -> Condition {
-        match (self.device.paused, self.sync.reason) {
-            (true, _) => Condition::Paused,
-            (_, Reason::NeverPulled) => Condition::NotConnected,
-            (_, Reason::Silent) => Condition::Silent,
-            (_, Reason::Synced) => Condition::Synced,
-        }
+        Condition::of(&self.device, &self.sync)
     }
 
     /// IOCs that its groups serve now.
@@ -167,29 +173,53 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn overview(&self, actor: &Actor, query: &OverviewQuery) -> AppResult<Overview> {
-        let mut devices: Vec<DeviceView> = self
-            .device_list_all(actor)
+        actor.may_read(Module::Automation)?;
+        let (read, account) = (self.store.read(), self.account_fetch(actor).await?);
+        // What orders and counts devices is read for all of them; their groups and pulls only for
+        // the page that is shown.
+        let mut lines: Vec<(Device, Condition)> = read
+            .device_list_all(&actor.account_id)
             .await?
             .into_iter()
-            .filter(|d| d.device.device_type.location == query.location)
+            .filter(|d| d.device_type.location == query.location)
+            .map(|device| {
+                let sync = self.sync_state(&device, account.silent_after);
+                let condition = Condition::of(&device, &sync);
+                (device, condition)
+            })
             .collect();
-        let all = devices.len();
-        let conditions = Condition::ALL
-            .map(|c| (c, devices.iter().filter(|d| d.condition() == c).count()))
-            .to_vec();
-        devices.retain(|d| query.wants(d));
-        sort(&mut devices, query.order);
+        let all = lines.len();
+        let conditions =
+            Condition::ALL.map(|c| (c, lines.iter().filter(|(_, of)| *of == c).count())).to_vec();
+        let named = match &query.text {
+            Some(text) => Some(read.device_ids_named(&actor.account_id, text).await?),
+            None => None,
+        };
+        lines.retain(|(device, condition)| {
+            named.as_ref().is_none_or(|ids| ids.contains(&device.id))
+                && query.condition.is_none_or(|c| c == *condition)
+                && query.device_type.as_ref().is_none_or(|t| device.device_type.id == t)
+        });
+        let served = match query.order {
+            DeviceOrder::Served => read.device_served(&actor.account_id).await?,
+            _ => HashMap::new(),
+        };
+        sort(&mut lines, query.order, &served);
         if query.reversed {
-            devices.reverse();
+            lines.reverse();
         }
-        let found = devices.len();
+        let found = lines.len();
         let pages = found.div_ceil(PER_PAGE).max(1);
         let page = query.page.clamp(1, pages);
-        let rows: Vec<DeviceView> =
-            devices.into_iter().skip((page - 1) * PER_PAGE).take(PER_PAGE).collect();
-        let ids: Vec<DeviceId> = rows.iter().map(|d| d.device.id).collect();
+        let shown: Vec<Device> = lines
+            .into_iter()
+            .skip((page - 1) * PER_PAGE)
+            .take(PER_PAGE)
+            .map(|(device, _)| device)
+            .collect();
+        let ids: Vec<DeviceId> = shown.iter().map(|d| d.id).collect();
         let mut days = self.days_of_pulls(&ids).await?;
-        let rows = rows.into_iter().map(|d| {
+        let rows = self.device_views(actor, shown).await?.into_iter().map(|d| {
             let of_device = days.remove(&d.device.id).unwrap_or_default();
             (d, of_device)
         });
@@ -235,44 +265,39 @@ impl App {
         Ok(self.days_of_pulls(&[device]).await?.remove(&device).unwrap_or_default())
     }
 
-    /// How every device of the account is, for pages that follow it.
+    /// The conditions of the devices that a page shows, at most [`PER_PAGE`] of them.
     ///
     /// # Errors
     /// If the account lacks the module.
     pub async fn conditions(
         &self,
         actor: &Actor,
+        shown: &[DeviceId],
     ) -> AppResult<Vec<(DeviceId, String, Condition, Option<Timestamp>)>> {
-        let devices = self.device_list_all(actor).await?;
+        actor.may_read(Module::Automation)?;
+        let account = self.account_fetch(actor).await?;
+        let shown = shown.get(..PER_PAGE).unwrap_or(shown);
+        let devices = self.store.read().device_fetch_many(&actor.account_id, shown).await?;
         Ok(devices
             .into_iter()
-            .map(|d| (d.device.id, d.device.name.to_string(), d.condition(), d.sync.last_pull_at))
+            .map(|device| {
+                let sync = self.sync_state(&device, account.silent_after);
+                let condition = Condition::of(&device, &sync);
+                (device.id, device.name.to_string(), condition, sync.last_pull_at)
+            })
             .collect())
     }
 }
 
-impl OverviewQuery {
-    fn wants(&self, view: &DeviceView) -> bool {
-        let text = self.text.as_ref().map(|t| t.to_lowercase());
-        let named = |t: &String| {
-            view.device.name.folded().contains(t)
-                || view.groups.iter().any(|g| g.row.group.name.folded().contains(t))
-        };
-        text.as_ref().is_none_or(named)
-            && self.condition.is_none_or(|c| view.condition() == c)
-            && self.device_type.as_ref().is_none_or(|t| view.device.device_type.id == t)
-    }
-}
-
-fn sort(devices: &mut [DeviceView], order: DeviceOrder) {
-    let name = |d: &DeviceView| d.device.name.folded();
+/// Sorts devices that come by name.
+fn sort(lines: &mut [(Device, Condition)], order: DeviceOrder, served: &HashMap<DeviceId, u64>) {
     match order {
-        DeviceOrder::Name => devices.sort_by_cached_key(name),
-        DeviceOrder::Condition => devices.sort_by_cached_key(|d| (d.condition(), name(d))),
-        DeviceOrder::Type => devices.sort_by_cached_key(|d| (d.device.device_type.name, name(d))),
-        DeviceOrder::LastPull => {
-            devices.sort_by_cached_key(|d| (Reverse(d.sync.last_pull_at), name(d)));
+        DeviceOrder::Name => {}
+        DeviceOrder::Condition => lines.sort_by_key(|(_, condition)| *condition),
+        DeviceOrder::Type => lines.sort_by_key(|(d, _)| d.device_type.name),
+        DeviceOrder::LastPull => lines.sort_by_key(|(d, _)| Reverse(d.last_pull_at)),
+        DeviceOrder::Served => {
+            lines.sort_by_key(|(d, _)| Reverse(served.get(&d.id).copied().unwrap_or_default()));
         }
-        DeviceOrder::Served => devices.sort_by_cached_key(|d| (Reverse(d.served()), name(d))),
     }
 }

@@ -1,5 +1,7 @@
 //! Devices.
 
+use std::collections::{HashMap, HashSet};
+
 use iocast_domain::{
     device::Device,
     device_type,
@@ -9,13 +11,14 @@ use iocast_domain::{
 };
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, Set, sea_query::Expr,
+    QuerySelect, Set,
+    sea_query::{Expr, ExprTrait as _, LikeExpr, Query},
 };
 
 use crate::{
     Conn, Page, PageOf, StoreError, StoreResult, Txn,
     error::{corrupt, readable},
-    row::{device, pull, pull_hour},
+    row::{device, group, pull, pull_hour},
 };
 
 /// Most ids in one statement.
@@ -86,6 +89,52 @@ impl<C: ConnectionTrait> Conn<C> {
                 return Ok(all);
             }
         }
+    }
+
+    /// The devices of an account with a name, or a group with a name, that contains `text`,
+    /// ignoring case.
+    pub async fn device_ids_named(
+        &self,
+        account: &AccountId,
+        text: &str,
+    ) -> StoreResult<HashSet<DeviceId>> {
+        let folded =
+            text.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        let named = LikeExpr::new(format!("%{folded}%")).escape('\\');
+        let by_group = Query::select()
+            .column(group::Column::DeviceId)
+            .from(group::Entity)
+            .and_where(group::Column::AccountId.eq(account.as_str()))
+            .and_where(Expr::col(group::Column::Folded).like(named.clone()))
+            .take();
+        let ids: Vec<uuid::Uuid> = device::Entity::find()
+            .select_only()
+            .column(device::Column::Id)
+            .filter(device::Column::AccountId.eq(account.as_str()))
+            .filter(
+                Expr::col(device::Column::Folded)
+                    .like(named)
+                    .or(device::Column::Id.in_subquery(by_group)),
+            )
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        Ok(ids.into_iter().map(DeviceId).collect())
+    }
+
+    /// How many IOCs the groups of each device of an account hold.
+    pub async fn device_served(&self, account: &AccountId) -> StoreResult<HashMap<DeviceId, u64>> {
+        let counted: Vec<(uuid::Uuid, i64)> = group::Entity::find()
+            .select_only()
+            .column(group::Column::DeviceId)
+            .column_as(Expr::cust("CAST(SUM(live) AS BIGINT)"), "served")
+            .filter(group::Column::AccountId.eq(account.as_str()))
+            .group_by(group::Column::DeviceId)
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        let whole = |n: i64| u64::try_from(n).unwrap_or_default();
+        Ok(counted.into_iter().map(|(id, n)| (DeviceId(id), whole(n))).collect())
     }
 
     /// One device of an account.

@@ -2,7 +2,10 @@
 
 use actix_web::{HttpResponse, http::StatusCode};
 use iocast_app::{Condition, DayOfPulls, NewDevice, Overview, OverviewQuery};
-use iocast_domain::device_type::{CATALOGUE, DeviceType, Location};
+use iocast_domain::{
+    device_type::{CATALOGUE, DeviceType, Location},
+    id::DeviceId,
+};
 use minijinja::{Value, context};
 use serde::Serialize;
 
@@ -95,10 +98,13 @@ struct StateOut {
     last_pull: String,
 }
 
-/// How every device is, for pages that follow it.
+/// How the devices are whose ids a page names, because it shows them.
 pub(crate) async fn states(visitor: PageContext) -> PageResult {
     let now = visitor.app.now();
-    let states = visitor.app.conditions(&visitor.actor).await?.into_iter().map(
+    let ids = visitor.query("ids").unwrap_or_default();
+    let shown: Vec<DeviceId> =
+        ids.split(',').filter_map(|id| id.parse().ok().map(DeviceId)).collect();
+    let states = visitor.app.conditions(&visitor.actor, &shown).await?.into_iter().map(
         |(id, name, condition, last)| StateOut {
             id: id.to_string(),
             name,
