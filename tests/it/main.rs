@@ -21,6 +21,7 @@ mod hostile;
 mod imports;
 mod keys;
 mod kills;
+mod large_sources;
 mod licences;
 mod lists;
 mod mail;

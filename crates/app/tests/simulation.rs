@@ -220,7 +220,7 @@ impl World {
             .unwrap();
         app.heartbeat(Duration::ZERO).await.unwrap();
         Self {
-            folder: folder,
+            folder,
             settings,
             secrets: secrets_text,
             store,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use iocast_domain::{
     id::{AccountId, GroupId, LetterId, OutageId},
-    letter::{Lately, LetterKind, LetterState},
+    letter::{GATHERED_FOR, Lately, LetterKind, LetterState, digest_at},
     time::Timestamp,
     watch::Outage,
 };
@@ -154,6 +154,7 @@ impl Txn {
             if letter::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await?
                 > 0
             {
+                self.digest_due_after_others(new, due).await?;
                 return Ok((new.id, true));
             }
             // One that a sender died with before it was closed is no digest to add to.
@@ -165,6 +166,21 @@ impl Txn {
         Err(StoreError::Unusable(
             "Several processes opened a digest at once; try again.".to_owned(),
         ))
+    }
+
+    /// Has a digest that was just made wait its time if another replica closed one for the same
+    /// person after `due` was found.
+    async fn digest_due_after_others(&self, new: &NewLetter, due: Timestamp) -> StoreResult<()> {
+        let now = new.created_at;
+        let since = now.plus(-GATHERED_FOR);
+        let lately = self.letters_lately(&new.account_id, new.kind, &new.recipient, since).await?;
+        let Some(later) = digest_at(lately, 1, now).filter(|at| *at > due) else { return Ok(()) };
+        letter::Entity::update_many()
+            .col_expr(letter::Column::NextAt, Expr::value(later.micros()))
+            .filter(letter::Column::Id.eq(new.id.0))
+            .exec(&self.0)
+            .await?;
+        Ok(())
     }
 
     /// Notes that an open digest is also about this, once.
@@ -230,5 +246,44 @@ impl Txn {
             .col_expr(letter::Column::Digest, Expr::value(CLOSED));
         free.filter(of).filter(letter::Column::Digest.eq(OPEN)).exec(&self.0).await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iocast_domain::time::MINUTE;
+
+    use super::*;
+    use crate::Store;
+
+    /// Two replicas: one finds no digest and that the next may go out now, the other one closes
+    /// its own at that moment.
+    #[tokio::test]
+    async fn a_digest_waits_for_one_that_was_closed_just_before() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = Store::open(None, folder.path()).await.unwrap();
+        let now = Timestamp::from_secs(1_800_000_000);
+        let letter = |n: u128, at| NewLetter {
+            id: LetterId(Uuid::from_u128(n)),
+            account_id: "0123456789abcdef01234567".parse().unwrap(),
+            kind: LetterKind::Warning,
+            recipient: "ana@example.com".to_owned(),
+            message_id: format!("<{n}@example.com>"),
+            subject: String::new(),
+            text: String::new(),
+            html: String::new(),
+            created_at: at,
+            subject_key: None,
+            after_letter: None,
+        };
+        let txn = store.write().await.unwrap();
+        let first = letter(1, now.plus(-MINUTE));
+        assert_eq!(txn.digest_open(&first, now).await.unwrap(), (first.id, true));
+        txn.digest_close(&first).await.unwrap();
+        let second = letter(2, now);
+        assert_eq!(txn.digest_open(&second, now).await.unwrap(), (second.id, true));
+        let row = letter::Entity::find_by_id(second.id.0).one(&txn.0).await.unwrap().unwrap();
+        assert_eq!(row.next_at, now.plus(GATHERED_FOR - MINUTE).micros());
+        txn.commit().await.unwrap();
     }
 }

@@ -102,7 +102,7 @@ const IDENTITY: usize = 5;
 /// About how many rows are flipped by one statement. SQLite keeps every page that a statement
 /// changes in memory until it has ended, to be able to take it back: some pages for each row, as
 /// keys are spread evenly.
-const PROMOTED_AT_ONCE: u64 = 4_000;
+const PROMOTED_AT_ONCE: u64 = 2_000;
 
 /// In which order an import's rows are promoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -129,64 +129,85 @@ class Held:
             line.close()
 
 
+class Target:
+    """A server of its own, with a group that is polled honestly and what the attacks aim at."""
+
+    def __init__(self, binary: str, Server, size: int, iocs):
+        self.server = server = Server(binary)
+        self.size, self.source = size, server.source()
+        self.misp, misp_id = honest_group(server)
+        listed, listed_id = server.group("plain-list", limit=size + 10)
+        _, taxii_id = server.group("taxii", limit=size + 10)
+        urls = "".join(f"http://host{i}.evil.example/some/longer/path/{i}\n" for i in range(size)).encode()
+        server.call("POST", f"/api/v1/sources/{self.source}/iocs", urls, "text/plain")
+        self.etag = fill(server, self.source, self.misp, misp_id, iocs)
+        for group in (listed_id, taxii_id):
+            server.wait_published(group, size + 10)
+        self.listed = urllib.parse.urlparse(listed).path
+        self.objects = f"/taxii2/{server.account}/collections/{taxii_id}/objects/"
+        self.device, self.person = {"Authorization": server.basic()}, {"Authorization": f"Bearer {server.token}"}
+
+    def add(self, body: bytes) -> None:
+        ask(self.server, f"/api/v1/sources/{self.source}/iocs", {**self.person, "Content-Type": "application/json"}, "POST", body)
+
+    def attacks(self, million: int, domains) -> list:
+        """What each is called, and how it begins."""
+        server, size = self.server, self.size
+        nested = "a" + "%5B" * 4_000 + "." + "%5D" * 4_000 + "b"
+        times = ",".join(f"2026-01-01T00:00:00.{i:06}Z" for i in range(90))
+        plain = f"GET {self.listed} HTTP/1.1\r\nHost: x\r\nAuthorization: {server.basic()}\r\n\r\n".encode()
+        half = b"POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n" + b" " * 500_000
+        idle_line = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n"
+        large = []
+
+        def once(n: int, turn: int) -> None:
+            if large:
+                time.sleep(0.1)
+            else:
+                large.append(True)
+                self.add(domains(million, 20_000_000))
+
+        def many(n: int, turn: int) -> None:
+            self.add(domains(million // 10, 30_000_000 + turn * (million // 10)))
+
+        return [
+            ("brackets in brackets, 2 searches at once", lambda: Attack(2, lambda n, turn: ask(server, f"/api/v1/iocs?value={nested}", self.person))),
+            (f"TAXII filter of 90 dates over {size:,} IOCs, 4 at once", lambda: Attack(4, lambda n, turn: ask(server, f"{self.objects}?match[version]={times}", self.device))),
+            (f"views `?v=json&s=N` of {size:,} URLs, 30 at once", lambda: Attack(30, lambda n, turn: ask(server, f"{self.listed}?v=json&s={n + turn * 30}", self.device))),
+            ("100 readers of an identity list who never read", lambda: Held(server, 100, plain, False)),
+            ("400 strangers with half a body of 1 MB", lambda: Held(server, 400, half, False)),
+            ("2,000 idle connections", lambda: Held(server, 2_000, idle_line, True)),
+            (f"imports of {million // 10:,} IOCs, one after the other", lambda: Attack(1, many)),
+            (f"one import of {million:,} IOCs", lambda: Attack(1, once)),
+        ]
+
+
 def neighbours(table, binary: str, Server, iocs, domains) -> None:
     size, seconds, million, groups = (20_000, 5, 100_000, 100) if table.quick else (100_000, 15, 1_000_000, 1_000)
-    server = Server(binary)
-    source = server.source()
-    misp, misp_id = honest_group(server)
-    listed, listed_id = server.group("plain-list", limit=size + 10)
-    taxii, taxii_id = server.group("taxii", limit=size + 10)
-    urls = "".join(f"http://host{i}.evil.example/some/longer/path/{i}\n" for i in range(size)).encode()
-    server.call("POST", f"/api/v1/sources/{source}/iocs", urls, "text/plain")
-    etag = fill(server, source, misp, misp_id, iocs)
-    for group in (listed_id, taxii_id):
-        server.wait_published(group, size + 10)
-    path = lambda url: urllib.parse.urlparse(url).path
-    device, person = {"Authorization": server.basic()}, {"Authorization": f"Bearer {server.token}"}
-    objects = f"/taxii2/{server.account}/collections/{taxii_id}/objects/"
-    nested = "a" + "%5B" * 4_000 + "." + "%5D" * 4_000 + "b"
-    times = ",".join(f"2026-01-01T00:00:00.{i:06}Z" for i in range(90))
-    plain = f"GET {path(listed)} HTTP/1.1\r\nHost: x\r\nAuthorization: {server.basic()}\r\n\r\n".encode()
-    half = b"POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n" + b" " * 500_000
-    idle_line = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\n\r\n"
-
-    def add(body: bytes) -> None:
-        ask(server, f"/api/v1/sources/{source}/iocs", {**person, "Content-Type": "application/json"}, "POST", body)
-
-    large = [domains(million, 20_000_000)]
-
-    def once(n: int, turn: int) -> None:
-        add(large.pop()) if large else time.sleep(0.1)
-
-    def many(n: int, turn: int) -> None:
-        add(domains(million // 10, 30_000_000 + turn * (million // 10)))
-
-    attacks = [
-        ("brackets in brackets, 2 searches at once", lambda: Attack(2, lambda n, turn: ask(server, f"/api/v1/iocs?value={nested}", person))),
-        (f"TAXII filter of 90 dates over {size:,} IOCs, 4 at once", lambda: Attack(4, lambda n, turn: ask(server, f"{objects}?match[version]={times}", device))),
-        (f"views `?v=json&s=N` of {size:,} URLs, 30 at once", lambda: Attack(30, lambda n, turn: ask(server, f"{path(listed)}?v=json&s={n + turn * 30}", device))),
-        ("100 readers of an identity list who never read", lambda: Held(server, 100, plain, False)),
-        ("400 strangers with half a body of 1 MB", lambda: Held(server, 400, half, False)),
-        ("2,000 idle connections", lambda: Held(server, 2_000, idle_line, True)),
-        (f"imports of {million // 10:,} IOCs, one after the other", lambda: Attack(1, many)),
-        (f"one import of {million:,} IOCs", lambda: Attack(1, once)),
-    ]
-    measure(table, server, misp, etag, seconds, attacks)
-    server.stop()
-    # On a server of its own: each of the groups would look at all that was imported above.
+    target = Target(binary, Server, size, iocs)
+    calm = honest(target.server, target.misp, target.etag, seconds)
+    table.row(f"honest polls, {RATE} a second, alone: 99th percentile (generator's own lag)", f"{ms(calm['p99'])} ({ms(calm['lag'])})", "", "", "")
+    # Each on a server that was idle before.
+    for at, (what, _) in enumerate(target.attacks(million, domains)):
+        target = target or Target(binary, Server, size, iocs)
+        attack = target.attacks(million, domains)[at][1]
+        measure(table, target.server, target.misp, target.etag, seconds, calm, what, attack)
+        target.server.stop()
+        target = None
+    together(table, Target(binary, Server, size, iocs), seconds / 5, million, domains)
     server = Server(binary)
     source = server.source()
     misp, misp_id = honest_group(server)
     noisy = [server.group("plain-list", limit=500, default_rule=False)[1] for _ in range(groups)]
     server.call("POST", "/api/v1/rules", {"name": "noisy", "criteria": {"tags": ["noisy"]}, "group_ids": noisy})
     etag = fill(server, source, misp, misp_id, iocs)
-    person = {"Authorization": f"Bearer {server.token}"}
+    person = {"Authorization": f"Bearer {server.token}", "Content-Type": "application/json"}
 
     def publish(n: int, turn: int) -> None:
-        add(domains(10, 10_000_000 + turn * 10, system_tags=["noisy"]))
+        ask(server, f"/api/v1/sources/{source}/iocs", person, "POST", domains(10, 10_000_000 + turn * 10, system_tags=["noisy"]))
         time.sleep(0.2)
 
-    measure(table, server, misp, etag, seconds, [(f"publishing {groups:,} groups at each of 5 imports a second", lambda: Attack(1, publish))])
+    measure(table, server, misp, etag, seconds, calm, f"publishing {groups:,} groups at each of 5 imports a second", lambda: Attack(1, publish))
     server.stop()
 
 
@@ -204,22 +225,37 @@ def fill(server, source: str, url: str, group: str, iocs) -> str:
     return server.wait_served(url, "manifest.json", lambda body: len(body) > 10)[0].getheader("ETag")
 
 
-def measure(table, server, url: str, etag: str, seconds: float, attacks: list) -> None:
-    calm = honest(server, url, etag, seconds)
-    # One baseline for all: what an attack leaves behind counts against the next one, too.
-    idle = server.memory("VmRSS")
-    ms = lambda value: f"{1000 * value:.1f} ms"
-    table.row(f"honest polls, {RATE} a second, alone: 99th percentile (generator's own lag)", f"{ms(calm['p99'])} ({ms(calm['lag'])})", "", "", "")
-    for what, attack in attacks:
-        server.reset_peak()
+def ms(seconds: float) -> str:
+    return f"{1000 * seconds:.1f} ms"
+
+
+def idle_memory(server) -> float:
+    """MiB held once what was done before has settled."""
+    time.sleep(10)
+    server.raw("GET", "/api/v1/health")
+    server.reset_peak()
+    return server.memory("VmRSS")
+
+
+def measure(table, server, url: str, etag: str, seconds: float, calm: dict, what: str, attack) -> None:
+    idle = idle_memory(server)
+    with attack():
+        # What is published during this time is answered with 200: the poll counts as failed.
+        seen = honest(server, url, etag, seconds)
+    above = server.peak_mib() - idle
+    reach = max(2 * calm["p99"], 0.010)
+    figures = f"{ms(seen['p99'])} ({ms(seen['lag'])}); {seen['failed']} of {seen['polls']} not 304; peak +{above:.0f} MiB"
+    table.row(f"the same beside {what}", figures, ms(calm["p99"]), f"{seen['p99'] / calm['p99']:.1f}", f"≤ {ms(reach)}, ≤ 256 MiB")
+
+
+def together(table, target, seconds: float, million: int, domains) -> None:
+    """All on one server, one after the other: what an earlier one leaves in caches and in the allocator counts, too."""
+    idle = idle_memory(target.server)
+    for _, attack in target.attacks(million, domains):
         with attack():
-            # What is published during this time is answered with 200: the poll counts as failed.
-            seen = honest(server, url, etag, seconds)
-        above = server.peak_mib() - idle
-        reach = max(2 * calm["p99"], 0.010)
-        figures = f"{ms(seen['p99'])} ({ms(seen['lag'])}); {seen['failed']} of {seen['polls']} not 304; peak +{above:.0f} MiB"
-        table.row(f"the same beside {what}", figures, ms(calm["p99"]), f"{seen['p99'] / calm['p99']:.1f}", f"≤ {ms(reach)}, ≤ 256 MiB")
-        time.sleep(2)
+            time.sleep(seconds)
+    table.row("all of these on one server, one after the other: peak of memory above idle", f"+{target.server.peak_mib() - idle:.0f} MiB", f"{idle:.0f} MiB idle", "", "")
+    target.server.stop()
 
 
 if __name__ == "__main__":
