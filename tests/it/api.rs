@@ -16,7 +16,8 @@ stories!(
     signs_of_life,
     an_emulator_is_asked_for,
     every_example_is_taken,
-    a_client_made_from_the_document_works,
+    calls_are_found_by_their_names,
+    a_generated_client_works,
 );
 
 fn broken_rules_are_told_field_by_field(app: &mut TestApp) {
@@ -449,7 +450,7 @@ fn every_example_is_taken(app: &mut TestApp) {
 
 /// A program that knows nothing but the document makes a device, a group, a source and an import,
 /// by the calls' names.
-fn a_client_made_from_the_document_works(app: &mut TestApp) {
+fn calls_are_found_by_their_names(app: &mut TestApp) {
     let admin = app.admin();
     let document = admin.get("/api/openapi.json");
     let call = |name: &str, id: &str, form: &str, change: &dyn Fn(&mut Value)| -> Value {
@@ -495,5 +496,18 @@ fn a_client_made_from_the_document_works(app: &mut TestApp) {
     let device = app.device();
     crate::support::eventually("it is published", || {
         (device.feed(&text(&group, "url")).live() == ["evil.example"]).then_some(())
+    });
+}
+
+/// The document is valid, and a generator makes a client from it that an integrator can use.
+fn a_generated_client_works(app: &mut TestApp) {
+    let admin = app.admin();
+    let folder = tempfile::TempDir::new().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/openapi_client.py");
+    let args = [script, &app.url, &admin.token, folder.path().to_str().unwrap()];
+    let group = crate::lists::python(&args, "");
+    let device = app.device();
+    crate::support::eventually("it is published", || {
+        (device.feed(group.trim()).live() == ["evil.example"]).then_some(())
     });
 }

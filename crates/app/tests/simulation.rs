@@ -219,17 +219,7 @@ impl World {
             .parse()
             .unwrap();
         app.heartbeat(Duration::ZERO).await.unwrap();
-        Self {
-            folder,
-            settings,
-            secrets: secrets_text,
-            store,
-            clock,
-            rng,
-            mail,
-            account,
-            app,
-        }
+        Self { folder, settings, secrets: secrets_text, store, clock, rng, mail, account, app }
     }
 
     /// The process dies and another begins.

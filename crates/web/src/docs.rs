@@ -1,6 +1,10 @@
 //! The OpenAPI document and the page to try it; all assets are compiled in.
 
-use actix_web::{App, HttpRequest, HttpResponse, http::header, web};
+use actix_web::{
+    App, HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -62,6 +66,7 @@ pub(crate) fn document() -> openapi::OpenApi {
         ];
         for operation in operations.into_iter().flatten() {
             refusals(path, operation);
+            describe(operation);
         }
         for (method, operation) in [
             ("get", &mut item.get),
@@ -93,6 +98,19 @@ fn operation_id(method: &str, path: &str) -> String {
     let path = path.strip_prefix("/api/v1").unwrap_or(path);
     let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
+}
+
+/// Describes responses that have no description of their own: OpenAPI requires one.
+fn describe(operation: &mut openapi::path::Operation) {
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            let status = StatusCode::from_bytes(status.as_bytes()).ok();
+            let reason = status.and_then(|status| status.canonical_reason());
+            reason.unwrap_or("Response").clone_into(&mut response.description);
+        }
+    }
 }
 
 /// How any call may be refused, said once for all of them.

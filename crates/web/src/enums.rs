@@ -50,6 +50,7 @@ fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
                 "IocOut.severity",
                 "GroupIocOut.severity",
                 "IocPatchIn.severity",
+                "ImportIocIn.severity",
                 "CriteriaWire.severities",
                 "AlertsWire.severities",
                 "/api/v1/iocs?severity",
@@ -160,6 +161,8 @@ fn give(schema: &mut Schema, mut words: Vec<Value>) -> bool {
             {
                 words.push(Value::Null);
             }
+            // A field that may be left out has its type's default in the document, which may be no word.
+            object.default = object.default.take().filter(|default| words.contains(default));
             object.enum_values = Some(words);
             true
         }

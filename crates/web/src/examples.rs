@@ -4,6 +4,8 @@
 use serde_json::{Value, json};
 use utoipa::openapi::{HttpMethod, OpenApi, RefOr, path::Operation};
 
+use crate::api::imports::ImportIocIn;
+
 /// Method, path, body.
 fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
     use HttpMethod::{Delete, Patch, Post, Put};
@@ -116,10 +118,7 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
 /// The forms in which IOCs are imported.
 fn imports() -> [(&'static str, Value); 4] {
     [
-        (
-            "application/json",
-            json!([{ "value": "evil.example", "severity": "high", "last_seen": "2026-11-01T00:00:00Z" }]),
-        ),
+        ("application/json", json!([ImportIocIn::example()])),
         ("text/csv", json!("value,severity\nevil.example,high\n")),
         ("text/plain", json!("evil[.]example\nhxxp://evil[.]example/a\n")),
         ("text/vnd.iocast.report", json!("The site hxxp://evil[.]example/a was seen again.\n")),

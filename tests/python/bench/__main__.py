@@ -21,6 +21,7 @@ import lists as list_figures
 from peers import Medallion, Nginx, OpenTaxii, RawSqlite, pymisp_feed, rotating, wrk
 import growth as growing
 import noisy
+import soak as soaking
 from server import Server, add_devices, copies, domains, iocs, row_of
 
 
@@ -367,13 +368,18 @@ def growth(table: Table, binary: str) -> None:
     growing.growth(table, binary, table.before)
 
 
-ROWS = {f.__name__.replace("_", "-"): f for f in [polls, many_devices, imports, publishing, taxii, many_groups, a_million, growth, noisy_neighbour]}
+def soak(table: Table, binary: str) -> None:
+    """How memory develops under steady work."""
+    soaking.soak(table, binary, Server)
+
+
+ROWS = {f.__name__.replace("_", "-"): f for f in [polls, many_devices, imports, publishing, taxii, many_groups, a_million, growth, noisy_neighbour, soak]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tests/bench", description="iocast beside its peers on this machine.")
     parser.add_argument("binary", help=argparse.SUPPRESS)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which: {', '.join(ROWS)}, or lists for the large lists' own figures [all but lists]")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which: {', '.join(ROWS)}, or lists for the large lists' own figures [all but lists and soak]")
     parser.add_argument("--quick", action="store_true", help="smaller numbers, two rounds")
     parser.add_argument("--before", metavar="BINARY", help="an earlier iocast, measured beside this one by the row growth")
     given = parser.parse_intermixed_args()
@@ -384,7 +390,7 @@ def main() -> None:
         list_figures.figures(given.binary)
         return
     table = Table(given.quick, given.before)
-    for row in given.rows or ROWS:
+    for row in given.rows or [row for row in ROWS if row != "soak"]:
         ROWS[row](table, given.binary)
 
 

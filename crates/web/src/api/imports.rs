@@ -47,6 +47,58 @@ pub(crate) struct ImportQuery {
     restore: bool,
 }
 
+/// An IOC of a list to import; only `value` is needed. Instead of such a list, a MISP event
+/// (`{"Event": …}`), several of them, or a list of bare values can be sent.
+#[derive(Default, Serialize, ToSchema)]
+pub(crate) struct ImportIocIn {
+    /// The indicator; it may be defanged.
+    value: String,
+    /// A kind, or a word for one of several (`ip`, `hash`). Without it the value decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    /// When it was seen first: a date or a time in RFC 3339. Without it, now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_seen: Option<String>,
+    /// When it was seen last. Without it, now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_seen: Option<String>,
+    /// `high`, `medium` or `low`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    severity: Option<String>,
+    /// 0 to 100; gives a severity where none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f64>,
+    /// The source's confidence in this IOC, 1 to 3; never more than that of the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confidence: Option<u8>,
+    /// The alert that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alert_id: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    system_tags: Vec<String>,
+    /// Taken only when an export of this account is restored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    user_tags: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    threat_actors: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    campaigns: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    malware_families: Vec<String>,
+}
+
+impl ImportIocIn {
+    /// What the documentation shows.
+    pub(crate) fn example() -> Self {
+        Self {
+            value: "evil.example".to_owned(),
+            last_seen: Some("2026-11-01T00:00:00Z".to_owned()),
+            severity: Some("high".to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
 /// A line that was refused.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub(crate) struct RejectedOut {
@@ -108,7 +160,7 @@ impl From<ImportReport> for ImportOut {
 #[utoipa::path(
     tag = "sources",
     params(("id" = Uuid, Path), ImportQuery, ("Idempotency-Key" = Option<String>, Header)),
-    request_body(content((String = "application/json"), (String = "text/csv"), (String = "text/plain"), (String = "text/vnd.iocast.report"))),
+    request_body(content((Vec<ImportIocIn> = "application/json"), (String = "text/csv"), (String = "text/plain"), (String = "text/vnd.iocast.report"))),
     responses((status = 200, body = ImportOut), (status = 400, body = Problem), (status = 404, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem))
 )]
 #[post("/sources/{id}/iocs")]

@@ -18,7 +18,7 @@ macro_rules! files {
 }
 
 /// Every page, in the order in which they are listed.
-const FILES: [(&str, &str); 8] = files![
+const FILES: [(&str, &str); 9] = files![
     "getting-started",
     "devices",
     "iocs",
@@ -26,7 +26,8 @@ const FILES: [(&str, &str); 8] = files![
     "threat-command",
     "configuration",
     "operations",
-    "replicas"
+    "replicas",
+    "changes"
 ];
 
 /// Which page explains which place in the product; the first that matches.
