@@ -7,6 +7,7 @@
 use sea_orm_migration::{MigrationTrait, async_trait::async_trait};
 pub use sea_orm_migration::{MigratorTrait, sea_orm};
 
+#[expect(clippy::too_many_lines, reason = "a schema, and released")]
 mod m0001_first;
 mod m0002_stage;
 mod m0003_watch;

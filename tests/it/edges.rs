@@ -179,3 +179,25 @@ fn retired_words_are_not_used() {
     }
     assert!(found.is_empty(), "retired words: {found:#?}");
 }
+
+/// Files of the product that may be longer than [`LINES_MAX`], and why.
+const LONG: [(&str, &str); 1] =
+    [("crates/domain/src/device_type/catalogue.rs", "a table of device types")];
+const LINES_MAX: usize = 400;
+
+#[test]
+fn files_of_the_product_stay_short() {
+    let mut files = Vec::new();
+    texts(&root().join("crates"), &mut files);
+    let of_tests = |path: &std::path::Path| path.components().any(|c| c.as_os_str() == "tests");
+    let mut long = Vec::new();
+    for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "rs") && !of_tests(f)) {
+        let lines = std::fs::read_to_string(file).unwrap().lines().count();
+        let name = file.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+        let expected = LONG.iter().any(|(long, _)| *long == name);
+        if (lines > LINES_MAX) != expected {
+            long.push(format!("{name}: {lines}"));
+        }
+    }
+    assert!(long.is_empty(), "longer than {LINES_MAX} lines, or no longer so: {long:#?}");
+}

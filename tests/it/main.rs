@@ -1,6 +1,7 @@
 //! One binary for all stories. Each story runs on both engines; the clock is moved by hand.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a story that goes wrong ends there")]
+#![expect(clippy::too_many_lines, reason = "some stories are long")]
 
 mod support;
 

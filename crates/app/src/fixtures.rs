@@ -98,6 +98,7 @@ impl App {
     ///
     /// # Errors
     /// If there is no such world, or something of its names is there already.
+    #[expect(clippy::too_many_lines, reason = "a made-up world, told in order")]
     pub async fn fixtures_load(
         self: &Arc<Self>,
         actor: &Actor,

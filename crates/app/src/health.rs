@@ -10,7 +10,6 @@ use iocast_domain::{
     letter::LetterState,
     time::{DAY, SECOND, Timestamp, parse_span, span_in_words},
 };
-
 use iocast_store::Pool;
 use subtle::ConstantTimeEq as _;
 

@@ -10,12 +10,11 @@ use iocast_domain::{
     source::Source,
     time::Timestamp,
 };
+pub use iocast_store::IocFilter as IocQuery;
 use iocast_store::{GroupRow, IocFilter, IocRow, MemberRow, Page, PageOf};
 use uuid::Uuid;
 
 use crate::{Actor, App, AppError, AppResult};
-
-pub use iocast_store::IocFilter as IocQuery;
 
 /// An IOC with the names of those who reported it.
 #[derive(Clone, Debug)]

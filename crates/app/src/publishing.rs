@@ -20,24 +20,19 @@ use iocast_domain::{
     rule::{Criteria, EnabledSources, SourceRanks, may_leave},
     time::Timestamp,
 };
-use iocast_formats::{
-    gzip,
-    write::{
-        inert,
-        list::{self, Scope},
-        misp::{self, Orgc, SourceNames},
-    },
+use iocast_formats::write::{
+    inert,
+    list::{self, Scope},
+    misp::{self, Orgc, SourceNames},
 };
 use iocast_mail::{FullGroup, HeldGroup};
-use iocast_store::{
-    BlobRef, FileRef, GroupRow, GroupUpdate, IocRow, MemberRow, NewBlob, PartRow, PublishState,
-    Reader, Txn,
-};
+use iocast_store::{GroupRow, GroupUpdate, IocRow, MemberRow, PartRow, PublishState, Reader, Txn};
 use uuid::Uuid;
 
 use self::loaded::LoadedIocs;
-use crate::{App, AppError, AppResult, digests::GroupNews};
+use crate::{App, AppResult, digests::GroupNews};
 
+mod blobs;
 mod choose;
 mod full;
 mod loaded;
@@ -45,7 +40,7 @@ mod parts;
 mod select;
 mod shards;
 mod together;
-
+use self::blobs::{blob, files};
 pub(crate) use self::together::{Beforehand, Made, Ready};
 
 /// IOCs looked at together.
@@ -359,33 +354,6 @@ impl<'a> PublicationJob<'a> {
         }
         Ok(())
     }
-}
-
-/// The files of a MISP feed over its parts, oldest first: an event without attributes is not
-/// listed.
-fn files(parts: &[PartRow], blobs: &mut Vec<NewBlob>) -> AppResult<Vec<FileRef>> {
-    let listed: Vec<&PartRow> = parts.iter().filter(|p| !p.manifest_entry.is_empty()).collect();
-    let manifest = misp::manifest(listed.iter().map(|p| (p.id, p.manifest_entry.as_str())));
-    let file = |path: String, segments| FileRef { path, segments, before: None };
-    let mut files = vec![file("manifest.json".to_owned(), vec![blob(&manifest, blobs)?])];
-    let hashes = listed.iter().map(|p| p.hashes.clone()).filter(|h| h.raw_len > 0).collect();
-    files.push(file("hashes.csv".to_owned(), hashes));
-    files.extend(listed.iter().map(|p| file(format!("{}.json", p.id), vec![p.event.clone()])));
-    Ok(files)
-}
-
-/// Compresses a piece and names it by its content.
-fn blob(raw: &[u8], blobs: &mut Vec<NewBlob>) -> AppResult<BlobRef> {
-    let segment = gzip::segment(raw).map_err(AppError::internal)?;
-    let hash = blake3::hash(&segment.data).to_hex().to_string();
-    let reference = BlobRef {
-        hash: hash.clone(),
-        crc: segment.crc,
-        raw_len: segment.raw_len,
-        len: segment.data.len() as u64,
-    };
-    blobs.push(NewBlob { hash, data: segment.data });
-    Ok(reference)
 }
 
 /// When something is to be done next without a change: a rest ends, a cut becomes final, a

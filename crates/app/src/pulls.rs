@@ -47,7 +47,7 @@ pub enum PullNote {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Note {
     what: PullNote,
-    client: Client,
+    pub(super) client: Client,
     status: u16,
     bytes: u64,
 }

@@ -7,16 +7,23 @@ use iocast_domain::{
     account::{User, check_password},
     id::{SessionId, UserId},
     key::KeyKind,
-    time::{DAY, HOUR, MINUTE, SECOND, Timestamp},
+    time::{DAY, HOUR, MINUTE, Timestamp},
 };
-use iocast_store::{Attempt, SessionRow};
+use iocast_store::SessionRow;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq as _;
 use tokio::sync::SemaphorePermit;
 use uuid::Uuid;
 
 use crate::{Actor, App, AppError, AppResult, Caller};
+
+mod throttle;
+pub(crate) use self::throttle::network;
+use self::throttle::{
+    PER_ACCOUNT, PER_ADDRESS, PER_PAIR, PER_SITE, failed, forgiven, site, throttled,
+};
+
+mod browser;
 
 /// How long the session of a program lasts, in microseconds.
 const BEARER: i64 = HOUR;
@@ -26,17 +33,6 @@ const IDLE: i64 = 12 * HOUR;
 const ABSOLUTE: i64 = 7 * DAY;
 /// How often it is written that a session is used.
 const RENEW: i64 = 5 * MINUTE;
-/// The time over which failures are counted, and the longest block, in microseconds.
-const WINDOW: i64 = 15 * MINUTE;
-/// Failures in a window before one person's sign-ins from one address are slowed down.
-const PER_PAIR: u32 = 10;
-/// The same for one client address and all people together,
-const PER_ADDRESS: u32 = 30;
-/// for the network of an IPv6 address,
-const PER_SITE: u32 = 120;
-/// and for one person, from wherever. It does not hold for a browser in which the person signed in
-/// before: nobody locks somebody else out.
-const PER_ACCOUNT: u32 = 100;
 /// How long a sign-in waits for its turn at the password hash.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest e-mail address, in bytes.
@@ -187,17 +183,6 @@ impl App {
         Ok(SignedIn { token, expires_at, user, known_browser, weak_password })
     }
 
-    /// What a browser is known by in which somebody signed in. Only this installation can make it.
-    fn known_browser(&self, email: &str) -> String {
-        hex::encode(self.secrets.hash(&format!("browser {email}")))
-    }
-
-    fn is_known_browser(&self, email: &str, caller: &Caller) -> bool {
-        caller.known_browser.as_ref().is_some_and(|shown| {
-            self.known_browser(email).as_bytes().ct_eq(shown.as_bytes()).into()
-        })
-    }
-
     /// Writes down that somebody tried to sign in as these people.
     async fn sign_in_refused(&self, people: Vec<User>, caller: &Caller) -> AppResult<()> {
         let txn = self.store.write().await?;
@@ -212,33 +197,6 @@ impl App {
             )
             .await?;
         }
-        Ok(txn.commit().await?)
-    }
-
-    /// Counts a try that nobody signs in with: beyond the allowance of one address each one doubles
-    /// the wait.
-    pub(crate) async fn count_try(&self, subject: &str) -> AppResult<()> {
-        self.count_try_of(subject, PER_PAIR).await
-    }
-
-    /// The same with an allowance of its own.
-    pub(crate) async fn count_try_of(&self, subject: &str, allowed: u32) -> AppResult<()> {
-        let now = self.clock.real_now();
-        let txn = self.store.write().await?;
-        txn.attempt_lock(subject).await?;
-        let attempt = txn.attempt_fetch(subject).await?;
-        if attempt.blocked_until > now {
-            return Err(throttled(attempt, now));
-        }
-        txn.attempt_put(subject, Some(failed(attempt, allowed, now))).await?;
-        Ok(txn.commit().await?)
-    }
-
-    /// Forgets failures that count no more.
-    pub(crate) async fn attempt_prune(&self) -> AppResult<()> {
-        let now = self.clock.real_now();
-        let txn = self.store.write().await?;
-        txn.attempt_prune(now.plus(-WINDOW), now).await?;
         Ok(txn.commit().await?)
     }
 
@@ -355,18 +313,6 @@ impl App {
         Ok(())
     }
 
-    /// What the forms that the actor is shown carry, so that no other site can make up one.
-    #[must_use]
-    pub fn form_token(&self, actor: &Actor) -> String {
-        self.secrets.form_token(&actor.session.map(|s| s.to_string()).unwrap_or_default())
-    }
-
-    /// Whether a form was made for the actor's session.
-    #[must_use]
-    pub fn is_form_token(&self, actor: &Actor, token: &str) -> bool {
-        self.form_token(actor).as_bytes().ct_eq(token.as_bytes()).into()
-    }
-
     /// Whether anybody has signed in since this installation began.
     ///
     /// # Errors
@@ -440,79 +386,5 @@ impl App {
     }
 }
 
-fn throttled(attempt: Attempt, now: Timestamp) -> AppError {
-    AppError::Throttled {
-        retry_after: u64::try_from(attempt.blocked_until.since(now) / SECOND + 1).unwrap_or(1),
-    }
-}
-
-/// One more failure: beyond the allowance each one doubles the wait, up to the window.
-fn failed(before: Attempt, allowed: u32, now: Timestamp) -> Attempt {
-    let fresh = now.since(before.window_start) > WINDOW;
-    let failures = if fresh { 1 } else { before.failures.saturating_add(1) };
-    let window_start = if fresh { now } else { before.window_start };
-    let over = failures.saturating_sub(allowed);
-    let wait = if failures < allowed {
-        0
-    } else {
-        (30 * SECOND).saturating_mul(1_i64.checked_shl(over.min(10)).unwrap_or(1)).min(WINDOW)
-    };
-    Attempt { failures, window_start, blocked_until: now.plus(wait) }
-}
-
-/// One failure less. For a person at an address the rest are forgotten with it; others keep what
-/// was tried from elsewhere.
-fn forgiven(after: Attempt, subject: &str, allowed: u32) -> Option<Attempt> {
-    let failures = after.failures.saturating_sub(1);
-    (!subject.starts_with("pair:") && failures > 0).then_some(Attempt {
-        failures,
-        blocked_until: if failures < allowed { after.window_start } else { after.blocked_until },
-        ..after
-    })
-}
-
-/// The address, or for IPv6 its /64: one household has more addresses than we have rows.
-pub(crate) fn network(address: &str) -> String {
-    match address.parse::<std::net::Ipv6Addr>() {
-        Ok(v6) => {
-            v6.segments().iter().take(4).map(|s| format!("{s:x}")).collect::<Vec<_>>().join(":")
-        }
-        Err(_) => address.to_owned(),
-    }
-}
-
-/// The /48 of an IPv6 address: what one customer gets, with very many households' worth of
-/// addresses.
-fn site(address: &str) -> Option<String> {
-    let v6: std::net::Ipv6Addr = address.parse().ok()?;
-    Some(v6.segments().iter().take(3).map(|s| format!("{s:x}")).collect::<Vec<_>>().join(":"))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ten_failures_are_free_and_then_it_gets_slow() {
-        let now = Timestamp::from_secs(1_000_000);
-        let mut attempt = Attempt::default();
-        for _ in 0..9 {
-            attempt = failed(attempt, PER_PAIR, now);
-            assert!(attempt.blocked_until <= now);
-        }
-        attempt = failed(attempt, PER_PAIR, now);
-        assert_eq!(attempt.blocked_until.since(now), 30 * SECOND);
-        attempt = failed(attempt, PER_PAIR, now);
-        assert_eq!(attempt.blocked_until.since(now), MINUTE);
-        assert_eq!(failed(attempt, PER_PAIR, now.plus(WINDOW + 1)).failures, 1);
-        assert_eq!(network("2001:db8:1:2:3::4"), "2001:db8:1:2");
-    }
-
-    #[test]
-    fn the_hash_of_nobody_takes_as_long_as_a_real_one() {
-        assert!(matches!(
-            Argon2::default().verify_password(b"x", NOBODY),
-            Err(argon2::password_hash::Error::PasswordInvalid)
-        ));
-    }
-}
+mod tests;

@@ -9,7 +9,6 @@ use iocast_domain::{
     source::{Confidence, Source, SourceKind, parse_source_name},
     time::clip,
 };
-
 use iocast_store::Txn;
 
 use crate::{

@@ -2,21 +2,23 @@
 //! `sp`, `pr`, `di`, `v`; and `after` on an event stream. They are made of the finished document,
 //! never of the database.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::collections::HashSet;
 
 use iocast_domain::{
     device_type::Format,
     guard::network,
-    ioc::Kind,
-    normalise,
     time::{Timestamp, clip},
 };
 use ipnet::IpNet;
-use serde_json::json;
 
 use crate::write::{
     inert,
     list::{ListWriter, writer},
+};
+
+mod values;
+use self::values::{
+    GATEWAY_TYPES, category, event_time, is_panos_url, item, ranges, short, without_port,
 };
 
 /// How addresses are put together.
@@ -329,25 +331,6 @@ impl Shape {
     }
 }
 
-/// The types of list that a web gateway knows, but the one that reads patterns.
-const GATEWAY_TYPES: [&str; 7] =
-    ["string", "applcontrol", "dimension", "category", "ip", "mediatype", "number"];
-/// Longest name of a category.
-const CATEGORY_MAX: usize = 64;
-
-fn category(value: &str) -> Result<String, String> {
-    let good = !value.is_empty()
-        && value.len() <= CATEGORY_MAX
-        && value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-    if good {
-        Ok(value.to_owned())
-    } else {
-        Err(format!(
-            "`cd` and `t` take up to {CATEGORY_MAX} letters, digits, hyphens and underscores."
-        ))
-    }
-}
-
 fn shape(word: &str) -> Result<Shape, String> {
     Ok(match word.to_ascii_lowercase().as_str() {
         "text" | "panos" | "pan-os" | "pan-os (text)" => Shape::Text,
@@ -366,170 +349,5 @@ fn shape(word: &str) -> Result<Shape, String> {
     })
 }
 
-/// MineMeld's item: the indicator and what it is.
-fn item(value: &str) -> serde_json::Value {
-    let kind = match normalise::detect(value) {
-        Ok((Kind::Ipv4, _)) => "IPv4",
-        Ok((Kind::Ipv6, _)) => "IPv6",
-        Ok((Kind::Domain, _)) => "domain",
-        Ok((Kind::Email, _)) => "email-addr",
-        Ok((Kind::Md5, _)) => "md5",
-        Ok((Kind::Sha1, _)) => "sha1",
-        Ok((Kind::Sha256, _)) => "sha256",
-        Ok((Kind::Url, _)) | Err(_) => "URL",
-    };
-    json!({ "indicator": value, "value": { "type": kind } })
-}
-
-/// When an event of the stream happened: `at` is its first field.
-fn event_time(line: &str) -> Option<Timestamp> {
-    Timestamp::parse(line.strip_prefix("{\"at\":\"")?.split('"').next()?).ok()
-}
-
-fn without_port(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").map_or(("", url), |(s, rest)| (s, rest));
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let host = match authority.rsplit_once(':') {
-        Some((host, port))
-            if port.bytes().all(|b| b.is_ascii_digit())
-                && (!host.contains(':') || host.ends_with(']')) =>
-        {
-            host
-        }
-        _ => authority,
-    };
-    if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
-}
-
-/// What PAN-OS takes as it is: `*` and `^` mean "any" to it.
-fn is_panos_url(url: &str) -> bool {
-    !url.is_empty() && url.is_ascii() && url.len() <= 255 && !url.contains(['*', '^'])
-}
-
-fn short(network: &IpNet) -> String {
-    if network.prefix_len() == network.max_prefix_len() {
-        network.addr().to_string()
-    } else {
-        network.to_string()
-    }
-}
-
-/// Addresses that touch, as `first-last`.
-fn ranges(networks: &[IpNet]) -> Vec<String> {
-    let number = |address: IpAddr| match address {
-        IpAddr::V4(v4) => u128::from(u32::from(v4)),
-        IpAddr::V6(v6) => u128::from(v6),
-    };
-    let mut out: Vec<(IpAddr, IpAddr)> = Vec::new();
-    for network in IpNet::aggregate(&networks.to_vec()) {
-        let (first, last) = (network.network(), network.broadcast());
-        match out.last_mut() {
-            Some((_, end))
-                if end.is_ipv4() == first.is_ipv4()
-                    && number(*end).checked_add(1) == Some(number(first)) =>
-            {
-                *end = last;
-            }
-            _ => out.push((first, last)),
-        }
-    }
-    out.into_iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") }).collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    fn view(query: &[(&str, &str)], text: &str) -> String {
-        let view = View::parse(Format::PlainList, query.iter().copied()).unwrap().unwrap();
-        String::from_utf8(view.apply(Format::PlainList, Document { text, before: 0 }).0).unwrap()
-    }
-
-    #[test]
-    fn what_xsoar_and_minemeld_users_ask_for() {
-        let ips = "192.0.2.0\n192.0.2.1\n192.0.2.2/31\n198.51.100.7\n";
-        assert_eq!(view(&[("n", "2"), ("s", "1")], ips), "192.0.2.1\n192.0.2.2/31\n");
-        assert_eq!(view(&[("tr", "1")], ips), "192.0.2.0-192.0.2.3\n198.51.100.7\n");
-        assert_eq!(view(&[("tr", "2")], ips), "192.0.2.0/30\n198.51.100.7\n");
-        let urls = "http://a.example:8080/x?y=1\nhttps://b*c.example/\nb.example\n";
-        assert_eq!(
-            view(&[("sp", ""), ("pr", "")], urls),
-            "a.example/x?y=1\nb*c.example/\nb.example\n"
-        );
-        assert_eq!(view(&[("v", "panosurl")], urls), "a.example:8080/x?y=1\nb.example/\n");
-        assert_eq!(
-            view(&[("v", "panosurl"), ("di", "")], urls),
-            "a.example:8080/x?y=1\nb.example/\n"
-        );
-        assert_eq!(view(&[("v", "mwg")], "a.example\n"), "type=string\n\"a.example\" \"iocast\"\n");
-        assert_eq!(
-            view(&[("v", "proxysg"), ("cd", "bad")], "a.example\n"),
-            "define category bad\na.example\nend\n"
-        );
-        assert_eq!(view(&[("v", "csv")], "a.example\n"), "indicator\na.example\n");
-        assert_eq!(
-            view(&[("v", "json")], "a.example\n192.0.2.1\n"),
-            "[{\"indicator\":\"a.example\",\"value\":{\"type\":\"domain\"}},{\"indicator\":\"192.0.2.1\",\"value\":{\"type\":\"IPv4\"}}]\n"
-        );
-        assert_eq!(view(&[("n", "0")], ips), "");
-    }
-
-    #[test]
-    fn what_cannot_be_is_refused() {
-        for (query, format, said) in [
-            (("n", "many"), Format::PlainList, "`n` must be"),
-            (("tr", "3"), Format::PlainList, "`tr` must be"),
-            (("v", "xml"), Format::PlainList, "`v` must be one of"),
-            (("v", "csv"), Format::Rpz, "plain lists"),
-            (("n", "1"), Format::Taxii21, "whole or nothing"),
-            (("after", "2026-01-01T00:00:00Z"), Format::Csv, "event streams"),
-        ] {
-            let why = View::parse(format, [query]).unwrap_err();
-            assert!(why.contains(said), "{why}");
-        }
-        assert_eq!(View::parse(Format::PlainList, [("key", "x")]), Ok(None));
-        assert_eq!(View::parse(Format::ArcsightEvents, [("after", "$START_AT_TIME")]), Ok(None));
-    }
-
-    #[test]
-    fn joined_entries_keep_their_frame() {
-        let text = "{\"events\":[\n{\"at\":\"2026-01-01T00:00:00.000000Z\",\"v\":1},\n{\"at\":\"2026-01-02T00:00:00.000000Z\",\"v\":2}\n],\"next\":\"x\"}\n";
-        let view = View::parse(Format::ArcsightEvents, [("after", "2026-01-01T00:00:00.000000Z")])
-            .unwrap()
-            .unwrap();
-        let out =
-            String::from_utf8(view.apply(Format::ArcsightEvents, Document { text, before: 12 }).0)
-                .unwrap();
-        assert_eq!(
-            out,
-            "{\"events\":[\n{\"at\":\"2026-01-02T00:00:00.000000Z\",\"v\":2}\n],\"next\":\"x\"}\n"
-        );
-    }
-
-    proptest! {
-        /// Networks and ranges hold exactly the addresses that the list held.
-        #[test]
-        fn collapsing_loses_and_adds_no_address(last in proptest::collection::btree_set(0u8..40, 0..30)) {
-            let text: String = last.iter().map(|n| format!("192.0.2.{n}\n")).collect();
-            let networks: BTreeSet<u8> = view(&[("tr", "2")], &text).lines().flat_map(|l| network(l).unwrap().hosts().chain([network(l).unwrap().network(), network(l).unwrap().broadcast()]).map(last_octet).collect::<Vec<_>>()).collect();
-            prop_assert_eq!(&networks, &last);
-            let ranges: BTreeSet<u8> = view(&[("tr", "1")], &text).lines().flat_map(|l| {
-                let (a, b) = l.split_once('-').unwrap_or((l, l));
-                last_octet(a.parse().unwrap())..=last_octet(b.parse().unwrap())
-            }).collect();
-            prop_assert_eq!(&ranges, &last);
-        }
-    }
-
-    fn last_octet(address: IpAddr) -> u8 {
-        match address {
-            IpAddr::V4(v4) => v4.octets()[3],
-            IpAddr::V6(_) => 0,
-        }
-    }
-}
+mod tests;

@@ -1,21 +1,23 @@
 //! Settings: flags before environment (`IOCAST_…`) before file (TOML) before defaults.
 
 use std::{
-    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use figment::{
     Figment,
     providers::{Format, Serialized, Toml},
 };
-use iocast_app::{Mailer, Role, Security, Smtp, Transport};
+use iocast_app::Role;
 use iocast_domain::proxy::Proxies;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tracing_subscriber::EnvFilter;
+
+mod environment;
+use self::environment::environment;
+
+mod mail;
 
 /// Everything that can be set.
 #[derive(Clone, Serialize, Deserialize)]
@@ -327,98 +329,6 @@ impl Config {
         })
     }
 
-    /// Where letters go.
-    ///
-    /// # Errors
-    /// Which setting is wrong and what it may be.
-    pub fn transport(&self) -> Result<Transport, ConfigError> {
-        let wrong = |message: String| Err(ConfigError::Invalid(message));
-        if !Mailer::is_sender(&self.mail_from) {
-            return wrong(format!(
-                "`mail_from` must be an address such as iocast@example.com; it is `{}`.",
-                self.mail_from
-            ));
-        }
-        let way = self.mail.as_deref().unwrap_or(if self.smtp_host.is_some() {
-            "smtp"
-        } else {
-            "folder"
-        });
-        match (way, &self.smtp_host) {
-            ("off", _) => Ok(Transport::Off),
-            ("folder", _) => Ok(Transport::Folder(
-                self.mail_folder.clone().unwrap_or_else(|| self.data.join("mail")),
-            )),
-            ("smtp", Some(host)) => Ok(Transport::Smtp(self.smtp(host)?)),
-            ("smtp", None) => wrong("`smtp_host` must name the mail server.".to_owned()),
-            (other, _) => wrong(format!("`mail` must be smtp, folder or off; it is `{other}`.")),
-        }
-    }
-
-    /// The host of the public URL; an address as mail servers write it.
-    fn host(&self) -> String {
-        let rest = self
-            .public_url
-            .as_deref()
-            .and_then(|url| url.split_once("://"))
-            .map_or("localhost", |(_, rest)| rest);
-        let authority = rest.split('/').next().unwrap_or_default();
-        let host = authority
-            .rsplit_once(':')
-            .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
-            .map_or(authority, |(host, _)| host);
-        match host.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
-            Ok(std::net::IpAddr::V4(v4)) => format!("[{v4}]"),
-            Ok(std::net::IpAddr::V6(v6)) => format!("[IPv6:{v6}]"),
-            Err(_) => host.to_owned(),
-        }
-    }
-
-    fn smtp(&self, host: &str) -> Result<Smtp, ConfigError> {
-        let wrong = |message: String| Err(ConfigError::Invalid(message));
-        let read = |name: &str, path: &Path| {
-            std::fs::read(path).map_err(|e| {
-                ConfigError::Invalid(format!("`{name}` {} can't be read: {e}.", path.display()))
-            })
-        };
-        let (security, port) = match self.smtp_security.as_str() {
-            "starttls" => (Security::StartTls, 587),
-            "tls" => (Security::Tls, 465),
-            "plain" => (Security::Plain, 25),
-            other => {
-                return wrong(format!(
-                    "`smtp_security` must be starttls, tls or plain; it is `{other}`."
-                ));
-            }
-        };
-        let password = match (&self.smtp_password, &self.smtp_password_file) {
-            (Some(_), Some(_)) => {
-                return wrong("Give `smtp_password` or `smtp_password_file`, not both.".to_owned());
-            }
-            (Some(password), None) => Some(password.clone()),
-            (None, Some(path)) => Some(
-                String::from_utf8_lossy(&read("smtp_password_file", path)?).trim_end().to_owned(),
-            ),
-            (None, None) => None,
-        };
-        let credentials = match (&self.smtp_user, password) {
-            (Some(user), Some(password)) => Some((user.clone(), password)),
-            (None, None) => None,
-            _ => return wrong("`smtp_user` and a password go together.".to_owned()),
-        };
-        let total = Duration::from_secs(self.mail_deadline_seconds);
-        Ok(Smtp {
-            host: host.to_owned(),
-            port: self.smtp_port.unwrap_or(port),
-            security,
-            credentials,
-            hello: self.smtp_hello.clone().unwrap_or_else(|| self.host()),
-            ca: self.smtp_ca_file.as_deref().map(|path| read("smtp_ca_file", path)).transpose()?,
-            connect: total.min(Duration::from_secs(10)),
-            total,
-        })
-    }
-
     /// The settings as TOML, with passwords left out.
     #[must_use]
     pub fn shown(&self) -> String {
@@ -447,59 +357,6 @@ fn is_log_directive(part: &str) -> bool {
         && EnvFilter::builder().parse(part).is_ok()
 }
 
-/// How alike a variable's name must be to that of a setting to be taken for a mistyped one.
-const ALIKE: f64 = 0.9;
-/// Variables that belong to iocast and are no settings of the server.
-const NO_SETTINGS: &[&str] =
-    &["config", "test_postgres", "samples", "python", "long", "seed", "pictures", "database_of"];
-
-/// The settings that the environment gives. A text is taken as it is, quotes and digits too. Other
-/// variables that begin with `IOCAST_` are somebody else's (Kubernetes sets some), unless their
-/// name is nearly that of a setting.
-fn environment(
-    variables: impl Iterator<Item = (String, String)>,
-) -> Result<BTreeMap<String, Value>, ConfigError> {
-    let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
-    let mut found = BTreeMap::new();
-    for (variable, text) in variables {
-        let Some(name) = variable.strip_prefix("IOCAST_").map(str::to_ascii_lowercase) else {
-            continue;
-        };
-        let wrong = |what: &str| {
-            Err(ConfigError::Invalid(format!("{variable} must be {what}; it is `{text}`.")))
-        };
-        let value = match (name.as_str(), defaults.get(&name)) {
-            ("workers" | "smtp_port", _) | (_, Some(Value::Number(_))) => {
-                match text.trim().parse::<u64>() {
-                    Ok(number) => Value::from(number),
-                    Err(_) => return wrong("a whole number"),
-                }
-            }
-            (_, Some(Value::Bool(_))) => match text.trim() {
-                "true" => Value::Bool(true),
-                "false" => Value::Bool(false),
-                _ => return wrong("true or false"),
-            },
-            (_, Some(_)) => Value::String(text),
-            (other, None) => {
-                let mut settings = defaults.as_object().into_iter().flat_map(serde_json::Map::keys);
-                let meant = settings.find(|setting| strsim::jaro_winkler(setting, other) >= ALIKE);
-                match meant {
-                    Some(meant) if !NO_SETTINGS.contains(&other) => {
-                        let right = meant.to_ascii_uppercase();
-                        return Err(ConfigError::Invalid(format!(
-                            "{variable} is not a setting; did you mean IOCAST_{right}?"
-                        )));
-                    }
-                    _ => continue,
-                }
-            }
-        };
-        found.insert(name, value);
-    }
-    Ok(found)
-}
-
 /// A URL without its password.
 pub(crate) fn redact(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
@@ -515,75 +372,4 @@ pub(crate) fn redact(url: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wrong_settings_say_what_to_do() {
-        let load = |flags: Flags| Config::load(None, &flags);
-        assert!(
-            load(Flags { listen: Some("8080".into()), ..Flags::default() })
-                .unwrap_err()
-                .to_string()
-                .contains("HOST:PORT")
-        );
-        assert!(
-            load(Flags { public_url: Some("iocast.example".into()), ..Flags::default() }).is_err()
-        );
-        assert!(load(Flags { log_format: Some("xml".into()), ..Flags::default() }).is_err());
-        let config =
-            load(Flags { public_url: Some("https://iocast.example/".into()), ..Flags::default() })
-                .unwrap();
-        assert_eq!(config.public_url.as_deref(), Some("https://iocast.example"));
-    }
-
-    #[test]
-    fn the_environment_is_taken_as_text_and_mistyped_names_are_told() {
-        let read = |name: &str, value: &str| {
-            environment([(name.to_owned(), value.to_owned())].into_iter())
-        };
-        for text in ["12345", "true", "\"quoted\"", "[1]", " blanks "] {
-            assert_eq!(read("IOCAST_SMTP_PASSWORD", text).unwrap()["smtp_password"], text);
-        }
-        assert_eq!(read("IOCAST_SMTP_PORT", "2525").unwrap()["smtp_port"], 2525);
-        assert_eq!(read("IOCAST_EMULATOR", "true").unwrap()["emulator"], true);
-        for (name, value) in [
-            ("IOCAST_EMULATOR", "yes"),
-            ("IOCAST_WORKERS", "many"),
-            ("IOCAST_LISTN", "x"),
-            ("IOCAST_SMTP_PASWORD", "x"),
-        ] {
-            let message = read(name, value).unwrap_err().to_string();
-            assert!(message.starts_with(name), "{message}");
-        }
-        for foreign in
-            ["IOCAST_PORT_8080_TCP_ADDR", "IOCAST_SERVICE_HOST", "IOCAST_TEST_POSTGRES", "PATH"]
-        {
-            assert!(read(foreign, "x").unwrap().is_empty(), "{foreign}");
-        }
-    }
-
-    #[test]
-    fn nonsense_in_the_log_setting_is_told() {
-        for (text, good) in [
-            ("info", true),
-            ("warn,iocast_app=debug", true),
-            ("inof", false),
-            ("blah", false),
-            ("iocast_app=loud", false),
-            ("", false),
-        ] {
-            let config = Config { log: text.to_owned(), ..Config::default() }.checked();
-            assert_eq!(config.is_ok(), good, "{text}");
-        }
-    }
-
-    #[test]
-    fn passwords_are_not_shown() {
-        let config =
-            Config { database_url: Some("postgres://me:hunter2@db/x".into()), ..Config::default() };
-        assert!(
-            config.shown().contains("postgres://me:…@db/x") && !config.shown().contains("hunter2")
-        );
-    }
-}
+mod tests;

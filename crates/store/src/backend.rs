@@ -23,6 +23,9 @@ use crate::{
     transaction::{Suspicion, Write, distrust, settle},
 };
 
+mod signals;
+pub use self::signals::{Signal, Signals};
+
 /// Locks every replica's migrations against each other; the number is only ours.
 const MIGRATION_LOCK: i64 = 0x696f_6361_7374;
 /// Connections to PostgreSQL: for reading and writing, and one that listens.
@@ -342,40 +345,6 @@ fn refused(error: DbErr) -> StoreError {
 
 fn unanswered(error: sea_orm::sqlx::Error) -> StoreError {
     StoreError::from(sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(Arc::new(error))))
-}
-
-/// What changed that replicas hold in memory, or wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// Keys.
-    Keys,
-    /// What groups serve.
-    Feed,
-    /// IOCs, rules or groups: there may be something to publish.
-    Changes,
-}
-
-impl Signal {
-    const ALL: [(Self, &'static str); 3] =
-        [(Self::Keys, "keys"), (Self::Feed, "feed"), (Self::Changes, "changes")];
-}
-
-/// What other replicas say.
-#[derive(Debug)]
-pub struct Signals(PgListener);
-
-impl Signals {
-    /// WriterQueueGuard for the next one. None means that some may have been missed: the line to
-    /// the database was cut, and stands again.
-    ///
-    /// # Errors
-    /// If the line is cut and does not come back.
-    pub async fn next(&mut self) -> StoreResult<Option<Signal>> {
-        let heard = self.0.try_recv().await.map_err(unanswered)?;
-        Ok(heard.and_then(|said| {
-            Signal::ALL.iter().find(|(_, word)| *word == said.payload()).map(|(signal, _)| *signal)
-        }))
-    }
 }
 
 impl Txn {

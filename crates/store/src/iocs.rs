@@ -5,27 +5,34 @@ use std::collections::HashMap;
 use iocast_domain::{
     id::{AccountId, IocId, SourceId},
     ioc::{Ioc, Kind, Severity, State, Whitelist},
-    normalise::reversed_host,
-    rule::{Criteria, StateFilter},
-    selection::{self, value_head},
+    rule::Criteria,
+    selection::value_head,
     time::Timestamp,
 };
 use sea_orm::{
-    ActiveModelTrait,
-    ActiveValue::NotSet,
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult,
-    PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select, SelectModel,
-    Selector, Set,
-    sea_query::{Expr, Query},
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, Select, SelectModel, Selector, sea_query::Query,
 };
 use uuid::Uuid;
 
 pub use self::precedence::{Standpoint, Walk};
 use crate::{
-    Conn, Page, PageOf, StoreError, StoreResult, Txn,
+    Conn, PageOf, StoreResult,
     error::corrupt,
     page::cursor,
     row::{ioc, ioc_source},
+};
+
+mod list;
+use self::list::Order;
+
+mod write;
+pub(crate) use self::write::{Parts, active, parts};
+
+mod conditions;
+pub(crate) use self::conditions::conditions;
+use self::conditions::{
+    as_asked, candidates, changed, choosable_by, head, listing, of_kinds, reported_by, sendable,
 };
 
 mod precedence;
@@ -209,230 +216,6 @@ pub(crate) fn to_ioc(
     })
 }
 
-/// The ids of a page.
-fn listing(
-    account: &AccountId,
-    filter: &IocFilter,
-    after: Option<(Expr, Uuid)>,
-    limit: u64,
-) -> Select<ioc::Entity> {
-    let (column, way) = match filter.order() {
-        Order::Changed => (ioc::Column::Seq, sea_orm::Order::Desc),
-        Order::Value => (ioc::Column::ValueHead, sea_orm::Order::Asc),
-        Order::Host => (ioc::Column::ReversedHost, sea_orm::Order::Asc),
-    };
-    let mut find = ioc::Entity::find()
-        .select_only()
-        .column(ioc::Column::Id)
-        .filter(ioc::Column::AccountId.eq(account.as_str()))
-        .filter(conditions(filter));
-    if let Some((at, id)) = after {
-        let (row, last) = (
-            Expr::tuple([Expr::col(column), Expr::col(ioc::Column::Id)]),
-            Expr::tuple([at, Expr::value(id)]),
-        );
-        find = find.filter(if way == sea_orm::Order::Desc { row.lt(last) } else { row.gt(last) });
-    }
-    find.order_by(column, way.clone()).order_by(ioc::Column::Id, way).limit(limit + 1)
-}
-
-fn changed(
-    account: &AccountId,
-    from: i64,
-    to: i64,
-    after: Option<(i64, IocId)>,
-) -> Select<ioc::Entity> {
-    // One lower bound only: given both, SQLite takes the number's, and walks again through all that
-    // was listed before.
-    let behind = match after {
-        Some((seq, id)) => place().gt(Expr::tuple([Expr::value(seq), Expr::value(id.0)])),
-        None => ioc::Column::Seq.gt(from),
-    };
-    let find = ioc::Entity::find()
-        .filter(ioc::Column::AccountId.eq(account.as_str()))
-        .filter(behind)
-        .filter(ioc::Column::Seq.lte(to));
-    find.order_by_asc(ioc::Column::Seq).order_by_asc(ioc::Column::Id)
-}
-
-fn candidates(
-    account: &AccountId,
-    rules: &[&Criteria],
-    to: i64,
-    after: Option<(i64, IocId)>,
-) -> Select<ioc::Entity> {
-    changed(account, -1, to, after).filter(sendable()).filter(choosable_by(rules))
-}
-
-/// What one of these rules may choose, as far as columns tell. A test says that none is left out
-/// that a rule chooses.
-fn choosable_by(rules: &[&Criteria]) -> Condition {
-    let one = |criteria: &&Criteria| {
-        let mut all = of_kinds(criteria);
-        // What is on the blocklist is chosen whatever else is asked.
-        if !criteria.blocklist {
-            all = all.add(as_asked(criteria));
-            if !criteria.source_ids.is_empty() {
-                all = all.add(reported_by(
-                    &criteria.source_ids,
-                    Expr::col((ioc::Entity, ioc::Column::Id)),
-                ));
-            }
-        }
-        all
-    };
-    let each: Vec<Condition> = rules.iter().map(one).collect();
-    // One that asks for nothing lets everything by; an empty condition would be left out instead.
-    // Very many do, too: a statement takes only so much.
-    let asked: usize =
-        rules.iter().map(|r| 4 + r.kinds.len() + r.severities.len() + r.source_ids.len()).sum();
-    if asked > MOST_ASKED || each.iter().any(Condition::is_empty) {
-        Condition::all()
-    } else {
-        each.into_iter().fold(Condition::any(), Condition::add)
-    }
-}
-
-/// What may be sent at all.
-fn sendable() -> Condition {
-    Condition::all()
-        .add(ioc::Column::DeletedAt.is_null())
-        .add(ioc::Column::Whitelist.ne(Whitelist::NeverSent.code()))
-}
-
-fn of_kinds(criteria: &Criteria) -> Condition {
-    let kinds = &criteria.kinds;
-    Condition::all().add_option(
-        (!kinds.is_empty()).then(|| ioc::Column::Kind.is_in(kinds.iter().map(|k| k.code()))),
-    )
-}
-
-/// Severity, state and first seen, as criteria ask for them.
-fn as_asked(criteria: &Criteria) -> Condition {
-    let Criteria { severities, state, first_seen_from, first_seen_to, .. } = criteria;
-    let state = match state {
-        StateFilter::Active => Some(State::Active),
-        StateFilter::Retired => Some(State::Retired),
-        StateFilter::Any => None,
-    };
-    Condition::all()
-        .add_option(
-            (!severities.is_empty())
-                .then(|| ioc::Column::Severity.is_in(severities.iter().map(|s| s.code()))),
-        )
-        .add_option(state.map(|state| ioc::Column::State.eq(state.code())))
-        .add_option(first_seen_from.map(|from| ioc::Column::FirstSeen.gte(from.micros())))
-        .add_option(first_seen_to.map(|to| ioc::Column::FirstSeen.lt(to.micros())))
-}
-
-/// Where an IOC stands in the order of changes; compared as a pair, so that a page is a range of
-/// the index.
-fn place() -> Expr {
-    Expr::tuple([Expr::col(ioc::Column::Seq), Expr::col(ioc::Column::Id)])
-}
-
-fn head(value: &str) -> String {
-    value_head(value).to_owned()
-}
-
-/// The least text behind every text that begins with `prefix`.
-fn behind(prefix: &str) -> String {
-    format!("{prefix}\u{10ffff}")
-}
-
-/// What a row must be to fit.
-pub(crate) fn conditions(filter: &IocFilter) -> Condition {
-    let IocFilter {
-        value,
-        prefix,
-        domain_suffix,
-        kinds,
-        severities,
-        state,
-        sources,
-        whitelist,
-        first_seen,
-        last_seen,
-    } = filter;
-    let mut all = Condition::all().add(ioc::Column::DeletedAt.is_null());
-    if let Some(value) = value {
-        all = all
-            .add(ioc::Column::ValueHead.eq(head(value)))
-            .add(ioc::Column::Value.eq(value.as_str()));
-    }
-    if let Some(prefix) = prefix {
-        all = all
-            .add(ioc::Column::ValueHead.gte(head(prefix)))
-            .add(ioc::Column::ValueHead.lt(behind(&head(prefix))));
-    }
-    if let Some(suffix) = domain_suffix {
-        // What is no domain has nothing under it: no host begins with a blank.
-        let reversed = reversed_host(Kind::Domain, suffix).unwrap_or_else(|| " ".to_owned());
-        all = all
-            .add(ioc::Column::ReversedHost.gte(reversed.as_str()))
-            .add(ioc::Column::ReversedHost.lt(behind(&reversed)));
-    }
-    if let Some(state) = state {
-        all = all.add(ioc::Column::State.eq(state.code()));
-    }
-    let codes: [(ioc::Column, Vec<i16>); 3] = [
-        (ioc::Column::Kind, kinds.iter().map(|k| k.code()).collect()),
-        (ioc::Column::Severity, severities.iter().map(|s| s.code()).collect()),
-        (ioc::Column::Whitelist, whitelist.iter().map(|w| w.code()).collect()),
-    ];
-    for (column, codes) in codes.into_iter().filter(|(_, codes)| !codes.is_empty()) {
-        all = all.add(column.is_in(codes));
-    }
-    for (column, (from, to)) in
-        [(ioc::Column::FirstSeen, first_seen), (ioc::Column::LastSeen, last_seen)]
-    {
-        all = all
-            .add_option(from.map(|from| column.gte(from.micros())))
-            .add_option(to.map(|to| column.lte(to.micros())));
-    }
-    if !sources.is_empty() {
-        all = all.add(reported_by(sources, Expr::col((ioc::Entity, ioc::Column::Id))));
-    }
-    all
-}
-
-/// Whether one of the sources reported the IOC of this id.
-fn reported_by(sources: &[SourceId], id: Expr) -> Expr {
-    let of_sources = Query::select()
-        .expr(Expr::value(1))
-        .from(ioc_source::Entity)
-        .and_where(
-            Expr::col((ioc_source::Entity, ioc_source::Column::SourceId))
-                .is_in(sources.iter().map(|s| s.0)),
-        )
-        .and_where(Expr::col((ioc_source::Entity, ioc_source::Column::IocId)).eq(id))
-        .take();
-    Expr::exists(of_sources)
-}
-
-/// In which order a page is listed: in that of the index that narrows the search, so that no page
-/// needs sorting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
-    /// Last changed first.
-    Changed,
-    Value,
-    Host,
-}
-
-impl IocFilter {
-    fn order(&self) -> Order {
-        let Self { value, prefix, domain_suffix, .. } = self;
-        if value.is_some() || prefix.is_some() {
-            Order::Value
-        } else if domain_suffix.is_some() {
-            Order::Host
-        } else {
-            Order::Changed
-        }
-    }
-}
-
 impl<C: ConnectionTrait> Conn<C> {
     /// IOCs by id, deleted ones too.
     pub async fn ioc_fetch_many(&self, ids: &[IocId]) -> StoreResult<HashMap<IocId, IocRow>> {
@@ -457,105 +240,6 @@ impl<C: ConnectionTrait> Conn<C> {
             .filter(ioc::Column::AccountId.eq(account.as_str()))
             .filter(ioc::Column::DeletedAt.is_null());
         with_sources(find).one(&self.0).await?.map(to_row).transpose()
-    }
-
-    /// A page of the account's IOCs: last changed first, or where a prefix or a domain is asked for
-    /// in order of value or host.
-    ///
-    /// The ids are found in an index alone, which holds every column that is filtered by: of a
-    /// million IOCs none is read that does not fit.
-    pub async fn ioc_list(
-        &self,
-        account: &AccountId,
-        filter: &IocFilter,
-        page: &Page,
-    ) -> StoreResult<PageOf<IocRow>> {
-        let few = match filter.sources.as_slice() {
-            // So few that they are looked at one by one.
-            [source] => Some(self.source_ioc_ids(*source, None, FEW as u64 + 1).await?)
-                .filter(|ids| ids.len() <= FEW),
-            _ => None,
-        };
-        if let Some(source) = filter.only_source().filter(|_| few.is_none())
-            && let Some(found) = self.of_quiet_source(account, source, page).await?
-        {
-            return Ok(found);
-        }
-        let after = match (filter.order(), page.after.as_deref()) {
-            (_, None) => None,
-            (Order::Changed, Some(text)) => {
-                let (seq, id) = cursor(text)?;
-                Some((Expr::value(seq), id))
-            }
-            // The row says where it stands.
-            (order, Some(text)) => {
-                let id: Uuid = text.parse().map_err(|_invalid| StoreError::Cursor)?;
-                let row = ioc::Entity::find_by_id(id)
-                    .filter(ioc::Column::AccountId.eq(account.as_str()))
-                    .one(&self.0)
-                    .await?
-                    .ok_or(StoreError::Cursor)?;
-                Some((
-                    if order == Order::Value {
-                        Expr::value(row.value_head)
-                    } else {
-                        Expr::value(row.reversed_host)
-                    },
-                    id,
-                ))
-            }
-        };
-        let mut find = listing(account, filter, after, page.limit);
-        if let Some(ids) = few {
-            find = find.filter(ioc::Column::Id.is_in(ids));
-        }
-        let found: Vec<Uuid> = find.into_tuple().all(&self.0).await?;
-        let mut rows =
-            self.ioc_fetch_many(&found.iter().copied().map(IocId).collect::<Vec<_>>()).await?;
-        let rows = found.into_iter().filter_map(|id| rows.remove(&IocId(id))).collect();
-        Ok(PageOf::cut(rows, page.limit, |r| match filter.order() {
-            Order::Changed => format!("{}.{}", r.seq, r.ioc.id),
-            Order::Value | Order::Host => r.ioc.id.to_string(),
-        }))
-    }
-
-    /// A page of the IOCs of a source that has many, but too few for a page among the latest
-    /// changes of the account: to find them in order of change, all that others reported since
-    /// would be walked through. They are listed by id instead, at a steady cost. None for other
-    /// sources.
-    async fn of_quiet_source(
-        &self,
-        account: &AccountId,
-        source: SourceId,
-        page: &Page,
-    ) -> StoreResult<Option<PageOf<IocRow>>> {
-        // What is another account's is not there.
-        if self.source_fetch(account, source).await?.is_none() {
-            return Ok(None);
-        }
-        let after = match page.after.as_deref() {
-            // A walk goes on in the order in which it began.
-            Some(text) if text.contains('.') => return Ok(None),
-            Some(text) => Some(text.parse::<Uuid>().map_err(|_invalid| StoreError::Cursor)?),
-            None => {
-                let latest = listing(account, &IocFilter::default(), None, LATEST - 1);
-                let mut probe = Query::select();
-                probe
-                    .expr(Expr::value(1))
-                    .from_subquery(latest.into_query(), "latest")
-                    .limit(page.limit + 1);
-                probe.and_where(reported_by(&[source], Expr::col(("latest", "id"))));
-                if self.0.query_all(&probe).await?.len() as u64 > page.limit {
-                    return Ok(None);
-                }
-                None
-            }
-        };
-        let ids = self.source_ioc_ids(source, after, page.limit + 1).await?;
-        let mut rows =
-            self.ioc_fetch_many(&ids.iter().copied().map(IocId).collect::<Vec<_>>()).await?;
-        let rows: Vec<IocRow> = ids.into_iter().filter_map(|id| rows.remove(&IocId(id))).collect();
-        Ok(Some(PageOf::cut(rows, page.limit, |r| r.ioc.id.to_string())))
     }
 
     /// A page of what changed after number `from` and up to `to`, in order of (number, id); deleted
@@ -701,127 +385,6 @@ impl<C: ConnectionTrait> Conn<C> {
             .map(|(account, id)| Ok((crate::accounts::account_id("iocs", account)?, IocId(id))))
             .collect()
     }
-}
-
-impl Txn {
-    /// Writes a changed IOC under the account's change number `seq`.
-    pub async fn ioc_update(&self, account: &AccountId, row: &IocRow, seq: i64) -> StoreResult<()> {
-        active(account, &row.ioc, row.created_at, seq, None)?.update(&self.0).await?;
-        Ok(())
-    }
-
-    /// Deletes an IOC: it leaves every list and group; the row stays for the tombstones.
-    pub async fn ioc_delete(
-        &self,
-        account: &AccountId,
-        row: &IocRow,
-        seq: i64,
-        now: Timestamp,
-    ) -> StoreResult<()> {
-        active(account, &row.ioc, row.created_at, seq, Some(now.micros()))?.update(&self.0).await?;
-        ioc_source::Entity::delete_many()
-            .filter(ioc_source::Column::IocId.eq(row.ioc.id.0))
-            .exec(&self.0)
-            .await?;
-        Ok(())
-    }
-
-    /// Retires IOCs of one account under its change number `seq`, unless they were seen again
-    /// since.
-    pub async fn ioc_retire(&self, ids: &[IocId], seq: i64, now: Timestamp) -> StoreResult<()> {
-        for chunk in ids.chunks(ROWS) {
-            ioc::Entity::update_many()
-                .col_expr(ioc::Column::State, Expr::value(State::Retired.code()))
-                .col_expr(ioc::Column::Seq, Expr::value(seq))
-                .filter(ioc::Column::Id.is_in(chunk.iter().map(|i| i.0)))
-                .filter(ioc::Column::RetiresAt.lte(now.micros()))
-                .exec(&self.0)
-                .await?;
-        }
-        Ok(())
-    }
-}
-
-/// An IOC as columns.
-pub(crate) struct Parts {
-    pub(crate) id: Uuid,
-    pub(crate) kind: i16,
-    pub(crate) value: String,
-    pub(crate) value_head: String,
-    pub(crate) reversed_host: Option<String>,
-    pub(crate) first_seen: i64,
-    pub(crate) last_seen: i64,
-    pub(crate) severity: i16,
-    pub(crate) state: i16,
-    pub(crate) retires_at: i64,
-    pub(crate) whitelist: i16,
-    pub(crate) enrichment: String,
-    pub(crate) precedence: i64,
-}
-
-pub(crate) fn parts(ioc: &Ioc) -> StoreResult<Parts> {
-    let Ioc { id, kind, value, first_seen, last_seen, state, whitelist, enrichment } = ioc;
-    Ok(Parts {
-        id: id.0,
-        kind: kind.code(),
-        value: value.clone(),
-        value_head: head(value),
-        reversed_host: reversed_host(*kind, value),
-        first_seen: first_seen.micros(),
-        last_seen: last_seen.micros(),
-        severity: ioc.severity().code(),
-        state: state.code(),
-        retires_at: ioc.retires_at().micros(),
-        whitelist: whitelist.code(),
-        enrichment: serde_json::to_string(enrichment)
-            .map_err(|e| corrupt("iocs", "enrichment", e))?,
-        precedence: selection::precedence(ioc),
-    })
-}
-
-pub(crate) fn active(
-    account: &AccountId,
-    ioc: &Ioc,
-    created_at: i64,
-    seq: i64,
-    deleted_at: Option<i64>,
-) -> StoreResult<ioc::ActiveModel> {
-    let Parts {
-        id,
-        kind,
-        value,
-        value_head,
-        reversed_host,
-        first_seen,
-        last_seen,
-        severity,
-        state,
-        retires_at,
-        whitelist,
-        enrichment,
-        precedence,
-    } = parts(ioc)?;
-    Ok(ioc::ActiveModel {
-        id: Set(id),
-        account_id: Set(account.to_string()),
-        seq: Set(seq),
-        kind: Set(kind),
-        value: Set(value),
-        value_head: Set(value_head),
-        reversed_host: Set(reversed_host),
-        first_seen: Set(first_seen),
-        last_seen: Set(last_seen),
-        severity: Set(severity),
-        state: Set(state),
-        retires_at: Set(retires_at),
-        whitelist: Set(whitelist),
-        enrichment: Set(enrichment),
-        created_at: Set(created_at),
-        deleted_at: Set(deleted_at),
-        precedence: Set(Some(precedence)),
-        // It is written once, when the IOC comes.
-        first_seq: NotSet,
-    })
 }
 
 #[cfg(test)]

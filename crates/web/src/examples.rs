@@ -7,6 +7,7 @@ use utoipa::openapi::{HttpMethod, OpenApi, RefOr, path::Operation};
 use crate::api::imports::ImportIocIn;
 
 /// Method, path, body.
+#[expect(clippy::too_many_lines, reason = "a table of examples")]
 fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
     use HttpMethod::{Delete, Patch, Post, Put};
     let value = "evil.example";

@@ -1,16 +1,11 @@
 //! What devices poll. One call to the app that never waits; only a body that is not in memory costs
 //! a read.
 
-use std::{
-    convert::Infallible,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::time::Duration;
 
 use actix_web::{
     Error, HttpRequest, HttpResponse, HttpResponseBuilder,
-    body::{BodySize, EitherBody, MessageBody},
+    body::{EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{ConnectionType, Method, StatusCode, header},
     middleware::Next,
@@ -18,13 +13,11 @@ use actix_web::{
 };
 use bytes::Bytes;
 use iocast_app::{App, Client, FeedAnswer, FeedRequest, PullNote, Pulled};
-use tokio::time::{Sleep, sleep};
 
-use crate::{
-    connections::{Connection, Deadline, Socket},
-    extract::address,
-    pages,
-};
+use crate::{connections::Connection, extract::address, pages};
+
+mod tracked;
+use self::tracked::{Note, TrackedBody};
 
 /// Bytes handed over at once: most files whole, of very large ones no more than this is copied for
 /// each line at a time.
@@ -112,6 +105,7 @@ pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpRespo
 }
 
 /// The answer as HTTP.
+#[expect(clippy::too_many_lines, reason = "one arm per answer")]
 async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer) -> HttpResponse {
     let head = request.method() == Method::HEAD;
     let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
@@ -313,107 +307,5 @@ pub(crate) fn accepts_gzip(header: Option<&str>) -> bool {
     weight("gzip").or_else(|| weight("*")).is_some_and(|q| q > 0.0)
 }
 
-struct Note {
-    app: web::Data<App>,
-    pulled: PullNote,
-    client: Client,
-    socket: Option<Socket>,
-}
-
-/// A body of known length in pieces. Of an entry document the last piece is held back until all
-/// others are on their way to the client, and the pull is noted after it: a client that goes away
-/// midway did not pull.
-struct TrackedBody {
-    bytes: Bytes,
-    length: u64,
-    handed_over: usize,
-    /// The buffers were given a chance to be written since the last piece.
-    flushed: bool,
-    waiting: Option<Pin<Box<Sleep>>>,
-    note: Option<Note>,
-    /// Until when it must be sent.
-    _deadline: Option<Deadline>,
-}
-
-impl TrackedBody {
-    fn new(bytes: Bytes, length: u64, note: Option<Note>) -> Self {
-        Self { bytes, length, handed_over: 0, flushed: false, waiting: None, note, _deadline: None }
-    }
-
-    /// Where the next piece ends.
-    fn next_end(&self) -> usize {
-        let whole = self.bytes.len();
-        let held_back = if self.note.is_some() { LAST.min(whole / 2) } else { 0 };
-        let before_last = whole - held_back;
-        if self.handed_over < before_last {
-            (self.handed_over + CHUNK).min(before_last)
-        } else {
-            whole
-        }
-    }
-}
-
-impl MessageBody for TrackedBody {
-    type Error = Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Sized(self.length)
-    }
-
-    fn poll_next(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let this = self.get_mut();
-        let end = this.next_end();
-        let last = end == this.bytes.len();
-        if let Some(note) = &this.note
-            && last
-            && this.handed_over > 0
-        {
-            if !this.flushed {
-                // Once around the loop: what is buffered is written first, and a broken line drops
-                // this body.
-                this.flushed = true;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            while this.handed_over < end && !note.socket.as_ref().is_none_or(Socket::is_drained) {
-                let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
-                if waiting.as_mut().poll(cx).is_pending() {
-                    return Poll::Pending;
-                }
-                this.waiting = None;
-            }
-        }
-        if this.handed_over < this.bytes.len() {
-            let piece = this.bytes.slice(this.handed_over..end);
-            this.handed_over = end;
-            this.flushed = false;
-            return Poll::Ready(Some(Ok(piece)));
-        }
-        if let Some(Note { app, pulled, client, socket }) = this.note.take() {
-            if let Some(socket) = socket {
-                socket.tell_when_drained(false);
-            }
-            app.pull_note(pulled, client, 200, this.length);
-        }
-        Poll::Ready(None)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::accepts_gzip;
-
-    #[test]
-    fn gzip_is_sent_to_those_who_take_it() {
-        for yes in ["gzip", "deflate, gzip, br, zstd", "GZIP;q=0.5", "*", "br, *;q=0.1"] {
-            assert!(accepts_gzip(Some(yes)), "{yes}");
-        }
-        for no in ["", "identity", "br", "gzip;q=0", "gzip;q=0, *"] {
-            assert!(!accepts_gzip(Some(no)), "{no}");
-        }
-        assert!(!accepts_gzip(None));
-    }
-}
+mod tests;

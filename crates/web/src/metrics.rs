@@ -28,6 +28,7 @@ pub(crate) async fn open(app: web::Data<App>) -> HttpResponse {
         .body(text(&app.metrics().await))
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of metrics")]
 fn text(metrics: &Metrics) -> String {
     let Metrics {
         readiness,

@@ -159,6 +159,7 @@ pub(crate) fn other(config: &mut web::ServiceConfig) {
 }
 
 /// Pages. Each takes its own forms.
+#[expect(clippy::too_many_lines, reason = "a table of routes")]
 fn for_people(config: &mut web::ServiceConfig) {
     let page = web::resource;
     config

@@ -4,27 +4,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iocast_domain::{
     id::{IocId, PartId},
-    ioc::Ioc,
     member::{
         self, LeaveReason, MembershipState, OpenPart, PART_MAX, SEALED_PART_REST, TOMBSTONE_KEPT,
-        attribute_uuid, event_info, part_id, stamps,
+        part_id, stamps,
     },
 };
-use iocast_formats::{
-    gzip::{Segment, inflate_segment},
-    write::misp::{
-        EventHead, ListedTags, Member, Orgc, Published, SourceNames, event, exclusive_tags,
-        fingerprint, grown, listed_tags,
-    },
-};
-use iocast_store::{BlobRef, MemberRow, NewBlob, PartRow};
-use tokio::task::JoinSet;
+use iocast_store::{MemberRow, NewBlob, PartRow};
 
-use super::{LoadedIocs, MemberChanges, MembershipChange, PublicationJob, blob, next_due};
-use crate::{AppError, AppResult};
+use super::{MemberChanges, MembershipChange, PublicationJob, next_due};
+use crate::AppResult;
 
-/// Events rendered at the same time.
-const RENDERERS: usize = 2;
+mod render;
 
 /// What is to be written.
 #[derive(Default)]
@@ -109,6 +99,10 @@ type Parts = BTreeMap<(String, u32), Part>;
 
 impl PublicationJob<'_> {
     /// Puts the choice into events and renders those that change.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one pass over what changes, in the order in which it counts"
+    )]
     pub(super) async fn plan(&self, choice: MemberChanges) -> AppResult<Plan> {
         let today = self.now.day();
         let now = self.now.micros();
@@ -321,220 +315,6 @@ impl PublicationJob<'_> {
         part.row.live += count(part.joins.len());
         part.row.sealed |= part.row.total >= PART_MAX;
     }
-
-    /// Renders the parts whose files change, a few at a time, off the threads that answer requests.
-    async fn render(
-        &self,
-        parts: &mut Parts,
-        with_leaving: &HashSet<PartId>,
-        loaded: &mut LoadedIocs,
-        plan: &mut Plan,
-    ) -> AppResult<()> {
-        let mut rendering = JoinSet::new();
-        let mut done = Vec::new();
-        let keys: Vec<_> =
-            parts.iter().filter(|(_, p)| p.render).map(|(key, _)| key.clone()).collect();
-        plan.rendered = !keys.is_empty();
-        for key in keys {
-            let Some(part) = parts.get_mut(&key) else { continue };
-            let grows = part.only_joined() && !with_leaving.contains(&part.row.id);
-            let published = if grows { self.published(&part.row).await? } else { None };
-            let job = self.job(part, published, loaded).await?;
-            if rendering.len() >= RENDERERS {
-                done.extend(rendering.join_next().await);
-            }
-            rendering.spawn_blocking(move || job.run().map(|result| (key, result)));
-        }
-        while let Some(next) = rendering.join_next().await {
-            done.push(next);
-        }
-        for result in done {
-            let (key, rendered) = result.map_err(AppError::internal)??;
-            let Some(part) = parts.get_mut(&key) else { continue };
-            part.row.manifest_entry = rendered.manifest_entry;
-            part.row.event = rendered.event;
-            part.row.hashes = rendered.hashes;
-            part.changed.extend(rendered.joined.into_iter().map(|m| (m.ioc_id, m)));
-            plan.blobs.extend(rendered.blobs);
-        }
-        Ok(())
-    }
-
-    /// The files of a part as they are published; none if they are to be rendered from scratch.
-    async fn published(&self, row: &PartRow) -> AppResult<Option<Published>> {
-        let hashes = [row.event.hash.clone(), row.hashes.hash.clone()];
-        let mut blobs = self.read.blob_fetch(self.row.group.id, &hashes).await?;
-        let mut segment = |of: &BlobRef| {
-            Some(Segment { data: blobs.remove(&of.hash)?, crc: of.crc, raw_len: of.raw_len })
-        };
-        let Some((event, hashes)) = segment(&row.event).zip(segment(&row.hashes)) else {
-            return Ok(None);
-        };
-        let inflate =
-            move || Ok::<_, AppError>(Published::of(inflated(&event)?, inflated(&hashes)?));
-        tokio::task::spawn_blocking(inflate).await.map_err(AppError::internal)?
-    }
-
-    /// Gathers what a part's files are made of, and settles its members' stamps. Where a part that
-    /// is published grows, those who are in it already need not be looked at.
-    async fn job(
-        &self,
-        part: &mut Part,
-        published: Option<Published>,
-        loaded: &mut LoadedIocs,
-    ) -> AppResult<Job> {
-        let known = part.fresh || published.is_some();
-        let mut members =
-            if known { Vec::new() } else { self.read.member_of_part(part.row.id).await? };
-        members.retain(|m| !part.expired.contains(&m.ioc_id));
-        let iocs = self
-            .load(loaded, members.iter().map(|m| m.ioc_id).chain(part.joins.iter().copied()))
-            .await?;
-        let now = self.now.micros();
-        for member in &mut members {
-            if let Some(changed) = part.changed.get(&member.ioc_id) {
-                *member = changed.clone();
-            }
-            // A client that fetches the part again gets everything that may be sent.
-            let ripe = part.stamp
-                && member
-                    .leave
-                    .zip(member.left_at)
-                    .is_some_and(|(leave, at)| leave.due(at, at, false) <= now);
-            let due = member.standing == MembershipState::Leaving
-                && (ripe || part.due.contains(&member.ioc_id));
-            if due {
-                member.standing = MembershipState::Tombstone;
-                member.left_at = Some(now);
-            }
-            if part.stamp && (member.dirty || due) {
-                member.dirty = false;
-                member.stamp = part.row.stamp;
-                if let Some(ioc) = iocs.get(&member.ioc_id) {
-                    member.fingerprint = fingerprint(ioc, &self.names);
-                }
-                part.changed.insert(member.ioc_id, member.clone());
-            }
-        }
-        if part.stamp {
-            part.row.dirty = false;
-        }
-        let joined = members.len();
-        members.extend(std::mem::take(&mut part.joins).into_iter().map(|ioc_id| MemberRow {
-            part_id: part.row.id,
-            ioc_id,
-            standing: MembershipState::Live,
-            joined_at: now,
-            stamp: part.row.stamp,
-            fingerprint: 0,
-            dirty: false,
-            left_at: None,
-            leave: None,
-            resend: false,
-            reborn: false,
-            span: None,
-        }));
-        let before = if known || part.row.event.raw_len == 0 {
-            None
-        } else {
-            let hash = &part.row.event.hash;
-            let data = self
-                .read
-                .blob_fetch(self.row.group.id, std::slice::from_ref(hash))
-                .await?
-                .remove(hash);
-            data.map(|data| Segment {
-                data,
-                crc: part.row.event.crc,
-                raw_len: part.row.event.raw_len,
-            })
-        };
-        Ok(Job {
-            row: part.row.clone(),
-            members,
-            joined,
-            iocs,
-            published,
-            before,
-            returned: part.returned.clone(),
-            orgc: self.orgc(),
-            names: self.names.clone(),
-        })
-    }
-}
-
-/// Everything that rendering one event needs.
-struct Job {
-    row: PartRow,
-    members: Vec<MemberRow>,
-    /// From which of them on they are new.
-    joined: usize,
-    iocs: HashMap<IocId, Ioc>,
-    /// What the members are added to.
-    published: Option<Published>,
-    /// The event as it was published, where it is rendered from scratch.
-    before: Option<Segment>,
-    /// Members that the version before did not list: what it was listed with is not known any more.
-    returned: HashSet<IocId>,
-    orgc: Orgc,
-    names: SourceNames,
-}
-
-struct Rendered {
-    manifest_entry: String,
-    event: BlobRef,
-    hashes: BlobRef,
-    blobs: Vec<NewBlob>,
-    /// Those who joined.
-    joined: Vec<MemberRow>,
-}
-
-impl Job {
-    fn run(mut self) -> AppResult<Rendered> {
-        let mut listed = match &self.before {
-            Some(segment) => listed_tags(&inflated(segment)?).map_err(AppError::internal)?,
-            None => ListedTags::new(),
-        };
-        for ioc in &self.returned {
-            listed.entry(attribute_uuid(self.row.id, *ioc)).or_insert_with(exclusive_tags);
-        }
-        let shown = self.members.iter().filter(|m| m.standing != MembershipState::Leaving);
-        let members: Vec<Member<'_>> = shown
-            .filter_map(|m| {
-                self.iocs.get(&m.ioc_id).map(|ioc| Member {
-                    ioc,
-                    stamp: m.stamp,
-                    tombstone: m.standing == MembershipState::Tombstone,
-                })
-            })
-            .collect();
-        let info = event_info(&self.row.group_name, &self.row.day, self.row.number);
-        let head = EventHead {
-            id: self.row.id,
-            info: &info,
-            group_name: &self.row.group_name,
-            day: &self.row.day,
-            stamp: self.row.stamp,
-        };
-        let file = match &self.published {
-            Some(published) => grown(&head, &self.orgc, published, &members, &self.names),
-            None => event(&head, &self.orgc, &members, &self.names, &listed),
-        };
-        let file = file.map_err(AppError::internal)?;
-        let mut blobs = Vec::new();
-        // An event without attributes is not listed: MISP refuses it at every pull.
-        let manifest_entry = if members.is_empty() { String::new() } else { file.manifest_entry };
-        let (event, hashes) = (blob(&file.json, &mut blobs)?, blob(&file.hashes, &mut blobs)?);
-        let mut joined = self.members.split_off(self.joined);
-        for member in &mut joined {
-            member.fingerprint = file.fingerprints.get(&member.ioc_id).copied().unwrap_or(0);
-        }
-        Ok(Rendered { manifest_entry, event, hashes, blobs, joined })
-    }
-}
-
-fn inflated(segment: &Segment) -> AppResult<Vec<u8>> {
-    inflate_segment(segment).map_err(AppError::internal)
 }
 
 fn count(n: usize) -> u32 {

@@ -14,11 +14,14 @@ use iocast_domain::{
     selection::{Place, Selection, UNRANKED},
     time::MINUTE,
 };
-use iocast_store::{IocPage, IocRow, MemberRow, Standpoint, StoreResult, Walk};
+use iocast_store::{IocPage, IocRow, MemberRow, Standpoint, Walk};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{LoadedIocs, MemberChanges, MembershipChange, PAGE, PublicationJob, Verdict};
 use crate::{AppError, AppResult};
+
+mod paged;
+use self::paged::{give, paged};
 
 /// IOCs behind the boundary of a full group that are counted at once; more are counted later, when
 /// nothing waits for it.
@@ -194,22 +197,6 @@ impl PublicationJob<'_> {
         classes.push((UNRANKED, Walk { account: account.clone(), source: None, but: before, to }));
         classes
     }
-}
-
-fn paged<F: Future<Output = ()> + Send + 'static>(
-    read: impl FnOnce(mpsc::Sender<JoinHandle<AppResult<Vec<IocRow>>>>) -> F,
-) -> Pages {
-    let (sender, pages) = mpsc::channel(1);
-    (pages, tokio::spawn(read(sender)))
-}
-
-/// Hands on a page, to be made sense of on another thread. Gives false where nobody takes it any
-/// more.
-async fn give(
-    sender: &mpsc::Sender<JoinHandle<AppResult<Vec<IocRow>>>>,
-    page: StoreResult<IocPage>,
-) -> bool {
-    sender.send(tokio::task::spawn_blocking(move || Ok(page?.rows()?))).await.is_ok()
 }
 
 /// A selection in the making.

@@ -4,8 +4,6 @@
 //! is also the date on which it was added to the TAXII collection. Ids are version 5: the same IOC
 //! keeps its id while it stays.
 
-use std::collections::BTreeSet;
-
 use iocast_domain::{
     device_type::Taxii,
     ioc::{Ioc, Kind},
@@ -21,61 +19,17 @@ use super::{
     list::{Entry, ListWriter, Scope, about, confidence, sources, uuid_of},
 };
 
+mod marking;
+use self::marking::{AMBER_STRICT, TLP, TLP_2, marking};
+
+mod threats;
+pub use self::threats::{Threat, ThreatKind, threat, threats};
+
 /// A writer of STIX.
 pub(super) struct Stix(Taxii);
 
 pub(super) const STIX_20: Stix = Stix(Taxii::V20);
 pub(super) const STIX_21: Stix = Stix(Taxii::V21);
-
-/// What an IOC may belong to.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum ThreatKind {
-    /// A malware family.
-    Malware,
-    /// A threat actor.
-    ThreatActor,
-    /// A campaign.
-    Campaign,
-}
-
-/// A malware family, threat actor or campaign that IOCs of a group point at, and since when it is
-/// listed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub struct Threat {
-    /// What it is.
-    #[serde(rename = "k")]
-    pub kind: ThreatKind,
-    /// Its name.
-    #[serde(rename = "n")]
-    pub name: String,
-    /// UTC microseconds.
-    #[serde(rename = "t")]
-    pub stamp: i64,
-}
-
-impl ThreatKind {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Malware => "malware",
-            Self::ThreatActor => "threat-actor",
-            Self::Campaign => "campaign",
-        }
-    }
-}
-
-/// What an IOC belongs to.
-pub fn threats(ioc: &Ioc) -> impl Iterator<Item = (ThreatKind, &str)> {
-    let e = &ioc.enrichment;
-    let sets = [
-        (ThreatKind::Malware, &e.malware_families),
-        (ThreatKind::ThreatActor, &e.threat_actors),
-        (ThreatKind::Campaign, &e.campaigns),
-    ];
-    sets.into_iter().flat_map(|(kind, names)| names.iter().map(move |name| (kind, name.as_str())))
-}
 
 /// A UUID as the version wants it: STIX 2.0 takes version 4 only, so the same 122 bits are marked
 /// as that.
@@ -191,48 +145,6 @@ struct Relationship<'a> {
     object_marking_refs: [&'a str; 1],
 }
 
-/// The traffic light markings, as the standard fixes them (STIX 2.1 section 7.2.1.4).
-const TLP: [(&str, &str); 4] = [
-    ("white", "marking-definition--613f2e26-407d-48c7-9eca-b8e91df99dc9"),
-    ("green", "marking-definition--34098fce-860f-48ae-8e50-ebd3cc5e41da"),
-    ("amber", "marking-definition--f88d31f6-486f-44da-b317-01333bde0b82"),
-    ("red", "marking-definition--5e57c739-391a-4eb3-b6be-7d15ca92d5ed"),
-];
-const AMBER: &str = TLP[2].1;
-const RED: &str = TLP[3].1;
-/// TLP 2.0 as OASIS publishes it for STIX 2.1: the one colour of it that version 1 has no equal of.
-const AMBER_STRICT: &str = "marking-definition--939a9414-2ddd-4d32-a0cd-375ea402b003";
-const TLP_2: &str = "extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d";
-
-/// The marking of an IOC: the strictest of the `tlp:` tags that people set, else of those that
-/// sources gave, else amber. None goes out looser than it came in: STIX 2.0 has no word for
-/// amber+strict, so there it is red.
-fn marking(version: Taxii, ioc: &Ioc) -> &'static str {
-    let strictest = |tags: &BTreeSet<String>| {
-        tags.iter()
-            .filter_map(|tag| {
-                let colour = tag.to_lowercase().strip_prefix("tlp:")?.to_owned();
-                match colour.as_str() {
-                    "white" | "clear" => Some(0),
-                    "green" => Some(1),
-                    "amber+strict" => Some(3),
-                    colour if colour.starts_with("red") => Some(4),
-                    "amber" => Some(2),
-                    // A colour that is not known says nothing.
-                    _ => None,
-                }
-            })
-            .max()
-    };
-    match strictest(&ioc.enrichment.user_tags).or_else(|| strictest(&ioc.enrichment.system_tags)) {
-        Some(0) => TLP[0].1,
-        Some(1) => TLP[1].1,
-        Some(3) if version == Taxii::V21 => AMBER_STRICT,
-        Some(3 | 4) => RED,
-        _ => AMBER,
-    }
-}
-
 impl Stix {
     const fn spec_version(&self) -> Option<&'static str> {
         match self.0 {
@@ -312,28 +224,6 @@ pub fn statics(version: Taxii, scope: &Scope) -> Vec<Value> {
         }
     }
     objects
-}
-
-/// A malware family, threat actor or campaign as an object.
-#[must_use]
-pub fn threat(version: Taxii, scope: &Scope, of: &Threat) -> Value {
-    let at = moment(version, Timestamp::from_micros(of.stamp));
-    let mut object = json!({
-        "type": of.kind.word(), "id": threat_id(version, scope, of.kind, &of.name), "created_by_ref": Stix(version).identity(scope), "created": at, "modified": at,
-        "name": of.name, "object_marking_refs": [AMBER],
-    });
-    let Some(fields) = object.as_object_mut() else { return object };
-    match (version, of.kind) {
-        (Taxii::V21, ThreatKind::Malware) => fields.insert("is_family".to_owned(), json!(true)),
-        (Taxii::V20, ThreatKind::Malware | ThreatKind::ThreatActor) => {
-            fields.insert("labels".to_owned(), json!(["unknown"]))
-        }
-        _ => None,
-    };
-    if version == Taxii::V21 {
-        fields.insert("spec_version".to_owned(), json!("2.1"));
-    }
-    object
 }
 
 impl ListWriter for Stix {
@@ -441,54 +331,4 @@ fn of_100(confidence: Confidence) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
-    use iocast_domain::{
-        id::IocId,
-        ioc::{Enrichment, State, Whitelist},
-    };
-
-    use super::*;
-
-    #[test]
-    fn no_marking_is_looser_than_what_came_in() {
-        let ioc = |user: &[&str], system: &[&str]| {
-            let tags = |of: &[&str]| of.iter().map(|t| (*t).to_owned()).collect::<BTreeSet<_>>();
-            let seen = Timestamp::from_secs(1_800_000_000);
-            let enrichment = Enrichment {
-                user_tags: tags(user),
-                system_tags: tags(system),
-                ..Enrichment::default()
-            };
-            let (state, whitelist) = (State::Active, Whitelist::Default);
-            Ioc {
-                id: IocId(Uuid::nil()),
-                kind: Kind::Domain,
-                value: "evil.example".into(),
-                first_seen: seen,
-                last_seen: seen,
-                state,
-                whitelist,
-                enrichment,
-            }
-        };
-        let named = |name: &str| TLP.iter().find(|(colour, _)| *colour == name).unwrap().1;
-        for (user, system, v21, v20) in [
-            (&[][..], &[][..], AMBER, AMBER),
-            (&[], &["tlp:amber+strict"], AMBER_STRICT, RED),
-            (&[], &["TLP:Amber+Strict", "tlp:green"], AMBER_STRICT, RED),
-            (&[], &["tlp:white", "tlp:red"], RED, RED),
-            (&[], &["tlp:clear"], named("white"), named("white")),
-            (&["tlp:green"], &["tlp:red"], named("green"), named("green")),
-            (&["tlp:green", "tlp:amber"], &[], AMBER, AMBER),
-            (&[], &["tlp:nonsense"], AMBER, AMBER),
-            (&["tlp:nonsense"], &["tlp:red"], RED, RED),
-        ] {
-            let ioc = ioc(user, system);
-            assert_eq!(
-                (marking(Taxii::V21, &ioc), marking(Taxii::V20, &ioc)),
-                (v21, v20),
-                "{user:?} {system:?}"
-            );
-        }
-    }
-}
+mod tests;

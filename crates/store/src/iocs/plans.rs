@@ -1,9 +1,21 @@
 //! What the engines do to find IOCs.
 
-use iocast_domain::id::GroupId;
-use sea_orm::{DatabaseConnection, DbBackend};
+use iocast_domain::{
+    id::{AccountId, GroupId, IocId, SourceId},
+    ioc::{Kind, Severity, State, Whitelist},
+    rule::Criteria,
+};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, QuerySelect, QueryTrait, Select,
+    sea_query::Expr,
+};
+use uuid::Uuid;
 
-use super::*;
+use super::{
+    conditions::*,
+    precedence::{self, Standpoint, Walk},
+    *,
+};
 use crate::members::to_resend;
 
 /// What the engine says it would do.
@@ -23,6 +35,7 @@ const POSTGRES: (DbBackend, &str, &str) = (DbBackend::Postgres, "EXPLAIN ", "QUE
 
 /// A million IOCs are listed and searched by walking along one index; none is read for being
 /// filtered, and nothing is sorted.
+#[expect(clippy::too_many_lines, reason = "a list of queries")]
 #[tokio::test]
 async fn every_list_walks_along_an_index() {
     let folder = tempfile::TempDir::new().unwrap();

@@ -1,17 +1,21 @@
 //! IOCs: walked through, looked up by value, exported, enriched.
 
-use actix_web::{HttpRequest, HttpResponse, get, http::StatusCode, post, web};
+use actix_web::{HttpRequest, HttpResponse, get, web};
 use iocast_app::{App, IocQuery, WalkQuery, Walked};
 use iocast_domain::{
-    id::{AccountId, SourceId},
+    id::SourceId,
     ioc::{Kind, Severity, State, Whitelist},
     normalise::detect,
 };
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{Answer, Params, Program, Refusal, capital, iso, kinds_of, type_word};
+
+mod first;
+use self::first::sources;
+pub(crate) use self::first::{by_value_v1, csv, enrich, list_v1, quota, rescan, rescan_status};
 
 /// IOCs on a page at most, and unless given.
 const PAGE: u64 = 1_000;
@@ -253,229 +257,4 @@ pub(crate) async fn by_value_v2(
         "FirstSeen": ioc.first_seen, "LastSeen": ioc.last_seen, "LastUpdate": ioc.last_update_date, "Sources": sources, "SystemTags": system_tags,
         "Tags": ioc.tags, "RelatedMalware": ioc.related_malware, "RelatedCampaigns": ioc.related_campaigns, "RelatedThreatActors": ioc.related_threat_actors,
     })))
-}
-
-/// An IOC as version 1 wrote it: one source, the severity nested.
-fn first_version(account: &AccountId, walked: Walked) -> Value {
-    let (id, domain) =
-        (walked.ioc.id, matches!(walked.ioc.kind, Kind::Domain).then(|| walked.ioc.value.clone()));
-    let source = walked
-        .feeds
-        .iter()
-        .max_by_key(|(_, level)| *level)
-        .map(|(source, level)| (source.id.to_string(), source.name.clone(), *level));
-    let (source_id, source_name, confidence) =
-        source.map_or((None, None, None), |(id, name, level)| (Some(id), Some(name), Some(level)));
-    let ioc = ThreatCommandIoc::from(walked);
-    json!({
-        "_id": id, "AccountID": account, "SourceID": source_id, "Source": { "Name": source_name, "Confidence": confidence },
-        "Type": ioc.kind, "Value": ioc.value, "Domain": domain, "Status": ioc.status, "Severity": { "Value": ioc.severity, "Score": ioc.score },
-        "FirstSeen": ioc.first_seen, "LastSeen": ioc.last_seen, "Flags": { "IsInAlexa": false }, "Enrichment": { "Status": "Done", "Data": {} },
-    })
-}
-
-/// One IOC as the first version writes it.
-#[utoipa::path(
-    tag = "Threat Command: IOCs",
-    params(("iocValue" = String, Query)),
-    responses((status = 200, body = Object), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
-)]
-#[get("/v1/iocs/ioc-by-value")]
-pub(crate) async fn by_value_v1(
-    request: HttpRequest,
-    app: web::Data<App>,
-    program: Program,
-) -> Answer {
-    Ok(match by_value(&request, &app, &program).await? {
-        Some(walked) => HttpResponse::Ok().json(first_version(&program.0.account_id, walked)),
-        None => HttpResponse::NoContent().finish(),
-    })
-}
-
-/// All IOCs that fit, as the first version writes them. 204 for none; it has no pages, so that of
-/// more than 10,000 none is given.
-#[utoipa::path(
-    tag = "Threat Command: IOCs",
-    params(("type" = Option<Vec<String>>, Query), ("severity" = Option<Vec<String>>, Query), ("sourceId" = Option<String>, Query),
-        ("firstSeenFrom" = Option<String>, Query), ("firstSeenTo" = Option<String>, Query), ("lastSeenFrom" = Option<String>, Query), ("lastSeenTo" = Option<String>, Query)),
-    responses((status = 200, body = Vec<Object>), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
-)]
-#[get("/v1/iocs/complete-iocs-list")]
-pub(crate) async fn list_v1(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
-    const MOST: u64 = 10_000;
-    let Some(filter) = filter(&Params::of(&request)?, "sourceId")? else {
-        return Ok(HttpResponse::NoContent().finish());
-    };
-    let iocs = app
-        .ioc_walk(&program.0, &WalkQuery { filter, limit: MOST, ..WalkQuery::default() })
-        .await?;
-    if iocs.next.is_some() {
-        return Err(Refusal::unprocessable(
-            "More than 10,000 IOCs fit: ask for fewer, or walk through the pages of /public/v3/iocs.",
-        ));
-    }
-    if iocs.iocs.is_empty() {
-        return Ok(HttpResponse::NoContent().finish());
-    }
-    Ok(HttpResponse::Ok().json(
-        iocs.iocs
-            .into_iter()
-            .map(|walked| first_version(&program.0.account_id, walked))
-            .collect::<Vec<_>>(),
-    ))
-}
-
-fn sources(walked: &Walked) -> Vec<Value> {
-    walked
-        .feeds
-        .iter()
-        .map(|(source, level)| json!({ "Name": source.name, "ConfidenceLevel": level }))
-        .collect()
-}
-
-const COLUMNS: [&str; 14] = [
-    "Value",
-    "Type",
-    "Status",
-    "Severity",
-    "Score",
-    "First Seen",
-    "Last Seen",
-    "Last Update",
-    "Whitelisted",
-    "Tags",
-    "Malware",
-    "Campaigns",
-    "Threat Actors",
-    "Sources",
-];
-
-/// Every IOC as a table, streamed.
-#[utoipa::path(
-    tag = "Threat Command: IOCs",
-    params(("lastUpdatedFrom" = String, Query)),
-    responses((status = 200, body = String, content_type = "text/csv"), (status = 401), (status = 422)), security(("basic" = []))
-)]
-#[get("/v1-1/iocs/iocs-details-csv")]
-pub(crate) async fn csv(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
-    let query = wanted(&Params::of(&request)?)?;
-    let first = query.map(|query| WalkQuery { limit: PAGE, ..query });
-    Ok(crate::csv::streamed("iocs.csv", &COLUMNS, first, move |query| {
-        let (app, actor) = (app.clone(), program.0.clone());
-        async move {
-            let page = app.ioc_walk(&actor, &query).await?;
-            let lines = page.iocs.into_iter().map(row).collect();
-            Ok((lines, page.next.map(|offset| WalkQuery { offset: Some(offset), ..query })))
-        }
-    }))
-}
-
-fn row(walked: Walked) -> String {
-    let ioc = ThreatCommandIoc::from(walked);
-    let feeds: Vec<&str> = ioc.reported_feeds.iter().map(|f| f.name.as_str()).collect();
-    crate::csv::line(&[
-        ioc.value.clone(),
-        ioc.kind.to_owned(),
-        ioc.status.clone(),
-        ioc.severity.clone(),
-        ioc.score.map(|s| s.to_string()).unwrap_or_default(),
-        ioc.first_seen.clone(),
-        ioc.last_seen.clone(),
-        ioc.last_update_date.clone(),
-        ioc.whitelisted.to_string(),
-        ioc.tags.join(";"),
-        ioc.related_malware.join(";"),
-        ioc.related_campaigns.join(";"),
-        ioc.related_threat_actors.join(";"),
-        feeds.join(";"),
-    ])
-}
-
-/// What is known of a value. It counts for the day's quota.
-#[utoipa::path(
-    tag = "Threat Command: IOCs",
-    params(("value" = String, Path)),
-    responses((status = 200, body = Object), (status = 401)), security(("basic" = []))
-)]
-#[get("/v1/iocs/enrich/{value:.*}")]
-pub(crate) async fn enrich(
-    app: web::Data<App>,
-    program: Program,
-    value: web::Path<String>,
-) -> Answer {
-    let value = value.into_inner();
-    let failed = |status: &str, reason: &str| {
-        Ok(HttpResponse::Ok()
-            .json(json!({ "OriginalValue": value, "Status": status, "FailedReason": reason })))
-    };
-    let Ok((kind, normal)) = detect(&value) else {
-        return failed("Invalid", "The value is no IOC.");
-    };
-    let Some(_) = app.quota_take(&program.0).await? else {
-        return failed(
-            "QuotaExceeded",
-            "The quota of the day is used up; see /public/v1/iocs/quota.",
-        );
-    };
-    let known = app.ioc_by_value(&program.0, &normal).await?;
-    let mut data = json!({
-        "Value": normal, "Type": type_word(kind), "Sources": [], "SystemTags": [], "Tags": [], "Status": "Active", "IsKnownIoc": false,
-        "RelatedMalwares": [], "RelatedThreatActors": [], "RelatedCampaigns": [], "FirstSeen": null, "LastSeen": null, "UpdateDate": null,
-        "Whitelisted": false, "Severity": { "Value": "Low", "Score": null, "Origin": "system" },
-        // Others look these up; iocast tells what it was told.
-        "DnsRecords": [], "Resolutions": [], "Subdomains": [], "Whois": {}, "Antivirus": {},
-        "RelatedHashes": { "downloaded": [], "communicating": [], "referencing": [] },
-    });
-    if let Some(walked) = known {
-        let sources = sources(&walked);
-        let system_tags = list(&walked.ioc.enrichment.system_tags);
-        let origin = if walked.ioc.enrichment.user_severity.is_some() { "user" } else { "system" };
-        let ioc = ThreatCommandIoc::from(walked);
-        let more = json!({
-            "Sources": sources, "SystemTags": system_tags, "Tags": ioc.tags, "Status": ioc.status, "IsKnownIoc": true, "RelatedMalwares": ioc.related_malware,
-            "RelatedThreatActors": ioc.related_threat_actors, "RelatedCampaigns": ioc.related_campaigns, "FirstSeen": ioc.first_seen,
-            "LastSeen": ioc.last_seen, "UpdateDate": ioc.last_update_date, "Whitelisted": ioc.whitelisted,
-            "Severity": { "Value": ioc.severity, "Score": ioc.score, "Origin": origin },
-        });
-        if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
-            data.extend(more);
-        }
-    }
-    Ok(HttpResponse::Ok().json(json!({ "OriginalValue": value, "Status": "Done", "Data": data })))
-}
-
-/// How much of the day's quota is left.
-#[utoipa::path(tag = "Threat Command: IOCs", responses((status = 200, body = Object), (status = 401)), security(("basic" = [])))]
-#[get("/v1/iocs/quota")]
-pub(crate) async fn quota(app: web::Data<App>, program: Program) -> Answer {
-    let quota = app.quota(&program.0).await?;
-    Ok(HttpResponse::Ok().json(json!({ "EnrichIocsQuota": { "TimePeriod": app.now().day(), "Total": quota.total, "Remaining": quota.remaining } })))
-}
-
-/// An IOC to be looked at again.
-#[derive(Deserialize, ToSchema)]
-pub(crate) struct RescanIn {
-    #[serde(rename = "IocValue")]
-    ioc_value: String,
-}
-
-/// Asks for a value to be looked at again. There is nobody to ask: what is known is known at once.
-#[utoipa::path(tag = "Threat Command: IOCs", request_body = RescanIn, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
-#[post("/v1/iocs/rescan")]
-pub(crate) async fn rescan(program: Program, body: super::Json<RescanIn>) -> Answer {
-    let (kind, value) = detect(&body.0.ioc_value).map_err(|_none| {
-        Refusal::named(StatusCode::BAD_REQUEST, "InvalidIocValue", "The value is no IOC.")
-    })?;
-    let task = iocast_domain::ioc::ioc_id(&program.0.account_id, kind, &value);
-    Ok(HttpResponse::Ok().json(json!({ "TaskId": task.to_string(), "Status": "Done" })))
-}
-
-/// What became of it.
-#[utoipa::path(tag = "Threat Command: IOCs", params(("task" = uuid::Uuid, Path)), responses((status = 200, body = Object), (status = 401), (status = 404)), security(("basic" = [])))]
-#[get("/v1/iocs/rescan/status/{task}")]
-pub(crate) async fn rescan_status(_program: Program, task: web::Path<String>) -> Answer {
-    let task: uuid::Uuid = task
-        .parse()
-        .map_err(|_none| Refusal::text(StatusCode::NOT_FOUND, "There is no such task."))?;
-    Ok(HttpResponse::Ok().json(json!({ "TaskId": task.to_string(), "Status": "Done" })))
 }

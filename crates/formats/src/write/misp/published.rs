@@ -128,11 +128,13 @@ mod tests {
         ioc::{Enrichment, Kind},
     };
 
-    use super::super::{
-        fingerprint,
-        tests::{ioc, render, rich},
+    use super::{
+        super::{
+            fingerprint,
+            tests::{ioc, render, rich},
+        },
+        *,
     };
-    use super::*;
 
     #[test]
     fn an_event_that_grew_is_as_if_written_anew() {

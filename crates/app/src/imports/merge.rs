@@ -1,0 +1,204 @@
+//! What is read is merged with what is known, on all cores.
+
+use std::{collections::HashMap, fs::File, io::BufReader, num::NonZero, path::Path};
+
+use iocast_domain::{
+    id::{IocId, SourceId},
+    ioc::{Enrichment, Sighting, ioc_id_in, merge},
+    source::Confidence,
+    time::Timestamp,
+};
+use iocast_formats::read::{Input, Item, Options, Raw, ReadError, Rejected, split};
+use iocast_store::{IocRow, PromoteOrder, StageWrite, Staged};
+use uuid::Uuid;
+
+use super::{BATCH, Ignored, Sightings, Trust, WEIGHT};
+use crate::AppError;
+
+/// The first bits of an id: very many of them take little room, and few ids share one.
+pub(super) fn mark(id: IocId) -> u32 {
+    let [a, b, c, d, ..] = *id.0.as_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// What is found in some pieces of a body.
+pub(super) struct Parsed {
+    pub(super) sightings: Sightings,
+    /// The IOCs that are sighted, each once, in order.
+    pub(super) ids: Vec<IocId>,
+    /// How many things were met.
+    pub(super) items: u64,
+    pub(super) rejected: Vec<Rejected>,
+    pub(super) ignored: Ignored,
+}
+
+/// How far a body is trusted.
+#[derive(Clone, Copy)]
+pub(super) struct Trusted {
+    pub(super) trust: Trust,
+    pub(super) confidence: Confidence,
+}
+
+impl Trusted {
+    /// Takes out of a sighting what is for people to decide, and caps what it claims.
+    fn apply(self, sighting: &mut Sighting, ignored: &mut Ignored) {
+        if sighting.confidence.is_some_and(|claimed| claimed > self.confidence) {
+            sighting.confidence = Some(self.confidence);
+            ignored.confidence += 1;
+        }
+        if self.trust == Trust::Restore {
+            return;
+        }
+        if sighting.whitelist.take().is_some() {
+            ignored.whitelist += 1;
+        }
+        if !sighting.enrichment.user_tags.is_empty() {
+            let tags = std::mem::take(&mut sighting.enrichment.user_tags);
+            sighting.enrichment.system_tags.extend(tags);
+            ignored.user_tags += 1;
+        }
+    }
+}
+
+impl Parsed {
+    pub(super) fn of(
+        pieces: Vec<Raw>,
+        also: &Enrichment,
+        trusted: Trusted,
+        namespace: &Uuid,
+    ) -> Self {
+        let mut sightings = Vec::with_capacity(pieces.len());
+        let (mut items, mut rejected, mut ignored) = (0, Vec::new(), Ignored::default());
+        for piece in pieces {
+            piece.items(&mut |item| {
+                items += 1;
+                match item {
+                    Item::Sighting(mut sighting) => {
+                        trusted.apply(&mut sighting, &mut ignored);
+                        sighting.enrichment.absorb(also);
+                        if let Some((kind, value)) = &sighting.indicator {
+                            sightings.push((ioc_id_in(namespace, *kind, value), sighting));
+                        }
+                    }
+                    Item::Rejected(line) => rejected.push(line),
+                }
+            });
+        }
+        let mut ids: Vec<IocId> = sightings.iter().map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Self { sightings, ids, items, rejected, ignored }
+    }
+}
+
+/// What comes of a batch.
+pub(super) struct Merged {
+    /// What changes, by id.
+    pub(super) rows: Vec<Staged>,
+    /// The same, ready to be written.
+    pub(super) write: StageWrite,
+    /// Those that are known, and about which nothing new is said.
+    pub(super) same: Vec<IocId>,
+}
+
+pub(super) fn merge_all(
+    mut sightings: Sightings,
+    staged: &HashMap<IocId, Staged>,
+    mut known: HashMap<IocId, IocRow>,
+    source: SourceId,
+    confidence: Confidence,
+    now: Timestamp,
+) -> (Vec<Staged>, Vec<IocId>) {
+    // Deleted by a person and reported again: it starts afresh.
+    known.retain(|_, row| !row.deleted);
+    // Those of one IOC stay in the order in which they came.
+    sightings.sort_by_key(|(id, _)| *id);
+    let (mut rows, mut same) = (Vec::with_capacity(sightings.len()), Vec::new());
+    let mut sightings = sightings.into_iter().peekable();
+    while let Some((id, first)) = sightings.next() {
+        let mut earlier = staged.get(&id).cloned();
+        let before = staged.get(&id).map(|s| &s.ioc).or_else(|| known.get(&id).map(|k| &k.ioc));
+        let others = std::iter::from_fn(|| sightings.next_if(|(other, _)| *other == id))
+            .map(|(_, other)| other);
+        for mut sighting in std::iter::once(first).chain(others) {
+            let Some((kind, value)) = sighting.indicator.take() else { continue };
+            let (base, created_at, change) = match (earlier, known.get(&id)) {
+                (Some(Staged { ioc, created_at, change }), _) => {
+                    (Some(ioc), created_at, Some(change))
+                }
+                (None, Some(row)) => (Some(row.ioc.clone()), row.created_at, None),
+                (None, None) => (None, now.micros(), None),
+            };
+            let (ioc, changed) = merge(base, id, kind, value, *sighting, source, confidence, now);
+            // Within one import an IOC counts once, by the most that happened to it.
+            let change = change.map_or(changed, |earlier| earlier.min(changed));
+            earlier = Some(Staged { ioc, created_at, change });
+        }
+        match earlier {
+            Some(row) if before != Some(&row.ioc) => rows.push(row),
+            Some(_) if !staged.contains_key(&id) => same.push(id),
+            _ => {}
+        }
+    }
+    (rows, same)
+}
+
+/// Whether values come in some order: sorted lists do, from one batch to the next.
+#[derive(Default)]
+pub(super) struct Order {
+    batches: usize,
+    /// Batches whose values all lie before or behind those of the batch before.
+    apart: usize,
+    last: Option<(String, String)>,
+}
+
+impl Order {
+    pub(super) fn see(&mut self, rows: &[Staged]) {
+        let values = || rows.iter().map(|row| row.ioc.value.as_str());
+        let Some((low, high)) = values().min().zip(values().max()) else { return };
+        let apart = self
+            .last
+            .as_ref()
+            .is_none_or(|(before, until)| low > until.as_str() || high < before.as_str());
+        self.batches += 1;
+        self.apart += usize::from(apart);
+        self.last = Some((low.to_owned(), high.to_owned()));
+    }
+
+    pub(super) fn of_rows(&self) -> PromoteOrder {
+        if 4 * self.apart >= 3 * self.batches { PromoteOrder::AsStaged } else { PromoteOrder::ById }
+    }
+}
+
+/// Number of parser threads.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+pub(super) fn split_spooled(
+    path: &Path,
+    input: Input,
+    options: Options,
+    give: &impl Fn(Vec<Raw>) -> bool,
+) -> Result<(), ReadError> {
+    let file = File::open(path).map_err(ReadError::Io)?;
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut weight = 0;
+    split(input, &mut BufReader::with_capacity(256 * 1024, file), options, &mut |raw| {
+        weight += raw.weight();
+        batch.push(raw);
+        if batch.len() < BATCH && weight < WEIGHT {
+            return true;
+        }
+        weight = 0;
+        give(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)))
+    })?;
+    if give(batch) { Ok(()) } else { Err(ReadError::Stopped) }
+}
+
+pub(super) fn unreadable(error: ReadError) -> AppError {
+    match error {
+        ReadError::Malformed(message) => AppError::Malformed(message),
+        other => AppError::internal(other),
+    }
+}

@@ -1,0 +1,61 @@
+//! Settings from the environment, and what a mistyped name was meant to be.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Config, ConfigError};
+
+/// How alike a variable's name must be to that of a setting to be taken for a mistyped one.
+const ALIKE: f64 = 0.9;
+
+/// Variables that belong to iocast and are no settings of the server.
+const NO_SETTINGS: &[&str] =
+    &["config", "test_postgres", "samples", "python", "long", "seed", "pictures", "database_of"];
+
+/// The settings that the environment gives. A text is taken as it is, quotes and digits too. Other
+/// variables that begin with `IOCAST_` are somebody else's (Kubernetes sets some), unless their
+/// name is nearly that of a setting.
+pub(super) fn environment(
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<BTreeMap<String, Value>, ConfigError> {
+    let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
+    let mut found = BTreeMap::new();
+    for (variable, text) in variables {
+        let Some(name) = variable.strip_prefix("IOCAST_").map(str::to_ascii_lowercase) else {
+            continue;
+        };
+        let wrong = |what: &str| {
+            Err(ConfigError::Invalid(format!("{variable} must be {what}; it is `{text}`.")))
+        };
+        let value = match (name.as_str(), defaults.get(&name)) {
+            ("workers" | "smtp_port", _) | (_, Some(Value::Number(_))) => {
+                match text.trim().parse::<u64>() {
+                    Ok(number) => Value::from(number),
+                    Err(_) => return wrong("a whole number"),
+                }
+            }
+            (_, Some(Value::Bool(_))) => match text.trim() {
+                "true" => Value::Bool(true),
+                "false" => Value::Bool(false),
+                _ => return wrong("true or false"),
+            },
+            (_, Some(_)) => Value::String(text),
+            (other, None) => {
+                let mut settings = defaults.as_object().into_iter().flat_map(serde_json::Map::keys);
+                let meant = settings.find(|setting| strsim::jaro_winkler(setting, other) >= ALIKE);
+                match meant {
+                    Some(meant) if !NO_SETTINGS.contains(&other) => {
+                        let right = meant.to_ascii_uppercase();
+                        return Err(ConfigError::Invalid(format!(
+                            "{variable} is not a setting; did you mean IOCAST_{right}?"
+                        )));
+                    }
+                    _ => continue,
+                }
+            }
+        };
+        found.insert(name, value);
+    }
+    Ok(found)
+}

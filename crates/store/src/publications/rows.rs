@@ -1,0 +1,264 @@
+//! The rows of parts and publications, and what is made of them.
+
+use iocast_domain::{
+    group::{Boundary, Held, Truncation},
+    id::{GroupId, PartId},
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    StoreResult,
+    error::corrupt,
+    row::{group, part},
+};
+
+/// A compressed piece of a file, by content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobRef {
+    /// BLAKE3 of the compressed bytes, in hexadecimal.
+    #[serde(rename = "h")]
+    pub hash: String,
+    /// CRC-32 of the plain bytes.
+    #[serde(rename = "c")]
+    pub crc: u32,
+    /// Plain length.
+    #[serde(rename = "r")]
+    pub raw_len: u64,
+    /// Compressed length.
+    #[serde(rename = "l")]
+    pub len: u64,
+}
+
+/// A file of a publication.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FileRef {
+    /// Path below the group URL.
+    #[serde(rename = "p")]
+    pub path: String,
+    /// Its pieces, in order.
+    #[serde(rename = "s")]
+    pub segments: Vec<BlobRef>,
+    /// Of a list: the plain length of what stands before the first entry.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+}
+
+/// A blob to write.
+#[derive(Clone, Debug)]
+pub struct NewBlob {
+    /// Its name.
+    pub hash: String,
+    /// Its bytes.
+    pub data: Vec<u8>,
+}
+
+/// A publication to be written.
+#[derive(Debug)]
+pub struct NewPublication {
+    /// Whose it is.
+    pub group: GroupId,
+    /// Its line in the history.
+    pub line: PublicationLine,
+    /// The change number that it holds.
+    pub seq: i64,
+    /// Its files.
+    pub files: Vec<FileRef>,
+    /// What of them is new.
+    pub blobs: Vec<NewBlob>,
+}
+
+/// What the publisher knows of a group.
+#[derive(Clone, Debug)]
+pub struct PublishState {
+    /// Raised by every change of rules, limit, priority or sources.
+    pub config_version: i64,
+    /// The configuration that the last publication was made from.
+    pub applied_config: i64,
+    /// The change number that the last publication holds.
+    pub applied_seq: i64,
+    /// Number of the last publication.
+    pub publication: i64,
+    /// Live members.
+    pub live: u32,
+    /// What was left out.
+    pub cut: Truncation,
+    /// When something is to do even without a change.
+    pub due_at: Option<i64>,
+    /// The latest stamp given: UTC seconds for an event, UTC microseconds in a log.
+    pub latest_stamp: Option<i64>,
+    /// A publication that is held.
+    pub held: Option<Held>,
+    /// An admin lets it through.
+    pub let_through: bool,
+    /// People were told that the group is full.
+    pub limit_told: bool,
+    /// Where the room of a full group ends.
+    pub boundary: Option<Boundary>,
+}
+
+/// A part as it is stored.
+#[derive(Clone, Debug)]
+pub struct PartRow {
+    /// Event UUID.
+    pub id: PartId,
+    /// `YYYY-MM-DD`.
+    pub day: String,
+    /// From 1 within the day.
+    pub number: u32,
+    /// The group's name when it was begun.
+    pub group_name: String,
+    /// Event timestamp, UTC seconds.
+    pub stamp: i64,
+    /// Takes no more members.
+    pub sealed: bool,
+    /// Members, tombstones counted.
+    pub total: u32,
+    /// Live members.
+    pub live: u32,
+    /// Something waits to be told to receivers.
+    pub dirty: bool,
+    /// Until when it rests, in UTC microseconds.
+    pub rested_at: i64,
+    /// Its entry in the manifest.
+    pub manifest_entry: String,
+    /// Its event file.
+    pub event: BlobRef,
+    /// Its lines of `hashes.csv`.
+    pub hashes: BlobRef,
+}
+
+/// A publication in the history of a group.
+#[derive(Clone, Debug)]
+pub struct PublicationLine {
+    /// From 1.
+    pub number: i64,
+    /// When.
+    pub created_at: Timestamp,
+    /// IOCs in it.
+    pub live: u32,
+    /// IOCs that joined.
+    pub added: u32,
+    /// IOCs that left.
+    pub removed: u32,
+}
+
+/// What a new publication says of its group.
+#[derive(Clone, Debug)]
+pub struct GroupUpdate {
+    /// The claim it was made under, where other processes publish, too.
+    pub claim: Option<Uuid>,
+    /// The configuration it was made from.
+    pub applied_config: i64,
+    /// The change number it holds.
+    pub applied_seq: i64,
+    /// Its number; unchanged where nothing was published.
+    pub publication: i64,
+    /// Live members.
+    pub live: u32,
+    /// What was left out.
+    pub cut: Truncation,
+    /// When something is to do next.
+    pub due_at: Option<i64>,
+    /// The latest stamp given.
+    pub latest_stamp: Option<i64>,
+    /// Where the room of a full group ends.
+    pub boundary: Option<Boundary>,
+}
+
+pub(super) fn count(n: i32) -> u32 {
+    u32::try_from(n).unwrap_or_default()
+}
+
+pub(super) fn stored(n: u32) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+fn blob_ref(column: &'static str, text: &str) -> StoreResult<BlobRef> {
+    serde_json::from_str(text).map_err(|e| corrupt("parts", column, e))
+}
+
+pub(super) fn json(value: &impl Serialize) -> StoreResult<String> {
+    serde_json::to_string(value).map_err(|e| corrupt("parts", "json", e))
+}
+
+pub(super) fn to_part(row: part::Model) -> StoreResult<PartRow> {
+    let part::Model {
+        id,
+        group_id: _,
+        day,
+        number,
+        group_name,
+        stamp,
+        sealed,
+        total,
+        live,
+        dirty,
+        rested_at,
+        manifest_entry,
+        event_segment,
+        hashes_segment,
+    } = row;
+    Ok(PartRow {
+        id: PartId(id),
+        day,
+        number: count(number),
+        group_name,
+        stamp,
+        sealed,
+        total: count(total),
+        live: count(live),
+        dirty,
+        rested_at,
+        manifest_entry,
+        event: blob_ref("event_segment", &event_segment)?,
+        hashes: blob_ref("hashes_segment", &hashes_segment)?,
+    })
+}
+
+impl PartRow {
+    /// A part that holds nothing yet.
+    #[must_use]
+    pub fn empty(id: PartId, day: &str, number: u32, group_name: &str) -> Self {
+        let nothing = BlobRef { hash: String::new(), crc: 0, raw_len: 0, len: 0 };
+        Self {
+            id,
+            day: day.to_owned(),
+            number,
+            group_name: group_name.to_owned(),
+            stamp: 0,
+            sealed: false,
+            total: 0,
+            live: 0,
+            dirty: false,
+            rested_at: 0,
+            manifest_entry: String::new(),
+            event: nothing.clone(),
+            hashes: nothing,
+        }
+    }
+}
+
+pub(super) fn to_state(row: &group::Model) -> StoreResult<PublishState> {
+    Ok(PublishState {
+        config_version: row.config_version,
+        applied_config: row.applied_config,
+        applied_seq: row.applied_seq,
+        publication: row.publication,
+        live: count(row.live),
+        cut: serde_json::from_str(&row.cut).map_err(|e| corrupt("ioc_groups", "cut", e))?,
+        due_at: row.due_at,
+        latest_stamp: row.latest_stamp,
+        held: row
+            .held
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|e| corrupt("ioc_groups", "held", e))?,
+        let_through: row.let_through.is_some(),
+        limit_told: row.limit_told,
+        // Without one, the group is selected from scratch.
+        boundary: row.boundary.as_deref().and_then(|b| serde_json::from_str(b).ok()),
+    })
+}

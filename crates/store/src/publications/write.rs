@@ -1,0 +1,380 @@
+//! Publishing: claims, parts, publications and holds are written.
+
+use std::collections::{HashMap, HashSet};
+
+use iocast_domain::{
+    group::Held,
+    id::{GroupId, PartId},
+    time::Timestamp,
+};
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Set,
+    sea_query::{Expr, OnConflict},
+};
+use uuid::Uuid;
+
+use super::{
+    GroupUpdate, NewBlob, NewPublication, PUBLICATIONS_KEPT, PartRow, PublicationLine, ROWS, json,
+    stored,
+};
+use crate::{
+    Signal, StoreResult, Txn,
+    row::{blob, group, member, part, publication},
+};
+
+impl Txn {
+    /// Claims a group for one publisher until `until`; false if another one holds it. `left` are
+    /// claims of the same publisher that it could not give back. Claims run on the real clock.
+    pub async fn publish_claim(
+        &self,
+        id: GroupId,
+        token: Uuid,
+        left: Vec<Uuid>,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> StoreResult<bool> {
+        let done = group::Entity::update_many()
+            .col_expr(group::Column::ClaimToken, Expr::value(token))
+            .col_expr(group::Column::ClaimUntil, Expr::value(until.micros()))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(
+                Condition::any()
+                    .add(group::Column::ClaimUntil.lte(now.micros()))
+                    .add(group::Column::ClaimToken.is_in(left)),
+            )
+            .exec(&self.0)
+            .await?;
+        Ok(done.rows_affected == 1)
+    }
+
+    /// Holds a claim until later; false if another process holds the group, or it is gone.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn publish_renew(
+        &self,
+        id: GroupId,
+        token: Uuid,
+        until: Timestamp,
+    ) -> StoreResult<bool> {
+        let done = group::Entity::update_many()
+            .col_expr(group::Column::ClaimUntil, Expr::value(until.micros()))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(group::Column::ClaimToken.eq(token))
+            .filter(group::Column::ClaimUntil.gt(0_i64))
+            .exec(&self.0)
+            .await?;
+        Ok(done.rows_affected == 1)
+    }
+
+    /// Writes what a group serves from now on and releases the claim; false if the claim was lost
+    /// or the group is gone.
+    pub async fn publish_settle(&self, id: GroupId, update: &GroupUpdate) -> StoreResult<bool> {
+        let GroupUpdate {
+            claim,
+            applied_config,
+            applied_seq,
+            publication,
+            live,
+            cut,
+            due_at,
+            latest_stamp,
+            boundary,
+        } = update;
+        let done = group::Entity::update_many()
+            .col_expr(group::Column::AppliedConfig, Expr::value(*applied_config))
+            .col_expr(group::Column::AppliedSeq, Expr::value(*applied_seq))
+            .col_expr(group::Column::Publication, Expr::value(*publication))
+            .col_expr(group::Column::Live, Expr::value(stored(*live)))
+            .col_expr(group::Column::Cut, Expr::value(json(cut)?))
+            .col_expr(group::Column::DueAt, Expr::value(*due_at))
+            .col_expr(group::Column::LatestStamp, Expr::value(*latest_stamp))
+            .col_expr(
+                group::Column::Boundary,
+                Expr::value(boundary.as_ref().map(json).transpose()?),
+            )
+            .col_expr(group::Column::ClaimUntil, Expr::value(0_i64))
+            .col_expr(group::Column::Held, Expr::value(None::<String>))
+            .col_expr(group::Column::HeldUntil, Expr::value(None::<i64>))
+            .col_expr(group::Column::LetThrough, Expr::value(None::<i64>))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(
+                Condition::all().add_option(claim.map(|claim| group::Column::ClaimToken.eq(claim))),
+            )
+            .exec(&self.0)
+            .await?;
+        Ok(done.rows_affected == 1)
+    }
+
+    /// Holds a publication until `held.until`, unless a change after `seq` or `config` asks for
+    /// another look. Gives whether it was held just now; false if it was before, or the claim was
+    /// lost.
+    pub async fn publish_hold(
+        &self,
+        id: GroupId,
+        claim: Option<Uuid>,
+        held: &Held,
+        seq: i64,
+        config: i64,
+    ) -> StoreResult<bool> {
+        let newly = group::Entity::update_many()
+            .col_expr(group::Column::Held, Expr::value(json(held)?))
+            .col_expr(group::Column::HeldUntil, Expr::value(held.until.micros()))
+            .col_expr(group::Column::HeldSeq, Expr::value(seq))
+            .col_expr(group::Column::HeldConfig, Expr::value(config))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(
+                Condition::all().add_option(claim.map(|claim| group::Column::ClaimToken.eq(claim))),
+            );
+        let first = newly
+            .clone()
+            .filter(group::Column::HeldUntil.is_null())
+            .exec(&self.0)
+            .await?
+            .rows_affected
+            == 1;
+        if !first {
+            newly.exec(&self.0).await?;
+        }
+        Ok(first)
+    }
+
+    /// Lets a held publication through; false if none is held.
+    pub async fn group_let_through(&self, id: GroupId, now: Timestamp) -> StoreResult<bool> {
+        let done = group::Entity::update_many()
+            .col_expr(group::Column::LetThrough, Expr::value(now.micros()))
+            .col_expr(group::Column::ConfigVersion, Expr::col(group::Column::ConfigVersion).add(1))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(group::Column::HeldUntil.is_not_null())
+            .exec(&self.0)
+            .await?;
+        self.notify(Signal::Changes).await?;
+        Ok(done.rows_affected == 1)
+    }
+
+    /// Has a group serve one of its publications whatever comes after it, or the last one again.
+    pub async fn group_freeze(&self, id: GroupId, publication: Option<i64>) -> StoreResult<()> {
+        let set = group::Entity::update_many()
+            .col_expr(group::Column::Frozen, Expr::value(publication))
+            .filter(group::Column::Id.eq(id.0));
+        set.exec(&self.0).await?;
+        self.feeds_moved(&[id]).await
+    }
+
+    /// Notes whether people were told that a group is full. Gives false if it was noted so already.
+    pub async fn group_set_limit_told(&self, id: GroupId, told: bool) -> StoreResult<bool> {
+        let note = group::Entity::update_many()
+            .col_expr(group::Column::LimitTold, Expr::value(told))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(group::Column::LimitTold.eq(!told));
+        Ok(note.exec(&self.0).await?.rows_affected > 0)
+    }
+
+    /// Releases a claim without a publication.
+    pub async fn publish_release(&self, id: GroupId, token: Uuid) -> StoreResult<()> {
+        group::Entity::update_many()
+            .col_expr(group::Column::ClaimUntil, Expr::value(0_i64))
+            .filter(group::Column::Id.eq(id.0))
+            .filter(group::Column::ClaimToken.eq(token))
+            .exec(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Writes parts, new or changed.
+    pub async fn part_put_many(&self, parts: &[(GroupId, PartRow)]) -> StoreResult<()> {
+        for chunk in parts.chunks(ROWS) {
+            let rows = chunk
+                .iter()
+                .map(|(group, p)| {
+                    let PartRow {
+                        id: part_id,
+                        day,
+                        number,
+                        group_name,
+                        stamp,
+                        sealed,
+                        total,
+                        live,
+                        dirty,
+                        rested_at,
+                        manifest_entry,
+                        event,
+                        hashes,
+                    } = p;
+                    Ok(part::ActiveModel {
+                        id: Set(part_id.0),
+                        group_id: Set(group.0),
+                        day: Set(day.clone()),
+                        number: Set(stored(*number)),
+                        group_name: Set(group_name.clone()),
+                        stamp: Set(*stamp),
+                        sealed: Set(*sealed),
+                        total: Set(stored(*total)),
+                        live: Set(stored(*live)),
+                        dirty: Set(*dirty),
+                        rested_at: Set(*rested_at),
+                        manifest_entry: Set(manifest_entry.clone()),
+                        event_segment: Set(json(event)?),
+                        hashes_segment: Set(json(hashes)?),
+                    })
+                })
+                .collect::<StoreResult<Vec<_>>>()?;
+            let update = OnConflict::column(part::Column::Id)
+                .update_columns([
+                    part::Column::Stamp,
+                    part::Column::Sealed,
+                    part::Column::Total,
+                    part::Column::Live,
+                    part::Column::Dirty,
+                    part::Column::RestedAt,
+                    part::Column::ManifestEntry,
+                    part::Column::EventSegment,
+                    part::Column::HashesSegment,
+                ])
+                .to_owned();
+            part::Entity::insert_many(rows)
+                .on_conflict(update)
+                .exec_without_returning(&self.0)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a part that holds nothing any more.
+    pub async fn part_delete(&self, id: PartId) -> StoreResult<()> {
+        part::Entity::delete_by_id(id.0).exec(&self.0).await?;
+        member::Entity::delete_many().filter(member::Column::PartId.eq(id.0)).exec(&self.0).await?;
+        Ok(())
+    }
+
+    /// Writes publications of some groups with their new blobs, and forgets what is older than the
+    /// last twenty. Gives the publications that groups are frozen at.
+    #[expect(clippy::too_many_lines, reason = "one transaction")]
+    pub async fn publication_insert(
+        &self,
+        all: Vec<NewPublication>,
+    ) -> StoreResult<HashMap<GroupId, i64>> {
+        let (mut blobs, mut rows, mut used) =
+            (Vec::new(), Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
+        for publication in all {
+            let NewPublication {
+                group,
+                line: PublicationLine { number, created_at, live, added, removed },
+                seq,
+                files,
+                blobs: mut new,
+            } = publication;
+            new.sort_unstable_by(|a, b| a.hash.cmp(&b.hash));
+            new.dedup_by(|a, b| a.hash == b.hash);
+            let written: HashSet<&str> = new.iter().map(|b| b.hash.as_str()).collect();
+            let others = files
+                .iter()
+                .flat_map(|f| &f.segments)
+                .map(|s| s.hash.as_str())
+                .filter(|hash| !written.contains(hash));
+            used.push((group, number, others.map(str::to_owned).collect::<Vec<_>>()));
+            rows.push(publication::ActiveModel {
+                group_id: Set(group.0),
+                number: Set(number),
+                created_at: Set(created_at.micros()),
+                seq: Set(seq),
+                live: Set(stored(live)),
+                added: Set(stored(added)),
+                removed: Set(stored(removed)),
+                files: Set(json(&files)?),
+            });
+            let row = |b: NewBlob| blob::ActiveModel {
+                group_id: Set(group.0),
+                hash: Set(b.hash),
+                last_publication: Set(number),
+                data: Set(b.data),
+            };
+            blobs.extend(new.into_iter().map(row));
+        }
+        while !blobs.is_empty() {
+            let some: Vec<_> = blobs.drain(..blobs.len().min(64)).collect();
+            let keep = OnConflict::columns([blob::Column::GroupId, blob::Column::Hash])
+                .update_column(blob::Column::LastPublication)
+                .to_owned();
+            blob::Entity::insert_many(some)
+                .on_conflict(keep)
+                .exec_without_returning(&self.0)
+                .await?;
+        }
+        for (group, number, hashes) in &used {
+            self.blobs_used(*group, hashes, *number).await?;
+        }
+        publication::Entity::insert_many(rows).exec_without_returning(&self.0).await?;
+        let groups: Vec<GroupId> = used.iter().map(|(group, ..)| *group).collect();
+        let find = group::Entity::find()
+            .select_only()
+            .column(group::Column::Id)
+            .column(group::Column::Frozen);
+        let of_frozen = group::Column::Id
+            .is_in(groups.iter().map(|g| g.0))
+            .and(group::Column::Frozen.is_not_null());
+        let frozen: Vec<(Uuid, i64)> = find.filter(of_frozen).into_tuple().all(&self.0).await?;
+        let frozen: HashMap<GroupId, i64> =
+            frozen.into_iter().map(|(group, number)| (GroupId(group), number)).collect();
+        for (group, number, _) in used.iter().filter(|(group, ..)| frozen.contains_key(group)) {
+            // What a frozen group serves is kept however old it gets.
+            let at = frozen.get(group).copied().unwrap_or_default();
+            let files = self.publication_files_of(*group, at).await?.unwrap_or_default();
+            let hashes: Vec<String> =
+                files.iter().flat_map(|f| &f.segments).map(|s| s.hash.clone()).collect();
+            self.blobs_used(*group, &hashes, *number).await?;
+        }
+        self.publications_forget(
+            &used
+                .iter()
+                .map(|(group, number, _)| (*group, number - PUBLICATIONS_KEPT))
+                .collect::<Vec<_>>(),
+            &frozen,
+        )
+        .await?;
+        self.feeds_moved(&groups).await?;
+        Ok(frozen)
+    }
+
+    /// Forgets publications of some groups up to a number, but for those that groups are frozen at.
+    async fn publications_forget(
+        &self,
+        oldest: &[(GroupId, i64)],
+        frozen: &HashMap<GroupId, i64>,
+    ) -> StoreResult<()> {
+        let (mut old, mut unused) = (Condition::any(), Condition::any());
+        for (group, oldest) in oldest.iter().filter(|(_, oldest)| *oldest > 0) {
+            let not_frozen =
+                frozen.get(group).map(|number| publication::Column::Number.ne(*number));
+            let of_group = publication::Column::GroupId.eq(group.0);
+            old = old.add(
+                Condition::all()
+                    .add(of_group)
+                    .add(publication::Column::Number.lte(*oldest))
+                    .add_option(not_frozen),
+            );
+            unused = unused.add(
+                blob::Column::GroupId.eq(group.0).and(blob::Column::LastPublication.lte(*oldest)),
+            );
+        }
+        if !old.is_empty() {
+            publication::Entity::delete_many().filter(old).exec(&self.0).await?;
+            blob::Entity::delete_many().filter(unused).exec(&self.0).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes that a publication uses blobs that are there.
+    async fn blobs_used(&self, id: GroupId, hashes: &[String], number: i64) -> StoreResult<()> {
+        for chunk in hashes.chunks(ROWS) {
+            blob::Entity::update_many()
+                .col_expr(blob::Column::LastPublication, Expr::value(number))
+                .filter(blob::Column::GroupId.eq(id.0))
+                .filter(blob::Column::Hash.is_in(chunk.iter().map(String::as_str)))
+                .exec(&self.0)
+                .await?;
+        }
+        Ok(())
+    }
+}
