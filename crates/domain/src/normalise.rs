@@ -51,10 +51,10 @@ pub fn of_kind(kind: Kind, text: &str) -> Result<(Kind, String), String> {
 /// # Errors
 /// The reason why it is none.
 pub fn detect(text: &str) -> Result<(Kind, String), String> {
-    let text = text.trim().trim_matches(['"', '\'', '`']);
+    let text = text.trim_matches(is_around);
     check_length(text)?;
     let text = refang(text);
-    let text = text.trim();
+    let text = text.trim_matches(is_around);
     if text.is_empty() {
         return Err("the value is empty".to_owned());
     }
@@ -96,6 +96,11 @@ pub fn detect(text: &str) -> Result<(Kind, String), String> {
         Ok(Host::Address(address)) if name.split('.').count() == 4 => ip(&address.to_string()),
         _ => domain(name).map(|v| (Kind::Domain, v)),
     }
+}
+
+/// What stands around a value in prose and tables: quotation marks and blanks, in any order.
+fn is_around(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '"' | '\'' | '`')
 }
 
 /// `1.2.3.4`, `1.2.3.0/24`, `1.2.3.4:80`, `2001:db8::1`, `[2001:db8::1]:443`; `None` if it is not

@@ -95,3 +95,13 @@ proptest::proptest! {
         }
     }
 }
+
+/// Found by fuzzing: blanks between quotation marks hid some of them, and the value had another
+/// spelling when it was read again.
+#[test]
+fn quotation_marks_and_blanks_are_trimmed_together() {
+    for text in ["evil.example/a", "' \" evil.example/a ' ` ", "evil.example/a"] {
+        assert_eq!(detect(text), Ok((Kind::Url, "http://evil.example/a".to_owned())), "{text}");
+    }
+    assert!(detect("' ' '").is_err());
+}
