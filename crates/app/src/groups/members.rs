@@ -39,7 +39,7 @@ pub enum SendAgain {
 }
 
 impl App {
-    /// What a group holds and fits, by IOC id.
+    /// The IOCs that a group holds and serves, by id.
     ///
     /// # Errors
     /// If the group is not there.
