@@ -323,6 +323,12 @@ fn what_monitoring_sees(app: &mut TestApp) {
         [get(&main, Some("0123456789abcdef")), get(&format!("http://{listen}/metrics"), None)]
     {
         assert_eq!(status, 200);
+        let value = |name: &str| {
+            figures
+                .lines()
+                .find_map(|l| l.strip_prefix(name)?.trim().parse::<f64>().ok())
+                .unwrap_or_else(|| panic!("{name} in {figures}"))
+        };
         for line in [
             "iocast_outages_open 1",
             "iocast_ready 1",
@@ -332,24 +338,24 @@ fn what_monitoring_sees(app: &mut TestApp) {
             "iocast_letters{state=\"dead\"} 0",
             "iocast_pulls_total{status=\"401\"} 1",
             "iocast_pulls_total{status=\"503\"} 0",
-            "iocast_publications_total 2",
+            "iocast_publication_duration_seconds_count 2",
+            "iocast_build_info{version=\"0.1.0\"} 1",
             "iocast_table_entries{of=\"keys\"} 2",
             "iocast_writers_waiting 0",
         ] {
-            assert!(figures.lines().any(|l| l == line), "{line} in {figures}");
+            let (name, wanted) = line.rsplit_once(' ').unwrap();
+            assert_eq!(value(name), wanted.parse::<f64>().unwrap(), "{line} in {figures}");
         }
-        let value = |name: &str| {
-            figures
-                .lines()
-                .find_map(|l| l.strip_prefix(name)?.trim().parse::<f64>().ok())
-                .unwrap_or_else(|| panic!("{name} in {figures}"))
-        };
         assert!(
             value("iocast_pulls_total{status=\"200\"}") > 0.0
                 && value("iocast_cache_bytes{of=\"bodies\"}") > 0.0,
             "{figures}"
         );
-        assert!(value("iocast_publication_seconds_total") > 0.0, "{figures}");
+        assert!(value("iocast_publication_duration_seconds_sum") > 0.0, "{figures}");
+        assert!(value("iocast_request_duration_seconds_count{route=\"api\"}") > 0.0, "{figures}");
+        assert!(value("iocast_request_duration_seconds_count{route=\"feed\"}") > 0.0, "{figures}");
+        assert!(value("process_resident_memory_bytes") > 1e6, "{figures}");
+        assert!(value("process_cpu_seconds_total") > 0.0, "{figures}");
         let names: BTreeMap<&str, usize> = figures
             .lines()
             .filter(|l| l.starts_with("# TYPE"))

@@ -292,13 +292,13 @@ fn without_the_database_devices_get_what_was_published_last() {
             None,
         )
         .text();
-        let entries: u32 = metrics
+        let entries: f64 = metrics
             .lines()
             .find_map(|l| l.strip_prefix("iocast_cache_entries{of=\"bodies\"} "))?
             .trim()
             .parse()
             .ok()?;
-        (entries >= 7).then_some(())
+        (entries >= 7.0).then_some(())
     });
     let manifest = format!("{}/manifest.json", fleet.at(0, &scene.url));
     let known = device.get(&manifest, &[]).header("etag").to_owned();

@@ -88,6 +88,41 @@ fn a_stop_at_any_moment_is_heard() {
 }
 
 #[test]
+fn every_request_is_logged_where_that_is_wanted() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let ask = |server: &Started, parent: &str| {
+        let url = format!("{}/api/v1/health?key=a-secret", server.url);
+        let answer = send("GET", &url, &[("traceparent", parent)], None);
+        answer.header("x-request-id").to_owned()
+    };
+    let parent = format!("00-{trace}-b7ad6b7169203331-01");
+    let mut server = start(&data, &[], &[]);
+    ask(&server, &parent);
+    signal(&server.child, "TERM");
+    ends(&mut server, &data);
+    assert!(!log(&data).contains("/api/v1/health"), "{}", log(&data));
+    let log_all = [("IOCAST_LOG", "info,access=info"), ("IOCAST_LOG_FORMAT", "json")];
+    let mut server = start(&data, &[], &log_all);
+    let with_trace = ask(&server, &parent);
+    let without = ask(&server, "00-0af7-1-01");
+    signal(&server.child, "TERM");
+    ends(&mut server, &data);
+    let log = log(&data);
+    assert!(!log.contains("a-secret"), "{log}");
+    let line = |id: &str| -> serde_json::Value {
+        let line = log.lines().find(|line| line.contains(id)).unwrap();
+        serde_json::from_str(line).unwrap()
+    };
+    let wanted = line(&with_trace);
+    assert_eq!(wanted["message"], "GET /api/v1/health answered 200", "{wanted}");
+    assert_eq!((&wanted["trace.id"], &wanted["http.status"]), (&trace.into(), &200.into()));
+    assert!(wanted["http.ms"].as_f64().is_some_and(|ms| ms > 0.0), "{wanted}");
+    assert!(line(&without)["trace.id"].is_null(), "{log}");
+}
+
+#[test]
 fn a_stop_with_https_cuts_nothing_off() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");

@@ -11,11 +11,10 @@ use iocast_domain::{
     time::{DAY, SECOND, Timestamp, parse_span, span_in_words},
 };
 use iocast_store::Pool;
+use prometheus_client::metrics::histogram::Histogram;
 use subtle::ConstantTimeEq as _;
 
-use crate::{
-    Actor, App, AppError, AppResult, Delivered, Role, TaskAge, Watched, publisher::Published,
-};
+use crate::{Actor, App, AppError, AppResult, Delivered, Role, TaskAge, Watched};
 
 /// Whether devices are served, and whether work goes on: two questions, as a server that serves
 /// must not be taken away because its work is late.
@@ -68,8 +67,8 @@ pub struct Metrics {
     pub pulls: Vec<(u16, u64)>,
     /// Pulls that could not be noted, because the database was away for long.
     pub pulls_dropped: u64,
-    /// Publications since the server started.
-    pub published: Published,
+    /// What publications took since the server started, in seconds.
+    pub publications: Histogram,
     /// What is kept ready in memory: a name, bytes, entries.
     pub kept: [(&'static str, u64, u64); 2],
     /// Groups and keys that devices are served by.
@@ -227,7 +226,7 @@ impl App {
             delivered: self.tally.read(),
             pulls: self.pulls.read(),
             pulls_dropped: self.notes.dropped(),
-            published: self.publisher.so_far(),
+            publications: self.publisher.durations.clone(),
             kept: self.feed.kept(),
             known: self.feed.known(),
             writers_waiting: self.store.writers_waiting(),

@@ -10,7 +10,7 @@ use std::{
 
 use iocast_domain::{
     id::{AccountId, GroupId, IocId},
-    time::MINUTE,
+    time::{MINUTE, SECOND},
 };
 use uuid::Uuid;
 
@@ -21,7 +21,6 @@ use crate::{
 
 mod scheduler;
 pub(crate) use self::scheduler::PublishScheduler;
-pub use self::scheduler::Published;
 
 /// How long a claim is held at most, in microseconds of real time: a publisher that died holds a
 /// group no longer.
@@ -244,8 +243,7 @@ impl App {
 
     /// Serves a publication that was made.
     async fn serve(&self, made: Made, took: i64) -> AppResult<()> {
-        self.publisher.made.fetch_add(1, Ordering::Relaxed);
-        self.publisher.took.fetch_add(took, Ordering::Relaxed);
+        self.publisher.durations.observe(took as f64 / SECOND as f64);
         let (id, live, publication) = (made.row.group.id, made.row.live, made.row.publication);
         self.feed_serve_made(made).await?;
         tracing::info!(group.id = %id, group.publication = publication, group.live = live, "Group {id} published {live} IOCs as number {publication}");

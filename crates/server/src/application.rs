@@ -239,8 +239,9 @@ impl Application {
                 tls::watch(Arc::clone(&certificate), hangup.clone(), stop.clone())
             });
         }
+        let requests = iocast_web::RequestDurations::default();
         let server = if app.settings.role.answers() {
-            iocast_web::serve(Arc::clone(app), listener, tls, workers, drain)
+            iocast_web::serve(Arc::clone(app), requests.clone(), listener, tls, workers, drain)
         } else {
             iocast_web::serve_health(Arc::clone(app), listener)
         };
@@ -251,6 +252,7 @@ impl Application {
                 Some(
                     iocast_web::serve_metrics(
                         Arc::clone(app),
+                        requests,
                         TcpListener::bind(address).map_err(listen)?,
                     )
                     .map_err(listen)?,

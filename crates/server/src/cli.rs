@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     application::{Application, FIRST_ADMIN, StartError},
     clock::{SystemClock, SystemEntropy},
-    config::{Config, Flags},
+    config::{self, Config, Flags},
     files, limits,
     shell::{Command, Import},
     shutdown::Shutdown,
@@ -205,6 +205,10 @@ async fn execute(cli: Cli) -> Result<(), String> {
         }
         CliCommand::Config { what: ConfigVerb::Check } => {
             load(Flags::default()).map(|_| println!("The configuration is valid."))
+        }
+        CliCommand::Config { what: ConfigVerb::Example } => {
+            print!("{}", config::example());
+            Ok(())
         }
         CliCommand::Config { what: ConfigVerb::Show } => {
             load(Flags::default()).map(|config| print!("{}", config.shown()))

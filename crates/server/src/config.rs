@@ -11,6 +11,7 @@ use figment::{
 };
 use iocast_app::Role;
 use iocast_domain::proxy::Proxies;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
@@ -18,83 +19,89 @@ mod environment;
 use self::environment::environment;
 
 mod mail;
+mod reference;
+pub use self::reference::example;
 
 /// Everything that can be set.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Address to listen on: `HOST:PORT`.
+    /// Address to listen on, as `HOST:PORT`.
     pub listen: String,
     /// Folder for the database, the secrets and the spool.
     pub data: PathBuf,
-    /// Where devices reach iocast; `http://` and the listening address unless given.
+    /// URL at which devices reach iocast; `http://` and the listening address unless given.
     pub public_url: Option<String>,
-    /// Certificate chain (PEM): with it iocast speaks HTTPS. Read again when the file changes.
+    /// Certificate chain (PEM). With it and `tls_key`, iocast speaks HTTPS and reads both again
+    /// when they change.
     pub tls_cert: Option<PathBuf>,
-    /// Its private key (PEM).
+    /// Private key of the certificate (PEM).
     pub tls_key: Option<PathBuf>,
-    /// Addresses and networks of proxies that may say who asked (`X-Forwarded-For`), parted by
-    /// commas.
+    /// Addresses and networks of proxies whose `X-Forwarded-For` counts, separated by commas.
     pub trusted_proxies: String,
-    /// `postgres://…`; the bundled SQLite unless given.
+    /// PostgreSQL, as `postgres://USER:PASSWORD@HOST/DATABASE`; the bundled SQLite in the data
+    /// folder unless given.
     pub database_url: Option<String>,
-    /// The secrets file; `secrets.json` in the data folder unless given. Replicas need the same
-    /// one.
+    /// The secrets file, which all replicas share; `secrets.json` in the data folder unless given.
     pub secrets_file: Option<PathBuf>,
-    /// Whether the product's clock may be moved.
+    /// Whether administrators may move the product's clock.
     pub emulator: bool,
-    /// `text` or `json`.
+    /// `text` or `json`. Logs go to standard error.
     pub log_format: String,
-    /// What is logged, as `RUST_LOG` writes it.
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`, `off`), or parts such as
+    /// `info,iocast_app=debug`. `info,access=info` logs every request. The variable `RUST_LOG` wins
+    /// over it.
     pub log: String,
-    /// Threads that answer requests; as many as there are cores unless given.
+    /// Threads that answer requests; one per core unless given.
     pub workers: Option<usize>,
     /// Most bytes of one import.
     pub import_max_bytes: u64,
-    /// Bytes of compressed feed files kept in memory.
+    /// Bytes of compressed feed files that are kept in memory.
     pub cache_bytes: u64,
-    /// Seconds that requests under way get when iocast stops.
+    /// Seconds that requests get to finish when iocast stops.
     pub drain_seconds: u64,
-    /// `smtp`, `folder` or `off`; `smtp` where there is an `smtp_host`, else `folder`.
+    /// `smtp`, `folder` or `off`; `smtp` where `smtp_host` is set, else `folder`.
     pub mail: Option<String>,
-    /// Sender of all letters.
+    /// Sender of all messages.
     pub mail_from: String,
-    /// Folder for letters where there is no mail server; `mail` in the data folder unless given.
+    /// Folder for messages where there is no mail server, one `.eml` file each; `mail` in the data
+    /// folder unless given.
     pub mail_folder: Option<PathBuf>,
-    /// Seconds that handing over one letter may take.
+    /// Seconds that delivering one message may take, 1 to 600.
     pub mail_deadline_seconds: u64,
     /// Mail server.
     pub smtp_host: Option<String>,
-    /// Its port; 587, 465 or 25 by `smtp_security` unless given.
+    /// Port of the mail server; 587, 465 or 25 by `smtp_security` unless given.
     pub smtp_port: Option<u16>,
-    /// `starttls` (required), `tls` (from the first byte) or `plain`.
+    /// `starttls` (nothing is sent without it), `tls` (from the first byte) or `plain`.
     pub smtp_security: String,
     /// User at the mail server.
     pub smtp_user: Option<String>,
-    /// Password there.
+    /// Password at the mail server.
     pub smtp_password: Option<String>,
-    /// File that holds the password.
+    /// File that holds the password, instead of `smtp_password`.
     pub smtp_password_file: Option<PathBuf>,
-    /// Certificates (PEM) that are trusted beside the public ones.
+    /// Certificates (PEM) that are trusted in addition to the public ones.
     pub smtp_ca_file: Option<PathBuf>,
-    /// The name by which the mail server is greeted (EHLO); the host of `public_url` unless given.
+    /// Name by which the mail server is greeted (EHLO); the host of `public_url` unless given.
     pub smtp_hello: Option<String>,
     /// Whether webhooks may lead to private and other special addresses.
     pub webhook_allow_private: bool,
-    /// Bearer token for `/metrics`; without one it is not there.
+    /// Bearer token for `/metrics`, 16 characters or more. Without one, `/metrics` answers 404.
     pub metrics_token: Option<String>,
-    /// Calls of the REST API that an account may make in a minute; 0 for as many as it likes.
+    /// REST calls that an account may make in a minute before it gets 429; 0 for no limit.
     pub api_calls_per_minute: u32,
     /// Enrichments that an account may ask for in a day.
     pub api_enrichments_per_day: u32,
-    /// `web` (answers requests), `worker` (publishes, watches, writes letters) or `all`. All but
-    /// `all` need PostgreSQL.
+    /// `web` answers requests; `worker` publishes, watches and sends messages; `all` does both.
+    /// `web` and `worker` need PostgreSQL.
     pub role: String,
-    /// Hours for which devices are served from memory when the database is away.
+    /// Hours for which devices are served from memory while the database is away.
     pub without_database_hours: u64,
-    /// Folder whose files replace pages, mail texts excepted; the ones compiled in unless given.
+    /// Folder whose files replace those of the same name under `web-templates` (`pages`, `parts`,
+    /// `assets`).
     pub templates: Option<PathBuf>,
-    /// Address on which `/metrics` is served without a token.
+    /// Address on which `/metrics` needs no token, as `ADDRESS:PORT`.
     pub metrics_listen: Option<String>,
     /// Start with an empty database although there are secrets. For one start: a flag alone.
     #[serde(skip)]
@@ -114,7 +121,7 @@ impl Default for Config {
             secrets_file: None,
             emulator: false,
             log_format: "text".to_owned(),
-            log: "info,sea_orm_migration=warn,actix_server=warn,sqlx::postgres::notice=warn,sqlx_core::pool=error".to_owned(),
+            log: "info,access=off,sea_orm_migration=warn,actix_server=warn,sqlx::postgres::notice=warn,sqlx_core::pool=error".to_owned(),
             workers: None,
             import_max_bytes: 1 << 30,
             cache_bytes: 256 << 20,

@@ -1,7 +1,7 @@
 //! What devices poll. One call to the app that never waits; only a body that is not in memory costs
 //! a read.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::{
     Error, HttpRequest, HttpResponse, HttpResponseBuilder,
@@ -14,7 +14,7 @@ use actix_web::{
 use bytes::Bytes;
 use iocast_app::{App, Client, FeedAnswer, FeedRequest, PullNote, Pulled};
 
-use crate::{connections::Connection, extract::address, pages};
+use crate::{connections::Connection, extract::address, pages, trace::answered};
 
 mod tracked;
 use self::tracked::{Note, TrackedBody};
@@ -37,12 +37,14 @@ pub(crate) async fn feed_fast_path<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let begun = Instant::now();
     let found = open(&request);
     if let Some((app, answer)) = found {
         let mut answer = respond(request.request(), app, answer).await;
         if is_in_the_way(request.request()) {
             answer.head_mut().set_connection_type(ConnectionType::Close);
         }
+        answered(request.request(), answer.status().as_u16(), begun.elapsed(), "");
         return Ok(request.into_response(answer).map_into_right_body());
     }
     Ok(next.call(request).await?.map_into_left_body())

@@ -26,6 +26,8 @@ mod trace;
 
 use self::connections::Connections;
 
+pub use self::metrics::RequestDurations;
+
 /// The headers that every answer carries unless it says otherwise.
 pub use trace::SECURITY_HEADERS;
 
@@ -36,6 +38,7 @@ pub use trace::SECURITY_HEADERS;
 /// If the listener can't be used.
 pub fn serve(
     app: Arc<iocast_app::App>,
+    requests: RequestDurations,
     listener: TcpListener,
     tls: Option<rustls::ServerConfig>,
     workers: usize,
@@ -44,11 +47,13 @@ pub fn serve(
     let connections = Connections::new(workers, app.settings.trusted_proxies.clone());
     let of_thread = connections.of_thread(workers);
     let app = web::Data::from(app);
+    let requests = web::Data::new(requests);
     let document = web::Data::new(docs::document_at(&app.settings.public_url));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(app.clone())
             .app_data(document.clone())
+            .app_data(requests.clone())
             .wrap(from_fn(trace::around))
             .wrap(from_fn(trace::head_as_get))
             .wrap(from_fn(feed::feed_fast_path))
@@ -79,8 +84,10 @@ pub fn serve(
 /// If the listener can't be used.
 pub fn serve_health(app: Arc<iocast_app::App>, listener: TcpListener) -> io::Result<Server> {
     let app = web::Data::from(app);
-    let server =
-        HttpServer::new(move || App::new().app_data(app.clone()).configure(routes::health_routes));
+    let requests = web::Data::new(RequestDurations::default());
+    let server = HttpServer::new(move || {
+        App::new().app_data(app.clone()).app_data(requests.clone()).configure(routes::health_routes)
+    });
     Ok(server.workers(1).disable_signals().listen(listener)?.run())
 }
 
@@ -88,10 +95,18 @@ pub fn serve_health(app: Arc<iocast_app::App>, listener: TcpListener) -> io::Res
 ///
 /// # Errors
 /// If the listener can't be used.
-pub fn serve_metrics(app: Arc<iocast_app::App>, listener: TcpListener) -> io::Result<Server> {
+pub fn serve_metrics(
+    app: Arc<iocast_app::App>,
+    requests: RequestDurations,
+    listener: TcpListener,
+) -> io::Result<Server> {
     let app = web::Data::from(app);
+    let requests = web::Data::new(requests);
     let server = HttpServer::new(move || {
-        App::new().app_data(app.clone()).route("/metrics", web::get().to(metrics::open))
+        App::new()
+            .app_data(app.clone())
+            .app_data(requests.clone())
+            .route("/metrics", web::get().to(metrics::open))
     });
     Ok(server.workers(1).disable_signals().listen(listener)?.run())
 }

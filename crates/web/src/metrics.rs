@@ -1,207 +1,309 @@
-//! Figures for a monitoring system, in Prometheus' text form (version 0.0.4).
+//! Figures for a monitoring system, in Prometheus' text form.
 
-use std::fmt::Write as _;
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
-use iocast_app::{App, Memory, Metrics, TaskAge};
+use iocast_app::{App, Memory, Metrics, Pool, TaskAge};
 use iocast_domain::{letter::LetterState, time::SECOND};
+use prometheus_client::{
+    encoding::prometheus_text,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
 
 use crate::problem::Problem;
+
+/// Names and values of labels.
+type Labels = Vec<(&'static str, String)>;
+/// A value with its labels.
+type Sample = (Labels, f64);
+
+/// Routes, as the label names them, and how their paths begin; everything else is a page.
+const ROUTES: [(&str, &str); 4] =
+    [("feed", "/feeds/"), ("taxii", "/taxii"), ("rest", "/public/"), ("api", "/api/")];
+/// The bounds of the histograms of requests, in seconds.
+const SECONDS: [f64; 12] =
+    [0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 60.0];
+
+/// How long requests took since the start, by route.
+#[derive(Clone, Debug)]
+pub struct RequestDurations(
+    Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>,
+);
+
+impl Default for RequestDurations {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(|| Histogram::new(SECONDS)))
+    }
+}
+
+impl RequestDurations {
+    /// Notes a request to `path`.
+    pub(crate) fn note(&self, path: &str, took: Duration) {
+        let of = ROUTES.iter().find(|(_, begins)| path.starts_with(begins));
+        let route = of.map_or("page", |(route, _)| *route);
+        self.0.get_or_create(&[("route", route)]).observe(took.as_secs_f64());
+    }
+}
 
 /// With the token of the setting `metrics_token`; without such a setting they are not there.
 pub(crate) async fn guarded(
     request: HttpRequest,
     app: web::Data<App>,
+    requests: web::Data<RequestDurations>,
 ) -> Result<HttpResponse, Problem> {
     let given = request
         .headers()
         .get(header::AUTHORIZATION)
         .and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
     app.may_see_metrics(given.unwrap_or_default())?;
-    Ok(open(app).await)
+    Ok(open(app, requests).await)
 }
 
 /// On a listener of their own.
-pub(crate) async fn open(app: web::Data<App>) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(text(&app.metrics().await))
+pub(crate) async fn open(
+    app: web::Data<App>,
+    requests: web::Data<RequestDurations>,
+) -> HttpResponse {
+    let text = text(&app.metrics().await, &requests);
+    HttpResponse::Ok().content_type(prometheus_text::CONTENT_TYPE).body(text)
 }
 
-#[expect(clippy::too_many_lines, reason = "a table of metrics")]
-fn text(metrics: &Metrics) -> String {
-    let Metrics {
-        readiness,
-        outages_open,
-        letters,
-        oldest_due,
-        delivered,
-        pulls,
-        pulls_dropped,
-        published,
-        kept,
-        known,
-        writers_waiting,
-        pools,
-    } = metrics;
+fn text(metrics: &Metrics, requests: &RequestDurations) -> String {
+    let mut registry = Registry::default();
+    process(&mut Figures(&mut registry));
+    let mut figures = Figures(registry.sub_registry_with_prefix("iocast"));
+    signs_of_life(&mut figures, metrics);
+    messages(&mut figures, metrics);
+    polls(&mut figures, metrics, requests);
+    publishing(&mut figures, metrics);
+    memory_and_database(&mut figures, metrics);
     let mut out = String::new();
-    let mut family = |name: &str, kind: &str, help: &str, samples: &[(String, f64)]| {
-        // Writing to a string does not fail.
-        let _ = writeln!(out, "# HELP iocast_{name} {help}\n# TYPE iocast_{name} {kind}");
+    // Writing to a string does not fail.
+    let _ = prometheus_text::encode(&mut out, &registry);
+    out
+}
+
+/// Where figures are registered. A full stop is added to each help text.
+struct Figures<'a>(&'a mut Registry);
+
+impl Figures<'_> {
+    fn gauges(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = Sample>) {
+        let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
         for (labels, value) in samples {
-            let _ = writeln!(out, "iocast_{name}{labels} {value}");
+            family.get_or_create(&labels).set(value);
         }
-    };
-    let one = |value: f64| [(String::new(), value)];
-    let seconds = |micros: i64| one(micros as f64 / SECOND as f64);
-    let flag = |yes: bool| one(f64::from(u8::from(yes)));
-    family("ready", "gauge", "1 while devices are served.", &flag(readiness.serves()));
-    family(
+        self.0.register(name, help, family);
+    }
+
+    /// Counters; their names end in `_total`.
+    fn counters(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = Sample>) {
+        let family = Family::<Labels, Counter<f64, AtomicU64>>::default();
+        for (labels, value) in samples {
+            family.get_or_create(&labels).inc_by(value);
+        }
+        self.0.register(name, help, family);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        let gauge = Gauge::<f64, AtomicU64>::default();
+        gauge.set(value);
+        self.0.register(name, help, gauge);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: f64) {
+        let counter = Counter::<f64, AtomicU64>::default();
+        counter.inc_by(value);
+        self.0.register(name, help, counter);
+    }
+
+    fn flag(&mut self, name: &str, help: &str, is_on: bool) {
+        self.gauge(name, help, f64::from(u8::from(is_on)));
+    }
+}
+
+fn label(name: &'static str, value: impl Into<String>) -> Labels {
+    vec![(name, value.into())]
+}
+
+fn seconds(micros: i64) -> f64 {
+    micros as f64 / SECOND as f64
+}
+
+/// Under the names that Prometheus' own libraries use.
+fn process(figures: &mut Figures<'_>) {
+    let found = metrics_process::collector::collect();
+    let gauges = [
+        ("process_open_fds", "Open file descriptors", found.open_fds),
+        ("process_max_fds", "Most file descriptors", found.max_fds),
+        ("process_resident_memory_bytes", "Resident memory", found.resident_memory_bytes),
+        ("process_virtual_memory_bytes", "Virtual memory", found.virtual_memory_bytes),
+        (
+            "process_start_time_seconds",
+            "When the process started, in seconds since 1970 UTC",
+            found.start_time_seconds,
+        ),
+        ("process_threads", "Threads", found.threads),
+    ];
+    for (name, help, value) in gauges {
+        if let Some(value) = value {
+            figures.gauge(name, help, value as f64);
+        }
+    }
+    if let Some(value) = found.cpu_seconds_total {
+        figures.counter("process_cpu_seconds", "Processor time that was used", value);
+    }
+}
+
+fn signs_of_life(figures: &mut Figures<'_>, metrics: &Metrics) {
+    let readiness = &metrics.readiness;
+    let version = label("version", env!("CARGO_PKG_VERSION"));
+    figures.gauges("build_info", "1, with the version", [(version, 1.0)]);
+    figures.flag("ready", "1 while devices are served", readiness.serves());
+    figures.flag(
         "working",
-        "gauge",
-        "1 while the database takes writes and no task is stuck.",
-        &flag(readiness.works()),
+        "1 while the database takes writes and no task is stuck",
+        readiness.works(),
     );
-    family(
+    figures.flag(
         "database_up",
-        "gauge",
-        "1 while the database answers; figures that come from it are the last ones it gave.",
-        &flag(readiness.database),
+        "1 while the database answers; figures that come from it are the last ones it gave",
+        readiness.database,
     );
-    family(
+    figures.flag(
         "feeds_from_memory",
-        "gauge",
-        "1 while devices are served from memory because the database is away.",
-        &flag(readiness.memory != Memory::Fresh),
+        "1 while devices are served from memory because the database is away",
+        readiness.memory != Memory::Fresh,
     );
-    family(
+    figures.gauge(
         "feeds_age_seconds",
-        "gauge",
-        "Seconds since the in-memory feed table was last synchronised with the database.",
-        &seconds(readiness.memory_age),
+        "Seconds since the in-memory feed table was last synchronised with the database",
+        seconds(readiness.memory_age),
     );
-    family(
+    figures.gauge(
         "last_write_age_seconds",
-        "gauge",
-        "Since the database last took a write.",
-        &seconds(readiness.write_age),
+        "Seconds since the database last took a write",
+        seconds(readiness.write_age),
     );
-    family(
-        "groups_waiting",
-        "gauge",
-        "Groups that wait for the publisher.",
-        &one(readiness.groups_waiting as f64),
-    );
-    family(
-        "publisher_lag_seconds",
-        "gauge",
-        "How long the first of them has waited.",
-        &seconds(readiness.publisher_lag),
-    );
-    family("outages_open", "gauge", "Devices that are silent.", &one(*outages_open as f64));
-    let by_task = |of: fn(&TaskAge) -> f64| -> Vec<(String, f64)> {
-        readiness.tasks.iter().map(|t| (format!("{{task=\"{}\"}}", t.name), of(t))).collect()
+    let by_task = |of: fn(&TaskAge) -> f64| {
+        readiness.tasks.iter().map(move |task| (label("task", task.name), of(task)))
     };
-    family(
+    figures.gauges(
         "task_age_seconds",
-        "gauge",
-        "Since a task last gave a sign of life.",
-        &by_task(|task| task.age.as_secs_f64()),
+        "Seconds since a task last gave a sign of life",
+        by_task(|task| task.age.as_secs_f64()),
     );
-    family(
+    figures.gauges(
         "task_stuck",
-        "gauge",
-        "1 while a task has given no sign of life for longer than it may.",
-        &by_task(|task| f64::from(u8::from(task.is_stuck))),
+        "1 while a task has given no sign of life for longer than it may",
+        by_task(|task| f64::from(u8::from(task.is_stuck))),
     );
-    family(
-        "task_failures_total",
-        "counter",
-        "How often a task ended by a fault and was started again.",
-        &by_task(|task| task.failures as f64),
+    figures.counters(
+        "task_failures",
+        "How often a task ended by a fault and was started again",
+        by_task(|task| task.failures as f64),
     );
-    family(
+}
+
+fn messages(figures: &mut Figures<'_>, metrics: &Metrics) {
+    let outages = metrics.outages_open as f64;
+    figures.gauge("outages_open", "Devices that are silent", outages);
+    figures.gauge(
         "oldest_due_letter_age_seconds",
-        "gauge",
-        "Age of the oldest pending message.",
-        &seconds(*oldest_due),
+        "Age of the oldest pending message",
+        seconds(metrics.oldest_due),
     );
-    // What is not there is told, too: an alarm can't see a figure that is missing.
-    let count =
-        |state: LetterState| letters.iter().find(|(s, _)| *s == state).map_or(0, |(_, n)| *n);
-    let states: Vec<(String, f64)> = LetterState::ALL
-        .iter()
-        .map(|state| (format!("{{state=\"{}\"}}", state.word()), count(*state) as f64))
-        .collect();
-    family("letters", "gauge", "Letters in the outbox, by state.", &states);
+    // States without a message are written too: an alert can't see a figure that is missing.
+    let count = |state: LetterState| {
+        metrics.letters.iter().find(|(s, _)| *s == state).map_or(0, |(_, n)| *n)
+    };
+    figures.gauges(
+        "letters",
+        "Messages in the outbox, by state",
+        LetterState::ALL.iter().map(|state| (label("state", state.word()), count(*state) as f64)),
+    );
+    let delivered = &metrics.delivered;
     let results = [
         ("sent", delivered.sent),
         ("failed", delivered.failed),
         ("dead", delivered.dead),
         ("superseded", delivered.superseded),
     ];
-    let results: Vec<(String, f64)> = results
-        .into_iter()
-        .map(|(result, n)| (format!("{{result=\"{result}\"}}"), n as f64))
-        .collect();
-    let labelled = |label: &str, samples: Vec<(String, u64)>| -> Vec<(String, f64)> {
-        samples.into_iter().map(|(of, n)| (format!("{{{label}=\"{of}\"}}"), n as f64)).collect()
-    };
-    let pulls =
-        labelled("status", pulls.iter().map(|(status, n)| (status.to_string(), *n)).collect());
-    family("pulls_total", "counter", "Answers to devices since the start, by status.", &pulls);
-    family(
-        "pulls_dropped_total",
-        "counter",
-        "Pulls that were answered and not noted, because the database was away for long.",
-        &one(*pulls_dropped as f64),
+    figures.counters(
+        "letter_tries",
+        "Tries to deliver messages since the start, by result",
+        results.map(|(result, n)| (label("result", result), n as f64)),
     );
-    family(
-        "publications_total",
-        "counter",
-        "Publications made since the start.",
-        &one(published.made as f64),
+}
+
+fn polls(figures: &mut Figures<'_>, metrics: &Metrics, requests: &RequestDurations) {
+    let by_status =
+        metrics.pulls.iter().map(|(status, n)| (label("status", status.to_string()), *n as f64));
+    figures.counters("pulls", "Answers to devices since the start, by status", by_status);
+    figures.counter(
+        "pulls_dropped",
+        "Pulls that were answered and not noted, because the database was away for long",
+        metrics.pulls_dropped as f64,
     );
-    family(
-        "publication_seconds_total",
-        "counter",
-        "What they took together.",
-        &seconds(published.took),
+    figures.0.register(
+        "request_duration_seconds",
+        "From the head of a request to the head of its answer, by route",
+        requests.0.clone(),
     );
-    let bytes =
-        labelled("of", kept.iter().map(|(of, bytes, _)| ((*of).to_owned(), *bytes)).collect());
-    family("cache_bytes", "gauge", "Bytes kept ready in memory.", &bytes);
-    let entries =
-        labelled("of", kept.iter().map(|(of, _, entries)| ((*of).to_owned(), *entries)).collect());
-    family("cache_entries", "gauge", "What is kept ready in memory.", &entries);
-    let tables = labelled("of", vec![("groups".to_owned(), known.0), ("keys".to_owned(), known.1)]);
-    family("table_entries", "gauge", "Groups and keys that devices are served by.", &tables);
-    family(
+}
+
+fn publishing(figures: &mut Figures<'_>, metrics: &Metrics) {
+    let readiness = &metrics.readiness;
+    figures.gauge(
+        "groups_waiting",
+        "Groups that wait for the publisher",
+        readiness.groups_waiting as f64,
+    );
+    figures.gauge(
+        "publisher_lag_seconds",
+        "How long the first of them has waited",
+        seconds(readiness.publisher_lag),
+    );
+    figures.0.register(
+        "publication_duration_seconds",
+        "What publications took; of those that were made together, the share of each",
+        metrics.publications.clone(),
+    );
+}
+
+fn memory_and_database(figures: &mut Figures<'_>, metrics: &Metrics) {
+    figures.gauges(
+        "cache_bytes",
+        "Bytes kept ready in memory",
+        metrics.kept.iter().map(|(of, bytes, _)| (label("of", *of), *bytes as f64)),
+    );
+    figures.gauges(
+        "cache_entries",
+        "What is kept ready in memory",
+        metrics.kept.iter().map(|(of, _, entries)| (label("of", *of), *entries as f64)),
+    );
+    let (groups, keys) = metrics.known;
+    figures.gauges(
+        "table_entries",
+        "Groups and keys that devices are served by",
+        [("groups", groups), ("keys", keys)].map(|(of, n)| (label("of", of), n as f64)),
+    );
+    figures.gauge(
         "writers_waiting",
-        "gauge",
-        "How many wait to begin a write.",
-        &one(*writers_waiting as f64),
+        "How many wait to begin a write",
+        metrics.writers_waiting as f64,
     );
-    let connections = |of: fn(&iocast_app::Pool) -> u64| {
-        labelled("pool", pools.iter().map(|pool| (pool.name.to_owned(), of(pool))).collect())
+    let by_pool = |of: fn(&Pool) -> u64| {
+        metrics.pools.iter().map(move |pool| (label("pool", pool.name), of(pool) as f64))
     };
-    family(
+    figures.gauges(
         "database_connections",
-        "gauge",
-        "Connections to the database that are open.",
-        &connections(|pool| pool.open),
+        "Connections to the database that are open",
+        by_pool(|pool| pool.open),
     );
-    family(
+    figures.gauges(
         "database_connections_idle",
-        "gauge",
-        "Those that nobody uses.",
-        &connections(|pool| pool.idle),
+        "Connections to the database that nobody uses",
+        by_pool(|pool| pool.idle),
     );
-    family(
-        "letter_tries_total",
-        "counter",
-        "Tries to hand letters over since the start, by result.",
-        &results,
-    );
-    out
 }

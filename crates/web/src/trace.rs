@@ -1,8 +1,10 @@
 //! Around every request: an id, a log line without secrets, and the headers that keep browsers
 //! safe.
 
+use std::time::{Duration, Instant};
+
 use actix_web::{
-    Error,
+    Error, HttpRequest,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     http::{
@@ -13,6 +15,8 @@ use actix_web::{
     web,
 };
 use iocast_app::App;
+
+use crate::{extract::address, metrics::RequestDurations};
 
 tokio::task_local! {
     /// The id of the request that is being answered.
@@ -54,6 +58,38 @@ pub(crate) async fn head_as_get<B: MessageBody>(
     next.call(request).await
 }
 
+/// The trace that a request belongs to, where its caller names one (W3C Trace Context:
+/// `00-<trace>-<parent>-<flags>`).
+fn trace_id(request: &HttpRequest) -> Option<String> {
+    let given = request.headers().get("traceparent")?.to_str().ok()?;
+    let mut parts = given.split('-').skip(1);
+    let (trace, parent) = (parts.next()?, parts.next()?);
+    let hex = |part: &str, len| {
+        part.len() == len
+            && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            && part.bytes().any(|b| b != b'0')
+    };
+    (hex(trace, 32) && hex(parent, 16)).then(|| trace.to_owned())
+}
+
+/// Notes an answer in the metrics and, where `log` lets the target `access` through, in the log:
+/// without the query, which may hold a key.
+pub(crate) fn answered(request: &HttpRequest, status: u16, took: Duration, id: &str) {
+    let path = request.path();
+    if let Some(durations) = request.app_data::<web::Data<RequestDurations>>() {
+        durations.note(path, took);
+    }
+    if tracing::enabled!(target: "access", tracing::Level::INFO) {
+        let (method, address, trace) = (request.method(), address(request), trace_id(request));
+        let milliseconds = took.as_secs_f64() * 1e3;
+        tracing::info!(
+            target: "access",
+            { request.id = id, trace.id = trace, client.address = address, http.method = %method, http.path = path, http.status = status, http.ms = milliseconds },
+            "{method} {path} answered {status}"
+        );
+    }
+}
+
 pub(crate) async fn around<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
@@ -62,8 +98,7 @@ pub(crate) async fn around<B: MessageBody + 'static>(
     let id = request.app_data::<web::Data<App>>().map(|app| app.request_id()).unwrap_or_default();
     request.extensions_mut().insert(RequestId(id.clone()));
     let closing = request.app_data::<web::Data<App>>().cloned();
-    let method = request.method().clone();
-    let path = request.path().to_owned();
+    let begun = Instant::now();
     let mut answer = CURRENT.scope(id.clone(), next.call(request)).await?;
     if closing.is_some_and(|app| app.is_closing()) || crate::feed::is_in_the_way(answer.request()) {
         // A client that keeps the connection busy would delay the shutdown; its next request goes
@@ -77,8 +112,7 @@ pub(crate) async fn around<B: MessageBody + 'static>(
             HeaderValue::from_static("max-age=31536000"),
         );
     }
-    let status = answer.status().as_u16();
-    tracing::debug!(request.id = %id, http.method = %method, http.path = %path, http.status = status, "{method} {path} answered {status}");
+    answered(answer.request(), answer.status().as_u16(), begun.elapsed(), &id);
     let headers = answer.headers_mut();
     for (name, value) in SECURITY_HEADERS {
         let name = HeaderName::from_static(name);

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -13,12 +13,16 @@ use iocast_domain::{
     time::Timestamp,
 };
 use iocast_store::{IocRow, Reader};
+use prometheus_client::metrics::histogram::Histogram;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{LANES, PAGES, PageKey};
 use crate::{AppResult, publishing::PAGE};
+
+/// The bounds of the histogram of publications, in seconds.
+const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
 pub(crate) struct PublishScheduler {
     /// One lock a group, so that this process never publishes a group twice at once.
@@ -27,10 +31,8 @@ pub(crate) struct PublishScheduler {
     left: Mutex<HashMap<GroupId, Vec<Uuid>>>,
     /// Since when groups have been seen waiting, in real time.
     waiting: Mutex<HashMap<GroupId, Timestamp>>,
-    /// Publications made since the start.
-    pub(super) made: AtomicU64,
-    /// What they took together, in microseconds.
-    pub(super) took: AtomicI64,
+    /// What publications took since the start.
+    pub(crate) durations: Histogram,
     /// Groups that lanes are done with since the start, and how many of them were seen.
     pub(super) finished: AtomicU64,
     seen_finished: AtomicU64,
@@ -46,23 +48,13 @@ impl Default for PublishScheduler {
             locks: Mutex::default(),
             left: Mutex::default(),
             waiting: Mutex::default(),
-            made: AtomicU64::default(),
-            took: AtomicI64::default(),
+            durations: Histogram::new(SECONDS),
             finished: AtomicU64::default(),
             seen_finished: AtomicU64::default(),
             lanes: Arc::new(Semaphore::new(LANES)),
             pages: Cache::new(PAGES),
         }
     }
-}
-
-/// What the publisher did since the start.
-#[derive(Clone, Copy, Debug)]
-pub struct Published {
-    /// Publications.
-    pub made: u64,
-    /// What they took together, in microseconds.
-    pub took: i64,
 }
 
 impl PublishScheduler {
@@ -90,13 +82,6 @@ impl PublishScheduler {
     /// Groups that were seen waiting.
     pub(crate) fn waiting_count(&self) -> u64 {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
-    }
-
-    pub(crate) fn so_far(&self) -> Published {
-        Published {
-            made: self.made.load(Ordering::Relaxed),
-            took: self.took.load(Ordering::Relaxed),
-        }
     }
 
     /// A page of what changed between two numbers. Very many groups look at the same changes one

@@ -241,4 +241,6 @@ pub(super) enum ConfigVerb {
     Check,
     /// Show the settings that hold, without secrets.
     Show,
+    /// Print a configuration file with every setting and its default.
+    Example,
 }
