@@ -23,6 +23,7 @@ mod m0012_digests;
 mod m0013_key_changes;
 mod m0014_precedence;
 mod m0015_feed_changes;
+mod m0016_rollbacks;
 mod table;
 
 /// What going back is answered with.
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_key_changes::Migration),
             Box::new(m0014_precedence::Migration),
             Box::new(m0015_feed_changes::Migration),
+            Box::new(m0016_rollbacks::Migration),
         ]
     }
 }

@@ -370,6 +370,7 @@ fn all_enrichment_reaches_misp_and_a_replaced_tag_is_taken_back(app: &mut TestAp
     assert_eq!(
         tags,
         [
+            "iocast:alert-id=\"64f0c0ffee\"",
             "iocast:campaign=\"Summer\"",
             "iocast:severity=\"high\"",
             "iocast:source=\"Own feed\"",

@@ -15,7 +15,6 @@ stories!(
     covered_entries_take_no_room,
     adjacent_networks_are_one_entry,
     a_loss_of_more_than_half_is_held,
-    publications_are_compared_frozen_and_rolled_back,
     a_view_for_those_who_come_from_elsewhere,
     an_event_stream_tells_of_additions_and_deletions,
 );
@@ -45,7 +44,7 @@ pub(crate) fn device(admin: &Admin, of_type: &'static str, group: Value) -> Pull
 }
 
 /// Pulls as the device does: with Basic, and `Accept: */*`.
-fn pull(app: &TestApp, url: &str) -> Answer {
+pub(crate) fn pull(app: &TestApp, url: &str) -> Answer {
     send(
         "GET",
         url,
@@ -59,7 +58,7 @@ fn pull(app: &TestApp, url: &str) -> Answer {
 }
 
 /// Waits until the list holds exactly these lines, and gives it.
-fn settled(app: &TestApp, url: &str, expected: &[&str]) -> Answer {
+pub(crate) fn settled(app: &TestApp, url: &str, expected: &[&str]) -> Answer {
     let wanted: BTreeSet<&str> = expected.iter().copied().collect();
     eventually(&format!("{url} lists {wanted:?}"), || {
         let answer = pull(app, url);
@@ -70,7 +69,7 @@ fn settled(app: &TestApp, url: &str, expected: &[&str]) -> Answer {
     })
 }
 
-fn import(admin: &Admin, source: &str, list: &[&str]) {
+pub(crate) fn import(admin: &Admin, source: &str, list: &[&str]) {
     let report = admin.import(source, "text/plain", &list.join("\n"), 200);
     assert_eq!(report["rejected_count"], 0, "{report}");
 }
@@ -80,7 +79,7 @@ pub(crate) fn turns_green(admin: &Admin, device: &str) {
     eventually("the dot turns green", || (admin.dot(device).0 == "green").then_some(()));
 }
 
-fn group(admin: &Admin, of: &Pulled) -> Value {
+pub(crate) fn group(admin: &Admin, of: &Pulled) -> Value {
     admin.get(&format!("/api/v1/groups/{}", of.group))
 }
 
@@ -796,88 +795,6 @@ fn a_loss_of_more_than_half_is_held(app: &mut TestApp) {
         );
     }
     settled(app, &plain.url, &all[20..]);
-}
-
-fn publications_are_compared_frozen_and_rolled_back(app: &mut TestApp) {
-    let admin = app.admin();
-    let source = source(&admin);
-    let table = device(&admin, "csv", json!({}));
-    let misp = device(&admin, "misp", json!({}));
-    import(&admin, &source, &["stays.example", "goes.example"]);
-    let number = |of: &Pulled, iocs: u64| {
-        let there = eventually("it is published", || {
-            Some(group(&admin, of)).filter(|g| g["published"] == iocs)
-        });
-        there["publication"].as_i64().unwrap()
-    };
-    let firsts = [number(&table, 2), number(&misp, 2)];
-    admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("goes.example"), "id")), 204);
-    admin.patch(
-        &format!("/api/v1/iocs/{}", text(&admin.ioc("stays.example"), "id")),
-        json!({ "severity": "high" }),
-        200,
-    );
-    import(&admin, &source, &["comes.example", "too.example"]);
-    for (of, first) in [(&table, firsts[0]), (&misp, firsts[1])] {
-        let last = number(of, 3);
-        let differs = eventually("all three show", || {
-            let last = group(&admin, of)["publication"].as_i64().unwrap().max(last);
-            let differs =
-                admin.get(&format!("/api/v1/groups/{}/compare?from={first}&to={last}", of.group));
-            (differs["changed"]["count"] == 1).then_some(differs)
-        });
-        assert_eq!(differs["added"]["values"], json!(["comes.example", "too.example"]));
-        assert_eq!(differs["removed"]["values"], json!(["goes.example"]));
-        assert_eq!(differs["changed"]["values"], json!(["stays.example"]));
-    }
-    assert_eq!(
-        admin.get_status(&format!("/api/v1/groups/{}/compare?from=1&to=999", table.group)),
-        404
-    );
-    // Back to the first one, and there it stays through everything that comes.
-    let frozen = admin.post(
-        &format!("/api/v1/groups/{}/freeze", table.group),
-        json!({ "publication": firsts[0] }),
-        200,
-    );
-    assert_eq!(frozen["frozen"], firsts[0]);
-    let values = |app: &TestApp, of: &Pulled| -> BTreeSet<String> {
-        pull(app, &of.url)
-            .text()
-            .lines()
-            .skip(1)
-            .map(|l| l.split(',').next().unwrap().to_owned())
-            .collect()
-    };
-    let first = BTreeSet::from(["stays.example".to_owned(), "goes.example".to_owned()]);
-    assert_eq!(values(app, &table), first);
-    for i in 0..25 {
-        import(&admin, &source, &[&format!("n{i}.example")]);
-        number(&table, 4 + i);
-    }
-    assert_eq!(values(app, &table), first, "a frozen publication is kept however old it gets");
-    app.restart();
-    let admin = app.admin();
-    let table = Pulled { url: format!("{}/feeds/{}", app.url, table.group), ..table };
-    assert_eq!(values(app, &table), first);
-    admin.post(
-        &format!("/api/v1/groups/{}/freeze", table.group),
-        json!({ "publication": null }),
-        200,
-    );
-    assert_eq!(values(app, &table).len(), 28);
-    assert_eq!(
-        admin
-            .send(
-                "POST",
-                &format!("/api/v1/groups/{}/freeze", table.group),
-                &[("content-type", "application/json")],
-                Some(br#"{"publication":1}"#)
-            )
-            .status,
-        404,
-        "long gone"
-    );
 }
 
 fn a_view_for_those_who_come_from_elsewhere(app: &mut TestApp) {

@@ -4,10 +4,7 @@
 //! that changed; this module commits the result in one transaction. Cost follows what changed,
 //! unless the group must reselect.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use iocast_domain::{
     account::Account,
@@ -33,73 +30,23 @@ use self::loaded::LoadedIocs;
 use crate::{App, AppResult, digests::GroupNews};
 
 mod blobs;
+mod changes;
 mod choose;
 mod full;
+mod kept;
 mod loaded;
 mod parts;
 mod select;
 mod shards;
 mod together;
-use self::blobs::{blob, files};
 pub(crate) use self::together::{Beforehand, Made, Ready};
+use self::{
+    blobs::{blob, files},
+    changes::{MemberChanges, MembershipChange},
+};
 
 /// IOCs looked at together.
 pub(crate) const PAGE: usize = 2_000;
-
-/// What happens to a member.
-#[derive(Clone, Copy, Debug)]
-enum MembershipChange {
-    /// Its IOC changed; this is the fingerprint of what receivers would see, and the network it
-    /// stands for.
-    Refresh(i64, Option<u8>),
-    /// It leaves.
-    Leave(LeaveReason),
-    /// It was leaving and comes back before receivers were told.
-    Return,
-}
-
-/// Who joins, stays and leaves.
-#[derive(Debug, Default)]
-struct MemberChanges {
-    joins: Vec<IocId>,
-    /// Those of them that are at loaded.
-    loaded: LoadedIocs,
-    edits: Vec<(MemberRow, MembershipChange)>,
-    /// Parts that hold a tombstone of somebody who joins.
-    tombstone_parts: HashSet<PartId>,
-    /// Those who join and are listed as deleted.
-    reborn: HashSet<IocId>,
-    /// Those who join and stand for a wider network than their own: its prefix length.
-    spans: HashMap<IocId, u8>,
-    /// IOCs for which there was no room.
-    limit_cut: u64,
-    /// Where the room ends.
-    boundary: Option<Boundary>,
-    /// Whether every IOC of the account was looked at.
-    from_scratch: bool,
-    /// Why IOCs that were looked at are kept back; nothing for those that are not.
-    refused: Vec<(IocId, Option<Refusal>)>,
-}
-
-impl MemberChanges {
-    /// Somebody joins whose rows in the group are these.
-    fn comes_back(&mut self, id: IocId, rows: &[MemberRow]) {
-        self.tombstone_parts.extend(rows.iter().map(|m| m.part_id));
-        if rows.iter().any(|m| m.standing == MembershipState::Tombstone) {
-            self.reborn.insert(id);
-        }
-    }
-
-    /// How many would leave that nobody asked to leave: a whitelisted IOC must go, and the limit is
-    /// an admin's word.
-    fn losses(&self) -> u32 {
-        let lost = self.edits.iter().filter(|(m, edit)| {
-            m.standing == MembershipState::Live
-                && matches!(edit, MembershipChange::Leave(LeaveReason::Unchosen))
-        });
-        u32::try_from(lost.count()).unwrap_or(u32::MAX)
-    }
-}
 
 /// What the rules, the device type and the guards say of an IOC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,11 +94,23 @@ pub(crate) struct PublicationJob<'a> {
 impl<'a> PublicationJob<'a> {
     /// Makes the publication ready to be written; none if it is held.
     pub(crate) async fn prepare(self) -> AppResult<Option<Ready<'a>>> {
-        let mut choice = self.choose().await?;
+        let mut choice = if self.is_kept() { self.keep().await? } else { self.choose().await? };
+        let mut withdrawals_only = false;
         if self.must_hold(&choice) {
-            self.hold(choice.losses()).await?;
-            return Ok(None);
+            let losses = choice.losses();
+            choice.edits.retain(|(_, edit)| {
+                matches!(edit, MembershipChange::Leave(LeaveReason::Withdrawn))
+            });
+            if choice.edits.is_empty() {
+                self.hold(losses).await?;
+                return Ok(None);
+            }
+            // What a person withdrew does not wait. The rest is looked at again right after, and
+            // held then.
+            choice = MemberChanges { edits: choice.edits, ..self.nothing() };
+            withdrawals_only = true;
         }
+        let before = if self.state.publication == 0 { Vec::new() } else { choice.before() };
         let refused = std::mem::take(&mut choice.refused);
         let from_scratch = choice.from_scratch;
         let boundary = choice.boundary.take();
@@ -159,7 +118,15 @@ impl<'a> PublicationJob<'a> {
             Some(writer) => self.plan_list(writer, choice).await?,
             None => self.plan(choice).await?,
         };
-        self.ready(plan, boundary, from_scratch, refused).await.map(Some)
+        let ready = self.ready(plan, boundary, from_scratch, refused).await?;
+        Ok(Some(Ready { before, ..ready }.only(withdrawals_only)))
+    }
+
+    /// Nothing changes: what found no room stays counted, and a full group is selected from scratch
+    /// when it goes by its rules again.
+    fn nothing(&self) -> MemberChanges {
+        let limit_cut = self.state.cut.reasons.get("limit").copied().unwrap_or_default();
+        MemberChanges { limit_cut, ..MemberChanges::default() }
     }
 
     /// The shrink guard: a loss of more than half at once is more often an accident than a wish.
@@ -237,7 +204,7 @@ impl<'a> PublicationJob<'a> {
 
     fn orgc(&self) -> Orgc {
         Orgc {
-            name: self.account.name.clone(),
+            name: misp::storable(&self.account.name),
             uuid: Uuid::new_v5(&self.account.id.namespace(), b"orgc"),
         }
     }
@@ -281,6 +248,9 @@ impl<'a> PublicationJob<'a> {
             due_at: plan.due_at.into_iter().chain(boundary.as_ref().and_then(|b| b.count_at)).min(),
             latest_stamp: plan.latest_stamp,
             boundary,
+            kept_at: (self.state.frozen, self.state.restored),
+            restored: self.restored(number),
+            withdrawals_only: false,
         };
         Ok(Ready {
             work: self,
@@ -289,6 +259,7 @@ impl<'a> PublicationJob<'a> {
             files: publishes.then_some(files),
             from_scratch,
             refused,
+            before: Vec::new(),
         })
     }
 

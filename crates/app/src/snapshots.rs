@@ -98,25 +98,39 @@ impl App {
             .map_err(AppError::internal)
     }
 
-    /// Has a group serve one of its publications whatever comes after it; or, with none given, its
-    /// last one again.
+    /// Keeps a group at one of its publications, whatever its rules say from now on; or, with none
+    /// given, has it go by its rules again. Going back is a publication of its own, so that clients
+    /// which follow dates and numbers go back, too; what was withdrawn since stays out of it.
     ///
     /// # Errors
     /// If the group or the publication is not there.
     pub async fn group_freeze(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         id: GroupId,
         publication: Option<i64>,
     ) -> AppResult<()> {
         actor.may_change(Module::Automation)?;
         let txn = self.store.write().await?;
-        txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let row =
+            txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
         // The group's row is locked from here on: the publisher throws away old publications no
         // more.
         txn.group_freeze(id, publication).await?;
-        if let Some(number) = publication {
-            txn.publication_files_of(id, number).await?.ok_or(AppError::NotFound("publication"))?;
+        let republishes = match publication {
+            Some(number) => {
+                txn.publication_files_of(id, number)
+                    .await?
+                    .ok_or(AppError::NotFound("publication"))?;
+                // An earlier version did not note what its publications changed: then the files of
+                // that one are served as they were.
+                let known = txn.publication_before(id, number).await?.is_some();
+                known.then_some(Some(0))
+            }
+            None => row.restored.is_some().then_some(None),
+        };
+        if let Some(restored) = republishes {
+            txn.group_republish(id, restored, self.now()).await?;
         }
         self.audit(
             &txn,
@@ -127,6 +141,9 @@ impl App {
         )
         .await?;
         txn.commit().await?;
+        if republishes.is_some() {
+            self.publish_now(&actor.account_id, id).await?;
+        }
         let row = self
             .store
             .read()

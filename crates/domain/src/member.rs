@@ -57,12 +57,14 @@ pub enum LeaveReason {
     OverLimit,
     /// No rule chooses it any more: retired, deleted, a rule or source changed.
     Unchosen,
-    /// Whitelisted: at once.
-    Whitelisted,
+    /// A person withdrew it: at once.
+    Withdrawn,
     /// Sent again in a new part: at once.
     SentAgain,
     /// Another entry stands for it, in a group that collapses.
     Covered,
+    /// An admin had the group go back to a publication without it: at once.
+    RolledBack,
 }
 
 impl LeaveReason {
@@ -72,9 +74,10 @@ impl LeaveReason {
         match self {
             Self::OverLimit => 1,
             Self::Unchosen => 2,
-            Self::Whitelisted => 3,
+            Self::Withdrawn => 3,
             Self::SentAgain => 4,
             Self::Covered => 5,
+            Self::RolledBack => 6,
         }
     }
 
@@ -84,9 +87,10 @@ impl LeaveReason {
         match code {
             1 => Some(Self::OverLimit),
             2 => Some(Self::Unchosen),
-            3 => Some(Self::Whitelisted),
+            3 => Some(Self::Withdrawn),
             4 => Some(Self::SentAgain),
             5 => Some(Self::Covered),
+            6 => Some(Self::RolledBack),
             _ => None,
         }
     }
@@ -96,7 +100,7 @@ impl LeaveReason {
     #[must_use]
     pub fn due(self, left_at: i64, rested_at: i64, sealed: bool) -> i64 {
         match self {
-            Self::Whitelisted | Self::SentAgain => left_at,
+            Self::Withdrawn | Self::SentAgain | Self::RolledBack => left_at,
             Self::OverLimit => {
                 (left_at + SEALED_PART_REST).max(if sealed { rested_at } else { left_at })
             }
@@ -200,7 +204,7 @@ mod tests {
     #[test]
     fn a_cut_waits_an_hour_and_a_whitelisting_does_not_wait() {
         assert_eq!(LeaveReason::OverLimit.due(10, 0, false), 10 + HOUR);
-        assert_eq!(LeaveReason::Whitelisted.due(10, 99, true), 10);
+        assert_eq!(LeaveReason::Withdrawn.due(10, 99, true), 10);
         assert_eq!(LeaveReason::Unchosen.due(10, 99, true), 99);
         assert_eq!(LeaveReason::Unchosen.due(10, 99, false), 10);
     }

@@ -30,8 +30,11 @@ pub struct GroupRow {
     pub cut: Truncation,
     /// Number of its last publication; 0 before the first.
     pub publication: i64,
-    /// The publication that it serves instead of the last one.
+    /// The publication that an admin keeps it at.
     pub frozen: Option<i64>,
+    /// The publication that restored that one, 0 until there is one; none where the group serves
+    /// the files of the frozen one itself, as earlier versions had it.
+    pub restored: Option<i64>,
     /// A publication that waits because it would lose too much.
     pub held: Option<Held>,
 }
@@ -62,6 +65,7 @@ pub(crate) fn to_group(row: group::Model) -> StoreResult<GroupRow> {
         cut: serde_json::from_str(&row.cut).map_err(|e| corrupt("ioc_groups", "cut", e))?,
         publication: row.publication,
         frozen: row.frozen,
+        restored: row.restored,
         held: row
             .held
             .filter(|_| row.held_until.is_some())
@@ -260,5 +264,6 @@ fn group_row(of: &Group) -> StoreResult<group::ActiveModel> {
         held_config: NotSet,
         let_through: NotSet,
         boundary: NotSet,
+        restored: NotSet,
     })
 }

@@ -45,7 +45,7 @@ pub use self::{
     outages::{OutageLetter, OutageRow},
     page::{Page, PageOf},
     publications::{
-        BlobRef, FileRef, GroupUpdate, NewBlob, NewPublication, PartRow, PublicationLine,
+        Before, BlobRef, FileRef, GroupUpdate, NewBlob, NewPublication, PartRow, PublicationLine,
         PublishState,
     },
     pulls::{NewPull, PullDay, PullLine},

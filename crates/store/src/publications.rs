@@ -20,11 +20,13 @@ use crate::{
     row::{account, blob, group, part, publication},
 };
 
+mod decisions;
 mod rows;
 pub use self::rows::{
-    BlobRef, FileRef, GroupUpdate, NewBlob, NewPublication, PartRow, PublicationLine, PublishState,
+    Before, BlobRef, FileRef, GroupUpdate, NewBlob, NewPublication, PartRow, PublicationLine,
+    PublishState,
 };
-use self::rows::{count, json, stored, to_part, to_state};
+use self::rows::{before_bytes, count, json, stored, to_before, to_part, to_state};
 mod write;
 
 /// Publications kept of each group.
@@ -158,8 +160,10 @@ impl<C: ConnectionTrait> Conn<C> {
         ids: &[GroupId],
     ) -> StoreResult<HashMap<GroupId, (i64, Vec<FileRef>)>> {
         let mut found = HashMap::with_capacity(ids.len());
-        let number = Expr::col((group::Entity, group::Column::Frozen))
-            .if_null(Expr::col((group::Entity, group::Column::Publication)));
+        let last = Expr::col((group::Entity, group::Column::Publication));
+        let frozen = Expr::col((group::Entity, group::Column::Frozen)).if_null(last.clone());
+        let restored = Expr::col((group::Entity, group::Column::Restored)).is_not_null();
+        let number = Expr::case(restored, last).finally(frozen);
         for chunk in ids.chunks(ROWS) {
             let rows: Vec<(Uuid, i64, String)> = group::Entity::find()
                 .join(
@@ -200,14 +204,23 @@ impl<C: ConnectionTrait> Conn<C> {
         let rows = publication::Entity::find()
             .filter(publication::Column::GroupId.eq(id.0))
             .order_by_desc(publication::Column::Number)
+            .select_only()
+            .columns([
+                publication::Column::Number,
+                publication::Column::CreatedAt,
+                publication::Column::Live,
+                publication::Column::Added,
+                publication::Column::Removed,
+            ])
+            .into_tuple::<(i64, i64, i32, i32, i32)>()
             .all(&self.0)
             .await?;
-        let line = |r: publication::Model| PublicationLine {
-            number: r.number,
-            created_at: Timestamp::from_micros(r.created_at),
-            live: count(r.live),
-            added: count(r.added),
-            removed: count(r.removed),
+        let line = |(number, created_at, live, added, removed)| PublicationLine {
+            number,
+            created_at: Timestamp::from_micros(created_at),
+            live: count(live),
+            added: count(added),
+            removed: count(removed),
         };
         Ok(rows.into_iter().map(line).collect())
     }
@@ -221,6 +234,31 @@ impl<C: ConnectionTrait> Conn<C> {
             .column(group::Column::Frozen);
         let rows: Vec<(Uuid, i64, Option<i64>)> = find.into_tuple().all(&self.0).await?;
         Ok(rows.into_iter().map(|(id, number, frozen)| (GroupId(id), (number, frozen))).collect())
+    }
+
+    /// What IOCs were in a group at one of its publications, as far as later ones changed them;
+    /// none if one of those was made by a version that did not note it.
+    pub async fn publication_before(
+        &self,
+        id: GroupId,
+        number: i64,
+    ) -> StoreResult<Option<Vec<Before>>> {
+        let later: Vec<Option<Vec<u8>>> = publication::Entity::find()
+            .filter(publication::Column::GroupId.eq(id.0))
+            .filter(publication::Column::Number.gt(number))
+            .order_by_desc(publication::Column::Number)
+            .select_only()
+            .column(publication::Column::Before)
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        let mut before = HashMap::new();
+        for bytes in later {
+            let Some(bytes) = bytes else { return Ok(None) };
+            // Those of earlier publications count: they come last.
+            before.extend(to_before(&bytes));
+        }
+        Ok(Some(before.into_iter().collect()))
     }
 
     /// The files of one publication of a group.

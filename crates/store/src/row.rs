@@ -61,7 +61,7 @@ row!(group, "ioc_groups", {
     config_version: i64, applied_config: i64, applied_seq: i64, publication: i64, live: i32, cut: String,
     due_at: Option<i64>, latest_stamp: Option<i64>, claim_token: Option<Uuid>, claim_until: i64, limit_told: bool,
     kind: Option<i16>, collapse: bool, frozen: Option<i64>, held: Option<String>, held_until: Option<i64>, held_seq: Option<i64>, held_config: Option<i64>, let_through: Option<i64>,
-    boundary: Option<String>,
+    boundary: Option<String>, restored: Option<i64>,
 });
 row!(rule, "rules", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, name: String, folded: String, enabled: bool, criteria: String, created_at: i64 });
 row!(rule_group, "rule_groups", { #[sea_orm(primary_key, auto_increment = false)] rule_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid });
@@ -79,7 +79,7 @@ row!(refused, "refused_iocs", { #[sea_orm(primary_key, auto_increment = false)] 
 row!(publication, "publications", {
     #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] number: i64,
-    created_at: i64, seq: i64, live: i32, added: i32, removed: i32, files: String,
+    created_at: i64, seq: i64, live: i32, added: i32, removed: i32, files: String, before: Option<Vec<u8>>,
 });
 row!(blob, "blobs", {
     #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid,

@@ -263,6 +263,7 @@ impl App {
             cut: Truncation::default(),
             publication: 0,
             frozen: None,
+            restored: None,
             held: None,
         };
         self.feed_serve(

@@ -7,9 +7,12 @@ use iocast_domain::{
     collapse::spanning,
     device_type::Format,
     id::IocId,
+    ioc::Ioc,
     member::{LeaveReason, MembershipState},
     rule::may_leave,
+    time::{DAY, SECOND},
 };
+use iocast_formats::write::list;
 use iocast_store::{IocRow, MemberRow};
 
 use super::{MemberChanges, MembershipChange, PublicationJob, Verdict};
@@ -58,10 +61,9 @@ impl PublicationJob<'_> {
                 // Who joins or leaves a group that collapses may cover others, or have covered
                 // them.
                 let moved = !choice.joins.is_empty()
-                    || choice
-                        .edits
-                        .iter()
-                        .any(|(_, edit)| !matches!(edit, MembershipChange::Refresh(..)));
+                    || choice.edits.iter().any(|(_, edit)| {
+                        !matches!(edit, MembershipChange::Refresh(..) | MembershipChange::SeenAgain)
+                    });
                 return Ok((!(moved && self.collapses())).then_some(choice));
             };
             after = Some((last.seq, last.ioc.id));
@@ -109,27 +111,40 @@ impl PublicationJob<'_> {
         span: Option<u8>,
     ) -> Option<MembershipChange> {
         // What an earlier version sent although it is an instruction goes as fast as what a person
-        // forbids.
-        let whitelisted = !may_leave(&row.ioc) || self.reserved(&row.ioc).is_some();
+        // withdraws.
+        let withdrawn = row.deleted || !may_leave(&row.ioc) || self.reserved(&row.ioc).is_some();
         match (member.standing, wanted) {
             (MembershipState::Live, true) if span.is_none() => {
-                Some(MembershipChange::Refresh(self.fingerprint(&row.ioc), None))
+                let new = self.fingerprint(&row.ioc);
+                let seen_again = new == member.fingerprint && self.is_seen_again(member, &row.ioc);
+                Some(if seen_again {
+                    MembershipChange::SeenAgain
+                } else {
+                    MembershipChange::Refresh(new, None)
+                })
             }
             (MembershipState::Live, true) => Some(MembershipChange::Refresh(
                 self.fingerprint(&spanning(row.ioc.clone(), span)),
                 span,
             )),
-            (MembershipState::Live, false) => Some(MembershipChange::Leave(if whitelisted {
-                LeaveReason::Whitelisted
+            (MembershipState::Live, false) => Some(MembershipChange::Leave(if withdrawn {
+                LeaveReason::Withdrawn
             } else {
                 LeaveReason::Unchosen
             })),
             (MembershipState::Leaving, true) => Some(MembershipChange::Return),
-            (MembershipState::Leaving, false) if whitelisted => {
-                Some(MembershipChange::Leave(LeaveReason::Whitelisted))
+            (MembershipState::Leaving, false) if withdrawn => {
+                Some(MembershipChange::Leave(LeaveReason::Withdrawn))
             }
             _ => None,
         }
+    }
+
+    /// Whether a MISP has a date of last seen that is a week old or older. That alone does not
+    /// change an event more often.
+    fn is_seen_again(&self, member: &MemberRow, ioc: &Ioc) -> bool {
+        list::writer(self.device_type.format).is_none()
+            && ioc.last_seen.micros() - member.stamp * SECOND >= 7 * DAY
     }
 
     /// Whether what another entry covers is left out.
@@ -139,7 +154,7 @@ impl PublicationJob<'_> {
     }
 
     /// Has the members that a person marked leave their part and join a new one.
-    async fn resend_marked(&self, choice: &mut MemberChanges) -> AppResult<()> {
+    pub(super) async fn resend_marked(&self, choice: &mut MemberChanges) -> AppResult<()> {
         let leaving: HashSet<IocId> = choice
             .edits
             .iter()

@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iocast_domain::{
     id::{IocId, PartId},
-    member::{
-        self, LeaveReason, MembershipState, OpenPart, PART_MAX, SEALED_PART_REST, TOMBSTONE_KEPT,
-        part_id, stamps,
-    },
+    member::{LeaveReason, MembershipState, PART_MAX, SEALED_PART_REST, TOMBSTONE_KEPT, stamps},
 };
 use iocast_store::{MemberRow, NewBlob, PartRow};
 
 use super::{MemberChanges, MembershipChange, PublicationJob, next_due};
 use crate::AppResult;
 
+mod place;
 mod render;
 
 /// What is to be written.
@@ -154,7 +152,9 @@ impl PublicationJob<'_> {
                 part_of(&mut parts, member.part_id, &mut |part| part.expired.push(member.ioc_id));
             }
         }
-        self.place(&mut parts, joins, &tombstone_parts, &today);
+        let open = self.open_part(&parts, &today);
+        let layers = self.without_twins(open, joins, &loaded).await?;
+        self.place(&mut parts, layers, &tombstone_parts, &today);
         for part in parts.values_mut() {
             self.judge(part, &mut plan);
         }
@@ -207,45 +207,6 @@ impl PublicationJob<'_> {
         Ok(plan)
     }
 
-    /// Puts those who join into the day's open part and new ones behind it.
-    fn place(
-        &self,
-        parts: &mut Parts,
-        joins: Vec<IocId>,
-        tombstone_parts: &HashSet<PartId>,
-        today: &str,
-    ) {
-        let last = parts
-            .iter()
-            .filter(|((day, _), _)| day == today)
-            .map(|((_, number), p)| (*number, p))
-            .next_back();
-        let last_number = last.map_or(0, |(number, _)| number);
-        let open = last
-            .filter(|(_, p)| !p.sealed)
-            .map(|(number, p)| OpenPart { number, total: p.row.total });
-        let avoid_open =
-            last.is_some_and(|(_, p)| tombstone_parts.contains(&p.row.id)) && !joins.is_empty();
-        let placed = member::place(joins.len(), open.as_ref(), last_number, avoid_open);
-        if avoid_open && let Some(part) = parts.get_mut(&(today.to_owned(), last_number)) {
-            part.row.sealed = true;
-            part.keep = true;
-        }
-        let mut joins = joins.into_iter();
-        for (number, how_many) in placed {
-            let part = parts.entry((today.to_owned(), number)).or_insert_with(|| {
-                let row = PartRow::empty(
-                    part_id(&self.account.id, self.row.group.id, today, number),
-                    today,
-                    number,
-                    self.row.group.name.as_str(),
-                );
-                Part::of(row, true, today)
-            });
-            part.joins.extend(joins.by_ref().take(how_many));
-        }
-    }
-
     /// Decides what of a part's edits reaches receivers now, and what waits.
     fn judge(&self, part: &mut Part, plan: &mut Plan) {
         let now = self.now.micros();
@@ -266,6 +227,11 @@ impl PublicationJob<'_> {
                     part.row.dirty = true;
                 }
                 MembershipChange::Refresh(..) => continue,
+                MembershipChange::SeenAgain => {
+                    member.dirty = true;
+                    part.stamp |= !sealed || rested;
+                    part.row.dirty |= sealed && !rested;
+                }
                 MembershipChange::Return => {
                     member.standing = MembershipState::Live;
                     member.left_at = None;

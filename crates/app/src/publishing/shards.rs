@@ -276,8 +276,9 @@ impl PublicationJob<'_> {
                         moving.push(member);
                     }
                 }
-                // Members of a list leave at once; none is ever on its way out.
-                MembershipChange::Return => {}
+                // Members of a list leave at once, none is ever on its way out, and what lists say
+                // of last seen is in their fingerprints.
+                MembershipChange::Return | MembershipChange::SeenAgain => {}
             }
         }
         joins.extend(moving);

@@ -14,8 +14,8 @@ use iocast_domain::{
 };
 use iocast_formats::write::misp::SourceNames;
 use iocast_store::{
-    FileRef, GroupRow, GroupUpdate, MemberRow, NewPublication, PartRow, PublicationLine, Reader,
-    Txn,
+    Before, FileRef, GroupRow, GroupUpdate, MemberRow, NewPublication, PartRow, PublicationLine,
+    Reader, Txn,
 };
 use uuid::Uuid;
 
@@ -50,6 +50,8 @@ pub(crate) struct Ready<'a> {
     /// Whether every IOC of the account was looked at.
     pub(super) from_scratch: bool,
     pub(super) refused: Vec<(IocId, Option<Refusal>)>,
+    /// What the IOCs that it changes were before.
+    pub(super) before: Vec<Before>,
 }
 
 /// A publication that is in the database.
@@ -215,6 +217,18 @@ impl Beforehand {
 }
 
 impl Ready<'_> {
+    /// Whether it only takes out what was withdrawn: the changes that were looked at are looked at
+    /// again.
+    pub(super) fn only(mut self, withdrawals: bool) -> Self {
+        if withdrawals {
+            let state = &self.work.state;
+            self.update.applied_config = state.applied_config;
+            self.update.applied_seq = state.applied_seq;
+            self.update.withdrawals_only = true;
+        }
+        self
+    }
+
     /// Writes publications of groups of one account in one transaction. Left out are those of
     /// groups that somebody else took over, or that were deleted, and those that would send out
     /// what was taken back since they were made: these are made again.
@@ -297,6 +311,7 @@ impl Ready<'_> {
             seq: update.applied_seq,
             files,
             blobs: std::mem::take(&mut plan.blobs),
+            before: std::mem::take(&mut self.before),
         })
     }
 
@@ -308,6 +323,7 @@ impl Ready<'_> {
             cut: update.cut,
             publication: update.publication,
             frozen,
+            restored: update.restored,
             held: None,
             ..work.row
         };

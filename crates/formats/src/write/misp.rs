@@ -21,8 +21,8 @@ mod published;
 pub use self::published::{ListedTags, Published, grown, listed_tags};
 
 mod words;
-use self::words::{Shown, hash_lines};
-pub use self::words::{exclusive_tags, fingerprint};
+use self::words::{Shown, colour, hash_lines, is_same_tag};
+pub use self::words::{exclusive_tags, fingerprint, storable, value_key};
 
 /// The organisation that a feed names as its creator.
 #[derive(Clone, Debug, Serialize)]
@@ -96,7 +96,7 @@ struct Event<'a> {
     #[serde(rename = "Orgc")]
     orgc: &'a Orgc,
     #[serde(rename = "Tag")]
-    tag: Vec<Tag<'a>>,
+    tag: Vec<Tag>,
     #[serde(rename = "Attribute")]
     attribute: Vec<Attribute<'a>>,
     #[serde(rename = "Object")]
@@ -123,16 +123,21 @@ struct Attribute<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     deleted: Option<bool>,
     #[serde(rename = "Tag", skip_serializing_if = "Vec::is_empty")]
-    tag: Vec<Tag<'a>>,
+    tag: Vec<Tag>,
 }
 
 #[derive(Serialize)]
-struct Tag<'a> {
+struct Tag {
     name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    colour: Option<&'a str>,
+    colour: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     deleted: Option<bool>,
+}
+
+impl Tag {
+    fn of(name: String, deleted: Option<bool>) -> Self {
+        Self { colour: colour(&name), name, deleted }
+    }
 }
 
 #[derive(Serialize)]
@@ -140,7 +145,7 @@ struct ManifestEntry<'a> {
     #[serde(rename = "Orgc")]
     orgc: &'a Orgc,
     #[serde(rename = "Tag")]
-    tag: Vec<Tag<'a>>,
+    tag: Vec<Tag>,
     info: &'a str,
     date: &'a str,
     analysis: u8,
@@ -186,8 +191,11 @@ fn render(
     let threat_level = threat_level.unwrap_or(own_level).min(own_level);
     let mut hashes = Vec::with_capacity(members.len() * 70);
     let mut fingerprints = HashMap::with_capacity(members.len());
-    let attribute = members
-        .iter()
+    // Before 2.4.179, MISP took the first of two that are alike, even a deleted one.
+    let (live, gone): (Vec<_>, Vec<_>) = members.iter().partition(|m| !m.tombstone);
+    let attribute = live
+        .into_iter()
+        .chain(gone)
         .map(|m| {
             let uuid = attribute_uuid(head.id, m.ioc.id);
             let shown = if m.tombstone { Shown::default() } else { Shown::of(m.ioc, names) };
@@ -245,10 +253,10 @@ pub fn manifest<'a>(entries: impl IntoIterator<Item = (PartId, &'a str)>) -> Vec
     out.into_bytes()
 }
 
-fn event_tags<'a>(head: &EventHead<'_>) -> Vec<Tag<'a>> {
+fn event_tags(head: &EventHead<'_>) -> Vec<Tag> {
     vec![Tag {
         name: format!("iocast:group=\"{}\"", head.group_name),
-        colour: Some("#3b6ea8"),
+        colour: "#3b6ea8".to_owned(),
         deleted: None,
     }]
 }
@@ -264,9 +272,12 @@ fn attribute<'a>(
     let live = !member.tombstone;
     let mut tag = Vec::new();
     if live {
-        let gone = listed.into_iter().flatten().filter(|t| shown.tags.binary_search(t).is_err());
-        tag.extend(gone.map(|t| Tag { name: t.clone(), colour: None, deleted: Some(true) }));
-        tag.extend(shown.tags.into_iter().map(|name| Tag { name, colour: None, deleted: None }));
+        // MISP attaches first and detaches then: a tag that is listed in another case must not be
+        // listed as deleted, too.
+        let is_gone = |t: &&String| !shown.tags.iter().any(|live| is_same_tag(live, t));
+        let gone = listed.into_iter().flatten().filter(is_gone);
+        tag.extend(gone.map(|t| Tag::of(t.clone(), Some(true))));
+        tag.extend(shown.tags.into_iter().map(|name| Tag::of(name, None)));
     }
     Attribute {
         uuid,

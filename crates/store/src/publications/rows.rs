@@ -2,7 +2,7 @@
 
 use iocast_domain::{
     group::{Boundary, Held, Truncation},
-    id::{GroupId, PartId},
+    id::{GroupId, IocId, PartId},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,8 @@ pub struct NewPublication {
     pub files: Vec<FileRef>,
     /// What of them is new.
     pub blobs: Vec<NewBlob>,
+    /// What the IOCs that it changed were before.
+    pub before: Vec<Before>,
 }
 
 /// What the publisher knows of a group.
@@ -96,6 +98,10 @@ pub struct PublishState {
     pub limit_told: bool,
     /// Where the room of a full group ends.
     pub boundary: Option<Boundary>,
+    /// The publication that an admin keeps the group at.
+    pub frozen: Option<i64>,
+    /// See [`crate::GroupRow::restored`].
+    pub restored: Option<i64>,
 }
 
 /// A part as it is stored.
@@ -165,6 +171,46 @@ pub struct GroupUpdate {
     pub latest_stamp: Option<i64>,
     /// Where the room of a full group ends.
     pub boundary: Option<Boundary>,
+    /// What the group was kept at when it was made: see [`crate::GroupRow::frozen`] and
+    /// [`crate::GroupRow::restored`].
+    pub kept_at: (Option<i64>, Option<i64>),
+    /// What restores that from now on.
+    pub restored: Option<i64>,
+    /// Whether it only takes out what was withdrawn, and the rest waits: a hold stays as it is.
+    pub withdrawals_only: bool,
+}
+
+/// What an IOC was in a group before a publication changed it: nothing if it was not in, else the
+/// network that it stood for, where that was wider than its own.
+pub type Before = (IocId, Option<Option<u8>>);
+
+/// As stored: 17 bytes each, the id and one that is 0 for an IOC that was not in, 1 for one that
+/// stood for itself, and 2 more than the length of the prefix for a network.
+pub(super) fn before_bytes(before: &[Before]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(before.len() * 17);
+    for (id, was) in before {
+        bytes.extend_from_slice(id.0.as_bytes());
+        bytes.push(match was {
+            None => 0,
+            Some(None) => 1,
+            Some(Some(span)) => span.saturating_add(2),
+        });
+    }
+    bytes
+}
+
+pub(super) fn to_before(bytes: &[u8]) -> Vec<Before> {
+    let one = |entry: &[u8; 17]| {
+        let (id, was) = entry.split_at(16);
+        let was = match was {
+            [0] => None,
+            [1] => Some(None),
+            [span, ..] => Some(Some(span - 2)),
+            [] => None,
+        };
+        Some((IocId(Uuid::from_slice(id).ok()?), was))
+    };
+    bytes.as_chunks::<17>().0.iter().filter_map(one).collect()
 }
 
 pub(super) fn count(n: i32) -> u32 {
@@ -260,5 +306,7 @@ pub(super) fn to_state(row: &group::Model) -> StoreResult<PublishState> {
         limit_told: row.limit_told,
         // Without one, the group is selected from scratch.
         boundary: row.boundary.as_deref().and_then(|b| serde_json::from_str(b).ok()),
+        frozen: row.frozen,
+        restored: row.restored,
     })
 }

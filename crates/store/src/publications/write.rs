@@ -14,11 +14,11 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    GroupUpdate, NewBlob, NewPublication, PUBLICATIONS_KEPT, PartRow, PublicationLine, ROWS, json,
-    stored,
+    GroupUpdate, NewBlob, NewPublication, PUBLICATIONS_KEPT, PartRow, PublicationLine, ROWS,
+    before_bytes, json, stored,
 };
 use crate::{
-    Signal, StoreResult, Txn,
+    StoreResult, Txn,
     row::{blob, group, member, part, publication},
 };
 
@@ -67,8 +67,8 @@ impl Txn {
         Ok(done.rows_affected == 1)
     }
 
-    /// Writes what a group serves from now on and releases the claim; false if the claim was lost
-    /// or the group is gone.
+    /// Writes what a group serves from now on and releases the claim; false if the claim was lost,
+    /// the group is gone, or it was frozen or thawed since.
     pub async fn publish_settle(&self, id: GroupId, update: &GroupUpdate) -> StoreResult<bool> {
         let GroupUpdate {
             claim,
@@ -80,8 +80,15 @@ impl Txn {
             due_at,
             latest_stamp,
             boundary,
+            kept_at: (frozen, was_restored),
+            restored,
+            withdrawals_only,
         } = update;
-        let done = group::Entity::update_many()
+        let as_it_was = |column: group::Column, value: &Option<i64>| match value {
+            Some(value) => column.eq(*value),
+            None => column.is_null(),
+        };
+        let mut done = group::Entity::update_many()
             .col_expr(group::Column::AppliedConfig, Expr::value(*applied_config))
             .col_expr(group::Column::AppliedSeq, Expr::value(*applied_seq))
             .col_expr(group::Column::Publication, Expr::value(*publication))
@@ -94,16 +101,20 @@ impl Txn {
                 Expr::value(boundary.as_ref().map(json).transpose()?),
             )
             .col_expr(group::Column::ClaimUntil, Expr::value(0_i64))
-            .col_expr(group::Column::Held, Expr::value(None::<String>))
-            .col_expr(group::Column::HeldUntil, Expr::value(None::<i64>))
-            .col_expr(group::Column::LetThrough, Expr::value(None::<i64>))
+            .col_expr(group::Column::Restored, Expr::value(*restored))
             .filter(group::Column::Id.eq(id.0))
+            .filter(as_it_was(group::Column::Frozen, frozen))
+            .filter(as_it_was(group::Column::Restored, was_restored))
             .filter(
                 Condition::all().add_option(claim.map(|claim| group::Column::ClaimToken.eq(claim))),
-            )
-            .exec(&self.0)
-            .await?;
-        Ok(done.rows_affected == 1)
+            );
+        if !withdrawals_only {
+            done = done
+                .col_expr(group::Column::Held, Expr::value(None::<String>))
+                .col_expr(group::Column::HeldUntil, Expr::value(None::<i64>))
+                .col_expr(group::Column::LetThrough, Expr::value(None::<i64>));
+        }
+        Ok(done.exec(&self.0).await?.rows_affected == 1)
     }
 
     /// Holds a publication until `held.until`, unless a change after `seq` or `config` asks for
@@ -137,28 +148,6 @@ impl Txn {
             newly.exec(&self.0).await?;
         }
         Ok(first)
-    }
-
-    /// Lets a held publication through; false if none is held.
-    pub async fn group_let_through(&self, id: GroupId, now: Timestamp) -> StoreResult<bool> {
-        let done = group::Entity::update_many()
-            .col_expr(group::Column::LetThrough, Expr::value(now.micros()))
-            .col_expr(group::Column::ConfigVersion, Expr::col(group::Column::ConfigVersion).add(1))
-            .filter(group::Column::Id.eq(id.0))
-            .filter(group::Column::HeldUntil.is_not_null())
-            .exec(&self.0)
-            .await?;
-        self.notify(Signal::Changes).await?;
-        Ok(done.rows_affected == 1)
-    }
-
-    /// Has a group serve one of its publications whatever comes after it, or the last one again.
-    pub async fn group_freeze(&self, id: GroupId, publication: Option<i64>) -> StoreResult<()> {
-        let set = group::Entity::update_many()
-            .col_expr(group::Column::Frozen, Expr::value(publication))
-            .filter(group::Column::Id.eq(id.0));
-        set.exec(&self.0).await?;
-        self.feeds_moved(&[id]).await
     }
 
     /// Notes whether people were told that a group is full. Gives false if it was noted so already.
@@ -249,7 +238,7 @@ impl Txn {
     }
 
     /// Writes publications of some groups with their new blobs, and forgets what is older than the
-    /// last twenty. Gives the publications that groups are frozen at.
+    /// last twenty. Gives the publications whose files groups serve instead of their last ones.
     #[expect(clippy::too_many_lines, reason = "one transaction")]
     pub async fn publication_insert(
         &self,
@@ -264,6 +253,7 @@ impl Txn {
                 seq,
                 files,
                 blobs: mut new,
+                before,
             } = publication;
             new.sort_unstable_by(|a, b| a.hash.cmp(&b.hash));
             new.dedup_by(|a, b| a.hash == b.hash);
@@ -283,6 +273,7 @@ impl Txn {
                 added: Set(stored(added)),
                 removed: Set(stored(removed)),
                 files: Set(json(&files)?),
+                before: Set(Some(before_bytes(&before))),
             });
             let row = |b: NewBlob| blob::ActiveModel {
                 group_id: Set(group.0),
@@ -313,7 +304,8 @@ impl Txn {
             .column(group::Column::Frozen);
         let of_frozen = group::Column::Id
             .is_in(groups.iter().map(|g| g.0))
-            .and(group::Column::Frozen.is_not_null());
+            .and(group::Column::Frozen.is_not_null())
+            .and(group::Column::Restored.is_null());
         let frozen: Vec<(Uuid, i64)> = find.filter(of_frozen).into_tuple().all(&self.0).await?;
         let frozen: HashMap<GroupId, i64> =
             frozen.into_iter().map(|(group, number)| (GroupId(group), number)).collect();

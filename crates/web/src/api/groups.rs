@@ -167,7 +167,8 @@ pub(crate) struct GroupOut {
     not_for_device: Vec<ReasonOut>,
     /// A publication that waits because it would lose too much at once; null where none does.
     held: Option<HeldOut>,
-    /// The publication that it serves whatever came after it; null where it serves the last one.
+    /// The publication that it is kept at, less what was withdrawn since; null where it goes by its
+    /// rules.
     frozen: Option<i64>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]

@@ -245,7 +245,9 @@ pub(crate) async fn compare(
     }))
 }
 
-/// Have a group serve one of its last publications whatever comes after it, or its last one again.
+/// Keep a group at one of its last publications, whatever its rules say from now on, or have it go
+/// by its rules again (`null`). Going back is a publication of its own; what was set to "never sent"
+/// or deleted stays out of it, and leaves a frozen group, too.
 #[utoipa::path(tag = "groups", request_body = FreezeIn, params(("id" = Uuid, Path)), responses((status = 200, body = GroupOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[post("/groups/{id}/freeze")]
 pub(crate) async fn freeze(

@@ -134,13 +134,14 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
         "freeze" => {
             let number = form.number("publication")?;
             app.group_freeze(actor, id, number).await.map(|()| {
-                format!("Devices get publication {} from now on.", number.unwrap_or_default())
+                let number = number.unwrap_or_default();
+                format!("The group is frozen: devices get what publication {number} held.")
             })
         }
         "thaw" => app
             .group_freeze(actor, id, None)
             .await
-            .map(|()| "Devices get the last publication again.".to_owned()),
+            .map(|()| "The group goes by its rules again.".to_owned()),
         "delete" => {
             let group = app.group_fetch(actor, id).await?.view.row.group;
             if form.text("typed") == group.name.as_str() {

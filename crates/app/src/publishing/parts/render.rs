@@ -80,6 +80,15 @@ impl PublicationJob<'_> {
         tokio::task::spawn_blocking(inflate).await.map_err(AppError::internal)?
     }
 
+    /// The lines of `hashes.csv` of a part, as they are published.
+    pub(super) async fn hashes(&self, row: &PartRow) -> AppResult<Vec<u8>> {
+        let BlobRef { hash, crc, raw_len, .. } = &row.hashes;
+        let data =
+            self.read.blob_fetch(self.row.group.id, std::slice::from_ref(hash)).await?.remove(hash);
+        let Some(data) = data else { return Ok(Vec::new()) };
+        inflated(&Segment { data, crc: *crc, raw_len: *raw_len })
+    }
+
     /// Gathers what a part's files are made of, and settles its members' stamps. Where a part that
     /// is published grows, those who are in it already need not be looked at.
     async fn job(

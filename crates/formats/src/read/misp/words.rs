@@ -89,6 +89,7 @@ pub(super) fn tags(list: &Value, enrichment: &mut Enrichment, confidence: &mut O
         let clean = label(value);
         match predicate.as_str() {
             "iocast:severity" | "iocast:source" | "iocast:group" => {}
+            "iocast:alert-id" => enrichment.alert_id = enrichment.alert_id.take().or(clean),
             "iocast:user-tag" => enrichment.user_tags.extend(clean),
             "iocast:system-tag" => enrichment.system_tags.extend(clean),
             "iocast:campaign" | "campaign" => enrichment.campaigns.extend(clean),

@@ -93,7 +93,7 @@ fn memmem(text: &[u8], wanted: &[u8]) -> Option<usize> {
 }
 
 /// As `event` renders it, where members were added and nothing else changed: what is published is
-/// taken as it stands, and only the new ones are rendered.
+/// taken as it stands, and only the new ones are rendered, in front of it.
 ///
 /// # Errors
 /// As `event`.
@@ -114,8 +114,9 @@ pub fn grown(
     )?;
     let before = published.attributes();
     if let Some(at) = attributes_begin(&file.json).filter(|_| !before.is_empty()) {
-        let comma: &[u8] = if joining.is_empty() { b"" } else { b"," };
-        file.json.splice(at..at, before.iter().chain(comma).copied());
+        let end = file.json.len() - AFTER_ATTRIBUTES.len();
+        let comma: &[u8] = if at == end { b"" } else { b"," };
+        file.json.splice(end..end, comma.iter().chain(before).copied());
     }
     file.hashes.splice(0..0, published.hashes.iter().copied());
     Ok(file)
@@ -135,6 +136,18 @@ mod tests {
         },
         *,
     };
+
+    /// An event with its attributes in the order of their ids.
+    fn sorted(json: &[u8]) -> serde_json::Value {
+        let mut file: serde_json::Value = serde_json::from_slice(json).unwrap();
+        let attributes = file["Event"]["Attribute"].as_array_mut().unwrap();
+        assert!(
+            attributes.is_sorted_by_key(|a| a["deleted"] == true),
+            "those that are deleted come last"
+        );
+        attributes.sort_by_key(|a| a["uuid"].to_string());
+        file
+    }
 
     #[test]
     fn an_event_that_grew_is_as_if_written_anew() {
@@ -169,7 +182,7 @@ mod tests {
             let grown =
                 grown(&head, &orgc, &published(render(&first, &names, &none)), &rest, &names)
                     .unwrap();
-            assert_eq!(String::from_utf8(grown.json), String::from_utf8(whole.json));
+            assert_eq!(sorted(&grown.json), sorted(&whole.json));
             assert_eq!((grown.hashes, grown.manifest_entry), (whole.hashes, whole.manifest_entry));
             assert!(
                 rest.iter().all(|m| grown.fingerprints[&m.ioc.id] == fingerprint(m.ioc, &names))

@@ -124,10 +124,67 @@ fn a_replaced_tag_is_listed_as_deleted_and_stays_so() {
         &names,
         &listed_tags(&second.json).unwrap(),
     );
-    let gone = r#"{"name":"iocast:severity=\"high\"","deleted":true}"#;
+    let gone = r##"{"name":"iocast:severity=\"high\"","colour":"#c62828","deleted":true}"##;
     assert!(!String::from_utf8_lossy(&first.json).contains(gone));
     assert!(String::from_utf8_lossy(&second.json).contains(gone));
     assert_eq!(second.json, third.json);
+}
+
+#[test]
+fn text_is_what_misp_can_store() {
+    let (mut enrichment, mut names) = rich();
+    for name in names.values_mut() {
+        *name = "Bug \u{1f41b} hunters".into();
+    }
+    enrichment.threat_actors.insert("\u{20bb7}野".repeat(200));
+    enrichment.alert_id = Some("a\u{1f41b}".into());
+    let bug = ioc(Kind::Domain, "evil.example", enrichment);
+    let file =
+        render(&[Member { ioc: &bug, stamp: 5, tombstone: false }], &names, &ListedTags::new());
+    let text = String::from_utf8(file.json.clone()).unwrap();
+    assert!(text.chars().all(|c| c <= '\u{ffff}'), "{text}");
+    let listed = listed_tags(&file.json).unwrap();
+    let tags: Vec<&String> = listed.values().flatten().collect();
+    assert!(tags.iter().all(|tag| tag.len() <= 255), "{tags:?}");
+    assert!(tags.iter().any(|tag| *tag == "iocast:source=\"Bug \u{fffd} hunters\""), "{tags:?}");
+    assert!(tags.iter().any(|tag| *tag == "iocast:alert-id=\"a\u{fffd}\""), "{tags:?}");
+    assert_eq!(storable("plain ü 野"), "plain ü 野");
+}
+
+/// MISP compares tags without case, attaches first and detaches then.
+#[test]
+fn a_tag_in_another_case_is_no_other_tag() {
+    let (mut enrichment, names) = rich();
+    enrichment.system_tags =
+        ["TLP:AMBER", "tlp:amber", "ÜBER:tag", "über:tag"].map(str::to_owned).into();
+    let before = ioc(Kind::Domain, "evil.example", enrichment.clone());
+    let first =
+        render(&[Member { ioc: &before, stamp: 5, tombstone: false }], &names, &ListedTags::new());
+    let spelled = |file: &RenderedEvent, word: &str| {
+        let text = String::from_utf8_lossy(&file.json).to_lowercase();
+        text.matches(word).count()
+    };
+    assert_eq!((spelled(&first, "tlp:amber"), spelled(&first, "über")), (1, 1));
+    enrichment.system_tags = BTreeSet::from(["tlp:amber".to_owned()]);
+    let after = ioc(Kind::Domain, "evil.example", enrichment);
+    let listed = listed_tags(&first.json).unwrap();
+    let second = render(&[Member { ioc: &after, stamp: 6, tombstone: false }], &names, &listed);
+    assert_eq!(spelled(&second, "tlp:amber"), 1);
+    let text = String::from_utf8_lossy(&second.json).into_owned();
+    assert!(text.contains(r##"{"name":"tlp:amber","colour":"#ffc000"}"##), "{text}");
+}
+
+#[test]
+fn every_tag_has_a_colour() {
+    let (enrichment, names) = rich();
+    let one = ioc(Kind::Domain, "evil.example", enrichment);
+    let file =
+        render(&[Member { ioc: &one, stamp: 5, tombstone: false }], &names, &ListedTags::new());
+    let event: serde_json::Value = serde_json::from_slice(&file.json).unwrap();
+    for tag in event["Event"]["Attribute"][0]["Tag"].as_array().unwrap() {
+        let colour = tag["colour"].as_str().unwrap();
+        assert!(colour.len() == 7 && u32::from_str_radix(&colour[1..], 16).is_ok(), "{tag}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use iocast_domain::{
     id::PartId,
-    ioc::{Ioc, Kind, Severity},
+    ioc::{Ioc, Severity},
     source::Confidence,
 };
 use md5::{Digest, Md5};
@@ -56,8 +56,9 @@ fn tags(ioc: &Ioc, names: &SourceNames) -> Vec<String> {
         tags.push(tag("misp:confidence-level", confidence_word(best)));
     }
     tags.extend(counting().map(|(name, _)| tag("iocast:source", name)));
+    tags.extend(e.alert_id.iter().map(|id| tag("iocast:alert-id", id)));
     let own = |predicate: &'static str, t: &String| {
-        if looks_like_tag(t) { t.clone() } else { tag(predicate, t) }
+        if looks_like_tag(t) && t.len() <= TAG_MAX { t.clone() } else { tag(predicate, t) }
     };
     tags.extend(e.user_tags.iter().map(|t| own("iocast:user-tag", t)));
     tags.extend(e.system_tags.iter().map(|t| own("iocast:system-tag", t)));
@@ -65,8 +66,59 @@ fn tags(ioc: &Ioc, names: &SourceNames) -> Vec<String> {
     tags.extend(e.campaigns.iter().map(|v| tag("iocast:campaign", v)));
     tags.extend(e.malware_families.iter().map(|v| tag("misp-galaxy:malpedia", v)));
     tags.sort_unstable();
-    tags.dedup();
-    tags
+    let mut each: Vec<String> = Vec::with_capacity(tags.len());
+    for tag in tags {
+        if !each.iter().any(|other| is_same_tag(other, &tag)) {
+            each.push(tag);
+        }
+    }
+    each
+}
+
+/// Whether MISP takes two names for one tag: it compares them without case.
+pub(super) fn is_same_tag(a: &str, b: &str) -> bool {
+    if a.is_ascii() && b.is_ascii() {
+        a.eq_ignore_ascii_case(b)
+    } else {
+        a.to_lowercase() == b.to_lowercase()
+    }
+}
+
+/// The colour of a tag: those of the traffic light protocol and of severities mean something, all
+/// others get the one that MISP would make up for a tag without one.
+pub(super) fn colour(tag: &str) -> String {
+    let known = match tag.to_ascii_lowercase().as_str() {
+        "tlp:red" => "#ff2b2b",
+        "tlp:amber" | "tlp:amber+strict" => "#ffc000",
+        "tlp:green" => "#33ff00",
+        "tlp:white" | "tlp:clear" => "#ffffff",
+        "iocast:severity=\"high\"" => "#c62828",
+        "iocast:severity=\"medium\"" => "#ef8f00",
+        "iocast:severity=\"low\"" => "#2e7d32",
+        _ => "",
+    };
+    if known.is_empty() {
+        let mut made_up = hex::encode(Md5::digest(tag.as_bytes()));
+        made_up.truncate(6);
+        made_up.insert(0, '#');
+        made_up
+    } else {
+        known.to_owned()
+    }
+}
+
+/// Most bytes of a tag: MISP cuts a longer one off, and does not attach it the next time.
+const TAG_MAX: usize = 255;
+
+/// Text as MISP's database keeps it, in three bytes a character: one beyond that would lose MISP
+/// the whole event.
+#[must_use]
+pub fn storable(text: &str) -> String {
+    text.chars().map(storable_char).collect()
+}
+
+const fn storable_char(c: char) -> char {
+    if c > '\u{ffff}' { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 /// `predicate="value"`. MISP and its clients split tags on `"`, `:` and `=`: none stands in the
@@ -75,7 +127,13 @@ fn tag(predicate: &str, value: &str) -> String {
     let mut tag = String::with_capacity(predicate.len() + value.len() + 3);
     tag.push_str(predicate);
     tag.push_str("=\"");
-    tag.extend(value.chars().map(|c| if matches!(c, '"' | ':' | '=') { '-' } else { c }));
+    for c in value.chars() {
+        let c = if matches!(c, '"' | ':' | '=') { '-' } else { storable_char(c) };
+        if tag.len() + c.len_utf8() >= TAG_MAX {
+            break;
+        }
+        tag.push(c);
+    }
     tag.push('"');
     tag
 }
@@ -147,11 +205,17 @@ fn comment(ioc: &Ioc, names: &SourceNames) -> String {
     if let Some(score) = e.score {
         let _ = write!(text, "; Score: {score}");
     }
-    text
+    storable(&text)
 }
 
-/// The MD5 of the value as MISP normalises it; for a URL with capitals a second line with the
-/// lower-cased value.
+/// The MD5 of a value in lower case, by which MISP finds it, and by which values that MISP takes
+/// for one are known.
+#[must_use]
+pub fn value_key(ioc: &Ioc) -> String {
+    hex::encode(Md5::digest(ioc.value.to_lowercase().as_bytes()))
+}
+
+/// The MD5 of the value; for one with capitals a second line with the lower-cased value.
 pub(super) fn hash_lines(out: &mut Vec<u8>, ioc: &Ioc, event: PartId) {
     let mut line = |value: &str| {
         out.extend_from_slice(hex::encode(Md5::digest(value.as_bytes())).as_bytes());
@@ -162,8 +226,9 @@ pub(super) fn hash_lines(out: &mut Vec<u8>, ioc: &Ioc, event: PartId) {
         out.push(b'\n');
     };
     line(&ioc.value);
-    if ioc.kind == Kind::Url && ioc.value.bytes().any(|b| b.is_ascii_uppercase()) {
-        line(&ioc.value.to_lowercase());
+    let lower = ioc.value.to_lowercase();
+    if lower != *ioc.value {
+        line(&lower);
     }
 }
 
