@@ -17,6 +17,7 @@ stories!(
     a_loss_of_more_than_half_is_held,
     a_view_for_those_who_come_from_elsewhere,
     an_event_stream_tells_of_additions_and_deletions,
+    a_test_from_a_set_up_form_is_no_pull,
 );
 
 /// A device with a group, and a source that feeds it.
@@ -385,12 +386,16 @@ fn sensors_and_resolvers_load_what_they_pull(app: &mut TestApp) {
     };
     let before = serial(&body);
     let (file, body) = saved("dnsmasq", "bad.example");
-    assert!(body.contains("address=/bad.example/0.0.0.0\n"));
+    assert!(body.contains("local=/bad.example/\n"));
     parser_takes("dnsmasq", &["--test", &format!("--conf-file={file}")]);
     let (file, _) = saved("unbound", "bad.example");
     parser_takes("unbound-checkconf", &[&file]);
     let (_, body) = saved("hosts", "bad.example");
-    assert!(body.lines().all(|l| l.starts_with("0.0.0.0 ") && l.split(' ').count() == 2), "{body}");
+    let is_entry = |line: &str| {
+        let address = line.split(' ').next().unwrap();
+        ["0.0.0.0", "::"].contains(&address) && line.split(' ').count() == 2
+    };
+    assert!(body.lines().all(is_entry), "{body}");
     // Zeek reads tabs and nothing else; every line has as many fields as the head, and a type that
     // it knows.
     let (_, body) = saved("zeek", "Intel::URL");
@@ -627,7 +632,7 @@ fn what_is_not_for_the_device_is_told(app: &mut TestApp) {
 fn covered_entries_take_no_room(app: &mut TestApp) {
     let admin = app.admin();
     let source = source(&admin);
-    let names = device(&admin, "hosts", json!({ "collapse": true, "limit": 2 }));
+    let names = device(&admin, "dnsmasq", json!({ "collapse": true, "limit": 2 }));
     let addresses = device(&admin, "panos-edl", json!({ "collapse": true }));
     let records: Vec<Value> =
         ["evil.example", "a.evil.example", "b.a.evil.example", "other.example"]
@@ -636,7 +641,7 @@ fn covered_entries_take_no_room(app: &mut TestApp) {
             .collect();
     admin.import(&source, "application/json", &json!(records).to_string(), 200);
     import(&admin, &source, &["192.0.2.1", "192.0.2.200", "192.0.2.128/25", "2001:db8::1"]);
-    settled(app, &names.url, &["0.0.0.0 evil.example", "0.0.0.0 other.example"]);
+    settled(app, &names.url, &["local=/evil.example/", "local=/other.example/"]);
     settled(app, &addresses.url, &["192.0.2.1", "192.0.2.128/25", "2001:db8::1"]);
     let told = group(&admin, &names);
     assert_eq!(
@@ -646,7 +651,7 @@ fn covered_entries_take_no_room(app: &mut TestApp) {
     assert!(told["cut"]["reasons"]["limit"].is_null(), "what is covered takes no room: {told}");
     // The cover goes: those below it come back.
     admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("evil.example"), "id")), 204);
-    settled(app, &names.url, &["0.0.0.0 a.evil.example", "0.0.0.0 other.example"]);
+    settled(app, &names.url, &["local=/a.evil.example/", "local=/other.example/"]);
     admin.patch(&format!("/api/v1/groups/{}", addresses.group), json!({ "collapse": false }), 200);
     settled(app, &addresses.url, &["192.0.2.1", "192.0.2.200", "192.0.2.128/25", "2001:db8::1"]);
 }
@@ -892,4 +897,30 @@ fn an_event_stream_tells_of_additions_and_deletions(app: &mut TestApp) {
             .any(|(action, value)| action == "delete" && value == "one.example"))
         .then_some(())
     });
+}
+
+/// The command that a set-up form shows names itself.
+fn a_test_from_a_set_up_form_is_no_pull(app: &mut TestApp) {
+    let admin = app.admin();
+    let source = source(&admin);
+    let tested = device(&admin, "plain-list", json!({}));
+    let pulled = device(&admin, "panos-edl", json!({}));
+    import(&admin, &source, &["192.0.2.7"]);
+    settled(app, &pulled.url, &["192.0.2.7"]);
+    let test = |headers: &[(&str, &str)]| {
+        let key = basic(&app.account_id, &app.appliance_key);
+        let own = [("authorization", key.as_str()), ("user-agent", "iocast-test")];
+        send("GET", &tested.url, &[&own, headers].concat(), None)
+    };
+    let answer = test(&[]);
+    assert_eq!((answer.status, answer.text().as_str()), (200, "192.0.2.7\n"));
+    assert_eq!(test(&[("if-none-match", answer.header("etag"))]).status, 304);
+    // Pulls are written in their order: once this one is, the others would be.
+    settled(app, &pulled.url, &["192.0.2.7"]);
+    turns_green(&admin, &pulled.device);
+    assert_eq!(admin.dot(&tested.device).0, "red");
+    let page = admin.get(&format!("/api/v1/devices/{}/pulls", tested.device));
+    assert_eq!(page["items"].as_array().unwrap().len(), 0, "{page}");
+    settled(app, &tested.url, &["192.0.2.7"]);
+    turns_green(&admin, &tested.device);
 }

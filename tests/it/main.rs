@@ -35,6 +35,7 @@ mod properties;
 mod public;
 mod real_data;
 mod replicas;
+mod resolvers;
 mod rollbacks;
 mod shell;
 mod start_stop;

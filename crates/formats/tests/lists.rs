@@ -142,8 +142,8 @@ fn nasty_input_as_it_is_written() {
             vec![name, net],
             "$TTL 300\n@ IN SOA localhost. hostmaster.localhost. 7 300 60 86400 300\n@ IN NS localhost.\nbad.example CNAME .\n*.bad.example CNAME .\n24.0.100.51.198.rpz-ip CNAME .\n".into(),
         ),
-        (Format::Hosts, Some(GroupKind::Domain), vec![name], "0.0.0.0 bad.example\n".into()),
-        (Format::Dnsmasq, Some(GroupKind::Domain), vec![name], "address=/bad.example/0.0.0.0\n".into()),
+        (Format::Hosts, Some(GroupKind::Domain), vec![name], "0.0.0.0 bad.example\n:: bad.example\n".into()),
+        (Format::Dnsmasq, Some(GroupKind::Domain), vec![name], "local=/bad.example/\n".into()),
         (Format::Unbound, Some(GroupKind::Domain), vec![name], "server:\nlocal-zone: \"bad.example.\" always_nxdomain\n".into()),
         (
             Format::ZeekIntel,
@@ -222,8 +222,8 @@ fn grammar(format: Format, kind: Kind, value: &str) -> (String, &'static str) {
             if kind == Kind::Domain { value.to_owned() } else { String::new() },
             r"^(?:(?:\*\.)?[a-z0-9_.-]+|\d{1,3}\.[0-9a-z.]+\.rpz-ip) CNAME \.$",
         ),
-        Format::Hosts => (value.to_owned(), r"^0\.0\.0\.0 [a-z0-9_.-]+$"),
-        Format::Dnsmasq => (value.to_owned(), r"^address=/[a-z0-9_.-]+/0\.0\.0\.0$"),
+        Format::Hosts => (value.to_owned(), r"^(?:0\.0\.0\.0|::) [a-z0-9_.-]+$"),
+        Format::Dnsmasq => (value.to_owned(), r"^local=/[a-z0-9_.-]+/$"),
         Format::Unbound => (value.to_owned(), r#"^local-zone: "[a-z0-9_.-]+\." always_nxdomain$"#),
         Format::ZeekIntel => (
             if kind == Kind::Url { bare.to_owned() } else { value.to_owned() },

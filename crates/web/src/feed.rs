@@ -50,6 +50,17 @@ pub(crate) async fn feed_fast_path<B: MessageBody>(
     Ok(next.call(request).await?.map_into_left_body())
 }
 
+/// The user agent of the command that a set-up form shows: a person tries whether the feed answers,
+/// and the device has not pulled.
+pub(crate) const TEST: &str = "iocast-test";
+
+fn is_test(request: &HttpRequest) -> bool {
+    request
+        .headers()
+        .get(header::USER_AGENT)
+        .is_some_and(|agent| agent.as_bytes() == TEST.as_bytes())
+}
+
 /// Whether the connection should be closed after this answer.
 pub(crate) fn is_in_the_way(request: &HttpRequest) -> bool {
     request.conn_data::<Connection>().is_some_and(Connection::is_in_the_way)
@@ -110,11 +121,12 @@ pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpRespo
 #[expect(clippy::too_many_lines, reason = "one arm per answer")]
 async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer) -> HttpResponse {
     let head = request.method() == Method::HEAD;
+    let is_no_pull = head || is_test(request);
     let text = |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
     let client = || client(request);
     match answer {
         FeedAnswer::NotModified { etag, pull } => {
-            if let Some(pulled) = pull.filter(|_| !head) {
+            if let Some(pulled) = pull.filter(|_| !is_no_pull) {
                 app.pull_note(PullNote::Done(pulled), client(), 304, 0);
             }
             feed_headers(HttpResponse::NotModified(), &etag).finish()
@@ -197,7 +209,7 @@ async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer)
             } else {
                 Delivery::Whole(body.bytes)
             };
-            deliver(request, answer, app, delivery, pull.filter(|_| !head))
+            deliver(request, answer, app, delivery, pull.filter(|_| !is_no_pull))
         }
     }
 }

@@ -149,8 +149,11 @@ impl PublicationJob<'_> {
                 .filter(|row| row.deleted || !may_leave(&row.ioc))
                 .map(|row| row.ioc.id)
                 .collect();
+            if withdrawn.is_empty() {
+                continue;
+            }
             let mut members = self.members_of(&withdrawn).await?;
-            let edited: Vec<IocId> = choice.edits.iter().map(|(m, _)| m.ioc_id).collect();
+            let edited: HashSet<IocId> = choice.edits.iter().map(|(m, _)| m.ioc_id).collect();
             for id in withdrawn.iter().filter(|id| !edited.contains(id)) {
                 let rows = members.remove(id).unwrap_or_default();
                 let there = rows.into_iter().find(|m| m.standing != MembershipState::Tombstone);

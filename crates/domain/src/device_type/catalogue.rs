@@ -35,6 +35,7 @@ const MISP_CHECKS: &[&str] = &[
     "In MISP, Sync Actions > Feeds: is this feed enabled, and what does its last fetch say under Administration > Jobs?",
     "Does something fetch it at all? MISP fetches feeds when asked: by a scheduled task, or `cake Server fetchFeed` in cron.",
     "Are MISP's workers running (Administration > Server Settings & Maintenance > Workers, queue `default`)?",
+    "Was Add basic auth header clicked? The Headers field of the feed begins with Authorization: Basic then.",
     "Is the feed's user the account ID, and its password an appliance or device key that still works? The pull log says why one was refused.",
     "Does MISP's host reach iocast (DNS, proxy, firewall, certificate)? Try there: curl -u ACCOUNT_ID:KEY GROUP_URL/manifest.json",
 ];
@@ -237,6 +238,7 @@ pub const CATALOGUE: &[DeviceType] = &[
             field("Source Format", "MISP Feed"),
             field("Add Basic Auth: username", "{account_id}"),
             field("Add Basic Auth: password", "{key}"),
+            field("then", "click Add basic auth header: without that click MISP sends no password"),
             field("Distribution", "Your organisation only"),
             field("then, in List Feeds", "Fetch all events"),
         ],
@@ -617,7 +619,10 @@ pub const CATALOGUE: &[DeviceType] = &[
                 "cron",
                 "curl -fsS -u {account_id}:{key} {url} -o /var/cache/bind/{list}.new && mv /var/cache/bind/{list}.new /var/cache/bind/{list}.zone && rndc reload rpz.iocast",
             ),
-            field("named.conf, options", "response-policy { zone \"rpz.iocast\"; };"),
+            field(
+                "named.conf, options",
+                "response-policy { zone \"rpz.iocast\"; } qname-wait-recurse no;",
+            ),
             field(
                 "named.conf",
                 "zone \"rpz.iocast\" { type primary; file \"/var/cache/bind/{list}.zone\"; allow-query { none; }; };",
@@ -663,7 +668,7 @@ pub const CATALOGUE: &[DeviceType] = &[
         format: Format::Unbound,
         setup: &[field(
             "cron",
-            "curl -fsS -u {account_id}:{key} {url} -o /tmp/{list}.new && mv /tmp/{list}.new /etc/unbound/unbound.conf.d/{list}.conf && unbound-checkconf && unbound-control reload",
+            "curl -fsS -u {account_id}:{key} {url} -o /tmp/{list}.new && unbound-checkconf /tmp/{list}.new && mv /tmp/{list}.new /etc/unbound/unbound.conf.d/{list}.conf && unbound-control reload",
         )],
         ..OURS
     },

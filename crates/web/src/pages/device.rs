@@ -21,6 +21,7 @@ use crate::api::{
     device_types::DeviceTypeOut, devices::DeviceOut, devices::PullOut, groups::GroupOut,
     keys::KeyOut, outages::OutageOut,
 };
+use crate::feed::TEST;
 
 /// Lines of the pull log on the page; the API has more.
 const PULLS: u64 = 50;
@@ -202,7 +203,11 @@ async fn setup_page(
     let lines = chosen.as_ref().map(|group| lines(visitor, &view, group, key.as_deref()));
     let curl = chosen.as_ref().map(|group| {
         let password = key.as_deref().unwrap_or("KEY");
-        format!("curl -fsS -u {}:{password} {}", visitor.account.id, entry_url(&view, group))
+        format!(
+            "curl -fsS -A {TEST} -u {}:{password} {}",
+            visitor.account.id,
+            entry_url(&view, group)
+        )
     });
     let of_page = context! {
         condition => condition(view.condition()),

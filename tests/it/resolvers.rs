@@ -1,0 +1,207 @@
+//! Lists for resolvers, in the real programs: a listed name gets no answer to any question, one that is
+//! not listed does.
+
+use std::{
+    fs,
+    net::UdpSocket,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{
+    lists::{device, import, pull, source},
+    support::{TestApp, eventually, stories},
+};
+
+stories!(
+    dnsmasq_refuses_listed_names,
+    unbound_refuses_listed_names,
+    bind_refuses_listed_names,
+    a_hosts_file_answers_with_no_address,
+);
+
+/// Types of questions, by number: A, MX, TXT, AAAA, HTTPS.
+const TYPES: [u16; 5] = [1, 15, 16, 28, 65];
+const LISTED: [&str; 3] = ["bad.example", "www.bad.example", "a.b.bad.example"];
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn run(program: &str, args: &[String]) -> Running {
+    let mut command = Command::new(program);
+    let command = command.args(args).stdout(Stdio::null()).stderr(Stdio::null());
+    Running(command.spawn().unwrap_or_else(|why| panic!("{program}: {why}")))
+}
+
+fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A name server that knows every name, and has one address for each.
+fn upstream() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut buffer = [0; 1_500];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let Some(end) = end_of_question(&buffer[..length]) else { continue };
+            let mut answer = buffer[..end].to_vec();
+            let is_address = answer[end - 4..end - 2] == [0, 1];
+            // An answer, authoritative, recursion available, no error; one question.
+            answer[2..4].copy_from_slice(&[0x85, 0x80]);
+            answer[4..12].copy_from_slice(&[0, 1, 0, u8::from(is_address), 0, 0, 0, 0]);
+            if is_address {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 203, 0, 113, 99]);
+            }
+            let _ = socket.send_to(&answer, from);
+        }
+    });
+    port
+}
+
+fn end_of_question(message: &[u8]) -> Option<usize> {
+    let mut at = 12;
+    while *message.get(at)? != 0 {
+        at += usize::from(message[at]) + 1;
+    }
+    (at + 5 <= message.len()).then_some(at + 5)
+}
+
+/// The response code, and the data of the first answer.
+fn ask(port: u16, name: &str, of_type: u16) -> Option<(u8, Vec<u8>)> {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut message = vec![7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        message.push(u8::try_from(label.len()).unwrap());
+        message.extend(label.bytes());
+    }
+    message.push(0);
+    message.extend(of_type.to_be_bytes());
+    message.extend([0, 1]);
+    socket.send_to(&message, ("127.0.0.1", port)).ok()?;
+    let mut buffer = [0; 1_500];
+    let length = socket.recv(&mut buffer).ok()?;
+    let answers = u16::from_be_bytes([buffer[6], buffer[7]]);
+    let data = if answers == 0 {
+        Vec::new()
+    } else {
+        // The name is a pointer; type, class, time to live and length stand before the data.
+        buffer[end_of_question(&buffer[..length])? + 12..length].to_vec()
+    };
+    Some((buffer[3] & 15, data))
+}
+
+/// A list of one name, as the device gets it.
+fn list_of(app: &TestApp, device_type: &'static str) -> String {
+    let admin = app.admin();
+    let source = source(&admin);
+    let list = device(&admin, device_type, json!({}));
+    import(&admin, &source, &["bad.example"]);
+    eventually("it is listed", || {
+        Some(pull(app, &list.url).text()).filter(|text| text.contains("bad.example"))
+    })
+}
+
+const NXDOMAIN: u8 = 3;
+
+/// Every question for a listed name is refused, and none for another one.
+fn refuses(port: u16) {
+    eventually("it answers", || {
+        ask(port, "good.example", 1).filter(|answer| *answer == (0, vec![203, 0, 113, 99]))
+    });
+    for of_type in TYPES {
+        for name in LISTED {
+            let code = ask(port, name, of_type).map(|(code, _)| code);
+            assert_eq!(code, Some(NXDOMAIN), "{name}, type {of_type}");
+        }
+        for name in ["good.example", "notbad.example", "bad.example.org"] {
+            let code = ask(port, name, of_type).map(|(code, _)| code);
+            assert_eq!(code, Some(0), "{name}, type {of_type}");
+        }
+    }
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn dnsmasq(port: u16, more: &[String]) -> Running {
+    let args = [
+        "--keep-in-foreground".to_owned(),
+        format!("--port={port}"),
+        "--listen-address=127.0.0.1".to_owned(),
+        "--bind-interfaces".to_owned(),
+        "--no-resolv".to_owned(),
+        "--no-hosts".to_owned(),
+        "--user=root".to_owned(),
+        "--pid-file=".to_owned(),
+        format!("--server=127.0.0.1#{}", upstream()),
+    ];
+    run("dnsmasq", &[&args, more].concat())
+}
+
+fn dnsmasq_refuses_listed_names(app: &mut TestApp) {
+    let folder = TempDir::new().unwrap();
+    let file = write(folder.path(), "list.conf", &list_of(app, "dnsmasq"));
+    let port = free_port();
+    let _dnsmasq = dnsmasq(port, &[format!("--conf-file={file}")]);
+    refuses(port);
+}
+
+fn a_hosts_file_answers_with_no_address(app: &mut TestApp) {
+    let folder = TempDir::new().unwrap();
+    let file = write(folder.path(), "hosts", &list_of(app, "hosts"));
+    let port = free_port();
+    let _dnsmasq = dnsmasq(port, &[format!("--addn-hosts={file}"), "--conf-file=".to_owned()]);
+    eventually("it answers", || ask(port, "good.example", 1).filter(|(code, _)| *code == 0));
+    assert_eq!(ask(port, "bad.example", 1), Some((0, vec![0; 4])));
+    assert_eq!(ask(port, "bad.example", 28), Some((0, vec![0; 16])));
+    assert_eq!(ask(port, "good.example", 1), Some((0, vec![203, 0, 113, 99])));
+}
+
+fn unbound_refuses_listed_names(app: &mut TestApp) {
+    let folder = TempDir::new().unwrap();
+    let list = write(folder.path(), "list.conf", &list_of(app, "unbound"));
+    let (port, upstream) = (free_port(), upstream());
+    let config = format!(
+        "server:\n  interface: 127.0.0.1@{port}\n  do-daemonize: no\n  username: \"\"\n  chroot: \"\"\n  pidfile: \"\"\n  \
+         use-syslog: no\n  do-not-query-localhost: no\n  module-config: \"iterator\"\ninclude: \"{list}\"\n\
+         forward-zone:\n  name: \".\"\n  forward-addr: 127.0.0.1@{upstream}\nremote-control:\n  control-enable: no\n"
+    );
+    let config = write(folder.path(), "unbound.conf", &config);
+    let _unbound = run("unbound", &["-d".to_owned(), "-c".to_owned(), config]);
+    refuses(port);
+}
+
+fn bind_refuses_listed_names(app: &mut TestApp) {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path().to_str().unwrap();
+    let zone = write(folder.path(), "list.zone", &list_of(app, "rpz"));
+    let (port, upstream) = (free_port(), upstream());
+    // As the set-up form says it.
+    let config = format!(
+        "options {{ directory \"{at}\"; pid-file none; session-keyfile none; listen-on port {port} {{ 127.0.0.1; }}; \
+         listen-on-v6 {{ none; }}; recursion yes; allow-query {{ any; }}; dnssec-validation no; forward only; \
+         forwarders {{ 127.0.0.1 port {upstream}; }}; \
+         response-policy {{ zone \"rpz.iocast\"; }} qname-wait-recurse no; }};\n\
+         controls {{ }};\nzone \"rpz.iocast\" {{ type primary; file \"{zone}\"; allow-query {{ none; }}; }};\n"
+    );
+    let config = write(folder.path(), "named.conf", &config);
+    let _named = run("named", &["-g".to_owned(), "-c".to_owned(), config]);
+    refuses(port);
+}
