@@ -211,6 +211,10 @@ fn what_is_withdrawn_leaves_a_frozen_group(app: &mut TestApp) {
     never_sent(&admin, "e.example");
     settled(app, &url, &["c.example"]);
     assert_eq!(admin.get(&path)["frozen"], frozen["frozen"]);
+    // What a guard keeps from all devices is kept from this one, too.
+    admin.patch("/api/v1/account/guards", json!({ "own": ["c.example"] }), 200);
+    settled(app, &url, &[]);
+    admin.patch("/api/v1/account/guards", json!({ "own": [] }), 200);
     freeze(&admin, Value::Null);
     settled(app, &url, &["c.example", "d.example"]);
 }

@@ -118,7 +118,7 @@ def the_whole_work_of_an_admin(house: House) -> None:
     assert list(values)[: len(labels)] == labels, values
     assert values["Add Basic Auth: username"] == house.scene["account_id"]
     expect(page.get_by_role("heading", name="Waiting for the first pull")).to_be_visible()
-    command = page.locator("section", has=page.get_by_role("heading", name="Prove it")).locator("code").inner_text()
+    command = page.locator("section", has=page.get_by_role("heading", name="Prove it")).locator("code").first.inner_text()
     assert values["URL"] in command and values["Add Basic Auth: password"] in command, command
 
     other = house.context.new_page()
@@ -217,7 +217,7 @@ def every_set_up_form_opens_its_feed(house: House) -> None:
 
 def open_each(house: House, of_type: str) -> int:
     """Opens every URL in a set-up form as the device would, with the credentials that stand beside it. Gives how many there were."""
-    command = house.page.locator("section", has=house.page.get_by_role("heading", name="Prove it")).locator("code").inner_text()
+    command = house.page.locator("section", has=house.page.get_by_role("heading", name="Prove it")).locator("code").first.inner_text()
     account, key = re.search(r"-u (\S+):(\S+)", command).groups()
     rows = [(r.locator("th").inner_text(), r.locator("td").inner_text()) for r in house.page.locator(".form-values tbody tr").all()]
     values = [re.sub(r"\s*Copy.*$", "", value, flags=re.S) for _, value in rows]

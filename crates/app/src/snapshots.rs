@@ -112,11 +112,14 @@ impl App {
     ) -> AppResult<()> {
         actor.may_change(Module::Automation)?;
         let txn = self.store.write().await?;
-        let row =
-            txn.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let there = || AppError::NotFound("group");
+        txn.group_fetch(&actor.account_id, id).await?.ok_or_else(there)?;
         // The group's row is locked from here on: the publisher throws away old publications no
-        // more.
+        // more, and nobody else freezes it.
         txn.group_freeze(id, publication).await?;
+        let row = txn.group_fetch(&actor.account_id, id).await?.ok_or_else(there)?;
+        // What a kept group let pass is looked at once it goes by its rules again.
+        let by_rules = row.restored.is_some().then_some(None);
         let republishes = match publication {
             Some(number) => {
                 txn.publication_files_of(id, number)
@@ -125,9 +128,9 @@ impl App {
                 // An earlier version did not note what its publications changed: then the files of
                 // that one are served as they were.
                 let known = txn.publication_before(id, number).await?.is_some();
-                known.then_some(Some(0))
+                if known { Some(Some(0)) } else { by_rules }
             }
-            None => row.restored.is_some().then_some(None),
+            None => by_rules,
         };
         if let Some(restored) = republishes {
             txn.group_republish(id, restored, self.now()).await?;

@@ -243,17 +243,22 @@ impl<C: ConnectionTrait> Conn<C> {
         id: GroupId,
         number: i64,
     ) -> StoreResult<Option<Vec<Before>>> {
-        let later: Vec<Option<Vec<u8>>> = publication::Entity::find()
+        let later: Vec<(i64, Option<Vec<u8>>)> = publication::Entity::find()
             .filter(publication::Column::GroupId.eq(id.0))
             .filter(publication::Column::Number.gt(number))
             .order_by_desc(publication::Column::Number)
             .select_only()
-            .column(publication::Column::Before)
+            .columns([publication::Column::Number, publication::Column::Before])
             .into_tuple()
             .all(&self.0)
             .await?;
+        // One that an earlier version kept for a frozen group is older than those that are kept.
+        let last = later.first().map_or(number, |(last, _)| *last);
+        if i64::try_from(later.len()) != Ok(last - number) {
+            return Ok(None);
+        }
         let mut before = HashMap::new();
-        for bytes in later {
+        for (_, bytes) in later {
             let Some(bytes) = bytes else { return Ok(None) };
             // Those of earlier publications count: they come last.
             before.extend(to_before(&bytes));
@@ -267,11 +272,14 @@ impl<C: ConnectionTrait> Conn<C> {
         id: GroupId,
         number: i64,
     ) -> StoreResult<Option<Vec<FileRef>>> {
-        let row = publication::Entity::find_by_id((id.0, number)).one(&self.0).await?;
-        row.map(|row| {
-            serde_json::from_str(&row.files).map_err(|e| corrupt("publications", "files", e))
-        })
-        .transpose()
+        let files: Option<String> = publication::Entity::find_by_id((id.0, number))
+            .select_only()
+            .column(publication::Column::Files)
+            .into_tuple()
+            .one(&self.0)
+            .await?;
+        let read = |files: String| serde_json::from_str(&files);
+        files.map(read).transpose().map_err(|e| corrupt("publications", "files", e))
     }
 
     /// Blobs of a group by content.

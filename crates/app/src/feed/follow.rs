@@ -249,7 +249,7 @@ impl App {
     /// Serves a publication that was just made.
     pub(crate) async fn feed_serve_made(&self, made: Made) -> AppResult<()> {
         let Made { row, device_name, device_type, files } = made;
-        if row.frozen.is_some() {
+        if row.frozen.is_some() && row.restored.is_none() {
             return self.feed_load_group(&row).await;
         }
         self.feed_serve(row.group.id, GroupFeed::of(&row, &device_name, device_type, files)).await

@@ -33,11 +33,15 @@ impl PublicationJob<'_> {
         let mut choice = self.nothing();
         if let Some(number) = self.state.frozen.filter(|_| self.state.restored == Some(0)) {
             let before = self.read.publication_before(self.row.group.id, number).await?;
+            choice.limit_cut = 0;
             for some in before.unwrap_or_default().chunks(PAGE) {
                 self.restore(some, &mut choice).await?;
             }
         }
         self.withdraw_changed(&mut choice).await?;
+        if self.state.applied_config < self.state.config_version {
+            self.withdraw_forbidden(&mut choice).await?;
+        }
         self.cut_to_limit(&mut choice).await?;
         self.resend_marked(&mut choice).await?;
         Ok(choice)
@@ -95,7 +99,10 @@ impl PublicationJob<'_> {
         let leaving: HashSet<IocId> = choice
             .edits
             .iter()
-            .filter(|(_, edit)| matches!(edit, MembershipChange::Leave(_)))
+            .filter(|(member, edit)| {
+                member.standing == MembershipState::Live
+                    && matches!(edit, MembershipChange::Leave(_))
+            })
             .map(|(member, _)| member.ioc_id)
             .collect();
         let returning = choice
@@ -131,6 +138,24 @@ impl PublicationJob<'_> {
             choice.loaded.drop(&id);
             let leave = MembershipChange::Leave(LeaveReason::OverLimit);
             choice.edits.extend(stay.remove(&id).flatten().map(|member| (member, leave)));
+        }
+        Ok(())
+    }
+
+    /// Takes out members that must not be in since the guards changed.
+    async fn withdraw_forbidden(&self, choice: &mut MemberChanges) -> AppResult<()> {
+        let group = self.row.group.id;
+        let edited: HashSet<IocId> = choice.edits.iter().map(|(m, _)| m.ioc_id).collect();
+        let mut members = self.read.member_standing(group, &[MembershipState::Live]).await?;
+        members.retain(|member| !edited.contains(&member.ioc_id));
+        for some in members.chunks(PAGE) {
+            let ids: Vec<IocId> = some.iter().map(|member| member.ioc_id).collect();
+            let iocs = self.read.ioc_fetch_many(&ids).await?;
+            let forbidden = some.iter().filter(|member| {
+                iocs.get(&member.ioc_id).is_some_and(|row| self.is_withdrawn(row))
+            });
+            let leave = MembershipChange::Leave(LeaveReason::Withdrawn);
+            choice.edits.extend(forbidden.map(|member| (member.clone(), leave)));
         }
         Ok(())
     }

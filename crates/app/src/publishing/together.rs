@@ -142,7 +142,9 @@ impl<'a> PublicationJob<'a> {
     pub(crate) fn is_small(&self) -> bool {
         let by_changes = self.state.publication > 0
             && self.state.applied_config == self.state.config_version
-            && self.state.boundary.is_none();
+            && self.state.boundary.is_none()
+            // A full group without a boundary is selected from scratch.
+            && !self.state.cut.reasons.contains_key("limit");
         by_changes
             && self.state.live <= SMALL
             && !self.collapses()
@@ -317,13 +319,15 @@ impl Ready<'_> {
 
     fn made(self, frozen: &HashMap<GroupId, i64>) -> Option<Made> {
         let Self { work, update, files, .. } = self;
-        let frozen = frozen.get(&work.id()).copied();
+        let served_as_files = frozen.get(&work.id()).copied();
+        let frozen = served_as_files.or(work.row.frozen);
+        let restored = update.restored.filter(|_| served_as_files.is_none());
         let row = GroupRow {
             live: update.live,
             cut: update.cut,
             publication: update.publication,
             frozen,
-            restored: update.restored,
+            restored,
             held: None,
             ..work.row
         };

@@ -21,7 +21,7 @@ mod published;
 pub use self::published::{ListedTags, Published, grown, listed_tags};
 
 mod words;
-use self::words::{Shown, colour, hash_lines, is_same_tag};
+use self::words::{Shown, colour, hash_lines, is_same_tag, is_storable};
 pub use self::words::{exclusive_tags, fingerprint, storable, value_key};
 
 /// The organisation that a feed names as its creator.
@@ -274,7 +274,10 @@ fn attribute<'a>(
     if live {
         // MISP attaches first and detaches then: a tag that is listed in another case must not be
         // listed as deleted, too.
-        let is_gone = |t: &&String| !shown.tags.iter().any(|live| is_same_tag(live, t));
+        // One that MISP could not store was never attached.
+        let is_gone = |t: &&String| {
+            !shown.tags.iter().any(|live| is_same_tag(live, t)) && t.chars().all(is_storable)
+        };
         let gone = listed.into_iter().flatten().filter(is_gone);
         tag.extend(gone.map(|t| Tag::of(t.clone(), Some(true))));
         tag.extend(shown.tags.into_iter().map(|name| Tag::of(name, None)));

@@ -19,12 +19,10 @@ impl Txn {
         Ok(done.rows_affected == 1)
     }
 
-    /// Keeps a group at one of its publications, or at none. Until it is called again, nobody else
-    /// changes the group: its row is locked.
+    /// Keeps a group at one of its publications, or at none. The group's row is locked from here on.
     pub async fn group_freeze(&self, id: GroupId, publication: Option<i64>) -> StoreResult<()> {
         let set = group::Entity::update_many()
             .col_expr(group::Column::Frozen, Expr::value(publication))
-            .col_expr(group::Column::Restored, Expr::value(None::<i64>))
             .filter(group::Column::Id.eq(id.0));
         set.exec(&self.0).await?;
         self.feeds_moved(&[id]).await

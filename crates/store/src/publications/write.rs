@@ -134,6 +134,8 @@ impl Txn {
             .col_expr(group::Column::HeldSeq, Expr::value(seq))
             .col_expr(group::Column::HeldConfig, Expr::value(config))
             .filter(group::Column::Id.eq(id.0))
+            // A group that was frozen since holds nothing.
+            .filter(group::Column::Restored.is_null())
             .filter(
                 Condition::all().add_option(claim.map(|claim| group::Column::ClaimToken.eq(claim))),
             );

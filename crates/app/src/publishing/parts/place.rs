@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use iocast_domain::{
     id::{IocId, PartId},
     ioc::{Ioc, Kind},
-    member::{self, OpenPart, part_id},
+    member::{self, MembershipState, OpenPart, part_id},
 };
 use iocast_formats::write::misp::value_key;
 use iocast_store::PartRow;
@@ -48,6 +48,15 @@ impl PublicationJob<'_> {
             let lines = String::from_utf8_lossy(&listed);
             let hash = |line: &str| line.split(',').next().map(|hash| (hash.to_owned(), 1));
             next.extend(lines.lines().filter_map(hash));
+            if part.total > part.live {
+                // Those that are leaving may come back, and older versions of MISP take one that
+                // is listed as deleted for a twin, too.
+                let mut gone = self.read.member_of_part(part.id).await?;
+                gone.retain(|member| member.standing != MembershipState::Live);
+                let gone: Vec<IocId> = gone.into_iter().map(|member| member.ioc_id).collect();
+                let iocs = self.read.ioc_fetch_many(&gone).await?;
+                next.extend(iocs.values().filter_map(|row| Some((key(&row.ioc)?, 1))));
+            }
         }
         let mut layers = vec![Vec::with_capacity(joins.len())];
         for id in joins {

@@ -58,7 +58,7 @@ fn tags(ioc: &Ioc, names: &SourceNames) -> Vec<String> {
     tags.extend(counting().map(|(name, _)| tag("iocast:source", name)));
     tags.extend(e.alert_id.iter().map(|id| tag("iocast:alert-id", id)));
     let own = |predicate: &'static str, t: &String| {
-        if looks_like_tag(t) && t.len() <= TAG_MAX { t.clone() } else { tag(predicate, t) }
+        if looks_like_tag(t) && t.len() <= TAG_MAX { storable(t) } else { tag(predicate, t) }
     };
     tags.extend(e.user_tags.iter().map(|t| own("iocast:user-tag", t)));
     tags.extend(e.system_tags.iter().map(|t| own("iocast:system-tag", t)));
@@ -117,8 +117,12 @@ pub fn storable(text: &str) -> String {
     text.chars().map(storable_char).collect()
 }
 
+pub(super) const fn is_storable(c: char) -> bool {
+    c <= '\u{ffff}'
+}
+
 const fn storable_char(c: char) -> char {
-    if c > '\u{ffff}' { char::REPLACEMENT_CHARACTER } else { c }
+    if is_storable(c) { c } else { char::REPLACEMENT_CHARACTER }
 }
 
 /// `predicate="value"`. MISP and its clients split tags on `"`, `:` and `=`: none stands in the
