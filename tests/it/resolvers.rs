@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::UdpSocket,
+    net::{TcpListener, UdpSocket},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -45,8 +45,33 @@ fn run(program: &str, args: &[String]) -> Running {
     Running(command.spawn().unwrap_or_else(|why| panic!("{program}: {why}")))
 }
 
+/// A port that is free for both UDP and TCP.
 fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    loop {
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Starts a server on a port of its own, and gives it once it answers. Another test may take the
+/// port first: then it is tried on another one.
+fn start(server: impl Fn(u16) -> Running) -> (u16, Running) {
+    eventually("a server answers", || {
+        let port = free_port();
+        let mut running = server(port);
+        for _ in 0..20 {
+            if ask_once(port, "good.example", 1) == Some((0, vec![203, 0, 113, 99])) {
+                return Some((port, running));
+            }
+            if running.0.try_wait().unwrap().is_some() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        None
+    })
 }
 
 /// A name server that knows every name, and has one address for each.
@@ -79,10 +104,15 @@ fn end_of_question(message: &[u8]) -> Option<usize> {
     (at + 5 <= message.len()).then_some(at + 5)
 }
 
-/// The response code, and the data of the first answer.
+/// The response code, and the data of the first answer; asked again while nobody answers, as a
+/// resolver does.
 fn ask(port: u16, name: &str, of_type: u16) -> Option<(u8, Vec<u8>)> {
+    (0..10).find_map(|_| ask_once(port, name, of_type))
+}
+
+fn ask_once(port: u16, name: &str, of_type: u16) -> Option<(u8, Vec<u8>)> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     let mut message = vec![7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
         message.push(u8::try_from(label.len()).unwrap());
@@ -119,9 +149,6 @@ const NXDOMAIN: u8 = 3;
 
 /// Every question for a listed name is refused, and none for another one.
 fn refuses(port: u16) {
-    eventually("it answers", || {
-        ask(port, "good.example", 1).filter(|answer| *answer == (0, vec![203, 0, 113, 99]))
-    });
     for of_type in TYPES {
         for name in LISTED {
             let code = ask(port, name, of_type).map(|(code, _)| code);
@@ -158,17 +185,15 @@ fn dnsmasq(port: u16, more: &[String]) -> Running {
 fn dnsmasq_refuses_listed_names(app: &mut TestApp) {
     let folder = TempDir::new().unwrap();
     let file = write(folder.path(), "list.conf", &list_of(app, "dnsmasq"));
-    let port = free_port();
-    let _dnsmasq = dnsmasq(port, &[format!("--conf-file={file}")]);
+    let (port, _dnsmasq) = start(|port| dnsmasq(port, &[format!("--conf-file={file}")]));
     refuses(port);
 }
 
 fn a_hosts_file_answers_with_no_address(app: &mut TestApp) {
     let folder = TempDir::new().unwrap();
     let file = write(folder.path(), "hosts", &list_of(app, "hosts"));
-    let port = free_port();
-    let _dnsmasq = dnsmasq(port, &[format!("--addn-hosts={file}"), "--conf-file=".to_owned()]);
-    eventually("it answers", || ask(port, "good.example", 1).filter(|(code, _)| *code == 0));
+    let more = [format!("--addn-hosts={file}"), "--conf-file=".to_owned()];
+    let (port, _dnsmasq) = start(|port| dnsmasq(port, &more));
     assert_eq!(ask(port, "bad.example", 1), Some((0, vec![0; 4])));
     assert_eq!(ask(port, "bad.example", 28), Some((0, vec![0; 16])));
     assert_eq!(ask(port, "good.example", 1), Some((0, vec![203, 0, 113, 99])));
@@ -177,14 +202,18 @@ fn a_hosts_file_answers_with_no_address(app: &mut TestApp) {
 fn unbound_refuses_listed_names(app: &mut TestApp) {
     let folder = TempDir::new().unwrap();
     let list = write(folder.path(), "list.conf", &list_of(app, "unbound"));
-    let (port, upstream) = (free_port(), upstream());
-    let config = format!(
-        "server:\n  interface: 127.0.0.1@{port}\n  do-daemonize: no\n  username: \"\"\n  chroot: \"\"\n  pidfile: \"\"\n  \
+    let upstream = upstream();
+    let config = |port: u16| {
+        format!(
+            "server:\n  interface: 127.0.0.1@{port}\n  do-daemonize: no\n  username: \"\"\n  chroot: \"\"\n  pidfile: \"\"\n  \
          use-syslog: no\n  do-not-query-localhost: no\n  module-config: \"iterator\"\ninclude: \"{list}\"\n\
          forward-zone:\n  name: \".\"\n  forward-addr: 127.0.0.1@{upstream}\nremote-control:\n  control-enable: no\n"
-    );
-    let config = write(folder.path(), "unbound.conf", &config);
-    let _unbound = run("unbound", &["-d".to_owned(), "-c".to_owned(), config]);
+        )
+    };
+    let (port, _unbound) = start(|port| {
+        let config = write(folder.path(), "unbound.conf", &config(port));
+        run("unbound", &["-d".to_owned(), "-c".to_owned(), config])
+    });
     refuses(port);
 }
 
@@ -192,16 +221,20 @@ fn bind_refuses_listed_names(app: &mut TestApp) {
     let folder = TempDir::new().unwrap();
     let at = folder.path().to_str().unwrap();
     let zone = write(folder.path(), "list.zone", &list_of(app, "rpz"));
-    let (port, upstream) = (free_port(), upstream());
+    let upstream = upstream();
     // As the set-up form says it.
-    let config = format!(
-        "options {{ directory \"{at}\"; pid-file none; session-keyfile none; listen-on port {port} {{ 127.0.0.1; }}; \
+    let config = |port: u16| {
+        format!(
+            "options {{ directory \"{at}\"; pid-file none; session-keyfile none; listen-on port {port} {{ 127.0.0.1; }}; \
          listen-on-v6 {{ none; }}; recursion yes; allow-query {{ any; }}; dnssec-validation no; forward only; \
          forwarders {{ 127.0.0.1 port {upstream}; }}; \
          response-policy {{ zone \"rpz.iocast\"; }} qname-wait-recurse no; }};\n\
          controls {{ }};\nzone \"rpz.iocast\" {{ type primary; file \"{zone}\"; allow-query {{ none; }}; }};\n"
-    );
-    let config = write(folder.path(), "named.conf", &config);
-    let _named = run("named", &["-g".to_owned(), "-c".to_owned(), config]);
+        )
+    };
+    let (port, _named) = start(|port| {
+        let config = write(folder.path(), "named.conf", &config(port));
+        run("named", &["-g".to_owned(), "-c".to_owned(), config])
+    });
     refuses(port);
 }
