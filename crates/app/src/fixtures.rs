@@ -2,8 +2,6 @@
 //! again. Its names and values never change, and its times are counted back from now; only the ids
 //! of sources and devices are fresh.
 
-use std::sync::Arc;
-
 use iocast_domain::{
     account::Module,
     alert::{AlertKind, AlertSource, CloseReason, Closing},
@@ -99,11 +97,7 @@ impl App {
     /// # Errors
     /// If there is no such world, or something of its names is there already.
     #[expect(clippy::too_many_lines, reason = "a made-up world, told in order")]
-    pub async fn fixtures_load(
-        self: &Arc<Self>,
-        actor: &Actor,
-        name: &str,
-    ) -> AppResult<FixtureReport> {
+    pub async fn fixtures_load(&self, actor: &Actor, name: &str) -> AppResult<FixtureReport> {
         actor.may_change(Module::Tip)?;
         actor.may_change(Module::Automation)?;
         if !FIXTURES.iter().any(|(known, _)| *known == name) {
@@ -115,8 +109,8 @@ impl App {
             )));
         }
         let fixture = |name: &str| name.starts_with("Fixture ");
-        let devices = self.store.read().device_list_all(&actor.account_id).await?;
-        let there = self.store.read().source_list(&actor.account_id).await?;
+        let devices = self.context.store.read().device_list_all(&actor.account_id).await?;
+        let there = self.context.store.read().source_list(&actor.account_id).await?;
         if there.iter().any(|s| fixture(&s.name))
             || devices.iter().any(|d| fixture(d.name.as_str()))
         {
@@ -126,7 +120,7 @@ impl App {
                     .to_owned(),
             });
         }
-        let now = self.now();
+        let now = self.context.now();
         let mut report = FixtureReport::default();
         for (name, confidence, kind, iocs) in sources(now) {
             let new = NewSource {
@@ -134,22 +128,25 @@ impl App {
                 description: "Made up, for those who build against iocast.".to_owned(),
                 ..NewSource::feed(name.to_owned(), confidence)
             };
-            let source = self.source_create(actor, new).await?;
-            report.iocs += self.import_list(actor, source.id, &iocs).await?.accepted;
+            let source = self.intake.source_create(actor, new).await?;
+            report.iocs += self.intake.import_list(actor, source.id, &iocs).await?.accepted;
             if name == "Fixture off" {
-                self.source_update(
-                    actor,
-                    source.id,
-                    SourcePatch { enabled: Some(false), ..SourcePatch::default() },
-                )
-                .await?;
+                self.intake
+                    .source_update(
+                        actor,
+                        source.id,
+                        SourcePatch { enabled: Some(false), ..SourcePatch::default() },
+                    )
+                    .await?;
             }
         }
         self.fixture_alerts(actor).await?;
         report.alerts = 2;
-        report.sources = self.store.read().source_list(&actor.account_id).await?.len() as u64
+        report.sources = self.context.store.read().source_list(&actor.account_id).await?.len()
+            as u64
             - there.len() as u64;
-        self.ioc_bulk_edit(actor, vec![(value(Kind::Domain, 94), crate::IocEdit::Blocklist(true))])
+        self.intake
+            .ioc_bulk_edit(actor, vec![(value(Kind::Domain, 94), crate::IocEdit::Blocklist(true))])
             .await?;
         for (name, last_pull, paused) in [
             ("Fixture synced", Some(HOUR), false),
@@ -158,6 +155,7 @@ impl App {
             ("Fixture paused", Some(5 * DAY), true),
         ] {
             let device = self
+                .accounts
                 .device_create(
                     actor,
                     NewDevice {
@@ -182,12 +180,13 @@ impl App {
             self.fixture_pulled(actor, device, group, last_pull.map(|span| now.plus(-span)))
                 .await?;
             if paused {
-                self.device_update(
-                    actor,
-                    device,
-                    DevicePatch { paused: Some(true), ..DevicePatch::default() },
-                )
-                .await?;
+                self.accounts
+                    .device_update(
+                        actor,
+                        device,
+                        DevicePatch { paused: Some(true), ..DevicePatch::default() },
+                    )
+                    .await?;
             }
             report.devices += 1;
             report.rules += 1;
@@ -196,12 +195,12 @@ impl App {
     }
 
     /// One open alert with the IOC of the case, one that was closed.
-    async fn fixture_alerts(self: &Arc<Self>, actor: &Actor) -> AppResult<()> {
+    async fn fixture_alerts(&self, actor: &Actor) -> AppResult<()> {
         let alert = |id: &str, kind, severity, title: &str, ioc| NewAlert {
             id: id.parse().ok(),
             kind,
             severity,
-            found_at: Some(self.now().plus(-DAY)),
+            found_at: Some(self.context.now().plus(-DAY)),
             title: title.to_owned(),
             description: "Made up, for those who build against iocast.".to_owned(),
             sub_type: String::new(),
@@ -212,17 +211,18 @@ impl App {
             },
             iocs: vec![ioc],
         };
-        self.alert_add(
-            actor,
-            alert(
-                "5fd0ef17a1b2c3d4e5f60718",
-                AlertKind::Phishing,
-                Severity::High,
-                "A look-alike of our sign-in page",
-                value(Kind::Domain, 94),
-            ),
-        )
-        .await?;
+        self.intake
+            .alert_add(
+                actor,
+                alert(
+                    "5fd0ef17a1b2c3d4e5f60718",
+                    AlertKind::Phishing,
+                    Severity::High,
+                    "A look-alike of our sign-in page",
+                    value(Kind::Domain, 94),
+                ),
+            )
+            .await?;
         let closed = alert(
             "5fd0ef17a1b2c3d4e5f60719",
             AlertKind::DataLeakage,
@@ -230,14 +230,14 @@ impl App {
             "An address of ours in a list",
             value(Kind::Email, 21),
         );
-        let closed = self.alert_add(actor, closed).await?;
+        let closed = self.intake.alert_add(actor, closed).await?;
         let closing = Closing {
             reason: CloseReason::InformationalOnly,
             text: "Known".to_owned(),
             hidden: false,
             rate: Some(3),
         };
-        self.alert_change(actor, &closed, AlertChange::Close(closing)).await?;
+        self.intake.alert_change(actor, &closed, AlertChange::Close(closing)).await?;
         Ok(())
     }
 
@@ -250,15 +250,15 @@ impl App {
         at: Option<Timestamp>,
     ) -> AppResult<()> {
         let Some(at) = at else { return Ok(()) };
-        let txn = self.store.write().await?;
+        let txn = self.context.store.write().await?;
         txn.device_lock(&actor.account_id, id).await?;
         let mut device =
             txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
         (device.created_at, device.watched_since) =
-            (self.now().plus(-7 * DAY), self.now().plus(-7 * DAY));
+            (self.context.now().plus(-7 * DAY), self.context.now().plus(-7 * DAY));
         txn.device_update(&device).await?;
         let pull = NewPull {
-            id: self.entropy.uuid(),
+            id: self.context.entropy.uuid(),
             device_id: id,
             group_id: group,
             at,
@@ -278,20 +278,21 @@ impl App {
     ///
     /// # Errors
     /// If the database does not answer; what was emptied before stays so.
-    pub async fn fixtures_reset(self: &Arc<Self>, actor: &Actor) -> AppResult<FixtureReport> {
+    pub async fn fixtures_reset(&self, actor: &Actor) -> AppResult<FixtureReport> {
         actor.may_change(Module::Tip)?;
         actor.may_change(Module::Automation)?;
         let mut report = FixtureReport::default();
-        for device in self.store.read().device_list_all(&actor.account_id).await? {
-            self.device_delete(actor, device.id).await?;
+        for device in self.context.store.read().device_list_all(&actor.account_id).await? {
+            self.accounts.device_delete(actor, device.id).await?;
             report.devices += 1;
         }
-        for rule in self.store.read().rule_list(&actor.account_id).await? {
-            self.rule_delete(actor, rule.id).await?;
+        for rule in self.context.store.read().rule_list(&actor.account_id).await? {
+            self.accounts.rule_delete(actor, rule.id).await?;
             report.rules += 1;
         }
         loop {
             let some = self
+                .context
                 .store
                 .read()
                 .ioc_list(
@@ -304,21 +305,21 @@ impl App {
             if some.is_empty() {
                 break;
             }
-            let txn = self.store.write().await?;
-            let seq = txn.account_next_seq(&actor.account_id, || self.now()).await?;
+            let txn = self.context.store.write().await?;
+            let seq = txn.account_next_seq(&actor.account_id, || self.context.now()).await?;
             for row in &some {
-                txn.ioc_delete(&actor.account_id, row, seq, self.now()).await?;
+                txn.ioc_delete(&actor.account_id, row, seq, self.context.now()).await?;
             }
-            self.audit(&txn, actor, "ioc.delete_many", &some.len(), &()).await?;
+            self.context.audit(&txn, actor, "ioc.delete_many", &some.len(), &()).await?;
             txn.commit().await?;
             report.iocs += some.len() as u64;
         }
-        let txn = self.store.write().await?;
+        let txn = self.context.store.write().await?;
         report.alerts = txn.alert_delete_all(&actor.account_id).await?;
-        self.audit(&txn, actor, "alert.delete_many", &report.alerts, &()).await?;
+        self.context.audit(&txn, actor, "alert.delete_many", &report.alerts, &()).await?;
         txn.commit().await?;
-        for source in self.store.read().source_list(&actor.account_id).await? {
-            self.source_delete(actor, source.id).await?;
+        for source in self.context.store.read().source_list(&actor.account_id).await? {
+            self.intake.source_delete(actor, source.id).await?;
             report.sources += 1;
         }
         Ok(report)

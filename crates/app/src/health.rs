@@ -1,20 +1,10 @@
 //! Signs of life, and the ticks that keep things moving.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
-
-use iocast_domain::{
-    id::{AccountId, IocId},
-    letter::LetterState,
-    time::{DAY, SECOND, Timestamp, parse_span, span_in_words},
-};
+use iocast_domain::{letter::LetterState, time::SECOND};
 use iocast_store::Pool;
 use prometheus_client::metrics::histogram::Histogram;
-use subtle::ConstantTimeEq as _;
 
-use crate::{Actor, App, AppError, AppResult, Delivered, Role, TaskAge, Watched};
+use crate::{App, Delivered, Memory, Role, TaskAge};
 
 /// Whether devices are served, and whether work goes on: two questions, as a server that serves
 /// must not be taken away because its work is late.
@@ -36,18 +26,6 @@ pub struct Readiness {
     pub memory_age: i64,
     /// What this process does.
     pub role: Role,
-}
-
-/// How well what devices are served from is known to be the last state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Memory {
-    /// The database was asked just now.
-    Fresh,
-    /// The database is away: devices get the last publication that was seen, and keys that worked
-    /// then work.
-    Old,
-    /// It has been away for so long that nobody is served any more.
-    Stale,
 }
 
 /// Figures for a monitoring system.
@@ -95,250 +73,49 @@ impl Readiness {
     }
 }
 
-/// What the database said when it was last asked. Monitoring reads this: it must not wait for what
-/// it watches.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Figures {
-    outages_open: u64,
-    letters: Vec<(LetterState, u64)>,
-    oldest_due: i64,
-}
-
-/// What moving the product's clock did.
-#[derive(Clone, Debug)]
-pub struct Advanced {
-    /// The product's time now.
-    pub now: Timestamp,
-    /// IOCs that retired.
-    pub retired: u64,
-    /// Publications that were made.
-    pub publications: u64,
-    /// Outages that were opened, and letters written about them.
-    pub watched: Watched,
-    /// What became of the letters that were due.
-    pub delivered: Delivered,
-}
-
 /// How often the heart beats, in microseconds.
 const HEARTBEAT: i64 = 5 * SECOND;
-/// How long a question about the state of things may take.
-const PATIENCE: Duration = Duration::from_secs(2);
-const CLOCK: &str = "emulator_clock_offset";
-/// The longest step of the emulator's clock, in microseconds.
-const ADVANCE_MAX: i64 = 3_653 * DAY;
-/// IOCs whose places are written in one transaction: others wait for it some milliseconds.
-const PLACED_AT_ONCE: u64 = 500;
-const RETIRE_AT_ONCE: u64 = 5_000;
-/// For so long, in microseconds, the tables that devices are served from count as fresh.
-const FRESH: i64 = 10 * SECOND;
 
 impl App {
-    /// How well what devices are served from is known to be the last state.
-    #[must_use]
-    pub fn memory(&self) -> Memory {
-        let age = self.memory_age();
-        match () {
-            () if age < FRESH => Memory::Fresh,
-            () if age
-                < i64::try_from(self.settings.without_database.as_micros()).unwrap_or(i64::MAX) =>
-            {
-                Memory::Old
-            }
-            () => Memory::Stale,
-        }
-    }
-
-    /// Microseconds since the tables that devices are served from were last compared with the
-    /// database.
-    pub(crate) fn memory_age(&self) -> i64 {
-        self.memory_age.load(Ordering::Relaxed)
-    }
-
     /// Whether devices are served, and whether work goes on. Asks nobody: see
-    /// [`Self::look_around`].
+    /// [`iocast_ops::Ops::look_around`].
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        let now = self.clock.real_now();
+        let now = self.context.clock.real_now();
+        let (groups_waiting, publisher_lag) = self.publishing.waiting();
         Readiness {
-            database: self.database_answers.load(Ordering::Relaxed),
-            write_age: now.micros() - self.last_heartbeat.load(Ordering::Relaxed),
-            groups_waiting: self.publisher.waiting_count(),
-            publisher_lag: self.publisher.lag(now),
-            tasks: self.tasks.ages(),
-            memory: self.memory(),
-            memory_age: self.memory_age(),
-            role: self.settings.role,
-        }
-    }
-
-    /// Asks the database for a sign of life, and for the figures that monitoring shows.
-    ///
-    /// # Errors
-    /// If it does not answer in time.
-    pub async fn look_around(&self) -> AppResult<()> {
-        let asked = async {
-            self.store.ping().await?;
-            let letters = self.letter_counts().await?;
-            Ok::<_, AppError>(Figures {
-                outages_open: self.store.read().outage_open_count().await?,
-                oldest_due: letters.oldest_due.map_or(0, |at| self.now().since(at)),
-                letters: letters.by_state,
-            })
-        };
-        let late =
-            |_elapsed| AppError::Unavailable("The database does not answer in time.".to_owned());
-        let figures = tokio::time::timeout(PATIENCE, asked).await.map_err(late).flatten();
-        self.database_answers.store(figures.is_ok(), Ordering::Relaxed);
-        self.figures.store(Arc::new(figures?));
-        Ok(())
-    }
-
-    /// Lets only those see the metrics who know the token.
-    ///
-    /// # Errors
-    /// For the others; where there is no token they are not there.
-    pub fn may_see_metrics(&self, token: &str) -> AppResult<()> {
-        let Some(wanted) = &self.settings.metrics_token else {
-            return Err(AppError::NotFound("endpoint"));
-        };
-        if bool::from(wanted.as_bytes().ct_eq(token.as_bytes())) {
-            Ok(())
-        } else {
-            Err(AppError::Unauthenticated(
-                "The metrics take the token of the setting `metrics_token` as Bearer.",
-            ))
+            database: self.ops.database_answers(),
+            write_age: now.micros() - self.watch.last_heartbeat(),
+            groups_waiting,
+            publisher_lag,
+            tasks: self.context.tasks.ages(),
+            memory: self.serving.memory(),
+            memory_age: self.serving.memory_age(),
+            role: self.context.settings.role,
         }
     }
 
     /// Figures for a monitoring system. What the database would have to be asked for is a moment
     /// old, or older where it does not answer.
     pub async fn metrics(&self) -> Metrics {
-        if self.database_answers.load(Ordering::Relaxed) {
+        if self.ops.database_answers() {
             // What is known already is shown where this fails.
-            let _ = self.look_around().await;
+            let _ = self.ops.look_around().await;
         }
-        let Figures { outages_open, letters, oldest_due } = Figures::clone(&self.figures.load());
+        let figures = self.ops.figures();
         Metrics {
             readiness: self.readiness(),
-            outages_open,
-            oldest_due,
-            letters,
-            delivered: self.tally.read(),
-            pulls: self.pulls.read(),
-            pulls_dropped: self.notes.dropped(),
-            publications: self.publisher.durations.clone(),
-            kept: self.feed.kept(),
-            known: self.feed.known(),
-            writers_waiting: self.store.writers_waiting(),
-            pools: self.store.pools(),
+            outages_open: figures.outages_open,
+            oldest_due: figures.oldest_due,
+            letters: figures.letters.clone(),
+            delivered: self.watch.delivered(),
+            pulls: self.watch.answers(),
+            pulls_dropped: self.watch.pulls_dropped(),
+            publications: self.publishing.durations(),
+            kept: self.serving.kept(),
+            known: self.serving.known(),
+            writers_waiting: self.context.store.writers_waiting(),
+            pools: self.context.store.pools(),
         }
-    }
-
-    /// Retires the IOCs that were not seen for longer than their kind's lifetime. Gives how many.
-    ///
-    /// # Errors
-    /// If the database does not answer.
-    pub async fn retire_tick(&self) -> AppResult<u64> {
-        let mut retired = 0;
-        while !self.is_closing() {
-            let now = self.now();
-            let due = self.store.read().ioc_due_to_retire(now, RETIRE_AT_ONCE).await?;
-            if due.is_empty() {
-                break;
-            }
-            let mut by_account: std::collections::BTreeMap<AccountId, Vec<IocId>> =
-                std::collections::BTreeMap::new();
-            for (account, id) in due {
-                by_account.entry(account).or_default().push(id);
-            }
-            for (account, ids) in by_account {
-                let txn = self.store.write().await?;
-                let seq = txn.account_next_seq(&account, || self.now()).await?;
-                txn.ioc_retire(&ids, seq, now).await?;
-                txn.commit().await?;
-                retired += ids.len() as u64;
-            }
-            self.changed.notify_one();
-        }
-        Ok(retired)
-    }
-
-    /// Writes the places of IOCs that an earlier version wrote without one, some at a time. Until
-    /// all are written, the full groups of their account are selected from scratch.
-    ///
-    /// # Errors
-    /// If the database does not answer.
-    pub async fn places_tick(&self) -> AppResult<()> {
-        for account in self.store.read().account_list().await? {
-            let mut written = 0;
-            while !self.is_closing() && self.store.read().ioc_any_unplaced(&account.id).await? {
-                let txn = self.store.write().await?;
-                written += txn.ioc_place_some(&account.id, PLACED_AT_ONCE).await?;
-                txn.commit().await?;
-                self.task_alive("places");
-            }
-            if written > 0 {
-                tracing::info!(account.id = %account.id, "The places of {written} IOCs of account {} were written", account.id);
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts the product's clock where the emulator has it: where it was when it last ran, or where
-    /// another replica moved it.
-    pub(crate) async fn clock_follow(&self) -> AppResult<()> {
-        if self.settings.emulator
-            && let Some(offset) = self.store.read().setting_fetch(CLOCK).await?
-        {
-            let offset = offset.parse().unwrap_or(0);
-            let before = self.clock_offset.fetch_max(offset, Ordering::Relaxed);
-            self.clock.advance((offset - before).max(0));
-        }
-        Ok(())
-    }
-
-    /// Moves the product's clock forward by a span such as `49h`, and runs what became due.
-    ///
-    /// # Errors
-    /// If there is no emulator, or the span is not readable.
-    pub async fn clock_advance(self: &Arc<Self>, actor: &Actor, span: &str) -> AppResult<Advanced> {
-        if !self.settings.emulator {
-            return Err(AppError::NotFound("endpoint"));
-        }
-        actor.may_write()?;
-        let micros = parse_span(span)
-            .map_err(|message| AppError::field("advance", "span_invalid", message))?;
-        if micros > ADVANCE_MAX {
-            return Err(AppError::field(
-                "advance",
-                "span_too_long",
-                "Advance the clock by at most ten years at a time.",
-            ));
-        }
-        self.pulls_flush().await?;
-        let (delivered, watched) = (self.tally.read(), self.tally.watched_so_far());
-        let txn = self.store.write().await?;
-        let offset: i64 = txn.setting_fetch(CLOCK).await?.and_then(|o| o.parse().ok()).unwrap_or(0);
-        txn.setting_put(CLOCK, &offset.saturating_add(micros).to_string()).await?;
-        self.audit(&txn, actor, "emulator.advance", &span_in_words(micros), &()).await?;
-        txn.commit().await?;
-        self.clock_follow().await?;
-        let retired = self.retire_tick().await?;
-        let publications = self.publish_all().await?;
-        self.watch_tick(0).await?;
-        self.deliver_and_wait().await?;
-        // Counted over all ticks: the next one in the background may have been quicker.
-        let found = self.tally.watched_so_far();
-        let watched = Watched {
-            outages: found.outages - watched.outages,
-            letters: found.letters - watched.letters,
-        };
-        Ok(Advanced {
-            now: self.now(),
-            retired,
-            publications,
-            watched,
-            delivered: self.tally.read().since(delivered),
-        })
     }
 }

@@ -165,6 +165,11 @@ struct World {
     app: Arc<App>,
 }
 
+fn mailer(server: Arc<MailServer>) -> Mailer {
+    let webhooks = Webhooks { allow_private: false, total: Duration::from_secs(45) };
+    Mailer::new(Transport::MailTransport(server), webhooks)
+}
+
 fn secrets(text: &str) -> Secrets {
     serde_json::from_str(text).unwrap()
 }
@@ -191,7 +196,6 @@ impl World {
             cache_bytes: 1 << 20,
             mail_from: "iocast@example.com".to_owned(),
             mail_deadline: Duration::from_secs(45),
-            webhooks: Webhooks { allow_private: false, total: Duration::from_secs(45) },
             metrics_token: None,
             api_calls_per_minute: 0,
             without_database: Duration::MAX,
@@ -200,7 +204,7 @@ impl World {
         };
         let store = Store::open(None, folder.path()).await.unwrap();
         let secrets_text = serde_json::to_string(&Secrets::generate(&*rng)).unwrap();
-        let post = Mailer::new(Transport::MailTransport(mail.clone()));
+        let post = mailer(mail.clone());
         let app = App::open(
             settings.clone(),
             store.clone(),
@@ -212,19 +216,20 @@ impl World {
         .await
         .unwrap();
         let account: AccountId = app
+            .accounts
             .account_create("Acme", "admin@example.com", Some("lamp river seven coat".to_owned()))
             .await
             .unwrap()
             .account_id
             .parse()
             .unwrap();
-        app.heartbeat(Duration::ZERO).await.unwrap();
+        app.watch.heartbeat(Duration::ZERO).await.unwrap();
         Self { folder, settings, secrets: secrets_text, store, clock, rng, mail, account, app }
     }
 
     /// The process dies and another begins.
     async fn restart(&mut self) {
-        let post = Mailer::new(Transport::MailTransport(self.mail.clone()));
+        let post = mailer(self.mail.clone());
         let opened = App::open(
             self.settings.clone(),
             self.store.clone(),
@@ -234,7 +239,7 @@ impl World {
             self.rng.clone(),
         );
         self.app = opened.await.unwrap();
-        self.app.heartbeat(Duration::ZERO).await.unwrap();
+        self.app.watch.heartbeat(Duration::ZERO).await.unwrap();
     }
 
     fn actor(&self) -> Actor {
@@ -245,7 +250,7 @@ impl World {
     async fn deliver(&mut self, manner: Manner) {
         *self.mail.manner.lock().unwrap() = manner;
         let died = tokio::select! {
-            done = self.app.deliver_due(Channel::Mail) => { done.unwrap(); false }
+            done = self.app.watch.deliver_due(Channel::Mail) => { done.unwrap(); false }
             () = self.mail.died.notified() => true,
         };
         *self.mail.manner.lock().unwrap() = Manner::Take;
@@ -256,6 +261,7 @@ impl World {
 
     async fn outages(&self, device: DeviceId) -> Vec<OutageRow> {
         self.app
+            .watch
             .outage_list(&self.actor(), Some(device), None, &Page::first(1_000))
             .await
             .unwrap()
@@ -272,7 +278,7 @@ impl World {
         for n in 0..=many {
             let name = format!("S{seed} D{n}");
             let new = NewDevice { name, device_type: "misp".to_owned(), ioc_limit: None };
-            let id = self.app.device_create(&self.actor(), new).await.unwrap().device.id;
+            let id = self.app.accounts.device_create(&self.actor(), new).await.unwrap().device.id;
             devices.push(Modelled { id, quiet: 0, open: false, outages: 0 });
         }
         for _ in 0..20 {
@@ -280,7 +286,7 @@ impl World {
         }
         self.judge(&devices).await;
         for device in devices {
-            self.app.device_delete(&self.actor(), device.id).await.unwrap();
+            self.app.accounts.device_delete(&self.actor(), device.id).await.unwrap();
         }
     }
 
@@ -306,8 +312,8 @@ impl World {
                 // An instant later than whatever was before: a pull ends a silence that began
                 // before it.
                 self.clock.advance(1);
-                self.app.pull_note(PullNote::Done(pulled), Client::default(), 304, 0);
-                self.app.pulls_flush().await.unwrap();
+                self.app.watch.pull_note(PullNote::Done(pulled), Client::default(), 304, 0);
+                self.app.watch.pulls_flush().await.unwrap();
                 devices.iter_mut().for_each(|d| d.quiet += 1);
                 (devices[at].quiet, devices[at].open) = (0, false);
             }
@@ -315,13 +321,14 @@ impl World {
                 if self.rng.below(3) == 0 {
                     // Dies somewhere on the way; what comes of it is whole or not there.
                     let moment = Duration::from_micros(self.rng.below(3_000));
-                    let _ = tokio::time::timeout(moment, self.app.watch(Duration::ZERO)).await;
+                    let _ =
+                        tokio::time::timeout(moment, self.app.watch.watch(Duration::ZERO)).await;
                     self.restart().await;
                 }
-                self.app.watch(Duration::ZERO).await.unwrap();
+                self.app.watch.watch(Duration::ZERO).await.unwrap();
                 // The first tick after a restart has nothing to compare the clocks with; this one
                 // judges.
-                self.app.watch(Duration::ZERO).await.unwrap();
+                self.app.watch.watch(Duration::ZERO).await.unwrap();
                 for device in &mut *devices {
                     if device.quiet > 48 * HOUR + WRITTEN_WITHIN && !device.open {
                         device.open = true;
@@ -357,7 +364,7 @@ impl World {
             }
             _ => {
                 // Somebody sets the clock forward: nobody is judged by that.
-                self.app.watch(Duration::ZERO).await.unwrap();
+                self.app.watch.watch(Duration::ZERO).await.unwrap();
                 for device in &mut *devices {
                     if device.quiet > 48 * HOUR + WRITTEN_WITHIN && !device.open {
                         device.open = true;
@@ -365,7 +372,7 @@ impl World {
                     }
                 }
                 self.clock.pass(self.rng.span(2 * MINUTE, 80 * HOUR));
-                assert_eq!(self.app.watch(Duration::ZERO).await.unwrap().outages, 0);
+                assert_eq!(self.app.watch.watch(Duration::ZERO).await.unwrap().outages, 0);
             }
         }
     }
@@ -460,11 +467,17 @@ fn closing_waits_for_work_in_the_background() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut world = World::new().await;
-        world.app.password_forgotten("admin@example.com", &Caller::default()).await.unwrap();
+        world
+            .app
+            .accounts
+            .password_forgotten("admin@example.com", &Caller::default())
+            .await
+            .unwrap();
         world.app.close().await.unwrap();
         world.store = Store::open(None, world.folder.path()).await.unwrap();
         world.restart().await;
-        let letters = world.app.letter_list(&world.actor(), None, &Page::first(10)).await.unwrap();
+        let letters =
+            world.app.watch.letter_list(&world.actor(), None, &Page::first(10)).await.unwrap();
         assert_eq!(letters.items.len(), 1, "{letters:?}");
     });
 }

@@ -16,6 +16,7 @@ pub mod ioc;
 pub mod key;
 pub mod letter;
 pub mod member;
+pub mod message;
 pub mod name;
 pub mod normalise;
 pub mod problem;

@@ -183,7 +183,7 @@ impl Application {
             () = shutdown.begun() => return Err(StartError::Stopped),
         };
         if opened.lock.is_some() {
-            opened.app.sweep_spool();
+            opened.app.intake.sweep_spool();
         }
         let first = first_account(&opened.app).await?;
         Ok(Self { opened, config, listener, certificate, port: address.port(), first })
@@ -198,13 +198,13 @@ impl Application {
     /// Whether it answers requests, and does not only work.
     #[must_use]
     pub fn answers(&self) -> bool {
-        self.opened.app.settings.role.answers()
+        self.opened.app.context.settings.role.answers()
     }
 
     /// Where devices and people reach it.
     #[must_use]
     pub fn public_url(&self) -> &str {
-        &self.opened.app.settings.public_url
+        &self.opened.app.context.settings.public_url
     }
 
     /// Serves until `shutdown` begins, then ends in order: no new requests, requests under way,
@@ -222,7 +222,7 @@ impl Application {
         let drain = Duration::from_secs(config.drain_seconds);
         // Before anybody can be judged: how long nobody could answer.
         let begun = tokio::time::Instant::now();
-        app.heartbeat(begun.elapsed()).await?;
+        app.watch.heartbeat(begun.elapsed()).await?;
         let mut tasks = Supervisor::new(app, CancellationToken::new());
         ticker::start(app, begun, &mut tasks);
         if opened.lock.is_some() {
@@ -240,7 +240,7 @@ impl Application {
             });
         }
         let requests = iocast_web::RequestDurations::default();
-        let server = if app.settings.role.answers() {
+        let server = if app.context.settings.role.answers() {
             iocast_web::serve(Arc::clone(app), requests.clone(), listener, tls, workers, drain)
         } else {
             iocast_web::serve_health(Arc::clone(app), listener)
@@ -271,7 +271,7 @@ impl Application {
         tokio::select! {
             ended = &mut server => ended.map_err(failed)?,
             () = shutdown.begun() => {
-                app.begin_closing();
+                app.context.begin_closing();
                 // The server must be polled for the stop to come through.
                 let ((), ended) = tokio::join!(handle.stop(true), &mut server);
                 ended.map_err(failed)?;

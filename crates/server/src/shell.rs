@@ -100,17 +100,17 @@ pub(crate) async fn execute(
 ) -> AppResult<Value> {
     match command {
         Command::Init { account, admin, password } => {
-            let new = app.account_create(&account, &admin, password).await?;
+            let new = app.accounts.account_create(&account, &admin, password).await?;
             serde_json::to_value(new).map_err(|e| AppError::Internal(Box::new(e)))
         }
         Command::ResetPassword { email, account, password } => {
             let (password, people) =
-                app.password_reset(&email, account.as_deref(), password).await?;
+                app.accounts.password_reset(&email, account.as_deref(), password).await?;
             Ok(json!({ "admin_password": password, "people": people }))
         }
         Command::MailTest { account: named, to } => {
             let operator = Actor::operator(account(app, named.as_deref()).await?);
-            let answer = app.mail_test(&operator, &to).await?;
+            let answer = app.watch.mail_test(&operator, &to).await?;
             Ok(json!({ "to": to, "answer": answer }))
         }
         Command::Fixtures { account: named, load } => {
@@ -123,14 +123,14 @@ pub(crate) async fn execute(
         }
         Command::Modules { account: named, automation, tip } => {
             let operator = Actor::operator(account(app, named.as_deref()).await?);
-            let modules = app.account_switch(&operator, automation, tip).await?;
+            let modules = app.accounts.account_switch(&operator, automation, tip).await?;
             Ok(
                 json!({ "account_id": operator.account_id, "automation": modules.automation, "tip": modules.tip }),
             )
         }
         Command::Import(import) => {
             let actor = Actor::operator(account(app, import.account.as_deref()).await?);
-            let source = app.source_named(&actor, &import.source, import.confidence).await?;
+            let source = app.intake.source_named(&actor, &import.source, import.confidence).await?;
             let input =
                 if import.report { Input::Report } else { Input::from_file_name(&import.name) };
             let mut also = Enrichment::default();
@@ -146,7 +146,7 @@ pub(crate) async fn execute(
                 trust: if import.restore { Trust::Restore } else { Trust::Feed },
                 dry_run: import.dry_run,
             };
-            let report = app.import(&actor, source.id, request, progress).await?;
+            let report = app.intake.import(&actor, source.id, request, progress).await?;
             serde_json::to_value(report).map_err(|e| AppError::Internal(Box::new(e)))
         }
     }
@@ -154,7 +154,7 @@ pub(crate) async fn execute(
 
 /// The account meant: the one named, or the only one there is.
 async fn account(app: &App, named: Option<&str>) -> AppResult<AccountId> {
-    let all = app.account_list().await?;
+    let all = app.accounts.account_list().await?;
     let list =
         || all.iter().map(|a| format!("{} ({})", a.id, a.name)).collect::<Vec<_>>().join(", ");
     match (named, all.as_slice()) {
@@ -299,8 +299,8 @@ async fn spool(
     reader: &mut (impl tokio::io::AsyncRead + Unpin),
     size: u64,
 ) -> std::io::Result<Spooled> {
-    tokio::fs::create_dir_all(app.spool()).await?;
-    let spooled = Spooled(app.spool_path());
+    tokio::fs::create_dir_all(app.intake.spool()).await?;
+    let spooled = Spooled(app.intake.spool_path());
     let mut file = tokio::fs::File::create(&spooled.0).await?;
     let copied = tokio::io::copy(&mut reader.take(size), &mut file).await?;
     file.flush().await?;

@@ -38,13 +38,13 @@ impl Supervisor {
         make: impl Fn() -> F + Send + 'static,
     ) {
         let (app, stop) = (Arc::clone(&self.app), self.stop.clone());
-        app.task_expect(name, within);
+        app.context.task_expect(name, within);
         self.tasks.spawn(async move {
             while !stop.is_cancelled() {
                 if AssertUnwindSafe(make()).catch_unwind().await.is_ok() && stop.is_cancelled() {
                     break;
                 }
-                app.task_failed(name);
+                app.context.task_failed(name);
                 tracing::error!(
                     task = name,
                     "The task `{name}` ended by a fault; it is started again"

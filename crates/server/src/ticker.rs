@@ -34,23 +34,23 @@ const LATE: Duration = Duration::from_secs(120);
 
 /// Starts the ticks of this process's role.
 pub(crate) fn start(app: &Arc<App>, begun: Instant, tasks: &mut Supervisor) {
-    let role = app.settings.role;
+    let role = app.context.settings.role;
     let stop = tasks.stop();
     let (of, until) = (Arc::clone(app), stop.clone());
     tasks.start("follow", LATE, move || follow(Arc::clone(&of), until.clone()));
     let (of, until) = (Arc::clone(app), stop.clone());
     // Nothing may be said for hours: then it waits.
     tasks.start("listen", Duration::MAX, move || listen(Arc::clone(&of), until.clone()));
-    tick(app, tasks, LOOK, "look", |app| async move { app.look_around().await });
+    tick(app, tasks, LOOK, "look", |app| async move { app.ops.look_around().await });
     // The heart beats where requests are answered, devices are judged where work is done: see
     // `watch`.
     tick(app, tasks, WATCH, "watch", move |app| async move {
-        app.watch(begun.elapsed()).await.map(drop)
+        app.watch.watch(begun.elapsed()).await.map(drop)
     });
     if role.answers() {
         let (of, until) = (Arc::clone(app), stop.clone());
         tasks.start("preload", Duration::MAX, move || preload(Arc::clone(&of), until.clone()));
-        tick(app, tasks, FLUSH, "pulls", |app| async move { app.pulls_flush().await });
+        tick(app, tasks, FLUSH, "pulls", |app| async move { app.watch.pulls_flush().await });
     }
     if role.works() {
         work(app, tasks);
@@ -66,14 +66,20 @@ fn work(app: &Arc<App>, tasks: &mut Supervisor) {
         {
             let (of, until, name) =
                 (Arc::clone(app), tasks.stop(), name.copied().unwrap_or("send"));
-            let late = app.settings.mail_deadline * 4 + LATE;
+            let late = app.context.settings.mail_deadline * 4 + LATE;
             tasks.start(name, late, move || deliver(Arc::clone(&of), lane, name, until.clone()));
         }
     }
-    tick(app, tasks, RETIRE, "retire", |app| async move { app.retire_tick().await.map(drop) });
-    tick(app, tasks, PRUNE, "places", |app| async move { app.places_tick().await });
-    tick(app, tasks, PRUNE, "sources", |app| async move { app.sources_tick().await });
-    tick(app, tasks, SWEEP, "sweep", |app| async move { app.stage_sweep().await });
+    tick(
+        app,
+        tasks,
+        RETIRE,
+        "retire",
+        |app| async move { app.intake.retire_tick().await.map(drop) },
+    );
+    tick(app, tasks, PRUNE, "places", |app| async move { app.intake.places_tick().await });
+    tick(app, tasks, PRUNE, "sources", |app| async move { app.intake.sources_tick().await });
+    tick(app, tasks, SWEEP, "sweep", |app| async move { app.intake.stage_sweep().await });
     let (of, until) = (Arc::clone(app), tasks.stop());
     tasks.start("publish", LATE, move || publish(Arc::clone(&of), until.clone()));
 }
@@ -111,15 +117,15 @@ async fn follow(app: Arc<App>, stop: CancellationToken) {
             loop {
                 tokio::select! {
                     result = &mut following => break result,
-                    () = tokio::time::sleep(AGE) => app.feed_age(last.elapsed()),
+                    () = tokio::time::sleep(AGE) => app.serving.feed_age(last.elapsed()),
                 }
             }
         };
         if result.is_ok() {
             last = begun;
         }
-        app.feed_age(last.elapsed());
-        app.task_alive("follow");
+        app.serving.feed_age(last.elapsed());
+        app.context.task_alive("follow");
         failing = log_transition("following other replicas", failing, result);
         // Very many groups take a while to look through: that is not done all the time. A database
         // that lets us wait is another matter.
@@ -129,7 +135,7 @@ async fn follow(app: Arc<App>, stop: CancellationToken) {
             (begun.elapsed() * FOLLOW_SHARE).clamp(FOLLOW, FOLLOW_PAUSE)
         };
         tokio::select! {
-            () = app.feed_changed() => {}
+            () = app.serving.feed_changed() => {}
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
         }
@@ -140,7 +146,7 @@ async fn listen(app: Arc<App>, stop: CancellationToken) {
     let mut failing = false;
     while !stop.is_cancelled() {
         tokio::select! {
-            result = app.feed_listen() => failing = log_transition("listening to other replicas", failing, result),
+            result = app.serving.feed_listen() => failing = log_transition("listening to other replicas", failing, result),
             () = stop.cancelled() => break,
         }
         tokio::select! {
@@ -157,10 +163,10 @@ async fn preload(app: Arc<App>, stop: CancellationToken) {
         failing = log_transition(
             "reading what is published into memory",
             failing,
-            app.preload_files().await,
+            app.serving.preload_files().await,
         );
         tokio::select! {
-            () = app.files_to_preload() => if failing { tokio::time::sleep(LISTEN_AGAIN).await },
+            () = app.serving.files_to_preload() => if failing { tokio::time::sleep(LISTEN_AGAIN).await },
             () = stop.cancelled() => {}
         }
     }
@@ -176,7 +182,7 @@ async fn every<F: Future<Output = AppResult<()>>>(
     let mut failing = false;
     while !stop.is_cancelled() {
         failing = log_transition(name, failing, tick().await);
-        app.task_alive(name);
+        app.context.task_alive(name);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
@@ -189,29 +195,32 @@ async fn publish(app: Arc<App>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         // Each group that is begun is a sign of life, too: a round over very many takes as long as
         // it takes.
-        failing = log_transition("publishing", failing, app.publish_due().await);
-        if app.publisher_moves() {
-            app.task_alive("publish");
+        failing = log_transition("publishing", failing, app.publishing.publish_due().await);
+        if app.publishing.publisher_moves() {
+            app.context.task_alive("publish");
         }
         // What changes after a quiet time is published at once; what follows closely is gathered.
         let quiet_from = Instant::now() + GATHER;
         tokio::select! {
-            () = app.changed() => tokio::time::sleep_until(quiet_from).await,
+            () = app.publishing.changed() => tokio::time::sleep_until(quiet_from).await,
             () = tokio::time::sleep(PUBLISH) => {}
             () = stop.cancelled() => {}
         }
     }
-    app.publisher_rests().await;
+    app.publishing.publisher_rests().await;
 }
 
 async fn deliver(app: Arc<App>, lane: Channel, name: &'static str, stop: CancellationToken) {
     let mut failing = false;
     while !stop.is_cancelled() {
-        failing =
-            log_transition("sending e-mail and webhooks", failing, app.deliver_due(lane).await);
-        app.task_alive(name);
+        failing = log_transition(
+            "sending e-mail and webhooks",
+            failing,
+            app.watch.deliver_due(lane).await,
+        );
+        app.context.task_alive(name);
         tokio::select! {
-            () = app.letter_written(lane) => {}
+            () = app.watch.letter_written(lane) => {}
             () = tokio::time::sleep(DELIVER) => {}
             () = stop.cancelled() => {}
         }

@@ -42,7 +42,7 @@ pub use self::{
     letters::{Channel, LetterCounts, LetterRow, NewLetter, Settled},
     log::{Attempt, AuditFilter, AuditLine, Stored},
     members::MemberRow,
-    outages::{OutageLetter, OutageRow},
+    outages::{OutageLetter, OutageRow, WarningFate},
     page::{Page, PageOf},
     publications::{
         Before, BlobRef, FileRef, GroupUpdate, NewBlob, NewPublication, PartRow, PublicationLine,

@@ -26,7 +26,9 @@ use crate::{
     row::{account, device, gap, letter, outage, outage_letter, pull},
 };
 
+mod end;
 mod write;
+pub use self::end::WarningFate;
 
 /// An outage with the letters that were written about it.
 #[derive(Clone, Debug)]

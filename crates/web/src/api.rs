@@ -117,7 +117,7 @@ pub(crate) async fn answer_once<T: Serialize>(
             .take()
     };
     if let Some(key) = &key {
-        match app.idempotency_begin(actor, key).await? {
+        match app.context.idempotency_begin(actor, key).await? {
             Known::Reserved => {}
             Known::Answered(replay) => {
                 return Ok(replayed(StatusCode::from_u16(replay.status).unwrap_or(status))
@@ -137,7 +137,7 @@ pub(crate) async fn answer_once<T: Serialize>(
         (Ok(made), _) => made,
         (Err(problem), None) => return Err(problem),
         (Err(problem), Some(key)) => {
-            app.idempotency_release(actor, key).await?;
+            app.context.idempotency_release(actor, key).await?;
             return Err(problem);
         }
     };
@@ -145,7 +145,7 @@ pub(crate) async fn answer_once<T: Serialize>(
         let answer = serde_json::to_value(&made).map_err(|error| {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string())
         })?;
-        app.idempotency_keep(actor, key, status.as_u16(), &answer).await?;
+        app.context.idempotency_keep(actor, key, status.as_u16(), &answer).await?;
     }
     Ok(HttpResponse::build(status).json(made))
 }
@@ -162,7 +162,7 @@ impl Drop for Reserved {
         let Some(key) = self.key.take() else { return };
         let (app, actor) = (self.app.clone(), self.actor.clone());
         actix_web::rt::spawn(async move {
-            if let Err(error) = app.idempotency_release(&actor, &key).await {
+            if let Err(error) = app.context.idempotency_release(&actor, &key).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "The key of a request that was cut off could not be given back"

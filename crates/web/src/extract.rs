@@ -43,7 +43,7 @@ pub(crate) fn caller(request: &HttpRequest) -> Caller {
 pub(crate) fn address(request: &HttpRequest) -> String {
     let asked_by = |peer: SocketAddr| match request
         .app_data::<web::Data<App>>()
-        .map(|app| &app.settings.trusted_proxies)
+        .map(|app| &app.context.settings.trusted_proxies)
     {
         Some(proxies) if !proxies.is_empty() => {
             let forwarded: Vec<&str> = request
@@ -75,7 +75,7 @@ pub(crate) fn known_browser_name(app: &App) -> &'static str {
 }
 
 pub(crate) fn is_https(app: &App) -> bool {
-    app.settings.public_url.starts_with("https://")
+    app.context.settings.public_url.starts_with("https://")
 }
 
 /// A signed-in person.
@@ -99,7 +99,7 @@ impl FromRequest for Session {
             let token = match (bearer, cookie) {
                 (Some(header), _) => match header.split_once(' ') {
                     Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-                        app.is_no_key(token.trim())?;
+                        app.accounts.is_no_key(token.trim())?;
                         token.trim().to_owned()
                     }
                     _ => {
@@ -122,7 +122,7 @@ impl FromRequest for Session {
                     ));
                 }
             };
-            Ok(Self(app.authenticate(&token, caller).await?))
+            Ok(Self(app.accounts.authenticate(&token, caller).await?))
         })
     }
 }
@@ -135,7 +135,7 @@ pub(crate) fn foreign(request: &HttpRequest, app: &App) -> bool {
         (Some(site), _) => !matches!(site, "same-origin" | "none"),
         (None, Some("null") | None) => false,
         (None, Some(origin)) => {
-            app.settings.public_url != origin && host_of(origin) != header("host")
+            app.context.settings.public_url != origin && host_of(origin) != header("host")
         }
     }
 }
@@ -149,7 +149,7 @@ fn same_origin(request: &HttpRequest, app: &App) -> Result<(), Problem> {
     let ours = match (header("sec-fetch-site"), header("origin")) {
         (Some(site), _) => site == "same-origin",
         (None, Some(origin)) => {
-            app.settings.public_url == origin || host_of(origin) == header("host")
+            app.context.settings.public_url == origin || host_of(origin) == header("host")
         }
         (None, None) => false,
     };

@@ -71,9 +71,9 @@ fn open(request: &ServiceRequest) -> Option<(web::Data<App>, FeedAnswer)> {
         .path()
         .strip_prefix("/feeds/")
         .filter(|_| request.method() == Method::GET && request.query_string().is_empty())?;
-    let app = request.app_data::<web::Data<App>>().filter(|app| !app.is_closing())?;
+    let app = request.app_data::<web::Data<App>>().filter(|app| !app.context.is_closing())?;
     let (group, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let answer = app.feed_open(&asked(request.request(), group, path, &[]));
+    let answer = app.serving.feed_open(&asked(request.request(), group, path, &[]));
     matches!(answer, FeedAnswer::NotModified { .. } | FeedAnswer::File { .. })
         .then(|| (app.clone(), answer))
 }
@@ -108,7 +108,7 @@ pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpRespo
     let parameters = parameters(request.query_string());
     let pairs: Vec<(&str, &str)> =
         parameters.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-    let answer = app.feed_open(&asked(
+    let answer = app.serving.feed_open(&asked(
         &request,
         request.match_info().get("group").unwrap_or_default(),
         &path,
@@ -127,7 +127,7 @@ async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer)
     match answer {
         FeedAnswer::NotModified { etag, pull } => {
             if let Some(pulled) = pull.filter(|_| !is_no_pull) {
-                app.pull_note(PullNote::Done(pulled), client(), 304, 0);
+                app.watch.pull_note(PullNote::Done(pulled), client(), 304, 0);
             }
             feed_headers(HttpResponse::NotModified(), &etag).finish()
         }
@@ -147,14 +147,14 @@ async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer)
         }
         FeedAnswer::Refused { status, sentence, device } => {
             if let Some((device, group)) = device {
-                app.pull_note(
+                app.watch.pull_note(
                     PullNote::Failed(device, group, sentence.clone()),
                     client(),
                     status,
                     0,
                 );
             }
-            app.pull_refused(status);
+            app.watch.pull_refused(status);
             if status == 401 {
                 tracing::info!(client.address = %address(request), "A device was refused: {sentence}");
             }
@@ -179,7 +179,10 @@ async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer)
                 let length = if gzip { file.gzip_len() } else { file.raw_len };
                 return deliver(request, answer, app, Delivery::Head(length), None);
             }
-            let body = match app.feed_body(&file, view.as_ref().map(|view| (view, key)), gzip).await
+            let body = match app
+                .serving
+                .feed_body(&file, view.as_ref().map(|view| (view, key)), gzip)
+                .await
             {
                 Ok(body) => body,
                 Err(error) => {
@@ -190,14 +193,14 @@ async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer)
                     let sentence =
                         "This file can't be read now; try again in a few seconds.".to_owned();
                     if let Some(pulled) = pull {
-                        app.pull_note(
+                        app.watch.pull_note(
                             PullNote::Failed(pulled.device_id, pulled.group_id, sentence.clone()),
                             client(),
                             503,
                             0,
                         );
                     }
-                    app.pull_refused(503);
+                    app.watch.pull_refused(503);
                     return refusal(503, sentence);
                 }
             };
@@ -237,7 +240,7 @@ pub(crate) fn deliver(
     if bytes.is_empty() {
         // Of an empty body nothing is asked for: it is handed over with the headers.
         if let Some(pulled) = pull {
-            app.pull_note(PullNote::Done(pulled), client(request), 200, 0);
+            app.watch.pull_note(PullNote::Done(pulled), client(request), 200, 0);
         }
         return answer.body(TrackedBody::new(bytes, 0, None));
     }

@@ -44,11 +44,11 @@ pub fn serve(
     workers: usize,
     drain: Duration,
 ) -> io::Result<Server> {
-    let connections = Connections::new(workers, app.settings.trusted_proxies.clone());
+    let connections = Connections::new(workers, app.context.settings.trusted_proxies.clone());
     let of_thread = connections.of_thread(workers);
     let app = web::Data::from(app);
     let requests = web::Data::new(requests);
-    let document = web::Data::new(docs::document_at(&app.settings.public_url));
+    let document = web::Data::new(docs::document_at(&app.context.settings.public_url));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(app.clone())

@@ -56,7 +56,7 @@ pub(crate) async fn guarded(
         .headers()
         .get(header::AUTHORIZATION)
         .and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));
-    app.may_see_metrics(given.unwrap_or_default())?;
+    app.ops.may_see_metrics(given.unwrap_or_default())?;
     Ok(open(app, requests).await)
 }
 

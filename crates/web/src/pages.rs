@@ -80,7 +80,7 @@ pub(crate) async fn forgotten(app: web::Data<App>) -> HttpResponse {
     view::page(
         StatusCode::OK,
         "pages/forgotten.html",
-        context! { mail_off => app.mail_goes_to() == "off", sent => false },
+        context! { mail_off => app.watch.mail_goes_to() == "off", sent => false },
     )
 }
 
@@ -109,7 +109,9 @@ pub(crate) async fn nothing_here(
         ));
     }
     let allowed = docs::methods(&document, request.path());
-    if !allowed.is_empty() && (app.settings.emulator || !request.path().contains("/emulator/")) {
+    if !allowed.is_empty()
+        && (app.context.settings.emulator || !request.path().contains("/emulator/"))
+    {
         return Err(Problem::wrong_method(request.method(), allowed.join(", ")));
     }
     Err(Problem::new(

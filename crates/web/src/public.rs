@@ -148,7 +148,10 @@ impl FromRequest for Program {
             let text = |name: header::HeaderName| {
                 request.headers().get(name).and_then(|v| v.to_str().ok())
             };
-            let actor = app.api_authenticate(text(header::AUTHORIZATION), caller(&request)).await?;
+            let actor = app
+                .accounts
+                .api_authenticate(text(header::AUTHORIZATION), caller(&request))
+                .await?;
             if request.headers().contains_key("account-id") {
                 // Sub-accounts are the original's; answering for the main account would be
                 // answering for another customer.

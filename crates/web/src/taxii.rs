@@ -54,12 +54,17 @@ async fn answer(request: HttpRequest, app: web::Data<App>, version: Taxii) -> Ht
         api_key: text(feed::API_KEY),
     };
     let TaxiiAnswer { status, content_type, body, added, range, pull, refused } =
-        app.taxii(&asked).await;
+        app.serving.taxii(&asked).await;
     if let Some((device, group, sentence)) = refused {
-        app.pull_note(PullNote::Failed(device, group, sentence), feed::client(&request), status, 0);
+        app.watch.pull_note(
+            PullNote::Failed(device, group, sentence),
+            feed::client(&request),
+            status,
+            0,
+        );
     }
     if status >= 400 {
-        app.pull_refused(status);
+        app.watch.pull_refused(status);
     }
     let mut reply = HttpResponse::build(
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
@@ -89,7 +94,7 @@ async fn answer(request: HttpRequest, app: web::Data<App>, version: Taxii) -> Ht
         reply.insert_header((header::ACCEPT_RANGES, "items"));
     }
     let gzip = body.len() > 1_000 && feed::accepts_gzip(text(header::ACCEPT_ENCODING));
-    let body = if gzip { app.gzip(body).await } else { Ok(body) };
+    let body = if gzip { app.serving.gzip(body).await } else { Ok(body) };
     let Ok(body) = body else {
         return refuse(
             version,

@@ -95,12 +95,17 @@ pub(crate) async fn around<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
     use actix_web::HttpMessage as _;
-    let id = request.app_data::<web::Data<App>>().map(|app| app.request_id()).unwrap_or_default();
+    let id = request
+        .app_data::<web::Data<App>>()
+        .map(|app| app.context.request_id())
+        .unwrap_or_default();
     request.extensions_mut().insert(RequestId(id.clone()));
     let closing = request.app_data::<web::Data<App>>().cloned();
     let begun = Instant::now();
     let mut answer = CURRENT.scope(id.clone(), next.call(request)).await?;
-    if closing.is_some_and(|app| app.is_closing()) || crate::feed::is_in_the_way(answer.request()) {
+    if closing.is_some_and(|app| app.context.is_closing())
+        || crate::feed::is_in_the_way(answer.request())
+    {
         // A client that keeps the connection busy would delay the shutdown; its next request goes
         // to another replica.
         answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);

@@ -128,17 +128,17 @@ pub(crate) async fn open(
         cache_bytes: config.cache_bytes,
         mail_from: config.mail_from.clone(),
         mail_deadline: Duration::from_secs(config.mail_deadline_seconds),
-        webhooks: Webhooks {
-            allow_private: config.webhook_allow_private,
-            total: Duration::from_secs(config.mail_deadline_seconds),
-        },
         metrics_token: config.metrics_token.clone(),
         api_calls_per_minute: config.api_calls_per_minute,
         api_enrichments_per_day: config.api_enrichments_per_day,
         without_database: Duration::from_secs(config.without_database_hours.saturating_mul(3_600)),
         role: config.role()?,
     };
-    let post = Mailer::new(config.transport()?);
+    let webhooks = Webhooks {
+        allow_private: config.webhook_allow_private,
+        total: Duration::from_secs(config.mail_deadline_seconds),
+    };
+    let post = Mailer::new(config.transport()?, webhooks);
     match App::open(settings, store, secrets.secrets.clone(), post, clock, entropy).await {
         Ok(app) => {
             secrets.keep().map_err(failed(&secrets_path))?;
@@ -171,12 +171,12 @@ pub(crate) fn lock(data: &Path) -> Result<File, StartError> {
 
 /// Makes an account on an empty database; of several replicas that start at once, one does.
 pub(super) async fn first_account(app: &Arc<App>) -> Result<Option<NewAccount>, StartError> {
-    if !app.account_list().await?.is_empty() {
+    if !app.accounts.account_list().await?.is_empty() {
         return Ok(None);
     }
-    match app.account_create("iocast", FIRST_ADMIN, None).await {
+    match app.accounts.account_create("iocast", FIRST_ADMIN, None).await {
         Ok(first) => Ok(Some(first)),
-        Err(_) if !app.account_list().await?.is_empty() => Ok(None),
+        Err(_) if !app.accounts.account_list().await?.is_empty() => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -124,7 +124,7 @@ pub(crate) struct PasswordIn {
 }
 
 async fn out(app: &App, session: &Session, account: Account) -> Answer {
-    let alerted_people = app.alerted_people(&session.0).await?;
+    let alerted_people = app.accounts.alerted_people(&session.0).await?;
     Ok(HttpResponse::Ok().json(AccountOut {
         id: account.id.to_string(),
         name: account.name,
@@ -132,9 +132,9 @@ async fn out(app: &App, session: &Session, account: Account) -> Answer {
         webhook_secret: account
             .webhook_url
             .as_deref()
-            .and_then(|url| app.webhook_secret(&session.0, url).ok()),
+            .and_then(|url| app.accounts.webhook_secret(&session.0, url).ok()),
         webhook_url: account.webhook_url.filter(|_| session.0.may_write().is_ok()),
-        mail: app.mail_goes_to(),
+        mail: app.watch.mail_goes_to(),
         alerted_people,
         created_at: account.created_at,
     }))
@@ -144,7 +144,7 @@ async fn out(app: &App, session: &Session, account: Account) -> Answer {
 #[utoipa::path(tag = "account", responses((status = 200, body = AccountOut)))]
 #[get("/account")]
 pub(crate) async fn fetch(app: web::Data<App>, session: Session) -> Answer {
-    out(&app, &session, app.account_fetch(&session.0).await?).await
+    out(&app, &session, app.accounts.account_fetch(&session.0).await?).await
 }
 
 /// Change the account.
@@ -158,7 +158,8 @@ pub(crate) async fn update(
     out(
         &app,
         &session,
-        app.account_update(&session.0, body.value.silent_after_hours, body.value.webhook_url)
+        app.accounts
+            .account_update(&session.0, body.value.silent_after_hours, body.value.webhook_url)
             .await?,
     )
     .await
@@ -168,7 +169,7 @@ pub(crate) async fn update(
 #[utoipa::path(tag = "account", responses((status = 200, body = List<UserOut>)))]
 #[get("/users")]
 pub(crate) async fn users(app: web::Data<App>, session: Session) -> Answer {
-    Ok(whole(app.user_list(&session.0).await?.into_iter().map(UserOut::from).collect()))
+    Ok(whole(app.accounts.user_list(&session.0).await?.into_iter().map(UserOut::from).collect()))
 }
 
 /// Invite a person: a letter says where to choose a password.
@@ -181,11 +182,10 @@ pub(crate) async fn invite(
     body: Body<UserIn>,
 ) -> Answer {
     let UserIn { email, role } = body.value;
-    let make = async {
-        Ok(UserOut::from(app.clone().into_inner().user_invite(&session.0, &email, role).await?))
-    };
+    let make =
+        async { Ok(UserOut::from(app.accounts.user_invite(&session.0, &email, role).await?)) };
     let made = async |id| {
-        let people = app.user_list(&session.0).await?;
+        let people = app.accounts.user_list(&session.0).await?;
         let person = people
             .into_iter()
             .find(|user| user.id == UserId(id))
@@ -206,7 +206,9 @@ pub(crate) async fn user_update(
 ) -> Answer {
     let UserPatchIn { role, active, mail_alerts } = body.value;
     Ok(HttpResponse::Ok().json(UserOut::from(
-        app.user_update(&session.0, UserId(id.0), UserPatch { role, active, mail_alerts }).await?,
+        app.accounts
+            .user_update(&session.0, UserId(id.0), UserPatch { role, active, mail_alerts })
+            .await?,
     )))
 }
 
@@ -219,7 +221,7 @@ pub(crate) async fn password_reset(
     app: web::Data<App>,
     body: Body<PasswordResetIn, ANYBODY_MAX>,
 ) -> Answer {
-    app.password_forgotten(&body.value.email, &crate::extract::caller(&request)).await?;
+    app.accounts.password_forgotten(&body.value.email, &crate::extract::caller(&request)).await?;
     Ok(HttpResponse::Accepted().finish())
 }
 
@@ -232,6 +234,6 @@ pub(crate) async fn password(
     body: Body<PasswordIn, ANYBODY_MAX>,
 ) -> Answer {
     let PasswordIn { token, password } = body.value;
-    app.into_inner().password_choose(&token, password, &crate::extract::caller(&request)).await?;
+    app.accounts.password_choose(&token, password, &crate::extract::caller(&request)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -80,7 +80,8 @@ pub(crate) async fn list(
     let AuditQuery { actor, action, object, limit, cursor } = query.0;
     Ok(super::list(
         &request,
-        app.audit_list(&session.0, &AuditFilter { actor, action, object }, &page(limit, cursor)?)
+        app.ops
+            .audit_list(&session.0, &AuditFilter { actor, action, object }, &page(limit, cursor)?)
             .await?
             .map(AuditOut::from),
     ))

@@ -172,10 +172,13 @@ pub(crate) async fn create(
     let DeviceIn { name, device_type, ioc_limit } = body.value;
     let make = async {
         Ok(DeviceOut::from(
-            app.device_create(&session.0, NewDevice { name, device_type, ioc_limit }).await?,
+            app.accounts
+                .device_create(&session.0, NewDevice { name, device_type, ioc_limit })
+                .await?,
         ))
     };
-    let made = async |id| Ok(DeviceOut::from(app.device_fetch(&session.0, DeviceId(id)).await?));
+    let made =
+        async |id| Ok(DeviceOut::from(app.accounts.device_fetch(&session.0, DeviceId(id)).await?));
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
@@ -190,7 +193,7 @@ pub(crate) async fn list(
 ) -> Answer {
     Ok(super::list(
         &request,
-        app.device_list(&session.0, &paging.0.page()?).await?.map(DeviceOut::from),
+        app.accounts.device_list(&session.0, &paging.0.page()?).await?.map(DeviceOut::from),
     ))
 }
 
@@ -199,7 +202,7 @@ pub(crate) async fn list(
 #[get("/devices/{id}")]
 pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answer {
     Ok(HttpResponse::Ok()
-        .json(DeviceOut::from(app.device_fetch(&session.0, DeviceId(id.0)).await?)))
+        .json(DeviceOut::from(app.accounts.device_fetch(&session.0, DeviceId(id.0)).await?)))
 }
 
 /// Change a device.
@@ -213,7 +216,7 @@ pub(crate) async fn update(
 ) -> Answer {
     let DevicePatchIn { name, ioc_limit, paused, silent_after_hours } = body.value;
     let view = app
-        .into_inner()
+        .accounts
         .device_update(
             &session.0,
             DeviceId(id.0),
@@ -227,7 +230,7 @@ pub(crate) async fn update(
 #[utoipa::path(tag = "devices", params(("id" = Uuid, Path)), responses((status = 204), (status = 404, body = Problem)))]
 #[delete("/devices/{id}")]
 pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    app.device_delete(&session.0, DeviceId(id.0)).await?;
+    app.accounts.device_delete(&session.0, DeviceId(id.0)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -243,6 +246,9 @@ pub(crate) async fn pulls(
 ) -> Answer {
     Ok(super::list(
         &request,
-        app.pull_list(&session.0, DeviceId(id.0), &paging.0.page()?).await?.map(PullOut::from),
+        app.watch
+            .pull_list(&session.0, DeviceId(id.0), &paging.0.page()?)
+            .await?
+            .map(PullOut::from),
     ))
 }

@@ -101,7 +101,7 @@ impl From<Advanced> for ClockOut {
 #[get("/emulator/clock")]
 pub(crate) async fn clock(app: web::Data<App>, _session: Session) -> Answer {
     here(&app)?;
-    Ok(HttpResponse::Ok().json(NowOut { now: app.now() }))
+    Ok(HttpResponse::Ok().json(NowOut { now: app.context.now() }))
 }
 
 /// Which made-up world.
@@ -138,9 +138,8 @@ pub(crate) async fn fixtures_load(
     body: Body<FixturesIn>,
 ) -> Answer {
     here(&app)?;
-    Ok(HttpResponse::Ok().json(FixturesOut::from(
-        app.into_inner().fixtures_load(&session.0, &body.value.load).await?,
-    )))
+    Ok(HttpResponse::Ok()
+        .json(FixturesOut::from(app.fixtures_load(&session.0, &body.value.load).await?)))
 }
 
 /// Empty the account: all of its devices, groups, rules, sources and IOCs.
@@ -153,7 +152,7 @@ pub(crate) async fn fixtures_reset(app: web::Data<App>, session: Session) -> Ans
 
 /// Without the emulator its endpoints are not there.
 fn here(app: &App) -> Result<(), Problem> {
-    if app.settings.emulator { Ok(()) } else { Err(AppError::NotFound("endpoint").into()) }
+    if app.context.settings.emulator { Ok(()) } else { Err(AppError::NotFound("endpoint").into()) }
 }
 
 /// Move the product's clock forward, and run what becomes due.
@@ -164,6 +163,6 @@ pub(crate) async fn advance(
     session: Session,
     body: Body<AdvanceIn>,
 ) -> Answer {
-    let done = app.into_inner().clock_advance(&session.0, &body.value.advance).await?;
+    let done = app.clock_advance(&session.0, &body.value.advance).await?;
     Ok(HttpResponse::Ok().json(ClockOut::from(done)))
 }

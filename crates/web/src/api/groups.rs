@@ -281,10 +281,10 @@ pub(crate) async fn create(
     let source_priority = source_priority.into_iter().map(SourceId).collect();
     let new =
         NewGroup { name, kind, limit, collapse, source_priority, notify_on_limit, default_rule };
-    let desk = app.clone().into_inner();
     let make =
-        async { Ok(GroupOut::from(desk.group_create(&session.0, DeviceId(id.0), new).await?)) };
-    let made = async |id| Ok(GroupOut::from(app.group_fetch(&session.0, GroupId(id)).await?));
+        async { Ok(GroupOut::from(app.group_create(&session.0, DeviceId(id.0), new).await?)) };
+    let made =
+        async |id| Ok(GroupOut::from(app.accounts.group_fetch(&session.0, GroupId(id)).await?));
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
@@ -293,7 +293,12 @@ pub(crate) async fn create(
 #[get("/devices/{id}/groups")]
 pub(crate) async fn list(app: web::Data<App>, session: Session, id: Id) -> Answer {
     Ok(whole(
-        app.group_list(&session.0, DeviceId(id.0)).await?.into_iter().map(GroupOut::from).collect(),
+        app.accounts
+            .group_list(&session.0, DeviceId(id.0))
+            .await?
+            .into_iter()
+            .map(GroupOut::from)
+            .collect(),
     ))
 }
 
@@ -301,7 +306,8 @@ pub(crate) async fn list(app: web::Data<App>, session: Session, id: Id) -> Answe
 #[utoipa::path(tag = "groups", params(("id" = Uuid, Path)), responses((status = 200, body = GroupOut), (status = 404, body = Problem)))]
 #[get("/groups/{id}")]
 pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    Ok(HttpResponse::Ok().json(GroupOut::from(app.group_fetch(&session.0, GroupId(id.0)).await?)))
+    Ok(HttpResponse::Ok()
+        .json(GroupOut::from(app.accounts.group_fetch(&session.0, GroupId(id.0)).await?)))
 }
 
 /// Change a group.
@@ -317,14 +323,14 @@ pub(crate) async fn update(
     let source_priority = source_priority.map(|ids| ids.into_iter().map(SourceId).collect());
     let patch = GroupPatch { name, limit, collapse, source_priority, notify_on_limit };
     Ok(HttpResponse::Ok()
-        .json(GroupOut::from(app.group_update(&session.0, GroupId(id.0), patch).await?)))
+        .json(GroupOut::from(app.accounts.group_update(&session.0, GroupId(id.0), patch).await?)))
 }
 
 /// Delete a group: its URL answers 404 from now on.
 #[utoipa::path(tag = "groups", params(("id" = Uuid, Path)), responses((status = 204), (status = 404, body = Problem)))]
 #[delete("/groups/{id}")]
 pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    app.group_delete(&session.0, GroupId(id.0)).await?;
+    app.accounts.group_delete(&session.0, GroupId(id.0)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -340,7 +346,8 @@ pub(crate) async fn iocs(
 ) -> Answer {
     Ok(super::list(
         &request,
-        app.group_iocs(&session.0, GroupId(id.0), &IocQuery::default(), &paging.0.page()?)
+        app.accounts
+            .group_iocs(&session.0, GroupId(id.0), &IocQuery::default(), &paging.0.page()?)
             .await?
             .map(GroupIocOut::from),
     ))
@@ -369,6 +376,6 @@ pub(crate) async fn send_again(
             .into());
         }
     };
-    let sent = app.into_inner().group_send_again(&session.0, GroupId(id.0), what).await?;
+    let sent = app.group_send_again(&session.0, GroupId(id.0), what).await?;
     Ok(HttpResponse::Ok().json(SendAgainOut { iocs: sent }))
 }

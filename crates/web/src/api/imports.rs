@@ -201,7 +201,7 @@ pub(crate) async fn create(
     also.malware_families.extend(query.0.malware_family.as_deref().and_then(label));
     // Who may not, or where there is no such source, is told before the body is read.
     actor.may_change(Module::Tip)?;
-    app.source_fetch(actor, source).await?;
+    app.intake.source_fetch(actor, source).await?;
     let spooled = spool(&app, payload).await?;
     let key = match idempotency_key(&request, |key, operation| Ok((key.to_owned(), operation)))? {
         Some((key, operation)) => {
@@ -218,8 +218,8 @@ pub(crate) async fn create(
         trust,
         dry_run: query.0.dry_run,
     };
-    let desk = app.clone().into_inner();
-    let make = async { Ok(ImportOut::from(desk.import(actor, source, import, &|_| {}).await?)) };
+    let make =
+        async { Ok(ImportOut::from(app.intake.import(actor, source, import, &|_| {}).await?)) };
     let again = async |report| {
         serde_json::from_value(report)
             .map_err(|error| Problem::from(iocast_app::AppError::Internal(Box::new(error))))
@@ -237,9 +237,9 @@ async fn spool(app: &App, mut payload: Payload) -> Result<Spooled, Problem> {
             "The import could not be put aside: the data folder is full or not writable. Nothing was written.",
         )
     };
-    let max = app.settings.import_max;
-    tokio::fs::create_dir_all(app.spool()).await.map_err(failed)?;
-    let spooled = Spooled(app.spool_path());
+    let max = app.context.settings.import_max;
+    tokio::fs::create_dir_all(app.intake.spool()).await.map_err(failed)?;
+    let spooled = Spooled(app.intake.spool_path());
     let mut file = tokio::fs::File::create(&spooled.0).await.map_err(failed)?;
     let mut written: u64 = 0;
     let begun = tokio::time::Instant::now();

@@ -228,7 +228,7 @@ pub(crate) async fn list(
     };
     Ok(super::list(
         &request,
-        app.ioc_list(&session.0, &filter, &page(limit, cursor)?).await?.map(IocOut::from),
+        app.intake.ioc_list(&session.0, &filter, &page(limit, cursor)?).await?.map(IocOut::from),
     ))
 }
 
@@ -236,7 +236,7 @@ pub(crate) async fn list(
 #[utoipa::path(tag = "iocs", params(("id" = Uuid, Path)), responses((status = 200, body = IocOut), (status = 404, body = Problem)))]
 #[get("/iocs/{id}")]
 pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    Ok(HttpResponse::Ok().json(IocOut::from(app.ioc_fetch(&session.0, IocId(id.0)).await?)))
+    Ok(HttpResponse::Ok().json(IocOut::from(app.intake.ioc_fetch(&session.0, IocId(id.0)).await?)))
 }
 
 /// Change what people say of an IOC. Whitelisted, it leaves the feeds at once.
@@ -250,12 +250,13 @@ pub(crate) async fn update(
 ) -> Answer {
     let IocPatchIn { severity, user_tags, whitelist, comment } = body.value;
     Ok(HttpResponse::Ok().json(IocOut::from(
-        app.ioc_update(
-            &session.0,
-            IocId(id.0),
-            IocPatch { severity, user_tags, whitelist, comment },
-        )
-        .await?,
+        app.intake
+            .ioc_update(
+                &session.0,
+                IocId(id.0),
+                IocPatch { severity, user_tags, whitelist, comment },
+            )
+            .await?,
     )))
 }
 
@@ -263,6 +264,6 @@ pub(crate) async fn update(
 #[utoipa::path(tag = "iocs", params(("id" = Uuid, Path)), responses((status = 204), (status = 404, body = Problem)))]
 #[delete("/iocs/{id}")]
 pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    app.ioc_delete(&session.0, IocId(id.0)).await?;
+    app.intake.ioc_delete(&session.0, IocId(id.0)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

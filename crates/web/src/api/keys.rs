@@ -122,8 +122,8 @@ pub(crate) async fn create(
         AccountKeyKind::Api => KeyKind::Api,
         AccountKeyKind::Appliance => KeyKind::Appliance,
     };
-    let make = async { Ok(KeyOut::from(app.key_create(&session.0, kind, None).await?)) };
-    let made = async |id| Ok(KeyOut::from(app.key_fetch(&session.0, KeyId(id)).await?));
+    let make = async { Ok(KeyOut::from(app.accounts.key_create(&session.0, kind, None).await?)) };
+    let made = async |id| Ok(KeyOut::from(app.accounts.key_fetch(&session.0, KeyId(id)).await?));
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
@@ -131,7 +131,9 @@ pub(crate) async fn create(
 #[utoipa::path(tag = "keys", responses((status = 200, body = List<KeyOut>)))]
 #[get("/keys")]
 pub(crate) async fn list(app: web::Data<App>, session: Session) -> Answer {
-    Ok(whole(app.key_list(&session.0, None).await?.into_iter().map(KeyOut::from).collect()))
+    Ok(whole(
+        app.accounts.key_list(&session.0, None).await?.into_iter().map(KeyOut::from).collect(),
+    ))
 }
 
 /// Make a new key of the same kind; the old one works until the overlap ends.
@@ -145,8 +147,10 @@ pub(crate) async fn rotate(
     body: Body<RotateIn>,
 ) -> Answer {
     let overlap = body.value.overlap_hours.map(|h| h.saturating_mul(HOUR));
-    let make = async { Ok(KeyOut::from(app.key_rotate(&session.0, KeyId(id.0), overlap).await?)) };
-    let made = async |id| Ok(KeyOut::from(app.key_fetch(&session.0, KeyId(id)).await?));
+    let make = async {
+        Ok(KeyOut::from(app.accounts.key_rotate(&session.0, KeyId(id.0), overlap).await?))
+    };
+    let made = async |id| Ok(KeyOut::from(app.accounts.key_fetch(&session.0, KeyId(id)).await?));
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
@@ -154,7 +158,7 @@ pub(crate) async fn rotate(
 #[utoipa::path(tag = "keys", params(("id" = Uuid, Path)), responses((status = 204), (status = 404, body = Problem)))]
 #[delete("/keys/{id}")]
 pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    app.key_revoke(&session.0, None, KeyId(id.0)).await?;
+    app.accounts.key_revoke(&session.0, None, KeyId(id.0)).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -170,9 +174,11 @@ pub(crate) async fn create_for_device(
 ) -> Answer {
     let DeviceKeyIn {} = body.value;
     let make = async {
-        Ok(KeyOut::from(app.key_create(&session.0, KeyKind::Device, Some(DeviceId(id.0))).await?))
+        Ok(KeyOut::from(
+            app.accounts.key_create(&session.0, KeyKind::Device, Some(DeviceId(id.0))).await?,
+        ))
     };
-    let made = async |id| Ok(KeyOut::from(app.key_fetch(&session.0, KeyId(id)).await?));
+    let made = async |id| Ok(KeyOut::from(app.accounts.key_fetch(&session.0, KeyId(id)).await?));
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
@@ -181,7 +187,8 @@ pub(crate) async fn create_for_device(
 #[get("/devices/{id}/keys")]
 pub(crate) async fn list_of_device(app: web::Data<App>, session: Session, id: Id) -> Answer {
     Ok(whole(
-        app.key_list(&session.0, Some(DeviceId(id.0)))
+        app.accounts
+            .key_list(&session.0, Some(DeviceId(id.0)))
             .await?
             .into_iter()
             .map(KeyOut::from)
@@ -199,6 +206,6 @@ pub(crate) async fn delete_of_device(
     id: Id,
 ) -> Answer {
     let key = KeyId(path_id(&request, "key_id")?);
-    app.key_revoke(&session.0, Some(DeviceId(id.0)), key).await?;
+    app.accounts.key_revoke(&session.0, Some(DeviceId(id.0)), key).await?;
     Ok(HttpResponse::NoContent().finish())
 }

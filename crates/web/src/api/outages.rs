@@ -103,7 +103,9 @@ pub(crate) async fn list(
     query: Query<OutageQuery>,
 ) -> Answer {
     let OutageQuery { device_id, open, limit, cursor } = query.0;
-    let outages =
-        app.outage_list(&session.0, device_id.map(DeviceId), open, &page(limit, cursor)?).await?;
+    let outages = app
+        .watch
+        .outage_list(&session.0, device_id.map(DeviceId), open, &page(limit, cursor)?)
+        .await?;
     Ok(super::list(&request, outages.map(OutageOut::from)))
 }

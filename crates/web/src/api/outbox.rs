@@ -129,7 +129,7 @@ pub(crate) async fn list(
     let OutboxQuery { state, limit, cursor } = query.0;
     Ok(super::list(
         &request,
-        app.letter_list(&session.0, state, &page(limit, cursor)?).await?.map(LetterOut::from),
+        app.watch.letter_list(&session.0, state, &page(limit, cursor)?).await?.map(LetterOut::from),
     ))
 }
 
@@ -138,7 +138,7 @@ pub(crate) async fn list(
 #[post("/outbox/{id}/retry")]
 pub(crate) async fn retry(app: web::Data<App>, session: Session, id: Id) -> Answer {
     Ok(HttpResponse::Ok()
-        .json(LetterOut::from(app.letter_retry(&session.0, LetterId(id.0)).await?)))
+        .json(LetterOut::from(app.watch.letter_retry(&session.0, LetterId(id.0)).await?)))
 }
 
 /// Throw a letter away that is due or dead; it stays in the list.
@@ -146,7 +146,7 @@ pub(crate) async fn retry(app: web::Data<App>, session: Session, id: Id) -> Answ
 #[delete("/outbox/{id}")]
 pub(crate) async fn discard(app: web::Data<App>, session: Session, id: Id) -> Answer {
     Ok(HttpResponse::Ok()
-        .json(LetterOut::from(app.letter_discard(&session.0, LetterId(id.0)).await?)))
+        .json(LetterOut::from(app.watch.letter_discard(&session.0, LetterId(id.0)).await?)))
 }
 
 /// Send a test letter at once, and show what the mail server said.
@@ -154,6 +154,6 @@ pub(crate) async fn discard(app: web::Data<App>, session: Session, id: Id) -> An
 #[post("/mail/test")]
 pub(crate) async fn test(app: web::Data<App>, session: Session, body: Body<MailTestIn>) -> Answer {
     let to = body.value.to.unwrap_or_else(|| session.0.name().to_owned());
-    let answer = app.mail_test(&session.0, &to).await?;
+    let answer = app.watch.mail_test(&session.0, &to).await?;
     Ok(HttpResponse::Ok().json(MailTestOut { to, answer }))
 }

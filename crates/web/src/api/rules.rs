@@ -233,8 +233,8 @@ pub(crate) async fn create(
         criteria: criteria.into(),
         group_ids: group_ids.into_iter().map(GroupId).collect(),
     };
-    let make = async { Ok(RuleOut::from(app.rule_create(&session.0, new).await?)) };
-    let made = async |id| Ok(RuleOut::from(app.rule_fetch(&session.0, RuleId(id)).await?));
+    let make = async { Ok(RuleOut::from(app.accounts.rule_create(&session.0, new).await?)) };
+    let made = async |id| Ok(RuleOut::from(app.accounts.rule_fetch(&session.0, RuleId(id)).await?));
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
@@ -242,14 +242,15 @@ pub(crate) async fn create(
 #[utoipa::path(tag = "rules", responses((status = 200, body = List<RuleOut>)))]
 #[get("/rules")]
 pub(crate) async fn list(app: web::Data<App>, session: Session) -> Answer {
-    Ok(whole(app.rule_list(&session.0).await?.into_iter().map(RuleOut::from).collect()))
+    Ok(whole(app.accounts.rule_list(&session.0).await?.into_iter().map(RuleOut::from).collect()))
 }
 
 /// One rule.
 #[utoipa::path(tag = "rules", params(("id" = Uuid, Path)), responses((status = 200, body = RuleOut), (status = 404, body = Problem)))]
 #[get("/rules/{id}")]
 pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    Ok(HttpResponse::Ok().json(RuleOut::from(app.rule_fetch(&session.0, RuleId(id.0)).await?)))
+    Ok(HttpResponse::Ok()
+        .json(RuleOut::from(app.accounts.rule_fetch(&session.0, RuleId(id.0)).await?)))
 }
 
 /// Change a rule; the groups it feeds are selected again.
@@ -269,13 +270,13 @@ pub(crate) async fn update(
         group_ids: group_ids.map(|ids| ids.into_iter().map(GroupId).collect()),
     };
     Ok(HttpResponse::Ok()
-        .json(RuleOut::from(app.rule_update(&session.0, RuleId(id.0), patch).await?)))
+        .json(RuleOut::from(app.accounts.rule_update(&session.0, RuleId(id.0), patch).await?)))
 }
 
 /// Delete a rule; the groups it fed are selected again.
 #[utoipa::path(tag = "rules", params(("id" = Uuid, Path)), responses((status = 204), (status = 404, body = Problem)))]
 #[delete("/rules/{id}")]
 pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    app.rule_delete(&session.0, RuleId(id.0)).await?;
+    app.accounts.rule_delete(&session.0, RuleId(id.0)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -108,8 +108,8 @@ pub(crate) async fn create(
     body: Body<SessionIn, ANYBODY_MAX>,
 ) -> Answer {
     let SessionIn { email, password, account_id } = body.value;
-    let app = app.into_inner();
     let signed_in = app
+        .accounts
         .sign_in(&email, &password, account_id.as_deref(), &caller(&request), SessionKind::Program)
         .await?;
     let cookie = session_cookie(&app, &signed_in);
@@ -126,7 +126,7 @@ pub(crate) async fn create(
 #[utoipa::path(tag = "sessions", responses((status = 204), (status = 401, body = Problem)))]
 #[delete("/sessions/current")]
 pub(crate) async fn delete(app: web::Data<App>, session: Session) -> Answer {
-    app.sign_out(&session.0).await?;
+    app.accounts.sign_out(&session.0).await?;
     let cookie = session_ended(&app);
     Ok(HttpResponse::NoContent().cookie(cookie).finish())
 }
@@ -135,7 +135,7 @@ pub(crate) async fn delete(app: web::Data<App>, session: Session) -> Answer {
 #[utoipa::path(tag = "sessions", responses((status = 200, body = MeOut), (status = 401, body = Problem)))]
 #[get("/me")]
 pub(crate) async fn me(app: web::Data<App>, session: Session) -> Answer {
-    let account = app.account_fetch(&session.0).await?;
+    let account = app.accounts.account_fetch(&session.0).await?;
     let Some(user) = session.0.user().cloned() else {
         return Err(iocast_app::AppError::NotFound("person").into());
     };

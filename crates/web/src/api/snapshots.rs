@@ -221,7 +221,10 @@ pub(crate) async fn refused(
     let page = page(limit, cursor)?;
     Ok(super::list(
         &request,
-        app.group_refused(&session.0, GroupId(id.0), reason, &page).await?.map(RefusedOut::from),
+        app.accounts
+            .group_refused(&session.0, GroupId(id.0), reason, &page)
+            .await?
+            .map(RefusedOut::from),
     ))
 }
 
@@ -235,7 +238,7 @@ pub(crate) async fn compare(
     query: Query<CompareQuery>,
 ) -> Answer {
     let CompareQuery { from, to } = query.0;
-    let found = app.group_compare(&session.0, GroupId(id.0), from, to).await?;
+    let found = app.serving.group_compare(&session.0, GroupId(id.0), from, to).await?;
     Ok(HttpResponse::Ok().json(ComparisonOut {
         from,
         to,
@@ -257,22 +260,24 @@ pub(crate) async fn freeze(
     body: Body<FreezeIn>,
 ) -> Answer {
     app.group_freeze(&session.0, GroupId(id.0), body.value.publication).await?;
-    Ok(HttpResponse::Ok().json(GroupOut::from(app.group_fetch(&session.0, GroupId(id.0)).await?)))
+    Ok(HttpResponse::Ok()
+        .json(GroupOut::from(app.accounts.group_fetch(&session.0, GroupId(id.0)).await?)))
 }
 
 /// Let a publication through that is held because it would lose too much at once.
 #[utoipa::path(tag = "groups", params(("id" = Uuid, Path)), responses((status = 200, body = GroupOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
 #[post("/groups/{id}/let-through")]
 pub(crate) async fn let_through(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    app.clone().into_inner().group_let_through(&session.0, GroupId(id.0)).await?;
-    Ok(HttpResponse::Ok().json(GroupOut::from(app.group_fetch(&session.0, GroupId(id.0)).await?)))
+    app.group_let_through(&session.0, GroupId(id.0)).await?;
+    Ok(HttpResponse::Ok()
+        .json(GroupOut::from(app.accounts.group_fetch(&session.0, GroupId(id.0)).await?)))
 }
 
 /// The account's guards: what is kept back from every device.
 #[utoipa::path(tag = "account", responses((status = 200, body = GuardsOut), (status = 401, body = Problem)))]
 #[get("/account/guards")]
 pub(crate) async fn guards_fetch(app: web::Data<App>, session: Session) -> Answer {
-    Ok(HttpResponse::Ok().json(GuardsOut::from(app.guards(&session.0).await?)))
+    Ok(HttpResponse::Ok().json(GuardsOut::from(app.accounts.guards(&session.0).await?)))
 }
 
 /// Change the account's guards; its groups are looked at again.
@@ -285,6 +290,6 @@ pub(crate) async fn guards_update(
 ) -> Answer {
     let GuardsIn { off, own, allow } = body.value;
     Ok(HttpResponse::Ok().json(GuardsOut::from(
-        app.guards_update(&session.0, GuardsPatch { off, own, allow }).await?,
+        app.accounts.guards_update(&session.0, GuardsPatch { off, own, allow }).await?,
     )))
 }

@@ -80,14 +80,16 @@ pub(crate) async fn create(
     let SourceIn { name, confidence, enabled } = body.value;
     let make = async {
         Ok(SourceOut::from(
-            app.source_create(
-                &session.0,
-                NewSource { enabled, ..NewSource::feed(name, confidence) },
-            )
-            .await?,
+            app.intake
+                .source_create(
+                    &session.0,
+                    NewSource { enabled, ..NewSource::feed(name, confidence) },
+                )
+                .await?,
         ))
     };
-    let made = async |id| Ok(SourceOut::from(app.source_fetch(&session.0, SourceId(id)).await?));
+    let made =
+        async |id| Ok(SourceOut::from(app.intake.source_fetch(&session.0, SourceId(id)).await?));
     super::create(&request, &app, &session.0, &body.bytes, StatusCode::CREATED, make, made).await
 }
 
@@ -95,7 +97,7 @@ pub(crate) async fn create(
 #[utoipa::path(tag = "sources", responses((status = 200, body = List<SourceOut>)))]
 #[get("/sources")]
 pub(crate) async fn list(app: web::Data<App>, session: Session) -> Answer {
-    Ok(whole(app.source_list(&session.0).await?.into_iter().map(SourceOut::from).collect()))
+    Ok(whole(app.intake.source_list(&session.0).await?.into_iter().map(SourceOut::from).collect()))
 }
 
 /// One source.
@@ -103,7 +105,7 @@ pub(crate) async fn list(app: web::Data<App>, session: Session) -> Answer {
 #[get("/sources/{id}")]
 pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answer {
     Ok(HttpResponse::Ok()
-        .json(SourceOut::from(app.source_fetch(&session.0, SourceId(id.0)).await?)))
+        .json(SourceOut::from(app.intake.source_fetch(&session.0, SourceId(id.0)).await?)))
 }
 
 /// Change a source.
@@ -117,7 +119,8 @@ pub(crate) async fn update(
 ) -> Answer {
     let SourcePatchIn { name, confidence, enabled } = body.value;
     Ok(HttpResponse::Ok().json(SourceOut::from(
-        app.source_update(&session.0, SourceId(id.0), SourcePatch { name, confidence, enabled })
+        app.intake
+            .source_update(&session.0, SourceId(id.0), SourcePatch { name, confidence, enabled })
             .await?,
     )))
 }
@@ -126,6 +129,6 @@ pub(crate) async fn update(
 #[utoipa::path(tag = "sources", params(("id" = Uuid, Path)), responses((status = 204), (status = 404, body = Problem)))]
 #[delete("/sources/{id}")]
 pub(crate) async fn delete(app: web::Data<App>, session: Session, id: Id) -> Answer {
-    app.source_delete(&session.0, SourceId(id.0)).await?;
+    app.intake.source_delete(&session.0, SourceId(id.0)).await?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -100,7 +100,7 @@ impl MessageBody for TrackedBody {
             if let Some(socket) = socket {
                 socket.tell_when_drained(false);
             }
-            app.pull_note(pulled, client, 200, this.length);
+            app.watch.pull_note(pulled, client, 200, this.length);
         }
         Poll::Ready(None)
     }

@@ -62,18 +62,19 @@ async fn page(
     beside: DevicePageExtras,
 ) -> PageResult {
     let (app, actor) = (&visitor.app, &visitor.actor);
-    let view = app.device_fetch(actor, id).await?;
+    let view = app.accounts.device_fetch(actor, id).await?;
     let part = |limit| Page { limit, after: None };
-    let pulls = app.pull_list(actor, id, &part(PULLS)).await?.map(PullOut::from);
+    let pulls = app.watch.pull_list(actor, id, &part(PULLS)).await?.map(PullOut::from);
     let outages =
-        app.outage_list(actor, Some(id), None, &part(OUTAGES)).await?.map(OutageOut::from);
+        app.watch.outage_list(actor, Some(id), None, &part(OUTAGES)).await?.map(OutageOut::from);
     let keys: Vec<Value> = app
+        .accounts
         .key_list(actor, Some(id))
         .await?
         .into_iter()
         .map(|k| view::value(KeyOut::from(k)))
         .collect();
-    let days = app.device_days(actor, id).await?;
+    let days = app.accounts.device_days(actor, id).await?;
     let names: Vec<(String, String)> = view
         .groups
         .iter()
@@ -105,32 +106,31 @@ async fn page(
 pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     let id = DeviceId(id.0);
     let here = format!("/automation/integrations/{id}");
-    let (visitor, app, actor) =
-        (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
-    let patch = |patch: DevicePatch| app.device_update(actor, id, patch);
+    let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
+    let patch = |patch: DevicePatch| app.accounts.device_update(actor, id, patch);
     let pause = |paused| DevicePatch { paused: Some(paused), ..DevicePatch::default() };
     let outcome: Result<&str, AppError> = match form.text("do") {
         "edit" => edit(&form, id).await.map(|()| "The changes are saved."),
         "pause" => patch(pause(true)).await.map(|_| "Monitoring is paused. The device still gets its feed; no message is sent when it is silent."),
         "resume" => patch(pause(false)).await.map(|_| "The device is watched again."),
-        "key" => match app.key_create(actor, KeyKind::Device, Some(id)).await {
+        "key" => match app.accounts.key_create(actor, KeyKind::Device, Some(id)).await {
             Ok(made) => return page(visitor, id, StatusCode::OK, DevicePageExtras { made: Some(made), ..DevicePageExtras::default() }).await,
             Err(error) => Err(error),
         },
-        "rotate" => match app.key_rotate(actor, KeyId(form.id("id")?), form.number("overlap_hours")?.map(|h| h.saturating_mul(HOUR))).await {
+        "rotate" => match app.accounts.key_rotate(actor, KeyId(form.id("id")?), form.number("overlap_hours")?.map(|h| h.saturating_mul(HOUR))).await {
             Ok(made) => return page(visitor, id, StatusCode::OK, DevicePageExtras { made: Some(made), ..DevicePageExtras::default() }).await,
             Err(error) => Err(error),
         },
-        "revoke" => app.key_revoke(actor, Some(id), KeyId(form.id("id")?)).await.map(|()| "The key is revoked: it opens nothing any more."),
+        "revoke" => app.accounts.key_revoke(actor, Some(id), KeyId(form.id("id")?)).await.map(|()| "The key is revoked: it opens nothing any more."),
         "try" => {
             let group = GroupId(form.id("group")?);
             let trial = answer_of(visitor, group, None).await?;
             return page(visitor, id, StatusCode::OK, DevicePageExtras { trial, ..DevicePageExtras::default() }).await;
         }
         "delete" => {
-            let name = app.device_fetch(actor, id).await?.device.name.to_string();
+            let name = app.accounts.device_fetch(actor, id).await?.device.name.to_string();
             if form.text("typed") == name {
-                app.device_delete(actor, id).await?;
+                app.accounts.device_delete(actor, id).await?;
                 return visitor.done("/automation/integrations", &format!("{name} is deleted, with its groups, keys and history."));
             }
             Err(AppError::field("typed", "name_differs", format!("Type the device's name, {name}, to delete it.")))
@@ -161,15 +161,15 @@ fn stamp(of: &DeviceView) -> String {
 }
 
 async fn edit(form: &Form, id: DeviceId) -> Result<(), AppError> {
-    let (app, actor) = (form.visitor.app.clone().into_inner(), &form.visitor.actor);
-    form.of_version(&stamp(&app.device_fetch(actor, id).await?))?;
+    let (app, actor) = (&form.visitor.app, &form.visitor.actor);
+    form.of_version(&stamp(&app.accounts.device_fetch(actor, id).await?))?;
     let patch = DevicePatch {
         name: Some(form.text("name").to_owned()),
         ioc_limit: form.number("ioc_limit")?,
         paused: None,
         silent_after_hours: Some(form.number("silent_after_hours")?),
     };
-    app.device_update(actor, id, patch).await.map(|_| ())
+    app.accounts.device_update(actor, id, patch).await.map(|_| ())
 }
 
 /// The steps after a device was added: its group, then the form to be filled in on its side.
@@ -183,7 +183,7 @@ async fn setup_page(
     status: StatusCode,
     beside: DevicePageExtras,
 ) -> PageResult {
-    let view = visitor.app.device_fetch(&visitor.actor, id).await?;
+    let view = visitor.app.accounts.device_fetch(&visitor.actor, id).await?;
     let DevicePageExtras { problem, sent, made, trial: _, group } = beside;
     let wanted = match group {
         // A group that could not be made: its form is shown again, and none of its neighbours.
@@ -197,7 +197,7 @@ async fn setup_page(
         }
     };
     let chosen = wanted.cloned();
-    let keys = visitor.app.key_list(&visitor.actor, Some(id)).await?;
+    let keys = visitor.app.accounts.key_list(&visitor.actor, Some(id)).await?;
     let usable = keys.iter().find(|k| k.refusal.is_none());
     let key = made.as_ref().map(|m| m.secret.clone());
     let lines = chosen.as_ref().map(|group| lines(visitor, &view, group, key.as_deref()));
@@ -246,8 +246,11 @@ fn lines(
     let key = key.unwrap_or("…");
     let (scheme, rest) = group.url.split_once("://").unwrap_or(("https", group.url.as_str()));
     let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    let (discovery, root) =
-        visitor.app.taxii_urls(&visitor.account.id, view.device.device_type).unwrap_or_default();
+    let (discovery, root) = visitor
+        .app
+        .serving
+        .taxii_urls(&visitor.account.id, view.device.device_type)
+        .unwrap_or_default();
     let secret_url = format!("{scheme}://{account}:{key}@{rest}");
     let places = [
         ("{name}", format!("iocast {}", group.row.group.name)),
@@ -312,7 +315,7 @@ pub(crate) async fn setup_act(form: Form, id: Id) -> PageResult {
 /// Makes the group where it is asked for, and in any case a fresh key, so that the form below is
 /// whole.
 async fn step(form: &Form, id: DeviceId) -> Result<(NewKey, Option<GroupId>), AppError> {
-    let (app, actor) = (form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    let (app, actor) = (&form.visitor.app, &form.visitor.actor);
     let mut group = None;
     if form.text("do") == "group" {
         let new = NewGroup {
@@ -326,7 +329,7 @@ async fn step(form: &Form, id: DeviceId) -> Result<(NewKey, Option<GroupId>), Ap
         };
         group = Some(app.group_create(actor, id, new).await?.view.row.group.id);
     }
-    Ok((app.key_create(actor, KeyKind::Device, Some(id)).await?, group))
+    Ok((app.accounts.key_create(actor, KeyKind::Device, Some(id)).await?, group))
 }
 
 /// What the device asks for first.

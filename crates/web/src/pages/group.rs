@@ -52,19 +52,21 @@ async fn page(
     sent: Value,
 ) -> PageResult {
     let (app, actor) = (&visitor.app, &visitor.actor);
-    let detail = app.group_fetch(actor, id).await?;
+    let detail = app.accounts.group_fetch(actor, id).await?;
     let group = detail.view.row.group.clone();
-    let device = app.device_fetch(actor, group.device_id).await?;
+    let device = app.accounts.device_fetch(actor, group.device_id).await?;
     let search = filter(visitor);
     let refused = app
+        .accounts
         .group_refused(actor, id, None, &Page { limit: REFUSED, after: None })
         .await?
         .map(RefusedOut::from);
     let iocs = app
+        .accounts
         .group_iocs(actor, id, &search.query, &Page { limit: IOCS, after: visitor.query("cursor") })
         .await?
         .map(GroupIocOut::from);
-    let all_sources = match app.source_list(actor).await {
+    let all_sources = match app.intake.source_list(actor).await {
         // Without the module its names are not shown, and the priority is left as it is.
         Err(AppError::NoModule(_)) => Vec::new(),
         sources => sources?,
@@ -77,13 +79,14 @@ async fn page(
     let sources: Vec<Value> =
         sources.into_iter().map(|s| context! { ranked => place(s.id) != usize::MAX, source => view::value(SourceOut::from(s)) }).collect();
     let rules: Vec<Value> = app
+        .accounts
         .rule_list(actor)
         .await?
         .into_iter()
         .filter(|r| r.group_ids.contains(&id))
         .map(|r| view::value(RuleOut::from(r)))
         .collect();
-    let files: Vec<Value> = app
+    let files: Vec<Value> = app.serving
         .group_files(actor, id)?
         .iter()
         .map(|(path, file)| context! { path, etag => file.etag.clone(), bytes => file.raw_len, gzip => file.gzip_len(), content_type => file.content_type })
@@ -112,8 +115,7 @@ async fn page(
 pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     let id = GroupId(id.0);
     let here = format!("/automation/groups/{id}");
-    let (visitor, app, actor) =
-        (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
     let again = |n: u64| match n {
         1 => "1 IOC goes out again, in a new event.".to_owned(),
         n => format!("{n} IOCs go out again, in new events."),
@@ -143,9 +145,9 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
             .await
             .map(|()| "The group goes by its rules again.".to_owned()),
         "delete" => {
-            let group = app.group_fetch(actor, id).await?.view.row.group;
+            let group = app.accounts.group_fetch(actor, id).await?.view.row.group;
             if form.text("typed") == group.name.as_str() {
-                app.group_delete(actor, id).await?;
+                app.accounts.group_delete(actor, id).await?;
                 let name = group.name;
                 return visitor.done(
                     &format!("/automation/integrations/{}", group.device_id),
@@ -174,11 +176,11 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
 /// What differs between two publications.
 pub(crate) async fn compare(visitor: PageContext) -> PageResult {
     let id = GroupId(path_id(&visitor.request, "id")?);
-    let detail = visitor.app.group_fetch(&visitor.actor, id).await?;
+    let detail = visitor.app.accounts.group_fetch(&visitor.actor, id).await?;
     let number = |name: &str| visitor.query(name).and_then(|n| n.trim().parse::<i64>().ok());
     let to = number("to").unwrap_or(detail.view.row.publication);
     let from = number("from").unwrap_or(to - 1);
-    let found = visitor.app.group_compare(&visitor.actor, id, from, to).await?;
+    let found = visitor.app.serving.group_compare(&visitor.actor, id, from, to).await?;
     let side = |name, title, values: Vec<String>| context! { name, title, count => values.len(), values => values.into_iter().take(COMPARED).collect::<Vec<_>>() };
     let sides = vec![
         side("added", "Added", found.added),
@@ -193,8 +195,8 @@ fn stamp(of: &Group) -> String {
 }
 
 async fn edit(form: &Form, id: GroupId) -> Result<(), AppError> {
-    let (app, actor) = (form.visitor.app.clone().into_inner(), &form.visitor.actor);
-    form.of_version(&stamp(&app.group_fetch(actor, id).await?.view.row.group))?;
+    let (app, actor) = (&form.visitor.app, &form.visitor.actor);
+    form.of_version(&stamp(&app.accounts.group_fetch(actor, id).await?.view.row.group))?;
     let mut ranked: Vec<SourceId> =
         form.parsed_all::<uuid::Uuid>("priority")?.into_iter().map(SourceId).collect();
     let listed = !ranked.is_empty();
@@ -213,7 +215,7 @@ async fn edit(form: &Form, id: GroupId) -> Result<(), AppError> {
         source_priority: listed.then(|| numbered.into_iter().map(|(_, s)| s).collect()),
         notify_on_limit: Some(form.on("notify_on_limit")),
     };
-    app.group_update(actor, id, patch).await.map(|_| ())
+    app.accounts.group_update(actor, id, patch).await.map(|_| ())
 }
 
 /// What the device would be answered for a file of a group; the entry document unless a path is
@@ -223,10 +225,11 @@ pub(crate) async fn answer_of(
     id: GroupId,
     path: Option<&str>,
 ) -> Result<Value, Failure> {
-    let detail = visitor.app.group_fetch(&visitor.actor, id).await?;
-    let device = visitor.app.device_fetch(&visitor.actor, detail.view.row.group.device_id).await?;
+    let detail = visitor.app.accounts.group_fetch(&visitor.actor, id).await?;
+    let device =
+        visitor.app.accounts.device_fetch(&visitor.actor, detail.view.row.group.device_id).await?;
     let path = path.unwrap_or_else(|| device.device.device_type.format.entry());
-    let files = visitor.app.group_files(&visitor.actor, id)?;
+    let files = visitor.app.serving.group_files(&visitor.actor, id)?;
     let Some(file) = files.get(path) else {
         if files.is_empty() {
             return Ok(
@@ -241,7 +244,7 @@ pub(crate) async fn answer_of(
         .into());
     };
     // A character takes four bytes at most.
-    let start = visitor.app.feed_start(file, 4 * PREVIEW as u64).await?;
+    let start = visitor.app.serving.feed_start(file, 4 * PREVIEW as u64).await?;
     let shown: String = String::from_utf8_lossy(&start).chars().take(PREVIEW).collect();
     Ok(context! {
         status => 200, path, group => detail.view.row.group.name.as_str(), group_id => id.to_string(), device_id => device.device.id.to_string(),
@@ -260,9 +263,9 @@ pub(crate) async fn file(visitor: PageContext) -> PageResult {
         let answer = answer_of(&visitor, id, Some(&path)).await?;
         return visitor.show("pages/file.html", context! { answer });
     }
-    let files = visitor.app.group_files(&visitor.actor, id)?;
+    let files = visitor.app.serving.group_files(&visitor.actor, id)?;
     let file = files.get(&path).ok_or(AppError::NotFound("file"))?;
-    let body = visitor.app.feed_body(file, None, false).await?;
+    let body = visitor.app.serving.feed_body(file, None, false).await?;
     let name: String = path
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '_' })

@@ -55,7 +55,7 @@ pub(crate) async fn list(visitor: PageContext) -> PageResult {
         page: visitor.query("page").and_then(|p| p.parse().ok()).unwrap_or(1),
     };
     let Overview { rows, found, all, conditions, page, pages } =
-        visitor.app.overview(&visitor.actor, &query).await?;
+        visitor.app.accounts.overview(&visitor.actor, &query).await?;
     let rows: Vec<Value> = rows
         .into_iter()
         .map(|(view, days)| {
@@ -74,7 +74,7 @@ pub(crate) async fn list(visitor: PageContext) -> PageResult {
         .collect();
     let types: Vec<Value> =
         types(location).map(|t| context! { id => t.id, name => t.name }).collect();
-    let nobody_told = visitor.app.alerted_people(&visitor.actor).await? == 0;
+    let nobody_told = visitor.app.accounts.alerted_people(&visitor.actor).await? == 0;
     visitor.show(
         "pages/integrations.html",
         context! {
@@ -100,11 +100,11 @@ struct StateOut {
 
 /// How the devices are whose ids a page names, because it shows them.
 pub(crate) async fn states(visitor: PageContext) -> PageResult {
-    let now = visitor.app.now();
+    let now = visitor.app.context.now();
     let ids = visitor.query("ids").unwrap_or_default();
     let shown: Vec<DeviceId> =
         ids.split(',').filter_map(|id| id.parse().ok().map(DeviceId)).collect();
-    let states = visitor.app.conditions(&visitor.actor, &shown).await?.into_iter().map(
+    let states = visitor.app.accounts.conditions(&visitor.actor, &shown).await?.into_iter().map(
         |(id, name, condition, last)| StateOut {
             id: id.to_string(),
             name,
@@ -142,7 +142,7 @@ pub(crate) async fn add(form: Form) -> PageResult {
             device_type: form.text("device_type").to_owned(),
             ioc_limit: form.number("ioc_limit")?,
         };
-        visitor.app.device_create(&visitor.actor, new).await
+        visitor.app.accounts.device_create(&visitor.actor, new).await
     };
     match made.await {
         Ok(view) => visitor.done(

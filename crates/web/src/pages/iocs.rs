@@ -65,6 +65,7 @@ pub(crate) async fn list(visitor: PageContext) -> PageResult {
     let search = filter(&visitor);
     let found = visitor
         .app
+        .intake
         .ioc_list(
             &visitor.actor,
             &search.query,
@@ -74,6 +75,7 @@ pub(crate) async fn list(visitor: PageContext) -> PageResult {
         .map(IocOut::from);
     let sources: Vec<Value> = visitor
         .app
+        .intake
         .source_list(&visitor.actor)
         .await?
         .into_iter()
@@ -102,11 +104,11 @@ async fn page(
     problem: Value,
     sent: Value,
 ) -> PageResult {
-    let view = visitor.app.ioc_fetch(&visitor.actor, id).await?;
+    let view = visitor.app.intake.ioc_fetch(&visitor.actor, id).await?;
     let retires_at = view.ioc.retires_at().to_string();
     let user_severity = view.ioc.enrichment.user_severity.map(Severity::word);
     let places: Vec<Value> =
-        visitor.app.ioc_places(&visitor.actor, id).await?.into_iter().map(place).collect();
+        visitor.app.intake.ioc_places(&visitor.actor, id).await?.into_iter().map(place).collect();
     let of_page = context! { ioc => view::value(IocOut::from(view)), user_severity, retires_at, places, problem, sent };
     Ok(visitor.page(status, "pages/ioc.html", of_page))
 }
@@ -162,7 +164,7 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
                 IocPatch { comment: Some(form.text("comment").to_owned()), ..IocPatch::default() }
             }
             "delete" => {
-                visitor.app.ioc_delete(&visitor.actor, id).await?;
+                visitor.app.intake.ioc_delete(&visitor.actor, id).await?;
                 return Ok(("/tip/iocs".to_owned(), "The IOC is deleted: it leaves every group."));
             }
             _ => {
@@ -176,7 +178,7 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
         } else {
             "The changes are saved."
         };
-        visitor.app.ioc_update(&visitor.actor, id, patch).await?;
+        visitor.app.intake.ioc_update(&visitor.actor, id, patch).await?;
         Ok((format!("/tip/iocs/{id}"), said))
     };
     match outcome.await {

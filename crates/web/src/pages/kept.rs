@@ -60,8 +60,8 @@ impl Kept {
         request: HttpRequest,
         token: &str,
     ) -> PageResult {
-        let actor = app.authenticate(token, crate::extract::caller(&request)).await?;
-        let account = app.account_fetch(&actor).await?;
+        let actor = app.accounts.authenticate(token, crate::extract::caller(&request)).await?;
+        let account = app.accounts.account_fetch(&actor).await?;
         let visitor = PageContext { actor, account, app, request };
         let shown = self.fields.iter().filter(|(name, value)| !value.is_empty() && name != "stamp");
         let shown: Vec<Value> =

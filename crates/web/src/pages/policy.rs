@@ -23,12 +23,13 @@ use crate::api::{rules::RuleOut, sources::SourceOut};
 pub(crate) async fn list(visitor: PageContext) -> PageResult {
     let rules: Vec<Value> = visitor
         .app
+        .accounts
         .rule_list(&visitor.actor)
         .await?
         .into_iter()
         .map(|r| view::value(RuleOut::from(r)))
         .collect();
-    let devices = visitor.app.device_list_all(&visitor.actor).await?;
+    let devices = visitor.app.accounts.device_list_all(&visitor.actor).await?;
     let groups: BTreeMap<String, String> = devices
         .iter()
         .flat_map(|d| {
@@ -37,17 +38,17 @@ pub(crate) async fn list(visitor: PageContext) -> PageResult {
             })
         })
         .collect();
-    let source_names: BTreeMap<String, String> = match visitor.app.source_list(&visitor.actor).await
-    {
-        Err(AppError::NoModule(_)) => BTreeMap::new(),
-        found => found?.into_iter().map(|s| (s.id.to_string(), s.name)).collect(),
-    };
+    let source_names: BTreeMap<String, String> =
+        match visitor.app.intake.source_list(&visitor.actor).await {
+            Err(AppError::NoModule(_)) => BTreeMap::new(),
+            found => found?.into_iter().map(|s| (s.id.to_string(), s.name)).collect(),
+        };
     visitor.show("pages/policy.html", context! { rules, groups => view::value(groups), source_names => view::value(source_names) })
 }
 
 async fn sources(visitor: &PageContext) -> Result<Vec<Value>, AppError> {
     // An account without the TIP module has rules, but sees no sources.
-    match visitor.app.source_list(&visitor.actor).await {
+    match visitor.app.intake.source_list(&visitor.actor).await {
         Err(AppError::NoModule(_)) => Ok(Vec::new()),
         found => Ok(found?.into_iter().map(|s| view::value(SourceOut::from(s))).collect()),
     }
@@ -77,7 +78,7 @@ pub(crate) async fn new(visitor: PageContext) -> PageResult {
 }
 
 pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
-    let rule = visitor.app.rule_fetch(&visitor.actor, RuleId(id.0)).await?;
+    let rule = visitor.app.accounts.rule_fetch(&visitor.actor, RuleId(id.0)).await?;
     let draft = Draft {
         rule: Some(rule.id),
         name: rule.name.to_string(),
@@ -96,7 +97,7 @@ async fn page(
     chosen: Option<Chosen>,
 ) -> PageResult {
     let Draft { rule, name, enabled, criteria, group_ids } = draft;
-    let devices = visitor.app.device_list_all(&visitor.actor).await?;
+    let devices = visitor.app.accounts.device_list_all(&visitor.actor).await?;
     let group = |view: &DeviceView| {
         let groups = view
             .groups
@@ -105,7 +106,7 @@ async fn page(
         context! { id => view.device.id.to_string(), name => view.device.name.as_str(), groups => groups.collect::<Vec<_>>() }
     };
     let stamp = match rule {
-        Some(id) => stamp(&visitor.app.rule_fetch(&visitor.actor, *id).await?),
+        Some(id) => stamp(&visitor.app.accounts.rule_fetch(&visitor.actor, *id).await?),
         None => String::new(),
     };
     let sources = sources(visitor).await?;
@@ -195,7 +196,7 @@ fn alerts(form: &Form) -> Result<AlertCriteria, AppError> {
 /// How many IOCs the wizard would choose as it is filled in now: a piece of its page.
 pub(crate) async fn count(form: Form) -> PageResult {
     let counted = match criteria(&form) {
-        Ok(criteria) => form.visitor.app.rule_count(&form.visitor.actor, &criteria).await,
+        Ok(criteria) => form.visitor.app.accounts.rule_count(&form.visitor.actor, &criteria).await,
         Err(error) => Err(error),
     };
     let (chosen, said) = match counted {
@@ -220,6 +221,7 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
             let enabled = form.text("to") == "on";
             let rule = visitor
                 .app
+                .accounts
                 .rule_update(
                     actor,
                     id,
@@ -232,8 +234,8 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
             )
         }
         "delete" => {
-            let name = visitor.app.rule_fetch(actor, id).await?.name;
-            visitor.app.rule_delete(actor, id).await?;
+            let name = visitor.app.accounts.rule_fetch(actor, id).await?.name;
+            visitor.app.accounts.rule_delete(actor, id).await?;
             visitor.done("/automation/policy", &format!("The rule {name} is deleted. IOCs that only it chose are removed from the groups."))
         }
         _ => write(&form, Some(id)).await,
@@ -259,14 +261,18 @@ async fn write(form: &Form, rule: Option<RuleId>) -> PageResult {
     let outcome = match (read, rule) {
         (Err(error), _) => Err(error),
         (Ok(criteria), _) if form.text("do") == "count" => {
-            let chosen = visitor.app.rule_count(actor, &criteria).await?;
+            let chosen = visitor.app.accounts.rule_count(actor, &criteria).await?;
             return page(visitor, StatusCode::OK, &draft, Value::from(()), Some(chosen)).await;
         }
         (Ok(criteria), None) => {
-            visitor.app.rule_create(actor, NewRule { name, enabled, criteria, group_ids }).await
+            visitor
+                .app
+                .accounts
+                .rule_create(actor, NewRule { name, enabled, criteria, group_ids })
+                .await
         }
         (Ok(criteria), Some(id)) => {
-            match form.of_version(&stamp(&visitor.app.rule_fetch(actor, id).await?)) {
+            match form.of_version(&stamp(&visitor.app.accounts.rule_fetch(actor, id).await?)) {
                 Err(error) => Err(error),
                 Ok(()) => {
                     let patch = RulePatch {
@@ -275,7 +281,7 @@ async fn write(form: &Form, rule: Option<RuleId>) -> PageResult {
                         criteria: Some(criteria),
                         group_ids: Some(group_ids),
                     };
-                    visitor.app.rule_update(actor, id, patch).await
+                    visitor.app.accounts.rule_update(actor, id, patch).await
                 }
             }
         }

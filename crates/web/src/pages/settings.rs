@@ -42,6 +42,7 @@ async fn subscription_page(
     visitor.actor.may_write()?;
     let keys: Vec<Value> = visitor
         .app
+        .accounts
         .key_list(&visitor.actor, None)
         .await?
         .into_iter()
@@ -51,7 +52,7 @@ async fn subscription_page(
     let webhook_secret = account
         .webhook_url
         .as_deref()
-        .map(|url| visitor.app.webhook_secret(&visitor.actor, url))
+        .map(|url| visitor.app.accounts.webhook_secret(&visitor.actor, url))
         .transpose()?;
     let of_page = context! {
         keys, problem, sent,
@@ -62,7 +63,7 @@ async fn subscription_page(
             webhook_url => account.webhook_url.clone(),
             webhook_secret,
         },
-        public_url => visitor.app.settings.public_url.clone(),
+        public_url => visitor.app.context.settings.public_url.clone(),
     };
     Ok(visitor.page(status, "pages/subscription.html", of_page))
 }
@@ -71,21 +72,24 @@ pub(crate) async fn subscription_act(form: Form) -> PageResult {
     let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
     let made = match form.text("do") {
         "make" => match key_kind(&form) {
-            Ok(kind) => app.key_create(actor, kind, None).await.map(Some),
+            Ok(kind) => app.accounts.key_create(actor, kind, None).await.map(Some),
             Err(error) => Err(error),
         },
         "rotate" => match form.number("overlap_hours") {
             Ok(hours) => app
+                .accounts
                 .key_rotate(actor, KeyId(form.id("id")?), hours.map(|h| h.saturating_mul(HOUR)))
                 .await
                 .map(Some),
             Err(error) => Err(error),
         },
-        "revoke" => app.key_revoke(actor, None, KeyId(form.id("id")?)).await.map(|()| None),
-        "fixtures_load" | "fixtures_reset" if app.settings.emulator => {
+        "revoke" => {
+            app.accounts.key_revoke(actor, None, KeyId(form.id("id")?)).await.map(|()| None)
+        }
+        "fixtures_load" | "fixtures_reset" if app.context.settings.emulator => {
             let load = form.text("do") == "fixtures_load";
             let done = if load {
-                app.clone().into_inner().fixtures_load(actor, "small").await
+                app.fixtures_load(actor, "small").await
             } else {
                 app.fixtures_reset(actor).await
             };
@@ -103,6 +107,7 @@ pub(crate) async fn subscription_act(form: Form) -> PageResult {
         }
         "alerts" => match form.number("silent_after_hours") {
             Ok(hours) => app
+                .accounts
                 .account_update(actor, Some(hours), Some(form.maybe("webhook_url")))
                 .await
                 .map(|_| None),
@@ -143,14 +148,15 @@ async fn users_page(
     visitor.actor.may_write()?;
     let users: Vec<Value> = visitor
         .app
+        .accounts
         .user_list(&visitor.actor)
         .await?
         .into_iter()
         .map(|u| view::value(UserOut::from(u)))
         .collect();
-    let nobody_told = visitor.app.alerted_people(&visitor.actor).await? == 0;
+    let nobody_told = visitor.app.accounts.alerted_people(&visitor.actor).await? == 0;
     let of_page =
-        context! { users, problem, sent, nobody_told, mail => visitor.app.mail_goes_to() };
+        context! { users, problem, sent, nobody_told, mail => visitor.app.watch.mail_goes_to() };
     Ok(visitor.page(status, "pages/users.html", of_page))
 }
 
@@ -171,11 +177,11 @@ fn key_kind(form: &Form) -> Result<KeyKind, AppError> {
 }
 
 pub(crate) async fn users_act(form: Form) -> PageResult {
-    let (visitor, app, actor) =
-        (&form.visitor, form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
     let outcome = match form.text("do") {
         "invite" => match role(&form) {
             Ok(role) => app
+                .accounts
                 .user_invite(actor, form.text("email"), role)
                 .await
                 .map(|u| format!("An invitation is on its way to {}.", u.email)),
@@ -188,7 +194,8 @@ pub(crate) async fn users_act(form: Form) -> PageResult {
                     active: Some(form.on("active")),
                     mail_alerts: Some(form.on("mail_alerts")),
                 };
-                app.user_update(actor, id, patch)
+                app.accounts
+                    .user_update(actor, id, patch)
                     .await
                     .map(|u| format!("The changes to {} are saved.", u.email))
             }
@@ -216,7 +223,7 @@ async fn guards_page(
     sent: Value,
 ) -> PageResult {
     visitor.actor.may_write()?;
-    let guards = visitor.app.guards(&visitor.actor).await?;
+    let guards = visitor.app.accounts.guards(&visitor.actor).await?;
     let stamp = view::stamp(&guards);
     Ok(visitor.page(
         status,
@@ -235,12 +242,13 @@ pub(crate) async fn guards_act(form: Form) -> PageResult {
         .collect();
     let list = |name: &str| Some(form.text(name).lines().map(str::to_owned).collect());
     let saved = async {
-        form.of_version(&view::stamp(&app.guards(actor).await?))?;
-        app.guards_update(
-            actor,
-            GuardsPatch { off: Some(off), own: list("own"), allow: list("allow") },
-        )
-        .await
+        form.of_version(&view::stamp(&app.accounts.guards(actor).await?))?;
+        app.accounts
+            .guards_update(
+                actor,
+                GuardsPatch { off: Some(off), own: list("own"), allow: list("allow") },
+            )
+            .await
     };
     match saved.await {
         Ok(_) => visitor
@@ -267,6 +275,7 @@ async fn mail_page(
         visitor.query("state").and_then(|s| serde_json::from_value(s.into()).ok());
     let letters = visitor
         .app
+        .watch
         .letter_list(&visitor.actor, wanted, &Page { limit: LINES, after: visitor.query("cursor") })
         .await?
         .map(LetterOut::from);
@@ -274,7 +283,7 @@ async fn mail_page(
         letters => view::value(&letters.items),
         next => letters.next.map(|c| view::with_query(&visitor.request, "cursor", &c)),
         state => visitor.query("state"),
-        mail => visitor.app.mail_goes_to(),
+        mail => visitor.app.watch.mail_goes_to(),
         problem, sent, answer,
     };
     Ok(visitor.page(status, "pages/mail.html", of_page))
@@ -285,7 +294,7 @@ pub(crate) async fn mail_act(form: Form) -> PageResult {
     let outcome = match form.text("do") {
         "test" => {
             let to = form.maybe("to").unwrap_or_else(|| actor.name().to_owned());
-            match app.mail_test(actor, &to).await {
+            match app.watch.mail_test(actor, &to).await {
                 Ok(answer) => {
                     return mail_page(
                         visitor,
@@ -300,10 +309,12 @@ pub(crate) async fn mail_act(form: Form) -> PageResult {
             }
         }
         "retry" => app
+            .watch
             .letter_retry(actor, LetterId(form.id("id")?))
             .await
             .map(|_| "The letter is tried again now."),
         "discard" => app
+            .watch
             .letter_discard(actor, LetterId(form.id("id")?))
             .await
             .map(|_| "The letter is thrown away."),

@@ -42,10 +42,10 @@ pub(crate) fn frame(
     let known =
         request.cookie(form_cookie(app)).map(|c| c.value().to_owned()).filter(|v| v.len() == 36);
     let fresh = known.is_none();
-    let token = known.unwrap_or_else(|| app.request_id());
+    let token = known.unwrap_or_else(|| app.context.request_id());
     let cookie = fresh.then(|| brief_cookie(form_cookie(app), token.clone(), is_https(app)));
     (
-        context! { token, first_run, emulator => app.settings.emulator, mail_off => app.mail_goes_to() == "off" },
+        context! { token, first_run, emulator => app.context.settings.emulator, mail_off => app.watch.mail_goes_to() == "off" },
         cookie,
     )
 }
@@ -72,13 +72,13 @@ pub(crate) async fn show(request: HttpRequest, app: web::Data<App>) -> PageResul
             .unwrap_or_default();
     let next = query.get("next").map(String::as_str).unwrap_or_default();
     if let Some(cookie) = request.cookie(cookie_name(&app))
-        && app.authenticate(cookie.value(), caller(&request)).await.is_ok()
+        && app.accounts.authenticate(cookie.value(), caller(&request)).await.is_ok()
     {
         return Ok(see_other(&onward(next)));
     }
     let changed = query.contains_key("changed");
     let ended = !changed && request.cookie(cookie_name(&app)).is_some();
-    let first_run = !app.anybody_signed_in().await?;
+    let first_run = !app.accounts.anybody_signed_in().await?;
     Ok(form_page(
         &request,
         &app,
@@ -115,8 +115,8 @@ pub(crate) async fn enter(
             "This form was open for too long, or your browser refuses cookies. Please sign in again.",
         ));
     }
-    let desk = app.clone().into_inner();
-    match desk
+    match app
+        .accounts
         .sign_in(
             fields.text("email"),
             fields.untrimmed("password"),
@@ -151,17 +151,17 @@ pub(crate) async fn forgotten(
     payload: web::Payload,
 ) -> PageResult {
     let fields = Fields::read(&request, &mut payload.into_inner(), ANYBODY_MAX).await?;
-    app.password_forgotten(fields.text("email"), &caller(&request)).await?;
+    app.accounts.password_forgotten(fields.text("email"), &caller(&request)).await?;
     Ok(view::page(
         StatusCode::OK,
         "pages/forgotten.html",
-        context! { mail_off => app.mail_goes_to() == "off", sent => true },
+        context! { mail_off => app.watch.mail_goes_to() == "off", sent => true },
     ))
 }
 
 pub(crate) async fn leave(form: Form) -> PageResult {
     let visitor = &form.visitor;
-    visitor.app.sign_out(&visitor.actor).await?;
+    visitor.app.accounts.sign_out(&visitor.actor).await?;
     let mut answer = see_other("/sign-in");
     set_cookie(&mut answer, &session_ended(&visitor.app));
     Ok(answer)
@@ -172,7 +172,7 @@ pub(crate) async fn profile(visitor: PageContext) -> PageResult {
 }
 
 async fn profile_page(visitor: &PageContext, status: StatusCode, problem: Value) -> PageResult {
-    let sessions = visitor.app.session_list(&visitor.actor).await?.into_iter().map(|s| {
+    let sessions = visitor.app.accounts.session_list(&visitor.actor).await?.into_iter().map(|s| {
         context! {
             id => s.id.to_string(),
             created_at => s.created_at.to_string(),
@@ -192,14 +192,14 @@ pub(crate) async fn profile_act(form: Form) -> PageResult {
     let visitor = &form.visitor;
     match form.text("do") {
         "end" => {
-            visitor.app.session_end(&visitor.actor, SessionId(form.id("id")?)).await?;
+            visitor.app.accounts.session_end(&visitor.actor, SessionId(form.id("id")?)).await?;
             visitor.done("/settings/profile", "The session is ended.")
         }
         _ => {
-            let desk = visitor.app.clone().into_inner();
+            let accounts = &visitor.app.accounts;
             let new = form.untrimmed("password").to_owned();
             let changed = if new == form.untrimmed("again") {
-                desk.password_change(&visitor.actor, form.untrimmed("present"), &new).await
+                accounts.password_change(&visitor.actor, form.untrimmed("present"), &new).await
             } else {
                 Err(AppError::field(
                     "again",
@@ -212,7 +212,7 @@ pub(crate) async fn profile_act(form: Form) -> PageResult {
                 return profile_page(visitor, status, problem).await;
             }
             // All sessions ended with the old password; this one goes on under the new one.
-            let Ok(signed_in) = desk
+            let Ok(signed_in) = accounts
                 .sign_in(
                     visitor.actor.name(),
                     &new,

@@ -26,6 +26,7 @@ async fn list_page(
 ) -> PageResult {
     let sources: Vec<Value> = visitor
         .app
+        .intake
         .source_list(&visitor.actor)
         .await?
         .into_iter()
@@ -42,6 +43,7 @@ pub(crate) async fn list_act(form: Form) -> PageResult {
             let enabled = form.text("to") == "on";
             let source = visitor
                 .app
+                .intake
                 .source_update(
                     &visitor.actor,
                     id,
@@ -58,6 +60,7 @@ pub(crate) async fn list_act(form: Form) -> PageResult {
         let confidence = form.number("confidence")?.unwrap_or(2);
         let source = visitor
             .app
+            .intake
             .source_create(
                 &visitor.actor,
                 NewSource::feed(form.text("name").to_owned(), confidence),
@@ -90,9 +93,9 @@ async fn page(
     sent: Value,
     report: Value,
 ) -> PageResult {
-    let source = visitor.app.source_fetch(&visitor.actor, id).await?;
-    let iocs = visitor.app.source_ioc_count(&visitor.actor, id).await?;
-    let of_page = context! { source => view::value(SourceOut::from(source)), iocs, problem, sent, report, max => visitor.app.settings.import_max };
+    let source = visitor.app.intake.source_fetch(&visitor.actor, id).await?;
+    let iocs = visitor.app.intake.source_ioc_count(&visitor.actor, id).await?;
+    let of_page = context! { source => view::value(SourceOut::from(source)), iocs, problem, sent, report, max => visitor.app.context.settings.import_max };
     Ok(visitor.page(status, "pages/source.html", of_page))
 }
 
@@ -108,11 +111,11 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
                     confidence: form.number("confidence")?,
                     enabled: Some(form.on("enabled")),
                 };
-                app.source_update(actor, id, patch).await?;
+                app.intake.source_update(actor, id, patch).await?;
                 Ok((format!("/tip/sources/{id}"), "The changes are saved.".to_owned()))
             }
             "delete" => {
-                let name = app.source_fetch(actor, id).await?.name;
+                let name = app.intake.source_fetch(actor, id).await?.name;
                 if form.text("typed") != name {
                     return Err(AppError::field(
                         "typed",
@@ -120,7 +123,7 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
                         format!("Type the source's name, {name}, to delete it."),
                     ));
                 }
-                app.source_delete(actor, id).await?;
+                app.intake.source_delete(actor, id).await?;
                 Ok((
                     "/tip/sources".to_owned(),
                     format!("{name} is deleted: its reports count no more."),
@@ -161,7 +164,7 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
 
 /// Imports a text that was pasted; files go to the API, by the page's script.
 async fn paste(form: &Form, id: SourceId) -> Result<ImportOut, AppError> {
-    let (app, actor) = (form.visitor.app.clone().into_inner(), &form.visitor.actor);
+    let (app, actor) = (&form.visitor.app, &form.visitor.actor);
     let text = form.untrimmed("pasted");
     if text.trim().is_empty() {
         return Err(AppError::field(
@@ -175,8 +178,8 @@ async fn paste(form: &Form, id: SourceId) -> Result<ImportOut, AppError> {
     })?;
     let mut also = Enrichment::default();
     also.user_tags.extend(label(form.text("tag")));
-    let spooled = Spooled(app.spool_path());
-    tokio::fs::create_dir_all(app.spool()).await.map_err(unwritable)?;
+    let spooled = Spooled(app.intake.spool_path());
+    tokio::fs::create_dir_all(app.intake.spool()).await.map_err(unwritable)?;
     tokio::fs::write(&spooled.0, text).await.map_err(unwritable)?;
     let request = ImportRequest {
         path: spooled.0.clone(),
@@ -186,7 +189,7 @@ async fn paste(form: &Form, id: SourceId) -> Result<ImportOut, AppError> {
         trust: if form.on("restore") { Trust::Restore } else { Trust::Feed },
         dry_run: form.text("do") == "check",
     };
-    Ok(ImportOut::from(app.import(actor, id, request, &|_| {}).await?))
+    Ok(ImportOut::from(app.intake.import(actor, id, request, &|_| {}).await?))
 }
 
 fn unwritable(error: std::io::Error) -> AppError {

@@ -146,13 +146,14 @@ impl FromRequest for PageContext {
                 )));
             };
             let actor = app
+                .accounts
                 .authenticate(cookie.value(), crate::extract::caller(&request))
                 .await
                 .map_err(|e| from(e.into()))?;
-            let account = app.account_fetch(&actor).await?;
+            let account = app.accounts.account_fetch(&actor).await?;
             // What a page asks for by itself is nobody's work.
             if request.path() != IN_THE_BACKGROUND {
-                app.session_used(&actor).await?;
+                app.accounts.session_used(&actor).await?;
             }
             Ok(Self { actor, account, app, request })
         })
@@ -173,9 +174,9 @@ impl PageContext {
                 automation => self.account.modules.automation,
                 tip => self.account.modules.tip,
             },
-            hidden => Value::from_safe_string(format!("<input type=\"hidden\" name=\"token\" value=\"{}\">", self.app.form_token(&self.actor))),
-            now => self.app.now().to_string(),
-            emulator => self.app.settings.emulator,
+            hidden => Value::from_safe_string(format!("<input type=\"hidden\" name=\"token\" value=\"{}\">", self.app.accounts.form_token(&self.actor))),
+            now => self.app.context.now().to_string(),
+            emulator => self.app.context.settings.emulator,
             path => self.request.path(),
             help => super::help::explains(self.request.path()),
             here => self.request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),

@@ -63,7 +63,7 @@ pub(crate) async fn users_details(
         params.one(name).is_none_or(|wanted| wanted.eq_ignore_ascii_case(value))
     };
     let role = |role| if role == Role::Admin { "Admin" } else { "Analyst" };
-    let people = app.user_list(&program.0).await?.into_iter().map(|u| ThreatCommandUser {
+    let people = app.accounts.user_list(&program.0).await?.into_iter().map(|u| ThreatCommandUser {
         id: u.id.to_string(),
         email: u.email,
         role: role(u.role),

@@ -103,7 +103,7 @@ async fn ids(request: &HttpRequest, app: &App, program: &Program) -> Answer {
     if let Some(mut query) = wanted(&Params::of(request)?)? {
         // A page at a time: of all that are found only their ids are kept.
         loop {
-            let page = app.alert_list(&program.0, &query).await?;
+            let page = app.intake.alert_list(&program.0, &query).await?;
             ids.extend(page.iter().map(|alert| alert.id.as_str().to_owned()));
             match page.last() {
                 Some(last) if page.len() == query.limit => {
@@ -200,7 +200,9 @@ pub(crate) async fn updated(request: HttpRequest, app: web::Data<App>, program: 
         .transpose()?;
     let mut found = match wanted(&params)? {
         Some(query) => {
-            app.alert_list(&program.0, &AlertQuery { after, limit: limit + 1, ..query }).await?
+            app.intake
+                .alert_list(&program.0, &AlertQuery { after, limit: limit + 1, ..query })
+                .await?
         }
         None => Vec::new(),
     };
@@ -253,5 +255,5 @@ fn complete(alert: Alert) -> Value {
 #[utoipa::path(tag = "Threat Command: alerts", params(("id" = String, Path)), responses((status = 200, body = Object), (status = 401), (status = 404)), security(("basic" = [])))]
 #[get("/v1/data/alerts/get-complete-alert/{id}")]
 pub(crate) async fn fetch(app: web::Data<App>, program: Program, id: web::Path<String>) -> Answer {
-    Ok(HttpResponse::Ok().json(complete(app.alert_fetch(&program.0, &id_of(&id)?).await?)))
+    Ok(HttpResponse::Ok().json(complete(app.intake.alert_fetch(&program.0, &id_of(&id)?).await?)))
 }

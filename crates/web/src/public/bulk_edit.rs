@@ -19,7 +19,7 @@ async fn bulk_edit(
     if all.is_empty() {
         return Err(Refusal::unprocessable("Name at least one IOC."));
     }
-    let said = app.ioc_bulk_edit(&program.0, all).await?;
+    let said = app.intake.ioc_bulk_edit(&program.0, all).await?;
     match unchanged {
         Some(code) if said.changed == 0 => Err(Refusal::text(StatusCode::BAD_REQUEST, code)),
         _ => Ok(()),

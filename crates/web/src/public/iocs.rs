@@ -164,7 +164,7 @@ async fn page(request: &HttpRequest, app: &App, program: &Program) -> Answer {
     let Some(query) = wanted(&Params::of(request)?)? else {
         return Ok(HttpResponse::Ok().json(IocsOut { content: Vec::new(), next_offset: None }));
     };
-    let page = app.ioc_walk(&program.0, &query).await?;
+    let page = app.intake.ioc_walk(&program.0, &query).await?;
     Ok(HttpResponse::Ok().json(IocsOut {
         content: page.iocs.into_iter().map(ThreatCommandIoc::from).collect(),
         next_offset: page.next,
@@ -213,7 +213,7 @@ async fn by_value(
     // The original knows no e-mail addresses here, and has nothing to say of what is no IOC.
     match detect(value) {
         Err(_) | Ok((Kind::Email, _)) => Ok(None),
-        Ok(_) => Ok(app.ioc_by_value(&program.0, value).await?),
+        Ok(_) => Ok(app.intake.ioc_by_value(&program.0, value).await?),
     }
 }
 

@@ -64,6 +64,7 @@ fn source_type(kind: SourceKind) -> &'static str {
 #[get("/v1/iocs/sources")]
 pub(crate) async fn list(app: web::Data<App>, program: Program) -> Answer {
     let (files, feeds): (Vec<Source>, Vec<Source>) = app
+        .intake
         .source_list(&program.0)
         .await?
         .into_iter()
@@ -151,7 +152,7 @@ pub(crate) async fn add(app: web::Data<App>, program: Program, body: Json<Docume
         .map_err(|_none| Refusal::unprocessable("Severity is one of high, medium, low."))?;
     let iocs = readable(iocs, severity, &tags)?;
     let new = NewDocument { name, description, confidence: confidence_level.unwrap_or(2) };
-    match app.into_inner().document_add(&program.0, new, iocs).await {
+    match app.intake.document_add(&program.0, new, iocs).await {
         Ok((source, report)) => Ok(HttpResponse::Ok().json(json!({
             "Success": true,
             "Data": {
@@ -183,7 +184,7 @@ pub(crate) async fn extend(
     body: Json<MoreIn>,
 ) -> Answer {
     let iocs = readable(body.0.iocs, None, &[])?;
-    let report = app.into_inner().document_extend(&program.0, id_of(&id)?, &iocs).await?;
+    let report = app.intake.document_extend(&program.0, id_of(&id)?, &iocs).await?;
     Ok(HttpResponse::Ok().json(json!({ "Success": true, "Data": { "iocSavedCount": report.accepted + report.updated + report.unchanged } })))
 }
 
@@ -191,6 +192,6 @@ pub(crate) async fn extend(
 #[utoipa::path(tag = "Threat Command: sources", params(("id" = String, Path)), responses((status = 200, body = Object), (status = 401), (status = 404)), security(("basic" = [])))]
 #[delete("/v1/iocs/delete-source/{id}")]
 pub(crate) async fn remove(app: web::Data<App>, program: Program, id: web::Path<String>) -> Answer {
-    app.source_delete(&program.0, id_of(&id)?).await?;
+    app.intake.source_delete(&program.0, id_of(&id)?).await?;
     Ok(HttpResponse::Ok().json(json!({ "success": true })))
 }

@@ -60,11 +60,18 @@ pub(crate) async fn audit(visitor: PageContext) -> PageResult {
     let filter = audit_filter(&visitor);
     let lines = visitor
         .app
+        .ops
         .audit_list(&visitor.actor, &filter, &Page { limit: LINES, after: visitor.query("cursor") })
         .await?
         .map(AuditOut::from);
-    let people: Vec<String> =
-        visitor.app.user_list(&visitor.actor).await?.into_iter().map(|u| u.email).collect();
+    let people: Vec<String> = visitor
+        .app
+        .accounts
+        .user_list(&visitor.actor)
+        .await?
+        .into_iter()
+        .map(|u| u.email)
+        .collect();
     let AuditFilter { actor, action, object } = filter;
     let of_page = context! {
         lines => lines.items.iter().map(|line| context! { changes => changes(&line.detail), ..view::value(line) }).collect::<Vec<_>>(),
@@ -88,7 +95,7 @@ pub(crate) async fn audit_csv(visitor: PageContext) -> PageResult {
         move |page| {
             let (app, actor, filter) = (visitor.app.clone(), visitor.actor.clone(), filter.clone());
             async move {
-                let lines = app.audit_list(&actor, &filter, &page).await?;
+                let lines = app.ops.audit_list(&actor, &filter, &page).await?;
                 let row = |l: AuditLine| {
                     csv::line(&[
                         &l.at.to_string(),

@@ -40,7 +40,7 @@ impl FromRequest for Form {
                 visitor => visitor?,
             };
             let fields = Fields::read(&request, &mut payload, BODY_MAX).await?;
-            if !visitor.app.is_form_token(&visitor.actor, fields.text("token")) {
+            if !visitor.app.accounts.is_form_token(&visitor.actor, fields.text("token")) {
                 return Err(Problem::new(
                     StatusCode::FORBIDDEN,
                     "form_token",

@@ -121,7 +121,7 @@ pub(crate) async fn add(app: web::Data<App>, program: Program, body: Json<AlertI
         source,
         iocs: related_iocs,
     };
-    let id = app.into_inner().alert_add(&program.0, new).await?;
+    let id = app.intake.alert_add(&program.0, new).await?;
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(id.to_string()))
 }
 
@@ -131,7 +131,7 @@ async fn change(
     id: &str,
     change: AlertChange,
 ) -> Result<bool, Refusal> {
-    Ok(app.alert_change(&program.0, &id_of(id)?, change).await?)
+    Ok(app.intake.alert_change(&program.0, &id_of(id)?, change).await?)
 }
 
 /// The answer to a change.
@@ -233,7 +233,7 @@ pub(crate) async fn assign(
 ) -> Answer {
     let nobody = || Refusal::text(StatusCode::BAD_REQUEST, "InvalidAssigneeID");
     let user = body.0.assignee_id.parse().map(UserId).map_err(|_none| nobody())?;
-    match app.alert_change(&program.0, &id_of(&id)?, AlertChange::Assign(user)).await {
+    match app.intake.alert_change(&program.0, &id_of(&id)?, AlertChange::Assign(user)).await {
         Err(AppError::NotFound("user")) => Err(nobody()),
         done => done.map(|_| HttpResponse::Ok().finish()).map_err(Into::into),
     }
@@ -315,7 +315,7 @@ pub(crate) async fn blocked(
     program: Program,
     id: web::Path<String>,
 ) -> Answer {
-    let iocs = app.alert_blocklist(&program.0, &id_of(&id)?).await?;
+    let iocs = app.intake.alert_blocklist(&program.0, &id_of(&id)?).await?;
     let one = |(kind, value, on)| BlockedOut {
         kind: type_word(kind),
         value,
@@ -349,7 +349,7 @@ pub(crate) async fn block(
     id: web::Path<String>,
     body: Json<BlocksIn>,
 ) -> Answer {
-    app.alert_fetch(&program.0, &id_of(&id)?).await?;
+    app.intake.alert_fetch(&program.0, &id_of(&id)?).await?;
     let mut all = Vec::with_capacity(body.0.iocs.len());
     for BlockIn { value, blocklist_status } in body.0.iocs {
         let on = match blocklist_status.replace(' ', "").to_lowercase().as_str() {
@@ -362,6 +362,6 @@ pub(crate) async fn block(
     if all.is_empty() {
         return Err(Refusal::unprocessable("Name at least one IOC."));
     }
-    app.ioc_bulk_edit(&program.0, all).await?;
+    app.intake.ioc_bulk_edit(&program.0, all).await?;
     Ok(HttpResponse::Ok().finish())
 }

@@ -64,6 +64,7 @@ pub(crate) async fn list_v1(request: HttpRequest, app: web::Data<App>, program: 
         return Ok(HttpResponse::NoContent().finish());
     };
     let iocs = app
+        .intake
         .ioc_walk(&program.0, &WalkQuery { filter, limit: MOST, ..WalkQuery::default() })
         .await?;
     if iocs.next.is_some() {
@@ -120,7 +121,7 @@ pub(crate) async fn csv(request: HttpRequest, app: web::Data<App>, program: Prog
     Ok(crate::csv::streamed("iocs.csv", &COLUMNS, first, move |query| {
         let (app, actor) = (app.clone(), program.0.clone());
         async move {
-            let page = app.ioc_walk(&actor, &query).await?;
+            let page = app.intake.ioc_walk(&actor, &query).await?;
             let lines = page.iocs.into_iter().map(row).collect();
             Ok((lines, page.next.map(|offset| WalkQuery { offset: Some(offset), ..query })))
         }
@@ -168,13 +169,13 @@ pub(crate) async fn enrich(
     let Ok((kind, normal)) = detect(&value) else {
         return failed("Invalid", "The value is no IOC.");
     };
-    let Some(_) = app.quota_take(&program.0).await? else {
+    let Some(_) = app.accounts.quota_take(&program.0).await? else {
         return failed(
             "QuotaExceeded",
             "The quota of the day is used up; see /public/v1/iocs/quota.",
         );
     };
-    let known = app.ioc_by_value(&program.0, &normal).await?;
+    let known = app.intake.ioc_by_value(&program.0, &normal).await?;
     let mut data = json!({
         "Value": normal, "Type": type_word(kind), "Sources": [], "SystemTags": [], "Tags": [], "Status": "Active", "IsKnownIoc": false,
         "RelatedMalwares": [], "RelatedThreatActors": [], "RelatedCampaigns": [], "FirstSeen": null, "LastSeen": null, "UpdateDate": null,
@@ -205,8 +206,8 @@ pub(crate) async fn enrich(
 #[utoipa::path(tag = "Threat Command: IOCs", responses((status = 200, body = Object), (status = 401)), security(("basic" = [])))]
 #[get("/v1/iocs/quota")]
 pub(crate) async fn quota(app: web::Data<App>, program: Program) -> Answer {
-    let quota = app.quota(&program.0).await?;
-    Ok(HttpResponse::Ok().json(json!({ "EnrichIocsQuota": { "TimePeriod": app.now().day(), "Total": quota.total, "Remaining": quota.remaining } })))
+    let quota = app.accounts.quota(&program.0).await?;
+    Ok(HttpResponse::Ok().json(json!({ "EnrichIocsQuota": { "TimePeriod": app.context.now().day(), "Total": quota.total, "Remaining": quota.remaining } })))
 }
 
 /// An IOC to be looked at again.

@@ -1,0 +1,278 @@
+//! Devices.
+
+use std::{collections::HashMap, sync::Arc};
+
+use iocast_domain::{
+    account::{Account, Module},
+    device::{Device, check_device_limit, check_type},
+    id::{DeviceId, GroupId},
+    name::Name,
+    staleness::SyncState,
+    time::HOUR,
+    watch::check_silent_after,
+};
+use iocast_store::{GroupRow, Page, PageOf};
+
+use crate::{Accounts, Actor, AppError, AppResult, Fields, taken};
+
+/// A device to be added.
+#[derive(Clone, Debug)]
+pub struct NewDevice {
+    /// At most 50 letters, digits, spaces, underscores.
+    pub name: String,
+    /// From the catalogue.
+    pub device_type: String,
+    /// The type's maximum unless given.
+    pub ioc_limit: Option<i64>,
+}
+
+/// What may be changed of a device.
+#[derive(Clone, Debug, Default)]
+pub struct DevicePatch {
+    /// New name.
+    pub name: Option<String>,
+    /// New limit.
+    pub ioc_limit: Option<i64>,
+    /// Pause or resume watching.
+    pub paused: Option<bool>,
+    /// Hours without a pull after which it is silent; `None` inside goes back to the account's
+    /// threshold.
+    pub silent_after_hours: Option<Option<i64>>,
+}
+
+/// A group as its device shows it.
+#[derive(Clone, Debug)]
+pub struct GroupView {
+    /// The group and what it serves.
+    pub row: GroupRow,
+    /// The group URL.
+    pub url: String,
+}
+
+/// A device with all that a person wants to see of it.
+#[derive(Clone, Debug)]
+pub struct DeviceView {
+    /// The device.
+    pub device: Device,
+    /// The dot.
+    pub sync: SyncState,
+    /// Its groups, by name.
+    pub groups: Vec<GroupView>,
+}
+
+impl Accounts {
+    fn device_view(&self, device: Device, groups: Vec<GroupRow>, account: &Account) -> DeviceView {
+        let sync = self.context.sync_state(&device, account.silent_after);
+        DeviceView {
+            sync,
+            groups: groups.into_iter().map(|row| self.group_view(row)).collect(),
+            device,
+        }
+    }
+
+    pub(crate) fn group_view(&self, row: GroupRow) -> GroupView {
+        GroupView { url: self.context.group_url(row.group.id), row }
+    }
+
+    /// Adds a device.
+    ///
+    /// # Errors
+    /// If a field breaks a rule, or the type is one that would need a push.
+    pub async fn device_create(&self, actor: &Actor, new: NewDevice) -> AppResult<DeviceView> {
+        actor.may_change(Module::Automation)?;
+        let mut fields = Fields::default();
+        let name = fields.take(Name::parse(&new.name));
+        let device_type = fields.take(check_type(&new.device_type));
+        let limit = device_type.and_then(|t| {
+            fields.take(check_device_limit(new.ioc_limit.unwrap_or(i64::from(t.max_iocs)), t, &[]))
+        });
+        fields.done()?;
+        let (Some(name), Some(device_type), Some(ioc_limit)) = (name, device_type, limit) else {
+            return Err(AppError::Invalid(Vec::new()));
+        };
+        let now = self.context.now();
+        let device = Device {
+            id: DeviceId::random(&*self.context.entropy),
+            account_id: actor.account_id.clone(),
+            name,
+            device_type,
+            ioc_limit,
+            paused: false,
+            silent_after: None,
+            watched_since: now,
+            last_pull_at: None,
+            created_at: now,
+        };
+        let txn = self.context.store.write().await?;
+        txn.device_insert(&device).await.map_err(|e| taken(e, "name", "a device"))?;
+        self.context.audit(
+            &txn,
+            actor,
+            "device.create",
+            &device.id,
+            &serde_json::json!({ "name": device.name.as_str(), "device_type": device_type.id, "ioc_limit": ioc_limit }),
+        )
+        .await?;
+        self.context.idempotency_effect(&txn, actor, &device.id).await?;
+        txn.commit().await?;
+        Ok(self.device_view(device, Vec::new(), &self.account_fetch(actor).await?))
+    }
+
+    /// The devices of the account, by name.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn device_list(&self, actor: &Actor, page: &Page) -> AppResult<PageOf<DeviceView>> {
+        actor.may_read(Module::Automation)?;
+        let PageOf { items, next } =
+            self.context.store.read().device_list(&actor.account_id, page).await?;
+        Ok(PageOf { items: self.device_views(actor, items).await?, next })
+    }
+
+    /// All devices of the account, by name.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn device_list_all(&self, actor: &Actor) -> AppResult<Vec<DeviceView>> {
+        actor.may_read(Module::Automation)?;
+        let devices = self.context.store.read().device_list_all(&actor.account_id).await?;
+        self.device_views(actor, devices).await
+    }
+
+    pub(crate) async fn device_views(
+        &self,
+        actor: &Actor,
+        devices: Vec<Device>,
+    ) -> AppResult<Vec<DeviceView>> {
+        let account = self.account_fetch(actor).await?;
+        let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
+        let mut groups: HashMap<DeviceId, Vec<GroupRow>> = HashMap::new();
+        for row in self.context.store.read().group_list_of(&actor.account_id, &ids).await? {
+            groups.entry(row.group.device_id).or_default().push(row);
+        }
+        let view = |device: Device| {
+            let own = groups.remove(&device.id).unwrap_or_default();
+            self.device_view(device, own, &account)
+        };
+        Ok(devices.into_iter().map(view).collect())
+    }
+
+    /// One device.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn device_fetch(&self, actor: &Actor, id: DeviceId) -> AppResult<DeviceView> {
+        actor.may_read(Module::Automation)?;
+        let read = self.context.store.read();
+        let device =
+            read.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
+        let groups = read.group_list(&actor.account_id, Some(id)).await?;
+        Ok(self.device_view(device, groups, &self.account_fetch(actor).await?))
+    }
+
+    /// Changes a device.
+    ///
+    /// # Errors
+    /// If it is not there, or a field breaks a rule.
+    pub async fn device_update(
+        self: &Arc<Self>,
+        actor: &Actor,
+        id: DeviceId,
+        patch: DevicePatch,
+    ) -> AppResult<DeviceView> {
+        actor.may_change(Module::Automation)?;
+        let DevicePatch { name, ioc_limit, paused, silent_after_hours } = patch;
+        let txn = self.context.store.write().await?;
+        txn.device_lock(&actor.account_id, id).await?;
+        let before =
+            txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
+        let groups = txn.group_list(&actor.account_id, Some(id)).await?;
+        let mut after = before.clone();
+        let mut fields = Fields::default();
+        if let Some(name) = name.and_then(|n| fields.take(Name::parse(&n))) {
+            after.name = name;
+        }
+        let limits: Vec<(GroupId, Name, u32)> =
+            groups.iter().map(|g| (g.group.id, g.group.name.clone(), g.group.limit)).collect();
+        if let Some(limit) =
+            ioc_limit.and_then(|l| fields.take(check_device_limit(l, before.device_type, &limits)))
+        {
+            after.ioc_limit = limit;
+        }
+        match silent_after_hours {
+            Some(Some(hours)) => after.silent_after = fields.take(check_silent_after(hours)),
+            Some(None) => after.silent_after = None,
+            None => {}
+        }
+        after.paused = paused.unwrap_or(before.paused);
+        if before.paused && !after.paused {
+            after.watched_since = self.context.judged_now();
+        }
+        fields.done()?;
+        txn.device_update(&after).await.map_err(|e| taken(e, "name", "a device"))?;
+        if after.name != before.name {
+            txn.device_renamed(&groups.iter().map(|row| row.group.id).collect::<Vec<_>>()).await?;
+        }
+        if after.paused && !before.paused {
+            self.outage_paused(&txn, id).await?;
+        }
+        let account =
+            txn.account_fetch(&actor.account_id).await?.ok_or(AppError::NotFound("account"))?;
+        if after.silent_after != before.silent_after {
+            self.outages_allowed(&txn, &account, &[id]).await?;
+        }
+        let shown = |d: &Device| serde_json::json!({ "name": d.name.as_str(), "ioc_limit": d.ioc_limit, "paused": d.paused, "silent_after_hours": d.silent_after.map(|s| s / HOUR) });
+        self.context
+            .audit(
+                &txn,
+                actor,
+                "device.update",
+                &id,
+                &serde_json::json!({ "before": shown(&before), "after": shown(&after) }),
+            )
+            .await?;
+        txn.commit().await?;
+        if after.name != before.name {
+            // Its groups' pages and collections say whose they are.
+            for row in &groups {
+                self.tables.load(row).await?;
+            }
+        }
+        Ok(self.device_view(after, groups, &account))
+    }
+
+    /// Deletes a device with its groups, keys and history.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn device_delete(&self, actor: &Actor, id: DeviceId) -> AppResult<()> {
+        actor.may_change(Module::Automation)?;
+        let txn = self.context.store.write().await?;
+        txn.device_lock(&actor.account_id, id).await?;
+        let device =
+            txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
+        let groups: Vec<GroupId> = txn
+            .group_list(&actor.account_id, Some(id))
+            .await?
+            .into_iter()
+            .map(|g| g.group.id)
+            .collect();
+        for group in &groups {
+            txn.group_delete(&actor.account_id, *group).await?;
+        }
+        txn.outage_delete_of(id).await?;
+        txn.device_delete(&actor.account_id, id).await?;
+        self.context
+            .audit(
+                &txn,
+                actor,
+                "device.delete",
+                &id,
+                &serde_json::json!({ "name": device.name.as_str(), "groups": groups }),
+            )
+            .await?;
+        txn.commit().await?;
+        self.tables.remove(&groups);
+        self.tables.follow_keys().await
+    }
+}

@@ -1,0 +1,88 @@
+//! Accounts, and what people set up in them: people, sessions, keys, devices, groups, rules and
+//! guards.
+//!
+//! A change is written with its line in the audit log; the tables that devices are served from
+//! follow right after the commit, through [`iocast_context::Tables`].
+
+use std::sync::Arc;
+
+use iocast_context::{
+    Actor, AppError, AppResult, Caller, Context, Fields, Messages, Tables, credentials, random_hex,
+    taken,
+};
+use iocast_domain::id::AccountId;
+use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
+
+mod accounts;
+mod calls;
+mod devices;
+mod groups;
+mod integrations;
+mod keys;
+mod outages;
+mod people;
+mod quota;
+mod rules;
+mod sessions;
+mod snapshots;
+
+pub use self::{
+    accounts::NewAccount,
+    devices::{DevicePatch, DeviceView, GroupView, NewDevice},
+    groups::{GroupDetail, GroupIoc, GroupPatch, NewGroup, SendAgain},
+    integrations::{Condition, DayOfPulls, DeviceOrder, Overview, OverviewQuery},
+    keys::{KeyView, NewKey},
+    people::UserPatch,
+    quota::Quota,
+    rules::{Chosen, NewRule, RulePatch},
+    sessions::{SessionKind, SignedIn},
+    snapshots::{GuardsPatch, RefusedIoc},
+};
+
+/// Names of rules of which the last number is remembered.
+const RULE_NUMBERS: usize = 10_000;
+/// Password hashes that are made at once.
+const PASSWORDS: usize = 2;
+
+/// Keeps accounts.
+pub struct Accounts {
+    context: Arc<Context>,
+    tables: Arc<dyn Tables>,
+    messages: Arc<dyn Messages>,
+    passwords: Semaphore,
+    /// Of an account and the name that a rule was made from: the last number behind it that was
+    /// given.
+    rule_numbers: Cache<(AccountId, String), u32>,
+    api_calls: calls::Calls,
+    api_used: calls::Used,
+}
+
+impl Accounts {
+    /// Keeps `tables` up to date, and writes to people through `messages`.
+    #[must_use]
+    pub fn new(
+        context: Arc<Context>,
+        tables: Arc<dyn Tables>,
+        messages: Arc<dyn Messages>,
+    ) -> Self {
+        Self {
+            context,
+            tables,
+            messages,
+            passwords: Semaphore::new(PASSWORDS),
+            rule_numbers: Cache::new(RULE_NUMBERS),
+            api_calls: calls::Calls::default(),
+            api_used: calls::Used::default(),
+        }
+    }
+
+    /// Forgets failures to sign in and minutes of calls that count no more.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn prune(&self) -> AppResult<()> {
+        self.api_calls_prune().await?;
+        self.attempt_prune().await
+    }
+}

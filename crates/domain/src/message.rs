@@ -1,0 +1,175 @@
+//! Typed messages: why one is written, with everything that it says. Their words are elsewhere.
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::{letter::LetterKind, time::Timestamp};
+
+/// Longest URL of a webhook, in bytes.
+const WEBHOOK_MAX: usize = 250;
+
+/// A device in a letter about silence.
+#[derive(Clone, Debug, Serialize)]
+pub struct SilentDevice {
+    /// Its name.
+    pub name: String,
+    /// Its type, in the vendor's words.
+    pub type_name: String,
+    /// Since when nothing was pulled.
+    pub since: Timestamp,
+    /// When it pulled again, in a letter that says so.
+    pub until: Option<Timestamp>,
+    /// How long that is, in words.
+    pub silence: String,
+    /// It never pulled at all.
+    pub never_pulled: bool,
+    /// It was paused, and `since` is when it was watched again.
+    pub watched_again: bool,
+    /// When it last pulled.
+    pub last_pull: Option<Timestamp>,
+    /// Who pulled last.
+    pub last_client: Option<String>,
+    /// What was refused last, and when.
+    pub last_error: Option<String>,
+    /// Its page.
+    pub link: String,
+    /// What to check on a device of this type.
+    pub checks: Vec<String>,
+}
+
+/// A group that reached its limit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FullGroup {
+    /// The device.
+    pub device: String,
+    /// The group.
+    pub group: String,
+    /// Its limit.
+    pub limit: u32,
+    /// IOCs that would be in it without.
+    pub wanted: u64,
+    /// The device's page.
+    pub link: String,
+}
+
+/// A group of which a publication is held, because it would lose too much at once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HeldGroup {
+    /// The device.
+    pub device: String,
+    /// The group.
+    pub group: String,
+    /// IOCs that it serves.
+    pub live: u32,
+    /// How many of them would leave.
+    pub loses: u32,
+    /// When it goes out by itself.
+    pub until: Timestamp,
+    /// The group's page.
+    pub link: String,
+}
+
+/// Why a letter is written, with everything that it says. Where it is about many, the first are
+/// listed, and `more` counts the others.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Devices fell silent.
+    Warning {
+        /// The devices.
+        devices: Vec<SilentDevice>,
+        /// How many others.
+        more: u64,
+    },
+    /// Devices pull again.
+    Recovery {
+        /// The devices.
+        devices: Vec<SilentDevice>,
+        /// How many others.
+        more: u64,
+    },
+    /// Groups reached their limit.
+    Limit {
+        /// The groups.
+        groups: Vec<FullGroup>,
+        /// How many others.
+        more: u64,
+    },
+    /// Publications are held.
+    Held {
+        /// The groups.
+        groups: Vec<HeldGroup>,
+        /// How many others.
+        more: u64,
+    },
+    /// Whether mail arrives.
+    Test {
+        /// Who wants to know.
+        asked_by: String,
+    },
+    /// A person is invited.
+    Invitation {
+        /// By whom.
+        invited_by: String,
+        /// Where to choose a password.
+        link: String,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A person forgot the password.
+    PasswordReset {
+        /// Where to choose a new one.
+        link: String,
+        /// Until when.
+        until: Timestamp,
+    },
+}
+
+impl Content {
+    /// What kind of message says this.
+    #[must_use]
+    pub const fn kind(&self) -> LetterKind {
+        match self {
+            Self::Warning { .. } => LetterKind::Warning,
+            Self::Recovery { .. } => LetterKind::Recovery,
+            Self::Limit { .. } => LetterKind::Limit,
+            Self::Held { .. } => LetterKind::Held,
+            Self::Test { .. } => LetterKind::Test,
+            Self::Invitation { .. } => LetterKind::Invitation,
+            Self::PasswordReset { .. } => LetterKind::PasswordReset,
+        }
+    }
+}
+
+/// Whether a recipient is a webhook: http or https, with a host, without credentials or a fragment.
+#[must_use]
+pub fn is_webhook(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '['))
+        && url.len() <= WEBHOOK_MAX
+        && url.bytes().all(|byte| byte.is_ascii_graphic())
+        && !url.contains(['@', '#'])
+        && Url::parse(url).is_ok_and(|url| url.has_host())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_is_a_plain_url() {
+        assert!(
+            is_webhook("https://hooks.example.com/x?y=1")
+                && is_webhook("http://[2001:db8::1]:8080/")
+        );
+        for no in [
+            "ftp://x.example",
+            "https://",
+            "https://user:pass@x.example",
+            "x.example",
+            "https://x.example/#y",
+            "https://x .example",
+        ] {
+            assert!(!is_webhook(no), "{no}");
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Imports: a spooled body is taken apart on one thread and understood on all, merged with what is
+//! known onto a stage in small writes, and made seen by one short transaction, all or nothing.
+//! While one batch is written, the next one is merged, and those after it are read.
+
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
+
+use iocast_domain::{
+    account::Module,
+    alert::Alert,
+    id::{IocId, SourceId},
+    ioc::{Enrichment, Sighting},
+    source::Source,
+    time::{HOUR, Timestamp},
+};
+use iocast_formats::read::{Input, Options, Rejected};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{Actor, AppError, AppResult, Intake};
+
+mod promote;
+
+mod merge;
+use self::merge::{Order, Parsed, unreadable};
+
+mod stage;
+
+/// Pieces of a body whose IOCs are merged and staged together: one small write.
+const BATCH: usize = 2_000;
+/// The most that they weigh, in bytes.
+const WEIGHT: usize = 8 << 20;
+/// Batches in one write, at most: some hundred milliseconds for which others wait.
+const TOGETHER: u32 = 4;
+/// How often what others changed is merged again while everybody may write; after that they wait
+/// for it.
+const OVERTAKEN_ROUNDS: u32 = 4;
+/// After how long without a sign of life an import is taken for dead, in microseconds.
+const ALIVE: i64 = HOUR;
+/// Refused lines that are listed; all are counted.
+const REJECTED_MAX: usize = 1_000;
+
+/// An import whose body lies in the spool.
+#[derive(Clone, Debug)]
+pub struct ImportRequest {
+    /// Where the body lies.
+    pub path: PathBuf,
+    /// Its form.
+    pub input: Input,
+    /// What the reader shall take.
+    pub options: Options,
+    /// What holds for every IOC in it: tags, families.
+    pub also: Enrichment,
+    /// Whose decisions the body may hold.
+    pub trust: Trust,
+    /// Write nothing.
+    pub dry_run: bool,
+}
+
+/// Whether a body may say what people decide: whitelist states and user tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It comes from a feed: it reports, and decides nothing.
+    Feed,
+    /// An administrator restores an export of the account.
+    Restore,
+}
+
+/// What a body said and an import did not take, as it is for people to decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ignored {
+    /// Whitelist states.
+    pub whitelist: u64,
+    /// User tags, which were taken as tags of the source.
+    pub user_tags: u64,
+    /// Confidences above the source's own, which were lowered to it.
+    pub confidence: u64,
+}
+
+impl Ignored {
+    /// A sentence for each kind.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        let Self { whitelist, user_tags, confidence } = *self;
+        let all = [
+            (
+                whitelist,
+                "whitelist states were ignored: people set them, not files. To restore an export of this account, import it as a restore.",
+            ),
+            (user_tags, "IOCs came with user tags; they were taken as tags of the source."),
+            (confidence, "confidences were above that of the source, and lowered to it."),
+        ];
+        all.into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect()
+    }
+
+    fn add(&mut self, other: Self) {
+        self.whitelist += other.whitelist;
+        self.user_tags += other.user_tags;
+        self.confidence += other.confidence;
+    }
+}
+
+/// What an import did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ImportReport {
+    /// IOCs that were not there before, each once.
+    pub accepted: u64,
+    /// IOCs that were there and changed.
+    pub updated: u64,
+    /// IOCs that were there; at most they were seen again.
+    pub unchanged: u64,
+    /// How many lines were refused.
+    pub rejected_count: u64,
+    /// The first thousand of them.
+    pub rejected: Vec<Rejected>,
+    /// What was not taken of lines that were.
+    pub ignored: Ignored,
+    /// Nothing was written.
+    pub dry_run: bool,
+}
+
+/// Told on the way: how many sightings were handled.
+pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
+
+/// A spooled body, gone when dropped.
+#[derive(Debug)]
+pub struct Spooled(pub PathBuf);
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        // If it stays, the next start sweeps it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Intake {
+    /// The folder where bodies of imports lie until they are read.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.context.settings.data.join("spool")
+    }
+
+    /// A fresh place in the spool.
+    #[must_use]
+    pub fn spool_path(&self) -> PathBuf {
+        self.spool().join(self.context.entropy.uuid().to_string())
+    }
+
+    /// Sweeps what an earlier server left behind. Only the server does, at its start: a shell
+    /// command beside it must not.
+    pub fn sweep_spool(&self) {
+        let Ok(entries) = std::fs::read_dir(self.spool()) else { return };
+        for entry in entries.flatten() {
+            if let Err(error) = std::fs::remove_file(entry.path()) {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "A spooled import could not be swept"
+                );
+            }
+        }
+    }
+
+    /// Sweeps what killed imports left on the stage.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn stage_sweep(&self) -> AppResult<()> {
+        let txn = self.context.store.write().await?;
+        txn.import_end_lapsed(self.context.clock.real_now()).await?;
+        txn.commit().await?;
+        while let Some(import) = self.context.store.read().stage_left_behind().await? {
+            if !self.stage_clear(import).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Clears the stage of an import that ended, in small writes, one import at a time. Gives false
+    /// where the server is stopping: the next start sweeps the rest.
+    async fn stage_clear(&self, import: Uuid) -> AppResult<bool> {
+        let _alone = self.clearing.lock().await;
+        while !self.context.is_closing() {
+            let txn = self.context.store.write().await?;
+            let more = txn.stage_clear(import).await?;
+            txn.commit().await?;
+            if !more {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Ends the imports of a server that was killed. On PostgreSQL they lapse: another replica may
+    /// be at one.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn end_imports(&self) -> AppResult<()> {
+        if self.context.store.is_bundled() {
+            let txn = self.context.store.write().await?;
+            txn.import_end_lapsed(Timestamp::from_micros(i64::MAX)).await?;
+            txn.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Imports a list that is in memory, in the form of our own JSON.
+    ///
+    /// # Errors
+    /// As [`Self::import`].
+    pub async fn import_list(
+        self: &Arc<Self>,
+        actor: &Actor,
+        source: SourceId,
+        list: &[impl Serialize],
+    ) -> AppResult<ImportReport> {
+        self.import_list_of(actor, source, list, None).await
+    }
+
+    /// The same; the alert that the list came with is written in the transaction that makes its
+    /// IOCs seen.
+    pub(crate) async fn import_list_of(
+        self: &Arc<Self>,
+        actor: &Actor,
+        source: SourceId,
+        list: &[impl Serialize],
+        alert: Option<&Alert>,
+    ) -> AppResult<ImportReport> {
+        tokio::fs::create_dir_all(self.spool()).await.map_err(AppError::internal)?;
+        let spooled = Spooled(self.spool_path());
+        tokio::fs::write(&spooled.0, serde_json::to_vec(list).map_err(AppError::internal)?)
+            .await
+            .map_err(AppError::internal)?;
+        let (input, options, also) = (Input::Json, Options::default(), Enrichment::default());
+        let request = ImportRequest {
+            path: spooled.0.clone(),
+            input,
+            options,
+            also,
+            trust: Trust::Restore,
+            dry_run: false,
+        };
+        self.import_of(actor, source, request, &|_| {}, alert).await
+    }
+
+    /// Imports a spooled body into a source.
+    ///
+    /// # Errors
+    /// If the source is not there or the body can't be read; then nothing was written.
+    pub async fn import(
+        self: &Arc<Self>,
+        actor: &Actor,
+        source_id: SourceId,
+        request: ImportRequest,
+        progress: Progress<'_>,
+    ) -> AppResult<ImportReport> {
+        self.import_of(actor, source_id, request, progress, None).await
+    }
+
+    async fn import_of(
+        self: &Arc<Self>,
+        actor: &Actor,
+        source_id: SourceId,
+        request: ImportRequest,
+        progress: Progress<'_>,
+        alert: Option<&Alert>,
+    ) -> AppResult<ImportReport> {
+        actor.may_change(Module::Tip)?;
+        let source = self.source_fetch(actor, source_id).await?;
+        let seen = self.context.store.read().account_seq(&actor.account_id).await?;
+        let mut import = Import {
+            intake: self,
+            id: self.context.entropy.uuid(),
+            actor,
+            namespace: actor.account_id.namespace(),
+            source,
+            request: &request,
+            alert,
+            known_same: HashSet::new(),
+            staged: HashSet::new(),
+            order: Order::default(),
+            now: self.context.now(),
+            report: ImportReport { dry_run: request.dry_run, ..ImportReport::default() },
+        };
+        let result = match import.stage(progress).await {
+            Ok(()) if request.dry_run => import.count().await,
+            Ok(()) => import.promote(seen).await,
+            Err(error) => Err(error),
+        };
+        if result.is_err() || request.dry_run {
+            let txn = self.context.store.write().await?;
+            txn.import_end(import.id).await?;
+            txn.commit().await?;
+        }
+        let (id, report) = (import.id, import.report);
+        // Publishing comes first; what lies on the stage is in nobody's way.
+        self.context.changed.notify_one();
+        let intake = Arc::clone(self);
+        self.context.in_background(async move {
+            if let Err(error) = intake.stage_clear(id).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "The stage of an import could not be cleared; it is tried again"
+                );
+            }
+        });
+        result.map(|()| report)
+    }
+}
+
+/// An import under way.
+struct Import<'a> {
+    intake: &'a Arc<Intake>,
+    id: Uuid,
+    actor: &'a Actor,
+    namespace: Uuid,
+    source: Source,
+    request: &'a ImportRequest,
+    alert: Option<&'a Alert>,
+    /// IOCs about which the import says nothing new; they are counted, and not staged.
+    known_same: HashSet<IocId>,
+    /// Marks of those that are on the stage.
+    staged: HashSet<u32>,
+    order: Order,
+    now: Timestamp,
+    report: ImportReport,
+}
+
+impl Import<'_> {
+    fn alive_until(&self) -> Timestamp {
+        self.intake.context.clock.real_now().plus(ALIVE)
+    }
+}
+
+type Sightings = Vec<(IocId, Box<Sighting>)>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! An import is read, merged and staged.
+
+use std::{collections::HashMap, sync::Arc};
+
+use iocast_domain::id::IocId;
+use iocast_formats::read::{Raw, ReadError, Rejected};
+use iocast_store::{IocRow, StageWrite, Staged, Txn};
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use super::{
+    Import, ImportRequest, Progress, REJECTED_MAX, Sightings, TOGETHER,
+    merge::{Merged, Parsed, Trusted, cores, mark, merge_all, split_spooled, unreadable},
+};
+use crate::{AppError, AppResult};
+
+impl Import<'_> {
+    /// Reads the body and lays what it says on the stage.
+    pub(super) async fn stage(&mut self, progress: Progress<'_>) -> AppResult<()> {
+        let (mut batches, reading) = self.read();
+        let mut next = batches.recv().await;
+        if next.is_none() {
+            // It can't be read at all: nothing was written.
+            return reading.await.map_err(AppError::internal)?.map_err(unreadable);
+        }
+        let txn = self.intake.context.store.write().await?;
+        txn.import_begin(self.id, &self.actor.account_id, self.alive_until()).await?;
+        txn.commit().await?;
+        let mut handled = 0;
+        // What is being merged, and not laid on the stage yet.
+        let mut merging: Option<JoinHandle<AppResult<Merged>>> = None;
+        let mut open: Option<(Txn, u32)> = None;
+        while let Some(batch) = next {
+            let Parsed { sightings, ids, items, rejected, ignored } =
+                batch.await.map_err(AppError::internal)?;
+            handled += items;
+            self.reject(rejected);
+            self.report.ignored.add(ignored);
+            let (txn, nth) = match open.take() {
+                Some(open) => open,
+                None => (self.intake.context.store.write().await?, 1),
+            };
+            // Read by the one who writes: what was just written is in its cache, and a reader
+            // would fetch it again.
+            let (mut staged, known) = self.known(&txn, &ids).await?;
+            let before = match merging.take() {
+                Some(merging) => Some(self.merged(merging).await?),
+                None => None,
+            };
+            let overlay = before
+                .iter()
+                .flat_map(|before| &before.rows)
+                .filter(|row| ids.binary_search(&row.ioc.id).is_ok());
+            staged.extend(overlay.map(|row| (row.ioc.id, row.clone())));
+            merging = Some(self.merging(sightings, staged, known));
+            // One in which nothing is new is a sign of life, too.
+            if let Some(before) = before {
+                self.intake.context.idempotency_alive(&txn, self.actor).await?;
+                txn.stage_put_many(self.id, before.write, self.alive_until()).await?;
+            }
+            progress(handled);
+            // What is read already goes into the same write, so far as that holds nobody up: each
+            // write syncs the disk, and lays down again most pages of an index whose keys are
+            // spread evenly.
+            next = match batches.try_recv() {
+                Ok(batch) if nth < TOGETHER && batch.is_finished() => {
+                    open = Some((txn, nth + 1));
+                    Some(batch)
+                }
+                ready => {
+                    txn.commit().await?;
+                    match ready {
+                        Ok(batch) => Some(batch),
+                        Err(_) => batches.recv().await,
+                    }
+                }
+            };
+        }
+        let last = match merging {
+            Some(merging) => self.merged(merging).await?.write,
+            None => StageWrite::default(),
+        };
+        let txn = self.intake.context.store.write().await?;
+        txn.stage_put_many(self.id, last, self.alive_until()).await?;
+        txn.commit().await?;
+        reading.await.map_err(AppError::internal)?.map_err(unreadable)
+    }
+
+    /// Takes the body apart on one thread; what the pieces mean is found out on all of them, and
+    /// comes in order. They are not threads of the one that answers this request: those are few.
+    pub(super) fn read(
+        &self,
+    ) -> (mpsc::Receiver<JoinHandle<Parsed>>, JoinHandle<Result<(), ReadError>>) {
+        let (sender, batches) = mpsc::channel(cores());
+        let ImportRequest { path, input, options, also, .. } = self.request.clone();
+        let (also, namespace) = (Arc::new(also), self.namespace);
+        let trusted = Trusted { trust: self.request.trust, confidence: self.source.confidence };
+        let give = move |pieces: Vec<Raw>| {
+            let also = Arc::clone(&also);
+            sender
+                .blocking_send(tokio::task::spawn_blocking(move || {
+                    Parsed::of(pieces, &also, trusted, &namespace)
+                }))
+                .is_ok()
+        };
+        (
+            batches,
+            self.intake.context.spawn_blocking(move || split_spooled(&path, input, options, &give)),
+        )
+    }
+
+    fn reject(&mut self, rejected: Vec<Rejected>) {
+        self.report.rejected_count += rejected.len() as u64;
+        let room = REJECTED_MAX.saturating_sub(self.report.rejected.len());
+        self.report.rejected.extend(rejected.into_iter().take(room));
+    }
+
+    /// What of these IOCs is on the stage, and what is known of them.
+    pub(super) async fn known(
+        &self,
+        txn: &Txn,
+        ids: &[IocId],
+    ) -> AppResult<(HashMap<IocId, Staged>, HashMap<IocId, IocRow>)> {
+        let maybe_staged: Vec<IocId> =
+            ids.iter().copied().filter(|id| self.staged.contains(&mark(*id))).collect();
+        Ok((txn.stage_fetch_many(self.id, &maybe_staged).await?, txn.ioc_fetch_many(ids).await?))
+    }
+
+    /// Merges sightings with what is on the stage or, where nothing is, with what is known, beside
+    /// other work.
+    pub(super) fn merging(
+        &self,
+        sightings: Sightings,
+        staged: HashMap<IocId, Staged>,
+        known: HashMap<IocId, IocRow>,
+    ) -> JoinHandle<AppResult<Merged>> {
+        let (source, confidence, now) = (self.source.id, self.source.confidence, self.now);
+        let (store, import) = (self.intake.context.store.clone(), self.id);
+        self.intake.context.spawn_blocking(move || {
+            let (rows, same) = merge_all(sightings, &staged, known, source, confidence, now);
+            Ok(Merged { write: store.stage_write(import, &rows)?, rows, same })
+        })
+    }
+
+    /// What is to be laid on the stage; what says nothing new is counted.
+    pub(super) async fn merged(
+        &mut self,
+        merging: JoinHandle<AppResult<Merged>>,
+    ) -> AppResult<Merged> {
+        let mut merged = merging.await.map_err(AppError::internal)??;
+        self.order.see(&merged.rows);
+        for row in &merged.rows {
+            self.known_same.remove(&row.ioc.id);
+            self.staged.insert(mark(row.ioc.id));
+        }
+        self.known_same.extend(std::mem::take(&mut merged.same));
+        Ok(merged)
+    }
+}

@@ -1,0 +1,251 @@
+//! IOCs: listed, looked at, edited by people.
+
+use std::collections::{BTreeSet, HashMap};
+
+use iocast_domain::{
+    account::Module,
+    id::{DeviceId, GroupId, IocId, SourceId},
+    ioc::{Comment, Ioc, Severity, Whitelist, label},
+    member::MembershipState,
+    source::Source,
+    time::Timestamp,
+};
+pub use iocast_store::IocFilter as IocQuery;
+use iocast_store::{GroupRow, IocFilter, IocRow, MemberRow, Page, PageOf};
+use uuid::Uuid;
+
+use crate::{Actor, AppError, AppResult, Intake};
+
+/// An IOC with the names of those who reported it.
+#[derive(Clone, Debug)]
+pub struct IocView {
+    /// The IOC.
+    pub ioc: Ioc,
+    /// Its sources, those deleted since left out.
+    pub sources: HashMap<SourceId, Source>,
+}
+
+/// A group that holds or held an IOC.
+#[derive(Clone, Debug)]
+pub struct IocPlace {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its name.
+    pub device: String,
+    /// The group.
+    pub group_id: GroupId,
+    /// Its name.
+    pub group: String,
+    /// The event it is in.
+    pub event: Uuid,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it left.
+    pub left: Option<Timestamp>,
+    /// Where it stands.
+    pub standing: MembershipState,
+}
+
+/// What people may change of an IOC.
+#[derive(Clone, Debug, Default)]
+pub struct IocPatch {
+    /// The severity that counts; `Some(None)` goes back to what sources say.
+    pub severity: Option<Option<Severity>>,
+    /// User tags, whole.
+    pub user_tags: Option<Vec<String>>,
+    /// Whether it is sent.
+    pub whitelist: Option<Whitelist>,
+    /// A remark to be added.
+    pub comment: Option<String>,
+}
+
+/// A remark in the form in which it is kept.
+pub(crate) fn check_comment(text: &str) -> AppResult<String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > 2_000 || text.contains('\0') {
+        return Err(AppError::field(
+            "comment",
+            "comment_invalid",
+            "A comment is 1 to 2,000 characters.",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+impl Intake {
+    async fn ioc_view(&self, actor: &Actor, rows: Vec<IocRow>) -> AppResult<Vec<IocView>> {
+        let all: HashMap<SourceId, Source> = self
+            .context
+            .store
+            .read()
+            .source_list(&actor.account_id)
+            .await?
+            .into_iter()
+            .map(|s| (s.id, s))
+            .collect();
+        let view = |row: IocRow| {
+            let sources = row
+                .ioc
+                .enrichment
+                .reports
+                .iter()
+                .filter_map(|r| all.get(&r.source_id).map(|s| (s.id, s.clone())))
+                .collect();
+            IocView { ioc: row.ioc, sources }
+        };
+        Ok(rows.into_iter().map(view).collect())
+    }
+
+    /// The IOCs of the account, last changed first; those that begin so in order of value, those
+    /// under a domain in order of host.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn ioc_list(
+        &self,
+        actor: &Actor,
+        filter: &IocFilter,
+        page: &Page,
+    ) -> AppResult<PageOf<IocView>> {
+        actor.may_read(Module::Tip)?;
+        let rows = self.context.store.read().ioc_list(&actor.account_id, filter, page).await?;
+        Ok(PageOf { items: self.ioc_view(actor, rows.items).await?, next: rows.next })
+    }
+
+    /// One IOC.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn ioc_fetch(&self, actor: &Actor, id: IocId) -> AppResult<IocView> {
+        actor.may_read(Module::Tip)?;
+        let row = self
+            .context
+            .store
+            .read()
+            .ioc_fetch(&actor.account_id, id)
+            .await?
+            .ok_or(AppError::NotFound("IOC"))?;
+        self.ioc_view(actor, vec![row]).await?.pop().ok_or(AppError::NotFound("IOC"))
+    }
+
+    /// Where an IOC went and when, the latest first.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn ioc_places(&self, actor: &Actor, id: IocId) -> AppResult<Vec<IocPlace>> {
+        actor.may_read(Module::Tip)?;
+        let read = self.context.store.read();
+        read.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
+        let groups: HashMap<GroupId, GroupRow> = read
+            .group_list(&actor.account_id, None)
+            .await?
+            .into_iter()
+            .map(|g| (g.group.id, g))
+            .collect();
+        let ids: Vec<GroupId> = groups.keys().copied().collect();
+        let members = read.member_of_ioc(&ids, id).await?;
+        let holders: BTreeSet<DeviceId> = members
+            .iter()
+            .filter_map(|(group, _)| Some(groups.get(group)?.group.device_id))
+            .collect();
+        let holders: Vec<DeviceId> = holders.into_iter().collect();
+        let devices: HashMap<DeviceId, String> = read
+            .device_fetch_many(&actor.account_id, &holders)
+            .await?
+            .into_iter()
+            .map(|d| (d.id, d.name.to_string()))
+            .collect();
+        let place = |(group, member): (GroupId, MemberRow)| {
+            let group = &groups.get(&group)?.group;
+            Some(IocPlace {
+                device_id: group.device_id,
+                device: devices.get(&group.device_id)?.clone(),
+                group_id: group.id,
+                group: group.name.to_string(),
+                event: member.part_id.0,
+                since: Timestamp::from_micros(member.joined_at),
+                left: member.left_at.map(Timestamp::from_micros),
+                standing: member.standing,
+            })
+        };
+        Ok(members.into_iter().filter_map(place).collect())
+    }
+
+    /// Changes what people say of an IOC. Whitelisted, it leaves the feeds at once.
+    ///
+    /// # Errors
+    /// If it is not there, or a tag is empty.
+    pub async fn ioc_update(
+        &self,
+        actor: &Actor,
+        id: IocId,
+        patch: IocPatch,
+    ) -> AppResult<IocView> {
+        actor.may_change(Module::Tip)?;
+        let IocPatch { severity, user_tags, whitelist, comment } = patch;
+        let txn = self.context.store.write().await?;
+        // The number first: it locks the account's row, so that nobody changes the IOC between
+        // reading and writing it.
+        let seq = txn.account_next_seq(&actor.account_id, || self.context.now()).await?;
+        let mut row =
+            txn.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
+        let shown = |ioc: &Ioc, comment: Option<&str>| serde_json::json!({ "value": ioc.value, "severity": ioc.enrichment.user_severity, "user_tags": ioc.enrichment.user_tags, "whitelist": ioc.whitelist, "comment": comment });
+        let before = shown(&row.ioc, None);
+        let remark = comment.clone();
+        let ioc = &mut row.ioc;
+        if let Some(severity) = severity {
+            ioc.enrichment.user_severity = severity;
+        }
+        if let Some(tags) = &user_tags {
+            let clean: BTreeSet<String> = tags.iter().filter_map(|t| label(t)).collect();
+            if clean.len() != tags.iter().collect::<BTreeSet<_>>().len() {
+                return Err(AppError::field(
+                    "user_tags",
+                    "tag_invalid",
+                    "A tag is 1 to 160 characters, without quotes or control characters, and not twice the same.",
+                ));
+            }
+            ioc.enrichment.user_tags = clean;
+        }
+        ioc.whitelist = whitelist.unwrap_or(ioc.whitelist);
+        if let Some(text) = comment {
+            ioc.enrichment.comment(Comment {
+                at: self.context.now(),
+                author: actor.name().to_owned(),
+                text: check_comment(&text)?,
+            })?;
+        }
+        txn.ioc_update(&actor.account_id, &row, seq).await?;
+        self.context.audit(
+            &txn,
+            actor,
+            "ioc.update",
+            &id,
+            &serde_json::json!({ "value": row.ioc.value, "before": before, "after": shown(&row.ioc, remark.as_deref()) }),
+        )
+        .await?;
+        txn.commit().await?;
+        self.context.changed.notify_one();
+        self.ioc_fetch(actor, id).await
+    }
+
+    /// Deletes an IOC: it leaves every list and group, until somebody reports it again.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn ioc_delete(&self, actor: &Actor, id: IocId) -> AppResult<()> {
+        actor.may_change(Module::Tip)?;
+        let txn = self.context.store.write().await?;
+        // The number first: it locks the account's row, so that nobody changes the IOC between
+        // reading and writing it.
+        let seq = txn.account_next_seq(&actor.account_id, || self.context.now()).await?;
+        let row = txn.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
+        txn.ioc_delete(&actor.account_id, &row, seq, self.context.now()).await?;
+        self.context
+            .audit(&txn, actor, "ioc.delete", &id, &serde_json::json!({ "value": row.ioc.value }))
+            .await?;
+        txn.commit().await?;
+        self.context.changed.notify_one();
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! Where IOCs come in and are changed: imports, sources, single and bulk edits, alerts.
+//!
+//! A body is spooled, taken apart on one thread and understood on all, merged onto a stage in
+//! small writes, and made seen by one transaction under the account's next change number.
+
+use std::sync::Arc;
+
+use iocast_context::{Actor, AppError, AppResult, Context, Fields, taken};
+
+mod alerts;
+mod imports;
+mod iocs;
+mod respell;
+mod retire;
+mod sources;
+mod walk;
+
+pub use self::{
+    alerts::{AlertChange, AlertQuery, NewAlert},
+    imports::{Ignored, ImportReport, ImportRequest, Progress, Spooled, Trust},
+    iocs::{IocPatch, IocPlace, IocQuery, IocView},
+    sources::{NewSource, SourcePatch},
+    walk::{BulkEditResult, DocumentIoc, IocEdit, NewDocument, WalkPage, WalkQuery, Walked},
+};
+
+/// Takes IOCs in.
+pub struct Intake {
+    context: Arc<Context>,
+    /// Held while the stage of an import is cleared.
+    clearing: tokio::sync::Mutex<()>,
+}
+
+impl Intake {
+    /// Into the database of this context.
+    #[must_use]
+    pub fn new(context: Arc<Context>) -> Self {
+        Self { context, clearing: tokio::sync::Mutex::default() }
+    }
+}

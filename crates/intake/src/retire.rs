@@ -1,0 +1,65 @@
+//! IOCs retire, and get their place in the order of selection.
+
+use std::collections::BTreeMap;
+
+use iocast_domain::id::{AccountId, IocId};
+
+use crate::{AppResult, Intake};
+
+/// IOCs whose places are written in one transaction: others wait for it some milliseconds.
+const PLACED_AT_ONCE: u64 = 500;
+/// IOCs that retire in one round.
+const RETIRE_AT_ONCE: u64 = 5_000;
+
+impl Intake {
+    /// Retires the IOCs that were not seen for longer than their kind's lifetime. Gives how many.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn retire_tick(&self) -> AppResult<u64> {
+        let mut retired = 0;
+        while !self.context.is_closing() {
+            let now = self.context.now();
+            let due = self.context.store.read().ioc_due_to_retire(now, RETIRE_AT_ONCE).await?;
+            if due.is_empty() {
+                break;
+            }
+            let mut by_account: BTreeMap<AccountId, Vec<IocId>> = BTreeMap::new();
+            for (account, id) in due {
+                by_account.entry(account).or_default().push(id);
+            }
+            for (account, ids) in by_account {
+                let txn = self.context.store.write().await?;
+                let seq = txn.account_next_seq(&account, || self.context.now()).await?;
+                txn.ioc_retire(&ids, seq, now).await?;
+                txn.commit().await?;
+                retired += ids.len() as u64;
+            }
+            self.context.changed.notify_one();
+        }
+        Ok(retired)
+    }
+
+    /// Writes the places of IOCs that an earlier version wrote without one, some at a time. Until
+    /// all are written, the full groups of their account are selected from scratch.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn places_tick(&self) -> AppResult<()> {
+        for account in self.context.store.read().account_list().await? {
+            let mut written = 0;
+            while !self.context.is_closing()
+                && self.context.store.read().ioc_any_unplaced(&account.id).await?
+            {
+                let txn = self.context.store.write().await?;
+                written += txn.ioc_place_some(&account.id, PLACED_AT_ONCE).await?;
+                txn.commit().await?;
+                self.context.task_alive("places");
+            }
+            if written > 0 {
+                tracing::info!(account.id = %account.id, "The places of {written} IOCs of account {} were written", account.id);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! What letters say: subject, text and HTML from `web-templates/mail`, compiled in.
+
+use std::sync::LazyLock;
+
+use iocast_domain::{
+    message::{Content, FullGroup, HeldGroup},
+    time::{Timestamp, clip},
+};
+use minijinja::{
+    Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde,
+};
+
+/// A letter's words.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// One line of plain ASCII.
+    pub subject: String,
+    /// The text.
+    pub text: String,
+    /// The same as HTML.
+    pub html: String,
+}
+
+const TEMPLATES: &[(&str, &str)] = &[
+    ("frame.html", include_str!("../../../web-templates/mail/frame.html")),
+    ("others.html", include_str!("../../../web-templates/mail/others.html")),
+    ("warning.txt", include_str!("../../../web-templates/mail/warning.txt")),
+    ("warning.html", include_str!("../../../web-templates/mail/warning.html")),
+    ("recovery.txt", include_str!("../../../web-templates/mail/recovery.txt")),
+    ("recovery.html", include_str!("../../../web-templates/mail/recovery.html")),
+    ("limit.txt", include_str!("../../../web-templates/mail/limit.txt")),
+    ("limit.html", include_str!("../../../web-templates/mail/limit.html")),
+    ("held.txt", include_str!("../../../web-templates/mail/held.txt")),
+    ("held.html", include_str!("../../../web-templates/mail/held.html")),
+    ("test.txt", include_str!("../../../web-templates/mail/test.txt")),
+    ("test.html", include_str!("../../../web-templates/mail/test.html")),
+    ("invitation.txt", include_str!("../../../web-templates/mail/invitation.txt")),
+    ("invitation.html", include_str!("../../../web-templates/mail/invitation.html")),
+    ("password_reset.txt", include_str!("../../../web-templates/mail/password_reset.txt")),
+    ("password_reset.html", include_str!("../../../web-templates/mail/password_reset.html")),
+];
+
+static ENVIRONMENT: LazyLock<Result<Environment<'static>, minijinja::Error>> =
+    LazyLock::new(|| {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_syntax(
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .keep_trailing_newline(true)
+                .build()?,
+        );
+        environment.add_filter("utc", |time: String| {
+            Timestamp::parse(&time).map_or(time, Timestamp::minute)
+        });
+        for (name, text) in TEMPLATES {
+            environment.add_template(name, text)?;
+        }
+        Ok(environment)
+    });
+
+/// A name as it may stand in a subject: printable ASCII, clipped.
+fn plain(name: &str) -> String {
+    let ascii: String =
+        name.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect();
+    clip(&ascii, 60).replace('…', "...")
+}
+
+/// Renders a letter to the people of `account`.
+///
+/// # Errors
+/// If a template is broken.
+pub fn render(
+    content: &Content,
+    account: &str,
+    public_url: &str,
+) -> Result<Rendered, minijinja::Error> {
+    let of = plain(account);
+    let (name, subject, values) = match content {
+        Content::Warning { devices, more } => (
+            "warning",
+            about(
+                devices,
+                *more,
+                |d| format!("{} is silent", plain(&d.name)),
+                "devices are silent",
+                &of,
+            ),
+            context! { devices => Value::from(Serde(devices)), more },
+        ),
+        Content::Recovery { devices, more } => (
+            "recovery",
+            about(
+                devices,
+                *more,
+                |d| format!("{} pulls again", plain(&d.name)),
+                "devices pull again",
+                &of,
+            ),
+            context! { devices => Value::from(Serde(devices)), more },
+        ),
+        Content::Limit { groups, more } => (
+            "limit",
+            about(
+                groups,
+                *more,
+                |g| format!("{} on {} reached its limit", plain(&g.group), plain(&g.device)),
+                "IOC groups reached their limit",
+                &of,
+            ),
+            context! { groups => Value::from(Serde(groups)), more },
+        ),
+        Content::Held { groups, more } => (
+            "held",
+            about(
+                groups,
+                *more,
+                |g| format!("{} on {} is held back", plain(&g.group), plain(&g.device)),
+                "IOC groups are held back",
+                &of,
+            ),
+            context! { groups => Value::from(Serde(groups)), more },
+        ),
+        Content::Test { asked_by } => {
+            ("test", format!("Test letter ({of})"), context! { asked_by })
+        }
+        Content::Invitation { invited_by, link, until } => (
+            "invitation",
+            format!("You are invited to {of}"),
+            context! { invited_by, link, until => until.to_string() },
+        ),
+        Content::PasswordReset { link, until } => (
+            "password_reset",
+            format!("A new password for {of}"),
+            context! { link, until => until.to_string() },
+        ),
+    };
+    let environment = ENVIRONMENT
+        .as_ref()
+        .map_err(|error| minijinja::Error::new(error.kind(), error.to_string()))?;
+    let values = context! { account, public_url, ..values };
+    Ok(Rendered {
+        subject: format!("[iocast] {subject}"),
+        text: environment.get_template(&format!("{name}.txt"))?.render(&values)?,
+        html: environment.get_template(&format!("{name}.html"))?.render(&values)?,
+    })
+}
+
+/// The same for a program, as JSON; nothing for letters that only people get.
+#[must_use]
+pub fn payload(
+    content: &Content,
+    account_id: &str,
+    account: &str,
+    at: Timestamp,
+) -> Option<String> {
+    let (kind, data) = match content {
+        Content::Warning { devices, more } => {
+            ("device.silent", serde_json::json!({ "devices": devices, "more": more }))
+        }
+        Content::Recovery { devices, more } => {
+            ("device.recovered", serde_json::json!({ "devices": devices, "more": more }))
+        }
+        Content::Limit { groups, .. } => {
+            let FullGroup { device, group, limit, wanted, link } = groups.first()?;
+            (
+                "group.limit_reached",
+                serde_json::json!({ "device": device, "group": group, "limit": limit, "wanted": wanted, "link": link }),
+            )
+        }
+        Content::Held { groups, .. } => {
+            let HeldGroup { device, group, live, loses, until, link } = groups.first()?;
+            (
+                "group.publication_held",
+                serde_json::json!({ "device": device, "group": group, "iocs": live, "would_lose": loses, "until": until, "link": link }),
+            )
+        }
+        Content::Test { .. } | Content::Invitation { .. } | Content::PasswordReset { .. } => {
+            return None;
+        }
+    };
+    Some(serde_json::json!({ "type": kind, "timestamp": at, "account_id": account_id, "account": account, "data": data }).to_string())
+}
+
+/// A subject: about the one thing, or about how many.
+fn about<T>(
+    things: &[T],
+    more: u64,
+    one: impl Fn(&T) -> String,
+    many: &str,
+    account: &str,
+) -> String {
+    match (things, more) {
+        ([thing], 0) => format!("{} ({account})", one(thing)),
+        _ => format!("{} {many} ({account})", things.len() as u64 + more),
+    }
+}
+
+#[cfg(test)]
+mod tests;

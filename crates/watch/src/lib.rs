@@ -1,0 +1,139 @@
+//! Contact with devices, and messages about it: pulls, outages, the outbox and its senders.
+//!
+//! A pull is noted in memory when its last byte is sent, and written in batches; in the same
+//! transaction it ends the outage of its device. Each tick looks for devices that may have fallen
+//! silent; one transaction opens the outage and writes the messages. Senders claim a message,
+//! deliver it with no transaction open, and record the result.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use iocast_context::{Actor, Answer, AppError, AppResult, Context, GroupNews, Messages, Pulled};
+use iocast_domain::{
+    account::{Account, User},
+    id::LetterId,
+    message::Content,
+};
+use iocast_notify::Mailer;
+use iocast_store::Txn;
+use tokio::sync::Notify;
+
+mod digests;
+mod outage_letters;
+mod outbox;
+mod pulls;
+mod watchdog;
+
+pub use self::{
+    outbox::Delivered,
+    pulls::{Client, PullNote},
+    watchdog::Watched,
+};
+
+/// Watches devices, and writes and sends messages.
+pub struct Watch {
+    context: Arc<Context>,
+    notes: pulls::Notes,
+    pulls: pulls::Pulls,
+    post: Mailer,
+    /// Poked whenever a letter was written, for each lane.
+    letters: [Notify; 2],
+    /// Letters that are handed over here just now.
+    on_their_way: Mutex<HashSet<LetterId>>,
+    last_heartbeat: AtomicI64,
+    last_beat: Mutex<Option<watchdog::Beat>>,
+    tally: outbox::DeliveryCounters,
+}
+
+impl Watch {
+    /// Delivers with this mailer.
+    #[must_use]
+    pub fn new(context: Arc<Context>, post: Mailer) -> Self {
+        Self {
+            context,
+            notes: pulls::Notes::default(),
+            pulls: pulls::Pulls::default(),
+            post,
+            letters: [Notify::new(), Notify::new()],
+            on_their_way: Mutex::default(),
+            last_heartbeat: AtomicI64::new(0),
+            last_beat: Mutex::default(),
+            tally: outbox::DeliveryCounters::default(),
+        }
+    }
+
+    /// What became of messages since the server started.
+    #[must_use]
+    pub fn delivered(&self) -> Delivered {
+        self.tally.read()
+    }
+
+    /// What was found by whichever tick since the server started.
+    #[must_use]
+    pub fn watched_so_far(&self) -> Watched {
+        self.tally.watched_so_far()
+    }
+
+    /// Answers to devices since the server started, by status.
+    #[must_use]
+    pub fn answers(&self) -> Vec<(u16, u64)> {
+        self.pulls.read()
+    }
+
+    /// Pulls that could not be noted, because the database was away for long.
+    #[must_use]
+    pub fn pulls_dropped(&self) -> u64 {
+        self.notes.dropped()
+    }
+
+    /// When a write of ours was last seen in the database, in microseconds of real time.
+    #[must_use]
+    pub fn last_heartbeat(&self) -> i64 {
+        self.last_heartbeat.load(Ordering::Relaxed)
+    }
+
+    /// Where letters go, in words.
+    #[must_use]
+    pub fn mail_goes_to(&self) -> String {
+        self.post.describe()
+    }
+}
+
+impl Messages for Watch {
+    fn are_off(&self) -> bool {
+        self.post.is_off()
+    }
+
+    fn tell<'a>(
+        &'a self,
+        txn: &'a Txn,
+        account: &'a Account,
+        news: &'a GroupNews,
+        subject: &'a str,
+    ) -> Answer<'a, ()> {
+        Box::pin(self.group_letters(txn, account, news, subject))
+    }
+
+    fn tell_person<'a>(
+        &'a self,
+        txn: &'a Txn,
+        account: &'a Account,
+        user: &'a User,
+        content: &'a Content,
+    ) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let letter = self.letter(account, content.kind(), &user.email, content)?;
+            txn.letter_insert(&letter).await?;
+            Ok(())
+        })
+    }
+
+    fn wake(&self) {
+        self.letters_wait();
+    }
+}

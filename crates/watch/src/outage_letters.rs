@@ -1,0 +1,296 @@
+//! Messages about outages: a warning when one opens, a recovery when it ends. A few go out one by
+//! one; more come in a digest.
+
+use std::collections::{BTreeMap, HashMap};
+
+use iocast_domain::message::{Content, SilentDevice, is_webhook};
+use iocast_domain::{
+    account::Account,
+    device::Device,
+    id::{AccountId, DeviceId, LetterId},
+    letter::{GATHERED_FOR, LetterKind, SINGLES, digest_at},
+    time::{Timestamp, clip, span_in_words},
+    watch::{EndedBy, Outage, silence},
+};
+use iocast_store::{PullLine, Txn, WarningFate};
+
+use crate::{Actor, AppResult, Watch};
+
+/// Devices that one message to a program lists.
+const LISTED_TO_PROGRAM: usize = 1_000;
+
+impl Watch {
+    /// Writes the warnings of outages that were opened. Gives how many letters.
+    pub(crate) async fn warnings(
+        &self,
+        txn: &Txn,
+        account: &Account,
+        recipients: &[String],
+        opened: &[(Outage, Device)],
+    ) -> AppResult<u64> {
+        let mut letters = 0;
+        for recipient in recipients {
+            letters += self
+                .enqueue_alert(txn, account, LetterKind::Warning, recipient, opened, None)
+                .await?;
+        }
+        Ok(letters)
+    }
+
+    /// Writes one recipient letters about outages, or adds them to a digest. `after` is the letter
+    /// that goes out before. Gives how many letters were made.
+    async fn enqueue_alert(
+        &self,
+        txn: &Txn,
+        account: &Account,
+        kind: LetterKind,
+        recipient: &str,
+        outages: &[(Outage, Device)],
+        after: Option<LetterId>,
+    ) -> AppResult<u64> {
+        let now = self.context.now();
+        // Programs read one message as well as many; what follows a certain letter can't wait for
+        // others.
+        let digest = if is_webhook(recipient) || after.is_some() {
+            None
+        } else {
+            digest_at(
+                txn.letters_lately(&account.id, kind, recipient, now.plus(-GATHERED_FOR)).await?,
+                outages.len(),
+                now,
+            )
+        };
+        if let Some(due) = digest {
+            let mut fresh = Vec::with_capacity(outages.len());
+            for (outage, _) in outages {
+                if !txn.outage_letter_exists(outage.id, recipient, kind).await? {
+                    fresh.push(outage.id);
+                }
+            }
+            if fresh.is_empty() {
+                return Ok(0);
+            }
+            let (letter, made) =
+                txn.digest_open(&self.digest(account, kind, recipient), due).await?;
+            for outage in fresh {
+                txn.outage_letter_insert(outage, recipient, kind, letter).await?;
+            }
+            return Ok(made.into());
+        }
+        let size = if outages.len() > SINGLES { LISTED_TO_PROGRAM } else { 1 };
+        let mut written = 0;
+        for some in outages.chunks(size) {
+            let mut devices = Vec::with_capacity(some.len());
+            for (outage, device) in some {
+                devices.push(self.silent_device(txn, outage, device, size == 1).await?);
+            }
+            let mut letter = self.letter(account, kind, recipient, &content(kind, devices, 0))?;
+            letter.after_letter = after;
+            let mut fresh = false;
+            for (outage, _) in some {
+                fresh |= txn.outage_letter_insert(outage.id, recipient, kind, letter.id).await?;
+            }
+            if fresh {
+                txn.letter_insert(&letter).await?;
+                written += 1;
+            }
+        }
+        Ok(written)
+    }
+
+    /// What a digest about outages says. It lists the first `limit`; there is nothing to say if
+    /// none is left.
+    pub(crate) async fn digest_of_outages(
+        &self,
+        txn: &Txn,
+        account: &Account,
+        letter: LetterId,
+        kind: LetterKind,
+        limit: u64,
+    ) -> AppResult<Option<Content>> {
+        let (outages, all) = txn.digest_outages(letter, limit).await?;
+        let ids: Vec<DeviceId> = outages.iter().map(|outage| outage.device_id).collect();
+        let devices: HashMap<DeviceId, Device> = txn
+            .device_fetch_many(&account.id, &ids)
+            .await?
+            .into_iter()
+            .map(|device| (device.id, device))
+            .collect();
+        let mut listed = Vec::with_capacity(outages.len());
+        for outage in &outages {
+            if let Some(device) = devices.get(&outage.device_id) {
+                listed.push(self.silent_device(txn, outage, device, all == 1).await?);
+            }
+        }
+        let more = all - outages.len() as u64;
+        Ok((!listed.is_empty()).then(|| content(kind, listed, more)))
+    }
+
+    /// A device as a letter shows it. The last client and error are left out of letters about many.
+    async fn silent_device(
+        &self,
+        txn: &Txn,
+        outage: &Outage,
+        device: &Device,
+        fully: bool,
+    ) -> AppResult<SilentDevice> {
+        let until = outage.ended.map(|(at, _)| at);
+        let (last, failed) = if fully {
+            (txn.pull_last(device.id, false).await?, txn.pull_last(device.id, true).await?)
+        } else {
+            (None, None)
+        };
+        let groupless = fully
+            && until.is_none()
+            && txn.group_list(&device.account_id, Some(device.id)).await?.is_empty();
+        let no_group = groupless.then_some("It has no IOC group, so there is nothing for it to pull: open the device, make one, and type its URL in.");
+        let gaps = if until.is_some() { Vec::new() } else { self.context.downtime.gaps().to_vec() };
+        Ok(SilentDevice {
+            name: device.name.to_string(),
+            type_name: device.device_type.name.to_owned(),
+            since: outage.began_at,
+            until,
+            silence: span_in_words(silence(
+                outage.began_at,
+                &gaps,
+                until.unwrap_or(outage.noticed_at),
+            )),
+            never_pulled: until.is_none() && device.last_pull_at.is_none(),
+            watched_again: device.watched_since == outage.began_at
+                && device.created_at < device.watched_since,
+            last_pull: device.last_pull_at,
+            last_client: last.as_ref().map(client),
+            last_error: failed.filter(|f| f.pull.at >= outage.began_at).and_then(|f| {
+                Some(format!(
+                    "{} at {}, from {}",
+                    f.reason.as_ref()?,
+                    f.pull.at.minute(),
+                    client(&f)
+                ))
+            }),
+            link: format!(
+                "{}/automation/integrations/{}",
+                self.context.settings.public_url, device.id
+            ),
+            checks: no_group
+                .into_iter()
+                .chain(device.device_type.checks.iter().copied())
+                .map(str::to_owned)
+                .collect(),
+        })
+    }
+
+    /// Ends the outages of devices that pulled, in the transaction that writes the pulls. Everyone
+    /// who got the warning gets a letter.
+    pub(crate) async fn outages_pulled(
+        &self,
+        txn: &Txn,
+        pulls: &HashMap<DeviceId, Timestamp>,
+    ) -> AppResult<()> {
+        let devices: Vec<DeviceId> = pulls.keys().copied().collect();
+        let mut over: BTreeMap<AccountId, Vec<Outage>> = BTreeMap::new();
+        for mut outage in txn.outage_open(&devices).await? {
+            if let Some(at) =
+                pulls.get(&outage.device_id).copied().filter(|at| *at > outage.began_at)
+            {
+                outage.ended = Some((at, EndedBy::Pull));
+                over.entry(outage.account_id.clone()).or_default().push(outage);
+            }
+        }
+        for (account_id, outages) in over {
+            let ids: Vec<DeviceId> = outages.iter().map(|outage| outage.device_id).collect();
+            // The outage of a device that can't be read stays open.
+            let mut devices: HashMap<DeviceId, Device> = txn
+                .device_fetch_many(&account_id, &ids)
+                .await?
+                .into_iter()
+                .map(|device| (device.id, device))
+                .collect();
+            let mut ended = Vec::with_capacity(outages.len());
+            for outage in outages {
+                if let Some((at, by)) = outage.ended
+                    && let Some(device) = devices.remove(&outage.device_id)
+                    && txn.outage_end(outage.id, at, by).await?
+                {
+                    ended.push((outage, device));
+                }
+            }
+            match self.recovered(txn, &account_id, &ended).await {
+                // One account that can't be read does not keep the pulls of all others from being
+                // written.
+                Err(error) if error.is_corrupt() => {
+                    tracing::error!(account.id = %account_id, error = &error as &dyn std::error::Error, "Could not queue the recoveries of account {account_id}");
+                }
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn recovered(
+        &self,
+        txn: &Txn,
+        account_id: &AccountId,
+        ended: &[(Outage, Device)],
+    ) -> AppResult<()> {
+        let Some(account) = txn.account_fetch(account_id).await? else { return Ok(()) };
+        self.recoveries(txn, &account, ended).await?;
+        let watchdog = Actor::watchdog(account_id.clone());
+        for (outage, device) in ended {
+            let pulled_at = outage.ended.map(|(at, _)| at);
+            let detail = serde_json::json!({ "name": device.name.as_str(), "silent_since": outage.began_at, "pulled_at": pulled_at });
+            self.context.audit(txn, &watchdog, "device.recovered", &device.id, &detail).await?;
+        }
+        self.letters_wait();
+        Ok(())
+    }
+
+    async fn recoveries(
+        &self,
+        txn: &Txn,
+        account: &Account,
+        ended: &[(Outage, Device)],
+    ) -> AppResult<()> {
+        let alerted = self.alerted(txn, account).await?;
+        // Those whose warning went out, and those of each warning that is still on its way: their
+        // letters follow it.
+        let mut told: BTreeMap<(String, Option<LetterId>), Vec<(Outage, Device)>> = BTreeMap::new();
+        let mut needed = HashMap::new();
+        for (outage, device) in ended {
+            let warnings =
+                txn.warnings_take_back(outage.id, self.context.now(), &mut needed).await?;
+            for (warning, recipient, fate) in
+                warnings.into_iter().filter(|(_, recipient, _)| alerted.contains(recipient))
+            {
+                let after = match fate {
+                    WarningFate::Sent => None,
+                    WarningFate::OnItsWay => Some(warning),
+                };
+                told.entry((recipient, after)).or_default().push((outage.clone(), device.clone()));
+            }
+        }
+        for ((recipient, after), outages) in told {
+            self.enqueue_alert(txn, account, LetterKind::Recovery, &recipient, &outages, after)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn content(kind: LetterKind, devices: Vec<SilentDevice>, more: u64) -> Content {
+    if kind == LetterKind::Warning {
+        Content::Warning { devices, more }
+    } else {
+        Content::Recovery { devices, more }
+    }
+}
+
+/// Who pulled: address and what it calls itself. A letter's reader must not find a link in it.
+fn client(line: &PullLine) -> String {
+    let agent = clip(&line.pull.user_agent.replace("://", "[:]//").replace("www.", "www[.]"), 100);
+    if agent.is_empty() {
+        line.pull.address.clone()
+    } else {
+        format!("{}, {agent}", line.pull.address)
+    }
+}

@@ -1,0 +1,226 @@
+//! Pulls: noted in memory when the last byte is handed over, written in batches.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use iocast_domain::{
+    account::Module,
+    id::{DeviceId, GroupId},
+    time::{Timestamp, clip},
+};
+use iocast_store::{NewPull, Page, PageOf, PullLine};
+
+use crate::{Actor, AppError, AppResult, Pulled, Watch};
+
+/// Different notes kept when the database is away; beyond that new ones are dropped.
+const NOTES_MAX: usize = 100_000;
+
+/// What a client says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Client {
+    /// Address.
+    pub address: String,
+    /// `User-Agent`.
+    pub user_agent: String,
+    /// `MISP-version`.
+    pub misp_version: Option<String>,
+    /// `MISP-uuid`.
+    pub misp_uuid: Option<String>,
+}
+
+/// Something that a device did.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PullNote {
+    /// It pulled.
+    Done(Pulled),
+    /// It was refused, for a reason.
+    Failed(DeviceId, GroupId, String),
+}
+
+/// What is alike is one note: a device that polls a thousand times between two batches costs one
+/// line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Note {
+    what: PullNote,
+    pub(super) client: Client,
+    status: u16,
+    bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    first_at: Timestamp,
+    at: Timestamp,
+    count: u32,
+}
+
+/// How many pulls ended how since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Pulls([AtomicU64; 6]);
+
+impl Pulls {
+    /// The answers that are told apart.
+    const STATUSES: [u16; 6] = [200, 304, 400, 401, 404, 503];
+
+    fn count(&self, status: u16) {
+        if let Some((count, _)) = self.0.iter().zip(Self::STATUSES).find(|(_, s)| *s == status) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn read(&self) -> Vec<(u16, u64)> {
+        Self::STATUSES
+            .into_iter()
+            .zip(self.0.iter().map(|count| count.load(Ordering::Relaxed)))
+            .collect()
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Notes {
+    noted: Mutex<HashMap<Note, Times>>,
+    /// How many found no room since the start.
+    dropped: AtomicU64,
+}
+
+impl Notes {
+    fn add(&self, note: Note, times: Times) {
+        let mut notes = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = notes.len();
+        match notes.entry(note) {
+            Entry::Occupied(mut known) => {
+                let known = known.get_mut();
+                known.first_at = known.first_at.min(times.first_at);
+                known.at = known.at.max(times.at);
+                known.count = known.count.saturating_add(times.count);
+            }
+            Entry::Vacant(place) if there < NOTES_MAX => {
+                place.insert(times);
+            }
+            Entry::Vacant(_) => {
+                if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::error!(
+                        "{NOTES_MAX} pulls wait to be written because the database is away; further ones are not noted"
+                    );
+                }
+            }
+        }
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Watch {
+    /// Notes what a device did. Never waits.
+    pub fn pull_note(&self, what: PullNote, client: Client, status: u16, bytes: u64) {
+        if matches!(what, PullNote::Done(_)) {
+            self.pulls.count(status);
+        }
+        let at = self.context.now();
+        self.notes.add(Note { what, client, status, bytes }, Times { first_at: at, at, count: 1 });
+    }
+
+    /// Counts an answer to a device that was refused, known or not.
+    pub fn pull_refused(&self, status: u16) {
+        self.pulls.count(status);
+    }
+
+    /// Writes the notes. If the database is away they are kept for the next time.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn pulls_flush(&self) -> AppResult<()> {
+        let notes =
+            std::mem::take(&mut *self.notes.noted.lock().unwrap_or_else(PoisonError::into_inner));
+        if notes.is_empty() {
+            return Ok(());
+        }
+        // Noted by a clock that was set back since, or is wrong: no pull lies in the future, where
+        // it would hide the silence after it.
+        let (now, ahead) = (self.context.now(), self.context.downtime.clock_ahead());
+        let right = |at: Timestamp| at.min(now).plus(-ahead);
+        let mut in_order: Vec<(Note, Times)> = notes
+            .into_iter()
+            .map(|(note, times)| {
+                (note, Times { first_at: right(times.first_at), at: right(times.at), ..times })
+            })
+            .collect();
+        in_order.sort_by_key(|(_, times)| times.at);
+        let written = self.pulls_write(&in_order).await;
+        if written.is_err() {
+            for (note, times) in in_order {
+                let again = Times {
+                    first_at: times.first_at.plus(ahead),
+                    at: times.at.plus(ahead),
+                    ..times
+                };
+                self.notes.add(note, again);
+            }
+        }
+        written
+    }
+
+    async fn pulls_write(&self, notes: &[(Note, Times)]) -> AppResult<()> {
+        let txn = self.context.store.write().await?;
+        let mut pulled = HashMap::new();
+        let mut keys = HashMap::new();
+        for (note, times) in notes {
+            if let PullNote::Done(pull) = &note.what {
+                // In order of time: the last one stays.
+                pulled.insert(pull.device_id, times.at);
+                keys.insert(pull.key_id, times.at);
+            }
+        }
+        // The devices' rows before the keys', in the order in which a device is deleted.
+        let lines: Vec<PullLine> =
+            notes.iter().map(|(note, times)| self.line(note, *times)).collect();
+        txn.pull_insert_many(&lines).await?;
+        txn.keys_used(keys).await?;
+        self.outages_pulled(&txn, &pulled).await?;
+        Ok(txn.commit().await?)
+    }
+
+    fn line(&self, note: &Note, times: Times) -> PullLine {
+        let (device_id, group_id, reason) = match &note.what {
+            PullNote::Done(pulled) => (pulled.device_id, pulled.group_id, None),
+            PullNote::Failed(device, group, reason) => (*device, *group, Some(reason.clone())),
+        };
+        let header = |text: &str| clip(&text.replace(char::is_control, " "), 200);
+        let pull = NewPull {
+            id: self.context.entropy.uuid(),
+            device_id,
+            group_id,
+            at: times.at,
+            address: note.client.address.clone(),
+            user_agent: header(&note.client.user_agent),
+            misp_version: note.client.misp_version.as_deref().map(header),
+            misp_uuid: note.client.misp_uuid.as_deref().map(header),
+            status: note.status,
+            bytes: note.bytes,
+        };
+        PullLine { pull, first_at: times.first_at, count: times.count, reason }
+    }
+
+    /// The pull history of a device, newest first.
+    ///
+    /// # Errors
+    /// If the device is not there.
+    pub async fn pull_list(
+        &self,
+        actor: &Actor,
+        device: DeviceId,
+        page: &Page,
+    ) -> AppResult<PageOf<PullLine>> {
+        actor.may_read(Module::Automation)?;
+        let read = self.context.store.read();
+        read.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;
+        Ok(read.pull_list(device, page).await?)
+    }
+}
