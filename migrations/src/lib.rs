@@ -24,6 +24,7 @@ mod m0013_key_changes;
 mod m0014_precedence;
 mod m0015_feed_changes;
 mod m0016_rollbacks;
+mod m0017_receipts;
 mod table;
 
 /// What going back is answered with.
@@ -53,6 +54,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0014_precedence::Migration),
             Box::new(m0015_feed_changes::Migration),
             Box::new(m0016_rollbacks::Migration),
+            Box::new(m0017_receipts::Migration),
         ]
     }
 }

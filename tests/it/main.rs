@@ -34,6 +34,7 @@ mod pages;
 mod properties;
 mod public;
 mod real_data;
+mod receipts;
 mod replicas;
 mod resolvers;
 mod rollbacks;

@@ -7,6 +7,7 @@ use iocast_domain::{
     device::{Device, check_device_limit, check_type},
     id::{DeviceId, GroupId},
     name::Name,
+    receipt::Protection,
     staleness::SyncState,
     time::HOUR,
     watch::check_silent_after,
@@ -47,6 +48,9 @@ pub struct GroupView {
     pub row: GroupRow,
     /// The group URL.
     pub url: String,
+    /// Whether the device has what it holds, the most urgent first; nothing before its first
+    /// publication.
+    pub protection: Vec<Protection>,
 }
 
 /// A device with all that a person wants to see of it.
@@ -61,17 +65,30 @@ pub struct DeviceView {
 }
 
 impl Accounts {
-    fn device_view(&self, device: Device, groups: Vec<GroupRow>, account: &Account) -> DeviceView {
-        let sync = self.context.sync_state(&device, account.silent_after);
-        DeviceView {
-            sync,
-            groups: groups.into_iter().map(|row| self.group_view(row)).collect(),
-            device,
-        }
+    pub(crate) async fn group_views(
+        &self,
+        account: &Account,
+        devices: &[Device],
+        groups: Vec<GroupRow>,
+    ) -> AppResult<Vec<GroupView>> {
+        let mut known = self.protections(account, devices, &groups).await?;
+        let view = |row: GroupRow| GroupView {
+            url: self.context.group_url(row.group.id),
+            protection: known.remove(&row.group.id).unwrap_or_default(),
+            row,
+        };
+        Ok(groups.into_iter().map(view).collect())
     }
 
-    pub(crate) fn group_view(&self, row: GroupRow) -> GroupView {
-        GroupView { url: self.context.group_url(row.group.id), row }
+    async fn device_view(
+        &self,
+        device: Device,
+        groups: Vec<GroupRow>,
+        account: &Account,
+    ) -> AppResult<DeviceView> {
+        let groups = self.group_views(account, std::slice::from_ref(&device), groups).await?;
+        let sync = self.context.sync_state(&device, account.silent_after);
+        Ok(DeviceView { sync, groups, device })
     }
 
     /// Adds a device.
@@ -115,7 +132,7 @@ impl Accounts {
         .await?;
         self.context.idempotency_effect(&txn, actor, &device.id).await?;
         txn.commit().await?;
-        Ok(self.device_view(device, Vec::new(), &self.account_fetch(actor).await?))
+        self.device_view(device, Vec::new(), &self.account_fetch(actor).await?).await
     }
 
     /// The devices of the account, by name.
@@ -146,13 +163,15 @@ impl Accounts {
     ) -> AppResult<Vec<DeviceView>> {
         let account = self.account_fetch(actor).await?;
         let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
-        let mut groups: HashMap<DeviceId, Vec<GroupRow>> = HashMap::new();
-        for row in self.context.store.read().group_list_of(&actor.account_id, &ids).await? {
-            groups.entry(row.group.device_id).or_default().push(row);
+        let rows = self.context.store.read().group_list_of(&actor.account_id, &ids).await?;
+        let mut groups: HashMap<DeviceId, Vec<GroupView>> = HashMap::new();
+        for view in self.group_views(&account, &devices, rows).await? {
+            groups.entry(view.row.group.device_id).or_default().push(view);
         }
-        let view = |device: Device| {
-            let own = groups.remove(&device.id).unwrap_or_default();
-            self.device_view(device, own, &account)
+        let view = |device: Device| DeviceView {
+            sync: self.context.sync_state(&device, account.silent_after),
+            groups: groups.remove(&device.id).unwrap_or_default(),
+            device,
         };
         Ok(devices.into_iter().map(view).collect())
     }
@@ -167,7 +186,7 @@ impl Accounts {
         let device =
             read.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
         let groups = read.group_list(&actor.account_id, Some(id)).await?;
-        Ok(self.device_view(device, groups, &self.account_fetch(actor).await?))
+        self.device_view(device, groups, &self.account_fetch(actor).await?).await
     }
 
     /// Changes a device.
@@ -238,7 +257,7 @@ impl Accounts {
                 self.tables.load(row).await?;
             }
         }
-        Ok(self.device_view(after, groups, &account))
+        self.device_view(after, groups, &account).await
     }
 
     /// Deletes a device with its groups, keys and history.

@@ -153,13 +153,12 @@ impl Accounts {
     pub async fn group_list(&self, actor: &Actor, device: DeviceId) -> AppResult<Vec<GroupView>> {
         actor.may_read(Module::Automation)?;
         let read = self.context.store.read();
-        read.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;
-        Ok(read
-            .group_list(&actor.account_id, Some(device))
+        let of = read
+            .device_fetch(&actor.account_id, device)
             .await?
-            .into_iter()
-            .map(|row| self.group_view(row))
-            .collect())
+            .ok_or(AppError::NotFound("device"))?;
+        let rows = read.group_list(&actor.account_id, Some(device)).await?;
+        self.group_views(&self.account_fetch(actor).await?, &[of], rows).await
     }
 
     /// One group.
@@ -171,8 +170,18 @@ impl Accounts {
         let read = self.context.store.read();
         let row =
             read.group_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("group"))?;
+        let device = read
+            .device_fetch(&actor.account_id, row.group.device_id)
+            .await?
+            .ok_or(AppError::NotFound("device"))?;
+        let account = self.account_fetch(actor).await?;
+        let view = self
+            .group_views(&account, &[device], vec![row])
+            .await?
+            .pop()
+            .ok_or(AppError::NotFound("group"))?;
         Ok(GroupDetail {
-            view: self.group_view(row),
+            view,
             refused: read.refused_counts(id).await?,
             publications: read.publication_list(id).await?,
         })

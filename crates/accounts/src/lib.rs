@@ -22,6 +22,8 @@ mod integrations;
 mod keys;
 mod outages;
 mod people;
+mod places;
+mod protection;
 mod quota;
 mod rules;
 mod sessions;
@@ -34,6 +36,8 @@ pub use self::{
     integrations::{Condition, DayOfPulls, DeviceOrder, Overview, OverviewQuery},
     keys::{KeyView, NewKey},
     people::UserPatch,
+    places::{IocLeftOut, IocPlace, IocPlaces, Withdrawn},
+    protection::ClientView,
     quota::Quota,
     rules::{Chosen, NewRule, RulePatch},
     sessions::{SessionKind, SignedIn},

@@ -269,7 +269,8 @@ impl App {
             status: 200,
             bytes: 1_000,
         };
-        txn.pull_insert_many(&[PullLine { pull, first_at: at, count: 1, reason: None }]).await?;
+        txn.pull_insert_many(&[PullLine { pull, first_at: at, count: 1, reason: None, events: 0 }])
+            .await?;
         Ok(txn.commit().await?)
     }
 

@@ -59,10 +59,10 @@
 use std::sync::{Arc, atomic::AtomicI64};
 
 pub use iocast_accounts::{
-    Accounts, Chosen, Condition, DayOfPulls, DeviceOrder, DevicePatch, DeviceView, GroupDetail,
-    GroupIoc, GroupPatch, GroupView, GuardsPatch, KeyView, NewAccount, NewDevice, NewGroup, NewKey,
-    NewRule, Overview, OverviewQuery, Quota, RefusedIoc, RulePatch, SendAgain, SessionKind,
-    SignedIn, UserPatch,
+    Accounts, Chosen, ClientView, Condition, DayOfPulls, DeviceOrder, DevicePatch, DeviceView,
+    GroupDetail, GroupIoc, GroupPatch, GroupView, GuardsPatch, IocLeftOut, IocPlace, IocPlaces,
+    KeyView, NewAccount, NewDevice, NewGroup, NewKey, NewRule, Overview, OverviewQuery, Quota,
+    RefusedIoc, RulePatch, SendAgain, SessionKind, SignedIn, UserPatch, Withdrawn,
 };
 pub use iocast_context::{
     Actor, AppError, AppResult, Caller, Context, Idempotent, Known, Pulled, Replay, Role, Secrets,
@@ -75,8 +75,8 @@ pub use iocast_formats::{
 };
 pub use iocast_intake::{
     AlertChange, AlertQuery, BulkEditResult, DocumentIoc, Ignored, ImportReport, ImportRequest,
-    Intake, IocEdit, IocPatch, IocPlace, IocQuery, IocView, NewAlert, NewDocument, NewSource,
-    Progress, SourcePatch, Spooled, Trust, WalkPage, WalkQuery, Walked,
+    Intake, IocEdit, IocPatch, IocQuery, IocView, NewAlert, NewDocument, NewSource, Progress,
+    SourcePatch, Spooled, Trust, WalkPage, WalkQuery, Walked,
 };
 pub use iocast_notify::{
     Failure, Letter, MailTransport, Mailer, Security, Smtp, Transport, Webhooks,
@@ -89,7 +89,7 @@ pub use iocast_serving::{
 use iocast_store::Store;
 pub use iocast_store::{
     AlertFilter, AuditFilter, AuditLine, Channel, LetterRow, OutageLetter, OutageRow, Page, PageOf,
-    Pool, PublicationLine, PullLine, SessionRow,
+    Pool, PublicationLine, PullLine, Receipt, SessionRow,
 };
 pub use iocast_watch::{Client, Delivered, PullNote, Watch, Watched};
 
@@ -146,7 +146,7 @@ impl App {
     ) -> AppResult<Arc<Self>> {
         let context = Arc::new(Context::new(settings, store, secrets, clock, entropy));
         let serving = Arc::new(Serving::new(Arc::clone(&context)));
-        let watch = Arc::new(Watch::new(Arc::clone(&context), mailer));
+        let watch = Arc::new(Watch::new(Arc::clone(&context), Arc::clone(&serving) as _, mailer));
         let app = Arc::new(Self {
             publishing: Arc::new(Publishing::new(
                 Arc::clone(&context),
@@ -192,7 +192,7 @@ impl App {
     /// # Errors
     /// If the database does not answer.
     pub async fn prune(&self) -> AppResult<()> {
-        self.watch.letters_prune().await?;
+        self.watch.prune().await?;
         self.accounts.prune().await
     }
 

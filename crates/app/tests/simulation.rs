@@ -305,6 +305,7 @@ impl World {
                 let at = usize::try_from(self.rng.below(devices.len() as u64)).unwrap();
                 let device = &mut devices[at];
                 let pulled = Pulled {
+                    fetched: iocast_domain::receipt::Fetched::Whole(1),
                     device_id: device.id,
                     group_id: GroupId(Uuid::nil()),
                     key_id: KeyId(Uuid::nil()),

@@ -8,8 +8,11 @@ use iocast_domain::{
     group::Group,
     id::{DeviceId, GroupId, KeyId},
     key::Key,
+    receipt::Fetched,
 };
 use iocast_store::{FileRef, GroupRow};
+
+use uuid::Uuid;
 
 use crate::Answer;
 
@@ -44,6 +47,9 @@ pub trait Tables: Send + Sync {
     /// Brings the keys up to date.
     fn follow_keys(&self) -> Answer<'_, ()>;
 
+    /// The MISP events that a group publishes now, and their versions; nothing of other formats.
+    fn events(&self, group: GroupId) -> Vec<(Uuid, Uuid)>;
+
     /// The key of this hash, dead or alive.
     fn key(&self, hash: &[u8; 32]) -> Option<Arc<Key>>;
 }
@@ -57,4 +63,6 @@ pub struct Pulled {
     pub group_id: GroupId,
     /// The key it used.
     pub key_id: KeyId,
+    /// What it was given.
+    pub fetched: Fetched,
 }

@@ -21,6 +21,7 @@ pub mod name;
 pub mod normalise;
 pub mod problem;
 pub mod proxy;
+pub mod receipt;
 pub mod refang;
 pub mod rule;
 pub mod selection;

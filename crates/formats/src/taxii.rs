@@ -149,6 +149,17 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether every indicator passes.
+    #[must_use]
+    pub fn takes_indicators(&self) -> bool {
+        let Self { ids, types, any_version: _, versions, spec_versions } = self;
+        ids.is_empty()
+            && versions.is_empty()
+            && (types.is_empty() || types.contains("indicator"))
+            && (spec_versions.is_empty()
+                || ["2.0", "2.1"].iter().any(|version| spec_versions.contains(*version)))
+    }
+
     /// Reads parameters; others are left alone.
     ///
     /// # Errors

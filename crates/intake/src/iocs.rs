@@ -4,15 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use iocast_domain::{
     account::Module,
-    id::{DeviceId, GroupId, IocId, SourceId},
+    id::{IocId, SourceId},
     ioc::{Comment, Ioc, Severity, Whitelist, label},
-    member::MembershipState,
     source::Source,
-    time::Timestamp,
 };
 pub use iocast_store::IocFilter as IocQuery;
-use iocast_store::{GroupRow, IocFilter, IocRow, MemberRow, Page, PageOf};
-use uuid::Uuid;
+use iocast_store::{IocFilter, IocRow, Page, PageOf};
 
 use crate::{Actor, AppError, AppResult, Intake};
 
@@ -23,27 +20,6 @@ pub struct IocView {
     pub ioc: Ioc,
     /// Its sources, those deleted since left out.
     pub sources: HashMap<SourceId, Source>,
-}
-
-/// A group that holds or held an IOC.
-#[derive(Clone, Debug)]
-pub struct IocPlace {
-    /// The device.
-    pub device_id: DeviceId,
-    /// Its name.
-    pub device: String,
-    /// The group.
-    pub group_id: GroupId,
-    /// Its name.
-    pub group: String,
-    /// The event it is in.
-    pub event: Uuid,
-    /// Since when.
-    pub since: Timestamp,
-    /// When it left.
-    pub left: Option<Timestamp>,
-    /// Where it stands.
-    pub standing: MembershipState,
 }
 
 /// What people may change of an IOC.
@@ -126,49 +102,6 @@ impl Intake {
             .await?
             .ok_or(AppError::NotFound("IOC"))?;
         self.ioc_view(actor, vec![row]).await?.pop().ok_or(AppError::NotFound("IOC"))
-    }
-
-    /// Where an IOC went and when, the latest first.
-    ///
-    /// # Errors
-    /// If it is not there.
-    pub async fn ioc_places(&self, actor: &Actor, id: IocId) -> AppResult<Vec<IocPlace>> {
-        actor.may_read(Module::Tip)?;
-        let read = self.context.store.read();
-        read.ioc_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("IOC"))?;
-        let groups: HashMap<GroupId, GroupRow> = read
-            .group_list(&actor.account_id, None)
-            .await?
-            .into_iter()
-            .map(|g| (g.group.id, g))
-            .collect();
-        let ids: Vec<GroupId> = groups.keys().copied().collect();
-        let members = read.member_of_ioc(&ids, id).await?;
-        let holders: BTreeSet<DeviceId> = members
-            .iter()
-            .filter_map(|(group, _)| Some(groups.get(group)?.group.device_id))
-            .collect();
-        let holders: Vec<DeviceId> = holders.into_iter().collect();
-        let devices: HashMap<DeviceId, String> = read
-            .device_fetch_many(&actor.account_id, &holders)
-            .await?
-            .into_iter()
-            .map(|d| (d.id, d.name.to_string()))
-            .collect();
-        let place = |(group, member): (GroupId, MemberRow)| {
-            let group = &groups.get(&group)?.group;
-            Some(IocPlace {
-                device_id: group.device_id,
-                device: devices.get(&group.device_id)?.clone(),
-                group_id: group.id,
-                group: group.name.to_string(),
-                event: member.part_id.0,
-                since: Timestamp::from_micros(member.joined_at),
-                left: member.left_at.map(Timestamp::from_micros),
-                standing: member.standing,
-            })
-        };
-        Ok(members.into_iter().filter_map(place).collect())
     }
 
     /// Changes what people say of an IOC. Whitelisted, it leaves the feeds at once.

@@ -18,7 +18,7 @@ mod walk;
 pub use self::{
     alerts::{AlertChange, AlertQuery, NewAlert},
     imports::{Ignored, ImportReport, ImportRequest, Progress, Spooled, Trust},
-    iocs::{IocPatch, IocPlace, IocQuery, IocView},
+    iocs::{IocPatch, IocQuery, IocView},
     sources::{NewSource, SourcePatch},
     walk::{BulkEditResult, DocumentIoc, IocEdit, NewDocument, WalkPage, WalkQuery, Walked},
 };

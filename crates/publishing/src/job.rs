@@ -110,6 +110,7 @@ impl<'a> PublicationJob<'a> {
             choice = MemberChanges { edits: choice.edits, ..self.nothing() };
             withdrawals_only = true;
         }
+        let withdrawn = choice.withdrawn();
         let before = if self.state.publication == 0 { Vec::new() } else { choice.before() };
         let refused = std::mem::take(&mut choice.refused);
         let from_scratch = choice.from_scratch;
@@ -119,7 +120,7 @@ impl<'a> PublicationJob<'a> {
             None => self.plan(choice).await?,
         };
         let ready = self.ready(plan, boundary, from_scratch, refused).await?;
-        Ok(Some(Ready { before, ..ready }.only(withdrawals_only)))
+        Ok(Some(Ready { before, withdrawn, ..ready }.only(withdrawals_only)))
     }
 
     /// Nothing changes: what found no room stays counted, and a full group is selected from scratch
@@ -264,6 +265,7 @@ impl<'a> PublicationJob<'a> {
             from_scratch,
             refused,
             before: Vec::new(),
+            withdrawn: Vec::new(),
         })
     }
 

@@ -21,6 +21,7 @@ use iocast_formats::{gzip, write::list};
 use iocast_store::{BlobRef, FileRef};
 use quick_cache::sync::Cache;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use self::bodies::{ByLength, Plain, cache};
 use crate::taxii::{self, ByText, Piece};
@@ -58,7 +59,7 @@ pub(crate) struct GroupFeed {
     pub(crate) device_name: String,
     pub(crate) created_at: Timestamp,
     device_type: &'static DeviceType,
-    publication: i64,
+    pub(crate) publication: i64,
     /// The publication that it serves instead.
     frozen: Option<i64>,
     live: u32,
@@ -246,6 +247,18 @@ impl GroupFeed {
     /// What the device asks for first; nothing before the first publication.
     pub(crate) fn entry_file(&self) -> Option<Arc<File>> {
         self.files.get(self.device_type.format.entry()).cloned()
+    }
+
+    /// The MISP events that it publishes, and their versions.
+    pub(crate) fn events(&self) -> Vec<(Uuid, Uuid)> {
+        self.files.iter().filter_map(|(path, file)| self.event(path, file)).collect()
+    }
+
+    /// The MISP event that lies at a path, and its version.
+    fn event(&self, path: &str, file: &File) -> Option<(Uuid, Uuid)> {
+        let is_misp = self.device_type.format == Format::MispFeed;
+        let event = path.strip_suffix(".json").filter(|_| is_misp)?;
+        Some((event.parse().ok()?, file.etag.parse().ok()?))
     }
 
     /// What a person sees who opens the group URL of a device that asks for something below it.

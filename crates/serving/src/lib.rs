@@ -11,6 +11,7 @@ use iocast_context::{
 };
 use iocast_domain::{device::Device, group::Group, id::GroupId, key::Key};
 use iocast_store::GroupRow;
+use uuid::Uuid;
 
 mod compare;
 mod feed;
@@ -78,6 +79,10 @@ impl Tables for Serving {
 
     fn follow_keys(&self) -> Answer<'_, ()> {
         Box::pin(self.sync_keys())
+    }
+
+    fn events(&self, group: GroupId) -> Vec<(Uuid, Uuid)> {
+        self.feed.group(group).map(|group| group.events()).unwrap_or_default()
     }
 
     fn key(&self, hash: &[u8; 32]) -> Option<Arc<Key>> {

@@ -244,12 +244,14 @@ impl Serving {
                     ["manifest"] => Of::Manifest,
                     _ => return Err(nothing()),
                 };
+                let (answer, fetched) = self.taxii_page(request, key, &group, &of).await?;
                 let pull = matches!(of, Of::Objects).then_some(Pulled {
                     device_id: group.device_id,
                     group_id: id,
                     key_id: key.id,
+                    fetched,
                 });
-                Ok(TaxiiAnswer { pull, ..self.taxii_page(request, key, &group, &of).await? })
+                Ok(TaxiiAnswer { pull, ..answer })
             }
             _ => Err(nothing()),
         }

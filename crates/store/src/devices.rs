@@ -237,6 +237,7 @@ impl Txn {
             .exec(&self.0)
             .await?;
         self.key_delete_of(id).await?;
+        self.clients_delete_of(id).await?;
         pull::Entity::delete_many().filter(pull::Column::DeviceId.eq(id.0)).exec(&self.0).await?;
         pull_hour::Entity::delete_many()
             .filter(pull_hour::Column::DeviceId.eq(id.0))

@@ -201,6 +201,7 @@ impl Txn {
             .filter(member::Column::GroupId.eq(id.0))
             .exec(&self.0)
             .await?;
+        self.event_receipts_delete_of_group(id).await?;
         part::Entity::delete_many().filter(part::Column::GroupId.eq(id.0)).exec(&self.0).await?;
         refused::Entity::delete_many()
             .filter(refused::Column::GroupId.eq(id.0))
@@ -211,6 +212,7 @@ impl Txn {
             .exec(&self.0)
             .await?;
         blob::Entity::delete_many().filter(blob::Column::GroupId.eq(id.0)).exec(&self.0).await?;
+        self.receipts_delete_of_group(id).await?;
         self.feeds_moved(&[id]).await
     }
 

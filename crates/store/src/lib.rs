@@ -23,6 +23,7 @@ mod outages;
 mod page;
 mod publications;
 mod pulls;
+mod receipts;
 mod refused;
 mod respell;
 mod row;
@@ -49,6 +50,7 @@ pub use self::{
         PublishState,
     },
     pulls::{NewPull, PullDay, PullLine},
+    receipts::{Client, EventReceipt, NewReceipt, Receipt, Withdrawal},
     stage::{PromoteOrder, StageCounts, StageWrite, Staged},
 };
 

@@ -20,6 +20,9 @@ use crate::{
     row::{account, blob, group, part, publication},
 };
 
+/// Groups whose publications are read together.
+const LISTS: usize = 500;
+
 mod decisions;
 mod rows;
 pub use self::rows::{
@@ -201,28 +204,42 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// The last publications of a group, newest first.
     pub async fn publication_list(&self, id: GroupId) -> StoreResult<Vec<PublicationLine>> {
-        let rows = publication::Entity::find()
-            .filter(publication::Column::GroupId.eq(id.0))
-            .order_by_desc(publication::Column::Number)
-            .select_only()
-            .columns([
-                publication::Column::Number,
-                publication::Column::CreatedAt,
-                publication::Column::Live,
-                publication::Column::Added,
-                publication::Column::Removed,
-            ])
-            .into_tuple::<(i64, i64, i32, i32, i32)>()
-            .all(&self.0)
-            .await?;
-        let line = |(number, created_at, live, added, removed)| PublicationLine {
-            number,
-            created_at: Timestamp::from_micros(created_at),
-            live: count(live),
-            added: count(added),
-            removed: count(removed),
-        };
-        Ok(rows.into_iter().map(line).collect())
+        Ok(self.publication_lists(&[id]).await?.remove(&id).unwrap_or_default())
+    }
+
+    /// The last publications of some groups, newest first.
+    pub async fn publication_lists(
+        &self,
+        groups: &[GroupId],
+    ) -> StoreResult<HashMap<GroupId, Vec<PublicationLine>>> {
+        let mut found: HashMap<GroupId, Vec<PublicationLine>> = HashMap::new();
+        for chunk in groups.chunks(LISTS) {
+            let rows = publication::Entity::find()
+                .filter(publication::Column::GroupId.is_in(chunk.iter().map(|group| group.0)))
+                .order_by_desc(publication::Column::Number)
+                .select_only()
+                .columns([
+                    publication::Column::GroupId,
+                    publication::Column::Number,
+                    publication::Column::CreatedAt,
+                    publication::Column::Live,
+                    publication::Column::Added,
+                    publication::Column::Removed,
+                ])
+                .into_tuple::<(Uuid, i64, i64, i32, i32, i32)>()
+                .all(&self.0)
+                .await?;
+            for (group, number, created_at, live, added, removed) in rows {
+                found.entry(GroupId(group)).or_default().push(PublicationLine {
+                    number,
+                    created_at: Timestamp::from_micros(created_at),
+                    live: count(live),
+                    added: count(added),
+                    removed: count(removed),
+                });
+            }
+        }
+        Ok(found)
     }
 
     /// The numbers of the last publications of all groups, each with the one that it is frozen at.

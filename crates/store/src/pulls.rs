@@ -65,6 +65,8 @@ pub struct PullLine {
     pub count: u32,
     /// For a failure: why.
     pub reason: Option<String>,
+    /// MISP events that were fetched; then it is no pull.
+    pub events: u32,
 }
 
 pub(crate) fn to_line(row: pull::Model) -> PullLine {
@@ -83,6 +85,7 @@ pub(crate) fn to_line(row: pull::Model) -> PullLine {
         status,
         bytes,
         reason,
+        events,
     } = row;
     PullLine {
         pull: NewPull {
@@ -100,6 +103,7 @@ pub(crate) fn to_line(row: pull::Model) -> PullLine {
         first_at: Timestamp::from_micros(first_at),
         count: u32::try_from(count).unwrap_or_default(),
         reason,
+        events: u32::try_from(events).unwrap_or_default(),
     }
 }
 

@@ -72,6 +72,28 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(found)
     }
 
+    /// Which of these groups keep an IOC back, and why.
+    pub async fn refused_of_ioc(
+        &self,
+        groups: &[GroupId],
+        ioc: IocId,
+    ) -> StoreResult<Vec<(GroupId, Refusal)>> {
+        let mut found = Vec::new();
+        for chunk in groups.chunks(ROWS) {
+            let rows = refused::Entity::find()
+                .filter(refused::Column::GroupId.is_in(chunk.iter().map(|group| group.0)))
+                .filter(refused::Column::IocId.eq(ioc.0))
+                .all(&self.0)
+                .await?;
+            for row in rows {
+                let refusal = Refusal::from_code(row.reason)
+                    .ok_or_else(|| corrupt("refused_iocs", "reason", row.reason))?;
+                found.push((GroupId(row.group_id), refusal));
+            }
+        }
+        Ok(found)
+    }
+
     /// A page of the IOCs that a group keeps back, by IOC id.
     pub async fn refused_list(
         &self,

@@ -89,7 +89,26 @@ row!(blob, "blobs", {
 row!(pull, "pulls", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     device_id: Uuid, group_id: Uuid, failed: bool, at: i64, first_at: i64, count: i32, address: String, user_agent: String,
-    misp_version: Option<String>, misp_uuid: Option<String>, status: i16, bytes: i64, reason: Option<String>,
+    misp_version: Option<String>, misp_uuid: Option<String>, status: i16, bytes: i64, reason: Option<String>, events: i32,
+});
+row!(client, "clients", {
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    device_id: Uuid, key_id: Uuid, misp_uuid: Option<String>, misp_version: Option<String>, user_agent: String, first_at: i64, last_at: i64,
+});
+row!(receipt, "receipts", {
+    #[sea_orm(primary_key, auto_increment = false)] client_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid,
+    publication: i64, fetched_at: i64, confirmed: Option<i64>, confirmed_at: Option<i64>,
+});
+row!(event_receipt, "event_receipts", {
+    #[sea_orm(primary_key, auto_increment = false)] client_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] event: Uuid,
+    group_id: Uuid, version: Uuid, fetched_at: i64, times: i32,
+});
+row!(withdrawal, "withdrawals", {
+    #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid,
+    publication: i64, event: Option<Uuid>, at: i64,
 });
 row!(pull_hour, "pull_hours", { #[sea_orm(primary_key, auto_increment = false)] device_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] hour: i64, pulls: i32, failures: i32 });
 row!(audit, "audit", {

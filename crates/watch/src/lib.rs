@@ -13,7 +13,9 @@ use std::{
     },
 };
 
-use iocast_context::{Actor, Answer, AppError, AppResult, Context, GroupNews, Messages, Pulled};
+use iocast_context::{
+    Actor, Answer, AppError, AppResult, Context, GroupNews, Messages, Pulled, Tables,
+};
 use iocast_domain::{
     account::{Account, User},
     id::LetterId,
@@ -27,18 +29,22 @@ mod digests;
 mod outage_letters;
 mod outbox;
 mod pulls;
+mod receipts;
 mod watchdog;
 
 pub use self::{
     outbox::Delivered,
     pulls::{Client, PullNote},
+    receipts::receiver,
     watchdog::Watched,
 };
 
 /// Watches devices, and writes and sends messages.
 pub struct Watch {
     context: Arc<Context>,
+    tables: Arc<dyn Tables>,
     notes: pulls::Notes,
+    receipts: receipts::Written,
     pulls: pulls::Pulls,
     post: Mailer,
     /// Poked whenever a letter was written, for each lane.
@@ -51,11 +57,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Delivers with this mailer.
+    /// Delivers with this mailer; `tables` say what a client has that shows a manifest's ETag.
     #[must_use]
-    pub fn new(context: Arc<Context>, post: Mailer) -> Self {
+    pub fn new(context: Arc<Context>, tables: Arc<dyn Tables>, post: Mailer) -> Self {
         Self {
             context,
+            tables,
+            receipts: receipts::Written::default(),
             notes: pulls::Notes::default(),
             pulls: pulls::Pulls::default(),
             post,

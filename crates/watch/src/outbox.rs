@@ -288,13 +288,23 @@ impl Watch {
         Ok(())
     }
 
-    /// Forgets letters that were settled long ago.
+    /// Forgets letters that were settled long ago, clients that were not seen for as long, and
+    /// withdrawals from before.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn letters_prune(&self) -> AppResult<()> {
+    pub async fn prune(&self) -> AppResult<()> {
         let txn = self.context.store.write().await?;
         txn.letter_prune(self.context.now().plus(-KEPT)).await?;
-        Ok(txn.commit().await?)
+        txn.commit().await?;
+        // Of clients, some at a time: others write in between.
+        loop {
+            let txn = self.context.store.write().await?;
+            let more = txn.receipts_prune(self.context.now().plus(-KEPT)).await?;
+            txn.commit().await?;
+            if !more || self.context.is_closing() {
+                return Ok(());
+            }
+        }
     }
 }

@@ -11,11 +11,11 @@ use std::{
 use iocast_domain::{
     account::Module,
     id::{DeviceId, GroupId},
-    time::{Timestamp, clip},
+    time::Timestamp,
 };
 use iocast_store::{NewPull, Page, PageOf, PullLine};
 
-use crate::{Actor, AppError, AppResult, Pulled, Watch};
+use crate::{Actor, AppError, AppResult, Pulled, Watch, receipts::header};
 
 /// Different notes kept when the database is away; beyond that new ones are dropped.
 const NOTES_MAX: usize = 100_000;
@@ -45,18 +45,24 @@ pub enum PullNote {
 /// What is alike is one note: a device that polls a thousand times between two batches costs one
 /// line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Note {
-    what: PullNote,
-    pub(super) client: Client,
+pub(crate) struct Note {
+    pub(crate) what: PullNote,
+    pub(crate) client: Client,
     status: u16,
     bytes: u64,
 }
 
+impl Note {
+    fn is_event(&self) -> bool {
+        matches!(&self.what, PullNote::Done(pulled) if !pulled.fetched.is_pull())
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
-struct Times {
+pub(crate) struct Times {
     first_at: Timestamp,
-    at: Timestamp,
-    count: u32,
+    pub(crate) at: Timestamp,
+    pub(crate) count: u32,
 }
 
 /// How many pulls ended how since the start.
@@ -120,7 +126,7 @@ impl Notes {
 impl Watch {
     /// Notes what a device did. Never waits.
     pub fn pull_note(&self, what: PullNote, client: Client, status: u16, bytes: u64) {
-        if matches!(what, PullNote::Done(_)) {
+        if matches!(&what, PullNote::Done(pulled) if pulled.fetched.is_pull()) {
             self.pulls.count(status);
         }
         let at = self.context.now();
@@ -172,19 +178,28 @@ impl Watch {
         let mut pulled = HashMap::new();
         let mut keys = HashMap::new();
         for (note, times) in notes {
-            if let PullNote::Done(pull) = &note.what {
+            if let PullNote::Done(pull) = &note.what
+                && pull.fetched.is_pull()
+            {
                 // In order of time: the last one stays.
                 pulled.insert(pull.device_id, times.at);
                 keys.insert(pull.key_id, times.at);
             }
         }
         // The devices' rows before the keys', in the order in which a device is deleted.
-        let lines: Vec<PullLine> =
-            notes.iter().map(|(note, times)| self.line(note, *times)).collect();
+        let lines: Vec<PullLine> = notes
+            .iter()
+            .filter(|(note, _)| !note.is_event())
+            .map(|(note, times)| self.line(note, *times))
+            .chain(self.event_lines(notes))
+            .collect();
         txn.pull_insert_many(&lines).await?;
         txn.keys_used(keys).await?;
         self.outages_pulled(&txn, &pulled).await?;
-        Ok(txn.commit().await?)
+        let written = self.receipts_write(&txn, notes).await?;
+        txn.commit().await?;
+        self.receipts.remember(written);
+        Ok(())
     }
 
     fn line(&self, note: &Note, times: Times) -> PullLine {
@@ -192,7 +207,6 @@ impl Watch {
             PullNote::Done(pulled) => (pulled.device_id, pulled.group_id, None),
             PullNote::Failed(device, group, reason) => (*device, *group, Some(reason.clone())),
         };
-        let header = |text: &str| clip(&text.replace(char::is_control, " "), 200);
         let pull = NewPull {
             id: self.context.entropy.uuid(),
             device_id,
@@ -205,7 +219,27 @@ impl Watch {
             status: note.status,
             bytes: note.bytes,
         };
-        PullLine { pull, first_at: times.first_at, count: times.count, reason }
+        PullLine { pull, first_at: times.first_at, count: times.count, reason, events: 0 }
+    }
+
+    /// MISP events that were fetched, those of one client and group together.
+    fn event_lines(&self, notes: &[(Note, Times)]) -> Vec<PullLine> {
+        let mut lines: Vec<PullLine> = Vec::new();
+        let mut at: HashMap<(GroupId, &Client), usize> = HashMap::new();
+        for (note, times) in notes.iter().filter(|(note, _)| note.is_event()) {
+            let line = self.line(note, *times);
+            let place = *at.entry((line.pull.group_id, &note.client)).or_insert(lines.len());
+            match lines.get_mut(place) {
+                Some(before) => {
+                    before.pull.at = line.pull.at;
+                    before.pull.bytes += line.pull.bytes;
+                    before.count = before.count.saturating_add(line.count);
+                    before.events = before.count;
+                }
+                None => lines.push(PullLine { events: line.count, ..line }),
+            }
+        }
+        lines
     }
 
     /// The pull history of a device, newest first.

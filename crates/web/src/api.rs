@@ -22,6 +22,8 @@ pub(crate) mod iocs;
 pub(crate) mod keys;
 pub(crate) mod outages;
 pub(crate) mod outbox;
+pub(crate) mod protection;
+pub(crate) mod receipts;
 pub(crate) mod rules;
 pub(crate) mod sessions;
 pub(crate) mod snapshots;

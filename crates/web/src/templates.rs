@@ -220,6 +220,10 @@ fn when(state: &State<'_, '_>, iso: Value) -> Result<Value, Error> {
 }
 
 /// A number with a mark between thousands.
+pub(crate) fn number(number: u64) -> String {
+    grouped(Value::from(number))
+}
+
 fn grouped(number: Value) -> String {
     let digits = number.to_string();
     if !digits.bytes().all(|b| b.is_ascii_digit()) {

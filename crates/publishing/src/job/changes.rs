@@ -81,6 +81,15 @@ impl MemberChanges {
         before.into_iter().collect()
     }
 
+    /// Those whom a person takes out, with where they are.
+    pub(super) fn withdrawn(&self) -> Vec<(IocId, PartId)> {
+        let withdrawn = self.edits.iter().filter(|(member, edit)| {
+            member.standing == MembershipState::Live
+                && matches!(edit, MembershipChange::Leave(LeaveReason::Withdrawn))
+        });
+        withdrawn.map(|(member, _)| (member.ioc_id, member.part_id)).collect()
+    }
+
     /// How many would leave that nobody asked to leave: a whitelisted IOC must go, and the limit is
     /// an admin's word.
     pub(super) fn losses(&self) -> u32 {

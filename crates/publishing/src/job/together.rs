@@ -7,14 +7,15 @@ use std::{
 };
 
 use iocast_domain::{
+    device_type::Format,
     guard::{Guard, Refusal},
-    id::{AccountId, DeviceId, GroupId, IocId},
+    id::{AccountId, DeviceId, GroupId, IocId, PartId},
     member::MembershipState,
 };
 use iocast_formats::write::misp::SourceNames;
 use iocast_store::{
     Before, FileRef, GroupRow, GroupUpdate, MemberRow, NewPublication, PartRow, PublicationLine,
-    Reader, Txn,
+    Reader, Txn, Withdrawal,
 };
 use uuid::Uuid;
 
@@ -51,6 +52,8 @@ pub(crate) struct Ready<'a> {
     pub(super) refused: Vec<(IocId, Option<Refusal>)>,
     /// What the IOCs that it changes were before.
     pub(super) before: Vec<Before>,
+    /// IOCs that a person takes out, with where they are.
+    pub(super) withdrawn: Vec<(IocId, PartId)>,
 }
 
 impl<'a> PublicationJob<'a> {
@@ -285,7 +288,22 @@ impl Ready<'_> {
         for part in &self.plan.emptied_parts {
             txn.part_delete(*part).await?;
         }
+        if !self.withdrawn.is_empty() {
+            txn.withdrawals_put(&self.withdrawals()).await?;
+        }
         Ok(())
+    }
+
+    fn withdrawals(&self) -> Vec<Withdrawal> {
+        let is_misp = self.work.device_type.format == Format::MispFeed;
+        let withdrawal = |(ioc_id, part): &(IocId, PartId)| Withdrawal {
+            ioc_id: *ioc_id,
+            group_id: self.work.id(),
+            publication: self.update.publication,
+            event: is_misp.then_some(part.0),
+            at: self.work.now,
+        };
+        self.withdrawn.iter().map(withdrawal).collect()
     }
 
     fn publication(&mut self) -> Option<NewPublication> {

@@ -7,6 +7,7 @@ use iocast_domain::{
     account::Module,
     id::{DeviceId, GroupId, KeyId},
     key::{Key, KeyKind},
+    receipt::Fetched,
 };
 use iocast_formats::view::View;
 use subtle::ConstantTimeEq as _;
@@ -130,7 +131,13 @@ impl Serving {
             }
         };
         let (Some(id), Some(group)) = (id, group.filter(|g| g.visible_to(&key))) else {
-            return refuse(404, "Unknown IOC group: copy the group URL from iocast again.", None);
+            let of_another_device = group.is_some_and(|g| g.account_id == key.account_id);
+            let sentence = if of_another_device {
+                "This key is another device's: use a key of the device that the IOC group belongs to."
+            } else {
+                "Unknown IOC group: copy the group URL from iocast again."
+            };
+            return refuse(404, sentence, None);
         };
         if group.publication == 0 {
             return refuse(
@@ -164,13 +171,23 @@ impl Serving {
             Ok(view) => view,
             Err(why) => return refuse(400, &why, Some((group.device_id, id))),
         };
-        let pull = (path == format.entry()).then_some(Pulled {
+        let etag = view.as_ref().map_or_else(|| file.etag.clone(), |view| view_etag(file, view));
+        let matching = request.if_none_match.and_then(|header| matching_etag(header, &etag));
+        let fetched = match (path == format.entry(), &view, &matching) {
+            (true, Some(view), _) if view.is_slice() => Some(Fetched::Part),
+            (true, _, Some(_)) => Some(Fetched::Same(group.publication)),
+            (true, _, None) => Some(Fetched::Whole(group.publication)),
+            (false, ..) => {
+                group.event(path, file).map(|(event, version)| Fetched::Event(event, version))
+            }
+        };
+        let pull = fetched.map(|fetched| Pulled {
             device_id: group.device_id,
             group_id: id,
             key_id: key.id,
+            fetched,
         });
-        let etag = view.as_ref().map_or_else(|| file.etag.clone(), |view| view_etag(file, view));
-        match request.if_none_match.and_then(|header| matching_etag(header, &etag)) {
+        match matching {
             Some(etag) => FeedAnswer::NotModified { etag, pull },
             None => {
                 let content_type =

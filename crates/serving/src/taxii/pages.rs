@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use iocast_domain::{device_type::Taxii, id::KeyId, key::Key, time::Timestamp};
+use iocast_domain::{device_type::Taxii, id::KeyId, key::Key, receipt::Fetched, time::Timestamp};
 use iocast_formats::{
     gzip,
     taxii::{self as shape, Object, Position},
@@ -45,7 +45,7 @@ impl Serving {
         key: &Key,
         group: &GroupFeed,
         of: &Of<'_>,
-    ) -> Result<TaxiiAnswer, Refusal> {
+    ) -> Result<(TaxiiAnswer, Fetched), Refusal> {
         let version = request.version;
         let mut asked = asked(request)?;
         if let Of::Object(id) | Of::Versions(id) = of {
@@ -103,7 +103,13 @@ impl Serving {
             }
             range => {
                 let (status, range) = if partial { (206, range) } else { (200, None) };
-                Ok(TaxiiAnswer {
+                // Who asked for all, page by page, and reached the end has what is published.
+                let fetched = match () {
+                    () if page.more || !asked.filter.takes_indicators() => Fetched::Part,
+                    () if empty => Fetched::Same(group.publication),
+                    () => Fetched::Whole(group.publication),
+                };
+                let answer = TaxiiAnswer {
                     status,
                     content_type,
                     body: Bytes::from(body),
@@ -111,7 +117,8 @@ impl Serving {
                     range,
                     pull: None,
                     refused: None,
-                })
+                };
+                Ok((answer, fetched))
             }
         }
     }

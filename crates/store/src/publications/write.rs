@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     StoreResult, Txn,
-    row::{blob, group, member, part, publication},
+    row::{blob, event_receipt, group, member, part, publication},
 };
 
 impl Txn {
@@ -236,6 +236,10 @@ impl Txn {
     pub async fn part_delete(&self, id: PartId) -> StoreResult<()> {
         part::Entity::delete_by_id(id.0).exec(&self.0).await?;
         member::Entity::delete_many().filter(member::Column::PartId.eq(id.0)).exec(&self.0).await?;
+        event_receipt::Entity::delete_many()
+            .filter(event_receipt::Column::Event.eq(id.0))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 

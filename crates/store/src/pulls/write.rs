@@ -40,8 +40,10 @@ impl Txn {
     /// ones. 304s like the ones before are counted with them. Moments are kept to the second:
     /// devices that pulled in the same one are written together.
     pub async fn pull_insert_many(&self, lines: &[PullLine]) -> StoreResult<()> {
-        let pulled =
-            lines.iter().filter(|l| l.reason.is_none()).map(|l| (l.pull.device_id.0, l.pull.at));
+        let pulled = lines
+            .iter()
+            .filter(|l| l.reason.is_none() && l.events == 0)
+            .map(|l| (l.pull.device_id.0, l.pull.at));
         for (at, devices) in by_second(pulled) {
             for chunk in devices.chunks(IDS) {
                 device::Entity::update_many()
@@ -78,15 +80,19 @@ impl Txn {
         for line in lines {
             let new = &line.pull;
             let alike = last.get(&(new.device_id.0, line.reason.is_some())).filter(|l| {
-                new.status == 304
-                    && l.status == 304
-                    && l.group_id == new.group_id.0
+                let both = if line.events > 0 {
+                    l.events > 0
+                } else {
+                    new.status == 304 && l.status == 304
+                };
+                both && l.group_id == new.group_id.0
                     && l.address == new.address
                     && l.user_agent == new.user_agent
                     && l.misp_uuid == new.misp_uuid
                     && l.misp_version == new.misp_version
             });
             match alike {
+                Some(last) if line.events > 0 => self.pull_events_add(last.id, line).await?,
                 Some(last) => merged.push(((last.id, times(line.count)), new.at)),
                 None => fresh.push(*line),
             }
@@ -124,6 +130,20 @@ impl Txn {
                 self.pull_prune(&devices, failed, kept).await?;
             }
         }
+        Ok(())
+    }
+
+    /// More events that a client fetched one after the other.
+    async fn pull_events_add(&self, id: Uuid, line: &PullLine) -> StoreResult<()> {
+        let bytes = i64::try_from(line.pull.bytes).unwrap_or(i64::MAX);
+        pull::Entity::update_many()
+            .col_expr(pull::Column::At, Expr::value(line.pull.at.micros()))
+            .col_expr(pull::Column::Count, Expr::col(pull::Column::Count).add(times(line.count)))
+            .col_expr(pull::Column::Events, Expr::col(pull::Column::Events).add(times(line.events)))
+            .col_expr(pull::Column::Bytes, Expr::col(pull::Column::Bytes).add(bytes))
+            .filter(pull::Column::Id.eq(id))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 
@@ -234,7 +254,7 @@ impl Txn {
     /// kept.
     async fn pull_counts(&self, lines: &[PullLine]) -> StoreResult<()> {
         let mut counts: BTreeMap<(Uuid, i64), (i32, i32)> = BTreeMap::new();
-        for line in lines {
+        for line in lines.iter().filter(|line| line.events == 0) {
             let (pulls, failures) = counts
                 .entry((line.pull.device_id.0, line.pull.at.micros().div_euclid(HOUR)))
                 .or_default();
@@ -321,5 +341,6 @@ fn to_row(line: &PullLine) -> pull::ActiveModel {
         status: Set(i16::try_from(status).unwrap_or_default()),
         bytes: Set(i64::try_from(bytes).unwrap_or(i64::MAX)),
         reason: Set(line.reason.clone()),
+        events: Set(times(line.events)),
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
 
-use super::{Answer, List, given, groups::GroupOut};
+use super::{Answer, List, given, groups::GroupOut, protection::ProtectionOut};
 use crate::{
     extract::{Body, Id, Paging, Query, Session},
     problem::Problem,
@@ -83,6 +83,9 @@ pub(crate) struct DeviceOut {
     silent_after_hours: Option<i64>,
     /// The dot.
     sync: SyncOut,
+    /// Whether it has what its groups hold: the most urgent of all its groups; null before the
+    /// first publication.
+    protection: Option<ProtectionOut>,
     /// Its groups, by name.
     groups: Vec<GroupOut>,
     /// When it was added.
@@ -106,6 +109,11 @@ impl From<DeviceView> for DeviceOut {
                 last_pull_at: sync.last_pull_at,
                 silent_since: sync.silent_since,
             },
+            protection: groups
+                .iter()
+                .flat_map(|group| group.protection.first())
+                .min()
+                .map(|worst| ProtectionOut::from(*worst)),
             groups: groups.into_iter().map(|view: GroupView| GroupOut::from(view)).collect(),
             created_at: device.created_at,
         }
@@ -139,11 +147,13 @@ pub(crate) struct PullOut {
     bytes: u64,
     /// For a refused one: why.
     reason: Option<String>,
+    /// MISP events that were fetched; then it is no pull, and `bytes` are those of all of them.
+    events: u32,
 }
 
 impl From<PullLine> for PullOut {
     fn from(line: PullLine) -> Self {
-        let PullLine { pull, first_at, count, reason } = line;
+        let PullLine { pull, first_at, count, reason, events } = line;
         Self {
             at: pull.at,
             first_at,
@@ -156,6 +166,7 @@ impl From<PullLine> for PullOut {
             status: pull.status,
             bytes: pull.bytes,
             reason,
+            events,
         }
     }
 }

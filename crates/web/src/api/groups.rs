@@ -20,6 +20,7 @@ use validator::Validate;
 
 use super::{
     Answer, List,
+    protection::ProtectionOut,
     snapshots::{HeldOut, ReasonOut},
     whole,
 };
@@ -170,6 +171,9 @@ pub(crate) struct GroupOut {
     /// The publication that it is kept at, less what was withdrawn since; null where it goes by its
     /// rules.
     frozen: Option<i64>,
+    /// Whether the device has what it holds, the most urgent first; empty before its first
+    /// publication.
+    protection: Vec<ProtectionOut>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -180,7 +184,7 @@ pub(crate) struct GroupOut {
 
 impl From<GroupView> for GroupOut {
     fn from(view: GroupView) -> Self {
-        let GroupView { row, url } = view;
+        let GroupView { row, url, protection } = view;
         let group = row.group;
         Self {
             id: group.id.to_string(),
@@ -203,6 +207,7 @@ impl From<GroupView> for GroupOut {
                 would_lose: h.loses,
             }),
             frozen: row.frozen,
+            protection: protection.into_iter().map(ProtectionOut::from).collect(),
             created_at: group.created_at,
             publications: Vec::new(),
         }

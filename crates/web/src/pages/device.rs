@@ -19,7 +19,7 @@ use super::{
 };
 use crate::api::{
     device_types::DeviceTypeOut, devices::DeviceOut, devices::PullOut, groups::GroupOut,
-    keys::KeyOut, outages::OutageOut,
+    keys::KeyOut, outages::OutageOut, receipts::ClientOut,
 };
 use crate::feed::TEST;
 
@@ -74,6 +74,8 @@ async fn page(
         .into_iter()
         .map(|k| view::value(KeyOut::from(k)))
         .collect();
+    let clients: Vec<ClientOut> =
+        app.accounts.device_clients(actor, id).await?.into_iter().map(ClientOut::from).collect();
     let days = app.accounts.device_days(actor, id).await?;
     let names: Vec<(String, String)> = view
         .groups
@@ -89,6 +91,7 @@ async fn page(
         account_hours => visitor.account.silent_after.unwrap_or(48 * HOUR) / HOUR,
         chart => bars(&days),
         group_names => view::value(names.into_iter().collect::<std::collections::BTreeMap<_, _>>()),
+        clients => view::value(&clients),
         pulls => view::value(&pulls.items),
         more_pulls => pulls.next.is_some(),
         outages => view::value(&outages.items),

@@ -1,11 +1,10 @@
 //! TIP → IOCs: searching them, and one with everything that is known of it.
 
 use actix_web::http::StatusCode;
-use iocast_app::{AppError, IocPatch, IocPlace, IocQuery, Page};
+use iocast_app::{AppError, IocPatch, IocQuery, Page};
 use iocast_domain::{
     id::{IocId, SourceId},
     ioc::{Kind, Severity, State, Whitelist},
-    member::MembershipState,
     normalise::{detect, prefix},
 };
 use minijinja::{Value, context};
@@ -14,7 +13,7 @@ use super::{
     view,
     visit::{Form, Id, PageContext, PageResult, problem},
 };
-use crate::api::{iocs::IocOut, sources::SourceOut};
+use crate::api::{iocs::IocOut, receipts::PlacesOut, sources::SourceOut};
 
 /// IOCs on a page.
 const IOCS: u64 = 50;
@@ -107,23 +106,10 @@ async fn page(
     let view = visitor.app.intake.ioc_fetch(&visitor.actor, id).await?;
     let retires_at = view.ioc.retires_at().to_string();
     let user_severity = view.ioc.enrichment.user_severity.map(Severity::word);
-    let places: Vec<Value> =
-        visitor.app.intake.ioc_places(&visitor.actor, id).await?.into_iter().map(place).collect();
+    let places = visitor.app.accounts.ioc_places(&visitor.actor, id).await?;
+    let places = view::value(PlacesOut::from(places));
     let of_page = context! { ioc => view::value(IocOut::from(view)), user_severity, retires_at, places, problem, sent };
     Ok(visitor.page(status, "pages/ioc.html", of_page))
-}
-
-fn place(of: IocPlace) -> Value {
-    let IocPlace { device_id, device, group_id, group, event, since, left, standing } = of;
-    let word = match standing {
-        MembershipState::Live => "In the group",
-        MembershipState::Leaving => "Leaving the group",
-        MembershipState::Tombstone => "Removed",
-    };
-    context! {
-        device_id => device_id.to_string(), device, group_id => group_id.to_string(), group, event => event.to_string(),
-        since => since.to_string(), left => left.map(|t| t.to_string()), word,
-    }
 }
 
 pub(crate) async fn act(form: Form, id: Id) -> PageResult {

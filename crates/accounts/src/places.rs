@@ -1,0 +1,347 @@
+//! Where an IOC is: in which groups, on which devices it was fetched, why it is not in others, and
+//! who still has to fetch that it was withdrawn.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use iocast_domain::{
+    account::{Account, Module},
+    device::Device,
+    device_type::Format,
+    guard::Refusal,
+    id::{DeviceId, GroupId, IocId},
+    ioc::{Ioc, Whitelist},
+    member::MembershipState,
+    rule::{EnabledSources, Rule},
+    staleness::Reason,
+    time::{MINUTE, Timestamp},
+};
+use iocast_store::{Client, GroupRow, MemberRow, PublicationLine, Reader, Withdrawal};
+use uuid::Uuid;
+
+use crate::{Accounts, Actor, AppError, AppResult, protection::Holders};
+
+/// Devices that are listed as waiting; all are counted.
+const LISTED: usize = 100;
+
+/// A group that holds an IOC, or held it.
+#[derive(Clone, Debug)]
+pub struct IocPlace {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its name.
+    pub device: String,
+    /// The group.
+    pub group_id: GroupId,
+    /// Its name.
+    pub group: String,
+    /// The event it is in.
+    pub event: Uuid,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it left, if it did.
+    pub left: Option<Timestamp>,
+    /// What became of it.
+    pub standing: MembershipState,
+    /// The rules that choose it for this group now.
+    pub rules: Vec<String>,
+    /// The clients that count, each with when it was last given what says so; none where it was
+    /// not.
+    pub fetched: Vec<(Client, Option<Timestamp>)>,
+}
+
+/// A group whose rules choose an IOC that it does not hold.
+#[derive(Clone, Debug)]
+pub struct IocLeftOut {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its name.
+    pub device: String,
+    /// The group.
+    pub group_id: GroupId,
+    /// Its name.
+    pub group: String,
+    /// Why; none where there was no room.
+    pub refusal: Option<Refusal>,
+}
+
+/// How far devices are with an IOC that a person withdrew.
+#[derive(Clone, Debug, Default)]
+pub struct Withdrawn {
+    /// When the last group published that.
+    pub at: Option<Timestamp>,
+    /// Devices whose groups held it.
+    pub devices: u64,
+    /// Of them, those that fetched that it is gone.
+    pub fetched: u64,
+    /// Those that never pulled, and so never had it.
+    pub never_pulled: u64,
+    /// Those that are silent.
+    pub silent: u64,
+    /// Those that pull, and have not fetched it yet.
+    pub waiting: u64,
+    /// The first of those that have not fetched it: id, name, and whether it is silent.
+    pub listed: Vec<(DeviceId, String, bool)>,
+}
+
+/// Where an IOC is.
+#[derive(Clone, Debug, Default)]
+pub struct IocPlaces {
+    /// Groups that hold it or held it, the latest first.
+    pub places: Vec<IocPlace>,
+    /// Groups whose rules choose it, and which do not hold it.
+    pub left_out: Vec<IocLeftOut>,
+    /// Of an IOC that a person withdrew.
+    pub withdrawn: Option<Withdrawn>,
+}
+
+/// What there is to know of the groups of an account that matter for one IOC.
+struct Around {
+    account: Account,
+    groups: HashMap<GroupId, GroupRow>,
+    devices: HashMap<DeviceId, Device>,
+    holders: Holders,
+    lines: HashMap<GroupId, Vec<PublicationLine>>,
+}
+
+impl Accounts {
+    /// Where an IOC is and was.
+    ///
+    /// # Errors
+    /// If there is no such IOC, and none was withdrawn.
+    pub async fn ioc_places(&self, actor: &Actor, id: IocId) -> AppResult<IocPlaces> {
+        actor.may_read(Module::Tip)?;
+        let read = self.context.store.read();
+        let ioc = read.ioc_fetch(&actor.account_id, id).await?.map(|row| row.ioc);
+        let all: HashMap<GroupId, GroupRow> = read
+            .group_list(&actor.account_id, None)
+            .await?
+            .into_iter()
+            .map(|row| (row.group.id, row))
+            .collect();
+        let ids: Vec<GroupId> = all.keys().copied().collect();
+        let members = read.member_of_ioc(&ids, id).await?;
+        let refused = read.refused_of_ioc(&ids, id).await?;
+        let withdrawals: Vec<Withdrawal> = read
+            .withdrawals_of(id)
+            .await?
+            .into_iter()
+            .filter(|withdrawal| all.contains_key(&withdrawal.group_id))
+            .collect();
+        if ioc.is_none() && withdrawals.is_empty() {
+            return Err(AppError::NotFound("IOC"));
+        }
+        let rules: Vec<Rule> = read
+            .rule_list(&actor.account_id)
+            .await?
+            .into_iter()
+            .filter(|rule| rule.enabled)
+            .collect();
+        let enabled = enabled(&read, actor).await?;
+        let chosen = ioc.as_ref().map(|ioc| choose(&rules, ioc, &enabled)).unwrap_or_default();
+        let named: BTreeSet<GroupId> = members
+            .iter()
+            .map(|(group, _)| *group)
+            .chain(refused.iter().map(|(group, _)| *group))
+            .chain(withdrawals.iter().map(|withdrawal| withdrawal.group_id))
+            .chain(chosen.keys().copied())
+            .collect();
+        let around = self.around(actor, &read, all, &named).await?;
+        let withdrawn = ioc.as_ref().is_none_or(|ioc| ioc.whitelist == Whitelist::NeverSent);
+        Ok(IocPlaces {
+            left_out: around.left_out(&members, &refused, &chosen),
+            withdrawn: (withdrawn && !withdrawals.is_empty())
+                .then(|| self.withdrawn(&around, &withdrawals)),
+            places: members
+                .into_iter()
+                .filter_map(|(group, member)| self.place(&around, group, &member, &chosen))
+                .collect(),
+        })
+    }
+
+    async fn around(
+        &self,
+        actor: &Actor,
+        read: &Reader,
+        mut groups: HashMap<GroupId, GroupRow>,
+        named: &BTreeSet<GroupId>,
+    ) -> AppResult<Around> {
+        groups.retain(|id, _| named.contains(id));
+        let ids: BTreeSet<DeviceId> = groups.values().map(|row| row.group.device_id).collect();
+        let ids: Vec<DeviceId> = ids.into_iter().collect();
+        let devices = read.device_fetch_many(&actor.account_id, &ids).await?;
+        let account = self.account_fetch(actor).await?;
+        let holders = self.holders(&account, &devices).await?;
+        let ids: Vec<GroupId> = groups.keys().copied().collect();
+        Ok(Around {
+            account,
+            holders,
+            lines: read.publication_lists(&ids).await?,
+            devices: devices.into_iter().map(|device| (device.id, device)).collect(),
+            groups,
+        })
+    }
+
+    fn place(
+        &self,
+        around: &Around,
+        id: GroupId,
+        member: &MemberRow,
+        chosen: &BTreeMap<GroupId, Vec<String>>,
+    ) -> Option<IocPlace> {
+        let group = &around.groups.get(&id)?.group;
+        let device = around.devices.get(&group.device_id)?;
+        let changed = Timestamp::from_micros(member.left_at.unwrap_or(member.joined_at));
+        let event = member.part_id.0;
+        let is_misp = device.device_type.format == Format::MispFeed;
+        let fetched = around.holders.clients(device.id).iter().map(|client| {
+            let at = if is_misp {
+                self.fetched_event(around, client, id, event, changed)
+            } else {
+                around.fetched_since(client, id, changed)
+            };
+            (client.clone(), at)
+        });
+        Some(IocPlace {
+            device_id: device.id,
+            device: device.name.to_string(),
+            group_id: id,
+            group: group.name.to_string(),
+            event,
+            since: Timestamp::from_micros(member.joined_at),
+            left: member.left_at.map(Timestamp::from_micros),
+            standing: member.standing,
+            rules: chosen.get(&id).cloned().unwrap_or_default(),
+            fetched: fetched.collect(),
+        })
+    }
+
+    /// When a client was last given what a MISP event says since `changed`: in its present version,
+    /// or in one that was given clearly later. What was given at that moment may be older.
+    fn fetched_event(
+        &self,
+        around: &Around,
+        client: &Client,
+        group: GroupId,
+        event: Uuid,
+        changed: Timestamp,
+    ) -> Option<Timestamp> {
+        let receipt = around.holders.event(client.id, group, event)?;
+        let current = self.tables.events(group).into_iter().find(|(id, _)| *id == event);
+        let has = current.is_some_and(|(_, version)| version == receipt.version)
+            || receipt.fetched_at > changed.plus(MINUTE);
+        has.then_some(receipt.fetched_at)
+    }
+
+    fn has_withdrawal(&self, around: &Around, client: &Client, withdrawal: &Withdrawal) -> bool {
+        let Withdrawal { group_id, publication, event, at, .. } = withdrawal;
+        match event {
+            Some(event) => self.fetched_event(around, client, *group_id, *event, *at).is_some(),
+            None => around
+                .holders
+                .receipt(client.id, *group_id)
+                .is_some_and(|receipt| receipt.publication >= *publication),
+        }
+    }
+
+    /// How far devices are with a withdrawal. A device is done once all of its clients that count
+    /// are, in each of its groups.
+    fn withdrawn(&self, around: &Around, all: &[Withdrawal]) -> Withdrawn {
+        let mut by_device: BTreeMap<DeviceId, bool> = BTreeMap::new();
+        for withdrawal in all {
+            let Some(row) = around.groups.get(&withdrawal.group_id) else { continue };
+            let device = row.group.device_id;
+            let clients = around.holders.clients(device);
+            let done = !clients.is_empty()
+                && clients.iter().all(|client| self.has_withdrawal(around, client, withdrawal));
+            *by_device.entry(device).or_insert(true) &= done;
+        }
+        let mut found = Withdrawn {
+            at: all.iter().map(|withdrawal| withdrawal.at).max(),
+            ..Withdrawn::default()
+        };
+        for (id, done) in by_device {
+            let Some(device) = around.devices.get(&id) else { continue };
+            found.devices += 1;
+            let state = self.context.sync_state(device, around.account.silent_after);
+            let is_silent = state.reason == Reason::Silent;
+            match () {
+                () if done => found.fetched += 1,
+                () if device.last_pull_at.is_none() => found.never_pulled += 1,
+                () if is_silent => found.silent += 1,
+                () => found.waiting += 1,
+            }
+            if !done && device.last_pull_at.is_some() && found.listed.len() < LISTED {
+                found.listed.push((id, device.name.to_string(), is_silent));
+            }
+        }
+        found
+    }
+}
+
+impl Around {
+    /// When a client was last given a publication of a list that was made at this time or later.
+    fn fetched_since(
+        &self,
+        client: &Client,
+        group: GroupId,
+        since: Timestamp,
+    ) -> Option<Timestamp> {
+        let receipt = self.holders.receipt(client.id, group)?;
+        let first = self
+            .lines
+            .get(&group)
+            .and_then(|lines| lines.iter().rfind(|line| line.created_at >= since));
+        let has = match first {
+            Some(line) => receipt.publication >= line.number,
+            None => receipt.fetched_at > since,
+        };
+        has.then_some(receipt.fetched_at)
+    }
+
+    fn left_out(
+        &self,
+        members: &[(GroupId, MemberRow)],
+        refused: &[(GroupId, Refusal)],
+        chosen: &BTreeMap<GroupId, Vec<String>>,
+    ) -> Vec<IocLeftOut> {
+        let holds: BTreeSet<GroupId> = members
+            .iter()
+            .filter(|(_, member)| member.standing == MembershipState::Live)
+            .map(|(group, _)| *group)
+            .collect();
+        let mut why: BTreeMap<GroupId, Option<Refusal>> =
+            chosen.keys().map(|group| (*group, None)).collect();
+        why.extend(refused.iter().map(|(group, refusal)| (*group, Some(*refusal))));
+        let out = |(id, refusal): (GroupId, Option<Refusal>)| {
+            let row = self.groups.get(&id)?;
+            let is_full = row.cut.reasons.contains_key("limit");
+            // What joined a moment ago is published in a moment.
+            let reason = refusal.is_some() || (is_full && !holds.contains(&id));
+            let device = self.devices.get(&row.group.device_id)?;
+            reason.then(|| IocLeftOut {
+                device_id: device.id,
+                device: device.name.to_string(),
+                group_id: id,
+                group: row.group.name.to_string(),
+                refusal,
+            })
+        };
+        why.into_iter().filter_map(out).collect()
+    }
+}
+
+async fn enabled(read: &Reader, actor: &Actor) -> AppResult<EnabledSources> {
+    let sources = read.source_list(&actor.account_id).await?;
+    Ok(sources.into_iter().filter(|source| source.enabled).map(|source| source.id).collect())
+}
+
+/// The rules that choose an IOC, by group.
+fn choose(rules: &[Rule], ioc: &Ioc, enabled: &EnabledSources) -> BTreeMap<GroupId, Vec<String>> {
+    let mut chosen: BTreeMap<GroupId, Vec<String>> = BTreeMap::new();
+    for rule in rules.iter().filter(|rule| rule.criteria.choose(ioc, enabled)) {
+        for group in &rule.group_ids {
+            chosen.entry(*group).or_default().push(rule.name.to_string());
+        }
+    }
+    chosen
+}

@@ -1,0 +1,346 @@
+//! What a client verifiably fetched, and whether a device therefore has what its group holds.
+//!
+//! The dot says whether a device pulls. [`protection`] says what came of it.
+
+use uuid::Uuid;
+
+use crate::{
+    group::Held,
+    time::{HOUR, Timestamp},
+};
+
+/// What was handed over to a client, or what it showed that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fetched {
+    /// The whole entry document of this publication.
+    Whole(i64),
+    /// It has the entry document of this publication already: 304.
+    Same(i64),
+    /// A slice of a list: what it has of the rest is not known.
+    Part,
+    /// A MISP event in this version.
+    Event(Uuid, Uuid),
+}
+
+impl Fetched {
+    /// Whether the entry document was asked for: that is a pull.
+    #[must_use]
+    pub const fn is_pull(self) -> bool {
+        !matches!(self, Self::Event(..))
+    }
+}
+
+/// For how long a device may lack what was published before people are told to look, in
+/// microseconds.
+pub const LATE: i64 = HOUR;
+/// How often a client fetches an event in the same version before it is taken to refuse it.
+pub const REFUSED_AFTER: u32 = 3;
+/// How much a group has to lose to count as shrunk, in per cent.
+const SHRUNK: u64 = 50;
+
+/// A publication of a group, as far as it matters here.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// From 1.
+    pub number: i64,
+    /// When.
+    pub at: Timestamp,
+    /// IOCs in it.
+    pub live: u32,
+    /// IOCs that joined or left.
+    pub changed: u32,
+}
+
+/// What a client of a group is known to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientHas {
+    /// The publication whose entry document it fetched last.
+    pub publication: Option<i64>,
+    /// Of MISP events: how many of those that are published it has in their present version.
+    pub events: u64,
+    /// Events that it fetches again and again.
+    pub refused: u64,
+}
+
+/// What is known of a group.
+#[derive(Clone, Debug, Default)]
+pub struct GroupFacts {
+    /// Its last publications, the newest first.
+    pub published: Vec<Published>,
+    /// Of MISP: how many events it publishes.
+    pub events: u64,
+    /// IOCs that found no room.
+    pub left_out: u64,
+    /// A publication waits.
+    pub held: Option<Held>,
+    /// It is kept at one publication.
+    pub frozen: Option<i64>,
+    /// The device pulled at some time.
+    pub pulled: bool,
+    /// What its clients have that were there lately.
+    pub clients: Vec<ClientHas>,
+}
+
+/// Whether a device has what its group holds, in the order in which people should look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protection {
+    /// Nothing was fetched yet.
+    NeverFetched,
+    /// The device fetches events again and again, so it does not store them.
+    Refused {
+        /// Events.
+        events: u64,
+    },
+    /// It lacks what was published long ago.
+    Late {
+        /// IOCs that joined or left since.
+        changes: u64,
+        /// More than are known of.
+        at_least: bool,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It knows of all events, and has some of them.
+    Partly {
+        /// Events that it has.
+        events: u64,
+        /// Of so many.
+        of: u64,
+    },
+    /// The group holds nothing.
+    Empty,
+    /// The group holds much less than before.
+    Shrunk {
+        /// By so many per cent.
+        percent: u64,
+    },
+    /// A publication waits, because it would lose too much.
+    Held {
+        /// Until then.
+        until: Timestamp,
+    },
+    /// The group is kept at one publication.
+    Frozen {
+        /// Its number.
+        publication: i64,
+    },
+    /// The group is full.
+    AtLimit {
+        /// IOCs that found no room.
+        left_out: u64,
+    },
+    /// It lacks what was published a moment ago.
+    Behind {
+        /// IOCs that joined or left since.
+        changes: u64,
+        /// More than are known of.
+        at_least: bool,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It pulls, and it is not known what it has: it pulls slices, or has not pulled since receipts
+    /// are kept.
+    Unknown,
+    /// It has all that the group holds.
+    Complete,
+}
+
+impl Protection {
+    /// Stable word.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NeverFetched => "never_fetched",
+            Self::Refused { .. } => "refused",
+            Self::Late { .. } => "late",
+            Self::Partly { .. } => "partly_fetched",
+            Self::Empty => "empty",
+            Self::Shrunk { .. } => "shrunk",
+            Self::Held { .. } => "held",
+            Self::Frozen { .. } => "frozen",
+            Self::AtLimit { .. } => "at_limit",
+            Self::Behind { .. } => "behind",
+            Self::Unknown => "unknown",
+            Self::Complete => "complete",
+        }
+    }
+
+    /// All words, the most urgent first.
+    pub const CODES: [&'static str; 12] = [
+        "never_fetched",
+        "refused",
+        "late",
+        "partly_fetched",
+        "empty",
+        "shrunk",
+        "held",
+        "frozen",
+        "at_limit",
+        "behind",
+        "unknown",
+        "complete",
+    ];
+
+    /// Whether somebody should look.
+    #[must_use]
+    pub const fn is_trouble(self) -> bool {
+        !matches!(self, Self::Complete | Self::Behind { .. } | Self::Unknown)
+    }
+}
+
+/// All that holds of a group, the most urgent first; nothing before its first publication.
+#[must_use]
+pub fn protection(facts: &GroupFacts, now: Timestamp) -> Vec<Protection> {
+    let Some(newest) = facts.published.first() else { return Vec::new() };
+    let mut all = Vec::new();
+    let known: Vec<&ClientHas> =
+        facts.clients.iter().filter(|client| client.publication.is_some()).collect();
+    match () {
+        () if !facts.pulled && known.is_empty() => all.push(Protection::NeverFetched),
+        () if known.is_empty() => all.push(Protection::Unknown),
+        () => {
+            let refused: u64 = known.iter().map(|client| client.refused).sum();
+            if refused > 0 {
+                all.push(Protection::Refused { events: refused });
+            }
+            all.extend(behind(facts, &known, now).or_else(|| partly(facts, &known)));
+        }
+    }
+    if newest.live == 0 {
+        all.push(Protection::Empty);
+    } else if let Some(percent) = shrunk(&facts.published) {
+        all.push(Protection::Shrunk { percent });
+    }
+    if let Some(held) = &facts.held {
+        all.push(Protection::Held { until: held.until });
+    }
+    if let Some(publication) = facts.frozen {
+        all.push(Protection::Frozen { publication });
+    }
+    if facts.left_out > 0 {
+        all.push(Protection::AtLimit { left_out: facts.left_out });
+    }
+    if all.is_empty() {
+        all.push(Protection::Complete);
+    }
+    all.sort_unstable();
+    all
+}
+
+/// The client that has the oldest publication decides.
+fn behind(facts: &GroupFacts, clients: &[&ClientHas], now: Timestamp) -> Option<Protection> {
+    let newest = facts.published.first()?;
+    let has = clients.iter().filter_map(|client| client.publication).min()?;
+    // A database that was put back knows fewer publications than its clients.
+    if has >= newest.number {
+        return None;
+    }
+    let later: Vec<&Published> = facts.published.iter().filter(|p| p.number > has).collect();
+    let first = later.last()?;
+    let changes = later.iter().map(|p| u64::from(p.changed)).sum();
+    let (at_least, since) = (first.number > has + 1, first.at);
+    Some(if now.since(since) > LATE {
+        Protection::Late { changes, at_least, since }
+    } else {
+        Protection::Behind { changes, at_least, since }
+    })
+}
+
+fn partly(facts: &GroupFacts, clients: &[&ClientHas]) -> Option<Protection> {
+    let events = clients.iter().map(|client| client.events).min()?;
+    (events < facts.events).then_some(Protection::Partly { events, of: facts.events })
+}
+
+/// By how much the group is smaller than the largest of its last publications, if that is much.
+fn shrunk(published: &[Published]) -> Option<u64> {
+    let now = u64::from(published.first()?.live);
+    let most = published.iter().map(|p| u64::from(p.live)).max()?;
+    let lost = (most - now) * 100 / most.max(1);
+    (lost > SHRUNK).then_some(lost)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minutes: i64) -> Timestamp {
+        Timestamp::from_secs(minutes * 60)
+    }
+
+    fn facts(live: &[u32], has: &[Option<i64>]) -> GroupFacts {
+        let count = i64::try_from(live.len()).unwrap();
+        let published = (1..=count).zip(live);
+        let mut facts = GroupFacts {
+            published: published
+                .map(|(number, live)| Published {
+                    number,
+                    at: at(number),
+                    live: *live,
+                    changed: 10,
+                })
+                .collect(),
+            pulled: !has.is_empty(),
+            clients: has
+                .iter()
+                .map(|publication| ClientHas { publication: *publication, ..ClientHas::default() })
+                .collect(),
+            ..GroupFacts::default()
+        };
+        facts.published.reverse();
+        facts
+    }
+
+    #[test]
+    fn the_client_that_is_furthest_behind_decides() {
+        let of = |has: &[Option<i64>], now| protection(&facts(&[9, 9, 9, 9], has), at(now));
+        assert_eq!(of(&[], 5), [Protection::NeverFetched]);
+        assert_eq!(of(&[Some(4)], 5), [Protection::Complete]);
+        assert_eq!(of(&[None], 5), [Protection::Unknown], "slices say nothing");
+        assert_eq!(of(&[Some(4), None], 5), [Protection::Complete]);
+        let behind = Protection::Behind { changes: 20, at_least: false, since: at(3) };
+        assert_eq!(of(&[Some(4), Some(2)], 5), [behind]);
+        let late = Protection::Late { changes: 20, at_least: false, since: at(3) };
+        assert_eq!(of(&[Some(4), Some(2)], 70), [late]);
+        assert_eq!(of(&[Some(7)], 5), [Protection::Complete], "a backup was put back");
+    }
+
+    #[test]
+    fn publications_that_are_not_kept_any_more_are_counted_as_at_least() {
+        let mut old = facts(&[9; 10], &[Some(2)]);
+        old.published.truncate(3);
+        assert_eq!(
+            protection(&old, at(10)),
+            [Protection::Behind { changes: 30, at_least: true, since: at(8) }]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_group_is_said_beside_what_the_device_has() {
+        let mut group = facts(&[100, 40], &[Some(2)]);
+        group.left_out = 7;
+        group.frozen = Some(1);
+        assert_eq!(
+            protection(&group, at(3)),
+            [
+                Protection::Shrunk { percent: 60 },
+                Protection::Frozen { publication: 1 },
+                Protection::AtLimit { left_out: 7 },
+            ]
+        );
+        assert_eq!(protection(&facts(&[3, 0], &[Some(2)]), at(3)), [Protection::Empty]);
+        assert_eq!(protection(&GroupFacts::default(), at(3)), []);
+    }
+
+    #[test]
+    fn a_misp_that_has_some_events_is_partly_there() {
+        let mut group = facts(&[100], &[Some(1), Some(1)]);
+        group.events = 25;
+        group.clients = vec![
+            ClientHas { publication: Some(1), events: 25, refused: 0 },
+            ClientHas { publication: Some(1), events: 3, refused: 0 },
+        ];
+        assert_eq!(protection(&group, at(3)), [Protection::Partly { events: 3, of: 25 }]);
+        group.clients = vec![ClientHas { publication: Some(1), events: 25, refused: 2 }];
+        assert_eq!(protection(&group, at(3)), [Protection::Refused { events: 2 }]);
+    }
+}

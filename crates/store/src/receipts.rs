@@ -1,0 +1,238 @@
+//! What clients fetched: who they are, and the last state of each group and event.
+
+use iocast_domain::{
+    id::{DeviceId, GroupId, IocId, KeyId},
+    receipt::Fetched,
+    time::Timestamp,
+};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+use uuid::Uuid;
+
+use crate::{
+    Conn, StoreResult,
+    row::{client, event_receipt, receipt, withdrawal},
+};
+
+mod write;
+
+/// Most ids in one statement.
+const IDS: usize = 1_000;
+/// Clients kept for each device.
+const CLIENTS_KEPT: u64 = 16;
+
+/// A receiver behind a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// A keyed hash of the device and of what the client says of itself.
+    pub id: Uuid,
+    /// The device.
+    pub device_id: DeviceId,
+    /// The key that it used last.
+    pub key_id: KeyId,
+    /// `MISP-uuid`.
+    pub misp_uuid: Option<String>,
+    /// `MISP-version`.
+    pub misp_version: Option<String>,
+    /// `User-Agent`.
+    pub user_agent: String,
+    /// When it was first seen.
+    pub first_at: Timestamp,
+    /// When it was last seen, to some minutes.
+    pub last_at: Timestamp,
+}
+
+/// Something that a client fetched, about to be written.
+#[derive(Clone, Debug)]
+pub struct NewReceipt {
+    /// Who.
+    pub client: Client,
+    /// Of which group.
+    pub group_id: GroupId,
+    /// What.
+    pub fetched: Fetched,
+    /// How often.
+    pub count: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a client fetched last of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The client.
+    pub client_id: Uuid,
+    /// The group.
+    pub group_id: GroupId,
+    /// The publication whose entry document it was given whole.
+    pub publication: i64,
+    /// When.
+    pub fetched_at: Timestamp,
+    /// The publication that it showed to have, and when it last did.
+    pub confirmed: Option<(i64, Timestamp)>,
+}
+
+/// A MISP event that a client fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventReceipt {
+    /// The client.
+    pub client_id: Uuid,
+    /// The group.
+    pub group_id: GroupId,
+    /// The event.
+    pub event: Uuid,
+    /// Its version.
+    pub version: Uuid,
+    /// When it was last given.
+    pub fetched_at: Timestamp,
+    /// How often this version was given.
+    pub times: u32,
+}
+
+/// An IOC that a person took from a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// The IOC.
+    pub ioc_id: IocId,
+    /// The group.
+    pub group_id: GroupId,
+    /// The first publication without it.
+    pub publication: i64,
+    /// The MISP event that says so.
+    pub event: Option<Uuid>,
+    /// When.
+    pub at: Timestamp,
+}
+
+fn to_client(row: client::Model) -> Client {
+    let client::Model {
+        id,
+        device_id,
+        key_id,
+        misp_uuid,
+        misp_version,
+        user_agent,
+        first_at,
+        last_at,
+    } = row;
+    Client {
+        id,
+        device_id: DeviceId(device_id),
+        key_id: KeyId(key_id),
+        misp_uuid,
+        misp_version,
+        user_agent,
+        first_at: Timestamp::from_micros(first_at),
+        last_at: Timestamp::from_micros(last_at),
+    }
+}
+
+fn to_receipt(row: &receipt::Model) -> Receipt {
+    Receipt {
+        client_id: row.client_id,
+        group_id: GroupId(row.group_id),
+        publication: row.publication,
+        fetched_at: Timestamp::from_micros(row.fetched_at),
+        confirmed: row.confirmed.zip(row.confirmed_at.map(Timestamp::from_micros)),
+    }
+}
+
+fn to_event(row: &event_receipt::Model) -> EventReceipt {
+    EventReceipt {
+        client_id: row.client_id,
+        group_id: GroupId(row.group_id),
+        event: row.event,
+        version: row.version,
+        fetched_at: Timestamp::from_micros(row.fetched_at),
+        times: u32::try_from(row.times).unwrap_or_default(),
+    }
+}
+
+fn to_withdrawal(row: &withdrawal::Model) -> Withdrawal {
+    Withdrawal {
+        ioc_id: IocId(row.ioc_id),
+        group_id: GroupId(row.group_id),
+        publication: row.publication,
+        event: row.event,
+        at: Timestamp::from_micros(row.at),
+    }
+}
+
+impl<C: ConnectionTrait> Conn<C> {
+    /// The clients of these devices, the one that was seen last first.
+    pub async fn clients_of(&self, devices: &[DeviceId]) -> StoreResult<Vec<Client>> {
+        let mut found = Vec::new();
+        for chunk in devices.chunks(IDS) {
+            let rows = client::Entity::find()
+                .filter(client::Column::DeviceId.is_in(chunk.iter().map(|device| device.0)))
+                .order_by_desc(client::Column::LastAt)
+                .order_by_asc(client::Column::Id)
+                .all(&self.0)
+                .await?;
+            found.extend(rows.into_iter().map(to_client));
+        }
+        Ok(found)
+    }
+
+    /// Which of these clients are known.
+    pub async fn clients_known(&self, ids: &[Uuid]) -> StoreResult<Vec<Client>> {
+        let mut found = Vec::new();
+        for chunk in ids.chunks(IDS) {
+            let rows = client::Entity::find()
+                .filter(client::Column::Id.is_in(chunk.iter().copied()))
+                .all(&self.0)
+                .await?;
+            found.extend(rows.into_iter().map(to_client));
+        }
+        Ok(found)
+    }
+
+    /// What these clients fetched of groups.
+    pub async fn receipts_of(&self, clients: &[Uuid]) -> StoreResult<Vec<Receipt>> {
+        let mut found = Vec::new();
+        for chunk in clients.chunks(IDS) {
+            let rows = receipt::Entity::find()
+                .filter(receipt::Column::ClientId.is_in(chunk.iter().copied()))
+                .all(&self.0)
+                .await?;
+            found.extend(rows.iter().map(to_receipt));
+        }
+        Ok(found)
+    }
+
+    /// The MISP events that these clients fetched.
+    pub async fn event_receipts_of(&self, clients: &[Uuid]) -> StoreResult<Vec<EventReceipt>> {
+        let mut found = Vec::new();
+        for chunk in clients.chunks(IDS) {
+            let rows = event_receipt::Entity::find()
+                .filter(event_receipt::Column::ClientId.is_in(chunk.iter().copied()))
+                .all(&self.0)
+                .await?;
+            found.extend(rows.iter().map(to_event));
+        }
+        Ok(found)
+    }
+
+    /// Who fetched one of these MISP events.
+    pub async fn event_receipts_for(&self, events: &[Uuid]) -> StoreResult<Vec<EventReceipt>> {
+        let mut found = Vec::new();
+        for chunk in events.chunks(IDS) {
+            let rows = event_receipt::Entity::find()
+                .filter(event_receipt::Column::Event.is_in(chunk.iter().copied()))
+                .all(&self.0)
+                .await?;
+            found.extend(rows.iter().map(to_event));
+        }
+        Ok(found)
+    }
+
+    /// The groups from which a person took an IOC, the last one first.
+    pub async fn withdrawals_of(&self, ioc: IocId) -> StoreResult<Vec<Withdrawal>> {
+        let rows = withdrawal::Entity::find()
+            .filter(withdrawal::Column::IocId.eq(ioc.0))
+            .order_by_desc(withdrawal::Column::At)
+            .order_by_asc(withdrawal::Column::GroupId)
+            .all(&self.0)
+            .await?;
+        Ok(rows.iter().map(to_withdrawal).collect())
+    }
+}

@@ -1,0 +1,115 @@
+//! What each client fetched is written with its pulls.
+
+use iocast_context::Secrets;
+use iocast_domain::{
+    id::{DeviceId, GroupId},
+    receipt::Fetched,
+    time::{MINUTE, Timestamp},
+};
+use iocast_store::{Client as Receiver, NewReceipt, Txn};
+use quick_cache::sync::Cache;
+use uuid::Uuid;
+
+use crate::{
+    AppResult, Pulled, Watch,
+    pulls::{Client, Note, PullNote, Times},
+};
+
+/// Receipts of which it is remembered that they are written.
+const REMEMBERED: usize = 150_000;
+/// After how long what is written already is written again, so that it shows who was seen last, in
+/// microseconds.
+const WRITTEN_EVERY: i64 = 10 * MINUTE;
+
+/// Receipts that are in the database: a client that polls and is told each time that there is
+/// nothing new costs no write.
+pub(crate) struct Written(Cache<(Uuid, GroupId), (Fetched, Timestamp)>);
+
+impl Default for Written {
+    fn default() -> Self {
+        Self(Cache::new(REMEMBERED))
+    }
+}
+
+impl Written {
+    fn is_written(&self, receipt: &NewReceipt) -> bool {
+        receipt.fetched.is_pull()
+            && self.0.get(&(receipt.client.id, receipt.group_id)).is_some_and(|(fetched, at)| {
+                fetched == receipt.fetched && receipt.at.since(at).abs() < WRITTEN_EVERY
+            })
+    }
+
+    pub(crate) fn remember(&self, written: Vec<NewReceipt>) {
+        for NewReceipt { client, group_id, fetched, count: _, at } in written {
+            if fetched.is_pull() {
+                self.0.insert((client.id, group_id), (fetched, at));
+            }
+        }
+    }
+}
+
+/// Who fetched something: a MISP names itself; others are told apart by key, address and user
+/// agent, of which only a keyed hash is kept.
+#[must_use]
+pub fn receiver(secrets: &Secrets, device: DeviceId, client: &Client, pulled: &Pulled) -> Uuid {
+    let who = match &client.misp_uuid {
+        Some(uuid) => format!("misp {uuid}"),
+        None => format!("{} {} {}", pulled.key_id, client.address, client.user_agent),
+    };
+    let hash = secrets.hash(&format!("client {device} {who}"));
+    let mut id = [0; 16];
+    id.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    Uuid::from_bytes(id)
+}
+
+impl Watch {
+    /// Writes what was fetched, and gives what was not written already.
+    pub(crate) async fn receipts_write(
+        &self,
+        txn: &Txn,
+        notes: &[(Note, Times)],
+    ) -> AppResult<Vec<NewReceipt>> {
+        let mut new: Vec<NewReceipt> =
+            notes.iter().filter_map(|(note, times)| self.receipt(note, times)).collect();
+        new.retain(|receipt| !self.receipts.is_written(receipt));
+        if new.is_empty() {
+            return Ok(new);
+        }
+        let strangers = txn.receipts_put(&new).await?;
+        for NewReceipt { client, group_id, fetched, count: _, at } in &new {
+            // It shows what it has before anything of it was noted: an earlier version noted
+            // nothing.
+            if matches!(fetched, Fetched::Same(_)) && strangers.contains(&client.id) {
+                let events = self.tables.events(*group_id);
+                txn.events_adopt(client.id, *group_id, &events, *at).await?;
+            }
+        }
+        Ok(new)
+    }
+
+    fn receipt(&self, note: &Note, times: &Times) -> Option<NewReceipt> {
+        let PullNote::Done(pulled) = &note.what else { return None };
+        let client = Receiver {
+            id: receiver(&self.context.secrets, pulled.device_id, &note.client, pulled),
+            device_id: pulled.device_id,
+            key_id: pulled.key_id,
+            misp_uuid: note.client.misp_uuid.as_deref().map(header),
+            misp_version: note.client.misp_version.as_deref().map(header),
+            user_agent: header(&note.client.user_agent),
+            first_at: times.at,
+            last_at: times.at,
+        };
+        Some(NewReceipt {
+            client,
+            group_id: pulled.group_id,
+            fetched: pulled.fetched,
+            count: times.count,
+            at: times.at,
+        })
+    }
+}
+
+/// A header as it is kept.
+pub(crate) fn header(text: &str) -> String {
+    iocast_domain::time::clip(&text.replace(char::is_control, " "), 200)
+}

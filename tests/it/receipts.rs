@@ -1,0 +1,353 @@
+//! What devices fetched: whether they have what their groups hold, who is behind them, where an IOC
+//! is, and whether a withdrawal arrived.
+
+use serde_json::{Value, json};
+
+use crate::{
+    lists,
+    support::{Admin, Answer, Scene, TestApp, basic, eventually, send, stories, text},
+};
+
+stories!(
+    a_list_is_complete_once_it_was_fetched,
+    the_client_that_is_behind_decides,
+    a_misp_that_stops_halfway_is_partly_there,
+    a_misp_from_before_receipts_has_what_it_shows,
+    a_taxii_client_is_complete_at_the_last_page,
+    a_withdrawal_is_confirmed_device_by_device,
+    where_an_ioc_is_and_why_not_elsewhere,
+);
+
+/// The states of a group, the most urgent first.
+fn states(admin: &Admin, group: &str) -> Vec<String> {
+    let group = admin.get(&format!("/api/v1/groups/{group}"));
+    group["protection"].as_array().unwrap().iter().map(|p| text(p, "state")).collect()
+}
+
+fn becomes(admin: &Admin, group: &str, expected: &[&str]) {
+    let mut last = Vec::new();
+    let wanted: Vec<String> = expected.iter().map(|state| (*state).to_owned()).collect();
+    eventually(&format!("{group} is {wanted:?}, not {last:?}"), || {
+        last = states(admin, group);
+        (last == wanted).then_some(())
+    });
+}
+
+/// Waits until a group serves so many IOCs.
+fn publishes(admin: &Admin, group: &str, iocs: u64) {
+    eventually(&format!("{iocs} IOCs are published"), || {
+        (admin.get(&format!("/api/v1/groups/{group}"))["published"] == iocs).then_some(())
+    });
+}
+
+/// Pulls as a client that calls itself so.
+fn pull_as(app: &TestApp, agent: &str, url: &str, headers: &[(&str, &str)]) -> Answer {
+    let key = basic(&app.account_id, &app.appliance_key);
+    let own = [("authorization", key.as_str()), ("user-agent", agent)];
+    send("GET", url, &[&own, headers].concat(), None)
+}
+
+fn clients(admin: &Admin, device: &str) -> Vec<Value> {
+    admin.get(&format!("/api/v1/devices/{device}/clients"))["items"].as_array().unwrap().clone()
+}
+
+fn a_list_is_complete_once_it_was_fetched(app: &mut TestApp) {
+    let admin = app.admin();
+    let source = lists::source(&admin);
+    let list = lists::device(&admin, "plain-list", json!({ "limit": 3 }));
+    lists::import(&admin, &source, &["192.0.2.1", "192.0.2.2"]);
+    publishes(&admin, &list.group, 2);
+    becomes(&admin, &list.group, &["never_fetched"]);
+    // A slice says nothing of the rest, and turns the dot green all the same.
+    assert_eq!(pull_as(app, "fw", &format!("{}?n=1", list.url), &[]).status, 200);
+    becomes(&admin, &list.group, &["unknown"]);
+    assert_eq!(admin.dot(&list.device).0, "green");
+    let whole = pull_as(app, "fw", &list.url, &[]);
+    becomes(&admin, &list.group, &["complete"]);
+    let client = clients(&admin, &list.device).remove(0);
+    let receipt = &client["groups"][0];
+    assert_eq!((text(&client, "name"), &client["counts"]), ("fw".into(), &json!(true)));
+    assert_eq!(receipt["confirmed"], Value::Null, "it was given the list, no more: {client}");
+    // The ETag proves that it has it.
+    let etag = whole.header("etag").to_owned();
+    assert_eq!(pull_as(app, "fw", &list.url, &[("if-none-match", &etag)]).status, 304);
+    eventually("the list is confirmed", || {
+        let receipt = clients(&admin, &list.device).remove(0)["groups"][0].clone();
+        (receipt["confirmed"] == receipt["publication"]).then_some(())
+    });
+    // More is published, one finds no room, and the device has not fetched it yet.
+    lists::import(&admin, &source, &["192.0.2.3", "192.0.2.4"]);
+    publishes(&admin, &list.group, 3);
+    becomes(&admin, &list.group, &["at_limit", "behind"]);
+    app.advance(&admin, "2h");
+    becomes(&admin, &list.group, &["late", "at_limit"]);
+    let device = admin.get(&format!("/api/v1/devices/{}", list.device));
+    assert_eq!(device["protection"]["word"], "behind by 1");
+    assert_eq!(device["sync"]["status"], "green", "the dot is contact: {device}");
+    pull_as(app, "fw", &list.url, &[]);
+    becomes(&admin, &list.group, &["at_limit"]);
+    // Another device's key opens nothing here, and says why.
+    let other = text(
+        &admin.post("/api/v1/devices", json!({ "name": "Other", "device_type": "csv" }), 201),
+        "id",
+    );
+    let key = admin.post(&format!("/api/v1/devices/{other}/keys"), json!({}), 201);
+    let refused = send(
+        "GET",
+        &list.url,
+        &[("authorization", &basic(&app.account_id, &text(&key, "secret")))],
+        None,
+    );
+    assert_eq!(refused.status, 404);
+    assert!(refused.text().starts_with("This key is another device's"), "{}", refused.text());
+    // Receipts survive a restart, and go with the device.
+    app.restart();
+    let admin = app.admin();
+    becomes(&admin, &list.group, &["at_limit"]);
+    admin.delete(&format!("/api/v1/devices/{}", list.device), 204);
+    assert_eq!(admin.get_status(&format!("/api/v1/devices/{}/clients", list.device)), 404);
+}
+
+fn the_client_that_is_behind_decides(app: &mut TestApp) {
+    let admin = app.admin();
+    let source = lists::source(&admin);
+    let list = lists::device(&admin, "plain-list", json!({}));
+    lists::import(&admin, &source, &["192.0.2.1"]);
+    publishes(&admin, &list.group, 1);
+    pull_as(app, "one", &list.url, &[]);
+    pull_as(app, "two", &list.url, &[]);
+    becomes(&admin, &list.group, &["complete"]);
+    lists::import(&admin, &source, &["192.0.2.2"]);
+    publishes(&admin, &list.group, 2);
+    pull_as(app, "one", &list.url, &[]);
+    let of_one = |admin: &Admin| {
+        let all = clients(admin, &list.device);
+        let one = all.iter().find(|client| client["name"] == "one").unwrap();
+        one["groups"][0]["publication"].as_i64()
+    };
+    let newest = admin.get(&format!("/api/v1/groups/{}", list.group))["publication"].as_i64();
+    eventually("the first has it", || (of_one(&admin) == newest).then_some(()));
+    becomes(&admin, &list.group, &["behind"]);
+    // The second is not seen for two days: the state depends on it no more.
+    app.advance(&admin, "50h");
+    pull_as(app, "one", &list.url, &[]);
+    becomes(&admin, &list.group, &["complete"]);
+    let gone: Vec<String> = clients(&admin, &list.device)
+        .iter()
+        .filter(|client| client["counts"] == false)
+        .map(|client| text(client, "name"))
+        .collect();
+    assert_eq!(gone, ["two"]);
+    // Of very many clients the last sixteen are kept.
+    app.advance(&admin, "1h");
+    for nth in 0..20 {
+        pull_as(app, &format!("agent {nth}"), &list.url, &[]);
+    }
+    eventually("clients are forgotten", || {
+        let all = clients(&admin, &list.device);
+        let new = all.iter().all(|client| text(client, "name").starts_with("agent"));
+        (all.len() == 16 && new).then_some(())
+    });
+}
+
+/// A MISP group with events of three days; gives where they are.
+fn three_events(app: &TestApp, admin: &Admin, scene: &Scene) -> Vec<String> {
+    for (day, value) in ["one.example", "two.example", "three.example"].iter().enumerate() {
+        scene.import(admin, value);
+        publishes(admin, &scene.group, day as u64 + 1);
+        if day < 2 {
+            app.advance(admin, "1d");
+        }
+    }
+    let manifest = app.device().get(&format!("{}/manifest.json", scene.url), &[]).json();
+    manifest.as_object().unwrap().keys().map(|id| format!("{}/{id}.json", scene.url)).collect()
+}
+
+fn a_misp_that_stops_halfway_is_partly_there(app: &mut TestApp) {
+    let admin = app.admin();
+    let scene = Scene::set(&admin, None);
+    let misp = app.device();
+    let events = three_events(app, &admin, &scene);
+    becomes(&admin, &scene.group, &["partly_fetched"]);
+    for event in &events[..2] {
+        assert_eq!(misp.get(event, &[]).status, 200);
+    }
+    eventually("two of three events are there", || {
+        let group = admin.get(&format!("/api/v1/groups/{}", scene.group));
+        (group["protection"][0]["word"] == "partly fetched: 2 of 3").then_some(())
+    });
+    assert_eq!(admin.dot(&scene.device).0, "green");
+    misp.get(&events[2], &[]);
+    becomes(&admin, &scene.group, &["complete"]);
+    let client = clients(&admin, &scene.device).remove(0);
+    assert_eq!(
+        (&client["groups"][0]["events"], text(&client, "name")),
+        (&json!(3), "MISP 7c5e1d3a".into())
+    );
+    // The pull log names the events, and counts the manifest as the only pull.
+    let log = admin.get(&format!("/api/v1/devices/{}/pulls", scene.device));
+    let lines = log["items"].as_array().unwrap();
+    let fetched: u64 = lines.iter().map(|line| line["events"].as_u64().unwrap()).sum();
+    assert_eq!(fetched, 3, "{log}");
+    assert_eq!(lines.iter().filter(|line| line["events"] == 0).count(), 1, "{log}");
+    // One event is fetched at every pull: this MISP does not store it.
+    misp.get(&events[0], &[]);
+    becomes(&admin, &scene.group, &["complete"]);
+    misp.get(&events[0], &[]);
+    becomes(&admin, &scene.group, &["refused"]);
+    // Something new in today's event: what it has of it is an older version.
+    scene.import(&admin, "four.example");
+    publishes(&admin, &scene.group, 4);
+    let manifest = misp.get(&format!("{}/manifest.json", scene.url), &[]);
+    eventually("the event is old", || {
+        let group = admin.get(&format!("/api/v1/groups/{}", scene.group));
+        let words: Vec<String> =
+            group["protection"].as_array().unwrap().iter().map(|p| text(p, "word")).collect();
+        (words == ["refused by the device", "partly fetched: 2 of 3"]).then_some(())
+    });
+    assert_eq!(manifest.status, 200);
+}
+
+fn a_misp_from_before_receipts_has_what_it_shows(app: &mut TestApp) {
+    let admin = app.admin();
+    let scene = Scene::set(&admin, None);
+    let misp = app.device();
+    for event in three_events(app, &admin, &scene) {
+        misp.get(&event, &[]);
+    }
+    becomes(&admin, &scene.group, &["complete"]);
+    // As an earlier version left it: pulls, and no receipts.
+    app.stop();
+    for table in ["clients", "receipts", "event_receipts"] {
+        app.sql(&format!("DELETE FROM {table}"));
+    }
+    app.restart();
+    let admin = app.admin();
+    becomes(&admin, &scene.group, &["unknown"]);
+    let entry = format!("{}/feeds/{}/manifest.json", app.url, scene.group);
+    let etag = pull_as(app, "somebody else", &entry, &[]).header("etag").to_owned();
+    assert_eq!(misp.get(&entry, &[("if-none-match", &etag)]).status, 304);
+    eventually("the MISP is known to have all events", || {
+        let all = clients(&admin, &scene.device);
+        let misp = all.iter().find(|client| client["misp_uuid"].is_string())?;
+        (misp["groups"][0]["events"] == 3).then_some(())
+    });
+}
+
+fn a_taxii_client_is_complete_at_the_last_page(app: &mut TestApp) {
+    let admin = app.admin();
+    let source = lists::source(&admin);
+    let taxii = lists::device(&admin, "taxii", json!({}));
+    lists::import(&admin, &source, &["192.0.2.1", "192.0.2.2", "192.0.2.3"]);
+    publishes(&admin, &taxii.group, 3);
+    let objects =
+        format!("{}/taxii2/{}/collections/{}/objects/", app.url, app.account_id, taxii.group);
+    let page = |query: &str| {
+        let accept = ("accept", "application/taxii+json;version=2.1");
+        pull_as(app, "taxii", &format!("{objects}?{query}"), &[accept]).json()
+    };
+    let first = page("limit=2");
+    assert_eq!(first["more"], true, "{first}");
+    becomes(&admin, &taxii.group, &["unknown"]);
+    let mut next = text(&first, "next");
+    loop {
+        let more = page(&format!("limit=2&next={next}"));
+        if more["more"] != true {
+            break;
+        }
+        next = text(&more, "next");
+    }
+    becomes(&admin, &taxii.group, &["complete"]);
+}
+
+fn a_withdrawal_is_confirmed_device_by_device(app: &mut TestApp) {
+    let admin = app.admin();
+    let scene = Scene::set(&admin, None);
+    let misp = app.device();
+    let quick = lists::device(&admin, "plain-list", json!({}));
+    let slow = lists::device(&admin, "csv", json!({}));
+    let never = lists::device(&admin, "panos-edl", json!({ "kind": "domain" }));
+    scene.import(&admin, "wrong.example\nright.example");
+    for group in [&scene.group, &quick.group, &slow.group, &never.group] {
+        publishes(&admin, group, 2);
+    }
+    misp.feed(&scene.url);
+    for list in [&quick, &slow] {
+        pull_as(app, "fw", &list.url, &[]);
+        becomes(&admin, &list.group, &["complete"]);
+    }
+    becomes(&admin, &scene.group, &["complete"]);
+    let ioc = text(&admin.ioc("wrong.example"), "id");
+    admin.patch(&format!("/api/v1/iocs/{ioc}"), json!({ "whitelist": "never_sent" }), 200);
+    for group in [&scene.group, &quick.group, &slow.group, &never.group] {
+        publishes(&admin, group, 1);
+    }
+    let withdrawn = || admin.get(&format!("/api/v1/iocs/{ioc}/places"))["withdrawn"].clone();
+    assert_eq!(withdrawn()["sentence"], "Withdrawn from 4 devices: 3 not yet, 1 never pulled.");
+    pull_as(app, "fw", &quick.url, &[]);
+    eventually("the first device has fetched it", || (withdrawn()["fetched"] == 1).then_some(()));
+    // Of a MISP the manifest is not enough: the event says it.
+    let entry = format!("{}/manifest.json", scene.url);
+    misp.get(&entry, &[]);
+    pull_as(app, "fw", &quick.url, &[]);
+    becomes(&admin, &scene.group, &["partly_fetched"]);
+    assert_eq!(withdrawn()["fetched"], 1);
+    misp.feed(&scene.url);
+    eventually("the MISP has fetched it", || (withdrawn()["fetched"] == 2).then_some(()));
+    assert_eq!(withdrawn()["missing"][0]["device_id"], slow.device);
+    // The last one falls silent: it still has the IOC, and iocast says so.
+    app.advance(&admin, "50h");
+    assert_eq!(
+        withdrawn()["sentence"],
+        "Withdrawn from 4 devices: 2 fetched it, 1 silent, 1 never pulled."
+    );
+    // A deletion is a withdrawal, too, and can be followed although the IOC is gone.
+    let gone = text(&admin.ioc("right.example"), "id");
+    admin.delete(&format!("/api/v1/iocs/{gone}"), 204);
+    publishes(&admin, &quick.group, 0);
+    pull_as(app, "fw", &quick.url, &[]);
+    eventually("the deletion was fetched", || {
+        let places = admin.get(&format!("/api/v1/iocs/{gone}/places"));
+        (places["withdrawn"]["fetched"] == 1).then_some(())
+    });
+    becomes(&admin, &quick.group, &["empty"]);
+    let nothing = "/api/v1/iocs/00000000-0000-4000-8000-000000000000/places";
+    assert_eq!(admin.get_status(nothing), 404);
+}
+
+fn where_an_ioc_is_and_why_not_elsewhere(app: &mut TestApp) {
+    let admin = app.admin();
+    let source = lists::source(&admin);
+    let all = lists::device(&admin, "plain-list", json!({}));
+    let full = lists::device(&admin, "csv", json!({ "limit": 1 }));
+    let names = lists::device(&admin, "dnsmasq", json!({}));
+    lists::import(&admin, &source, &["192.0.2.1", "192.0.2.2"]);
+    publishes(&admin, &all.group, 2);
+    publishes(&admin, &full.group, 1);
+    let first = pull_as(app, "fw", &all.url, &[]).text();
+    becomes(&admin, &all.group, &["complete"]);
+    let held = pull_as(app, "fw", &full.url, &[]).text();
+    let left_out = first.lines().find(|value| !held.contains(value)).unwrap();
+    let ioc = text(&admin.ioc(left_out), "id");
+    let places = admin.get(&format!("/api/v1/iocs/{ioc}/places"));
+    let place = &places["places"][0];
+    assert_eq!(
+        (&place["device_id"], &place["standing"], &place["fetched"]),
+        (&json!(all.device), &json!("live"), &json!(true)),
+        "{places}"
+    );
+    assert!(place["clients"][0]["fetched_at"].is_string() && place["rules"][0].is_string());
+    assert_eq!(places["left_out"][0]["device_id"], full.device, "{places}");
+    assert_eq!(places["left_out"][0]["reason"], "limit");
+    assert_eq!(places["withdrawn"], Value::Null);
+    // A device that takes no addresses chose it by no rule of its own.
+    assert!(!places.to_string().contains(&names.device), "{places}");
+    // What joined since was not fetched.
+    app.advance(&admin, "1m");
+    lists::import(&admin, &source, &["192.0.2.3"]);
+    publishes(&admin, &all.group, 3);
+    let new = text(&admin.ioc("192.0.2.3"), "id");
+    let places = admin.get(&format!("/api/v1/iocs/{new}/places"));
+    let place = places["places"].as_array().unwrap().iter().find(|p| p["device_id"] == all.device);
+    assert_eq!(place.unwrap()["fetched"], false, "{places}");
+}
