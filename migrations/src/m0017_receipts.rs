@@ -3,7 +3,7 @@
 use sea_orm_migration::{
     async_trait::async_trait,
     prelude::*,
-    schema::{big_integer, big_integer_null, integer, string, string_null, uuid, uuid_null},
+    schema::{big_integer, big_integer_null, boolean, integer, string, string_null, uuid, uuid_null},
 };
 
 use crate::table::{add, create, index, table};
@@ -42,8 +42,17 @@ impl MigrationTrait for Migration {
             big_integer("fetched_at"),
             big_integer_null("confirmed"),
             big_integer_null("confirmed_at"),
+            big_integer_null("check_at"),
         ];
-        let events = vec![uuid("client_id"), uuid("event"), uuid("group_id"), uuid("version"), big_integer("fetched_at"), integer("times")];
+        let events = vec![
+            uuid("client_id"),
+            uuid("event"),
+            uuid("group_id"),
+            uuid("version"),
+            big_integer("fetched_at"),
+            integer("times"),
+            integer("offered").default(0).take(),
+        ];
         let withdrawals = vec![uuid("ioc_id"), uuid("group_id"), big_integer("publication"), uuid_null("event"), big_integer("at")];
         create(
             manager,
@@ -57,12 +66,14 @@ impl MigrationTrait for Migration {
                 index("clients", "clients_device", &["device_id"]),
                 index("clients", "clients_last", &["last_at"]),
                 index("receipts", "receipts_group", &["group_id"]),
+                index("receipts", "receipts_check", &["check_at"]),
                 index("event_receipts", "event_receipts_event", &["event"]),
                 index("withdrawals", "withdrawals_at", &["at"]),
                 index("withdrawals", "withdrawals_group", &["group_id"]),
             ],
         )
         .await?;
+        add(manager, "parts", vec![boolean("offer_again").default(false).take()]).await?;
         add(manager, "pulls", vec![integer("events").default(0).take()]).await
     }
 

@@ -16,6 +16,7 @@ stories!(
     a_taxii_client_is_complete_at_the_last_page,
     a_withdrawal_is_confirmed_device_by_device,
     where_an_ioc_is_and_why_not_elsewhere,
+    an_event_that_was_not_taken_is_offered_again,
 );
 
 /// The states of a group, the most urgent first.
@@ -150,7 +151,7 @@ fn the_client_that_is_behind_decides(app: &mut TestApp) {
     });
 }
 
-/// A MISP group with events of three days; gives where they are.
+/// A MISP group with events of three days; gives where they are, in order of their days.
 fn three_events(app: &TestApp, admin: &Admin, scene: &Scene) -> Vec<String> {
     for (day, value) in ["one.example", "two.example", "three.example"].iter().enumerate() {
         scene.import(admin, value);
@@ -160,7 +161,10 @@ fn three_events(app: &TestApp, admin: &Admin, scene: &Scene) -> Vec<String> {
         }
     }
     let manifest = app.device().get(&format!("{}/manifest.json", scene.url), &[]).json();
-    manifest.as_object().unwrap().keys().map(|id| format!("{}/{id}.json", scene.url)).collect()
+    let mut events: Vec<(String, &String)> =
+        manifest.as_object().unwrap().iter().map(|(id, of)| (text(of, "date"), id)).collect();
+    events.sort();
+    events.into_iter().map(|(_, id)| format!("{}/{id}.json", scene.url)).collect()
 }
 
 fn a_misp_that_stops_halfway_is_partly_there(app: &mut TestApp) {
@@ -198,14 +202,13 @@ fn a_misp_that_stops_halfway_is_partly_there(app: &mut TestApp) {
     // Something new in today's event: what it has of it is an older version.
     scene.import(&admin, "four.example");
     publishes(&admin, &scene.group, 4);
-    let manifest = misp.get(&format!("{}/manifest.json", scene.url), &[]);
     eventually("the event is old", || {
+        misp.get(&format!("{}/manifest.json", scene.url), &[]);
         let group = admin.get(&format!("/api/v1/groups/{}", scene.group));
         let words: Vec<String> =
             group["protection"].as_array().unwrap().iter().map(|p| text(p, "word")).collect();
         (words == ["refused by the device", "partly fetched: 2 of 3"]).then_some(())
     });
-    assert_eq!(manifest.status, 200);
 }
 
 fn a_misp_from_before_receipts_has_what_it_shows(app: &mut TestApp) {
@@ -350,4 +353,56 @@ fn where_an_ioc_is_and_why_not_elsewhere(app: &mut TestApp) {
     let places = admin.get(&format!("/api/v1/iocs/{new}/places"));
     let place = places["places"].as_array().unwrap().iter().find(|p| p["device_id"] == all.device);
     assert_eq!(place.unwrap()["fetched"], false, "{places}");
+}
+
+/// The timestamps of an event and of its attributes.
+fn stamps(app: &TestApp, url: &str) -> (String, Vec<String>) {
+    let event = pull_as(app, "iocast-test", url, &[]).json()["Event"].clone();
+    let attributes = event["Attribute"].as_array().unwrap();
+    (text(&event, "timestamp"), attributes.iter().map(|a| text(a, "timestamp")).collect())
+}
+
+fn an_event_that_was_not_taken_is_offered_again(app: &mut TestApp) {
+    let admin = app.admin();
+    let scene = Scene::set(&admin, None);
+    let misp = app.device();
+    let entry = format!("{}/manifest.json", scene.url);
+    let events = three_events(app, &admin, &scene);
+    // A MISP asks for all but one: an analyst edited that one on its side, or its import broke off.
+    for event in &events[..2] {
+        misp.get(event, &[]);
+    }
+    becomes(&admin, &scene.group, &["partly_fetched"]);
+    let file = |url: &str| {
+        // As a set-up form does: that is no pull, and no client.
+        let all = pull_as(app, "iocast-test", &entry, &[]).json();
+        let id = url.rsplit('/').next().unwrap().trim_end_matches(".json").to_owned();
+        all[&id]["timestamp"].to_string().trim_matches('"').parse::<i64>().unwrap()
+    };
+    let (before, others) = (file(&events[2]), [file(&events[0]), file(&events[1])]);
+    let mut last = before;
+    for nth in 1..=3 {
+        app.advance(&admin, "2h");
+        let after = file(&events[2]);
+        assert!(after > last, "offer {nth}");
+        last = after;
+        // It polls, and leaves the event again.
+        misp.get(&entry, &[]);
+        eventually("the pull is written", || {
+            let all = clients(&admin, &scene.device);
+            let misp = all.iter().find(|client| client["misp_uuid"].is_string())?;
+            let group = admin.get(&format!("/api/v1/groups/{}", scene.group));
+            (misp["groups"][0]["publication"] == group["publication"]).then_some(())
+        });
+    }
+    app.advance(&admin, "2h");
+    assert_eq!(file(&events[2]), last, "three times are enough");
+    assert_eq!([file(&events[0]), file(&events[1])], others, "the others rest");
+    becomes(&admin, &scene.group, &["not_taken"]);
+    // Its attributes were given new timestamps, too: a MISP compares both.
+    let (stamp, attributes) = stamps(app, &events[2]);
+    assert!(attributes.iter().all(|attribute| *attribute == stamp), "{attributes:?}");
+    // Once it takes the event, all is well, and a later gap counts from the beginning.
+    misp.get(&events[2], &[]);
+    becomes(&admin, &scene.group, &["complete"]);
 }

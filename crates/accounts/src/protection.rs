@@ -7,7 +7,9 @@ use iocast_domain::{
     device::Device,
     device_type::Format,
     id::{DeviceId, GroupId},
-    receipt::{ClientHas, GroupFacts, Protection, Published, REFUSED_AFTER, protection},
+    receipt::{
+        ClientHas, GroupFacts, OFFERED_AGAIN, Protection, Published, REFUSED_AFTER, protection,
+    },
     time::Timestamp,
     watch::threshold,
 };
@@ -63,6 +65,11 @@ impl Holders {
                 .filter(is_current)
                 // A script may fetch everything each time; a MISP fetches what it does not have.
                 .filter(|receipt| client.misp_uuid.is_some() && receipt.times >= REFUSED_AFTER)
+                .count() as u64,
+            not_taken: fetched
+                .iter()
+                .filter(|receipt| !is_current(receipt) && receipt.offered >= OFFERED_AGAIN)
+                .filter(|receipt| published.contains_key(&receipt.event))
                 .count() as u64,
         }
     }

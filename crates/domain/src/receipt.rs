@@ -35,6 +35,10 @@ impl Fetched {
 pub const LATE: i64 = HOUR;
 /// How often a client fetches an event in the same version before it is taken to refuse it.
 pub const REFUSED_AFTER: u32 = 3;
+/// For how long a MISP may leave what it was offered before it is offered again, in microseconds.
+pub const OFFERED_FOR: i64 = HOUR;
+/// How often an event is offered again: each time costs every MISP of the group a fetch.
+pub const OFFERED_AGAIN: u32 = 3;
 /// How much a group has to lose to count as shrunk, in per cent.
 const SHRUNK: u64 = 50;
 
@@ -60,6 +64,8 @@ pub struct ClientHas {
     pub events: u64,
     /// Events that it fetches again and again.
     pub refused: u64,
+    /// Events that it was offered again several times, and did not fetch.
+    pub not_taken: u64,
 }
 
 /// What is known of a group.
@@ -88,6 +94,11 @@ pub enum Protection {
     NeverFetched,
     /// The device fetches events again and again, so it does not store them.
     Refused {
+        /// Events.
+        events: u64,
+    },
+    /// The device was offered events again several times, and did not fetch them.
+    NotTaken {
         /// Events.
         events: u64,
     },
@@ -152,6 +163,7 @@ impl Protection {
         match self {
             Self::NeverFetched => "never_fetched",
             Self::Refused { .. } => "refused",
+            Self::NotTaken { .. } => "not_taken",
             Self::Late { .. } => "late",
             Self::Partly { .. } => "partly_fetched",
             Self::Empty => "empty",
@@ -166,9 +178,10 @@ impl Protection {
     }
 
     /// All words, the most urgent first.
-    pub const CODES: [&'static str; 12] = [
+    pub const CODES: [&'static str; 13] = [
         "never_fetched",
         "refused",
+        "not_taken",
         "late",
         "partly_fetched",
         "empty",
@@ -202,6 +215,10 @@ pub fn protection(facts: &GroupFacts, now: Timestamp) -> Vec<Protection> {
             let refused: u64 = known.iter().map(|client| client.refused).sum();
             if refused > 0 {
                 all.push(Protection::Refused { events: refused });
+            }
+            let not_taken: u64 = known.iter().map(|client| client.not_taken).max().unwrap_or(0);
+            if not_taken > 0 {
+                all.push(Protection::NotTaken { events: not_taken });
             }
             all.extend(behind(facts, &known, now).or_else(|| partly(facts, &known)));
         }
@@ -247,8 +264,9 @@ fn behind(facts: &GroupFacts, clients: &[&ClientHas], now: Timestamp) -> Option<
 }
 
 fn partly(facts: &GroupFacts, clients: &[&ClientHas]) -> Option<Protection> {
-    let events = clients.iter().map(|client| client.events).min()?;
-    (events < facts.events).then_some(Protection::Partly { events, of: facts.events })
+    let missing = |client: &&&ClientHas| client.events + client.not_taken < facts.events;
+    let events = clients.iter().filter(missing).map(|client| client.events).min()?;
+    Some(Protection::Partly { events, of: facts.events })
 }
 
 /// By how much the group is smaller than the largest of its last publications, if that is much.
@@ -336,11 +354,19 @@ mod tests {
         let mut group = facts(&[100], &[Some(1), Some(1)]);
         group.events = 25;
         group.clients = vec![
-            ClientHas { publication: Some(1), events: 25, refused: 0 },
-            ClientHas { publication: Some(1), events: 3, refused: 0 },
+            ClientHas { publication: Some(1), events: 25, ..ClientHas::default() },
+            ClientHas { publication: Some(1), events: 3, ..ClientHas::default() },
         ];
         assert_eq!(protection(&group, at(3)), [Protection::Partly { events: 3, of: 25 }]);
-        group.clients = vec![ClientHas { publication: Some(1), events: 25, refused: 2 }];
+        let has = ClientHas { publication: Some(1), events: 25, ..ClientHas::default() };
+        group.clients = vec![ClientHas { refused: 2, ..has }];
         assert_eq!(protection(&group, at(3)), [Protection::Refused { events: 2 }]);
+        group.clients = vec![ClientHas { events: 20, not_taken: 5, ..has }];
+        assert_eq!(protection(&group, at(3)), [Protection::NotTaken { events: 5 }]);
+        group.clients = vec![ClientHas { events: 19, not_taken: 5, ..has }];
+        assert_eq!(
+            protection(&group, at(3)),
+            [Protection::NotTaken { events: 5 }, Protection::Partly { events: 19, of: 25 }]
+        );
     }
 }

@@ -10,6 +10,7 @@ use iocast_context::{AppError, AppResult, Context, GroupNews, Made, Messages, Ta
 use prometheus_client::metrics::histogram::Histogram;
 
 mod job;
+mod offers;
 mod publisher;
 
 /// Publishes groups.

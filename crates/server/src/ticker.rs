@@ -79,6 +79,9 @@ fn work(app: &Arc<App>, tasks: &mut Supervisor) {
     );
     tick(app, tasks, PRUNE, "places", |app| async move { app.intake.places_tick().await });
     tick(app, tasks, PRUNE, "sources", |app| async move { app.intake.sources_tick().await });
+    tick(app, tasks, RETIRE, "offers", |app| async move {
+        app.publishing.offers_tick().await.map(drop)
+    });
     tick(app, tasks, SWEEP, "sweep", |app| async move { app.intake.stage_sweep().await });
     let (of, until) = (Arc::clone(app), tasks.stop());
     tasks.start("publish", LATE, move || publish(Arc::clone(&of), until.clone()));

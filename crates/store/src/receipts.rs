@@ -5,14 +5,15 @@ use iocast_domain::{
     receipt::Fetched,
     time::Timestamp,
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
 use crate::{
     Conn, StoreResult,
-    row::{client, event_receipt, receipt, withdrawal},
+    row::{client, event_receipt, part, receipt, withdrawal},
 };
 
+mod offers;
 mod write;
 
 /// Most ids in one statement.
@@ -52,6 +53,8 @@ pub struct NewReceipt {
     pub fetched: Fetched,
     /// How often.
     pub count: u32,
+    /// When to look whether it took what it was offered; none where nothing can be done about it.
+    pub check_at: Option<Timestamp>,
     /// When.
     pub at: Timestamp,
 }
@@ -86,6 +89,8 @@ pub struct EventReceipt {
     pub fetched_at: Timestamp,
     /// How often this version was given.
     pub times: u32,
+    /// How often the event was offered again since it was last given.
+    pub offered: u32,
 }
 
 /// An IOC that a person took from a group.
@@ -144,6 +149,7 @@ fn to_event(row: &event_receipt::Model) -> EventReceipt {
         version: row.version,
         fetched_at: Timestamp::from_micros(row.fetched_at),
         times: u32::try_from(row.times).unwrap_or_default(),
+        offered: u32::try_from(row.offered).unwrap_or_default(),
     }
 }
 
@@ -223,6 +229,28 @@ impl<C: ConnectionTrait> Conn<C> {
             found.extend(rows.iter().map(to_event));
         }
         Ok(found)
+    }
+
+    /// Receipts of clients of which it is time to look whether they took what they were offered.
+    pub async fn receipts_to_check(&self, now: Timestamp, limit: u64) -> StoreResult<Vec<Receipt>> {
+        let rows = receipt::Entity::find()
+            .filter(receipt::Column::CheckAt.lte(now.micros()))
+            .order_by_asc(receipt::Column::CheckAt)
+            .limit(limit)
+            .all(&self.0)
+            .await?;
+        Ok(rows.iter().map(to_receipt).collect())
+    }
+
+    /// When each MISP event of a group got its timestamp, in UTC seconds.
+    pub async fn part_stamps(&self, group: GroupId) -> StoreResult<Vec<(Uuid, i64)>> {
+        Ok(part::Entity::find()
+            .select_only()
+            .columns([part::Column::Id, part::Column::Stamp])
+            .filter(part::Column::GroupId.eq(group.0))
+            .into_tuple()
+            .all(&self.0)
+            .await?)
     }
 
     /// The groups from which a person took an IOC, the last one first.

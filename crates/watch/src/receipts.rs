@@ -3,7 +3,7 @@
 use iocast_context::Secrets;
 use iocast_domain::{
     id::{DeviceId, GroupId},
-    receipt::Fetched,
+    receipt::{Fetched, OFFERED_FOR},
     time::{MINUTE, Timestamp},
 };
 use iocast_store::{Client as Receiver, NewReceipt, Txn};
@@ -40,7 +40,7 @@ impl Written {
     }
 
     pub(crate) fn remember(&self, written: Vec<NewReceipt>) {
-        for NewReceipt { client, group_id, fetched, count: _, at } in written {
+        for NewReceipt { client, group_id, fetched, count: _, check_at: _, at } in written {
             if fetched.is_pull() {
                 self.0.insert((client.id, group_id), (fetched, at));
             }
@@ -76,7 +76,7 @@ impl Watch {
             return Ok(new);
         }
         let strangers = txn.receipts_put(&new).await?;
-        for NewReceipt { client, group_id, fetched, count: _, at } in &new {
+        for NewReceipt { client, group_id, fetched, count: _, check_at: _, at } in &new {
             // It shows what it has before anything of it was noted: an earlier version noted
             // nothing.
             if matches!(fetched, Fetched::Same(_)) && strangers.contains(&client.id) {
@@ -99,7 +99,16 @@ impl Watch {
             first_at: times.at,
             last_at: times.at,
         };
+        // A MISP that was given a manifest or an event should have what it was offered an hour
+        // later. Others are not known to keep anything.
+        let takes_events = client.misp_uuid.is_some()
+            && match pulled.fetched {
+                Fetched::Event(..) => true,
+                Fetched::Whole(_) => !self.tables.events(pulled.group_id).is_empty(),
+                Fetched::Same(_) | Fetched::Part => false,
+            };
         Some(NewReceipt {
+            check_at: takes_events.then(|| times.at.plus(OFFERED_FOR)),
             client,
             group_id: pulled.group_id,
             fetched: pulled.fetched,

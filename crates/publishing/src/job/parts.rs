@@ -20,6 +20,8 @@ pub(super) struct Plan {
     pub(super) members: Vec<MemberRow>,
     pub(super) forgotten: Vec<(PartId, Vec<IocId>)>,
     pub(super) resent: Vec<(PartId, Vec<IocId>)>,
+    /// Parts that got new timestamps because a receiver lacks them.
+    pub(super) offered: Vec<PartId>,
     pub(super) changed_parts: Vec<PartRow>,
     pub(super) emptied_parts: Vec<PartId>,
     pub(super) all_parts: Vec<PartRow>,
@@ -89,6 +91,7 @@ impl Part {
             && !self.joins.is_empty()
             && nobody_else
             && !self.row.dirty
+            && !self.row.offer_again
             && self.row.event.raw_len > 0
     }
 }
@@ -188,6 +191,9 @@ impl PublicationJob<'_> {
             if !part.resent.is_empty() {
                 plan.resent.push((part.row.id, part.resent));
             }
+            if part.row.offer_again {
+                plan.offered.push(part.row.id);
+            }
             if !part.expired.is_empty() {
                 plan.forgotten.push((part.row.id, part.expired));
             }
@@ -274,7 +280,8 @@ impl PublicationJob<'_> {
             part.changed.insert(member.ioc_id, member);
         }
         let flush = part.row.dirty && rested;
-        part.stamp |= flush || !part.due.is_empty() || !part.joins.is_empty();
+        part.stamp |=
+            flush || part.row.offer_again || !part.due.is_empty() || !part.joins.is_empty();
         part.render |= part.stamp || !part.expired.is_empty();
         part.row.total =
             part.row.total.saturating_sub(count(part.expired.len())) + count(part.joins.len());

@@ -282,6 +282,9 @@ impl Ready<'_> {
         for (part, iocs) in &self.plan.resent {
             txn.member_resent(*part, iocs).await?;
         }
+        if !self.plan.offered.is_empty() {
+            txn.parts_offered(&self.plan.offered).await?;
+        }
         if self.from_scratch || !self.refused.is_empty() {
             txn.refused_put_many(self.work.id(), self.from_scratch, &self.refused).await?;
         }

@@ -127,6 +127,8 @@ pub struct PartRow {
     pub dirty: bool,
     /// Until when it rests, in UTC microseconds.
     pub rested_at: i64,
+    /// A receiver lacks it although it was offered: it gets new timestamps.
+    pub offer_again: bool,
     /// Its entry in the manifest.
     pub manifest_entry: String,
     /// Its event file.
@@ -245,6 +247,7 @@ pub(super) fn to_part(row: part::Model) -> StoreResult<PartRow> {
         manifest_entry,
         event_segment,
         hashes_segment,
+        offer_again,
     } = row;
     Ok(PartRow {
         id: PartId(id),
@@ -257,6 +260,7 @@ pub(super) fn to_part(row: part::Model) -> StoreResult<PartRow> {
         live: count(live),
         dirty,
         rested_at,
+        offer_again,
         manifest_entry,
         event: blob_ref("event_segment", &event_segment)?,
         hashes: blob_ref("hashes_segment", &hashes_segment)?,
@@ -279,6 +283,7 @@ impl PartRow {
             live: 0,
             dirty: false,
             rested_at: 0,
+            offer_again: false,
             manifest_entry: String::new(),
             event: nothing.clone(),
             hashes: nothing,

@@ -189,6 +189,7 @@ impl Txn {
                         live,
                         dirty,
                         rested_at,
+                        offer_again: _,
                         manifest_entry,
                         event,
                         hashes,
@@ -208,6 +209,9 @@ impl Txn {
                         manifest_entry: Set(manifest_entry.clone()),
                         event_segment: Set(json(event)?),
                         hashes_segment: Set(json(hashes)?),
+                        // A receiver may lack it since this was read: it is cleared for what was
+                        // made.
+                        offer_again: Set(false),
                     })
                 })
                 .collect::<StoreResult<Vec<_>>>()?;

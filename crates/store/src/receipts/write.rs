@@ -17,11 +17,11 @@ use uuid::Uuid;
 use super::{CLIENTS_KEPT, Client, IDS, NewReceipt, Withdrawal};
 use crate::{
     StoreResult, Txn,
-    row::{client, event_receipt, receipt, withdrawal},
+    row::{client, event_receipt, part, receipt, withdrawal},
 };
 
 /// Rows in one statement.
-const ROWS: usize = 500;
+pub(super) const ROWS: usize = 500;
 
 impl Txn {
     /// Writes what clients fetched. Of each client and group, and of each client and event, the
@@ -29,11 +29,11 @@ impl Txn {
     /// wait for each other. Gives the clients that were not known before.
     pub async fn receipts_put(&self, all: &[NewReceipt]) -> StoreResult<BTreeSet<Uuid>> {
         let new = self.clients_put(all).await?;
-        let mut whole = BTreeMap::new();
-        let mut same = BTreeMap::new();
+        let (mut whole, mut same, mut checks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let mut events: BTreeMap<(Uuid, Uuid), (GroupId, Uuid, Timestamp, i32)> = BTreeMap::new();
-        for NewReceipt { client, group_id, fetched, count, at } in all {
+        for NewReceipt { client, group_id, fetched, count, check_at, at } in all {
             let key = (client.id, group_id.0);
+            checks.extend(check_at.map(|check_at| (key, check_at)));
             match fetched {
                 Fetched::Whole(publication) => drop(whole.insert(key, (*publication, *at))),
                 Fetched::Same(publication) => drop(same.insert(key, (*publication, *at))),
@@ -52,6 +52,9 @@ impl Txn {
         self.whole_put(&whole).await?;
         self.same_put(&same).await?;
         self.events_put(&events).await?;
+        for ((client, group), at) in checks {
+            self.receipt_check(client, GroupId(group), at).await?;
+        }
         Ok(new)
     }
 
@@ -136,6 +139,7 @@ impl Txn {
                 fetched_at: Set(at.micros()),
                 confirmed: Set(None),
                 confirmed_at: Set(None),
+                check_at: Set(None),
             }
         };
         let over = OnConflict::columns([receipt::Column::ClientId, receipt::Column::GroupId])
@@ -154,6 +158,7 @@ impl Txn {
                 fetched_at: Set(at.micros()),
                 confirmed: Set(Some(*publication)),
                 confirmed_at: Set(Some(at.micros())),
+                check_at: Set(None),
             }
         };
         let over = OnConflict::columns([receipt::Column::ClientId, receipt::Column::GroupId])
@@ -195,7 +200,11 @@ impl Txn {
         let over =
             OnConflict::columns([event_receipt::Column::ClientId, event_receipt::Column::Event])
                 .value(event_receipt::Column::Times, again)
-                .update_columns([event_receipt::Column::Version, event_receipt::Column::FetchedAt])
+                .update_columns([
+                    event_receipt::Column::Version,
+                    event_receipt::Column::FetchedAt,
+                    event_receipt::Column::Offered,
+                ])
                 .to_owned();
         let rows: Vec<event_receipt::ActiveModel> = all
             .iter()
@@ -206,6 +215,7 @@ impl Txn {
                 version: Set(*version),
                 fetched_at: Set(at.micros()),
                 times: Set(*times),
+                offered: Set(0),
             })
             .collect();
         for chunk in rows.chunks(ROWS) {
@@ -253,10 +263,10 @@ impl Txn {
 
     /// Forgets who fetched the events of a group, which are found by its parts.
     pub(crate) async fn event_receipts_delete_of_group(&self, group: GroupId) -> StoreResult<()> {
-        let parts = crate::row::part::Entity::find()
+        let parts = part::Entity::find()
             .select_only()
-            .column(crate::row::part::Column::Id)
-            .filter(crate::row::part::Column::GroupId.eq(group.0))
+            .column(part::Column::Id)
+            .filter(part::Column::GroupId.eq(group.0))
             .into_query();
         event_receipt::Entity::delete_many()
             .filter(event_receipt::Column::Event.in_subquery(parts))

@@ -10,7 +10,7 @@ use crate::templates::number;
 #[derive(Clone, Serialize, ToSchema)]
 pub(crate) struct ProtectionOut {
     /// `never_fetched`, `refused` (the device fetches events again and again, so it does not store
-    /// them), `late` (it lacks what was published more than an hour ago), `partly_fetched`,
+    /// them), `not_taken` (it was offered events three times and did not fetch them), `late` (it lacks what was published more than an hour ago), `partly_fetched`,
     /// `empty`, `shrunk`, `held`, `frozen`, `at_limit`, `behind`, `unknown` or `complete`.
     state: &'static str,
     /// Two or three words.
@@ -40,6 +40,13 @@ impl From<Protection> for ProtectionOut {
                 "refused by the device".to_owned(),
                 format!(
                     "The device fetches {} again and again, so it does not store them: look for a deleted event, a blocklist or a filter on its side.",
+                    events(n)
+                ),
+            ),
+            Protection::NotTaken { events: n } => (
+                format!("{} not taken", events(n)),
+                format!(
+                    "The device was offered {} three times, an hour apart, and did not fetch them: look for a feed filter, a clock ahead of iocast's, or an edit on its side. Send them again in new events if nothing explains it.",
                     events(n)
                 ),
             ),

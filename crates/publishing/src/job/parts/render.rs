@@ -121,7 +121,8 @@ impl PublicationJob<'_> {
                 member.standing = MembershipState::Tombstone;
                 member.left_at = Some(now);
             }
-            if part.stamp && (member.dirty || due) {
+            // A receiver that lacks the event compares the timestamp of each attribute, too.
+            if part.stamp && (member.dirty || due || part.row.offer_again) {
                 member.dirty = false;
                 member.stamp = part.row.stamp;
                 if let Some(ioc) = iocs.get(&member.ioc_id) {
