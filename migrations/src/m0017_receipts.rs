@@ -1,4 +1,5 @@
-//! What clients verifiably fetched, and from which groups IOCs were withdrawn when.
+//! What clients verifiably fetched, and from which groups IOCs were withdrawn when. TAXII collections are
+//! published again.
 
 use sea_orm_migration::{
     async_trait::async_trait,
@@ -49,6 +50,7 @@ impl MigrationTrait for Migration {
             uuid("event"),
             uuid("group_id"),
             uuid("version"),
+            big_integer("publication"),
             big_integer("fetched_at"),
             integer("times"),
             integer("offered").default(0).take(),
@@ -73,6 +75,12 @@ impl MigrationTrait for Migration {
             ],
         )
         .await?;
+        // Each object of a TAXII collection gets a date of its own: their fingerprints are others now.
+        let taxii = "(SELECT id FROM ioc_groups WHERE device_id IN (SELECT id FROM devices WHERE device_type IN \
+                     ('taxii', 'stix-bundle', 'splunk-es-taxii', 'splunk-es-taxii-on-premises', 'azure-sentinel')))";
+        let connection = manager.get_connection();
+        let again = format!("UPDATE ioc_groups SET config_version = config_version + 1 WHERE id IN {taxii}");
+        connection.execute_unprepared(&again).await?;
         add(manager, "parts", vec![boolean("offer_again").default(false).take()]).await?;
         add(manager, "pulls", vec![integer("events").default(0).take()]).await
     }

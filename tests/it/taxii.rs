@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    lists::{Pulled, device, source, turns_green},
+    lists::{Pulled, device, group, source, turns_green},
     support::{Answer, TestApp, basic, eventually, send, stories, text},
 };
 
@@ -17,7 +17,8 @@ stories!(
     a_taxii_client_walks_a_collection,
     the_original_sentinel_pulls_taxii_20,
     the_protocol_to_the_letter,
-    fifty_thousand_of_one_moment_come_once_each
+    fifty_thousand_of_one_publication_come_once_each,
+    a_client_may_go_on_after_any_date
 );
 
 fn script(app: &TestApp, version: &str, collection: &str, rest: &[&str]) -> Command {
@@ -424,14 +425,14 @@ fn the_protocol_to_the_letter(app: &mut TestApp) {
 }
 
 /// At limit 1000, each once, also while the group changes underneath.
-fn fifty_thousand_of_one_moment_come_once_each(app: &mut TestApp) {
+fn fifty_thousand_of_one_publication_come_once_each(app: &mut TestApp) {
     let admin = app.admin();
     let source = source(&admin);
     let of: Pulled = device(&admin, "taxii", json!({}));
     let list: String = (0..50_000).map(|i| format!("host{i}.evil.example\n")).collect();
     admin.import(&source, "text/plain", &list, 200);
     let moments = collected(app, &of, 5_000);
-    assert_eq!(moments.len(), 1, "all share one moment");
+    assert_eq!(moments.len(), 5_000, "each has a moment of its own");
     let mut child = script(app, "2.1", &of.group, &["1000", "count", "pause"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -479,4 +480,97 @@ fn fifty_thousand_of_one_moment_come_once_each(app: &mut TestApp) {
     let live = found["live"].as_u64().unwrap();
     assert!(live >= 50_000 - changes && live <= 50_000 + changes, "{found}");
     assert!(found["revoked"].as_u64() > Some(0), "{found}");
+}
+
+/// Ids in the order in which a client gets them that goes on after the last date of each page.
+fn by_date(page: &impl Fn(&str) -> Answer, size: usize) -> Vec<String> {
+    let (mut ids, mut after) = (Vec::new(), String::new());
+    loop {
+        let answer = page(&after);
+        let body = answer.json();
+        let objects = body["objects"].as_array().cloned().unwrap_or_default();
+        if objects.is_empty() {
+            return ids;
+        }
+        assert!(objects.len() <= size, "{} objects on a page of {size}", objects.len());
+        ids.extend(objects.iter().map(|object| text(object, "id")));
+        after = answer.header("x-taxii-date-added-last").to_owned();
+        assert!(ids.len() < 10_000, "it never ends");
+    }
+}
+
+fn a_client_may_go_on_after_any_date(app: &mut TestApp) {
+    let admin = app.admin();
+    let source = source(&admin);
+    let iocs: Vec<Value> = (0..300)
+        .map(|n| {
+            let mut ioc =
+                json!({ "value": format!("192.0.2.{}", n % 250 + 1), "severity": "high" });
+            if n >= 250 {
+                ioc["value"] = json!(format!("host{n}.example"));
+            }
+            if n % 3 == 0 {
+                ioc["malware_families"] = json!([format!("Family {}", n % 7), "Dropper"]);
+                ioc["threat_actors"] = json!([format!("Actor {}", n % 5)]);
+            }
+            ioc
+        })
+        .collect();
+    let collections = [
+        ("taxii", "taxii2", "application/taxii+json;version=2.1"),
+        ("azure-sentinel", "taxii", "application/vnd.oasis.stix+json; version=2.0"),
+    ];
+    let devices: Vec<_> =
+        collections.iter().map(|(of_type, ..)| device(&admin, of_type, json!({}))).collect();
+    // In two publications: dates go on where the last one ended.
+    for some in [&iocs[..200], &iocs[200..]] {
+        admin.import(&source, "application/json", &json!(some).to_string(), 200);
+        let before = some.len() as u64 + if some.len() == 200 { 0 } else { 200 };
+        for device in &devices {
+            eventually("the collection is published", || {
+                (group(&admin, device)["published"] == before).then_some(())
+            });
+        }
+    }
+    for ((_, server, accept), device) in collections.iter().zip(&devices) {
+        let root = format!("{}/{server}/{}/collections/{}", app.url, app.account_id, device.group);
+        let key = basic(&app.account_id, &app.appliance_key);
+        let ask = |path: &str, headers: &[(&str, &str)]| {
+            let own = [("authorization", key.as_str()), ("accept", accept)];
+            send("GET", &format!("{root}/{path}"), &[&own, headers].concat(), None)
+        };
+        let is_old = *server == "taxii";
+        let manifest = ask("manifest/", &[]).json();
+        let listed: Vec<(String, String)> = manifest["objects"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|object| (text(object, "date_added"), text(object, "id")))
+            .collect();
+        assert!(listed.len() > 600, "{}", listed.len());
+        assert!(
+            listed.is_sorted_by(|(a, _), (b, _)| a < b),
+            "every object has a later date than the one before: {server}"
+        );
+        let expected: Vec<&String> = listed.iter().map(|(_, id)| id).collect();
+        for size in [7, 100] {
+            let page = |after: &str| {
+                let after =
+                    if after.is_empty() { String::new() } else { format!("&added_after={after}") };
+                if is_old {
+                    let range = format!("items 0-{}", size - 1);
+                    ask(&format!("objects/?x=1{after}"), &[("range", range.as_str())])
+                } else {
+                    ask(&format!("objects/?limit={size}{after}"), &[])
+                }
+            };
+            let ids = by_date(&page, size);
+            assert_eq!(ids.iter().collect::<Vec<_>>(), expected, "{server}, {size} a page");
+        }
+        // Behind the last date there is nothing, and clients look for the list all the same.
+        let last = &listed.last().unwrap().0;
+        let empty = ask(&format!("objects/?added_after={last}"), &[]).json();
+        let nothing = if is_old { json!([]) } else { Value::Null };
+        assert_eq!(empty["objects"], nothing, "{empty}");
+    }
 }

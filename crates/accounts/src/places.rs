@@ -13,7 +13,7 @@ use iocast_domain::{
     member::MembershipState,
     rule::{EnabledSources, Rule},
     staleness::Reason,
-    time::{MINUTE, Timestamp},
+    time::Timestamp,
 };
 use iocast_store::{Client, GroupRow, MemberRow, PublicationLine, Reader, Withdrawal};
 use uuid::Uuid;
@@ -145,7 +145,13 @@ impl Accounts {
             .chain(withdrawals.iter().map(|withdrawal| withdrawal.group_id))
             .chain(chosen.keys().copied())
             .collect();
-        let around = self.around(actor, &read, all, &named).await?;
+        let events: BTreeSet<Uuid> = members
+            .iter()
+            .map(|(_, member)| member.part_id.0)
+            .chain(withdrawals.iter().filter_map(|withdrawal| withdrawal.event))
+            .collect();
+        let events: Vec<Uuid> = events.into_iter().collect();
+        let around = self.around(actor, &read, all, (&named, &events)).await?;
         let withdrawn = ioc.as_ref().is_none_or(|ioc| ioc.whitelist == Whitelist::NeverSent);
         Ok(IocPlaces {
             left_out: around.left_out(&members, &refused, &chosen),
@@ -163,14 +169,14 @@ impl Accounts {
         actor: &Actor,
         read: &Reader,
         mut groups: HashMap<GroupId, GroupRow>,
-        named: &BTreeSet<GroupId>,
+        (named, events): (&BTreeSet<GroupId>, &[Uuid]),
     ) -> AppResult<Around> {
         groups.retain(|id, _| named.contains(id));
         let ids: BTreeSet<DeviceId> = groups.values().map(|row| row.group.device_id).collect();
         let ids: Vec<DeviceId> = ids.into_iter().collect();
         let devices = read.device_fetch_many(&actor.account_id, &ids).await?;
         let account = self.account_fetch(actor).await?;
-        let holders = self.holders(&account, &devices).await?;
+        let holders = self.holders(&account, &devices, Some(events)).await?;
         let ids: Vec<GroupId> = groups.keys().copied().collect();
         Ok(Around {
             account,
@@ -195,7 +201,7 @@ impl Accounts {
         let is_misp = device.device_type.format == Format::MispFeed;
         let fetched = around.holders.clients(device.id).iter().map(|client| {
             let at = if is_misp {
-                self.fetched_event(around, client, id, event, changed)
+                around.fetched_event(client, id, event, changed)
             } else {
                 around.fetched_since(client, id, changed)
             };
@@ -215,34 +221,6 @@ impl Accounts {
         })
     }
 
-    /// When a client was last given what a MISP event says since `changed`: in its present version,
-    /// or in one that was given clearly later. What was given at that moment may be older.
-    fn fetched_event(
-        &self,
-        around: &Around,
-        client: &Client,
-        group: GroupId,
-        event: Uuid,
-        changed: Timestamp,
-    ) -> Option<Timestamp> {
-        let receipt = around.holders.event(client.id, group, event)?;
-        let current = self.tables.events(group).into_iter().find(|(id, _)| *id == event);
-        let has = current.is_some_and(|(_, version)| version == receipt.version)
-            || receipt.fetched_at > changed.plus(MINUTE);
-        has.then_some(receipt.fetched_at)
-    }
-
-    fn has_withdrawal(&self, around: &Around, client: &Client, withdrawal: &Withdrawal) -> bool {
-        let Withdrawal { group_id, publication, event, at, .. } = withdrawal;
-        match event {
-            Some(event) => self.fetched_event(around, client, *group_id, *event, *at).is_some(),
-            None => around
-                .holders
-                .receipt(client.id, *group_id)
-                .is_some_and(|receipt| receipt.publication >= *publication),
-        }
-    }
-
     /// How far devices are with a withdrawal. A device is done once all of its clients that count
     /// are, in each of its groups.
     fn withdrawn(&self, around: &Around, all: &[Withdrawal]) -> Withdrawn {
@@ -252,7 +230,7 @@ impl Accounts {
             let device = row.group.device_id;
             let clients = around.holders.clients(device);
             let done = !clients.is_empty()
-                && clients.iter().all(|client| self.has_withdrawal(around, client, withdrawal));
+                && clients.iter().all(|client| around.has_withdrawal(client, withdrawal));
             *by_device.entry(device).or_insert(true) &= done;
         }
         let mut found = Withdrawn {
@@ -279,23 +257,54 @@ impl Accounts {
 }
 
 impl Around {
+    /// The first publication that was made at this time or later, if it is kept; and whether older
+    /// ones are kept, too.
+    fn since(&self, group: GroupId, at: Timestamp) -> (Option<i64>, bool) {
+        let lines = self.lines.get(&group).map(Vec::as_slice).unwrap_or_default();
+        let first = lines.iter().rfind(|line| line.created_at >= at).map(|line| line.number);
+        let oldest = lines.last().map(|line| line.number);
+        (first, oldest == Some(1) || first != oldest)
+    }
+
     /// When a client was last given a publication of a list that was made at this time or later.
-    fn fetched_since(
+    fn fetched_since(&self, client: &Client, group: GroupId, at: Timestamp) -> Option<Timestamp> {
+        let receipt = self.holders.receipt(client.id, group)?;
+        let has = match self.since(group, at) {
+            (Some(first), true) => receipt.publication >= first,
+            // The publication is not kept any more.
+            _ => receipt.fetched_at > at,
+        };
+        has.then_some(receipt.asked_at())
+    }
+
+    /// When a client was last given what a MISP event says since this time.
+    fn fetched_event(
         &self,
         client: &Client,
         group: GroupId,
-        since: Timestamp,
+        event: Uuid,
+        at: Timestamp,
     ) -> Option<Timestamp> {
-        let receipt = self.holders.receipt(client.id, group)?;
-        let first = self
-            .lines
-            .get(&group)
-            .and_then(|lines| lines.iter().rfind(|line| line.created_at >= since));
-        let has = match first {
-            Some(line) => receipt.publication >= line.number,
-            None => receipt.fetched_at > since,
+        let receipt = self.holders.event(client.id, group, event)?;
+        let has = match self.since(group, at) {
+            (Some(first), true) => receipt.publication >= first,
+            _ => receipt.fetched_at > at,
         };
         has.then_some(receipt.fetched_at)
+    }
+
+    fn has_withdrawal(&self, client: &Client, withdrawal: &Withdrawal) -> bool {
+        let Withdrawal { group_id, publication, event, .. } = withdrawal;
+        match event {
+            Some(event) => self
+                .holders
+                .event(client.id, *group_id, *event)
+                .is_some_and(|receipt| receipt.publication >= *publication),
+            None => self
+                .holders
+                .receipt(client.id, *group_id)
+                .is_some_and(|receipt| receipt.publication >= *publication),
+        }
     }
 
     fn left_out(

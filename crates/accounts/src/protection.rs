@@ -7,9 +7,7 @@ use iocast_domain::{
     device::Device,
     device_type::Format,
     id::{DeviceId, GroupId},
-    receipt::{
-        ClientHas, GroupFacts, OFFERED_AGAIN, Protection, Published, REFUSED_AFTER, protection,
-    },
+    receipt::{ClientHas, GroupFacts, OFFERED_AGAIN, Protection, Published, protection},
     time::Timestamp,
     watch::threshold,
 };
@@ -44,6 +42,16 @@ impl Holders {
         self.clients.get(&device).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Whether clients of a device fetched other groups of it, and none of them this one.
+    fn only_others(&self, device: DeviceId, group: GroupId) -> bool {
+        let has = |of: &dyn Fn(GroupId) -> bool| {
+            self.clients(device).iter().any(|client| {
+                self.receipts.keys().any(|(id, group)| *id == client.id && of(*group))
+            })
+        };
+        has(&|of| of != group) && !has(&|of| of == group)
+    }
+
     pub(crate) fn receipt(&self, client: Uuid, group: GroupId) -> Option<&Receipt> {
         self.receipts.get(&(client, group))
     }
@@ -57,35 +65,39 @@ impl Holders {
         let fetched = self.events.get(&(client.id, group)).map(Vec::as_slice).unwrap_or_default();
         let is_current =
             |receipt: &&EventReceipt| published.get(&receipt.event) == Some(&receipt.version);
+        let receipt = self.receipt(client.id, group);
+        let is_misp = client.misp_uuid.is_some();
+        let count = |which: &dyn Fn(&EventReceipt) -> bool| {
+            fetched.iter().filter(|event| which(event)).count() as u64
+        };
         ClientHas {
-            publication: self.receipt(client.id, group).map(|receipt| receipt.publication),
-            events: fetched.iter().filter(is_current).count() as u64,
-            refused: fetched
-                .iter()
-                .filter(is_current)
-                // A script may fetch everything each time; a MISP fetches what it does not have.
-                .filter(|receipt| client.misp_uuid.is_some() && receipt.times >= REFUSED_AFTER)
-                .count() as u64,
-            not_taken: fetched
-                .iter()
-                .filter(|receipt| !is_current(receipt) && receipt.offered >= OFFERED_AGAIN)
-                .filter(|receipt| published.contains_key(&receipt.event))
-                .count() as u64,
+            publication: receipt.map(|receipt| receipt.publication),
+            fetched_at: receipt.map(Receipt::asked_at),
+            events: count(&|event| is_current(&event)),
+            // A script may fetch everything each time; a MISP fetches what it does not have.
+            refused: count(&|event| {
+                is_misp && is_current(&event) && receipt.is_some_and(|of| event.is_refused(of))
+            }),
+            not_taken: count(&|event| {
+                published.contains_key(&event.event)
+                    && !is_current(&event)
+                    && event.offered > OFFERED_AGAIN
+            }),
         }
     }
 }
 
 /// The clients of one device that count, of all of them, the last seen first. A client without a
-/// name of its own that was not seen since another one with its key and user agent began is gone:
-/// its address changed. Where none was seen lately, the last one counts.
+/// name of its own that was not seen since another one with its key or user agent began is gone: its
+/// address, its key or its version changed. So is one that was seen once, beside others. Where none
+/// was seen lately, the last one counts.
 fn counting(all: &[Client], since: Timestamp) -> Vec<Client> {
+    let once = |client: &Client| client.first_at == client.last_at;
     let replaced = |old: &Client| {
         old.misp_uuid.is_none()
-            && all.iter().any(|new| {
-                new.id != old.id
-                    && new.misp_uuid.is_none()
-                    && (new.key_id, &new.user_agent) == (old.key_id, &old.user_agent)
-                    && new.first_at > old.last_at
+            && all.iter().filter(|new| new.id != old.id && new.misp_uuid.is_none()).any(|new| {
+                let alike = new.key_id == old.key_id || new.user_agent == old.user_agent;
+                (alike && new.first_at > old.last_at) || (once(old) && !once(new))
             })
     };
     let lately: Vec<Client> =
@@ -94,11 +106,12 @@ fn counting(all: &[Client], since: Timestamp) -> Vec<Client> {
 }
 
 impl Accounts {
-    /// Who fetched what of these devices.
+    /// Who fetched what of these devices; of MISP events only what is `wanted`, or of all.
     pub(crate) async fn holders(
         &self,
         account: &Account,
         devices: &[Device],
+        wanted: Option<&[Uuid]>,
     ) -> AppResult<Holders> {
         let read = self.context.store.read();
         let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
@@ -121,7 +134,11 @@ impl Accounts {
         }
         let receipts = read.receipts_of(&all).await?.into_iter();
         let mut events: HashMap<(Uuid, GroupId), Vec<EventReceipt>> = HashMap::new();
-        for receipt in read.event_receipts_of(&of_misp).await? {
+        let fetched = match wanted {
+            Some(events) => read.event_receipts_for(events).await?,
+            None => read.event_receipts_of(&of_misp).await?,
+        };
+        for receipt in fetched {
             events.entry((receipt.client_id, receipt.group_id)).or_default().push(receipt);
         }
         Ok(Holders {
@@ -141,7 +158,7 @@ impl Accounts {
         if groups.is_empty() {
             return Ok(HashMap::new());
         }
-        let holders = self.holders(account, devices).await?;
+        let holders = self.holders(account, devices, None).await?;
         let ids: Vec<GroupId> = groups.iter().map(|row| row.group.id).collect();
         let mut lines = self.context.store.read().publication_lists(&ids).await?;
         let pulled: HashSet<DeviceId> = devices
@@ -155,11 +172,14 @@ impl Accounts {
             let published: HashMap<Uuid, Uuid> = self.tables.events(id).into_iter().collect();
             let facts = GroupFacts {
                 published: lines.remove(&id).unwrap_or_default().into_iter().map(line).collect(),
+                serves: row.frozen.filter(|_| row.restored.is_none()).unwrap_or(row.publication),
+                late_after: late_after(devices, account, device),
                 events: published.len() as u64,
                 left_out: row.cut.reasons.get("limit").copied().unwrap_or_default(),
                 held: row.held.clone(),
                 frozen: row.frozen,
-                pulled: pulled.contains(&device),
+                // A device that fetched another group of its own has not fetched this one.
+                pulled: pulled.contains(&device) && !holders.only_others(device, id),
                 clients: holders
                     .clients(device)
                     .iter()
@@ -217,6 +237,12 @@ impl Accounts {
     }
 }
 
+/// Half the time after which a device is silent: until then it may not have been its turn.
+fn late_after(devices: &[Device], account: &Account, id: DeviceId) -> i64 {
+    let of = devices.iter().find(|device| device.id == id).and_then(|device| device.silent_after);
+    threshold(of, account.silent_after) / 2
+}
+
 fn line(of: PublicationLine) -> Published {
     let PublicationLine { number, created_at, live, added, removed } = of;
     Published { number, at: created_at, live, changed: added.saturating_add(removed) }
@@ -251,8 +277,10 @@ mod tests {
         assert_eq!(ids(&moved, 0), [2]);
         let pair = [client(2, "PAN", None, 20, 90), client(1, "PAN", None, 10, 80)];
         assert_eq!(ids(&pair, 0), [2, 1], "two that pull side by side are two");
-        let other = [client(2, "curl", None, 60, 90), client(1, "PAN", None, 10, 50)];
-        assert_eq!(ids(&other, 0), [2, 1]);
+        let version = [client(2, "PAN 2", None, 60, 90), client(1, "PAN 1", None, 10, 50)];
+        assert_eq!(ids(&version, 0), [2], "the key is the same");
+        let once = [client(2, "curl", None, 60, 60), client(1, "PAN", None, 10, 90)];
+        assert_eq!(ids(&once, 0), [1], "somebody tried it once");
         let misps = [client(2, "MISP", Some("b"), 60, 90), client(1, "MISP", Some("a"), 10, 50)];
         assert_eq!(ids(&misps, 0), [2, 1], "each MISP names itself");
     }

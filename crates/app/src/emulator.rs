@@ -57,7 +57,7 @@ impl App {
                 "Advance the clock by at most ten years at a time.",
             ));
         }
-        self.watch.pulls_flush().await?;
+        self.watch.pulls_end().await?;
         let (delivered, watched) = (self.watch.delivered(), self.watch.watched_so_far());
         let txn = self.context.store.write().await?;
         let offset: i64 = txn.setting_fetch(CLOCK).await?.and_then(|o| o.parse().ok()).unwrap_or(0);

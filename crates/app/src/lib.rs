@@ -91,7 +91,7 @@ pub use iocast_store::{
     AlertFilter, AuditFilter, AuditLine, Channel, LetterRow, OutageLetter, OutageRow, Page, PageOf,
     Pool, PublicationLine, PullLine, Receipt, SessionRow,
 };
-pub use iocast_watch::{Client, Delivered, PullNote, Watch, Watched};
+pub use iocast_watch::{Client, Delivered, PullNote, PullUnderWay, Watch, Watched};
 
 mod emulator;
 mod fixtures;

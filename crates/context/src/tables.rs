@@ -29,6 +29,22 @@ pub struct Made {
     pub files: Vec<FileRef>,
 }
 
+/// The ETag of a file: of its plain bytes, without quotes.
+#[must_use]
+pub fn file_etag(file: &FileRef) -> String {
+    let mut etag = blake3::Hasher::new();
+    for segment in &file.segments {
+        etag.update(segment.hash.as_bytes());
+    }
+    etag.finalize().to_hex().chars().take(32).collect()
+}
+
+/// The MISP event that lies at a path, and its version.
+#[must_use]
+pub fn misp_event(path: &str, etag: &str) -> Option<(Uuid, Uuid)> {
+    Some((path.strip_suffix(".json")?.parse().ok()?, etag.parse().ok()?))
+}
+
 /// The tables in memory that devices are served from. Each change is made after its commit, and
 /// before the answer to the request that asked for it.
 pub trait Tables: Send + Sync {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     group::Held,
-    time::{HOUR, Timestamp},
+    time::{HOUR, MINUTE, Timestamp},
 };
 
 /// What was handed over to a client, or what it showed that it has.
@@ -16,24 +16,32 @@ pub enum Fetched {
     Whole(i64),
     /// It has the entry document of this publication already: 304.
     Same(i64),
+    /// All of this publication that was added since it last asked.
+    Rest(i64),
     /// A slice of a list: what it has of the rest is not known.
     Part,
-    /// A MISP event in this version.
-    Event(Uuid, Uuid),
+    /// A MISP event.
+    Event {
+        /// Which.
+        event: Uuid,
+        /// Its version.
+        version: Uuid,
+        /// The publication that it was served from.
+        publication: i64,
+    },
 }
 
 impl Fetched {
     /// Whether the entry document was asked for: that is a pull.
     #[must_use]
     pub const fn is_pull(self) -> bool {
-        !matches!(self, Self::Event(..))
+        !matches!(self, Self::Event { .. })
     }
 }
 
-/// For how long a device may lack what was published before people are told to look, in
-/// microseconds.
-pub const LATE: i64 = HOUR;
-/// How often a client fetches an event in the same version before it is taken to refuse it.
+/// After how long without a request a client is done with its pull, in microseconds.
+pub const PULL_ENDS: i64 = 10 * MINUTE;
+/// At how many pulls a client fetches an event in the same version before it is taken to refuse it.
 pub const REFUSED_AFTER: u32 = 3;
 /// For how long a MISP may leave what it was offered before it is offered again, in microseconds.
 pub const OFFERED_FOR: i64 = HOUR;
@@ -60,6 +68,8 @@ pub struct Published {
 pub struct ClientHas {
     /// The publication whose entry document it fetched last.
     pub publication: Option<i64>,
+    /// When it did.
+    pub fetched_at: Option<Timestamp>,
     /// Of MISP events: how many of those that are published it has in their present version.
     pub events: u64,
     /// Events that it fetches again and again.
@@ -73,6 +83,11 @@ pub struct ClientHas {
 pub struct GroupFacts {
     /// Its last publications, the newest first.
     pub published: Vec<Published>,
+    /// The one that it serves.
+    pub serves: i64,
+    /// For how long a device may lack what was published before people are told to look, in
+    /// microseconds.
+    pub late_after: i64,
     /// Of MISP: how many events it publishes.
     pub events: u64,
     /// IOCs that found no room.
@@ -102,7 +117,7 @@ pub enum Protection {
         /// Events.
         events: u64,
     },
-    /// It lacks what was published long ago.
+    /// It lacks what was published long before.
     Late {
         /// IOCs that joined or left since.
         changes: u64,
@@ -246,17 +261,19 @@ pub fn protection(facts: &GroupFacts, now: Timestamp) -> Vec<Protection> {
 
 /// The client that has the oldest publication decides.
 fn behind(facts: &GroupFacts, clients: &[&ClientHas], now: Timestamp) -> Option<Protection> {
-    let newest = facts.published.first()?;
-    let has = clients.iter().filter_map(|client| client.publication).min()?;
+    let client = clients.iter().min_by_key(|client| client.publication)?;
+    let has = client.publication?;
     // A database that was put back knows fewer publications than its clients.
-    if has >= newest.number {
+    if has >= facts.serves {
         return None;
     }
-    let later: Vec<&Published> = facts.published.iter().filter(|p| p.number > has).collect();
+    let later: Vec<&Published> =
+        facts.published.iter().filter(|p| p.number > has && p.changed > 0).collect();
     let first = later.last()?;
     let changes = later.iter().map(|p| u64::from(p.changed)).sum();
-    let (at_least, since) = (first.number > has + 1, first.at);
-    Some(if now.since(since) > LATE {
+    let at_least = facts.published.last().is_some_and(|oldest| oldest.number > has + 1);
+    let since = client.fetched_at.filter(|_| at_least).unwrap_or(first.at);
+    Some(if now.since(since) > facts.late_after {
         Protection::Late { changes, at_least, since }
     } else {
         Protection::Behind { changes, at_least, since }
@@ -297,10 +314,16 @@ mod tests {
                     changed: 10,
                 })
                 .collect(),
+            serves: count,
+            late_after: HOUR,
             pulled: !has.is_empty(),
             clients: has
                 .iter()
-                .map(|publication| ClientHas { publication: *publication, ..ClientHas::default() })
+                .map(|publication| ClientHas {
+                    publication: *publication,
+                    fetched_at: publication.map(at),
+                    ..ClientHas::default()
+                })
                 .collect(),
             ..GroupFacts::default()
         };
@@ -328,7 +351,7 @@ mod tests {
         old.published.truncate(3);
         assert_eq!(
             protection(&old, at(10)),
-            [Protection::Behind { changes: 30, at_least: true, since: at(8) }]
+            [Protection::Behind { changes: 30, at_least: true, since: at(2) }]
         );
     }
 

@@ -130,8 +130,28 @@ pub fn objects(text: &str, floor: Timestamp) -> Vec<Object> {
         })
         .collect();
     found.sort_unstable_by_key(|o| o.position);
+    spread(&mut found);
     found
 }
+
+/// What belongs to one indicator, and what belongs to none, was added together: each gets a
+/// microsecond of its own, in their order, so that a client may go on after any of them.
+fn spread(sorted: &mut [Object]) {
+    let mut last: Option<(i64, Uuid, i64)> = None;
+    for object in sorted {
+        let Position { added, owner, .. } = object.position;
+        let nth = match last {
+            Some((before, of, nth)) if (before, of) == (added, owner) => (nth + 1).min(BESIDE_MAX),
+            _ => 0,
+        };
+        last = Some((added, owner, nth));
+        object.position.added = added + nth;
+    }
+}
+
+/// How far the date of what belongs to an indicator is moved at most, in microseconds: the next
+/// indicator comes behind it.
+const BESIDE_MAX: i64 = 63;
 
 /// Most values of one field of a filter.
 const VALUES_MAX: usize = 100;
@@ -151,13 +171,12 @@ pub struct Filter {
 impl Filter {
     /// Whether every indicator passes.
     #[must_use]
-    pub fn takes_indicators(&self) -> bool {
+    pub fn takes_indicators(&self, spec_version: &str) -> bool {
         let Self { ids, types, any_version: _, versions, spec_versions } = self;
         ids.is_empty()
             && versions.is_empty()
             && (types.is_empty() || types.contains("indicator"))
-            && (spec_versions.is_empty()
-                || ["2.0", "2.1"].iter().any(|version| spec_versions.contains(*version)))
+            && (spec_versions.is_empty() || spec_versions.contains(spec_version))
     }
 
     /// Reads parameters; others are left alone.
@@ -296,7 +315,10 @@ pub fn page<'a>(
     let list = objects.join(",");
     match (version, next) {
         (Taxii::V20, _) if objects.is_empty() => {
-            format!("{{\"type\":\"bundle\",\"id\":\"bundle--{bundle}\",\"spec_version\":\"2.0\"}}")
+            // Clients look for the list, although a bundle may be without one.
+            format!(
+                "{{\"type\":\"bundle\",\"id\":\"bundle--{bundle}\",\"spec_version\":\"2.0\",\"objects\":[]}}"
+            )
         }
         (Taxii::V20, _) => format!(
             "{{\"type\":\"bundle\",\"id\":\"bundle--{bundle}\",\"spec_version\":\"2.0\",\"objects\":[{list}]}}"

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use iocast_context::{AppError, AppResult, Context, GroupNews, Made, Messages, Tables};
+use iocast_context::{
+    AppError, AppResult, Context, GroupNews, Made, Messages, Tables, file_etag, misp_event,
+};
 use prometheus_client::metrics::histogram::Histogram;
 
 mod job;

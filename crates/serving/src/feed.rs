@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use self::bodies::{ByLength, Plain, cache};
 use crate::taxii::{self, ByText, Piece};
+use crate::{file_etag, misp_event};
 
 mod open;
 pub use self::open::{FeedAnswer, FeedBody, FeedRequest};
@@ -59,7 +60,9 @@ pub(crate) struct GroupFeed {
     pub(crate) device_name: String,
     pub(crate) created_at: Timestamp,
     device_type: &'static DeviceType,
-    pub(crate) publication: i64,
+    publication: i64,
+    /// The number of the publication whose files these are.
+    pub(crate) serves: i64,
     /// The publication that it serves instead.
     frozen: Option<i64>,
     live: u32,
@@ -206,13 +209,8 @@ impl File {
 
 /// A file of a publication with its path.
 pub(crate) fn file(group: GroupId, format: Format, from: FileRef) -> (String, File) {
-    let mut etag = blake3::Hasher::new();
-    let mut raw_len = 0;
-    for segment in &from.segments {
-        etag.update(segment.hash.as_bytes());
-        raw_len += segment.raw_len;
-    }
-    let etag = etag.finalize().to_hex().chars().take(32).collect();
+    let etag = file_etag(&from);
+    let raw_len = from.segments.iter().map(|segment| segment.raw_len).sum();
     let content_type = match list::writer(format) {
         Some(writer) if from.path == format.entry() => writer.content_type(),
         Some(_) => "text/plain; charset=utf-8",
@@ -257,8 +255,7 @@ impl GroupFeed {
     /// The MISP event that lies at a path, and its version.
     fn event(&self, path: &str, file: &File) -> Option<(Uuid, Uuid)> {
         let is_misp = self.device_type.format == Format::MispFeed;
-        let event = path.strip_suffix(".json").filter(|_| is_misp)?;
-        Some((event.parse().ok()?, file.etag.parse().ok()?))
+        misp_event(path, &file.etag).filter(|_| is_misp)
     }
 
     /// What a person sees who opens the group URL of a device that asks for something below it.

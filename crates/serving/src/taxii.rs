@@ -108,6 +108,8 @@ enum Of<'a> {
 /// How a page is asked for.
 struct Asked {
     after: Option<Position>,
+    /// Only what was added after a date, or from an item on.
+    since: bool,
     skip: usize,
     limit: usize,
     count_all: bool,
@@ -315,6 +317,7 @@ fn asked(request: &TaxiiRequest<'_>) -> Result<Asked, Refusal> {
     };
     Ok(Asked {
         after,
+        since: (added_after.is_some() && next.is_none()) || skip > 0,
         skip,
         limit: limit.min(PAGE_MAX),
         count_all: request.version == Taxii::V20,

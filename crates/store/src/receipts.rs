@@ -2,7 +2,7 @@
 
 use iocast_domain::{
     id::{DeviceId, GroupId, IocId, KeyId},
-    receipt::Fetched,
+    receipt::{Fetched, PULL_ENDS, REFUSED_AFTER},
     time::Timestamp,
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
@@ -13,6 +13,7 @@ use crate::{
     row::{client, event_receipt, part, receipt, withdrawal},
 };
 
+mod clients;
 mod offers;
 mod write;
 
@@ -51,8 +52,6 @@ pub struct NewReceipt {
     pub group_id: GroupId,
     /// What.
     pub fetched: Fetched,
-    /// How often.
-    pub count: u32,
     /// When to look whether it took what it was offered; none where nothing can be done about it.
     pub check_at: Option<Timestamp>,
     /// When.
@@ -72,6 +71,16 @@ pub struct Receipt {
     pub fetched_at: Timestamp,
     /// The publication that it showed to have, and when it last did.
     pub confirmed: Option<(i64, Timestamp)>,
+    /// When to look whether it took what it was offered.
+    pub check_at: Option<Timestamp>,
+}
+
+impl Receipt {
+    /// When the client last asked for the entry document.
+    #[must_use]
+    pub fn asked_at(&self) -> Timestamp {
+        self.confirmed.map_or(self.fetched_at, |(_, at)| at.max(self.fetched_at))
+    }
 }
 
 /// A MISP event that a client fetched.
@@ -85,9 +94,11 @@ pub struct EventReceipt {
     pub event: Uuid,
     /// Its version.
     pub version: Uuid,
+    /// The publication that it was given from.
+    pub publication: i64,
     /// When it was last given.
     pub fetched_at: Timestamp,
-    /// How often this version was given.
+    /// At how many pulls this version was given.
     pub times: u32,
     /// How often the event was offered again since it was last given.
     pub offered: u32,
@@ -106,6 +117,15 @@ pub struct Withdrawal {
     pub event: Option<Uuid>,
     /// When.
     pub at: Timestamp,
+}
+
+impl EventReceipt {
+    /// Whether the client fetches the event at pull after pull in the same version, so that it
+    /// does not store it: also at the last one.
+    #[must_use]
+    pub fn is_refused(&self, of: &Receipt) -> bool {
+        self.times >= REFUSED_AFTER && self.fetched_at.plus(PULL_ENDS) >= of.asked_at()
+    }
 }
 
 fn to_client(row: client::Model) -> Client {
@@ -138,6 +158,7 @@ fn to_receipt(row: &receipt::Model) -> Receipt {
         publication: row.publication,
         fetched_at: Timestamp::from_micros(row.fetched_at),
         confirmed: row.confirmed.zip(row.confirmed_at.map(Timestamp::from_micros)),
+        check_at: row.check_at.map(Timestamp::from_micros),
     }
 }
 
@@ -147,6 +168,7 @@ fn to_event(row: &event_receipt::Model) -> EventReceipt {
         group_id: GroupId(row.group_id),
         event: row.event,
         version: row.version,
+        publication: row.publication,
         fetched_at: Timestamp::from_micros(row.fetched_at),
         times: u32::try_from(row.times).unwrap_or_default(),
         offered: u32::try_from(row.offered).unwrap_or_default(),
@@ -242,11 +264,12 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(rows.iter().map(to_receipt).collect())
     }
 
-    /// When each MISP event of a group got its timestamp, in UTC seconds.
-    pub async fn part_stamps(&self, group: GroupId) -> StoreResult<Vec<(Uuid, i64)>> {
+    /// When each MISP event of a group got its timestamp, in UTC seconds, and whether it is to get
+    /// another one.
+    pub async fn part_stamps(&self, group: GroupId) -> StoreResult<Vec<(Uuid, i64, bool)>> {
         Ok(part::Entity::find()
             .select_only()
-            .columns([part::Column::Id, part::Column::Stamp])
+            .columns([part::Column::Id, part::Column::Stamp, part::Column::OfferAgain])
             .filter(part::Column::GroupId.eq(group.0))
             .into_tuple()
             .all(&self.0)

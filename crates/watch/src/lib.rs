@@ -9,7 +9,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
 };
 
@@ -34,7 +34,7 @@ mod watchdog;
 
 pub use self::{
     outbox::Delivered,
-    pulls::{Client, PullNote},
+    pulls::{Client, PullNote, PullUnderWay},
     receipts::receiver,
     watchdog::Watched,
 };
@@ -46,6 +46,8 @@ pub struct Watch {
     notes: pulls::Notes,
     receipts: receipts::Written,
     pulls: pulls::Pulls,
+    /// Pulls whose bodies are being sent.
+    under_way: Arc<AtomicUsize>,
     post: Mailer,
     /// Poked whenever a letter was written, for each lane.
     letters: [Notify; 2],
@@ -66,6 +68,7 @@ impl Watch {
             receipts: receipts::Written::default(),
             notes: pulls::Notes::default(),
             pulls: pulls::Pulls::default(),
+            under_way: Arc::default(),
             post,
             letters: [Notify::new(), Notify::new()],
             on_their_way: Mutex::default(),

@@ -3,9 +3,10 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use iocast_domain::{
@@ -17,6 +18,9 @@ use iocast_store::{NewPull, Page, PageOf, PullLine};
 
 use crate::{Actor, AppError, AppResult, Pulled, Watch, receipts::header};
 
+/// How long a pull that is being sent is waited for, where somebody waits.
+const PATIENCE_STEP: Duration = Duration::from_millis(10);
+const PATIENCE_STEPS: u32 = 100;
 /// Different notes kept when the database is away; beyond that new ones are dropped.
 const NOTES_MAX: usize = 100_000;
 
@@ -87,6 +91,16 @@ impl Pulls {
     }
 }
 
+/// Held while the body of a pull is being sent.
+#[derive(Debug)]
+pub struct PullUnderWay(Arc<AtomicUsize>);
+
+impl Drop for PullUnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Notes {
     noted: Mutex<HashMap<Note, Times>>,
@@ -136,6 +150,26 @@ impl Watch {
     /// Counts an answer to a device that was refused, known or not.
     pub fn pull_refused(&self, status: u16) {
         self.pulls.count(status);
+    }
+
+    /// The body of a pull is being sent: it is noted before what this gives is dropped.
+    pub fn pull_begins(&self) -> PullUnderWay {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        PullUnderWay(Arc::clone(&self.under_way))
+    }
+
+    /// Waits for the pulls that are being sent, for a moment, and writes all that were noted.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn pulls_end(&self) -> AppResult<()> {
+        for _ in 0..PATIENCE_STEPS {
+            if self.under_way.load(Ordering::Relaxed) == 0 {
+                break;
+            }
+            tokio::time::sleep(PATIENCE_STEP).await;
+        }
+        self.pulls_flush().await
     }
 
     /// Writes the notes. If the database is away they are kept for the next time.

@@ -1,10 +1,12 @@
 //! What each client fetched is written with its pulls.
 
+use std::collections::HashSet;
+
 use iocast_context::Secrets;
 use iocast_domain::{
     id::{DeviceId, GroupId},
     receipt::{Fetched, OFFERED_FOR},
-    time::{MINUTE, Timestamp},
+    time::{MINUTE, SECOND, Timestamp},
 };
 use iocast_store::{Client as Receiver, NewReceipt, Txn};
 use quick_cache::sync::Cache;
@@ -40,7 +42,7 @@ impl Written {
     }
 
     pub(crate) fn remember(&self, written: Vec<NewReceipt>) {
-        for NewReceipt { client, group_id, fetched, count: _, check_at: _, at } in written {
+        for NewReceipt { client, group_id, fetched, at, .. } in written {
             if fetched.is_pull() {
                 self.0.insert((client.id, group_id), (fetched, at));
             }
@@ -75,16 +77,46 @@ impl Watch {
         if new.is_empty() {
             return Ok(new);
         }
-        let strangers = txn.receipts_put(&new).await?;
-        for NewReceipt { client, group_id, fetched, count: _, check_at: _, at } in &new {
-            // It shows what it has before anything of it was noted: an earlier version noted
-            // nothing.
-            if matches!(fetched, Fetched::Same(_)) && strangers.contains(&client.id) {
-                let events = self.tables.events(*group_id);
-                txn.events_adopt(client.id, *group_id, &events, *at).await?;
+        let first = txn.receipts_put(&new).await?;
+        for (client, group) in first {
+            let of =
+                |receipt: &&NewReceipt| (receipt.client.id, receipt.group_id) == (client, group);
+            if let Some(receipt) = new.iter().find(of) {
+                self.adopt(txn, receipt).await?;
             }
         }
         Ok(new)
+    }
+
+    /// A MISP that pulled before anybody noted who fetched what has what it was given then: all
+    /// events that are older than that pull.
+    async fn adopt(&self, txn: &Txn, first: &NewReceipt) -> AppResult<()> {
+        let NewReceipt { client, group_id, fetched, at, .. } = first;
+        let (Some(misp), Fetched::Whole(publication) | Fetched::Same(publication)) =
+            (&client.misp_uuid, fetched)
+        else {
+            return Ok(());
+        };
+        let events = self.tables.events(*group_id);
+        if events.is_empty() {
+            return Ok(());
+        }
+        let pulled = txn.misp_pulled_before(client.device_id, *group_id, misp, *at).await?;
+        // Who shows the manifest's ETag without a line in the log was here long ago.
+        let until = match (pulled, fetched) {
+            (Some(pulled), _) => pulled,
+            (None, Fetched::Same(_)) => *at,
+            (None, _) => return Ok(()),
+        };
+        let old: HashSet<Uuid> = txn
+            .part_stamps(*group_id)
+            .await?
+            .into_iter()
+            .filter(|(_, stamp, _)| stamp * SECOND <= until.micros())
+            .map(|(event, ..)| event)
+            .collect();
+        let events: Vec<_> = events.into_iter().filter(|(event, _)| old.contains(event)).collect();
+        Ok(txn.events_adopt(client.id, *group_id, &events, (*publication, until)).await?)
     }
 
     fn receipt(&self, note: &Note, times: &Times) -> Option<NewReceipt> {
@@ -103,16 +135,15 @@ impl Watch {
         // later. Others are not known to keep anything.
         let takes_events = client.misp_uuid.is_some()
             && match pulled.fetched {
-                Fetched::Event(..) => true,
+                Fetched::Event { .. } => true,
                 Fetched::Whole(_) => !self.tables.events(pulled.group_id).is_empty(),
-                Fetched::Same(_) | Fetched::Part => false,
+                Fetched::Same(_) | Fetched::Rest(_) | Fetched::Part => false,
             };
         Some(NewReceipt {
             check_at: takes_events.then(|| times.at.plus(OFFERED_FOR)),
             client,
             group_id: pulled.group_id,
             fetched: pulled.fetched,
-            count: times.count,
             at: times.at,
         })
     }

@@ -251,7 +251,13 @@ pub(crate) fn deliver(
         if let Some(socket) = &socket {
             socket.tell_when_drained(true);
         }
-        Note { app, pulled: PullNote::Done(pulled), client: client(request), socket }
+        Note {
+            _under_way: app.watch.pull_begins(),
+            app,
+            pulled: PullNote::Done(pulled),
+            client: client(request),
+            socket,
+        }
     });
     answer.body(TrackedBody { _deadline: deadline, ..TrackedBody::new(bytes, length, note) })
 }

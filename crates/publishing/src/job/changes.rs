@@ -83,10 +83,10 @@ impl MemberChanges {
 
     /// Those whom a person takes out, with where they are.
     pub(super) fn withdrawn(&self) -> Vec<(IocId, PartId)> {
-        let withdrawn = self.edits.iter().filter(|(member, edit)| {
-            member.standing == MembershipState::Live
-                && matches!(edit, MembershipChange::Leave(LeaveReason::Withdrawn))
-        });
+        let withdrawn = self
+            .edits
+            .iter()
+            .filter(|(_, edit)| matches!(edit, MembershipChange::Leave(LeaveReason::Withdrawn)));
         withdrawn.map(|(member, _)| (member.ioc_id, member.part_id)).collect()
     }
 

@@ -18,13 +18,13 @@ use iocast_domain::{
 use iocast_formats::write::{
     list::{Entry, ListWriter, Scope},
     misp::SourceNames,
-    stix::{self},
 };
 use iocast_store::{MemberRow, PartRow};
 
-use super::{LoadedIocs, MemberChanges, MembershipChange, PublicationJob, parts::Plan};
+use super::{MemberChanges, MembershipChange, PublicationJob, parts::Plan};
 use crate::AppResult;
 
+mod order;
 mod render;
 use self::render::{MILLISECOND, THREATS};
 
@@ -88,6 +88,10 @@ pub(super) fn fingerprint(
         scope,
         &mut text,
     );
+    if format.taxii().is_some() {
+        // It rises when collections are dated otherwise than before.
+        text.push(b'1');
+    }
     let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(&text).as_bytes();
     i64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
@@ -123,9 +127,10 @@ impl PublicationJob<'_> {
     ) -> AppResult<Plan> {
         let is_log = self.device_type.format.is_log();
         // Whole milliseconds, which is as fine as STIX 2.0 goes, and each publication its own.
-        let now = (self.now.micros() + MILLISECOND - 1) / MILLISECOND * MILLISECOND;
-        let stamp =
-            now.max(self.state.latest_stamp.map_or(i64::MIN, |latest| latest + MILLISECOND));
+        let whole = |at: i64| (at + MILLISECOND - 1) / MILLISECOND * MILLISECOND;
+        // What stands in every collection is as old as the group.
+        let before = self.state.latest_stamp.unwrap_or(self.row.group.created_at.micros());
+        let stamp = whole(self.now.micros().max(before + MILLISECOND));
         let mut shards: Shards = self
             .beforehand
             .parts
@@ -158,12 +163,14 @@ impl PublicationJob<'_> {
         if is_log {
             self.expire(&mut shards, &numbers, &mut plan).await?;
         }
+        let mut latest = stamp;
         if is_log {
             self.in_order(&loaded, &mut joins).await?;
+            latest = self.stamp_each(&mut joins, stamp);
         }
         self.place_list(&mut shards, joins, is_log);
         if shards.values().any(Shard::touched) {
-            plan.latest_stamp = Some(stamp);
+            plan.latest_stamp = Some(latest);
         } else {
             plan.latest_stamp = self.state.latest_stamp;
         }
@@ -181,7 +188,7 @@ impl PublicationJob<'_> {
             plan.all_parts.push(shard.row);
         }
         if let Some(version) = self.device_type.format.taxii() {
-            self.list_threats(version, stamp, threats, &mut plan)?;
+            self.list_threats(version, latest + self.step(), threats, &mut plan)?;
         }
         plan.live = plan.all_parts.iter().map(|p| p.live).sum();
         Ok(plan)
@@ -282,35 +289,6 @@ impl PublicationJob<'_> {
             }
         }
         joins.extend(moving);
-    }
-
-    /// Sorts changes by indicator id, whatever shard they are in.
-    async fn in_order(&self, loaded: &LoadedIocs, joins: &mut [MemberRow]) -> AppResult<()> {
-        let (version, namespace) = (self.version(), self.account.id.namespace());
-        let ids: Vec<IocId> = joins.iter().map(|m| m.ioc_id).collect();
-        // An IOC that was not removed before has one indicator, whenever it joined.
-        let of = |ioc: &Ioc| stix::indicator_uuid(version, &namespace, ioc, self.now, false);
-        let mut keys = self.summaries(loaded, &ids, of).await?;
-        let reborn: HashMap<IocId, Timestamp> = joins
-            .iter()
-            .filter(|m| m.reborn)
-            .map(|m| (m.ioc_id, Timestamp::from_micros(m.joined_at)))
-            .collect();
-        let ids: Vec<IocId> = reborn.keys().copied().collect();
-        keys.extend(
-            self.summaries(loaded, &ids, |ioc| {
-                stix::indicator_uuid(
-                    version,
-                    &namespace,
-                    ioc,
-                    reborn.get(&ioc.id).copied().unwrap_or(self.now),
-                    true,
-                )
-            })
-            .await?,
-        );
-        joins.sort_by_key(|m| keys.get(&m.ioc_id).copied());
-        Ok(())
     }
 
     /// Forgets removals that are old enough, and finds out when the next ones will be.

@@ -43,6 +43,7 @@ impl GroupFeed {
             device_type,
             created_at: group.created_at,
             publication: row.publication,
+            serves: row.frozen.filter(|_| row.restored.is_none()).unwrap_or(row.publication),
             frozen: row.frozen,
             live: row.live,
             files: files

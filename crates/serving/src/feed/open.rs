@@ -175,11 +175,13 @@ impl Serving {
         let matching = request.if_none_match.and_then(|header| matching_etag(header, &etag));
         let fetched = match (path == format.entry(), &view, &matching) {
             (true, Some(view), _) if view.is_slice() => Some(Fetched::Part),
-            (true, _, Some(_)) => Some(Fetched::Same(group.publication)),
-            (true, _, None) => Some(Fetched::Whole(group.publication)),
-            (false, ..) => {
-                group.event(path, file).map(|(event, version)| Fetched::Event(event, version))
-            }
+            (true, _, Some(_)) => Some(Fetched::Same(group.serves)),
+            (true, _, None) => Some(Fetched::Whole(group.serves)),
+            (false, ..) => group.event(path, file).map(|(event, version)| Fetched::Event {
+                event,
+                version,
+                publication: group.serves,
+            }),
         };
         let pull = fetched.map(|fetched| Pulled {
             device_id: group.device_id,

@@ -105,9 +105,12 @@ impl Serving {
                 let (status, range) = if partial { (206, range) } else { (200, None) };
                 // Who asked for all, page by page, and reached the end has what is published.
                 let fetched = match () {
-                    () if page.more || !asked.filter.takes_indicators() => Fetched::Part,
-                    () if empty => Fetched::Same(group.publication),
-                    () => Fetched::Whole(group.publication),
+                    () if page.more || !asked.filter.takes_indicators(spec_version(version)) => {
+                        Fetched::Part
+                    }
+                    // Who asks for what is new has all only if it had what was there before.
+                    () if asked.since => Fetched::Rest(group.serves),
+                    () => Fetched::Whole(group.serves),
                 };
                 let answer = TaxiiAnswer {
                     status,
@@ -134,7 +137,7 @@ impl Serving {
         key: KeyId,
     ) -> AppResult<Page> {
         let _permit = self.permits.acquire(key).await?;
-        let spec_version = if version == Taxii::V20 { "2.0" } else { "2.1" };
+        let spec_version = spec_version(version);
         let pieces = file.pieces();
         // The head, and what indicators point at, are few and spread over all dates: they are
         // merged in.
@@ -261,5 +264,12 @@ impl Serving {
         );
         self.feed.pieces.insert(cache_key, Arc::clone(&piece));
         Ok(piece)
+    }
+}
+
+const fn spec_version(version: Taxii) -> &'static str {
+    match version {
+        Taxii::V20 => "2.0",
+        Taxii::V21 => "2.1",
     }
 }

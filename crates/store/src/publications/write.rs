@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     StoreResult, Txn,
-    row::{blob, event_receipt, group, member, part, publication},
+    row::{blob, event_receipt, group, member, part, publication, withdrawal},
 };
 
 impl Txn {
@@ -218,7 +218,6 @@ impl Txn {
             let update = OnConflict::column(part::Column::Id)
                 .update_columns([
                     part::Column::Stamp,
-                    part::Column::Sealed,
                     part::Column::Total,
                     part::Column::Live,
                     part::Column::Dirty,
@@ -227,6 +226,12 @@ impl Txn {
                     part::Column::EventSegment,
                     part::Column::HashesSegment,
                 ])
+                // Somebody may have closed it since it was read.
+                .value(
+                    part::Column::Sealed,
+                    Expr::col((part::Entity, part::Column::Sealed))
+                        .or(Expr::col(("excluded", part::Column::Sealed))),
+                )
                 .to_owned();
             part::Entity::insert_many(rows)
                 .on_conflict(update)
@@ -242,6 +247,12 @@ impl Txn {
         member::Entity::delete_many().filter(member::Column::PartId.eq(id.0)).exec(&self.0).await?;
         event_receipt::Entity::delete_many()
             .filter(event_receipt::Column::Event.eq(id.0))
+            .exec(&self.0)
+            .await?;
+        // From now on the manifest without the event says that its IOCs are gone.
+        withdrawal::Entity::update_many()
+            .col_expr(withdrawal::Column::Event, Expr::value(None::<Uuid>))
+            .filter(withdrawal::Column::Event.eq(id.0))
             .exec(&self.0)
             .await?;
         Ok(())

@@ -1,62 +1,81 @@
 //! MISP events are offered again to clients that lack them.
 
 use iocast_domain::{
-    id::{GroupId, PartId},
+    id::{DeviceId, GroupId, PartId},
     time::Timestamp,
 };
-use sea_orm::{
-    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, Set,
-    sea_query::{Expr, OnConflict},
-};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
 use uuid::Uuid;
 
-use super::write::ROWS;
+use super::{EventReceipt, Receipt, write::ROWS};
 use crate::{
     StoreResult, Txn,
-    row::{event_receipt, group, part, receipt},
+    row::{group, part, pull, receipt},
 };
 
 impl Txn {
-    /// Has it looked at then whether a client took what it was offered, unless that is due earlier.
-    pub(super) async fn receipt_check(
+    /// When a MISP last pulled a group before this moment, by the pull log.
+    pub async fn misp_pulled_before(
         &self,
-        client: Uuid,
+        device: DeviceId,
         group: GroupId,
-        at: Timestamp,
-    ) -> StoreResult<()> {
+        misp_uuid: &str,
+        before: Timestamp,
+    ) -> StoreResult<Option<Timestamp>> {
+        let last = pull::Entity::find()
+            .filter(pull::Column::DeviceId.eq(device.0))
+            .filter(pull::Column::GroupId.eq(group.0))
+            .filter(pull::Column::MispUuid.eq(misp_uuid))
+            .filter(pull::Column::Failed.eq(false))
+            .filter(pull::Column::Events.eq(0))
+            .filter(pull::Column::FirstAt.lt(before.micros()))
+            .order_by_desc(pull::Column::FirstAt)
+            .one(&self.0)
+            .await?;
+        // A line that goes on was begun before.
+        Ok(last.map(|line| {
+            Timestamp::from_micros(line.first_at.max(line.at.min(before.micros() - 1)))
+        }))
+    }
+
+    /// Takes the turn to look at a client, and says when it is the next one's. Gives false where
+    /// another replica took it.
+    pub async fn receipt_claim(&self, of: &Receipt, next: Timestamp) -> StoreResult<bool> {
+        let claimed = receipt::Entity::update_many()
+            .col_expr(receipt::Column::CheckAt, Expr::value(next.micros()))
+            .filter(receipt::Column::ClientId.eq(of.client_id))
+            .filter(receipt::Column::GroupId.eq(of.group_id.0))
+            .filter(receipt::Column::CheckAt.eq(of.check_at.map(Timestamp::micros)))
+            .exec(&self.0)
+            .await?;
+        Ok(claimed.rows_affected == 1)
+    }
+
+    /// Looks at a client no more, unless it pulled since it was read.
+    pub async fn receipt_settled(&self, of: &Receipt) -> StoreResult<()> {
         receipt::Entity::update_many()
-            .col_expr(receipt::Column::CheckAt, Expr::value(at.micros()))
-            .filter(receipt::Column::ClientId.eq(client))
-            .filter(receipt::Column::GroupId.eq(group.0))
-            .filter(receipt::Column::CheckAt.is_null())
+            .col_expr(receipt::Column::CheckAt, Expr::value(None::<i64>))
+            .filter(receipt::Column::ClientId.eq(of.client_id))
+            .filter(receipt::Column::GroupId.eq(of.group_id.0))
+            .filter(receipt::Column::FetchedAt.eq(of.fetched_at.micros()))
             .exec(&self.0)
             .await?;
         Ok(())
     }
 
-    /// Notes that a client was looked at, and when to do so again.
-    pub async fn receipt_checked(
-        &self,
-        client: Uuid,
-        group: GroupId,
-        next: Option<Timestamp>,
-    ) -> StoreResult<()> {
-        receipt::Entity::update_many()
-            .col_expr(receipt::Column::CheckAt, Expr::value(next.map(Timestamp::micros)))
-            .filter(receipt::Column::ClientId.eq(client))
-            .filter(receipt::Column::GroupId.eq(group.0))
-            .exec(&self.0)
-            .await?;
-        Ok(())
+    /// Notes how often events were offered again.
+    pub async fn events_offered(&self, mut rows: Vec<EventReceipt>) -> StoreResult<()> {
+        rows.sort_unstable_by_key(|row| (row.client_id, row.event));
+        self.event_rows(&rows).await
     }
 
-    /// Offers MISP events of a group again: they get new timestamps with the next publication,
-    /// which is due at once. Notes for whom.
-    pub async fn events_offer_again(
+    /// Has MISP events of a group get new timestamps with its next publication, which is due at
+    /// once; and closes others: who joins from now on comes into new ones.
+    pub async fn parts_offer_again(
         &self,
-        client: Uuid,
         group: GroupId,
         events: &[Uuid],
+        closed: &[Uuid],
         now: Timestamp,
     ) -> StoreResult<()> {
         // The group's row before its parts', in the order in which the publisher locks them.
@@ -65,33 +84,17 @@ impl Txn {
             .filter(group::Column::Id.eq(group.0))
             .exec(&self.0)
             .await?;
-        for chunk in events.chunks(ROWS) {
-            part::Entity::update_many()
-                .col_expr(part::Column::OfferAgain, Expr::value(true))
-                .filter(part::Column::GroupId.eq(group.0))
-                .filter(part::Column::Id.is_in(chunk.iter().copied()))
-                .exec(&self.0)
-                .await?;
-            let rows = chunk.iter().map(|event| event_receipt::ActiveModel {
-                client_id: Set(client),
-                event: Set(*event),
-                group_id: Set(group.0),
-                version: Set(Uuid::nil()),
-                fetched_at: Set(0),
-                times: Set(0),
-                offered: Set(1),
-            });
-            let again = Expr::col((event_receipt::Entity, event_receipt::Column::Offered)).add(1);
-            let over = OnConflict::columns([
-                event_receipt::Column::ClientId,
-                event_receipt::Column::Event,
-            ])
-            .value(event_receipt::Column::Offered, again)
-            .to_owned();
-            event_receipt::Entity::insert_many(rows)
-                .on_conflict(over)
-                .exec_without_returning(&self.0)
-                .await?;
+        for (column, parts) in [(part::Column::OfferAgain, events), (part::Column::Sealed, closed)]
+        {
+            for chunk in parts.chunks(ROWS) {
+                part::Entity::update_many()
+                    .col_expr(column, Expr::value(true))
+                    .filter(part::Column::GroupId.eq(group.0))
+                    .filter(part::Column::Id.is_in(chunk.iter().copied()))
+                    .filter(column.eq(false))
+                    .exec(&self.0)
+                    .await?;
+            }
         }
         Ok(())
     }
@@ -102,18 +105,6 @@ impl Txn {
             part::Entity::update_many()
                 .col_expr(part::Column::OfferAgain, Expr::value(false))
                 .filter(part::Column::Id.is_in(chunk.iter().map(|part| part.0)))
-                .exec(&self.0)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Closes MISP events: who joins from now on comes into others.
-    pub async fn parts_seal(&self, events: &[Uuid]) -> StoreResult<()> {
-        for chunk in events.chunks(ROWS) {
-            part::Entity::update_many()
-                .col_expr(part::Column::Sealed, Expr::value(true))
-                .filter(part::Column::Id.is_in(chunk.iter().copied()))
                 .exec(&self.0)
                 .await?;
         }

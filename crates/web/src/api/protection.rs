@@ -9,7 +9,7 @@ use crate::templates::number;
 /// Whether a device has what a group holds.
 #[derive(Clone, Serialize, ToSchema)]
 pub(crate) struct ProtectionOut {
-    /// `never_fetched`, `refused` (the device fetches events again and again, so it does not store
+    /// `never_fetched`, `refused` (the device fetches events at pull after pull, so it does not store
     /// them), `not_taken` (it was offered events three times and did not fetch them), `late` (it lacks what was published more than an hour ago), `partly_fetched`,
     /// `empty`, `shrunk`, `held`, `frozen`, `at_limit`, `behind`, `unknown` or `complete`.
     state: &'static str,
@@ -39,14 +39,14 @@ impl From<Protection> for ProtectionOut {
             Protection::Refused { events: n } => (
                 "refused by the device".to_owned(),
                 format!(
-                    "The device fetches {} again and again, so it does not store them: look for a deleted event, a blocklist or a filter on its side.",
+                    "The device fetches {} at pull after pull, so it does not store what it is given: look for a deleted event, a blocklist or a filter on its side.",
                     events(n)
                 ),
             ),
             Protection::NotTaken { events: n } => (
                 format!("{} not taken", events(n)),
                 format!(
-                    "The device was offered {} three times, an hour apart, and did not fetch them: look for a feed filter, a clock ahead of iocast's, or an edit on its side. Send them again in new events if nothing explains it.",
+                    "The device was offered {} three times more, an hour apart, and did not fetch that: look for a feed filter, a clock ahead of iocast's, or an edit on its side. Send the IOCs again in new events if nothing explains it.",
                     events(n)
                 ),
             ),
@@ -87,7 +87,7 @@ impl From<Protection> for ProtectionOut {
             ),
             Protection::Unknown => (
                 "not known".to_owned(),
-                "The device pulls. What it has is known once it fetches a whole list.".to_owned(),
+                "The device pulls. What it has is known once it fetches everything that the group holds.".to_owned(),
             ),
             Protection::Complete => (
                 "complete".to_owned(),

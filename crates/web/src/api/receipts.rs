@@ -60,8 +60,10 @@ pub(crate) struct ReceiptOut {
     confirmed_at: Option<Timestamp>,
     /// MISP events that it has in their present version.
     events: u64,
-    /// MISP events that it fetched three times or more in the same version.
+    /// MISP events that it fetched at three pulls or more in the same version.
     refused: u64,
+    /// MISP events that it was offered again three times and did not fetch.
+    not_taken: u64,
 }
 
 /// What a client is called.
@@ -85,6 +87,7 @@ impl From<ClientView> for ClientOut {
                 confirmed_at: receipt.confirmed.map(|(_, at)| at),
                 events: has.events,
                 refused: has.refused,
+                not_taken: has.not_taken,
             };
         Self {
             id: client.id.to_string(),
@@ -228,7 +231,7 @@ pub(crate) struct WithdrawnOut {
     never_pulled: u64,
     /// A sentence.
     sentence: String,
-    /// The first 100 of those that waited for.
+    /// The first 100 that pulled at some time and have not fetched it.
     missing: Vec<MissingOut>,
 }
 
@@ -249,7 +252,7 @@ impl From<Withdrawn> for WithdrawnOut {
         let number = crate::templates::number;
         let parts = [
             (fetched, "fetched it"),
-            (waiting, "not yet"),
+            (waiting, "have not fetched it yet"),
             (silent, "silent"),
             (never_pulled, "never pulled"),
         ];

@@ -11,7 +11,7 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
-use iocast_app::{App, Client, PullNote};
+use iocast_app::{App, Client, PullNote, PullUnderWay};
 use tokio::time::{Sleep, sleep};
 
 use super::{CHUNK, LAST, PATIENCE};
@@ -22,6 +22,7 @@ pub(super) struct Note {
     pub(super) pulled: PullNote,
     pub(super) client: Client,
     pub(super) socket: Option<Socket>,
+    pub(super) _under_way: PullUnderWay,
 }
 
 /// A body of known length in pieces. Of an entry document the last piece is held back until all
@@ -96,7 +97,7 @@ impl MessageBody for TrackedBody {
             this.flushed = false;
             return Poll::Ready(Some(Ok(piece)));
         }
-        if let Some(Note { app, pulled, client, socket }) = this.note.take() {
+        if let Some(Note { app, pulled, client, socket, _under_way }) = this.note.take() {
             if let Some(socket) = socket {
                 socket.tell_when_drained(false);
             }

@@ -30,6 +30,9 @@ const RENDERERS: usize = 2;
 /// In microseconds.
 pub(super) const MILLISECOND: i64 = 1_000;
 
+/// Microseconds between the dates of two indicators of STIX 2.1.
+pub(super) const BETWEEN_DATES: i64 = 64;
+
 /// The number of the shard that holds no IOCs but what they point at.
 pub(super) const THREATS: u32 = 0;
 
@@ -174,7 +177,8 @@ impl PublicationJob<'_> {
         let new: Vec<Threat> = wanted
             .into_iter()
             .filter(|threat| !known.contains(threat))
-            .map(|(kind, name)| Threat { kind, name, stamp })
+            .zip((stamp..).step_by(self.step() as usize))
+            .map(|((kind, name), stamp)| Threat { kind, name, stamp })
             .collect();
         if new.is_empty() {
             if let Some(row) = row {
@@ -182,6 +186,7 @@ impl PublicationJob<'_> {
             }
             return Ok(());
         }
+        plan.latest_stamp = new.last().map(|threat| threat.stamp).or(plan.latest_stamp);
         threats.extend(new);
         let id = part_id(&self.account.id, self.row.group.id, "", THREATS);
         let mut row =
