@@ -52,18 +52,20 @@ impl Publishing {
             .collect();
         let last = fetched.values().map(|receipt| receipt.fetched_at).max();
         let quiet_since = last.map_or(receipt.asked_at(), |last| last.max(receipt.asked_at()));
-        let txn = self.context.store.write().await?;
         if now.since(quiet_since) < PULL_ENDS {
-            // It is at it.
+            // Its pull goes on.
+            let txn = self.context.store.write().await?;
             txn.receipt_claim(receipt, now.plus(PULL_ENDS)).await?;
             txn.commit().await?;
             return Ok(0);
         }
-        if !txn.receipt_claim(receipt, now.plus(OFFERED_FOR)).await? {
-            return Ok(0);
-        }
         let Verdict { again, given_up, refused, waiting } =
             self.verdict(&read, receipt, &fetched, now).await?;
+        let txn = self.context.store.write().await?;
+        if !txn.receipt_claim(receipt, now.plus(OFFERED_FOR)).await? {
+            // Another replica looks at it.
+            return Ok(0);
+        }
         let offered = again.iter().chain(&given_up).map(|event| {
             let known = fetched.get(event).copied();
             let never = EventReceipt {
@@ -89,7 +91,7 @@ impl Publishing {
             return Ok(0);
         }
         let txn = self.context.store.write().await?;
-        // What it fetches again and again it does not store: IOCs that join come into other events.
+        // What it fetches at pull after pull it does not store: IOCs that join come into other events.
         txn.parts_offer_again(group, &offers, &refused, now).await?;
         txn.commit().await?;
         if !again.is_empty() {

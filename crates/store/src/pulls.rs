@@ -22,6 +22,8 @@ mod write;
 const IDS: usize = 1_000;
 /// Pulls kept for each device.
 const PULLS_KEPT: u64 = 200;
+/// Lines about MISP events kept for each device.
+const EVENTS_KEPT: u64 = 50;
 /// Failures kept for each device.
 const FAILURES_KEPT: u64 = 50;
 /// Of them, from one address.

@@ -9,6 +9,7 @@ use iocast_domain::{
     ioc::{Kind, Severity, State, Whitelist},
     key::KeyKind,
     letter::{LetterKind, LetterState},
+    receipt::Protection,
     rule::StateFilter,
     staleness::{Dot, Reason},
     watch::EndedBy,
@@ -36,6 +37,8 @@ fn words<T: Serialize>(all: impl IntoIterator<Item = T>) -> Vec<Value> {
 fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
     let kinds = || words(Kind::ALL);
     vec![
+        (&["ProtectionOut.state"], words(Protection::CODES)),
+        (&["PlaceOut.standing"], words(["live", "leaving", "removed"])),
         (
             &[
                 "IocOut.kind",

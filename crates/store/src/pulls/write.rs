@@ -12,7 +12,9 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{FAILURES_KEPT, FAILURES_OF_ADDRESS, HOURS_KEPT, IDS, NewPull, PULLS_KEPT, PullLine};
+use super::{
+    EVENTS_KEPT, FAILURES_KEPT, FAILURES_OF_ADDRESS, HOURS_KEPT, IDS, NewPull, PULLS_KEPT, PullLine,
+};
 use crate::{
     StoreResult, Txn,
     row::{device, key, pull, pull_hour},
@@ -117,20 +119,20 @@ impl Txn {
         pull::Entity::insert_many(fresh.iter().map(|line| to_row(line)))
             .exec_without_returning(&self.0)
             .await?;
-        for (failed, kept) in [(false, PULLS_KEPT), (true, FAILURES_KEPT)] {
-            let devices: Vec<Uuid> = fresh
-                .iter()
-                .filter(|l| l.reason.is_some() == failed)
-                .map(|l| l.pull.device_id.0)
-                .collect();
-            if failed && !devices.is_empty() {
-                self.failures_prune(&devices).await?;
-            }
-            if !devices.is_empty() {
-                self.pull_prune(&devices, failed, kept).await?;
-            }
-        }
-        Ok(())
+        let devices = |which: &dyn Fn(&PullLine) -> bool| -> Vec<Uuid> {
+            fresh.iter().filter(|line| which(line)).map(|line| line.pull.device_id.0).collect()
+        };
+        let failed = devices(&|line| line.reason.is_some());
+        self.failures_prune(&failed).await?;
+        self.pull_prune(&failed, &pull::Column::Failed.eq(true), FAILURES_KEPT).await?;
+        // Events push no pull out.
+        let done = || pull::Column::Failed.eq(false);
+        let pulled = devices(&|line| line.reason.is_none() && line.events == 0);
+        let of_pulls = done().and(pull::Column::Events.eq(0));
+        self.pull_prune(&pulled, &of_pulls, PULLS_KEPT).await?;
+        let fetched = devices(&|line| line.events > 0);
+        let of_events = done().and(pull::Column::Events.gt(0));
+        self.pull_prune(&fetched, &of_events, EVENTS_KEPT).await
     }
 
     /// More events that a client fetched one after the other.
@@ -188,23 +190,22 @@ impl Txn {
     }
 
     /// Forgets the oldest lines of devices that have more than are kept.
-    async fn pull_prune(&self, devices: &[Uuid], failed: bool, kept: u64) -> StoreResult<()> {
+    async fn pull_prune(&self, devices: &[Uuid], of: &Expr, kept: u64) -> StoreResult<()> {
+        if devices.is_empty() {
+            return Ok(());
+        }
         let too_many: Vec<Uuid> = pull::Entity::find()
             .select_only()
             .column(pull::Column::DeviceId)
             .filter(pull::Column::DeviceId.is_in(devices.iter().copied()))
-            .filter(pull::Column::Failed.eq(failed))
+            .filter(of.clone())
             .group_by(pull::Column::DeviceId)
             .having(pull::Column::Id.count().gt(i64::try_from(kept).unwrap_or(i64::MAX)))
             .into_tuple()
             .all(&self.0)
             .await?;
         for device in too_many {
-            self.pull_keep(
-                &pull::Column::DeviceId.eq(device).and(pull::Column::Failed.eq(failed)),
-                kept,
-            )
-            .await?;
+            self.pull_keep(&pull::Column::DeviceId.eq(device).and(of.clone()), kept).await?;
         }
         Ok(())
     }
@@ -212,6 +213,9 @@ impl Txn {
     /// Forgets the oldest failures from addresses of which a device has more than are kept: a
     /// stranger who knows a group's URL pushes no failure of the device itself out.
     async fn failures_prune(&self, devices: &[Uuid]) -> StoreResult<()> {
+        if devices.is_empty() {
+            return Ok(());
+        }
         let too_many: Vec<(Uuid, String)> = pull::Entity::find()
             .select_only()
             .columns([pull::Column::DeviceId, pull::Column::Address])

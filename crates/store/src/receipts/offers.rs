@@ -4,13 +4,19 @@ use iocast_domain::{
     id::{DeviceId, GroupId, PartId},
     time::Timestamp,
 };
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, sea_query::Expr};
+use sea_orm::{
+    ColumnTrait, EntityTrait, QueryFilter, QueryOrder,
+    sea_query::{Expr, OnConflict},
+};
 use uuid::Uuid;
 
-use super::{EventReceipt, Receipt, write::ROWS};
+use super::{
+    EventReceipt, Receipt,
+    write::{ROWS, event_row},
+};
 use crate::{
     StoreResult, Txn,
-    row::{group, part, pull, receipt},
+    row::{event_receipt, group, part, pull, receipt},
 };
 
 impl Txn {
@@ -63,10 +69,20 @@ impl Txn {
         Ok(())
     }
 
-    /// Notes how often events were offered again.
+    /// Notes how often events were offered again. What a client fetched at this moment stays.
     pub async fn events_offered(&self, mut rows: Vec<EventReceipt>) -> StoreResult<()> {
         rows.sort_unstable_by_key(|row| (row.client_id, row.event));
-        self.event_rows(&rows).await
+        let over =
+            OnConflict::columns([event_receipt::Column::ClientId, event_receipt::Column::Event])
+                .update_column(event_receipt::Column::Offered)
+                .to_owned();
+        for chunk in rows.chunks(ROWS) {
+            event_receipt::Entity::insert_many(chunk.iter().map(event_row))
+                .on_conflict(over.clone())
+                .exec_without_returning(&self.0)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Has MISP events of a group get new timestamps with its next publication, which is due at

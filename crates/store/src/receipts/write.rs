@@ -119,6 +119,13 @@ impl Txn {
         for new in all {
             let Fetched::Event { event, version, publication } = new.fetched else { continue };
             let key = (new.client.id, event);
+            // Of two that were given at one moment, the later publication is the last.
+            if known
+                .get(&key)
+                .is_some_and(|known| (known.fetched_at, known.publication) > (new.at, publication))
+            {
+                continue;
+            }
             let asked = receipts.get(&(new.client.id, new.group_id)).map(Receipt::asked_at);
             let times = match known.get(&key) {
                 Some(known) if known.version == version => {
@@ -146,7 +153,7 @@ impl Txn {
         self.event_rows(&rows).await
     }
 
-    pub(super) async fn event_rows(&self, rows: &[EventReceipt]) -> StoreResult<()> {
+    async fn event_rows(&self, rows: &[EventReceipt]) -> StoreResult<()> {
         let over =
             OnConflict::columns([event_receipt::Column::ClientId, event_receipt::Column::Event])
                 .update_columns([
@@ -264,8 +271,17 @@ impl Receipt {
     /// Follows what a client did; gives whether that says anything new. What arrives late changes
     /// nothing.
     fn follow(&mut self, new: &NewReceipt) -> bool {
+        // Of two that were given at one moment, the later publication is the last.
+        let is_late =
+            |publication: i64| (new.at, publication) < (self.asked_at(), self.publication);
         match new.fetched {
-            _ if new.at < self.asked_at() => return false,
+            Fetched::Whole(publication)
+            | Fetched::Rest(publication)
+            | Fetched::Same(publication)
+                if is_late(publication) =>
+            {
+                return false;
+            }
             Fetched::Whole(publication) | Fetched::Rest(publication) => {
                 (self.publication, self.fetched_at) = (publication, new.at);
             }
@@ -296,7 +312,7 @@ fn receipt_row(of: &Receipt) -> receipt::ActiveModel {
     }
 }
 
-fn event_row(of: &EventReceipt) -> event_receipt::ActiveModel {
+pub(super) fn event_row(of: &EventReceipt) -> event_receipt::ActiveModel {
     let EventReceipt {
         client_id,
         group_id,

@@ -10,7 +10,9 @@ use crate::templates::number;
 #[derive(Clone, Serialize, ToSchema)]
 pub(crate) struct ProtectionOut {
     /// `never_fetched`, `refused` (the device fetches events at pull after pull, so it does not store
-    /// them), `not_taken` (it was offered events three times and did not fetch them), `late` (it lacks what was published more than an hour ago), `partly_fetched`,
+    /// them), `not_taken` (it was offered events three times and did not fetch them), `late` (it
+    /// lacks what was published longer ago than half the time after which it would be silent),
+    /// `partly_fetched`,
     /// `empty`, `shrunk`, `held`, `frozen`, `at_limit`, `behind`, `unknown` or `complete`.
     state: &'static str,
     /// Two or three words.
