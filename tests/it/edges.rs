@@ -67,6 +67,25 @@ fn crates_depend_on_each_other_as_drawn() {
     }
 }
 
+/// Every crate of the product.
+const CRATES: [&str; 15] = [
+    "migrations",
+    "crates/domain",
+    "crates/formats",
+    "crates/notify",
+    "crates/context",
+    "crates/serving",
+    "crates/publishing",
+    "crates/intake",
+    "crates/watch",
+    "crates/accounts",
+    "crates/ops",
+    "crates/store",
+    "crates/app",
+    "crates/web",
+    "crates/server",
+];
+
 #[test]
 fn only_one_crate_uses_each_framework() {
     let owners = [
@@ -83,23 +102,7 @@ fn only_one_crate_uses_each_framework() {
         ("clap", "crates/server"),
         ("tracing-subscriber", "crates/server"),
     ];
-    for krate in [
-        "migrations",
-        "crates/domain",
-        "crates/formats",
-        "crates/notify",
-        "crates/context",
-        "crates/serving",
-        "crates/publishing",
-        "crates/intake",
-        "crates/watch",
-        "crates/accounts",
-        "crates/ops",
-        "crates/store",
-        "crates/app",
-        "crates/web",
-        "crates/server",
-    ] {
+    for krate in CRATES {
         let manifest = manifest(&format!("{krate}/Cargo.toml"));
         for (name, owner) in owners {
             assert!(
@@ -112,24 +115,7 @@ fn only_one_crate_uses_each_framework() {
 
 #[test]
 fn every_version_stands_in_the_one_table() {
-    for krate in [
-        "migrations",
-        "tests",
-        "crates/domain",
-        "crates/formats",
-        "crates/notify",
-        "crates/context",
-        "crates/serving",
-        "crates/publishing",
-        "crates/intake",
-        "crates/watch",
-        "crates/accounts",
-        "crates/ops",
-        "crates/store",
-        "crates/app",
-        "crates/web",
-        "crates/server",
-    ] {
+    for krate in CRATES.into_iter().chain(["tests"]) {
         let manifest = manifest(&format!("{krate}/Cargo.toml"));
         assert_eq!(
             manifest["lints"]["workspace"].as_bool(),
