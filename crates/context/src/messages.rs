@@ -19,7 +19,7 @@ pub enum GroupNews {
     Held(GroupId, HeldGroup),
 }
 
-/// Writes messages. Nobody is asked whether they can be delivered: that is tried afterwards.
+/// Writes messages into the outbox. Delivery is tried later, outside the transaction.
 pub trait Messages: Send + Sync {
     /// Whether letters are written at all.
     fn are_off(&self) -> bool;

@@ -17,7 +17,7 @@ pub enum Memory {
     /// The database is away: devices get the last publication that was seen, and keys that worked
     /// then work.
     Old,
-    /// It has been away for so long that nobody is served any more.
+    /// The database has been away for longer than the setting allows: every device is refused.
     Stale,
 }
 
