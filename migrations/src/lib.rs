@@ -25,6 +25,7 @@ mod m0014_precedence;
 mod m0015_feed_changes;
 mod m0016_rollbacks;
 mod m0017_receipts;
+mod m0018_first_imports;
 mod table;
 
 /// What going back is answered with.
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_feed_changes::Migration),
             Box::new(m0016_rollbacks::Migration),
             Box::new(m0017_receipts::Migration),
+            Box::new(m0018_first_imports::Migration),
         ]
     }
 }

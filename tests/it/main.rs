@@ -28,6 +28,7 @@ mod lists;
 mod mail;
 mod main_job;
 mod many_groups;
+mod misp_histories;
 mod misp_stores;
 mod old_databases;
 mod pages;

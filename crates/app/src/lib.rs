@@ -94,6 +94,7 @@ pub use iocast_store::{
 pub use iocast_watch::{Client, Delivered, PullNote, PullUnderWay, Watch, Watched};
 
 mod emulator;
+mod feeds;
 mod fixtures;
 mod groups;
 mod health;

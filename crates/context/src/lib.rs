@@ -46,7 +46,7 @@ pub use self::{
     messages::{GroupNews, Messages},
     secrets::{Secrets, database_is_used, random_hex},
     settings::{Role, Settings},
-    tables::{Made, Pulled, Tables, file_etag, misp_event},
+    tables::{Made, Pulled, Tables, etag_of, file_etag, misp_event},
     tasks::{TaskAge, Tasks},
 };
 

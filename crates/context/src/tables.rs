@@ -10,7 +10,7 @@ use iocast_domain::{
     key::Key,
     receipt::Fetched,
 };
-use iocast_store::{FileRef, GroupRow};
+use iocast_store::{BlobRef, FileRef, GroupRow};
 
 use uuid::Uuid;
 
@@ -32,17 +32,25 @@ pub struct Made {
 /// The ETag of a file: of its plain bytes, without quotes.
 #[must_use]
 pub fn file_etag(file: &FileRef) -> String {
+    etag_of(&file.segments)
+}
+
+/// The ETag of a file that consists of these pieces.
+#[must_use]
+pub fn etag_of(segments: &[BlobRef]) -> String {
     let mut etag = blake3::Hasher::new();
-    for segment in &file.segments {
+    for segment in segments {
         etag.update(segment.hash.as_bytes());
     }
     etag.finalize().to_hex().chars().take(32).collect()
 }
 
-/// The MISP event that lies at a path, and its version.
+/// The MISP event that a file is, and its version: what a MISP that has it need not fetch again.
 #[must_use]
-pub fn misp_event(path: &str, etag: &str) -> Option<(Uuid, Uuid)> {
-    Some((path.strip_suffix(".json")?.parse().ok()?, etag.parse().ok()?))
+pub fn misp_event(file: &FileRef) -> Option<(Uuid, Uuid)> {
+    let event = file.path.strip_suffix(".json")?.parse().ok()?;
+    let version = file.version.clone().unwrap_or_else(|| file_etag(file));
+    Some((event, version.parse().ok()?))
 }
 
 /// The tables in memory that devices are served from. Each change is made after its commit, and

@@ -12,6 +12,9 @@ use crate::{
 pub const PART_MAX: u32 = 2_000;
 /// How long a removed IOC stays listed as deleted, in microseconds.
 pub const TOMBSTONE_KEPT: i64 = 30 * DAY;
+/// How long a tombstone stays at most where a client that may hold the IOC did not fetch it yet, in
+/// microseconds.
+pub const TOMBSTONE_KEPT_FOR_ABSENT: i64 = 180 * DAY;
 /// How often enrichment and removals may reach a sealed part, and how long a limit cut may be taken
 /// back, in microseconds.
 pub const SEALED_PART_REST: i64 = HOUR;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use iocast_context::{
-    AppError, AppResult, Context, GroupNews, Made, Messages, Tables, file_etag, misp_event,
+    AppError, AppResult, Context, GroupNews, Made, Messages, Tables, etag_of, misp_event,
 };
 use prometheus_client::metrics::histogram::Histogram;
 

@@ -8,10 +8,10 @@ use iocast_domain::{
     receipt::{OFFERED_AGAIN, OFFERED_FOR, PULL_ENDS},
     time::{SECOND, Timestamp},
 };
-use iocast_store::{EventReceipt, Reader, Receipt};
+use iocast_store::{EventReceipt, FileRef, Reader, Receipt};
 use uuid::Uuid;
 
-use crate::{AppResult, Publishing, file_etag, misp_event};
+use crate::{AppResult, Publishing, misp_event};
 
 /// Clients that are looked at in one round.
 const ROUND: u64 = 200;
@@ -59,7 +59,7 @@ impl Publishing {
             txn.commit().await?;
             return Ok(0);
         }
-        let Verdict { again, given_up, refused, waiting } =
+        let Verdict { again, given_up, refused, waiting, doubtful, .. } =
             self.verdict(&read, receipt, &fetched, now).await?;
         let txn = self.context.store.write().await?;
         if !txn.receipt_claim(receipt, now.plus(OFFERED_FOR)).await? {
@@ -68,21 +68,11 @@ impl Publishing {
         }
         let offered = again.iter().chain(&given_up).map(|event| {
             let known = fetched.get(event).copied();
-            let never = EventReceipt {
-                client_id: client,
-                group_id: group,
-                event: *event,
-                version: Uuid::nil(),
-                publication: 0,
-                fetched_at: Timestamp::from_micros(0),
-                times: 0,
-                offered: 0,
-            };
-            let known = known.unwrap_or(never);
+            let known = known.unwrap_or_else(|| EventReceipt::never(client, group, *event));
             EventReceipt { offered: known.offered + 1, ..known }
         });
         txn.events_offered(offered.collect()).await?;
-        if again.is_empty() && waiting.is_empty() {
+        if again.is_empty() && waiting.is_empty() && !doubtful {
             txn.receipt_settled(receipt).await?;
         }
         txn.commit().await?;
@@ -100,6 +90,20 @@ impl Publishing {
         Ok(again.len() as u64)
     }
 
+    /// The events of the last publication; none if that is the one that the client was given.
+    async fn newest_events(
+        &self,
+        read: &Reader,
+        receipt: &Receipt,
+    ) -> AppResult<Option<HashMap<Uuid, Uuid>>> {
+        let state = read.publish_state(receipt.group_id).await?;
+        let newest = state.map_or(0, |state| state.publication);
+        if newest == receipt.publication {
+            return Ok(None);
+        }
+        Ok(Some(events(read.publication_files_of(receipt.group_id, newest).await?)))
+    }
+
     /// What is to be done about the events that a client was offered.
     async fn verdict(
         &self,
@@ -111,13 +115,12 @@ impl Publishing {
         let group = receipt.group_id;
         // What the manifest listed that it was given. One that is not kept any more is followed by
         // others, which it will ask for.
-        let listed: HashMap<Uuid, Uuid> = read
-            .publication_files_of(group, receipt.publication)
-            .await?
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|file| misp_event(&file.path, &file_etag(&file)))
-            .collect();
+        let listed = events(read.publication_files_of(group, receipt.publication).await?);
+        // What was published since, it was not offered yet: it gets a manifest when it asks next.
+        let newest: Option<HashMap<Uuid, Uuid>> = self.newest_events(read, receipt).await?;
+        let was_offered = |event: Uuid, version: Uuid| {
+            newest.as_ref().is_none_or(|newest| newest.get(&event) == Some(&version))
+        };
         let stamps: HashMap<Uuid, (i64, bool)> = read
             .part_stamps(group)
             .await?
@@ -130,13 +133,21 @@ impl Publishing {
         for (event, version) in listed {
             let Some((stamp, is_waiting)) = stamps.get(&event).copied() else { continue };
             let known = fetched.get(&event);
+            let lacks = known.is_none_or(|known| known.version != version && known.offered == 0);
+            verdict.broke_off |= lacks && !is_waiting;
             match known.filter(|known| known.version == version) {
-                Some(known) => {
-                    if known.is_refused(receipt) {
-                        verdict.refused.push(event);
+                Some(known) if known.is_refused(receipt) => verdict.refused.push(event),
+                Some(known) if known.mistaken && known.offered == 0 => {
+                    // It stores the event: an edit takes back what the import may have attached.
+                    if known.stored || receipt.asked_at() > known.fetched_at {
+                        verdict.again.push(event);
+                    } else {
+                        verdict.doubtful = true;
                     }
                 }
+                Some(_) => {}
                 None if is_waiting => verdict.waiting.push(event),
+                None if !was_offered(event, version) => {}
                 None if now.micros() - stamp * SECOND < OFFERED_FOR => {}
                 None => match known.map_or(0, |known| known.offered) {
                     0 if known.is_none() && !imports => {}
@@ -146,8 +157,25 @@ impl Publishing {
                 },
             }
         }
+        // A pull that broke off: what was given last may be stored by half, too.
+        let of_pull = |event: &&EventReceipt| event.fetched_at >= receipt.asked_at();
+        let last = fetched.values().filter(of_pull).map(|event| event.fetched_at).max();
+        if verdict.broke_off {
+            let given_last = fetched.values().filter(|event| {
+                Some(event.fetched_at) == last
+                    && event.offered == 0
+                    && stamps.contains_key(&event.event)
+                    && !verdict.again.contains(&event.event)
+            });
+            verdict.again.extend(given_last.map(|event| event.event).collect::<Vec<_>>());
+        }
         Ok(verdict)
     }
+}
+
+fn events(files: Option<Vec<FileRef>>) -> HashMap<Uuid, Uuid> {
+    let files = files.unwrap_or_default();
+    files.iter().filter_map(misp_event).collect()
 }
 
 /// What is to be done about events.
@@ -161,4 +189,8 @@ struct Verdict {
     refused: Vec<Uuid>,
     /// They are to be offered again, and no publication did so yet.
     waiting: Vec<Uuid>,
+    /// The last pull ended before its end, as far as can be seen.
+    broke_off: bool,
+    /// Of some it is not known yet whether they are stored, and it matters.
+    doubtful: bool,
 }

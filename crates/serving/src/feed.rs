@@ -50,6 +50,10 @@ pub struct File {
     segments: Vec<BlobRef>,
     /// Of a list: the plain length of what stands before the first entry.
     pub(crate) before: Option<u64>,
+    /// Of a MISP event in which something was taken back: the file for a MISP that never had it.
+    pub first: Option<Arc<Self>>,
+    /// Of a MISP event: which, and its version.
+    pub(crate) event: Option<(Uuid, Uuid)>,
 }
 
 #[derive(Debug)]
@@ -195,6 +199,11 @@ impl Feed {
 }
 
 impl File {
+    /// The bodies that it may be served as.
+    pub(crate) fn forms(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.first.as_deref())
+    }
+
     /// Its pieces by name, in order, without the little ones between them.
     pub(crate) fn pieces(&self) -> Vec<String> {
         self.segments.iter().filter(|s| s.raw_len > BETWEEN).map(|s| s.hash.clone()).collect()
@@ -209,6 +218,11 @@ impl File {
 
 /// A file of a publication with its path.
 pub(crate) fn file(group: GroupId, format: Format, from: FileRef) -> (String, File) {
+    let first = from.first.clone().map(|piece| {
+        let only = FileRef { first: None, segments: vec![piece], ..from.clone() };
+        Arc::new(file(group, format, only).1)
+    });
+    let event = misp_event(&from).filter(|_| format == Format::MispFeed);
     let etag = file_etag(&from);
     let raw_len = from.segments.iter().map(|segment| segment.raw_len).sum();
     let content_type = match list::writer(format) {
@@ -227,6 +241,8 @@ pub(crate) fn file(group: GroupId, format: Format, from: FileRef) -> (String, Fi
             format,
             segments: from.segments,
             before: from.before,
+            first,
+            event,
         },
     )
 }
@@ -249,13 +265,7 @@ impl GroupFeed {
 
     /// The MISP events that it publishes, and their versions.
     pub(crate) fn events(&self) -> Vec<(Uuid, Uuid)> {
-        self.files.iter().filter_map(|(path, file)| self.event(path, file)).collect()
-    }
-
-    /// The MISP event that lies at a path, and its version.
-    fn event(&self, path: &str, file: &File) -> Option<(Uuid, Uuid)> {
-        let is_misp = self.device_type.format == Format::MispFeed;
-        misp_event(path, &file.etag).filter(|_| is_misp)
+        self.files.values().filter_map(|file| file.event).collect()
     }
 
     /// What a person sees who opens the group URL of a device that asks for something below it.

@@ -2,7 +2,7 @@
 
 use iocast_domain::{
     id::{DeviceId, GroupId, IocId, KeyId},
-    receipt::{Fetched, PULL_ENDS, REFUSED_AFTER},
+    receipt::Fetched,
     time::Timestamp,
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
@@ -10,12 +10,17 @@ use uuid::Uuid;
 
 use crate::{
     Conn, StoreResult,
-    row::{client, event_receipt, part, receipt, withdrawal},
+    row::{client, event_receipt, part, pull, receipt, withdrawal},
 };
 
 mod clients;
+mod event;
+mod events;
 mod offers;
 mod write;
+
+pub use self::event::EventReceipt;
+use self::event::to_event;
 
 /// Most ids in one statement.
 const IDS: usize = 1_000;
@@ -83,27 +88,6 @@ impl Receipt {
     }
 }
 
-/// A MISP event that a client fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventReceipt {
-    /// The client.
-    pub client_id: Uuid,
-    /// The group.
-    pub group_id: GroupId,
-    /// The event.
-    pub event: Uuid,
-    /// Its version.
-    pub version: Uuid,
-    /// The publication that it was given from.
-    pub publication: i64,
-    /// When it was last given.
-    pub fetched_at: Timestamp,
-    /// At how many pulls this version was given.
-    pub times: u32,
-    /// How often the event was offered again since it was last given.
-    pub offered: u32,
-}
-
 /// An IOC that a person took from a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Withdrawal {
@@ -117,15 +101,6 @@ pub struct Withdrawal {
     pub event: Option<Uuid>,
     /// When.
     pub at: Timestamp,
-}
-
-impl EventReceipt {
-    /// Whether the client fetches the event at pull after pull in the same version, so that it
-    /// does not store it: also at the last one.
-    #[must_use]
-    pub fn is_refused(&self, of: &Receipt) -> bool {
-        self.times >= REFUSED_AFTER && self.fetched_at.plus(PULL_ENDS) >= of.asked_at()
-    }
 }
 
 fn to_client(row: client::Model) -> Client {
@@ -159,19 +134,6 @@ fn to_receipt(row: &receipt::Model) -> Receipt {
         fetched_at: Timestamp::from_micros(row.fetched_at),
         confirmed: row.confirmed.zip(row.confirmed_at.map(Timestamp::from_micros)),
         check_at: row.check_at.map(Timestamp::from_micros),
-    }
-}
-
-fn to_event(row: &event_receipt::Model) -> EventReceipt {
-    EventReceipt {
-        client_id: row.client_id,
-        group_id: GroupId(row.group_id),
-        event: row.event,
-        version: row.version,
-        publication: row.publication,
-        fetched_at: Timestamp::from_micros(row.fetched_at),
-        times: u32::try_from(row.times).unwrap_or_default(),
-        offered: u32::try_from(row.offered).unwrap_or_default(),
     }
 }
 
@@ -240,6 +202,48 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(found)
     }
 
+    /// What a client fetched of a MISP event.
+    pub async fn event_receipt(
+        &self,
+        client: Uuid,
+        event: Uuid,
+    ) -> StoreResult<Option<EventReceipt>> {
+        let row = event_receipt::Entity::find_by_id((client, event)).one(&self.0).await?;
+        Ok(row.as_ref().map(to_event))
+    }
+
+    /// What the MISPs of a device that were seen since last fetched of these events.
+    pub async fn events_fetched(
+        &self,
+        device: DeviceId,
+        events: &[Uuid],
+        since: Timestamp,
+    ) -> StoreResult<Vec<EventReceipt>> {
+        let clients: Vec<Uuid> = client::Entity::find()
+            .select_only()
+            .column(client::Column::Id)
+            .filter(client::Column::DeviceId.eq(device.0))
+            .filter(client::Column::MispUuid.is_not_null())
+            .filter(client::Column::LastAt.gte(since.micros()))
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        let mut found = Vec::new();
+        if clients.is_empty() {
+            return Ok(found);
+        }
+        for chunk in events.chunks(IDS) {
+            let rows = event_receipt::Entity::find()
+                .filter(event_receipt::Column::ClientId.is_in(clients.iter().copied()))
+                .filter(event_receipt::Column::Event.is_in(chunk.iter().copied()))
+                .filter(event_receipt::Column::Publication.gt(0_i64))
+                .all(&self.0)
+                .await?;
+            found.extend(rows.iter().map(to_event));
+        }
+        Ok(found)
+    }
+
     /// Who fetched one of these MISP events.
     pub async fn event_receipts_for(&self, events: &[Uuid]) -> StoreResult<Vec<EventReceipt>> {
         let mut found = Vec::new();
@@ -262,6 +266,30 @@ impl<C: ConnectionTrait> Conn<C> {
             .all(&self.0)
             .await?;
         Ok(rows.iter().map(to_receipt).collect())
+    }
+
+    /// When a MISP last pulled a group before this moment, by the pull log.
+    pub async fn misp_pulled_before(
+        &self,
+        device: DeviceId,
+        group: GroupId,
+        misp_uuid: &str,
+        before: Timestamp,
+    ) -> StoreResult<Option<Timestamp>> {
+        let last = pull::Entity::find()
+            .filter(pull::Column::DeviceId.eq(device.0))
+            .filter(pull::Column::GroupId.eq(group.0))
+            .filter(pull::Column::MispUuid.eq(misp_uuid))
+            .filter(pull::Column::Failed.eq(false))
+            .filter(pull::Column::Events.eq(0))
+            .filter(pull::Column::FirstAt.lt(before.micros()))
+            .order_by_desc(pull::Column::FirstAt)
+            .one(&self.0)
+            .await?;
+        // A line that goes on was begun before.
+        Ok(last.map(|line| {
+            Timestamp::from_micros(line.first_at.max(line.at.min(before.micros() - 1)))
+        }))
     }
 
     /// When each MISP event of a group got its timestamp, in UTC seconds, and whether it is to get

@@ -68,7 +68,7 @@ row!(rule_group, "rule_groups", { #[sea_orm(primary_key, auto_increment = false)
 row!(part, "parts", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     group_id: Uuid, day: String, number: i32, group_name: String, stamp: i64, sealed: bool, total: i32, live: i32, dirty: bool, rested_at: i64,
-    manifest_entry: String, event_segment: String, hashes_segment: String, offer_again: bool,
+    manifest_entry: String, event_segment: String, hashes_segment: String, offer_again: bool, first_segment: Option<String>, version: Option<String>,
 });
 row!(member, "members", {
     #[sea_orm(primary_key, auto_increment = false)] part_id: Uuid,
@@ -103,7 +103,7 @@ row!(receipt, "receipts", {
 row!(event_receipt, "event_receipts", {
     #[sea_orm(primary_key, auto_increment = false)] client_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] event: Uuid,
-    group_id: Uuid, version: Uuid, publication: i64, fetched_at: i64, times: i32, offered: i32,
+    group_id: Uuid, version: Uuid, publication: i64, fetched_at: i64, times: i32, offered: i32, stored: bool, mistaken: bool, pulled_at: i64,
 });
 row!(withdrawal, "withdrawals", {
     #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid,

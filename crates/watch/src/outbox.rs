@@ -8,6 +8,7 @@ use iocast_domain::{
     account::{Account, User, parse_address},
     id::LetterId,
     letter::{LetterKind, LetterState},
+    member::TOMBSTONE_KEPT_FOR_ABSENT,
     time::DAY,
 };
 use iocast_notify::{Rendered, payload, render};
@@ -288,8 +289,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Forgets letters that were settled long ago, clients that were not seen for as long, and
-    /// withdrawals from before.
+    /// Forgets letters that were settled long ago, withdrawals from before, and clients that were
+    /// not seen for as long as tombstones are kept for them.
     ///
     /// # Errors
     /// If the database does not answer.
@@ -300,7 +301,9 @@ impl Watch {
         // Of clients, some at a time: others write in between.
         loop {
             let txn = self.context.store.write().await?;
-            let more = txn.receipts_prune(self.context.now().plus(-KEPT)).await?;
+            let now = self.context.now();
+            let more =
+                txn.receipts_prune(now.plus(-TOMBSTONE_KEPT_FOR_ABSENT), now.plus(-KEPT)).await?;
             txn.commit().await?;
             if !more || self.context.is_closing() {
                 return Ok(());

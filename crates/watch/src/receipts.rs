@@ -65,6 +65,34 @@ pub fn receiver(secrets: &Secrets, device: DeviceId, client: &Client, pulled: &P
 }
 
 impl Watch {
+    /// Whether the MISP that asks for an event never had it, as far as is known. Where receipts
+    /// can't be read, it may have had it.
+    pub async fn is_first_fetch(&self, pulled: &Pulled, client: &Client) -> bool {
+        self.has_no_receipt(pulled, client).await.unwrap_or_else(|error| {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "Receipts could not be read: a MISP gets the whole file of an event"
+            );
+            false
+        })
+    }
+
+    async fn has_no_receipt(&self, pulled: &Pulled, client: &Client) -> AppResult<bool> {
+        let (Fetched::Event { event, .. }, Some(misp)) = (pulled.fetched, &client.misp_uuid) else {
+            return Ok(false);
+        };
+        let id = receiver(&self.context.secrets, pulled.device_id, client, pulled);
+        let read = self.context.store.read();
+        if read.event_receipt(id, event).await?.is_some_and(|receipt| receipt.is_fetched()) {
+            return Ok(false);
+        }
+        // One that pulled before anybody noted who fetched what, or that was forgotten, may have
+        // it.
+        let (device, group, now) = (pulled.device_id, pulled.group_id, self.context.now());
+        Ok(!read.clients_known(&[id]).await?.is_empty()
+            || read.misp_pulled_before(device, group, &header(misp), now).await?.is_none())
+    }
+
     /// Writes what was fetched, and gives what was not written already.
     pub(crate) async fn receipts_write(
         &self,

@@ -160,7 +160,11 @@ async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer)
             }
             refusal(status, sentence)
         }
-        FeedAnswer::File { file, view, etag, content_type, pull, key } => {
+        FeedAnswer::File { mut file, view, mut etag, content_type, mut pull, key } => {
+            if let Some(pulled) = pull.as_mut().filter(|_| file.first.is_some()) {
+                file = app.event_file(pulled, &client(), &file).await;
+                etag.clone_from(&file.etag);
+            }
             let gzip = accepts_gzip(text(header::ACCEPT_ENCODING));
             let etag = if gzip { format!("\"{etag}-gzip\"") } else { format!("\"{etag}\"") };
             let mut answer = feed_headers(HttpResponse::Ok(), &etag);

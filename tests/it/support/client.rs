@@ -228,7 +228,15 @@ impl Device {
         try_send(method, url, &all, None)
     }
 
-    /// Pulls the whole feed: manifest, every event, hashes.
+    /// Pulls as the MISP that it is: the manifest, and every event.
+    pub(crate) fn pull(&self, url: &str) {
+        let manifest = self.get(&format!("{url}/manifest.json"), &[]).json();
+        for id in manifest.as_object().unwrap().keys() {
+            assert_eq!(self.get(&format!("{url}/{id}.json"), &[]).status, 200);
+        }
+    }
+
+    /// Reads the whole feed: manifest, every event, hashes.
     pub(crate) fn feed(&self, url: &str) -> Feed {
         loop {
             let manifest = self.get(&format!("{url}/manifest.json"), &[]);
@@ -237,7 +245,9 @@ impl Device {
             let events: Option<BTreeMap<String, Value>> = manifest
                 .keys()
                 .map(|id| {
-                    let answer = self.get(&format!("{url}/{id}.json"), &[]);
+                    // As no MISP in particular: it gets what those get that had the event before.
+                    let key = [("authorization", self.authorization.as_str())];
+                    let answer = send("GET", &format!("{url}/{id}.json"), &key, None);
                     (answer.status == 200).then(|| (id.clone(), answer.json()["Event"].clone()))
                 })
                 .collect();

@@ -23,6 +23,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 mod client;
+pub(crate) mod misp;
 mod post;
 
 pub(crate) use client::{Admin, Answer, Device, Feed, agent, basic, send};

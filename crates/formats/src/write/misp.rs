@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 mod published;
 
-pub use self::published::{ListedTags, Published, grown, listed_tags};
+pub use self::published::{ListedTags, Published, both_grown, listed_tags};
 
 mod words;
 use self::words::{Shown, colour, hash_lines, is_same_tag, is_storable};
@@ -67,6 +67,10 @@ pub type SourceNames = HashMap<SourceId, String>;
 pub struct RenderedEvent {
     /// The JSON file.
     pub json: Vec<u8>,
+    /// The JSON file for a MISP that never had the event: without what was taken back. At a first
+    /// import MISP attaches tags that are listed as deleted. None where nothing was taken back, or
+    /// nothing is left.
+    pub first: Option<Vec<u8>>,
     /// Its lines of `hashes.csv`.
     pub hashes: Vec<u8>,
     /// Its entry in the manifest: the value behind the UUID.
@@ -103,6 +107,22 @@ struct Event<'a> {
     object: [(); 0],
     #[serde(rename = "EventReport")]
     event_report: [(); 0],
+}
+
+impl Event<'_> {
+    /// Leaves out what is listed as deleted. Gives whether that makes a difference, and leaves
+    /// something.
+    fn keep_standing(&mut self) -> bool {
+        let all = self.attribute.len();
+        self.attribute.retain(|attribute| attribute.deleted.is_none());
+        let mut differs = self.attribute.len() < all;
+        for attribute in &mut self.attribute {
+            let tags = attribute.tag.len();
+            attribute.tag.retain(|tag| tag.deleted.is_none());
+            differs |= attribute.tag.len() < tags;
+        }
+        differs && !self.attribute.is_empty()
+    }
 }
 
 #[derive(Serialize)]
@@ -232,8 +252,12 @@ fn render(
         threat_level_id: threat_level,
         timestamp: head.stamp,
     };
+    let mut file = EventFile { event };
+    let json = serde_json::to_vec(&file)?;
+    let first = file.event.keep_standing().then(|| serde_json::to_vec(&file)).transpose()?;
     Ok(RenderedEvent {
-        json: serde_json::to_vec(&EventFile { event })?,
+        json,
+        first,
         hashes,
         manifest_entry: serde_json::to_string(&entry)?,
         fingerprints,

@@ -13,11 +13,21 @@ use crate::{AppError, AppResult};
 pub(super) fn files(parts: &[PartRow], blobs: &mut Vec<NewBlob>) -> AppResult<Vec<FileRef>> {
     let listed: Vec<&PartRow> = parts.iter().filter(|p| !p.manifest_entry.is_empty()).collect();
     let manifest = misp::manifest(listed.iter().map(|p| (p.id, p.manifest_entry.as_str())));
-    let file = |path: String, segments| FileRef { path, segments, before: None };
+    let file = |path: String, segments| FileRef {
+        path,
+        segments,
+        before: None,
+        first: None,
+        version: None,
+    };
     let mut files = vec![file("manifest.json".to_owned(), vec![blob(&manifest, blobs)?])];
     let hashes = listed.iter().map(|p| p.hashes.clone()).filter(|h| h.raw_len > 0).collect();
     files.push(file("hashes.csv".to_owned(), hashes));
-    files.extend(listed.iter().map(|p| file(format!("{}.json", p.id), vec![p.event.clone()])));
+    files.extend(listed.iter().map(|p| FileRef {
+        first: p.first.clone(),
+        version: p.version.clone(),
+        ..file(format!("{}.json", p.id), vec![p.event.clone()])
+    }));
     Ok(files)
 }
 

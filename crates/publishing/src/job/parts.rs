@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iocast_domain::{
     id::{IocId, PartId},
-    member::{LeaveReason, MembershipState, PART_MAX, SEALED_PART_REST, TOMBSTONE_KEPT, stamps},
+    member::{LeaveReason, MembershipState, PART_MAX, SEALED_PART_REST, stamps},
 };
 use iocast_store::{MemberRow, NewBlob, PartRow};
 
 use super::{MemberChanges, MembershipChange, PublicationJob, next_due};
 use crate::AppResult;
 
+mod lagging;
 mod place;
 mod render;
+use self::lagging::Lagging;
 
 /// What is to be written.
 #[derive(Default)]
@@ -56,6 +58,8 @@ struct Part {
     render: bool,
     /// Receivers are to fetch it again.
     stamp: bool,
+    /// Some MISPs have an older version.
+    lagging: Option<Lagging>,
 }
 
 impl Part {
@@ -75,6 +79,7 @@ impl Part {
             changed: HashMap::new(),
             render: false,
             stamp: false,
+            lagging: None,
         }
     }
 }
@@ -143,17 +148,9 @@ impl PublicationJob<'_> {
                 }
             });
         }
-        let mut oldest = self.read.member_oldest_tombstone(group).await?;
-        if oldest.is_some_and(|at| at + TOMBSTONE_KEPT <= now) {
-            let tombstones =
-                self.read.member_standing(group, &[MembershipState::Tombstone]).await?;
-            let (expired, kept): (Vec<_>, Vec<_>) = tombstones
-                .into_iter()
-                .partition(|m| m.left_at.is_none_or(|at| at + TOMBSTONE_KEPT <= now));
-            oldest = kept.iter().filter_map(|m| m.left_at).min();
-            for member in expired {
-                part_of(&mut parts, member.part_id, &mut |part| part.expired.push(member.ioc_id));
-            }
+        let (mut oldest, expired) = self.expired().await?;
+        for member in expired {
+            part_of(&mut parts, member.part_id, &mut |part| part.expired.push(member.ioc_id));
         }
         let open = self.open_part(&parts, &today);
         let layers = self.without_twins(open, joins, &loaded).await?;
@@ -161,6 +158,7 @@ impl PublicationJob<'_> {
         for part in parts.values_mut() {
             self.judge(part, &mut plan);
         }
+        self.find_lagging(&mut parts).await?;
         let mut latest = self.state.latest_stamp;
         let how_many = parts.values().filter(|p| p.stamp).count();
         for (part, stamp) in

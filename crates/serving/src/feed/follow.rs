@@ -306,7 +306,8 @@ impl Serving {
                     groups.insert(id, Arc::clone(&now)).iter().flat_map(|old| old.files.values())
                 {
                     if !now.files.values().any(|file| file.etag == old.etag) {
-                        self.feed.bodies.remove(&cache_key(old));
+                        old.forms()
+                            .for_each(|form| drop(self.feed.bodies.remove(&cache_key(form))));
                     }
                 }
             }

@@ -7,7 +7,7 @@ use iocast_domain::{
     account::Module,
     id::{DeviceId, GroupId, KeyId},
     key::{Key, KeyKind},
-    receipt::Fetched,
+    receipt::{EventBody, Fetched},
 };
 use iocast_formats::view::View;
 use subtle::ConstantTimeEq as _;
@@ -177,10 +177,11 @@ impl Serving {
             (true, Some(view), _) if view.is_slice() => Some(Fetched::Part),
             (true, _, Some(_)) => Some(Fetched::Same(group.serves)),
             (true, _, None) => Some(Fetched::Whole(group.serves)),
-            (false, ..) => group.event(path, file).map(|(event, version)| Fetched::Event {
+            (false, ..) => file.event.map(|(event, version)| Fetched::Event {
                 event,
                 version,
                 publication: group.serves,
+                body: if file.first.is_some() { EventBody::Whole } else { EventBody::Only },
             }),
         };
         let pull = fetched.map(|fetched| Pulled {

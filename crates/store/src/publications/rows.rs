@@ -43,6 +43,20 @@ pub struct FileRef {
     /// Of a list: the plain length of what stands before the first entry.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
+    /// Of a MISP event in which something was taken back: the file for a MISP that never had it.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<BlobRef>,
+    /// Of a MISP event: the ETag that it had when it last got a timestamp. A MISP that has that one
+    /// asks for no other.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl FileRef {
+    /// The pieces of all its forms.
+    pub fn blobs(&self) -> impl Iterator<Item = &BlobRef> {
+        self.segments.iter().chain(&self.first)
+    }
 }
 
 /// A blob to write.
@@ -133,6 +147,11 @@ pub struct PartRow {
     pub manifest_entry: String,
     /// Its event file.
     pub event: BlobRef,
+    /// The event file for a MISP that never had it, where that is another one.
+    pub first: Option<BlobRef>,
+    /// The ETag of the event file when the part last got a timestamp; none if that was before it
+    /// was noted.
+    pub version: Option<String>,
     /// Its lines of `hashes.csv`.
     pub hashes: BlobRef,
 }
@@ -248,6 +267,8 @@ pub(super) fn to_part(row: part::Model) -> StoreResult<PartRow> {
         event_segment,
         hashes_segment,
         offer_again,
+        first_segment,
+        version,
     } = row;
     Ok(PartRow {
         id: PartId(id),
@@ -263,6 +284,8 @@ pub(super) fn to_part(row: part::Model) -> StoreResult<PartRow> {
         offer_again,
         manifest_entry,
         event: blob_ref("event_segment", &event_segment)?,
+        first: first_segment.map(|text| blob_ref("first_segment", &text)).transpose()?,
+        version,
         hashes: blob_ref("hashes_segment", &hashes_segment)?,
     })
 }
@@ -286,6 +309,8 @@ impl PartRow {
             offer_again: false,
             manifest_entry: String::new(),
             event: nothing.clone(),
+            first: None,
+            version: None,
             hashes: nothing,
         }
     }

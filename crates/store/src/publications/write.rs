@@ -14,8 +14,8 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    GroupUpdate, NewBlob, NewPublication, PUBLICATIONS_KEPT, PartRow, PublicationLine, ROWS,
-    before_bytes, json, stored,
+    FileRef, GroupUpdate, NewBlob, NewPublication, PUBLICATIONS_KEPT, PartRow, PublicationLine,
+    ROWS, before_bytes, json, stored,
 };
 use crate::{
     StoreResult, Txn,
@@ -192,6 +192,8 @@ impl Txn {
                         offer_again: _,
                         manifest_entry,
                         event,
+                        first,
+                        version,
                         hashes,
                     } = p;
                     Ok(part::ActiveModel {
@@ -209,6 +211,8 @@ impl Txn {
                         manifest_entry: Set(manifest_entry.clone()),
                         event_segment: Set(json(event)?),
                         hashes_segment: Set(json(hashes)?),
+                        first_segment: Set(first.as_ref().map(json).transpose()?),
+                        version: Set(version.clone()),
                         // A receiver may lack it since this was read: it is cleared for what was
                         // made.
                         offer_again: Set(false),
@@ -225,6 +229,8 @@ impl Txn {
                     part::Column::ManifestEntry,
                     part::Column::EventSegment,
                     part::Column::HashesSegment,
+                    part::Column::FirstSegment,
+                    part::Column::Version,
                 ])
                 // Somebody may have closed it since it was read.
                 .value(
@@ -281,7 +287,7 @@ impl Txn {
             let written: HashSet<&str> = new.iter().map(|b| b.hash.as_str()).collect();
             let others = files
                 .iter()
-                .flat_map(|f| &f.segments)
+                .flat_map(FileRef::blobs)
                 .map(|s| s.hash.as_str())
                 .filter(|hash| !written.contains(hash));
             used.push((group, number, others.map(str::to_owned).collect::<Vec<_>>()));
@@ -335,7 +341,7 @@ impl Txn {
             let at = frozen.get(group).copied().unwrap_or_default();
             let files = self.publication_files_of(*group, at).await?.unwrap_or_default();
             let hashes: Vec<String> =
-                files.iter().flat_map(|f| &f.segments).map(|s| s.hash.clone()).collect();
+                files.iter().flat_map(FileRef::blobs).map(|s| s.hash.clone()).collect();
             self.blobs_used(*group, &hashes, *number).await?;
         }
         self.publications_forget(

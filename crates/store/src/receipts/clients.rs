@@ -106,18 +106,22 @@ impl Txn {
 
     /// Forgets clients that were not seen since, and withdrawals from before, some at a time. Gives
     /// whether there may be more.
-    pub async fn receipts_prune(&self, before: Timestamp) -> StoreResult<bool> {
+    pub async fn receipts_prune(
+        &self,
+        seen_before: Timestamp,
+        withdrawn_before: Timestamp,
+    ) -> StoreResult<bool> {
         let silent: Vec<Uuid> = client::Entity::find()
             .select_only()
             .column(client::Column::Id)
-            .filter(client::Column::LastAt.lt(before.micros()))
+            .filter(client::Column::LastAt.lt(seen_before.micros()))
             .limit(IDS as u64)
             .into_tuple()
             .all(&self.0)
             .await?;
         self.clients_forget(&silent).await?;
         withdrawal::Entity::delete_many()
-            .filter(withdrawal::Column::At.lt(before.micros()))
+            .filter(withdrawal::Column::At.lt(withdrawn_before.micros()))
             .exec(&self.0)
             .await?;
         Ok(silent.len() == IDS)

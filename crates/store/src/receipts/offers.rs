@@ -1,49 +1,19 @@
 //! MISP events are offered again to clients that lack them.
 
 use iocast_domain::{
-    id::{DeviceId, GroupId, PartId},
+    id::{GroupId, PartId},
     time::Timestamp,
 };
-use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QueryOrder,
-    sea_query::{Expr, OnConflict},
-};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use uuid::Uuid;
 
-use super::{
-    EventReceipt, Receipt,
-    write::{ROWS, event_row},
-};
+use super::{EventReceipt, Receipt, write::ROWS};
 use crate::{
     StoreResult, Txn,
-    row::{event_receipt, group, part, pull, receipt},
+    row::{event_receipt, group, part, receipt},
 };
 
 impl Txn {
-    /// When a MISP last pulled a group before this moment, by the pull log.
-    pub async fn misp_pulled_before(
-        &self,
-        device: DeviceId,
-        group: GroupId,
-        misp_uuid: &str,
-        before: Timestamp,
-    ) -> StoreResult<Option<Timestamp>> {
-        let last = pull::Entity::find()
-            .filter(pull::Column::DeviceId.eq(device.0))
-            .filter(pull::Column::GroupId.eq(group.0))
-            .filter(pull::Column::MispUuid.eq(misp_uuid))
-            .filter(pull::Column::Failed.eq(false))
-            .filter(pull::Column::Events.eq(0))
-            .filter(pull::Column::FirstAt.lt(before.micros()))
-            .order_by_desc(pull::Column::FirstAt)
-            .one(&self.0)
-            .await?;
-        // A line that goes on was begun before.
-        Ok(last.map(|line| {
-            Timestamp::from_micros(line.first_at.max(line.at.min(before.micros() - 1)))
-        }))
-    }
-
     /// Takes the turn to look at a client, and says when it is the next one's. Gives false where
     /// another replica took it.
     pub async fn receipt_claim(&self, of: &Receipt, next: Timestamp) -> StoreResult<bool> {
@@ -70,19 +40,8 @@ impl Txn {
     }
 
     /// Notes how often events were offered again. What a client fetched at this moment stays.
-    pub async fn events_offered(&self, mut rows: Vec<EventReceipt>) -> StoreResult<()> {
-        rows.sort_unstable_by_key(|row| (row.client_id, row.event));
-        let over =
-            OnConflict::columns([event_receipt::Column::ClientId, event_receipt::Column::Event])
-                .update_column(event_receipt::Column::Offered)
-                .to_owned();
-        for chunk in rows.chunks(ROWS) {
-            event_receipt::Entity::insert_many(chunk.iter().map(event_row))
-                .on_conflict(over.clone())
-                .exec_without_returning(&self.0)
-                .await?;
-        }
-        Ok(())
+    pub async fn events_offered(&self, rows: Vec<EventReceipt>) -> StoreResult<()> {
+        self.event_rows(rows, &[event_receipt::Column::Offered]).await
     }
 
     /// Has MISP events of a group get new timestamps with its next publication, which is due at

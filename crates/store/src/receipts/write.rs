@@ -1,6 +1,6 @@
 //! Receipts are written in the batches in which pulls are.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use iocast_domain::{id::GroupId, receipt::Fetched, time::Timestamp};
 use sea_orm::{
@@ -8,7 +8,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{EventReceipt, IDS, NewReceipt, Receipt, Withdrawal};
+use super::{NewReceipt, Receipt, Withdrawal};
 use crate::{
     StoreResult, Txn,
     row::{event_receipt, part, receipt, withdrawal},
@@ -34,11 +34,15 @@ impl Txn {
             .collect();
         let known: BTreeSet<(Uuid, GroupId)> = receipts.keys().copied().collect();
         let (mut changed, mut events) = (BTreeSet::new(), Vec::new());
-        for new in all {
+        let mut pulled = BTreeMap::new();
+        // Of one moment, the manifest was given first.
+        let mut in_order: Vec<&NewReceipt> = all.iter().collect();
+        in_order.sort_by_key(|new| (new.at, new.event().is_some()));
+        for new in in_order {
             let key = (new.client.id, new.group_id);
             match (new.fetched, receipts.get_mut(&key)) {
                 (Fetched::Event { .. }, there) => {
-                    events.push(new);
+                    events.push((new, there.as_ref().map(|receipt| receipt.asked_at())));
                     if let Some(receipt) = there.filter(|receipt| receipt.check_at.is_none()) {
                         receipt.check_at = new.check_at;
                         changed.insert(key);
@@ -46,8 +50,12 @@ impl Txn {
                 }
                 (Fetched::Part, _) | (Fetched::Rest(_), None) => {}
                 (_, Some(receipt)) => {
+                    let before = receipt.asked_at();
                     if receipt.follow(new) {
                         changed.insert(key);
+                        if new.client.misp_uuid.is_some() {
+                            pulled.insert(key, before);
+                        }
                     }
                 }
                 (Fetched::Whole(publication) | Fetched::Same(publication), None) => {
@@ -69,7 +77,15 @@ impl Txn {
         }
         let rows = changed.iter().filter_map(|key| receipts.get(key)).map(receipt_row).collect();
         self.receipt_rows(rows).await?;
-        self.events_follow(&events, &receipts).await?;
+        for ((client, group), before) in pulled {
+            let asked: Vec<Uuid> = events
+                .iter()
+                .filter(|(new, _)| new.client.id == client)
+                .filter_map(|(new, _)| new.event())
+                .collect();
+            self.events_stored(client, group, before, asked).await?;
+        }
+        self.events_follow(&events).await?;
         self.clients_keep(&crowded).await?;
         Ok(changed.difference(&known).copied().collect())
     }
@@ -86,121 +102,6 @@ impl Txn {
             .to_owned();
         for chunk in rows.chunks(ROWS) {
             receipt::Entity::insert_many(chunk.iter().cloned())
-                .on_conflict(over.clone())
-                .exec_without_returning(&self.0)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Writes which events were fetched. One that is fetched at another pull in the same version
-    /// counts once more: what is asked for in between, by a preview or a second worker, does not.
-    async fn events_follow(
-        &self,
-        all: &[&NewReceipt],
-        receipts: &BTreeMap<(Uuid, GroupId), Receipt>,
-    ) -> StoreResult<()> {
-        let of: BTreeSet<Uuid> = all.iter().map(|new| new.client.id).collect();
-        let of: Vec<Uuid> = of.into_iter().collect();
-        let events: BTreeSet<Uuid> = all.iter().filter_map(|new| new.event()).collect();
-        let events: Vec<Uuid> = events.into_iter().collect();
-        let mut known: HashMap<(Uuid, Uuid), EventReceipt> = HashMap::new();
-        for chunk in events.chunks(IDS) {
-            for row in event_receipt::Entity::find()
-                .filter(event_receipt::Column::ClientId.is_in(of.iter().copied()))
-                .filter(event_receipt::Column::Event.is_in(chunk.iter().copied()))
-                .all(&self.0)
-                .await?
-            {
-                known.insert((row.client_id, row.event), super::to_event(&row));
-            }
-        }
-        let mut changed = BTreeSet::new();
-        for new in all {
-            let Fetched::Event { event, version, publication } = new.fetched else { continue };
-            let key = (new.client.id, event);
-            // Of two that were given at one moment, the later publication is the last.
-            if known
-                .get(&key)
-                .is_some_and(|known| (known.fetched_at, known.publication) > (new.at, publication))
-            {
-                continue;
-            }
-            let asked = receipts.get(&(new.client.id, new.group_id)).map(Receipt::asked_at);
-            let times = match known.get(&key) {
-                Some(known) if known.version == version => {
-                    known.times + u32::from(asked.is_some_and(|asked| asked > known.fetched_at))
-                }
-                _ => 1,
-            };
-            known.insert(
-                key,
-                EventReceipt {
-                    client_id: new.client.id,
-                    group_id: new.group_id,
-                    event,
-                    version,
-                    publication,
-                    fetched_at: new.at,
-                    times,
-                    offered: 0,
-                },
-            );
-            changed.insert(key);
-        }
-        let rows: Vec<EventReceipt> =
-            changed.iter().filter_map(|key| known.get(key).copied()).collect();
-        self.event_rows(&rows).await
-    }
-
-    async fn event_rows(&self, rows: &[EventReceipt]) -> StoreResult<()> {
-        let over =
-            OnConflict::columns([event_receipt::Column::ClientId, event_receipt::Column::Event])
-                .update_columns([
-                    event_receipt::Column::Version,
-                    event_receipt::Column::Publication,
-                    event_receipt::Column::FetchedAt,
-                    event_receipt::Column::Times,
-                    event_receipt::Column::Offered,
-                ])
-                .to_owned();
-        for chunk in rows.chunks(ROWS) {
-            event_receipt::Entity::insert_many(chunk.iter().map(event_row))
-                .on_conflict(over.clone())
-                .exec_without_returning(&self.0)
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Notes that a client has these events: it had them before anybody noted who fetched what.
-    pub async fn events_adopt(
-        &self,
-        client: Uuid,
-        group: GroupId,
-        events: &[(Uuid, Uuid)],
-        (publication, at): (i64, Timestamp),
-    ) -> StoreResult<()> {
-        let mut rows: Vec<EventReceipt> = events
-            .iter()
-            .map(|(event, version)| EventReceipt {
-                client_id: client,
-                group_id: group,
-                event: *event,
-                version: *version,
-                publication,
-                fetched_at: at,
-                times: 1,
-                offered: 0,
-            })
-            .collect();
-        rows.sort_unstable_by_key(|row| row.event);
-        let over =
-            OnConflict::columns([event_receipt::Column::ClientId, event_receipt::Column::Event])
-                .do_nothing()
-                .to_owned();
-        for chunk in rows.chunks(ROWS) {
-            event_receipt::Entity::insert_many(chunk.iter().map(event_row))
                 .on_conflict(over.clone())
                 .exec_without_returning(&self.0)
                 .await?;
@@ -261,12 +162,6 @@ impl Txn {
     }
 }
 
-impl NewReceipt {
-    fn event(&self) -> Option<Uuid> {
-        if let Fetched::Event { event, .. } = self.fetched { Some(event) } else { None }
-    }
-}
-
 impl Receipt {
     /// Follows what a client did; gives whether that says anything new. What arrives late changes
     /// nothing.
@@ -309,28 +204,5 @@ fn receipt_row(of: &Receipt) -> receipt::ActiveModel {
         confirmed: Set(confirmed.map(|(publication, _)| publication)),
         confirmed_at: Set(confirmed.map(|(_, at)| at.micros())),
         check_at: Set(check_at.map(Timestamp::micros)),
-    }
-}
-
-pub(super) fn event_row(of: &EventReceipt) -> event_receipt::ActiveModel {
-    let EventReceipt {
-        client_id,
-        group_id,
-        event,
-        version,
-        publication,
-        fetched_at,
-        times,
-        offered,
-    } = *of;
-    event_receipt::ActiveModel {
-        client_id: Set(client_id),
-        event: Set(event),
-        group_id: Set(group_id.0),
-        version: Set(version),
-        publication: Set(publication),
-        fetched_at: Set(fetched_at.micros()),
-        times: Set(i32::try_from(times).unwrap_or(i32::MAX)),
-        offered: Set(i32::try_from(offered).unwrap_or(i32::MAX)),
     }
 }

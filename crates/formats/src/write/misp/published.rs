@@ -97,7 +97,7 @@ fn memmem(text: &[u8], wanted: &[u8]) -> Option<usize> {
 ///
 /// # Errors
 /// As `event`.
-pub fn grown(
+fn grown(
     head: &EventHead<'_>,
     orgc: &Orgc,
     published: &Published,
@@ -119,6 +119,24 @@ pub fn grown(
         file.json.splice(end..end, comma.iter().chain(before).copied());
     }
     file.hashes.splice(0..0, published.hashes.iter().copied());
+    Ok(file)
+}
+
+/// As [`grown`], of an event that has a file for a MISP that never had it: `first` is that one.
+///
+/// # Errors
+/// As `event`.
+pub fn both_grown(
+    head: &EventHead<'_>,
+    orgc: &Orgc,
+    (whole, first): (&Published, Option<&Published>),
+    joining: &[Member<'_>],
+    names: &SourceNames,
+) -> serde_json::Result<RenderedEvent> {
+    let mut file = grown(head, orgc, whole, joining, names)?;
+    if let Some(first) = first {
+        file.first = Some(grown(head, orgc, first, joining, names)?.json);
+    }
     Ok(file)
 }
 

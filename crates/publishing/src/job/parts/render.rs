@@ -10,8 +10,8 @@ use iocast_domain::{
 use iocast_formats::{
     gzip::{Segment, inflate_segment},
     write::misp::{
-        EventHead, ListedTags, Member, Orgc, Published, SourceNames, event, exclusive_tags,
-        fingerprint, grown, listed_tags,
+        EventHead, ListedTags, Member, Orgc, Published, SourceNames, both_grown, event,
+        exclusive_tags, fingerprint, listed_tags,
     },
 };
 use iocast_store::{BlobRef, MemberRow, NewBlob, PartRow};
@@ -21,7 +21,7 @@ use super::{
     super::{LoadedIocs, PublicationJob, blob},
     Part, Parts, Plan,
 };
-use crate::{AppError, AppResult};
+use crate::{AppError, AppResult, etag_of};
 
 /// Events rendered at the same time.
 const RENDERERS: usize = 2;
@@ -42,7 +42,9 @@ impl PublicationJob<'_> {
         plan.rendered = !keys.is_empty();
         for key in keys {
             let Some(part) = parts.get_mut(&key) else { continue };
-            let grows = part.only_joined() && !with_leaving.contains(&part.row.id);
+            let grows = part.only_joined()
+                && !with_leaving.contains(&part.row.id)
+                && !self.is_change_lacking(part.row.id, part.lagging).await?;
             let published = if grows { self.published(&part.row).await? } else { None };
             let job = self.job(part, published, loaded).await?;
             if rendering.len() >= RENDERERS {
@@ -57,7 +59,14 @@ impl PublicationJob<'_> {
             let (key, rendered) = result.map_err(AppError::internal)??;
             let Some(part) = parts.get_mut(&key) else { continue };
             part.row.manifest_entry = rendered.manifest_entry;
+            let before = || etag_of(std::slice::from_ref(&part.row.event));
+            part.row.version = if part.stamp {
+                Some(etag_of(std::slice::from_ref(&rendered.event)))
+            } else {
+                Some(part.row.version.clone().unwrap_or_else(before))
+            };
             part.row.event = rendered.event;
+            part.row.first = rendered.first;
             part.row.hashes = rendered.hashes;
             part.changed.extend(rendered.joined.into_iter().map(|m| (m.ioc_id, m)));
             plan.blobs.extend(rendered.blobs);
@@ -66,17 +75,28 @@ impl PublicationJob<'_> {
     }
 
     /// The files of a part as they are published; none if they are to be rendered from scratch.
-    async fn published(&self, row: &PartRow) -> AppResult<Option<Published>> {
-        let hashes = [row.event.hash.clone(), row.hashes.hash.clone()];
-        let mut blobs = self.read.blob_fetch(self.row.group.id, &hashes).await?;
-        let mut segment = |of: &BlobRef| {
-            Some(Segment { data: blobs.remove(&of.hash)?, crc: of.crc, raw_len: of.raw_len })
+    async fn published(&self, row: &PartRow) -> AppResult<Option<PublishedFiles>> {
+        let pieces = [&row.event, &row.hashes].into_iter().chain(&row.first);
+        let hashes: Vec<String> = pieces.map(|piece| piece.hash.clone()).collect();
+        let blobs = self.read.blob_fetch(self.row.group.id, &hashes).await?;
+        let segment = |of: &BlobRef| {
+            let data = blobs.get(&of.hash)?.clone();
+            Some(Segment { data, crc: of.crc, raw_len: of.raw_len })
         };
-        let Some((event, hashes)) = segment(&row.event).zip(segment(&row.hashes)) else {
+        let first = row.first.as_ref().map(segment);
+        let (Some(event), Some(hashes), None | Some(Some(_))) =
+            (segment(&row.event), segment(&row.hashes), &first)
+        else {
             return Ok(None);
         };
-        let inflate =
-            move || Ok::<_, AppError>(Published::of(inflated(&event)?, inflated(&hashes)?));
+        let inflate = move || {
+            let hashes = inflated(&hashes)?;
+            let Some(whole) = Published::of(inflated(&event)?, hashes.clone()) else {
+                return Ok(None);
+            };
+            let Some(first) = first.flatten() else { return Ok(Some((whole, None))) };
+            Ok(Published::of(inflated(&first)?, hashes).map(|first| (whole, Some(first))))
+        };
         tokio::task::spawn_blocking(inflate).await.map_err(AppError::internal)?
     }
 
@@ -94,7 +114,7 @@ impl PublicationJob<'_> {
     async fn job(
         &self,
         part: &mut Part,
-        published: Option<Published>,
+        published: Option<PublishedFiles>,
         loaded: &mut LoadedIocs,
     ) -> AppResult<Job> {
         let known = part.fresh || published.is_some();
@@ -122,7 +142,8 @@ impl PublicationJob<'_> {
                 member.left_at = Some(now);
             }
             // A receiver that lacks the event compares the timestamp of each attribute, too.
-            if part.stamp && (member.dirty || due || part.row.offer_again) {
+            let is_lacking = part.lagging.is_some_and(|lagging| lagging.lacks_change_of(member));
+            if part.stamp && (member.dirty || due || part.row.offer_again || is_lacking) {
                 member.dirty = false;
                 member.stamp = part.row.stamp;
                 if let Some(ioc) = iocs.get(&member.ioc_id) {
@@ -178,6 +199,9 @@ impl PublicationJob<'_> {
     }
 }
 
+/// An event as it was published, and the file for a MISP that never had it.
+type PublishedFiles = (Published, Option<Published>);
+
 /// Everything that rendering one event needs.
 struct Job {
     row: PartRow,
@@ -186,7 +210,7 @@ struct Job {
     joined: usize,
     iocs: HashMap<IocId, Ioc>,
     /// What the members are added to.
-    published: Option<Published>,
+    published: Option<PublishedFiles>,
     /// The event as it was published, where it is rendered from scratch.
     before: Option<Segment>,
     /// Members that the version before did not list: what it was listed with is not known any more.
@@ -198,6 +222,7 @@ struct Job {
 struct Rendered {
     manifest_entry: String,
     event: BlobRef,
+    first: Option<BlobRef>,
     hashes: BlobRef,
     blobs: Vec<NewBlob>,
     /// Those who joined.
@@ -232,7 +257,9 @@ impl Job {
             stamp: self.row.stamp,
         };
         let file = match &self.published {
-            Some(published) => grown(&head, &self.orgc, published, &members, &self.names),
+            Some((whole, first)) => {
+                both_grown(&head, &self.orgc, (whole, first.as_ref()), &members, &self.names)
+            }
             None => event(&head, &self.orgc, &members, &self.names, &listed),
         };
         let file = file.map_err(AppError::internal)?;
@@ -240,11 +267,12 @@ impl Job {
         // An event without attributes is not listed: MISP refuses it at every pull.
         let manifest_entry = if members.is_empty() { String::new() } else { file.manifest_entry };
         let (event, hashes) = (blob(&file.json, &mut blobs)?, blob(&file.hashes, &mut blobs)?);
+        let first = file.first.map(|first| blob(&first, &mut blobs)).transpose()?;
         let mut joined = self.members.split_off(self.joined);
         for member in &mut joined {
             member.fingerprint = file.fingerprints.get(&member.ioc_id).copied().unwrap_or(0);
         }
-        Ok(Rendered { manifest_entry, event, hashes, blobs, joined })
+        Ok(Rendered { manifest_entry, event, first, hashes, blobs, joined })
     }
 }
 

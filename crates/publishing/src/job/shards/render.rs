@@ -238,6 +238,8 @@ impl PublicationJob<'_> {
             path: self.device_type.format.entry().to_owned(),
             segments: segments.clone(),
             before: Some(head.len() as u64),
+            first: None,
+            version: None,
         }];
         if self.device_type.format == Format::CiscoList {
             let sum = self.checksum(&segments, blobs).await?;
@@ -245,6 +247,8 @@ impl PublicationJob<'_> {
                 path: "md5".to_owned(),
                 segments: vec![blob(sum.as_bytes(), blobs)?],
                 before: None,
+                first: None,
+                version: None,
             });
         }
         Ok(files)
