@@ -1,5 +1,5 @@
 //! MISP events have a file for a MISP that never had them; whether a client stores an event is known
-//! beside whether it fetched it.
+//! beside whether it fetched it. Lists of network devices are published again.
 
 use sea_orm_migration::{
     async_trait::async_trait,
@@ -31,7 +31,12 @@ impl MigrationTrait for Migration {
         let columns = vec![boolean("stored").default(true).take(), boolean("mistaken").default(false).take(), big_integer("pulled_at").default(0).take()];
         add(manager, "event_receipts", columns).await?;
         let never = "UPDATE event_receipts SET stored = FALSE WHERE publication = 0";
-        manager.get_connection().execute_unprepared(never).await?;
+        let connection = manager.get_connection();
+        connection.execute_unprepared(never).await?;
+        // Lists of network devices carry URLs as requests show them: without user, password and fragment.
+        let again = "UPDATE ioc_groups SET config_version = config_version + 1 WHERE device_id IN (SELECT id FROM devices \
+                     WHERE device_type IN ('panorama', 'panorama-on-premises', 'panos-edl', 'cisco-si', 'check-point', 'zeek', 'suricata'))";
+        connection.execute_unprepared(again).await?;
         Ok(())
     }
 

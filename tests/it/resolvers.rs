@@ -1,9 +1,11 @@
-//! Lists for resolvers, in the real programs: a listed name gets no answer to any question, one that is
-//! not listed does.
+//! Lists for resolvers and proxies, in the real programs: a listed name gets no answer to any question,
+//! one that is not listed does.
 
 use std::{
     fs,
-    net::{TcpListener, UdpSocket},
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream, UdpSocket},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -23,6 +25,7 @@ stories!(
     unbound_refuses_listed_names,
     bind_refuses_listed_names,
     a_hosts_file_answers_with_no_address,
+    squid_refuses_listed_names,
 );
 
 /// Types of questions, by number: A, MX, TXT, AAAA, HTTPS.
@@ -237,4 +240,75 @@ fn bind_refuses_listed_names(app: &mut TestApp) {
         run("named", &["-g".to_owned(), "-c".to_owned(), config])
     });
     refuses(port);
+}
+
+/// A web server that answers every request.
+fn origin() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4_096]);
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    });
+    port
+}
+
+/// The status with which a proxy answers; none while it does not.
+fn through(proxy: u16, request: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect(("127.0.0.1", proxy)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+        .write_all(format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes())
+        .ok()?;
+    let mut start = [0; 12];
+    stream.read_exact(&mut start).ok()?;
+    std::str::from_utf8(&start[9..]).ok()?.parse().ok()
+}
+
+fn squid_refuses_listed_names(app: &mut TestApp) {
+    let folder = TempDir::new().unwrap();
+    // Squid reads its files as another user than the one who starts it.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let list = write(folder.path(), "list", &list_of(app, "squid"));
+    let names = ["good.example", "notbad.example", "bad.example.org"];
+    let hosts: Vec<String> =
+        names.iter().chain(&LISTED).map(|name| format!("127.0.0.1 {name}\n")).collect();
+    let hosts = write(folder.path(), "hosts", &hosts.concat());
+    let origin = origin();
+    // As the set-up form says it.
+    let config = |port: u16| {
+        format!(
+            "http_port 127.0.0.1:{port}\nacl iocast dstdomain \"{list}\"\nhttp_access deny iocast\nhttp_access allow all\n\
+             cache deny all\ncache_mem 0 MB\naccess_log none\ncache_log /dev/null\npid_filename none\nhosts_file {hosts}\n\
+             dns_nameservers 127.0.0.1\nnetdb_filename none\nvisible_hostname proxy\nshutdown_lifetime 0 seconds\n"
+        )
+    };
+    let (port, _squid) = eventually("squid answers", || {
+        let port = free_port();
+        let config = write(folder.path(), "squid.conf", &config(port));
+        let mut running = run("squid", &["-N".to_owned(), "-f".to_owned(), config]);
+        for _ in 0..100 {
+            if through(port, &format!("GET http://good.example:{origin}/")) == Some(200) {
+                return Some((port, running));
+            }
+            if running.0.try_wait().unwrap().is_some() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        None
+    });
+    for name in LISTED {
+        for request in [format!("GET http://{name}:{origin}/x"), format!("CONNECT {name}:443")] {
+            assert_eq!(through(port, &request), Some(403), "{request}");
+        }
+    }
+    for name in names {
+        let request = format!("GET http://{name}:{origin}/x");
+        assert_eq!(through(port, &request), Some(200), "{request}");
+    }
 }

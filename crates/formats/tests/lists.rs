@@ -194,7 +194,14 @@ fn nasty_input_as_it_is_written() {
 
 /// A value as the device shows it, and the form of a line, after each vendor's documentation.
 fn grammar(format: Format, kind: Kind, value: &str) -> (String, &'static str) {
-    let bare = value.split_once("://").map_or(value, |(_, rest)| rest);
+    // What a request shows of a URL.
+    let mut requested = value.to_owned();
+    if kind == Kind::Url {
+        let end = Regex::new(r"#.*$").unwrap();
+        let user = Regex::new(r"^([a-z0-9+.-]+://)[^/?#]*@").unwrap();
+        requested = user.replace(&end.replace(value, ""), "$1").into_owned();
+    }
+    let bare = requested.split_once("://").map_or(requested.as_str(), |(_, rest)| rest);
     let slashed =
         if kind == Kind::Url && !bare.contains('/') { format!("{bare}/") } else { bare.to_owned() };
     let network = |separator: &str| match value.split_once('/') {
@@ -207,9 +214,9 @@ fn grammar(format: Format, kind: Kind, value: &str) -> (String, &'static str) {
             if kind == Kind::Url { slashed } else { value.to_owned() },
             r"^(?:[0-9a-f.:]+(?:/\d{1,3})?|[a-z0-9_.-]{1,255}|[!-~]{1,255})$",
         ),
-        Format::CiscoList => (value.to_owned(), r"^(?:#.*|[!-~]+)$"),
+        Format::CiscoList => (requested, r"^(?:#.*|[!-~]+)$"),
         Format::CheckPointCsv => (
-            value.to_owned(),
+            requested,
             r#"^iocast_[0-9a-f]{32},[^,\s"]+,(?:URL|Domain|IP|MD5|SHA1|SHA256|Mail-from),(?:low|medium|high),(?:low|medium|high),(?:AV|AB),.+$"#,
         ),
         Format::F5FeedList => (network("/"), r"^[0-9a-f.:]+,\d{1,3},BL,additional$"),

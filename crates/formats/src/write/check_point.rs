@@ -6,7 +6,7 @@ use iocast_domain::{
     source::Confidence,
 };
 
-use super::list::{Entry, ListWriter, Scope, about, confidence, row};
+use super::list::{Entry, ListWriter, Scope, about, as_requested, confidence, row};
 
 pub(super) struct CheckPointCsv;
 
@@ -41,9 +41,11 @@ impl ListWriter for CheckPointCsv {
             Severity::Low => "low",
         };
         let name = format!("iocast_{}", ioc.id.0.simple());
-        row(
-            out,
-            &[&name, &ioc.value, kind, sure, severity, product, &about(ioc, &scope.names, 200)],
-        );
+        let value = if ioc.kind == Kind::Url {
+            as_requested(&ioc.value)
+        } else {
+            ioc.value.as_str().into()
+        };
+        row(out, &[&name, &value, kind, sure, severity, product, &about(ioc, &scope.names, 200)]);
     }
 }

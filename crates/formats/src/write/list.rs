@@ -4,6 +4,8 @@
 //! A document is the head, the entries with [`ListWriter::between`] between them, and the tail.
 //! Writers escape and lay out; which IOCs there are was decided before.
 
+use std::borrow::Cow;
+
 use iocast_domain::{
     device_type::{Format, GroupKind},
     id::{AccountId, GroupId},
@@ -175,6 +177,17 @@ impl Checksum {
     #[must_use]
     pub fn finish(self) -> String {
         format!("{}\n", hex::encode(self.0.finalize()))
+    }
+}
+
+/// A URL as a device sees it in a request: user, password and fragment stay with the client.
+pub(super) fn as_requested(url: &str) -> Cow<'_, str> {
+    let url = url.split_once('#').map_or(url, |(sent, _)| sent);
+    let Some((scheme, rest)) = url.split_once("://") else { return Cow::Borrowed(url) };
+    let (authority, tail) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => Cow::Owned(format!("{scheme}://{host}{tail}")),
+        None => Cow::Borrowed(url),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use iocast_domain::ioc::Kind;
 
-use super::list::{Entry, ListWriter, Scope, line, without_scheme};
+use super::list::{Entry, ListWriter, Scope, as_requested, line, without_scheme};
 
 pub(super) struct PlainList;
 
@@ -19,7 +19,8 @@ impl ListWriter for PanosEdl {
     fn entry(&self, entry: &Entry<'_>, _scope: &Scope, out: &mut Vec<u8>) {
         let value = entry.ioc.value.as_str();
         if entry.ioc.kind == Kind::Url {
-            let bare = without_scheme(value);
+            let requested = as_requested(value);
+            let bare = without_scheme(&requested);
             out.extend_from_slice(bare.as_bytes());
             // Without a slash PAN-OS would match every host that begins like this one.
             if !bare.contains('/') {
@@ -40,7 +41,11 @@ impl ListWriter for CiscoList {
         out.extend_from_slice(format!("# iocast: {}\n", line(&scope.group_name, 100)).as_bytes());
     }
 
-    fn entry(&self, entry: &Entry<'_>, scope: &Scope, out: &mut Vec<u8>) {
-        PlainList.entry(entry, scope, out);
+    fn entry(&self, entry: &Entry<'_>, _scope: &Scope, out: &mut Vec<u8>) {
+        let value = entry.ioc.value.as_str();
+        let is_url = entry.ioc.kind == Kind::Url;
+        let written = if is_url { as_requested(value) } else { value.into() };
+        out.extend_from_slice(written.as_bytes());
+        out.push(b'\n');
     }
 }

@@ -2,7 +2,7 @@
 
 use iocast_domain::ioc::Kind;
 
-use super::list::{Entry, ListWriter, Scope, without_scheme};
+use super::list::{Entry, ListWriter, Scope, as_requested, without_scheme};
 
 pub(super) struct SuricataDataset;
 
@@ -13,7 +13,10 @@ impl ListWriter for SuricataDataset {
             Kind::Domain | Kind::Email => {
                 out.extend_from_slice(base64(value.as_bytes()).as_bytes());
             }
-            Kind::Url => out.extend_from_slice(base64(without_scheme(value).as_bytes()).as_bytes()),
+            Kind::Url => {
+                let requested = as_requested(value);
+                out.extend_from_slice(base64(without_scheme(&requested).as_bytes()).as_bytes());
+            }
             Kind::Ipv4 | Kind::Ipv6 | Kind::Md5 | Kind::Sha1 | Kind::Sha256 => {
                 out.extend_from_slice(value.as_bytes());
             }

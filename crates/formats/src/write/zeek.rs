@@ -2,7 +2,7 @@
 
 use iocast_domain::ioc::Kind;
 
-use super::list::{Entry, ListWriter, Scope, about, without_scheme};
+use super::list::{Entry, ListWriter, Scope, about, as_requested, without_scheme};
 
 pub(super) struct ZeekIntel;
 
@@ -13,11 +13,12 @@ impl ListWriter for ZeekIntel {
 
     fn entry(&self, entry: &Entry<'_>, scope: &Scope, out: &mut Vec<u8>) {
         let value = entry.ioc.value.as_str();
+        let requested = as_requested(value);
         let (value, kind) = match entry.ioc.kind {
             Kind::Ipv4 | Kind::Ipv6 if value.contains('/') => (value, "Intel::SUBNET"),
             Kind::Ipv4 | Kind::Ipv6 => (value, "Intel::ADDR"),
             Kind::Domain => (value, "Intel::DOMAIN"),
-            Kind::Url => (without_scheme(value), "Intel::URL"),
+            Kind::Url => (without_scheme(&requested), "Intel::URL"),
             Kind::Email => (value, "Intel::EMAIL"),
             Kind::Md5 | Kind::Sha1 | Kind::Sha256 => (value, "Intel::FILE_HASH"),
         };

@@ -7,6 +7,8 @@ use iocast_domain::{
     time::Timestamp,
 };
 
+use proptest::strategy::Strategy;
+
 use super::{words::looks_like_tag, *};
 use crate::read::{Input, Item, Options, read};
 
@@ -204,8 +206,15 @@ fn a_tombstone_says_deleted_and_leaves_the_hashes() {
     assert_eq!(manifest([]), b"{}");
 }
 
-fn label_text() -> impl proptest::strategy::Strategy<Value = BTreeSet<String>> {
-    proptest::collection::btree_set("[A-Za-z][A-Za-z0-9 _.ü-]{0,18}[A-Za-z0-9]", 0..4)
+fn label_text() -> impl Strategy<Value = BTreeSet<String>> {
+    // Of those that differ in case alone, MISP keeps one.
+    proptest::collection::btree_set("[A-Za-z][A-Za-z0-9 _.ü-]{0,18}[A-Za-z0-9]", 0..4).prop_map(
+        |all| {
+            let by_case: BTreeMap<String, String> =
+                all.into_iter().map(|label| (label.to_lowercase(), label)).collect();
+            by_case.into_values().collect()
+        },
+    )
 }
 
 proptest::proptest! {
