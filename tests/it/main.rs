@@ -39,6 +39,7 @@ mod receipts;
 mod replicas;
 mod resolvers;
 mod rollbacks;
+mod setup_forms;
 mod shell;
 mod start_stop;
 mod taxii;

@@ -25,6 +25,7 @@ pub(crate) mod iocs;
 mod kept;
 pub(crate) mod policy;
 pub(crate) mod settings;
+pub(crate) mod setup;
 pub(crate) mod sign_in;
 pub(crate) mod sources;
 pub(crate) use self::view::{ago, query_encoded};

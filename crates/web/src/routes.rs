@@ -5,7 +5,9 @@ use utoipa_actix_web::{scope::scope, service_config::ServiceConfig};
 
 use crate::{
     api, docs, feed, metrics,
-    pages::{self, device, group, help, integrations, iocs, policy, settings, sign_in, sources},
+    pages::{
+        self, device, group, help, integrations, iocs, policy, settings, setup, sign_in, sources,
+    },
     public, taxii,
 };
 
@@ -192,8 +194,8 @@ fn for_people(config: &mut web::ServiceConfig) {
         )
         .service(
             page("/automation/integrations/{id}/setup")
-                .route(web::get().to(device::setup))
-                .route(web::post().to(device::setup_act)),
+                .route(web::get().to(setup::form))
+                .route(web::post().to(setup::act)),
         )
         .service(
             page("/automation/groups/{id}")

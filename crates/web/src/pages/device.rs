@@ -1,27 +1,24 @@
-//! One device: how it is, what it did, its keys, and the form to be filled in on its side.
+//! One device: how it is, what it did, and its keys.
 
 use actix_web::http::StatusCode;
-use iocast_app::{AppError, DevicePatch, DeviceView, GroupView, NewGroup, NewKey, Page};
+use iocast_app::{AppError, DevicePatch, DeviceView, NewKey, Page};
 use iocast_domain::{
-    device_type::GroupKind,
     id::{DeviceId, GroupId, KeyId},
     key::KeyKind,
-    name::slug,
     time::HOUR,
 };
 use minijinja::{Value, context};
 
 use super::{
-    group::{answer_of, limits_left},
+    group::answer_of,
     integrations::{bars, condition},
     view,
     visit::{Form, Id, PageContext, PageResult, problem},
 };
 use crate::api::{
-    device_types::DeviceTypeOut, devices::DeviceOut, devices::PullOut, groups::GroupOut,
-    keys::KeyOut, outages::OutageOut, receipts::ClientOut,
+    device_types::DeviceTypeOut, devices::DeviceOut, devices::PullOut, keys::KeyOut,
+    outages::OutageOut, receipts::ClientOut,
 };
-use crate::feed::TEST;
 
 /// Lines of the pull log on the page; the API has more.
 const PULLS: u64 = 50;
@@ -35,19 +32,11 @@ struct DevicePageExtras {
     made: Option<NewKey>,
     /// What the device would be answered.
     trial: Value,
-    /// The group that was just made, or none where it could not be made.
-    group: Option<Option<GroupId>>,
 }
 
 impl Default for DevicePageExtras {
     fn default() -> Self {
-        Self {
-            problem: Value::from(()),
-            sent: None,
-            made: None,
-            trial: Value::from(()),
-            group: None,
-        }
+        Self { problem: Value::from(()), sent: None, made: None, trial: Value::from(()) }
     }
 }
 
@@ -82,11 +71,10 @@ async fn page(
         .iter()
         .map(|g| (g.row.group.id.to_string(), g.row.group.name.to_string()))
         .collect();
-    let DevicePageExtras { problem, sent, made, trial, group: _ } = beside;
+    let DevicePageExtras { problem, sent, made, trial } = beside;
     let of_page = context! {
         condition => condition(view.condition()),
         served => view.served(),
-        left => limits_left(&view),
         device_type => view::value(DeviceTypeOut::from(view.device.device_type)),
         account_hours => visitor.account.silent_after.unwrap_or(48 * HOUR) / HOUR,
         chart => bars(&days),
@@ -173,172 +161,4 @@ async fn edit(form: &Form, id: DeviceId) -> Result<(), AppError> {
         silent_after_hours: Some(form.number("silent_after_hours")?),
     };
     app.accounts.device_update(actor, id, patch).await.map(|_| ())
-}
-
-/// The steps after a device was added: its group, then the form to be filled in on its side.
-pub(crate) async fn setup(visitor: PageContext, id: Id) -> PageResult {
-    setup_page(&visitor, DeviceId(id.0), StatusCode::OK, DevicePageExtras::default()).await
-}
-
-async fn setup_page(
-    visitor: &PageContext,
-    id: DeviceId,
-    status: StatusCode,
-    beside: DevicePageExtras,
-) -> PageResult {
-    let view = visitor.app.accounts.device_fetch(&visitor.actor, id).await?;
-    let DevicePageExtras { problem, sent, made, trial: _, group } = beside;
-    let wanted = match group {
-        // A group that could not be made: its form is shown again, and none of its neighbours.
-        Some(None) => None,
-        Some(Some(made)) => view.groups.iter().find(|g| g.row.group.id == made),
-        None => {
-            let named = visitor.query("group");
-            view.groups
-                .iter()
-                .find(|g| named.as_ref().is_none_or(|w| *w == g.row.group.id.to_string()))
-        }
-    };
-    let chosen = wanted.cloned();
-    let keys = visitor.app.accounts.key_list(&visitor.actor, Some(id)).await?;
-    let usable = keys.iter().find(|k| k.refusal.is_none());
-    let key = made.as_ref().map(|m| m.secret.clone());
-    let lines = chosen.as_ref().map(|group| lines(visitor, &view, group, key.as_deref()));
-    let curl = chosen.as_ref().map(|group| {
-        let password = key.as_deref().unwrap_or("KEY");
-        format!(
-            "curl -fsS -A {TEST} -u {}:{password} {}",
-            visitor.account.id,
-            entry_url(&view, group)
-        )
-    });
-    let of_page = context! {
-        condition => condition(view.condition()),
-        device_type => view::value(DeviceTypeOut::from(view.device.device_type)),
-        left => limits_left(&view),
-        group => chosen.map(|g| view::value(GroupOut::from(g))),
-        lines,
-        curl,
-        fresh_key => made.is_some(),
-        known_prefix => usable.map(|k| k.key.prefix.clone()),
-        sent => sent.unwrap_or_else(|| context! {}),
-        problem,
-        device => view::value(DeviceOut::from(view)),
-    };
-    Ok(visitor.page(status, "pages/setup.html", of_page))
-}
-
-/// What a FortiGate calls a feed of this kind.
-const fn fortinet_kind(kind: Option<GroupKind>) -> &'static str {
-    match kind {
-        Some(GroupKind::Domain) => "domain",
-        Some(GroupKind::Hash | GroupKind::Md5 | GroupKind::Sha256) => "malware",
-        Some(GroupKind::Url) => "category",
-        Some(GroupKind::Ip | GroupKind::Email) | None => "address",
-    }
-}
-
-/// The device's own form with our values in it.
-fn lines(
-    visitor: &PageContext,
-    view: &DeviceView,
-    group: &GroupView,
-    key: Option<&str>,
-) -> Vec<Value> {
-    let account = visitor.account.id.as_str();
-    let key = key.unwrap_or("…");
-    let (scheme, rest) = group.url.split_once("://").unwrap_or(("https", group.url.as_str()));
-    let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    let (discovery, root) = visitor
-        .app
-        .serving
-        .taxii_urls(&visitor.account.id, view.device.device_type)
-        .unwrap_or_default();
-    let secret_url = format!("{scheme}://{account}:{key}@{rest}");
-    let places = [
-        ("{name}", format!("iocast {}", group.row.group.name)),
-        ("{list}", slug(group.row.group.name.as_str())),
-        ("{secret_url}", secret_url),
-        ("{url}", group.url.clone()),
-        ("{kind}", group.row.group.kind.map_or("ip", GroupKind::word).to_owned()),
-        ("{fortinet_kind}", fortinet_kind(group.row.group.kind).to_owned()),
-        ("{host}", host.to_owned()),
-        ("{path}", path.to_owned()),
-        ("{discovery}", discovery),
-        ("{root}", root),
-        ("{collection}", group.row.group.id.to_string()),
-        ("{account_id}", account.to_owned()),
-        ("{key}", key.to_owned()),
-    ];
-    let filled = |value: &str| {
-        places.iter().fold(value.to_owned(), |text, (place, with)| text.replace(place, with))
-    };
-    let line = |field: &iocast_domain::device_type::SetupField| {
-        context! { label => field.label, value => filled(field.value), copied => field.value.contains('{'), secret => field.value.contains("{key}") || field.value.contains("{secret_url}") }
-    };
-    view.device.device_type.setup.iter().map(line).collect()
-}
-
-pub(crate) async fn setup_act(form: Form, id: Id) -> PageResult {
-    let id = DeviceId(id.0);
-    let visitor = &form.visitor;
-    match step(&form, id).await {
-        Ok((made, group)) => {
-            setup_page(
-                visitor,
-                id,
-                StatusCode::OK,
-                DevicePageExtras {
-                    made: Some(made),
-                    group: group.map(Some),
-                    ..DevicePageExtras::default()
-                },
-            )
-            .await
-        }
-        Err(error) => {
-            let (status, problem) = problem(error)?;
-            let group = (form.text("do") == "group").then_some(None);
-            setup_page(
-                visitor,
-                id,
-                status,
-                DevicePageExtras {
-                    problem,
-                    sent: Some(form.again()),
-                    group,
-                    ..DevicePageExtras::default()
-                },
-            )
-            .await
-        }
-    }
-}
-
-/// Makes the group where it is asked for, and in any case a fresh key, so that the form below is
-/// whole.
-async fn step(form: &Form, id: DeviceId) -> Result<(NewKey, Option<GroupId>), AppError> {
-    let (app, actor) = (&form.visitor.app, &form.visitor.actor);
-    let mut group = None;
-    if form.text("do") == "group" {
-        let new = NewGroup {
-            name: form.text("name").to_owned(),
-            kind: Some(form.text("kind").to_owned()),
-            limit: form.number("limit")?,
-            collapse: form.on("collapse"),
-            source_priority: Vec::new(),
-            notify_on_limit: form.on("notify_on_limit"),
-            default_rule: form.on("default_rule"),
-        };
-        group = Some(app.group_create(actor, id, new).await?.view.row.group.id);
-    }
-    Ok((app.accounts.key_create(actor, KeyKind::Device, Some(id)).await?, group))
-}
-
-/// What the device asks for first.
-fn entry_url(view: &DeviceView, group: &GroupView) -> String {
-    match view.device.device_type.format.entry() {
-        "" => group.url.clone(),
-        entry => format!("{}/{entry}", group.url),
-    }
 }
