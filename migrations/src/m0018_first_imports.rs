@@ -4,7 +4,7 @@
 use sea_orm_migration::{
     async_trait::async_trait,
     prelude::*,
-    schema::{big_integer, boolean, string_null, text_null},
+    schema::{big_integer, boolean, integer, string_null, text_null},
 };
 
 use crate::table::add;
@@ -28,7 +28,12 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         add(manager, "parts", vec![text_null("first_segment"), string_null("version")]).await?;
         // What was fetched up to now counts as stored.
-        let columns = vec![boolean("stored").default(true).take(), boolean("mistaken").default(false).take(), big_integer("pulled_at").default(0).take()];
+        let columns = vec![
+            boolean("stored").default(true).take(),
+            boolean("mistaken").default(false).take(),
+            big_integer("pulled_at").default(0).take(),
+            integer("corrections").default(0).take(),
+        ];
         add(manager, "event_receipts", columns).await?;
         let never = "UPDATE event_receipts SET stored = FALSE WHERE publication = 0";
         let connection = manager.get_connection();

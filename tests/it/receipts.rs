@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     lists,
-    support::{Admin, Answer, Scene, TestApp, basic, eventually, send, stories, text},
+    support::{Admin, Answer, Scene, TestApp, basic, eventually, misp::Misp, send, stories, text},
 };
 
 stories!(
@@ -17,6 +17,8 @@ stories!(
     a_withdrawal_is_confirmed_device_by_device,
     where_an_ioc_is_and_why_not_elsewhere,
     an_event_that_was_not_taken_is_offered_again,
+    a_misp_that_has_everything_is_left_alone,
+    what_joins_a_refused_event_is_not_lost,
 );
 
 /// The states of a group, the most urgent first.
@@ -459,4 +461,59 @@ fn an_event_that_was_not_taken_is_offered_again(app: &mut TestApp) {
     // Once it takes the event, all is well, and a later gap counts from the beginning.
     misp.get(&events[2], &[]);
     becomes(&admin, &scene.group, &["complete"]);
+}
+
+fn a_misp_that_has_everything_is_left_alone(app: &mut TestApp) {
+    let admin = app.admin();
+    let scene = Scene::set(&admin, None);
+    let import = |body: Value| {
+        admin.import(&scene.source, "application/json", &body.to_string(), 200);
+        app.advance(&admin, "1m");
+    };
+    import(json!([{ "value": "evil.example", "severity": "low" }]));
+    let key = (app.account_id.as_str(), app.appliance_key.as_str());
+    let mut misp = Misp::new("00000000-0000-4000-8000-0000000000aa", &scene.url, key);
+    misp.pull(None);
+    // A tag is taken back right after the first import: the MISP may not have stored that yet.
+    import(json!([{ "value": "evil.example", "severity": "high" }]));
+    misp.pull(None);
+    let mut asked = Vec::new();
+    for _ in 0..6 {
+        app.advance(&admin, "2h");
+        let before = misp.asked;
+        misp.pull(None);
+        asked.push(misp.asked - before);
+    }
+    assert_eq!(asked.iter().sum::<usize>(), 1, "it is offered once more, to be sure: {asked:?}");
+    becomes(&admin, &scene.group, &["complete"]);
+}
+
+fn what_joins_a_refused_event_is_not_lost(app: &mut TestApp) {
+    let admin = app.admin();
+    let scene = Scene::set(&admin, None);
+    scene.import(&admin, "one.example");
+    publishes(&admin, &scene.group, 1);
+    let key = (app.account_id.as_str(), app.appliance_key.as_str());
+    let mut misp = Misp::new("00000000-0000-4000-8000-0000000000bb", &scene.url, key);
+    misp.pull(None);
+    // An analyst deletes the event, and MISP keeps it out from then on.
+    misp.delete_event(0);
+    for _ in 0..3 {
+        app.advance(&admin, "11m");
+        misp.pull(None);
+    }
+    becomes(&admin, &scene.group, &["refused"]);
+    // What comes soon after goes into another event, and the first stays refused.
+    app.advance(&admin, "1m");
+    scene.import(&admin, "two.example");
+    publishes(&admin, &scene.group, 2);
+    app.advance(&admin, "11m");
+    misp.pull(None);
+    let held: Vec<&str> = misp
+        .events
+        .values()
+        .flat_map(|event| event.attributes.values().map(|attribute| attribute.value.as_str()))
+        .collect();
+    assert_eq!(held, ["two.example"]);
+    becomes(&admin, &scene.group, &["refused"]);
 }

@@ -53,41 +53,60 @@ impl Publishing {
         let last = fetched.values().map(|receipt| receipt.fetched_at).max();
         let quiet_since = last.map_or(receipt.asked_at(), |last| last.max(receipt.asked_at()));
         if now.since(quiet_since) < PULL_ENDS {
-            // Its pull goes on.
+            // Its pull goes on. What it fetches at pull after pull is closed all the same.
+            let refused: Vec<Uuid> = fetched
+                .values()
+                .filter(|event| event.is_refused(receipt))
+                .map(|event| event.event)
+                .collect();
             let txn = self.context.store.write().await?;
+            if !refused.is_empty() {
+                txn.parts_close(group, &refused).await?;
+            }
             txn.receipt_claim(receipt, now.plus(PULL_ENDS)).await?;
             txn.commit().await?;
             return Ok(0);
         }
-        let Verdict { again, given_up, refused, waiting, doubtful, .. } =
+        let Verdict { again, wrong, given_up, refused, waiting, doubtful, .. } =
             self.verdict(&read, receipt, &fetched, now).await?;
         let txn = self.context.store.write().await?;
         if !txn.receipt_claim(receipt, now.plus(OFFERED_FOR)).await? {
             // Another replica looks at it.
             return Ok(0);
         }
-        let offered = again.iter().chain(&given_up).map(|event| {
-            let known = fetched.get(event).copied();
-            let known = known.unwrap_or_else(|| EventReceipt::never(client, group, *event));
+        let known = |event: &Uuid| {
+            let never = || EventReceipt::never(client, group, *event);
+            let known = fetched.get(event).copied().unwrap_or_else(never);
             EventReceipt { offered: known.offered + 1, ..known }
-        });
+        };
+        let corrected = wrong
+            .iter()
+            .map(known)
+            .map(|known| EventReceipt { corrections: known.corrections + 1, ..known });
+        let offered = again.iter().chain(&given_up).map(known).chain(corrected);
         txn.events_offered(offered.collect()).await?;
-        if again.is_empty() && waiting.is_empty() && !doubtful {
+        if again.is_empty() && wrong.is_empty() && waiting.is_empty() && !doubtful {
             txn.receipt_settled(receipt).await?;
         }
         txn.commit().await?;
-        let offers: Vec<Uuid> = again.iter().chain(&waiting).copied().collect();
+        let offers: Vec<Uuid> = again.iter().chain(&wrong).chain(&waiting).copied().collect();
         if offers.is_empty() && refused.is_empty() {
             return Ok(0);
         }
         let txn = self.context.store.write().await?;
-        // What it fetches at pull after pull it does not store: IOCs that join come into other events.
-        txn.parts_offer_again(group, &offers, &refused, now).await?;
-        txn.commit().await?;
-        if !again.is_empty() {
-            tracing::info!(group.id = %group, client.id = %client, "A MISP lacks {} events of group {group} that it was offered; they are offered again", again.len());
+        if !offers.is_empty() {
+            txn.parts_offer_again(group, &offers, now).await?;
         }
-        Ok(again.len() as u64)
+        if !refused.is_empty() {
+            // It does not store them: IOCs that join come into other events.
+            txn.parts_close(group, &refused).await?;
+        }
+        txn.commit().await?;
+        let count = again.len() + wrong.len();
+        if count > 0 {
+            tracing::info!(group.id = %group, client.id = %client, "{count} events of group {group} are offered again to a MISP that lacks them, or may have stored them wrongly");
+        }
+        Ok(count as u64)
     }
 
     /// The events of the last publication; none if that is the one that the client was given.
@@ -137,10 +156,14 @@ impl Publishing {
             verdict.broke_off |= lacks && !is_waiting;
             match known.filter(|known| known.version == version) {
                 Some(known) if known.is_refused(receipt) => verdict.refused.push(event),
-                Some(known) if known.mistaken && known.offered == 0 => {
+                Some(known)
+                    if known.mistaken
+                        && known.offered == 0
+                        && known.corrections < OFFERED_AGAIN =>
+                {
                     // It stores the event: an edit takes back what the import may have attached.
                     if known.stored || receipt.asked_at() > known.fetched_at {
-                        verdict.again.push(event);
+                        verdict.wrong.push(event);
                     } else {
                         verdict.doubtful = true;
                     }
@@ -164,10 +187,12 @@ impl Publishing {
             let given_last = fetched.values().filter(|event| {
                 Some(event.fetched_at) == last
                     && event.offered == 0
+                    && event.corrections < OFFERED_AGAIN
                     && stamps.contains_key(&event.event)
                     && !verdict.again.contains(&event.event)
+                    && !verdict.wrong.contains(&event.event)
             });
-            verdict.again.extend(given_last.map(|event| event.event).collect::<Vec<_>>());
+            verdict.wrong.extend(given_last.map(|event| event.event).collect::<Vec<_>>());
         }
         Ok(verdict)
     }
@@ -183,6 +208,8 @@ fn events(files: Option<Vec<FileRef>>) -> HashMap<Uuid, Uuid> {
 struct Verdict {
     /// They are offered again.
     again: Vec<Uuid>,
+    /// They may be stored wrongly, and are offered again.
+    wrong: Vec<Uuid>,
     /// They were, as often as may be, and nothing came of it.
     given_up: Vec<Uuid>,
     /// The client fetches them again and again.

@@ -103,7 +103,7 @@ row!(receipt, "receipts", {
 row!(event_receipt, "event_receipts", {
     #[sea_orm(primary_key, auto_increment = false)] client_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] event: Uuid,
-    group_id: Uuid, version: Uuid, publication: i64, fetched_at: i64, times: i32, offered: i32, stored: bool, mistaken: bool, pulled_at: i64,
+    group_id: Uuid, version: Uuid, publication: i64, fetched_at: i64, times: i32, offered: i32, stored: bool, mistaken: bool, pulled_at: i64, corrections: i32,
 });
 row!(withdrawal, "withdrawals", {
     #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid,

@@ -55,6 +55,8 @@ pub(crate) struct Misp {
     pub(crate) ahead: i64,
     /// Its feed rules skip events whose UUID begins with a digit below this.
     pub(crate) skips: char,
+    /// How many events it asked for.
+    pub(crate) asked: usize,
 }
 
 impl Misp {
@@ -70,6 +72,7 @@ impl Misp {
             backup: None,
             ahead: 0,
             skips: '0',
+            asked: 0,
         }
     }
 
@@ -132,6 +135,7 @@ impl Misp {
             }
             let (status, _, body) = self.get(&format!("{id}.json"), None);
             assert_eq!(status, 200);
+            self.asked += 1;
             // It is asked after the download whether the event may be stored.
             if self.blocked.contains(id) {
                 continue;
@@ -249,9 +253,13 @@ impl Misp {
         self.backup = None;
     }
 
-    /// Puts the last backup back, if there is one, and gives whether there was.
+    /// Puts the last backup back, and gives whether it did. One that lacks a whole event is not put
+    /// back: where that event changed since, its import looks like an update.
     pub(crate) fn restore(&mut self) -> bool {
         let Some((events, blocked)) = self.backup.clone() else { return false };
+        if !self.events.keys().all(|id| events.contains_key(id)) {
+            return false;
+        }
         (self.events, self.blocked) = (events, blocked);
         true
     }

@@ -38,6 +38,8 @@ pub struct EventReceipt {
     pub mistaken: bool,
     /// When it was given the manifest of the pull at which it fetched the event.
     pub pulled_at: Timestamp,
+    /// How often the event was offered again because it may be stored wrongly.
+    pub corrections: u32,
 }
 
 impl EventReceipt {
@@ -56,6 +58,7 @@ impl EventReceipt {
             stored: false,
             mistaken: false,
             pulled_at: Timestamp::from_micros(0),
+            corrections: 0,
         }
     }
 
@@ -87,7 +90,12 @@ impl EventReceipt {
             version,
             publication,
             fetched_at: at,
-            times: if again { self.times + u32::from(lacks_it) } else { 1 },
+            times: match again {
+                true => self.times + u32::from(lacks_it),
+                // What it refused, it may refuse in another version, too.
+                false if self.times >= REFUSED_AFTER && !stored => self.times,
+                false => 1,
+            },
             offered: 0,
             stored,
             mistaken: (self.mistaken && !corrected) || doubtful,
@@ -117,5 +125,6 @@ pub(super) fn to_event(row: &event_receipt::Model) -> EventReceipt {
         stored: row.stored,
         mistaken: row.mistaken,
         pulled_at: Timestamp::from_micros(row.pulled_at),
+        corrections: u32::try_from(row.corrections).unwrap_or_default(),
     }
 }

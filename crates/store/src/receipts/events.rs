@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use iocast_domain::{id::GroupId, receipt::Fetched, time::Timestamp};
+use iocast_domain::{
+    id::GroupId,
+    receipt::{Fetched, REFUSED_AFTER},
+    time::Timestamp,
+};
 use sea_orm::{
     ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set,
     sea_query::{Expr, OnConflict},
@@ -12,7 +16,7 @@ use uuid::Uuid;
 use super::{EventReceipt, IDS, NewReceipt, write::ROWS};
 use crate::{
     StoreResult, Txn,
-    row::{event_receipt, part},
+    row::{event_receipt, part, receipt},
 };
 
 impl Txn {
@@ -75,7 +79,12 @@ impl Txn {
             known.insert(key, before.follow((version, publication, body), new.at, *asked_at));
             changed.insert(key);
         }
-        let rows = changed.iter().filter_map(|key| known.get(key).copied()).collect();
+        let rows: Vec<EventReceipt> =
+            changed.iter().filter_map(|key| known.get(key).copied()).collect();
+        // What is refused is closed at once: IOCs that join must not be lost in it.
+        for row in rows.iter().filter(|row| row.times >= REFUSED_AFTER) {
+            self.receipt_due(row.client_id, row.group_id, row.fetched_at).await?;
+        }
         let given = [
             event_receipt::Column::Version,
             event_receipt::Column::Publication,
@@ -171,6 +180,16 @@ impl Txn {
         }))
     }
 
+    async fn receipt_due(&self, client: Uuid, group: GroupId, at: Timestamp) -> StoreResult<()> {
+        receipt::Entity::update_many()
+            .col_expr(receipt::Column::CheckAt, Expr::value(at.micros()))
+            .filter(receipt::Column::ClientId.eq(client))
+            .filter(receipt::Column::GroupId.eq(group.0))
+            .exec(&self.0)
+            .await?;
+        Ok(())
+    }
+
     /// Writes event receipts. Of those that are there, these columns change.
     pub(super) async fn event_rows(
         &self,
@@ -233,6 +252,7 @@ fn event_row(of: &EventReceipt) -> event_receipt::ActiveModel {
         stored,
         mistaken,
         pulled_at,
+        corrections,
     } = *of;
     event_receipt::ActiveModel {
         client_id: Set(client_id),
@@ -246,5 +266,6 @@ fn event_row(of: &EventReceipt) -> event_receipt::ActiveModel {
         stored: Set(stored),
         mistaken: Set(mistaken),
         pulled_at: Set(pulled_at.micros()),
+        corrections: Set(i32::try_from(corrections).unwrap_or(i32::MAX)),
     }
 }

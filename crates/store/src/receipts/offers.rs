@@ -41,16 +41,16 @@ impl Txn {
 
     /// Notes how often events were offered again. What a client fetched at this moment stays.
     pub async fn events_offered(&self, rows: Vec<EventReceipt>) -> StoreResult<()> {
-        self.event_rows(rows, &[event_receipt::Column::Offered]).await
+        let columns = [event_receipt::Column::Offered, event_receipt::Column::Corrections];
+        self.event_rows(rows, &columns).await
     }
 
     /// Has MISP events of a group get new timestamps with its next publication, which is due at
-    /// once; and closes others: who joins from now on comes into new ones.
+    /// once.
     pub async fn parts_offer_again(
         &self,
         group: GroupId,
         events: &[Uuid],
-        closed: &[Uuid],
         now: Timestamp,
     ) -> StoreResult<()> {
         // The group's row before its parts', in the order in which the publisher locks them.
@@ -59,17 +59,34 @@ impl Txn {
             .filter(group::Column::Id.eq(group.0))
             .exec(&self.0)
             .await?;
-        for (column, parts) in [(part::Column::OfferAgain, events), (part::Column::Sealed, closed)]
-        {
-            for chunk in parts.chunks(ROWS) {
-                part::Entity::update_many()
-                    .col_expr(column, Expr::value(true))
-                    .filter(part::Column::GroupId.eq(group.0))
-                    .filter(part::Column::Id.is_in(chunk.iter().copied()))
-                    .filter(column.eq(false))
-                    .exec(&self.0)
-                    .await?;
-            }
+        self.parts_marked(group, part::Column::OfferAgain, events).await
+    }
+
+    /// Closes MISP events of a group: who joins from now on comes into new ones.
+    pub async fn parts_close(&self, group: GroupId, events: &[Uuid]) -> StoreResult<()> {
+        // The group's row first, as above.
+        group::Entity::update_many()
+            .col_expr(group::Column::ClaimUntil, Expr::col(group::Column::ClaimUntil))
+            .filter(group::Column::Id.eq(group.0))
+            .exec(&self.0)
+            .await?;
+        self.parts_marked(group, part::Column::Sealed, events).await
+    }
+
+    async fn parts_marked(
+        &self,
+        group: GroupId,
+        mark: part::Column,
+        events: &[Uuid],
+    ) -> StoreResult<()> {
+        for chunk in events.chunks(ROWS) {
+            part::Entity::update_many()
+                .col_expr(mark, Expr::value(true))
+                .filter(part::Column::GroupId.eq(group.0))
+                .filter(part::Column::Id.is_in(chunk.iter().copied()))
+                .filter(mark.eq(false))
+                .exec(&self.0)
+                .await?;
         }
         Ok(())
     }

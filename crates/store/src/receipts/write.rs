@@ -54,7 +54,13 @@ impl Txn {
                     if receipt.follow(new) {
                         changed.insert(key);
                         if new.client.misp_uuid.is_some() {
-                            pulled.insert(key, before);
+                            // What it asks for from now on, it asks for at this pull.
+                            let asked = events
+                                .iter()
+                                .filter(|(event, _): &&(&NewReceipt, _)| event.client.id == key.0)
+                                .filter_map(|(event, _)| event.event())
+                                .collect();
+                            pulled.insert(key, (before, asked));
                         }
                     }
                 }
@@ -77,12 +83,7 @@ impl Txn {
         }
         let rows = changed.iter().filter_map(|key| receipts.get(key)).map(receipt_row).collect();
         self.receipt_rows(rows).await?;
-        for ((client, group), before) in pulled {
-            let asked: Vec<Uuid> = events
-                .iter()
-                .filter(|(new, _)| new.client.id == client)
-                .filter_map(|(new, _)| new.event())
-                .collect();
+        for ((client, group), (before, asked)) in pulled {
             self.events_stored(client, group, before, asked).await?;
         }
         self.events_follow(&events).await?;
