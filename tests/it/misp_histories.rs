@@ -155,7 +155,7 @@ impl World {
         }
         let mut span = ["1m", "20m", "2h", "1d", "45d"][(rng.roll(13) / 3) as usize];
         if span == "45d" {
-            // After half a year nobody is waited for.
+            // Tombstones are kept for 180 days: four of these spans would be longer.
             self.absences += 1;
             if self.absences > 3 {
                 span = "1d";

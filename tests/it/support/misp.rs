@@ -176,7 +176,7 @@ impl Misp {
         self.events.insert(id.to_owned(), event);
     }
 
-    /// An event that is there. All attributes are one transaction.
+    /// Updates an event that it stores. All attributes are one transaction.
     fn edit(&mut self, id: &str, file: &Value, added: bool, halfway: bool) {
         let event = self.events.get_mut(id).unwrap();
         if stamp(file) <= event.stamp {
