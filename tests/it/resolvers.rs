@@ -24,8 +24,10 @@ stories!(
     dnsmasq_refuses_listed_names,
     unbound_refuses_listed_names,
     bind_refuses_listed_names,
+    powerdns_refuses_listed_names,
     a_hosts_file_answers_with_no_address,
     squid_refuses_listed_names,
+    a_linux_firewall_refuses_listed_addresses,
 );
 
 /// Types of questions, by number: A, MX, TXT, AAAA, HTTPS.
@@ -240,6 +242,80 @@ fn bind_refuses_listed_names(app: &mut TestApp) {
         run("named", &["-g".to_owned(), "-c".to_owned(), config])
     });
     refuses(port);
+}
+
+fn powerdns_refuses_listed_names(app: &mut TestApp) {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path().to_str().unwrap();
+    let zone = write(folder.path(), "list.zone", &list_of(app, "rpz"));
+    write(
+        folder.path(),
+        "rpz.lua",
+        &format!("rpzFile(\"{zone}\", {{ policyName = \"iocast\" }})\n"),
+    );
+    let upstream = upstream();
+    let config = |port: u16| {
+        format!(
+            "local-address=127.0.0.1\nlocal-port={port}\nforward-zones-recurse=.=127.0.0.1:{upstream}\ndont-query=\n\
+             dnssec=off\ndaemon=no\nthreads=1\nsocket-dir={at}\nwrite-pid=no\nlua-config-file={at}/rpz.lua\n\
+             security-poll-suffix=\nquiet=yes\n"
+        )
+    };
+    let (port, _recursor) = start(|port| {
+        write(folder.path(), "recursor.conf", &config(port));
+        run("pdns_recursor", &[format!("--config-dir={at}")])
+    });
+    refuses(port);
+}
+
+/// Runs a script on a network of its own, where the addresses of documentation are this host's.
+fn on_own_network(script: &str) -> String {
+    let own = "set -eu; ip link set lo up; ip addr add 203.0.113.1/32 dev lo; ip -6 addr add 2001:db8:1::1/128 dev lo; \
+               ip route add local 192.0.2.0/24 dev lo src 203.0.113.1; ip route add local 198.51.100.0/24 dev lo src 203.0.113.1; \
+               ip -6 route add local 2001:db8::/48 dev lo src 2001:db8:1::1";
+    let run = Command::new("unshare")
+        .args(["--map-root-user", "--net", "bash", "-c", &format!("{own}; {script}")])
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    String::from_utf8(run.stdout).unwrap()
+}
+
+fn a_linux_firewall_refuses_listed_addresses(app: &mut TestApp) {
+    let admin = app.admin();
+    let source = source(&admin);
+    let list = device(&admin, "nftables", json!({}));
+    import(&admin, &source, &["192.0.2.7", "198.51.100.0/25", "2001:db8::7"]);
+    let text = eventually("they are listed", || {
+        Some(pull(app, &list.url).text()).filter(|text| text.contains("2001:db8::7"))
+    });
+    admin.patch(
+        &format!("/api/v1/iocs/{}", admin.ioc("192.0.2.7")["id"].as_str().unwrap()),
+        json!({ "whitelist": "never_sent" }),
+        200,
+    );
+    let without = eventually("one is withdrawn", || {
+        Some(pull(app, &list.url).text()).filter(|text| !text.contains("192.0.2.7"))
+    });
+    let folder = TempDir::new().unwrap();
+    let (first, second) =
+        (write(folder.path(), "first", &text), write(folder.path(), "second", &without));
+    let listed = ["192.0.2.7", "198.51.100.3", "2001:db8::7"];
+    let others = ["192.0.2.8", "198.51.100.200", "2001:db8::8"];
+    let tries: String = listed
+        .iter()
+        .chain(&others)
+        .map(|address| {
+            format!("python3 -c 'import socket; socket.create_connection((\"{address}\", 7), 5)' 2>/dev/null && echo {address}; ")
+        })
+        .collect();
+    let server = "python3 -c 'import socket; s = socket.create_server((\"::\", 7), family=socket.AF_INET6, dualstack_ipv6=True); [s.accept() for _ in iter(int, 1)]' > /dev/null & server=$!; sleep 1";
+    let reached = on_own_network(&format!(
+        "set +e; {server}; nft --check --file {first} && nft --file {first}; {tries} echo then; nft --file {second}; {tries} kill $server"
+    ));
+    let (before, after) = reached.split_once("then\n").unwrap();
+    assert_eq!(before.lines().collect::<Vec<_>>(), others);
+    assert_eq!(after.lines().collect::<Vec<_>>(), [&listed[..1], &others[..]].concat());
 }
 
 /// A web server that answers every request.

@@ -23,6 +23,8 @@ pub enum Format {
     MispFeed,
     /// One value a line, nothing else.
     PlainList,
+    /// The same, with URLs as requests show them: without user, password and fragment.
+    RequestedList,
     /// PAN-OS external dynamic list: URLs without scheme, domains bare.
     PanosEdl,
     /// Cisco security intelligence feed: values with `#` comments on lines of their own, `.md5`
@@ -34,6 +36,8 @@ pub enum Format {
     F5FeedList,
     /// RouterOS commands for `/import`.
     MikrotikScript,
+    /// nftables commands for `nft --file`.
+    Nftables,
     /// Squid `dstdomain` list: a leading dot takes the subdomains in.
     SquidDomains,
     /// DNS response policy zone.
@@ -277,10 +281,12 @@ impl DeviceType {
         let value_only = matches!(
             self.format,
             Format::PlainList
+                | Format::RequestedList
                 | Format::PanosEdl
                 | Format::CiscoList
                 | Format::F5FeedList
                 | Format::MikrotikScript
+                | Format::Nftables
                 | Format::Rpz
         );
         value_only && self.grammar.networks

@@ -133,7 +133,9 @@ fn value(format: Format, columns: &[&str], line: &str) -> Option<String> {
     };
     match format {
         Format::MispFeed | Format::VendorApi => None,
-        Format::PlainList | Format::PanosEdl | Format::SuricataDataset => Some(line.to_owned()),
+        Format::PlainList | Format::RequestedList | Format::PanosEdl | Format::SuricataDataset => {
+            Some(line.to_owned())
+        }
         Format::CiscoList => (!line.starts_with('#')).then(|| line.to_owned()),
         Format::CheckPointCsv => cell(&["VALUE"]),
         Format::DefenderCsv => cell(&["indicatorValue"]),
@@ -143,6 +145,8 @@ fn value(format: Format, columns: &[&str], line: &str) -> Option<String> {
             line.rsplit_once(",BL,").map(|(network, _)| network.replacen(',', "/", 1))
         }
         Format::MikrotikScript => between("address=", " "),
+        Format::Nftables if line.starts_with("add element ") => between("{ ", " }"),
+        Format::Nftables => None,
         Format::SquidDomains => line.strip_prefix('.').map(str::to_owned),
         Format::Rpz => line
             .split_once(" CNAME ")

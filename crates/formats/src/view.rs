@@ -132,7 +132,10 @@ impl View {
         {
             return Err(format!("`t` must be one of {}.", GATEWAY_TYPES.join(", ")));
         }
-        let plain = matches!(format, Format::PlainList | Format::PanosEdl | Format::CiscoList);
+        let plain = matches!(
+            format,
+            Format::PlainList | Format::RequestedList | Format::PanosEdl | Format::CiscoList
+        );
         let reshaped = view.collapse != Collapse::No
             || view.strip_ports
             || view.strip_protocol

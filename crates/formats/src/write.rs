@@ -10,6 +10,7 @@ mod json;
 pub mod list;
 mod mikrotik;
 pub mod misp;
+mod nftables;
 mod plain;
 mod resolver;
 mod rpz;

@@ -214,6 +214,7 @@ fn grammar(format: Format, kind: Kind, value: &str) -> (String, &'static str) {
             if kind == Kind::Url { slashed } else { value.to_owned() },
             r"^(?:[0-9a-f.:]+(?:/\d{1,3})?|[a-z0-9_.-]{1,255}|[!-~]{1,255})$",
         ),
+        Format::RequestedList => (requested, r"^[^\s]+$"),
         Format::CiscoList => (requested, r"^(?:#.*|[!-~]+)$"),
         Format::CheckPointCsv => (
             requested,
@@ -223,6 +224,10 @@ fn grammar(format: Format, kind: Kind, value: &str) -> (String, &'static str) {
         Format::MikrotikScript => (
             value.to_owned(),
             r"^:do \{ /(?:ip|ipv6) firewall address-list add list=[a-z][a-z0-9_]* address=[0-9a-f.:]+(?:/\d{1,3})? comment=iocast \} on-error=\{\}$",
+        ),
+        Format::Nftables => (
+            value.to_owned(),
+            r"^add (?:table|set|chain|rule) inet .+$|^delete table inet [a-z0-9_]+$|^add element inet iocast_[a-z0-9_]+ ipv[46] \{ [0-9a-f.:]+(?:/\d{1,3})? \}$",
         ),
         Format::SquidDomains => (value.to_owned(), r"^\.[a-z0-9_-]+(?:\.[a-z0-9_-]+)+$"),
         Format::Rpz => (

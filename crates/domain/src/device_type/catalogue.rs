@@ -468,6 +468,7 @@ pub const CATALOGUE: &[DeviceType] = &[
         // No networks, ranges or wildcards.
         grammar: Grammar { networks: false, wildcards: true, ..LINES },
         max_iocs: 100_000,
+        format: Format::RequestedList,
         setup: &[
             field("Active threat response > Third-party threat feeds > Add: Name", "{name}"),
             field("Action", "Log and drop"),
@@ -552,6 +553,25 @@ pub const CATALOGUE: &[DeviceType] = &[
             field("", "/system scheduler add name={list} interval=15m on-event={list}"),
             field("", "/ip firewall raw add chain=prerouting src-address-list={list} action=drop"),
             field("for routers with little memory, in pages: URL", "{url}?s=0&n=15000"),
+        ],
+        ..OURS
+    },
+    DeviceType {
+        id: "nftables",
+        name: "Linux firewall (nftables)",
+        kinds: ADDRESSES,
+        group_kinds: &[GroupKind::Ip],
+        max_iocs: 100_000,
+        format: Format::Nftables,
+        setup: &[
+            field(
+                "cron",
+                "curl -fsS -u {account_id}:{key} {url} -o /var/lib/{list}.new && nft --check --file /var/lib/{list}.new && nft --file /var/lib/{list}.new && mv /var/lib/{list}.new /var/lib/{list}.nft",
+            ),
+            field(
+                "/etc/nftables.conf, so that it holds after a restart",
+                "include \"/var/lib/{list}.nft*\"",
+            ),
         ],
         ..OURS
     },

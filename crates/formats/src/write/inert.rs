@@ -27,7 +27,7 @@ const LOOPBACK: [&str; 4] = [
 #[must_use]
 pub fn refusal(format: Format, kind: Kind, value: &str) -> Option<Refusal> {
     let good = match format {
-        Format::PlainList | Format::CiscoList => {
+        Format::PlainList | Format::RequestedList | Format::CiscoList => {
             is_plain(value) && (kind != Kind::Url || is_plain_authority(value))
         }
         Format::PanosEdl => {
@@ -38,7 +38,7 @@ pub fn refusal(format: Format, kind: Kind, value: &str) -> Option<Refusal> {
             !value.contains([',', '"']) && !is_formula(value)
         }
         Format::Csv | Format::DefenderCsv => !is_formula(value),
-        Format::F5FeedList | Format::MikrotikScript => network(value).is_some(),
+        Format::F5FeedList | Format::MikrotikScript | Format::Nftables => network(value).is_some(),
         Format::Rpz => match kind {
             // Whatever it is called, what ends in `.rpz-…` is a trigger of another kind.
             Kind::Domain => {

@@ -13,6 +13,18 @@ impl ListWriter for PlainList {
     }
 }
 
+pub(super) struct RequestedList;
+
+impl ListWriter for RequestedList {
+    fn entry(&self, entry: &Entry<'_>, _scope: &Scope, out: &mut Vec<u8>) {
+        let value = entry.ioc.value.as_str();
+        let is_url = entry.ioc.kind == Kind::Url;
+        let written = if is_url { as_requested(value) } else { value.into() };
+        out.extend_from_slice(written.as_bytes());
+        out.push(b'\n');
+    }
+}
+
 pub(super) struct PanosEdl;
 
 impl ListWriter for PanosEdl {
@@ -41,11 +53,7 @@ impl ListWriter for CiscoList {
         out.extend_from_slice(format!("# iocast: {}\n", line(&scope.group_name, 100)).as_bytes());
     }
 
-    fn entry(&self, entry: &Entry<'_>, _scope: &Scope, out: &mut Vec<u8>) {
-        let value = entry.ioc.value.as_str();
-        let is_url = entry.ioc.kind == Kind::Url;
-        let written = if is_url { as_requested(value) } else { value.into() };
-        out.extend_from_slice(written.as_bytes());
-        out.push(b'\n');
+    fn entry(&self, entry: &Entry<'_>, scope: &Scope, out: &mut Vec<u8>) {
+        RequestedList.entry(entry, scope, out);
     }
 }
