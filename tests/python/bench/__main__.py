@@ -21,6 +21,7 @@ import lists as list_figures
 from peers import Medallion, Nginx, OpenTaxii, RawSqlite, pymisp_feed, rotating, wrk
 import growth as growing
 import noisy
+import receipts as noting
 import soak as soaking
 from server import Server, add_devices, copies, domains, iocs, row_of
 
@@ -368,12 +369,17 @@ def growth(table: Table, binary: str) -> None:
     growing.growth(table, binary, table.before)
 
 
+def receipts(table: Table, binary: str) -> None:
+    """What it costs to note who fetched what."""
+    noting.receipts(table, binary, table.before)
+
+
 def soak(table: Table, binary: str) -> None:
     """How memory develops under steady work."""
     soaking.soak(table, binary, Server)
 
 
-ROWS = {f.__name__.replace("_", "-"): f for f in [polls, many_devices, imports, publishing, taxii, many_groups, a_million, growth, noisy_neighbour, soak]}
+ROWS = {f.__name__.replace("_", "-"): f for f in [polls, many_devices, imports, publishing, taxii, many_groups, a_million, growth, receipts, noisy_neighbour, soak]}
 
 
 def main() -> None:
@@ -381,7 +387,7 @@ def main() -> None:
     parser.add_argument("binary", help=argparse.SUPPRESS)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which: {', '.join(ROWS)}, or lists for the large lists' own figures [all but lists and soak]")
     parser.add_argument("--quick", action="store_true", help="smaller numbers, two rounds")
-    parser.add_argument("--before", metavar="BINARY", help="an earlier iocast, measured beside this one by the row growth")
+    parser.add_argument("--before", metavar="BINARY", help="an earlier iocast, measured beside this one by the rows growth and receipts")
     given = parser.parse_intermixed_args()
     unknown = [row for row in given.rows if row not in [*ROWS, "lists"]]
     if unknown:
