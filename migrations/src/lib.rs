@@ -26,6 +26,7 @@ mod m0015_feed_changes;
 mod m0016_rollbacks;
 mod m0017_receipts;
 mod m0018_first_imports;
+mod m0019_protection;
 mod table;
 
 /// What going back is answered with.
@@ -57,6 +58,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0016_rollbacks::Migration),
             Box::new(m0017_receipts::Migration),
             Box::new(m0018_first_imports::Migration),
+            Box::new(m0019_protection::Migration),
         ]
     }
 }

@@ -90,6 +90,11 @@ fn every_set_up_form_opens_its_feed() {
 }
 
 #[test]
+fn what_a_device_holds() {
+    on_sqlite("what_a_device_holds");
+}
+
+#[test]
 fn every_error_of_the_add_dialog() {
     on_sqlite("every_error_of_the_add_dialog");
 }

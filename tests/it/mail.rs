@@ -342,6 +342,7 @@ fn what_monitoring_sees(app: &mut TestApp) {
             "iocast_build_info{version=\"0.1.0\"} 1",
             "iocast_table_entries{of=\"keys\"} 2",
             "iocast_writers_waiting 0",
+            "iocast_groups{protection=\"refused\"} 0",
         ] {
             let (name, wanted) = line.rsplit_once(' ').unwrap();
             assert_eq!(value(name), wanted.parse::<f64>().unwrap(), "{line} in {figures}");

@@ -240,6 +240,26 @@ impl World {
         }
     }
 
+    /// A MISP without edits and filters has everything after so much rest, and iocast says so.
+    fn says_so(&self) {
+        for device in &self.devices {
+            let events = self.feed(&device.url).len() as u64;
+            let clients = self.admin.get(&format!("/api/v1/devices/{}/clients", device.id));
+            for nth in (0..CLONES).step_by(2).filter(|nth| *nth != 2) {
+                let uuid = &device.misps[nth].uuid;
+                let all = clients["items"].as_array().unwrap();
+                let said = all.iter().find(|client| client["misp_uuid"] == **uuid).unwrap();
+                let said = &said["groups"][0];
+                assert!(
+                    said["events"] == events && said["refused"] == 0 && said["not_taken"] == 0,
+                    "seed {}, MISP {nth} of {}: {events} events; iocast says {said}",
+                    self.seed,
+                    device.group
+                );
+            }
+        }
+    }
+
     /// The feed as it is, without being a client.
     fn feed(&self, url: &str) -> BTreeMap<String, Value> {
         let key = basic(&self.app.account_id, &self.app.appliance_key);
@@ -306,6 +326,7 @@ fn a_history(engine: Engine, seed: u64) {
     if seed.is_multiple_of(8) {
         world.rests();
         world.check();
+        world.says_so();
     }
 }
 

@@ -19,6 +19,7 @@ stories!(
     an_event_that_was_not_taken_is_offered_again,
     a_misp_that_has_everything_is_left_alone,
     what_joins_a_refused_event_is_not_lost,
+    monitoring_sees_how_many_devices_lack_what,
 );
 
 /// The states of a group, the most urgent first.
@@ -461,6 +462,9 @@ fn an_event_that_was_not_taken_is_offered_again(app: &mut TestApp) {
     // Once it takes the event, all is well, and a later gap counts from the beginning.
     misp.get(&events[2], &[]);
     becomes(&admin, &scene.group, &["complete"]);
+    let told = admin.get("/api/v1/outbox?limit=100")["items"].as_array().unwrap().clone();
+    let told: Vec<&Value> = told.iter().filter(|message| message["kind"] == "not_taken").collect();
+    assert_eq!(told.len(), 1, "people are told once: {told:?}");
 }
 
 fn a_misp_that_has_everything_is_left_alone(app: &mut TestApp) {
@@ -516,4 +520,77 @@ fn what_joins_a_refused_event_is_not_lost(app: &mut TestApp) {
         .collect();
     assert_eq!(held, ["two.example"]);
     becomes(&admin, &scene.group, &["refused"]);
+    // The refused event changes: MISP fetches it as it is now, and refuses that, too. What joins
+    // goes into another event still.
+    let one = text(&admin.ioc("one.example"), "id");
+    admin.patch(&format!("/api/v1/iocs/{one}"), json!({ "user_tags": ["seen"] }), 200);
+    app.advance(&admin, "1h");
+    misp.pull(None);
+    becomes(&admin, &scene.group, &["refused"]);
+    scene.import(&admin, "three.example");
+    publishes(&admin, &scene.group, 3);
+    app.advance(&admin, "11m");
+    misp.pull(None);
+    let held = misp.events.values().flat_map(|event| event.attributes.values());
+    let mut held: Vec<&str> = held.map(|attribute| attribute.value.as_str()).collect();
+    held.sort_unstable();
+    assert_eq!(held, ["three.example", "two.example"]);
+    becomes(&admin, &scene.group, &["refused"]);
+    // People are told once.
+    app.advance(&admin, "3h");
+    misp.pull(None);
+    app.advance(&admin, "3h");
+    let told: Vec<String> = admin.get("/api/v1/outbox?limit=100")["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|message| message["kind"] == "not_taken")
+        .map(|message| text(message, "subject"))
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("MISP does not take Perimeter from Lab MISP"), "{told:?}");
+}
+
+fn monitoring_sees_how_many_devices_lack_what(app: &mut TestApp) {
+    app.reopen(|config| config.metrics_token = Some("0123456789abcdef".into()));
+    let admin = app.admin();
+    let source = lists::source(&admin);
+    let lists = [(), ()].map(|()| lists::device(&admin, "plain-list", json!({})));
+    let counts = |app: &TestApp| {
+        let token = [("authorization", "Bearer 0123456789abcdef")];
+        let figures = send("GET", &format!("{}/metrics", app.url), &token, None).text();
+        ["never_fetched", "empty", "behind", "late", "complete"].map(|state| {
+            let name = format!("iocast_groups{{protection=\"{state}\"}} ");
+            let count = figures.lines().find_map(|line| line.strip_prefix(&name));
+            count.unwrap_or_else(|| panic!("{name} in {figures}")).parse::<f64>().unwrap() as u64
+        })
+    };
+    app.advance(&admin, "1m");
+    assert_eq!(counts(app), [2, 0, 0, 0, 0]);
+    lists::import(&admin, &source, &["192.0.2.1"]);
+    for list in &lists {
+        publishes(&admin, &list.group, 1);
+        pull_as(app, "fw", &list.url, &[]);
+        becomes(&admin, &list.group, &["complete"]);
+    }
+    app.advance(&admin, "1m");
+    assert_eq!(counts(app), [0, 0, 0, 0, 2]);
+    // One follows, and the other does not.
+    lists::import(&admin, &source, &["192.0.2.2"]);
+    lists.iter().for_each(|list| publishes(&admin, &list.group, 2));
+    pull_as(app, "fw", &lists[0].url, &[]);
+    becomes(&admin, &lists[0].group, &["complete"]);
+    app.advance(&admin, "1m");
+    assert_eq!(counts(app), [0, 0, 1, 0, 1]);
+    // Time alone makes it late.
+    app.advance(&admin, "25h");
+    assert_eq!(counts(app), [0, 0, 0, 1, 1]);
+    // The message about its silence says what it lacks.
+    app.advance(&admin, "24h");
+    let told = admin.get("/api/v1/outbox?limit=100")["items"].as_array().unwrap().clone();
+    assert!(!told.is_empty());
+    let device = &lists[1].device;
+    admin.delete(&format!("/api/v1/devices/{device}"), 204);
+    app.advance(&admin, "1m");
+    assert_eq!(counts(app)[3], 0, "what is deleted is not counted");
 }

@@ -290,6 +290,57 @@ def every_error_of_the_add_dialog(house: House) -> None:
     assert [d["name"] for d in house.api("GET", "/devices").json()["items"]] == ["Good"]
 
 
+def what_a_device_holds(house: House) -> None:
+    page = house.page
+    house.sign_in()
+    source = house.api("POST", "/sources", json={"name": "Own feed", "confidence": 2}).json()["id"]
+    house.api("POST", f"/sources/{source}/iocs", data="wrong.example\nright.example\nlast.example\n", headers={"Content-Type": "text/plain"})
+    made = {}
+    for name, of_type, limit in [("Edge", "plain-list", 2), ("Branch", "plain-list", 10), ("Hashes", "firepower", 10)]:
+        device = house.api("POST", "/devices", json={"name": name, "device_type": of_type}).json()["id"]
+        group = house.api("POST", f"/devices/{device}/groups", json={"name": f"{name} list", "limit": limit}).json()
+        key = house.api("POST", f"/devices/{device}/keys", json={}).json()["secret"]
+        made[name] = (device, group, key)
+
+    def pull(name: str) -> None:
+        _, group, key = made[name]
+        answer = requests.get(group["url"], auth=(house.scene["account_id"], key), headers={"User-Agent": "firewall"}, timeout=60)
+        assert answer.status_code == 200, answer.text
+
+    # Beside the dot, each device says whether it has what its groups hold.
+    page.goto("/automation/integrations")
+    edge = page.get_by_role("row", name=re.compile("^Edge"))
+    expect(edge).to_contain_text("never fetched")
+    pull("Edge")
+    expect(edge).not_to_contain_text("never fetched")
+    expect(edge).to_contain_text("at its limit: 1 left out")
+    page.goto(f"/automation/integrations/{made['Branch'][0]}")
+    expect(page.locator("#now")).to_contain_text("Nothing was fetched yet.")
+    pull("Branch")
+    expect(page.locator("#now")).to_contain_text("The device has fetched everything that the group holds.")
+    expect(page.locator("#clients")).to_contain_text("firewall")
+    page.goto(f"/automation/integrations/{made['Edge'][0]}")
+    expect(page.get_by_text("The group is full: 1 IOC found no room.").first).to_be_visible()
+    expect(page.locator("section", has=page.get_by_role("heading", name="Clients", exact=True))).to_contain_text("firewall")
+    # A withdrawal is followed device by device, on a page that is left open.
+    page.goto("/tip/iocs?q=wrong.example")
+    page.get_by_role("link", name="wrong.example").first.click()
+    places = page.locator("section", has=page.get_by_role("heading", name=re.compile("Where it"))).first
+    expect(places).to_contain_text("Branch list")
+    expect(places).to_contain_text("Why it is not in others")
+    expect(places).to_contain_text("Hashes list")
+    page.select_option("#whitelist", "never_sent")
+    page.get_by_role("button", name="Save", exact=True).click()
+    withdrawal = page.locator("#withdrawn")
+    expect(withdrawal).to_contain_text("2 have not fetched it yet")
+    pull("Edge")
+    expect(withdrawal).to_contain_text("1 fetched it")
+    pull("Branch")
+    expect(withdrawal).to_contain_text("2 fetched it")
+    page.goto(f"/automation/groups/{made['Branch'][1]['id']}")
+    expect(page.locator("[data-protection]")).to_have_attribute("data-protection", "complete")
+
+
 def token(house: House) -> str:
     house.api("GET", "/me")
     return house.token

@@ -128,9 +128,12 @@ if (watched().length) {
     const answer = await fetch(`/automation/integrations/states?ids=${ids}`, { headers: { Accept: "application/json" }, redirect: "manual" });
     if (!answer.ok) return;
     const states = new Map((await answer.json()).map((s) => [s.id, s]));
+    let moved = false;
     for (const place of watched()) {
       const state = states.get(place.dataset.device ?? place.dataset.wait);
       if (!state) continue;
+      moved ||= place.dataset.lastPullAt !== undefined && place.dataset.lastPullAt !== String(state.last_pull_at);
+      place.dataset.lastPullAt = state.last_pull_at;
       const scope = place.matches(".title") ? document.getElementById("main") : place;
       for (const last of scope.querySelectorAll("[data-last-pull]")) {
         const shown = last.querySelector("time");
@@ -139,6 +142,7 @@ if (watched().length) {
         }
       }
       if (place.dataset.state === state.state) continue;
+      moved = true;
       place.dataset.state = state.state;
       const said = place.querySelector("[data-condition]");
       const dot = document.createElement("span");
@@ -153,6 +157,8 @@ if (watched().length) {
       for (const hint of place.querySelectorAll("[data-while-waiting]")) hint.hidden = state.state === "synced";
       announce(`${state.name}: ${state.word}`);
     }
+    // What a device has is shown beside its dot.
+    if (moved) document.body.dispatchEvent(new CustomEvent("pulled"));
   };
   const round = () => follow().catch(() => {}).finally(() => setTimeout(round, 2000));
   setTimeout(round, 2000);

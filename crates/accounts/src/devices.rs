@@ -270,12 +270,14 @@ impl Accounts {
         txn.device_lock(&actor.account_id, id).await?;
         let device =
             txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
-        let groups: Vec<GroupId> = txn
+        let mut groups: Vec<GroupId> = txn
             .group_list(&actor.account_id, Some(id))
             .await?
             .into_iter()
             .map(|g| g.group.id)
             .collect();
+        // In the order in which everybody locks their rows.
+        groups.sort_unstable();
         for group in &groups {
             txn.group_delete(&actor.account_id, *group).await?;
         }

@@ -16,6 +16,8 @@ use uuid::Uuid;
 
 use crate::{Accounts, Actor, AppError, AppResult};
 
+mod verdicts;
+
 /// A client with what it has of each group of its device.
 #[derive(Clone, Debug)]
 pub struct ClientView {
@@ -159,6 +161,19 @@ impl Accounts {
             return Ok(HashMap::new());
         }
         let holders = self.holders(account, devices, None).await?;
+        let published = |row: &GroupRow| self.tables.events(row.group.id).into_iter().collect();
+        self.judge(account, devices, groups, &holders, published).await
+    }
+
+    /// The same, of groups that publish these MISP events in these versions.
+    async fn judge(
+        &self,
+        account: &Account,
+        devices: &[Device],
+        groups: &[GroupRow],
+        holders: &Holders,
+        mut published: impl FnMut(&GroupRow) -> HashMap<Uuid, Uuid>,
+    ) -> AppResult<HashMap<GroupId, Vec<Protection>>> {
         let ids: Vec<GroupId> = groups.iter().map(|row| row.group.id).collect();
         let mut lines = self.context.store.read().publication_lists(&ids).await?;
         let pulled: HashSet<DeviceId> = devices
@@ -169,10 +184,10 @@ impl Accounts {
         let now = self.context.now();
         let of_group = |row: &GroupRow| {
             let (id, device) = (row.group.id, row.group.device_id);
-            let published: HashMap<Uuid, Uuid> = self.tables.events(id).into_iter().collect();
+            let published = published(row);
             let facts = GroupFacts {
                 published: lines.remove(&id).unwrap_or_default().into_iter().map(line).collect(),
-                serves: row.frozen.filter(|_| row.restored.is_none()).unwrap_or(row.publication),
+                serves: serves(row),
                 late_after: late_after(devices, account, device),
                 events: published.len() as u64,
                 left_out: row.cut.reasons.get("limit").copied().unwrap_or_default(),
@@ -235,6 +250,11 @@ impl Accounts {
         };
         Ok(all.into_iter().map(view).collect())
     }
+}
+
+/// The publication that a group serves.
+fn serves(row: &GroupRow) -> i64 {
+    row.frozen.filter(|_| row.restored.is_none()).unwrap_or(row.publication)
 }
 
 /// Half the time after which a device is silent: until then it may not have been its turn.

@@ -81,6 +81,7 @@ impl Accounts {
                 &serde_json::json!({ "publication": publication }),
             )
             .await?;
+        txn.protections_due_now(vec![id], self.context.now()).await?;
         txn.commit().await?;
         Ok(republishes.is_some())
     }

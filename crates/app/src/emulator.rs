@@ -68,6 +68,7 @@ impl App {
         let retired = self.intake.retire_tick().await?;
         self.publishing.offers_tick().await?;
         let publications = self.publishing.publish_all().await?;
+        self.accounts.protections_tick().await?;
         self.watch.watch_tick(0).await?;
         self.watch.deliver_and_wait().await?;
         // Counted over all ticks: the next one in the background may have been quicker.

@@ -39,6 +39,8 @@ pub struct Metrics {
     pub letters: Vec<(LetterState, u64)>,
     /// Microseconds that the letter has been due which is due longest.
     pub oldest_due: i64,
+    /// Groups by [`iocast_domain::receipt::Protection::code`].
+    pub protections: Vec<(String, u64)>,
     /// What became of letters since the server started.
     pub delivered: Delivered,
     /// Answers to devices since the server started, by status.
@@ -108,6 +110,7 @@ impl App {
             outages_open: figures.outages_open,
             oldest_due: figures.oldest_due,
             letters: figures.letters.clone(),
+            protections: figures.protections.clone(),
             delivered: self.watch.delivered(),
             pulls: self.watch.answers(),
             pulls_dropped: self.watch.pulls_dropped(),

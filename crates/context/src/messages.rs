@@ -3,7 +3,7 @@
 use iocast_domain::{
     account::{Account, User},
     id::GroupId,
-    message::{Content, FullGroup, HeldGroup},
+    message::{Content, FullGroup, HeldGroup, NotTakenGroup},
 };
 use iocast_store::Txn;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ pub enum GroupNews {
     Full(FullGroup),
     /// A publication of it is held.
     Held(GroupId, HeldGroup),
+    /// A MISP does not take events of it.
+    NotTaken(NotTakenGroup),
 }
 
 /// Writes messages into the outbox. Delivery is tried later, outside the transaction.

@@ -17,6 +17,8 @@ pub enum LetterKind {
     Limit,
     /// A publication is held, because it would lose too much.
     Held,
+    /// A MISP does not take events of a group.
+    NotTaken,
     /// Somebody wants to see whether mail arrives.
     Test,
     /// A person is invited.

@@ -31,6 +31,8 @@ pub struct SilentDevice {
     pub last_client: Option<String>,
     /// What was refused last, and when.
     pub last_error: Option<String>,
+    /// The code of the most urgent [`crate::receipt::Protection`] of its groups, in a warning.
+    pub protection: Option<String>,
     /// Its page.
     pub link: String,
     /// What to check on a device of this type.
@@ -69,6 +71,23 @@ pub struct HeldGroup {
     pub link: String,
 }
 
+/// A group of which a MISP does not take events.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NotTakenGroup {
+    /// The device.
+    pub device: String,
+    /// The group.
+    pub group: String,
+    /// The MISP, by its `MISP-uuid`.
+    pub misp: String,
+    /// How many events.
+    pub events: u64,
+    /// It fetches them at pull after pull; else it was offered them and never fetched them.
+    pub refused: bool,
+    /// The group's page.
+    pub link: String,
+}
+
 /// Why a letter is written, with everything that it says. Where it is about many, the first are
 /// listed, and `more` counts the others.
 #[derive(Clone, Debug)]
@@ -98,6 +117,13 @@ pub enum Content {
     Held {
         /// The groups.
         groups: Vec<HeldGroup>,
+        /// How many others.
+        more: u64,
+    },
+    /// MISPs do not take events.
+    NotTaken {
+        /// The groups.
+        groups: Vec<NotTakenGroup>,
         /// How many others.
         more: u64,
     },
@@ -133,6 +159,7 @@ impl Content {
             Self::Recovery { .. } => LetterKind::Recovery,
             Self::Limit { .. } => LetterKind::Limit,
             Self::Held { .. } => LetterKind::Held,
+            Self::NotTaken { .. } => LetterKind::NotTaken,
             Self::Test { .. } => LetterKind::Test,
             Self::Invitation { .. } => LetterKind::Invitation,
             Self::PasswordReset { .. } => LetterKind::PasswordReset,

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use iocast_domain::{
-    message::{Content, FullGroup, HeldGroup},
+    message::{Content, FullGroup, HeldGroup, NotTakenGroup},
     time::{Timestamp, clip},
 };
 use minijinja::{
@@ -32,6 +32,8 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("limit.html", include_str!("../../../web-templates/mail/limit.html")),
     ("held.txt", include_str!("../../../web-templates/mail/held.txt")),
     ("held.html", include_str!("../../../web-templates/mail/held.html")),
+    ("not_taken.txt", include_str!("../../../web-templates/mail/not_taken.txt")),
+    ("not_taken.html", include_str!("../../../web-templates/mail/not_taken.html")),
     ("test.txt", include_str!("../../../web-templates/mail/test.txt")),
     ("test.html", include_str!("../../../web-templates/mail/test.html")),
     ("invitation.txt", include_str!("../../../web-templates/mail/invitation.txt")),
@@ -54,11 +56,31 @@ static ENVIRONMENT: LazyLock<Result<Environment<'static>, minijinja::Error>> =
         environment.add_filter("utc", |time: String| {
             Timestamp::parse(&time).map_or(time, Timestamp::minute)
         });
+        environment.add_filter("protection", |code: String| protection(&code));
         for (name, text) in TEMPLATES {
             environment.add_template(name, text)?;
         }
         Ok(environment)
     });
+
+/// Whether a device has what its group holds, by the code of that.
+fn protection(code: &str) -> &'static str {
+    match code {
+        "never_fetched" => "none fetched yet",
+        "refused" => "the device does not store what it fetches",
+        "not_taken" => "some not taken by the device",
+        "late" => "what was published long ago is lacking",
+        "partly_fetched" => "fetched in part",
+        "empty" => "the group is empty",
+        "shrunk" => "the group has shrunk",
+        "held" => "a publication is held",
+        "frozen" => "the group is frozen",
+        "at_limit" => "the group is at its limit",
+        "behind" => "what was published since is lacking",
+        "complete" => "all fetched",
+        _ => "not known",
+    }
+}
 
 /// A name as it may stand in a subject: printable ASCII, clipped.
 fn plain(name: &str) -> String {
@@ -122,6 +144,17 @@ pub fn render(
             ),
             context! { groups => Value::from(Serde(groups)), more },
         ),
+        Content::NotTaken { groups, more } => (
+            "not_taken",
+            about(
+                groups,
+                *more,
+                |g| format!("MISP does not take {} from {}", plain(&g.group), plain(&g.device)),
+                "IOC groups are not taken by MISP",
+                &of,
+            ),
+            context! { groups => Value::from(Serde(groups)), more },
+        ),
         Content::Test { asked_by } => {
             ("test", format!("Test letter ({of})"), context! { asked_by })
         }
@@ -174,6 +207,14 @@ pub fn payload(
             (
                 "group.publication_held",
                 serde_json::json!({ "device": device, "group": group, "iocs": live, "would_lose": loses, "until": until, "link": link }),
+            )
+        }
+        Content::NotTaken { groups, .. } => {
+            let NotTakenGroup { device, group, misp, events, refused, link } = groups.first()?;
+            let reason = if *refused { "refused" } else { "not_fetched" };
+            (
+                "group.events_not_taken",
+                serde_json::json!({ "device": device, "group": group, "misp_uuid": misp, "events": events, "reason": reason, "link": link }),
             )
         }
         Content::Test { .. } | Content::Invitation { .. } | Content::PasswordReset { .. } => {

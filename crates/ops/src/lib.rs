@@ -28,6 +28,8 @@ pub struct Figures {
     pub letters: Vec<(LetterState, u64)>,
     /// Microseconds that the letter has been due which is due longest.
     pub oldest_due: i64,
+    /// Groups by [`iocast_domain::receipt::Protection::code`].
+    pub protections: Vec<(String, u64)>,
 }
 
 /// Looks after the installation.
@@ -69,6 +71,7 @@ impl Ops {
                 outages_open: self.context.store.read().outage_open_count().await?,
                 oldest_due: letters.oldest_due.map_or(0, |at| self.context.now().since(at)),
                 letters: letters.by_state,
+                protections: self.context.store.read().protection_counts().await?,
             })
         };
         let late =

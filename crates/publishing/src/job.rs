@@ -166,6 +166,7 @@ impl<'a> PublicationJob<'a> {
                     &format!("held:{}:{}", group.id, held.since.micros()),
                 )
                 .await?;
+            txn.protections_due_now(vec![group.id], self.now).await?;
         }
         txn.commit().await?;
         Ok(())

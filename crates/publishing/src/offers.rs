@@ -5,13 +5,14 @@
 use std::collections::HashMap;
 
 use iocast_domain::{
+    message::NotTakenGroup,
     receipt::{OFFERED_AGAIN, OFFERED_FOR, PULL_ENDS},
     time::{SECOND, Timestamp},
 };
-use iocast_store::{EventReceipt, FileRef, Reader, Receipt};
+use iocast_store::{EventReceipt, FileRef, Reader, Receipt, Txn};
 use uuid::Uuid;
 
-use crate::{AppResult, Publishing, misp_event};
+use crate::{AppResult, GroupNews, Publishing, misp_event};
 
 /// Clients that are looked at in one round.
 const ROUND: u64 = 200;
@@ -54,17 +55,18 @@ impl Publishing {
         let quiet_since = last.map_or(receipt.asked_at(), |last| last.max(receipt.asked_at()));
         if now.since(quiet_since) < PULL_ENDS {
             // Its pull goes on. What it fetches at pull after pull is closed all the same.
-            let refused: Vec<Uuid> = fetched
-                .values()
-                .filter(|event| event.is_refused(receipt))
-                .map(|event| event.event)
-                .collect();
+            let refused: Vec<EventReceipt> =
+                fetched.values().filter(|event| event.is_refused(receipt)).copied().collect();
             let txn = self.context.store.write().await?;
             if !refused.is_empty() {
-                txn.parts_close(group, &refused).await?;
+                let events: Vec<Uuid> = refused.iter().map(|event| event.event).collect();
+                txn.parts_close(group, &events).await?;
             }
             txn.receipt_claim(receipt, now.plus(PULL_ENDS)).await?;
+            let reported = self.report(&txn, receipt, refused, true).await?;
+            txn.events_offered(reported).await?;
             txn.commit().await?;
+            self.messages.wake();
             return Ok(0);
         }
         let Verdict { again, wrong, given_up, refused, waiting, doubtful, .. } =
@@ -83,12 +85,18 @@ impl Publishing {
             .iter()
             .map(known)
             .map(|known| EventReceipt { corrections: known.corrections + 1, ..known });
-        let offered = again.iter().chain(&given_up).map(known).chain(corrected);
-        txn.events_offered(offered.collect()).await?;
+        let given_up = given_up.iter().map(known).collect();
+        let given_up = self.report(&txn, receipt, given_up, false).await?;
+        let fetches = refused.iter().filter_map(|event| fetched.get(event).copied()).collect();
+        let fetches = self.report(&txn, receipt, fetches, true).await?;
+        let offered = again.iter().map(known).chain(given_up).chain(fetches);
+        txn.events_offered(offered.chain(corrected).collect()).await?;
         if again.is_empty() && wrong.is_empty() && waiting.is_empty() && !doubtful {
             txn.receipt_settled(receipt).await?;
         }
+        txn.protections_due_now(vec![group], now).await?;
         txn.commit().await?;
+        self.messages.wake();
         let offers: Vec<Uuid> = again.iter().chain(&wrong).chain(&waiting).copied().collect();
         if offers.is_empty() && refused.is_empty() {
             return Ok(0);
@@ -107,6 +115,53 @@ impl Publishing {
             tracing::info!(group.id = %group, client.id = %client, "{count} events of group {group} are offered again to a MISP that lacks them, or may have stored them wrongly");
         }
         Ok(count as u64)
+    }
+
+    /// Tells people once that a MISP does not take events, and whether it fetches them all the same.
+    /// Gives the events with that noted.
+    async fn report(
+        &self,
+        txn: &Txn,
+        receipt: &Receipt,
+        events: Vec<EventReceipt>,
+        refused: bool,
+    ) -> AppResult<Vec<EventReceipt>> {
+        let new = events.iter().filter(|event| !event.reported).count();
+        if new > 0 {
+            self.tell_not_taken(txn, receipt, (new as u64, refused)).await?;
+        }
+        Ok(events.into_iter().map(|event| EventReceipt { reported: true, ..event }).collect())
+    }
+
+    async fn tell_not_taken(
+        &self,
+        txn: &Txn,
+        receipt: &Receipt,
+        (events, refused): (u64, bool),
+    ) -> AppResult<()> {
+        let groups = txn.group_fetch_many(&[receipt.group_id]).await?;
+        let clients = txn.clients_known(&[receipt.client_id]).await?;
+        let (Some(row), Some(client)) = (groups.into_iter().next(), clients.into_iter().next())
+        else {
+            return Ok(());
+        };
+        let group = row.group;
+        let Some(account) = txn.account_fetch(&group.account_id).await? else { return Ok(()) };
+        let Some(device) = txn.device_fetch(&account.id, group.device_id).await? else {
+            return Ok(());
+        };
+        let why = if refused { "refused" } else { "not_fetched" };
+        let now = self.context.now().micros();
+        let subject = format!("{why}:{}:{}:{now}", group.id, client.id);
+        let news = NotTakenGroup {
+            device: device.name.to_string(),
+            group: group.name.to_string(),
+            misp: client.misp_uuid.unwrap_or_default(),
+            events,
+            refused,
+            link: format!("{}/automation/groups/{}", self.context.settings.public_url, group.id),
+        };
+        self.messages.tell(txn, &account, &GroupNews::NotTaken(news), &subject).await
     }
 
     /// The events of the last publication; none if that is the one that the client was given.

@@ -82,6 +82,13 @@ fn work(app: &Arc<App>, tasks: &mut Supervisor) {
     tick(app, tasks, RETIRE, "offers", |app| async move {
         app.publishing.offers_tick().await.map(drop)
     });
+    tick(
+        app,
+        tasks,
+        RETIRE,
+        "protection",
+        |app| async move { app.accounts.protections_tick().await },
+    );
     tick(app, tasks, SWEEP, "sweep", |app| async move { app.intake.stage_sweep().await });
     let (of, until) = (Arc::clone(app), tasks.stop());
     tasks.start("publish", LATE, move || publish(Arc::clone(&of), until.clone()));

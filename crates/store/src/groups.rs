@@ -213,6 +213,7 @@ impl Txn {
             .await?;
         blob::Entity::delete_many().filter(blob::Column::GroupId.eq(id.0)).exec(&self.0).await?;
         self.receipts_delete_of_group(id).await?;
+        self.protections_due_now(vec![id], Timestamp::from_micros(0)).await?;
         self.feeds_moved(&[id]).await
     }
 

@@ -119,7 +119,7 @@ const STATES: [LetterState; 6] = [
     LetterState::Superseded,
     LetterState::Discarded,
 ];
-const KINDS: [LetterKind; 7] = [
+const KINDS: [LetterKind; 8] = [
     LetterKind::Warning,
     LetterKind::Recovery,
     LetterKind::Limit,
@@ -127,6 +127,7 @@ const KINDS: [LetterKind; 7] = [
     LetterKind::Invitation,
     LetterKind::PasswordReset,
     LetterKind::Held,
+    LetterKind::NotTaken,
 ];
 
 pub(crate) fn state_code(state: LetterState) -> i16 {
@@ -156,6 +157,7 @@ pub(crate) fn kind_code(kind: LetterKind) -> i16 {
         LetterKind::Invitation => 5,
         LetterKind::PasswordReset => 6,
         LetterKind::Held => 7,
+        LetterKind::NotTaken => 8,
     }
 }
 

@@ -21,6 +21,7 @@ mod log;
 mod members;
 mod outages;
 mod page;
+mod protections;
 mod publications;
 mod pulls;
 mod receipts;
@@ -45,6 +46,7 @@ pub use self::{
     members::MemberRow,
     outages::{OutageLetter, OutageRow, WarningFate},
     page::{Page, PageOf},
+    protections::{NewProtection, ProtectionRow},
     publications::{
         Before, BlobRef, FileRef, GroupUpdate, NewBlob, NewPublication, PartRow, PublicationLine,
         PublishState,

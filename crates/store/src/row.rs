@@ -103,8 +103,10 @@ row!(receipt, "receipts", {
 row!(event_receipt, "event_receipts", {
     #[sea_orm(primary_key, auto_increment = false)] client_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] event: Uuid,
-    group_id: Uuid, version: Uuid, publication: i64, fetched_at: i64, times: i32, offered: i32, stored: bool, mistaken: bool, pulled_at: i64, corrections: i32,
+    group_id: Uuid, version: Uuid, publication: i64, fetched_at: i64, times: i32, offered: i32, stored: bool, mistaken: bool, pulled_at: i64, corrections: i32, reported: bool,
 });
+row!(protection, "protections", { #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid, state: String, due_at: i64, version: i64 });
+row!(protection_count, "protection_counts", { #[sea_orm(primary_key, auto_increment = false)] state: String, total: i64 });
 row!(withdrawal, "withdrawals", {
     #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid,

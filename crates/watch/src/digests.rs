@@ -31,6 +31,7 @@ const fn kind(news: &GroupNews) -> LetterKind {
     match news {
         GroupNews::Full(_) => LetterKind::Limit,
         GroupNews::Held(..) => LetterKind::Held,
+        GroupNews::NotTaken(_) => LetterKind::NotTaken,
     }
 }
 
@@ -40,17 +41,23 @@ const fn held(news: &GroupNews) -> Option<GroupId> {
 
 /// What a message about these groups says, if there are any.
 fn content(news: Vec<GroupNews>, more: u64) -> Option<Content> {
-    let (mut full, mut held) = (Vec::new(), Vec::new());
+    let (mut full, mut held, mut not_taken) = (Vec::new(), Vec::new(), Vec::new());
     for item in news {
         match item {
             GroupNews::Full(group) => full.push(group),
             GroupNews::Held(_, group) => held.push(group),
+            GroupNews::NotTaken(group) => not_taken.push(group),
         }
     }
-    match (full.is_empty(), held.is_empty()) {
-        (false, _) => Some(Content::Limit { groups: full, more }),
-        (_, false) => Some(Content::Held { groups: held, more }),
-        _ => None,
+    // One message is about news of one kind.
+    if !full.is_empty() {
+        Some(Content::Limit { groups: full, more })
+    } else if !held.is_empty() {
+        Some(Content::Held { groups: held, more })
+    } else if !not_taken.is_empty() {
+        Some(Content::NotTaken { groups: not_taken, more })
+    } else {
+        None
     }
 }
 
@@ -61,6 +68,7 @@ impl Watch {
             LetterKind::Recovery => "Devices pull again",
             LetterKind::Limit => "IOC groups reached their limit",
             LetterKind::Held => "IOC groups are held back",
+            LetterKind::NotTaken => "MISP does not take events",
             _ => "Devices are silent",
         };
         let words = Rendered {

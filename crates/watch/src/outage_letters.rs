@@ -9,6 +9,7 @@ use iocast_domain::{
     device::Device,
     id::{AccountId, DeviceId, LetterId},
     letter::{GATHERED_FOR, LetterKind, SINGLES, digest_at},
+    receipt::Protection,
     time::{Timestamp, clip, span_in_words},
     watch::{EndedBy, Outage, silence},
 };
@@ -143,6 +144,8 @@ impl Watch {
         let groupless = fully
             && until.is_none()
             && txn.group_list(&device.account_id, Some(device.id)).await?.is_empty();
+        let protection =
+            if until.is_none() { self.protection_of(txn, device.id).await? } else { None };
         let no_group = groupless.then_some("It has no IOC group, so there is nothing for it to pull: open the device, make one, and type its URL in.");
         let gaps = if until.is_some() { Vec::new() } else { self.context.downtime.gaps().to_vec() };
         Ok(SilentDevice {
@@ -160,6 +163,7 @@ impl Watch {
                 && device.created_at < device.watched_since,
             last_pull: device.last_pull_at,
             last_client: last.as_ref().map(client),
+            protection,
             last_error: failed.filter(|f| f.pull.at >= outage.began_at).and_then(|f| {
                 Some(format!(
                     "{} at {}, from {}",
@@ -178,6 +182,14 @@ impl Watch {
                 .map(str::to_owned)
                 .collect(),
         })
+    }
+
+    /// The most urgent of the last verdicts on the groups of a device.
+    async fn protection_of(&self, txn: &Txn, device: DeviceId) -> AppResult<Option<String>> {
+        let states = txn.protections_of(device).await?;
+        let urgency = |state: &String| Protection::CODES.iter().position(|code| code == state);
+        let known = states.into_iter().filter_map(|state| Some((urgency(&state)?, state)));
+        Ok(known.min().map(|(_, state)| state))
     }
 
     /// Ends the outages of devices that pulled, in the transaction that writes the pulls. Everyone

@@ -100,6 +100,7 @@ fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
                 LetterKind::Recovery,
                 LetterKind::Limit,
                 LetterKind::Held,
+                LetterKind::NotTaken,
                 LetterKind::Test,
                 LetterKind::Invitation,
                 LetterKind::PasswordReset,

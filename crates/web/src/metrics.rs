@@ -4,7 +4,7 @@ use std::{sync::atomic::AtomicU64, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use iocast_app::{App, Memory, Metrics, Pool, TaskAge};
-use iocast_domain::{letter::LetterState, time::SECOND};
+use iocast_domain::{letter::LetterState, receipt::Protection, time::SECOND};
 use prometheus_client::{
     encoding::prometheus_text,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -77,6 +77,7 @@ fn text(metrics: &Metrics, requests: &RequestDurations) -> String {
     messages(&mut figures, metrics);
     polls(&mut figures, metrics, requests);
     publishing(&mut figures, metrics);
+    protection(&mut figures, metrics);
     memory_and_database(&mut figures, metrics);
     let mut out = String::new();
     // Writing to a string does not fail.
@@ -268,6 +269,18 @@ fn publishing(figures: &mut Figures<'_>, metrics: &Metrics) {
         "publication_duration_seconds",
         "What publications took; of those that were made together, the share of each",
         metrics.publications.clone(),
+    );
+}
+
+/// States without a group are written too: an alert can't see a figure that is missing.
+fn protection(figures: &mut Figures<'_>, metrics: &Metrics) {
+    let count = |state: &str| {
+        metrics.protections.iter().find(|(of, _)| of == state).map_or(0, |(_, groups)| *groups)
+    };
+    figures.gauges(
+        "groups",
+        "IOC groups by the most urgent state of protection, at most a minute or two old",
+        Protection::CODES.iter().map(|state| (label("protection", *state), count(state) as f64)),
     );
 }
 

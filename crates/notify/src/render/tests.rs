@@ -14,6 +14,7 @@ fn device(name: &str) -> SilentDevice {
         last_pull: None,
         last_client: Some("192.0.2.7, <script>alert(1)</script>".into()),
         last_error: None,
+        protection: None,
         link: "https://iocast.example/x".into(),
         checks: vec!["Is the feed enabled?".into()],
     }

@@ -270,6 +270,9 @@ impl Ready<'_> {
         for ready in &written {
             ready.work.tell_limit(&txn, &ready.update).await?;
         }
+        let moved = written.iter().filter(|ready| ready.moves_protection());
+        let moved = moved.map(|ready| ready.work.id()).collect();
+        txn.protections_due_now(moved, service.context.now()).await?;
         txn.commit().await?;
         Ok(written.into_iter().filter_map(|ready| ready.made(&frozen)).collect())
     }
@@ -295,6 +298,13 @@ impl Ready<'_> {
             txn.withdrawals_put(&self.withdrawals()).await?;
         }
         Ok(())
+    }
+
+    /// Whether a verdict on what the device has may be another one from now on.
+    fn moves_protection(&self) -> bool {
+        self.files.is_some()
+            || self.work.state.held.is_some()
+            || self.update.cut != self.work.row.cut
     }
 
     fn withdrawals(&self) -> Vec<Withdrawal> {

@@ -40,6 +40,8 @@ pub struct EventReceipt {
     pub pulled_at: Timestamp,
     /// How often the event was offered again because it may be stored wrongly.
     pub corrections: u32,
+    /// People were told that the client does not take the event.
+    pub reported: bool,
 }
 
 impl EventReceipt {
@@ -59,6 +61,7 @@ impl EventReceipt {
             mistaken: false,
             pulled_at: Timestamp::from_micros(0),
             corrections: 0,
+            reported: false,
         }
     }
 
@@ -86,20 +89,22 @@ impl EventReceipt {
         // the event takes back what was taken back.
         let corrected = known && !again && stored && self.offered > 0;
         let doubtful = !stored && body == EventBody::Whole && (!again || lacks_it);
+        // What it refused, it may refuse in another version, too.
+        let still_refused = self.times >= REFUSED_AFTER && !stored;
         Self {
             version,
             publication,
             fetched_at: at,
             times: match again {
                 true => self.times + u32::from(lacks_it),
-                // What it refused, it may refuse in another version, too.
-                false if self.times >= REFUSED_AFTER && !stored => self.times,
+                false if still_refused => self.times,
                 false => 1,
             },
             offered: 0,
             stored,
             mistaken: (self.mistaken && !corrected) || doubtful,
             pulled_at: asked_at.unwrap_or(at),
+            reported: self.reported && (again || still_refused),
             ..self
         }
     }
@@ -126,5 +131,6 @@ pub(super) fn to_event(row: &event_receipt::Model) -> EventReceipt {
         mistaken: row.mistaken,
         pulled_at: Timestamp::from_micros(row.pulled_at),
         corrections: u32::try_from(row.corrections).unwrap_or_default(),
+        reported: row.reported,
     }
 }

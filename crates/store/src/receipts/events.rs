@@ -94,6 +94,7 @@ impl Txn {
             event_receipt::Column::Stored,
             event_receipt::Column::Mistaken,
             event_receipt::Column::PulledAt,
+            event_receipt::Column::Reported,
         ];
         self.event_rows(rows, &given).await
     }
@@ -253,6 +254,7 @@ fn event_row(of: &EventReceipt) -> event_receipt::ActiveModel {
         mistaken,
         pulled_at,
         corrections,
+        reported,
     } = *of;
     event_receipt::ActiveModel {
         client_id: Set(client_id),
@@ -267,5 +269,6 @@ fn event_row(of: &EventReceipt) -> event_receipt::ActiveModel {
         mistaken: Set(mistaken),
         pulled_at: Set(pulled_at.micros()),
         corrections: Set(i32::try_from(corrections).unwrap_or(i32::MAX)),
+        reported: Set(reported),
     }
 }

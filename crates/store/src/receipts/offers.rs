@@ -41,7 +41,11 @@ impl Txn {
 
     /// Notes how often events were offered again. What a client fetched at this moment stays.
     pub async fn events_offered(&self, rows: Vec<EventReceipt>) -> StoreResult<()> {
-        let columns = [event_receipt::Column::Offered, event_receipt::Column::Corrections];
+        let columns = [
+            event_receipt::Column::Offered,
+            event_receipt::Column::Corrections,
+            event_receipt::Column::Reported,
+        ];
         self.event_rows(rows, &columns).await
     }
 

@@ -33,6 +33,8 @@ impl Txn {
             .map(|receipt| ((receipt.client_id, receipt.group_id), receipt))
             .collect();
         let known: BTreeSet<(Uuid, GroupId)> = receipts.keys().copied().collect();
+        let had: BTreeMap<(Uuid, GroupId), i64> =
+            receipts.iter().map(|(key, receipt)| (*key, receipt.publication)).collect();
         let (mut changed, mut events) = (BTreeSet::new(), Vec::new());
         let mut pulled = BTreeMap::new();
         // Of one moment, the manifest was given first.
@@ -88,6 +90,14 @@ impl Txn {
         }
         self.events_follow(&events).await?;
         self.clients_keep(&crowded).await?;
+        let moved = changed
+            .iter()
+            .filter(|key| receipts.get(key).map(|of| of.publication) != had.get(key).copied())
+            .map(|(_, group)| *group)
+            .chain(events.iter().map(|(event, _)| event.group_id))
+            .collect();
+        let at = all.iter().map(|new| new.at).max().unwrap_or_default();
+        self.protections_due_now(moved, at).await?;
         Ok(changed.difference(&known).copied().collect())
     }
 

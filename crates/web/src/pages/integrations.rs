@@ -5,6 +5,7 @@ use iocast_app::{Condition, DayOfPulls, NewDevice, Overview, OverviewQuery};
 use iocast_domain::{
     device_type::{CATALOGUE, DeviceType, Location},
     id::DeviceId,
+    time::Timestamp,
 };
 use minijinja::{Value, context};
 use serde::Serialize;
@@ -96,6 +97,7 @@ struct StateOut {
     state: &'static str,
     word: &'static str,
     last_pull: String,
+    last_pull_at: Option<Timestamp>,
 }
 
 /// How the devices are whose ids a page names, because it shows them.
@@ -111,6 +113,7 @@ pub(crate) async fn states(visitor: PageContext) -> PageResult {
             state: condition.code(),
             word: condition.word(),
             last_pull: last.map_or_else(|| "never".to_owned(), |at| view::ago(at, now)),
+            last_pull_at: last,
         },
     );
     Ok(HttpResponse::Ok().json(states.collect::<Vec<_>>()))

@@ -115,7 +115,9 @@ pub(crate) fn see_other(path: &str) -> HttpResponse {
 }
 
 /// What the list of devices asks for by itself, to keep its dots fresh.
-const IN_THE_BACKGROUND: &str = "/automation/integrations/states";
+const STATES: &str = "/automation/integrations/states";
+/// The header of other requests that a page makes by itself.
+const IN_THE_BACKGROUND: &str = "x-iocast-background";
 
 /// Who looks at a page: signed in, by the cookie.
 pub(crate) struct PageContext {
@@ -152,7 +154,7 @@ impl FromRequest for PageContext {
                 .map_err(|e| from(e.into()))?;
             let account = app.accounts.account_fetch(&actor).await?;
             // What a page asks for by itself is nobody's work.
-            if request.path() != IN_THE_BACKGROUND {
+            if request.path() != STATES && !request.headers().contains_key(IN_THE_BACKGROUND) {
                 app.accounts.session_used(&actor).await?;
             }
             Ok(Self { actor, account, app, request })
