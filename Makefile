@@ -26,7 +26,7 @@ lint: ## Formatting and lints.
 fmt: ## Formats the code.
 	cargo fmt
 
-doc: ## Builds the documentation of all rooms.
+doc: ## Builds the documentation of all crates.
 	cargo doc --workspace --no-deps --document-private-items
 
 bench: ## iocast beside its peers on this machine, as a table of ratios (release build). QUICK=1 in under three minutes.

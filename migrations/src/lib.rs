@@ -27,6 +27,7 @@ mod m0016_rollbacks;
 mod m0017_receipts;
 mod m0018_first_imports;
 mod m0019_protection;
+mod m0020_messages;
 mod table;
 
 /// What going back is answered with.
@@ -59,6 +60,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0017_receipts::Migration),
             Box::new(m0018_first_imports::Migration),
             Box::new(m0019_protection::Migration),
+            Box::new(m0020_messages::Migration),
         ]
     }
 }

@@ -199,13 +199,13 @@ fn creating_twice_with_one_key(app: &mut TestApp) {
         "{}",
         again.text()
     );
-    let letters = admin.get("/api/v1/outbox")["items"]
+    let messages = admin.get("/api/v1/outbox")["items"]
         .as_array()
         .unwrap()
         .iter()
         .filter(|l| l["kind"] == "invitation")
         .count();
-    assert_eq!(letters, 1);
+    assert_eq!(messages, 1);
 }
 
 /// Replicas are upgraded one by one: the old one may meet what the new one wrote.

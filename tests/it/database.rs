@@ -1,5 +1,5 @@
 //! The database is restarted, or lost with its host: nothing acknowledged is lost, devices are
-//! answered all the time, and no letter goes out twice.
+//! answered all the time, and no message goes out twice.
 
 use std::{
     fs::read_to_string,
@@ -356,7 +356,7 @@ impl Drop for Recipe {
     }
 }
 
-/// The primary dies with its host under imports, polls and letters; the standby takes over; then
+/// The primary dies with its host under imports, polls and messages; the standby takes over; then
 /// the same the other way.
 #[test]
 #[ignore = "takes minutes, and Patroni, etcd and haproxy: make test-long"]
@@ -367,7 +367,7 @@ fn the_host_of_the_database_is_lost() {
     let mail: Vec<(&str, String)> = settings(&post, None);
     let mut mail: Vec<(&str, &str)> =
         mail.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    // A letter is claimed for twice as long: longer than a takeover lasts, as it is by default. Who
+    // A message is claimed for twice as long: longer than a takeover lasts, as it is by default. Who
     // handed it over writes that down before another replica may think that nobody does.
     mail.push(("MAIL_DEADLINE_SECONDS", "20"));
     for _ in 0..2 {
@@ -393,7 +393,7 @@ fn the_host_of_the_database_is_lost() {
             .collect();
         let importer = Importer::start(&elsewhere, &scene.source);
         std::thread::sleep(Duration::from_secs(2));
-        // A device falls silent just now: its letter is noticed, written and sent around the loss.
+        // A device falls silent just now: its message is noticed, written and sent around the loss.
         let moving = {
             let admin = admin.clone();
             std::thread::spawn(move || advance(&admin, "49h"))
@@ -439,7 +439,7 @@ fn the_host_of_the_database_is_lost() {
         }
         recipe.bring_back(primary);
     }
-    // Each letter came once, from whichever replica sent it: no claim is left that might run out.
+    // Each message came once, from whichever replica sent it: no claim is left that might run out.
     let claimed = || {
         ["due", "claimed"].iter().any(|state| {
             !admin.get(&format!("/api/v1/outbox?state={state}"))["items"]
@@ -448,17 +448,18 @@ fn the_host_of_the_database_is_lost() {
                 .is_empty()
         })
     };
-    eventually("every letter is settled", || (!claimed()).then_some(()));
-    let letters = post.letters();
-    let mut ids: Vec<String> = letters.iter().map(|l| crate::support::text(l, "letter")).collect();
+    eventually("every message is settled", || (!claimed()).then_some(()));
+    let messages = post.messages();
+    let mut ids: Vec<String> =
+        messages.iter().map(|l| crate::support::text(l, "message")).collect();
     ids.sort();
     let all = ids.len();
     ids.dedup();
-    assert!(ids.len() == all, "a letter came twice: {:?}", post.subjects());
+    assert!(ids.len() == all, "a message came twice: {:?}", post.subjects());
     for round in 0..2 {
         assert!(
             post.subjects().iter().any(|subject| subject.contains(&format!("Quiet {round}"))),
-            "the letter of Quiet {round} came: {:?}",
+            "the message of Quiet {round} came: {:?}",
             post.subjects()
         );
     }

@@ -45,20 +45,23 @@ fn three_early_and_one_late(app: &TestApp, admin: &Admin) -> (String, String) {
 }
 
 /// In how many messages with such a subject a device is named.
-fn named(letters: &[Value], subject: &str, device: &str) -> usize {
-    let about = |letter: &&Value| {
-        text(letter, "subject").contains(subject)
-            && text(letter, "text").contains(&format!("{device} ("))
+fn named(messages: &[Value], subject: &str, device: &str) -> usize {
+    let about = |message: &&Value| {
+        text(message, "subject").contains(subject)
+            && text(message, "text").contains(&format!("{device} ("))
     };
-    letters.iter().filter(about).count()
-        + letters
+    messages.iter().filter(about).count()
+        + messages
             .iter()
             .filter(|l| text(l, "subject").starts_with(&format!("[iocast] {device} {subject}")))
             .count()
 }
 
 fn about(post: &Post, subject: &str) -> Vec<Value> {
-    post.letters().into_iter().filter(|letter| text(letter, "subject").contains(subject)).collect()
+    post.messages()
+        .into_iter()
+        .filter(|message| text(message, "subject").contains(subject))
+        .collect()
 }
 
 fn devices_that_fall_silent_one_after_the_other(app: &mut TestApp) {
@@ -124,13 +127,13 @@ fn what_ends_before_a_digest_goes_out_is_not_in_it(app: &mut TestApp) {
     app.clock.advance(48 * HOUR - MINUTE);
     app.advance(&admin, "3s");
     assert_eq!(
-        post.letters().len(),
+        post.messages().len(),
         3,
         "a few come one by one, with all they say: {:?}",
         post.subjects()
     );
     app.advance(&admin, "1m");
-    assert_eq!(post.letters().len(), 3);
+    assert_eq!(post.messages().len(), 3);
     let waiting = admin.get("/api/v1/outbox?state=due")["items"].as_array().unwrap().clone();
     assert!(
         waiting.len() == 1 && waiting[0]["gathers"] == true && waiting[0]["attempts"] == 0,
@@ -146,16 +149,16 @@ fn what_ends_before_a_digest_goes_out_is_not_in_it(app: &mut TestApp) {
             .then_some(())
     });
     app.advance(&admin, "6m");
-    let letters = post.letters();
+    let messages = post.messages();
     assert_eq!(
         post.subjects()[3..],
         ["[iocast] Later is silent (iocast)"],
         "alone in its digest, it is told in full"
     );
-    assert!(text(&letters[3], "text").contains("What to check"), "{}", letters[3]);
+    assert!(text(&messages[3], "text").contains("What to check"), "{}", messages[3]);
     app.advance(&admin, "10m");
     assert_eq!(
-        post.letters().len(),
+        post.messages().len(),
         4,
         "nobody heard that it was silent, so nobody hears that it pulls"
     );
@@ -171,7 +174,7 @@ fn a_digest_of_which_nothing_is_left_makes_room_for_the_next(app: &mut TestApp) 
     app.advance(&admin, "1m");
     assert_eq!(
         (
-            post.letters().len(),
+            post.messages().len(),
             admin.get("/api/v1/outbox?state=due")["items"].as_array().unwrap().len()
         ),
         (3, 1)
@@ -182,7 +185,7 @@ fn a_digest_of_which_nothing_is_left_makes_room_for_the_next(app: &mut TestApp) 
             .then_some(())
     });
     app.advance(&admin, "6m");
-    assert_eq!(post.letters().len(), 3, "{:?}", post.subjects());
+    assert_eq!(post.messages().len(), 3, "{:?}", post.subjects());
     assert_eq!(admin.get("/api/v1/outbox?state=superseded")["items"].as_array().unwrap().len(), 1);
     for n in 0..5 {
         add(app, &admin, &format!("Next {n}"), 0);
@@ -237,24 +240,24 @@ fn many_held_groups_are_a_few_messages(app: &mut TestApp) {
         let open = |state: &str| {
             admin.get(&format!("/api/v1/outbox?state={state}"))["items"].as_array().unwrap().len()
         };
-        (post.letters().len() >= 3 && open("due") == 1 && open("claimed") == 0).then_some(())
+        (post.messages().len() >= 3 && open("due") == 1 && open("claimed") == 0).then_some(())
     });
-    let told = |letters: &[Value], n: usize| {
-        letters.iter().filter(|l| text(l, "text").contains(&format!("Wall {n}"))).count()
+    let told = |messages: &[Value], n: usize| {
+        messages.iter().filter(|l| text(l, "text").contains(&format!("Wall {n}"))).count()
     };
-    let mailed = post.letters();
+    let mailed = post.messages();
     let waiting: Vec<usize> = (10..22).filter(|n| told(&mailed, *n) == 0).collect();
     // Two that are held at the same moment may both be the third.
     assert!((8..=9).contains(&waiting.len()), "{:?}", post.subjects());
     admin.post(&format!("/api/v1/groups/{}/let-through", groups[waiting[0] - 10]), json!({}), 200);
     app.advance(&admin, "6m");
-    let letters = post.letters();
+    let messages = post.messages();
     assert_eq!(
         post.subjects()[mailed.len()..],
         [format!("[iocast] {} IOC groups are held back (iocast)", waiting.len() - 1)]
     );
     for n in 10..22 {
-        assert_eq!(told(&letters, n), usize::from(n != waiting[0]), "Wall {n}: {letters:?}");
+        assert_eq!(told(&messages, n), usize::from(n != waiting[0]), "Wall {n}: {messages:?}");
     }
 }
 
@@ -270,13 +273,13 @@ fn very_many_devices_are_counted(app: &mut TestApp) {
     }
     app.advance(&admin, "49h");
     assert_eq!(post.subjects(), ["[iocast] 120 devices are silent (iocast)"]);
-    let words = text(&post.letters()[0], "text");
+    let words = text(&post.messages()[0], "text");
     assert!(words.contains("and 20 more: ") && words.matches("Sensor ").count() == 100, "{words}");
     let link = words.split_whitespace().find(|word| word.contains("state=silent")).unwrap();
     assert_eq!(crate::support::agent().get(link).call().unwrap().status().as_u16(), 200);
     let told = admin.get("/api/v1/outages?limit=200")["items"].as_array().unwrap().clone();
     assert!(
-        told.len() == 120 && told.iter().all(|o| o["letters"][0]["state"] == "sent"),
+        told.len() == 120 && told.iter().all(|o| o["messages"][0]["state"] == "sent"),
         "all of them are known to be told"
     );
 }

@@ -1,4 +1,4 @@
-//! The watchdog and its letters under the axe: killed, stopped and continued, a letter is neither
+//! The watchdog and its messages under the axe: killed, stopped and continued, a message is neither
 //! lost nor sent twice.
 
 use std::{
@@ -49,11 +49,11 @@ pub(crate) fn kill(mut server: Server) {
     server.child.wait().unwrap();
 }
 
-/// Message-IDs of the letters with this subject, with how often each was taken.
+/// Message-IDs of the messages with this subject, with how often each was taken.
 fn taken(post: &Post, subject: &str) -> BTreeMap<String, usize> {
     let mut ids = BTreeMap::new();
-    for letter in post.letters().iter().filter(|l| text(l, "subject") == subject) {
-        *ids.entry(text(letter, "letter")).or_default() += 1;
+    for message in post.messages().iter().filter(|l| text(l, "subject") == subject) {
+        *ids.entry(text(message, "message")).or_default() += 1;
     }
     ids
 }
@@ -68,7 +68,7 @@ pub(crate) fn advance(admin: &Admin, span: &str) {
         .send(body.as_bytes());
 }
 
-/// Kills the server while it hangs at each step of handing a letter over, and at random moments
+/// Kills the server while it hangs at each step of handing a message over, and at random moments
 /// from noticing to settling.
 fn killed_at_every_step(database: Option<&str>) {
     let mut post = Post::open();
@@ -86,7 +86,7 @@ fn killed_at_every_step(database: Option<&str>) {
         let before = post.reached(step);
         match step {
             "random" => {}
-            // The server takes the letter, and never hears so.
+            // The server takes the message, and never hears so.
             "lost" => post.fault("dot", "lost"),
             step => post.fault(step, "hang"),
         }
@@ -97,7 +97,7 @@ fn killed_at_every_step(database: Option<&str>) {
         };
         match step {
             "random" => std::thread::sleep(Duration::from_micros(u64::from(random()) % 60_000)),
-            "lost" => eventually("the letter is taken", || {
+            "lost" => eventually("the message is taken", || {
                 (!taken(&post, &subject).is_empty()).then_some(())
             }),
             step => eventually(&format!("{step} is reached"), || {
@@ -115,11 +115,11 @@ fn killed_at_every_step(database: Option<&str>) {
         {
             advance(&admin, "49h");
         }
-        let ids = eventually(&format!("round {round} ({step}): the letter arrives"), || {
+        let ids = eventually(&format!("round {round} ({step}): the message arrives"), || {
             Some(taken(&post, &subject)).filter(|ids| !ids.is_empty())
         });
         eventually("it is settled", || {
-            let open = open_letters(&admin);
+            let open = open_messages(&admin);
             // What failed before the kill rests for a minute.
             if open.iter().any(|l| l["state"] == "due") {
                 advance(&admin, "1m");
@@ -138,14 +138,14 @@ fn killed_at_every_step(database: Option<&str>) {
     let outages = admin.get("/api/v1/outages?limit=1000")["items"].as_array().unwrap().clone();
     assert!(
         outages.len() == rounds
-            && outages.iter().all(|o| o["letters"].as_array().unwrap().len() <= 1),
+            && outages.iter().all(|o| o["messages"].as_array().unwrap().len() <= 1),
         "{} outages",
         outages.len()
     );
     kill(server);
 }
 
-fn open_letters(admin: &Admin) -> Vec<Value> {
+fn open_messages(admin: &Admin) -> Vec<Value> {
     ["due", "claimed"]
         .iter()
         .flat_map(|state| {
@@ -202,7 +202,7 @@ fn three_processes_killed_stopped_and_continued_tell_each_outage_once() {
         });
     }
     let admin = Admin::sign_in(&replicas[0].server.as_ref().unwrap().url, ADMIN, &password);
-    // A few at a time, so that each outage has a letter of its own.
+    // A few at a time, so that each outage has a message of its own.
     let wanted = if long() { 500 } else { 20 };
     let mut made = 0;
     let mut strikes = 0;
@@ -232,9 +232,9 @@ fn three_processes_killed_stopped_and_continued_tell_each_outage_once() {
     }
     let url = awake(&mut replicas, &settings);
     let admin = Admin::sign_in(&url, ADMIN, &password);
-    eventually("every letter is settled", || {
+    eventually("every message is settled", || {
         advance(&admin, "15m");
-        open_letters(&admin).is_empty().then_some(())
+        open_messages(&admin).is_empty().then_some(())
     });
     let mut extra = 0;
     for n in 0..wanted {

@@ -1,4 +1,4 @@
-//! Letters arrive, whatever the mail server does: once each, or twice with one Message-ID where
+//! Messages arrive, whatever the mail server does: once each, or twice with one Message-ID where
 //! nobody can know better.
 
 use std::{
@@ -22,7 +22,7 @@ stories!(
     one_bad_address_holds_nobody_back,
     a_mail_server_away_for_three_days,
     the_outbox_is_seen_and_turned,
-    a_password_by_letter,
+    a_password_by_message,
     what_monitoring_sees,
     a_program_is_told_too,
     an_answer_that_was_lost_is_asked_for_again_and_the_end_is_told,
@@ -30,7 +30,7 @@ stories!(
     rows_that_cant_be_read_hold_nobody_up
 );
 
-fn letters(admin: &Admin, state: &str) -> Vec<Value> {
+fn messages(admin: &Admin, state: &str) -> Vec<Value> {
     admin.get(&format!("/api/v1/outbox?limit=1000&state={state}"))["items"]
         .as_array()
         .unwrap()
@@ -49,10 +49,10 @@ fn fall_silent(app: &TestApp, admin: &Admin, name: &str) {
 
 fn copies(post: &Post, name: &str) -> Vec<String> {
     let subject = format!("[iocast] {name} is silent (iocast)");
-    post.letters()
+    post.messages()
         .iter()
         .filter(|l| text(l, "subject") == subject)
-        .map(|l| text(l, "letter"))
+        .map(|l| text(l, "message"))
         .collect()
 }
 
@@ -73,11 +73,11 @@ fn every_fault_at_every_step(app: &mut TestApp) {
         post.fault(step, fault);
         fall_silent(app, &admin, &name);
         let found = |state: &str| {
-            letters(&admin, state)
+            messages(&admin, state)
                 .into_iter()
                 .find(|l| text(l, "subject").contains(&format!("{name} ")))
         };
-        // What is said of the letter for good is taken at its word; a server that is out of order
+        // What is said of the message for good is taken at its word; a server that is out of order
         // is not.
         let refused = fault == "550 never" && !["connect", "EHLO"].contains(&step);
         let failed = eventually(&format!("{step} {fault} is known"), || {
@@ -121,14 +121,14 @@ fn one_bad_address_holds_nobody_back(app: &mut TestApp) {
     post.fault_for("RCPT", "550 no such user", "second@example.com");
     fall_silent(app, &admin, "Lab MISP");
     let mut to: Vec<String> = post
-        .letters()
+        .messages()
         .iter()
         .filter(|l| text(l, "subject").contains("silent"))
         .map(|l| l["to"][0].as_str().unwrap().to_owned())
         .collect();
     to.sort();
     assert_eq!(to, [ADMIN, "third@example.com"]);
-    let dead = letters(&admin, "dead");
+    let dead = messages(&admin, "dead");
     assert_eq!(
         (dead.len(), text(&dead[0], "to"), dead[0]["attempts"].as_u64()),
         (1, "second@example.com".into(), Some(1))
@@ -148,25 +148,25 @@ fn a_mail_server_away_for_three_days(app: &mut TestApp) {
     for _ in 0..72 {
         app.advance(&admin, "1h");
     }
-    let waiting = letters(&admin, "due");
+    let waiting = messages(&admin, "due");
     assert!(waiting.len() == 1 && waiting[0]["attempts"].as_u64().unwrap() > 70, "{waiting:?}");
     post.calm();
     app.advance(&admin, "15m");
     assert_eq!(copies(&post, "Lab MISP").len(), 1);
     assert!(
-        text(&post.letters()[0], "text")
+        text(&post.messages()[0], "text")
             .contains("It never pulled: it was added on 2026-11-03 10:00 UTC"),
-        "the letter says since when"
+        "the message says since when"
     );
 
-    // Longer than that nobody tries: the letter is dead, and seen to be.
+    // Longer than that nobody tries: the message is dead, and seen to be.
     post.fault("connect", "421 later");
     fall_silent(app, &admin, "Another MISP");
     for _ in 0..15 {
         app.advance(&admin, "5h");
     }
-    let dead = letters(&admin, "dead");
-    assert_eq!((dead.len(), letters(&admin, "due").len()), (1, 0), "{dead:?}");
+    let dead = messages(&admin, "dead");
+    assert_eq!((dead.len(), messages(&admin, "due").len()), (1, 0), "{dead:?}");
     assert!(text(&dead[0], "last_answer").contains("421"), "{dead:?}");
 }
 
@@ -174,7 +174,7 @@ fn the_outbox_is_seen_and_turned(app: &mut TestApp) {
     let mut post = with_post(app);
     let admin = app.admin();
     assert_eq!(admin.post("/api/v1/mail/test", json!({}), 200)["to"], ADMIN);
-    assert_eq!(post.subjects(), ["[iocast] Test letter (iocast)"]);
+    assert_eq!(post.subjects(), ["[iocast] Test message (iocast)"]);
     assert_eq!(
         admin.post("/api/v1/mail/test", json!({ "to": "nobody" }), 422)["errors"][0]["field"],
         "to"
@@ -186,18 +186,18 @@ fn the_outbox_is_seen_and_turned(app: &mut TestApp) {
         "{refused}"
     );
     fall_silent(app, &admin, "Lab MISP");
-    let dead = text(&letters(&admin, "dead")[0], "id");
+    let dead = text(&messages(&admin, "dead")[0], "id");
     post.calm();
     assert_eq!(admin.post(&format!("/api/v1/outbox/{dead}/retry"), json!({}), 200)["state"], "due");
     eventually("it arrives", || (copies(&post, "Lab MISP").len() == 1).then_some(()));
-    eventually("it is settled", || (letters(&admin, "sent").len() == 1).then_some(()));
+    eventually("it is settled", || (messages(&admin, "sent").len() == 1).then_some(()));
     assert_eq!(
         admin.post(&format!("/api/v1/outbox/{dead}/retry"), json!({}), 409)["code"],
-        "letter_settled"
+        "message_settled"
     );
     post.fault("MAIL", "451 later");
     fall_silent(app, &admin, "Other MISP");
-    let due = text(&letters(&admin, "due")[0], "id");
+    let due = text(&messages(&admin, "due")[0], "id");
     assert_eq!(admin.delete(&format!("/api/v1/outbox/{due}"), 200)["state"], "discarded");
     post.calm();
     app.advance(&admin, "1h");
@@ -212,13 +212,13 @@ fn the_outbox_is_seen_and_turned(app: &mut TestApp) {
     assert!(app.database_url().is_some() || out.contains("was taken: 250 taken"), "{out}");
 }
 
-fn a_password_by_letter(app: &mut TestApp) {
+fn a_password_by_message(app: &mut TestApp) {
     let post = with_post(app);
     let admin = app.admin();
     admin.post("/api/v1/users", json!({ "email": "new@example.com", "role": "analyst" }), 201);
     let token = |n: usize| {
-        let letter = eventually("the letter comes", || post.letters().get(n).cloned());
-        let words = text(&letter, "text");
+        let message = eventually("the message comes", || post.messages().get(n).cloned());
+        let words = text(&message, "text");
         words
             .split_once("/password#")
             .unwrap_or_else(|| panic!("{words}"))
@@ -273,7 +273,7 @@ fn a_password_by_letter(app: &mut TestApp) {
     Admin::sign_in(&app.url, "new@example.com", "seven coats by the river");
     assert_eq!(
         (
-            post.letters().len(),
+            post.messages().len(),
             admin.post(
                 "/api/v1/users",
                 json!({ "email": "new@example.com", "role": "admin" }),
@@ -333,9 +333,9 @@ fn what_monitoring_sees(app: &mut TestApp) {
             "iocast_outages_open 1",
             "iocast_ready 1",
             "iocast_task_stuck{task=\"mail 1\"} 0",
-            "iocast_letters{state=\"due\"} 1",
-            "iocast_letter_tries_total{result=\"failed\"} 1",
-            "iocast_letters{state=\"dead\"} 0",
+            "iocast_messages{state=\"due\"} 1",
+            "iocast_message_tries_total{result=\"failed\"} 1",
+            "iocast_messages{state=\"dead\"} 0",
             "iocast_pulls_total{status=\"401\"} 1",
             "iocast_pulls_total{status=\"503\"} 0",
             "iocast_publication_duration_seconds_count 2",
@@ -406,7 +406,7 @@ fn nothing_is_sent_in_clear_unless_said_so() {
     let admin = app.admin();
     let refused = admin.post("/api/v1/mail/test", json!({}), 409);
     assert!(text(&refused, "detail").contains("STARTTLS"), "{refused}");
-    assert!(clear.reached("EHLO") > 0 && clear.reached("MAIL") == 0 && clear.letters().is_empty());
+    assert!(clear.reached("EHLO") > 0 && clear.reached("MAIL") == 0 && clear.messages().is_empty());
 
     let folder = tempfile::TempDir::new().unwrap();
     let (certificate, key) = certificate(folder.path());
@@ -423,11 +423,11 @@ fn nothing_is_sent_in_clear_unless_said_so() {
         text(&admin.post("/api/v1/mail/test", json!({}), 409), "detail").contains("STARTTLS"),
         "a certificate that nobody vouches for"
     );
-    assert!(private.letters().is_empty());
+    assert!(private.messages().is_empty());
     app.reopen(|config| server(config, true));
     let admin = app.admin();
     admin.post("/api/v1/mail/test", json!({}), 200);
-    assert_eq!(private.letters()[0]["tls"], true);
+    assert_eq!(private.messages()[0]["tls"], true);
     app.reopen(|config| {
         server(config, true);
         config.smtp_host = Some("127.0.0.1".into());
@@ -455,7 +455,7 @@ fn a_mail_server_that_comes_back_gets_what_waited() {
     let admin = app.admin();
     Scene::set(&admin, None);
     app.advance(&admin, "49h");
-    let due = letters(&admin, "due");
+    let due = messages(&admin, "due");
     assert!(due.len() == 1 && text(&due[0], "last_answer").contains("refused"), "{due:?}");
     let post = Post::with(&["--port", &port.to_string()]);
     app.advance(&admin, "1m");
@@ -535,14 +535,14 @@ fn a_program_is_told_too(app: &mut TestApp) {
     assert_eq!(account["silent_after_hours"], 48, "what is not named stays");
     // Private addresses are refused unless the operator allows them.
     fall_silent(app, &admin, "Refused MISP");
-    let dead = letters(&admin, "dead");
+    let dead = messages(&admin, "dead");
     assert!(
         dead.len() == 1
             && text(&dead[0], "last_answer").contains("webhook_allow_private")
             && program.heard().is_empty(),
         "{dead:?}"
     );
-    assert_eq!(post.letters().len(), 1, "people are told all the same");
+    assert_eq!(post.messages().len(), 1, "people are told all the same");
 
     let restart = |app: &mut TestApp| app.reopen(|config| config.webhook_allow_private = true);
     restart(app);
@@ -560,7 +560,7 @@ fn a_program_is_told_too(app: &mut TestApp) {
         } else {
             app.advance(&admin, "1m");
         }
-        let due = letters(&admin, "due");
+        let due = messages(&admin, "due");
         assert!(
             due.len() == 1 && text(&due[0], "last_answer").contains(&status[..3]),
             "{status}: {due:?}"
@@ -618,7 +618,7 @@ fn an_answer_that_was_lost_is_asked_for_again_and_the_end_is_told(app: &mut Test
     let scene = Scene::set(&admin, None);
     post.fault("dot", "lost");
     app.advance(&admin, "49h");
-    let due = letters(&admin, "due");
+    let due = messages(&admin, "due");
     assert!(due.len() == 1 && due[0]["maybe_sent"] == true, "{due:?}");
     // The device comes back. The reader has the warning in hands already, so it is not taken back.
     assert_eq!(app.device().get(&format!("{}/manifest.json", scene.url), &[]).status, 200);
@@ -639,7 +639,7 @@ fn a_program_that_hangs_holds_up_no_mail(app: &mut TestApp) {
     app.reopen(|config| {
         post.plain(config);
         config.webhook_allow_private = true;
-        // Long enough that no hook gives up before the letters are through.
+        // Long enough that no hook gives up before the messages are through.
         config.mail_deadline_seconds = 60;
     });
     let admin = app.admin();
@@ -652,7 +652,7 @@ fn a_program_that_hangs_holds_up_no_mail(app: &mut TestApp) {
         add(&admin, &format!("MISP {n}"));
     }
     app.clock.advance(49 * HOUR);
-    eventually("all people are told", || (post.letters().len() == 3).then_some(()));
+    eventually("all people are told", || (post.messages().len() == 3).then_some(()));
     let hooks = eventually("the first hook is on its way", || {
         let all = admin.get("/api/v1/outbox?limit=1000")["items"].as_array().unwrap().clone();
         let hooks: Vec<Value> =
@@ -681,7 +681,7 @@ fn rows_that_cant_be_read_hold_nobody_up(app: &mut TestApp) {
     app.stop();
     app.sql("UPDATE devices SET device_type = 'nonsense' WHERE name = 'Broken MISP'");
     app.sql("UPDATE outages SET ended_at = 1, ended_by = 1 WHERE device_id IN (SELECT id FROM devices WHERE name = 'Broken MISP')");
-    app.sql("UPDATE letters SET kind = 99 WHERE subject LIKE '%Lab MISP%'");
+    app.sql("UPDATE messages SET kind = 99 WHERE subject LIKE '%Lab MISP%'");
     app.restart();
     post.calm();
     app.clock.advance(49 * HOUR);

@@ -171,7 +171,7 @@ fn forms_are_taken_from_our_own_pages_only(app: &mut TestApp) {
             _ => &scene.device,
         };
         let path = path.replace("{id}", id);
-        // Signing in and asking for a letter need no session: there the seal of the form stands in
+        // Signing in and asking for a message need no session: there the seal of the form stands in
         // for it.
         let open = path == "/sign-in" || path == "/forgotten-password";
         let own = [

@@ -555,7 +555,7 @@ fn monitoring_sees_how_many_devices_lack_what(app: &mut TestApp) {
     app.reopen(|config| config.metrics_token = Some("0123456789abcdef".into()));
     let admin = app.admin();
     let source = lists::source(&admin);
-    let lists = [(), ()].map(|()| lists::device(&admin, "plain-list", json!({})));
+    let lists = ["plain-list", "csv"].map(|of_type| lists::device(&admin, of_type, json!({})));
     let counts = |app: &TestApp| {
         let token = [("authorization", "Bearer 0123456789abcdef")];
         let figures = send("GET", &format!("{}/metrics", app.url), &token, None).text();

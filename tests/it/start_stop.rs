@@ -367,7 +367,7 @@ fn figures_are_there_while_the_database_is_away() {
         let answer = metrics(&app);
         (answer.status == 200
             && answer.text().contains("iocast_database_up 0")
-            && answer.text().contains("iocast_letters{"))
+            && answer.text().contains("iocast_messages{"))
         .then_some(())
     });
     let ready = send("GET", &format!("{}/api/v1/ready", app.url), &[], None);

@@ -10,7 +10,7 @@ stories!(
     who_is_watched_and_who_is_told,
     thresholds_of_account_and_device,
     flapping_never_tells_twice,
-    many_at_once_are_one_letter,
+    many_at_once_are_one_message,
     our_downtime_is_not_their_silence,
     a_full_group_is_told_of_once,
     a_clock_that_jumps_judges_nobody,
@@ -20,14 +20,14 @@ stories!(
 pub(crate) const HOUR: i64 = 3_600_000_000;
 const MILLI: i64 = 1_000;
 
-/// A app whose letters go to a mail server of its own.
+/// A app whose messages go to a mail server of its own.
 pub(crate) fn with_post(app: &mut TestApp) -> Post {
     let post = Post::open();
     app.reopen(|config| post.plain(config));
     post
 }
 
-/// Lets the watchdog look around, and letters be handed over.
+/// Lets the watchdog look around, and messages be handed over.
 pub(crate) fn look(admin: &Admin) -> Value {
     admin.post("/api/v1/emulator/clock", json!({ "advance": "0s" }), 200)
 }
@@ -79,21 +79,21 @@ fn more_than_48_hours_is_told_once_and_the_next_pull_is_told_too(app: &mut TestA
         (Some(0), "green"),
         "48:00:00.000"
     );
-    assert!(post.letters().is_empty());
+    assert!(post.messages().is_empty());
     app.clock.advance(MILLI);
     let done = look(&admin);
     assert_eq!(
-        (&done["outages_opened"], &done["letters_queued"], &done["letters_sent"]),
+        (&done["outages_opened"], &done["messages_queued"], &done["messages_sent"]),
         (&json!(1), &json!(1), &json!(1)),
         "{done}"
     );
     assert_eq!(admin.dot(&scene.device), ("red".into(), "silent".into()));
-    let letter = post.letters().pop().unwrap();
+    let message = post.messages().pop().unwrap();
     assert_eq!(
-        (text(&letter, "subject"), letter["to"].clone()),
+        (text(&message, "subject"), message["to"].clone()),
         ("[iocast] Lab MISP is silent (iocast)".into(), json!([crate::support::ADMIN]))
     );
-    let words = text(&letter, "text");
+    let words = text(&message, "text");
     for said in [
         "\"Lab MISP\" (MISP)",
         "2 days",
@@ -110,10 +110,10 @@ fn more_than_48_hours_is_told_once_and_the_next_pull_is_told_too(app: &mut TestA
     for _ in 0..5 {
         app.advance(&admin, "30h");
     }
-    assert_eq!((post.letters().len(), outages(&admin).len()), (1, 1));
+    assert_eq!((post.messages().len(), outages(&admin).len()), (1, 1));
 
     assert_eq!(device.get(&format!("{}/manifest.json", scene.url), &[]).status, 200);
-    let recovery = eventually("the recovery is told", || post.letters().get(1).cloned());
+    let recovery = eventually("the recovery is told", || post.messages().get(1).cloned());
     assert_eq!(text(&recovery, "subject"), "[iocast] Lab MISP pulls again (iocast)");
     assert_eq!(admin.dot(&scene.device), ("green".into(), "synced".into()));
     let outage = outages(&admin).pop().unwrap();
@@ -121,17 +121,17 @@ fn more_than_48_hours_is_told_once_and_the_next_pull_is_told_too(app: &mut TestA
         (outage["began_at"].as_str(), outage["ended_by"].as_str()),
         (Some("2026-11-03T10:00:00.000000Z"), Some("pull"))
     );
-    let letters: Vec<(String, String)> = outage["letters"]
+    let messages: Vec<(String, String)> = outage["messages"]
         .as_array()
         .unwrap()
         .iter()
         .map(|l| (text(l, "kind"), text(l, "state")))
         .collect();
-    assert_eq!(letters, [("warning".into(), "sent".into()), ("recovery".into(), "sent".into())]);
+    assert_eq!(messages, [("warning".into(), "sent".into()), ("recovery".into(), "sent".into())]);
     assert_eq!((audited(&admin, "device.silent"), audited(&admin, "device.recovered")), (1, 1));
     // The next silence is another outage.
     app.advance(&admin, "49h");
-    assert_eq!((post.letters().len(), outages(&admin).len()), (3, 2));
+    assert_eq!((post.messages().len(), outages(&admin).len()), (3, 2));
 }
 
 fn who_is_watched_and_who_is_told(app: &mut TestApp) {
@@ -148,7 +148,7 @@ fn who_is_watched_and_who_is_told(app: &mut TestApp) {
     admin.patch(&format!("/api/v1/devices/{paused}"), json!({ "paused": true }), 200);
     admin.delete(&format!("/api/v1/devices/{deleted}"), 204);
     admin.patch(&format!("/api/v1/devices/{renamed}"), json!({ "name": "New name" }), 200);
-    // People: a second administrator, one who wants no letters, one who is disabled, an analyst.
+    // People: a second administrator, one who wants no messages, one who is disabled, an analyst.
     let invite = |email: &str, role: &str| {
         text(&admin.post("/api/v1/users", json!({ "email": email, "role": role }), 201), "id")
     };
@@ -162,7 +162,7 @@ fn who_is_watched_and_who_is_told(app: &mut TestApp) {
     app.advance(&admin, "49h");
     let warned = |post: &Post| {
         let mut told: Vec<(String, String)> = post
-            .letters()
+            .messages()
             .iter()
             .filter(|l| text(l, "subject").contains("silent"))
             .map(|l| (l["to"][0].as_str().unwrap().to_owned(), text(l, "subject")))
@@ -178,7 +178,7 @@ fn who_is_watched_and_who_is_told(app: &mut TestApp) {
         })
         .collect();
     assert_eq!(warned(&post), expected);
-    assert!(post.letters().iter().any(|l| text(l, "text").contains("It never pulled")));
+    assert!(post.messages().iter().any(|l| text(l, "text").contains("It never pulled")));
 
     // Pausing ends an outage quietly; resumed, silence counts from then.
     admin.patch(&format!("/api/v1/devices/{renamed}"), json!({ "paused": true }), 200);
@@ -189,7 +189,7 @@ fn who_is_watched_and_who_is_told(app: &mut TestApp) {
     app.advance(&admin, "1s");
     assert_eq!(warned(&post).len(), 6, "48 hours after it was resumed");
 
-    // An account in which nobody gets letters says so, once.
+    // An account in which nobody gets messages says so, once.
     for user in admin.get("/api/v1/users")["items"].as_array().unwrap() {
         admin.patch(
             &format!("/api/v1/users/{}", text(user, "id")),
@@ -210,7 +210,7 @@ fn who_is_watched_and_who_is_told(app: &mut TestApp) {
         (6, 1, Some(0))
     );
     let me = text(&admin.get("/api/v1/me"), "id");
-    // Once an administrator gets letters again, they hear of what is still silent and was told to
+    // Once an administrator gets messages again, they hear of what is still silent and was told to
     // no one.
     admin.patch(&format!("/api/v1/users/{me}"), json!({ "mail_alerts": true }), 200);
     look(&admin);
@@ -259,11 +259,11 @@ fn thresholds_of_account_and_device(app: &mut TestApp) {
         );
     }
     app.advance(&admin, "1h");
-    assert!(post.letters().is_empty());
+    assert!(post.messages().is_empty());
     app.advance(&admin, "1s");
     assert_eq!(post.subjects(), ["[iocast] Quick is silent (iocast)"]);
     app.advance(&admin, "718h");
-    assert_eq!(post.letters().len(), 1);
+    assert_eq!(post.messages().len(), 1);
     app.advance(&admin, "1h");
     assert_eq!(post.subjects()[1], "[iocast] Slow is silent (iocast)");
     assert_eq!(
@@ -282,7 +282,7 @@ fn flapping_never_tells_twice(app: &mut TestApp) {
         look(&admin);
         pull(app, &admin, &scene);
     }
-    assert_eq!((post.letters().len(), outages(&admin).len()), (0, 0), "always just in time");
+    assert_eq!((post.messages().len(), outages(&admin).len()), (0, 0), "always just in time");
     for _ in 0..3 {
         app.clock.advance(48 * HOUR + MILLI);
         look(&admin);
@@ -300,8 +300,8 @@ fn flapping_never_tells_twice(app: &mut TestApp) {
     pull(app, &admin, &scene);
     post.calm();
     app.advance(&admin, "1h");
-    assert_eq!(post.letters().len(), 6);
-    let states: Vec<String> = outages(&admin)[0]["letters"]
+    assert_eq!(post.messages().len(), 6);
+    let states: Vec<String> = outages(&admin)[0]["messages"]
         .as_array()
         .unwrap()
         .iter()
@@ -310,7 +310,7 @@ fn flapping_never_tells_twice(app: &mut TestApp) {
     assert_eq!(states, ["superseded"]);
 }
 
-fn many_at_once_are_one_letter(app: &mut TestApp) {
+fn many_at_once_are_one_message(app: &mut TestApp) {
     let post = with_post(app);
     let admin = app.admin();
     let device = app.device();
@@ -337,18 +337,18 @@ fn many_at_once_are_one_letter(app: &mut TestApp) {
     let told = outages(&admin);
     assert!(
         told.len() == 7
-            && told.iter().all(|o| o["letters"].as_array().unwrap().len() == 1
-                && o["letters"][0]["id"] == told[0]["letters"][0]["id"])
+            && told.iter().all(|o| o["messages"].as_array().unwrap().len() == 1
+                && o["messages"][0]["id"] == told[0]["messages"][0]["id"])
     );
     for (_, url) in &scenes {
         assert_eq!(device.get(&format!("{url}/manifest.json"), &[]).status, 200);
     }
     eventually("all are told to be back", || {
-        outages(&admin).iter().all(|o| o["letters"].as_array().unwrap().len() == 2).then_some(())
+        outages(&admin).iter().all(|o| o["messages"].as_array().unwrap().len() == 2).then_some(())
     });
     app.advance(&admin, "5m");
     eventually("every recovery is sent", || {
-        outages(&admin).iter().all(|o| o["letters"][1]["state"] == "sent").then_some(())
+        outages(&admin).iter().all(|o| o["messages"][1]["state"] == "sent").then_some(())
     });
     assert!(post.subjects().iter().skip(1).all(|s| s.contains("again")));
 }
@@ -401,7 +401,7 @@ fn a_full_group_is_told_of_once(app: &mut TestApp) {
     scene.import(&admin, &list(0, 19));
     published(19);
     look(&admin);
-    assert!(post.letters().is_empty());
+    assert!(post.messages().is_empty());
     scene.import(&admin, &list(19, 23));
     published(20);
     eventually("it is told", || {
@@ -409,9 +409,9 @@ fn a_full_group_is_told_of_once(app: &mut TestApp) {
             .then_some(())
     });
     assert!(
-        text(&post.letters()[0], "text").contains("Its rules choose 23 IOCs; 3 of them"),
+        text(&post.messages()[0], "text").contains("Its rules choose 23 IOCs; 3 of them"),
         "{}",
-        post.letters()[0]
+        post.messages()[0]
     );
     let cut = |n: u32| {
         for i in 0..n {
@@ -426,13 +426,13 @@ fn a_full_group_is_told_of_once(app: &mut TestApp) {
     scene.import(&admin, &list(30, 31));
     published(20);
     look(&admin);
-    assert_eq!(post.letters().len(), 1, "it never fell under 95 %");
+    assert_eq!(post.messages().len(), 1, "it never fell under 95 %");
     admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("host30.example"), "id")), 204);
     admin.delete(&format!("/api/v1/iocs/{}", text(&admin.ioc("host10.example"), "id")), 204);
     published(18);
     scene.import(&admin, &list(40, 42));
     published(20);
-    eventually("it is told again", || (post.letters().len() == 2).then_some(()));
+    eventually("it is told again", || (post.messages().len() == 2).then_some(()));
 }
 
 fn a_clock_that_jumps_judges_nobody(app: &mut TestApp) {
@@ -454,7 +454,7 @@ fn a_clock_that_jumps_judges_nobody(app: &mut TestApp) {
     let admin = app.admin();
     std::thread::sleep(std::time::Duration::from_secs(6));
     assert_eq!(look(&admin)["outages_opened"], 0);
-    assert!(post.letters().is_empty());
+    assert!(post.messages().is_empty());
     app.clock.advance(49 * HOUR);
     assert_eq!(
         look(&admin)["outages_opened"],
@@ -474,7 +474,7 @@ fn a_longer_silence_may_be_allowed_while_it_lasts(app: &mut TestApp) {
     };
     let (own, other) = (add("Own threshold"), add("Threshold of the account"));
     app.advance(&admin, "49h");
-    assert_eq!((outages(&admin).len(), post.letters().len()), (2, 2));
+    assert_eq!((outages(&admin).len(), post.messages().len()), (2, 2));
     let open = |device: &str| {
         admin.get(&format!("/api/v1/outages?device_id={device}"))["items"]
             .as_array()
@@ -492,7 +492,7 @@ fn a_longer_silence_may_be_allowed_while_it_lasts(app: &mut TestApp) {
     // No message says that it ended. When the silence exceeds the new limit, there is a new
     // warning.
     app.advance(&admin, "24h");
-    assert_eq!(post.letters().len(), 3, "{:?}", post.subjects());
+    assert_eq!(post.messages().len(), 3, "{:?}", post.subjects());
     assert_eq!(
         (open(&own), open(&other), outages(&admin).len()),
         (0, 1, 2),
@@ -504,7 +504,7 @@ fn a_longer_silence_may_be_allowed_while_it_lasts(app: &mut TestApp) {
     admin.patch(&format!("/api/v1/devices/{own}"), json!({ "silent_after_hours": 500 }), 200);
     post.calm();
     app.advance(&admin, "1h");
-    assert_eq!(post.letters().len(), 3, "{:?}", post.subjects());
+    assert_eq!(post.messages().len(), 3, "{:?}", post.subjects());
 }
 
 #[test]
@@ -553,21 +553,21 @@ fn another_servers_wrong_clock_makes_no_gap_and_no_pull_of_tomorrow() {
 }
 
 #[test]
-fn letters_go_into_a_folder_where_there_is_no_mail_server() {
+fn messages_go_into_a_folder_where_there_is_no_mail_server() {
     let app = TestApp::open(Engine::Sqlite);
     let admin = app.admin();
     Scene::set(&admin, None);
     assert!(text(&admin.get("/api/v1/account"), "mail").starts_with("folder "));
     app.advance(&admin, "49h");
-    let letters: Vec<_> = std::fs::read_dir(app.data_folder().join("mail"))
+    let messages: Vec<_> = std::fs::read_dir(app.data_folder().join("mail"))
         .unwrap()
         .map(|f| f.unwrap().path())
         .collect();
-    assert!(letters.len() == 1 && letters[0].extension().unwrap() == "eml", "{letters:?}");
-    let letter = std::fs::read_to_string(&letters[0]).unwrap();
+    assert!(messages.len() == 1 && messages[0].extension().unwrap() == "eml", "{messages:?}");
+    let message = std::fs::read_to_string(&messages[0]).unwrap();
     assert!(
-        letter.contains("Subject: [iocast] Lab MISP is silent (iocast)\r\n")
-            && letter.contains("Message-ID: <"),
-        "{letter}"
+        message.contains("Subject: [iocast] Lab MISP is silent (iocast)\r\n")
+            && message.contains("Message-ID: <"),
+        "{message}"
     );
 }

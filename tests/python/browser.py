@@ -1,8 +1,8 @@
-"""Stories in a real browser (Debian's Chromium), each against a house of its own.
+"""Stories in a real browser (Debian's Chromium), each against a site of its own.
 
 usage: browser.py STORY < scene.json
 
-The scene says where the house is and who signs in. A story that goes wrong ends with a traceback and leaves a picture of
+The scene says where the site is and who signs in. A story that goes wrong ends with a traceback and leaves a picture of
 the page in the folder that the scene names.
 """
 
@@ -23,7 +23,7 @@ from payloads import PAYLOADS
 expect.set_options(timeout=15_000)
 
 
-class House:
+class Site:
     """Who sits before the browser, and what went wrong in it."""
 
     def __init__(self, browser: Browser, scene: dict) -> None:
@@ -94,38 +94,38 @@ class House:
         expect(self.page.locator("p.said")).to_contain_text("The clock is at")
 
 
-def the_whole_work_of_an_admin(house: House) -> None:
-    page = house.page
+def the_whole_work_of_an_admin(site: Site) -> None:
+    page = site.page
     page.goto("/")
     expect(page).to_have_url(re.compile(r"/sign-in\?next=%2Fautomation%2Fintegrations$"))
     expect(page.get_by_text("First time here?")).to_be_visible()
-    page.fill("#email", house.scene["email"])
+    page.fill("#email", site.scene["email"])
     page.fill("#password", "not the password")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("e-mail address or the password is wrong")
-    assert page.input_value("#email") == house.scene["email"], "what was typed stays"
-    house.sign_in()
+    assert page.input_value("#email") == site.scene["email"], "what was typed stays"
+    site.sign_in()
     expect(page.get_by_role("heading", name="No device yet")).to_be_visible()
-    house.add_device("Lab MISP")
+    site.add_device("Lab MISP")
     # The page of all devices, left open in another tab.
-    watching = house.context.new_page()
+    watching = site.context.new_page()
     watching.goto("/automation/integrations")
     expect(watching.locator("[data-condition]")).to_have_text(re.compile("Not connected yet"))
     page.fill("#name", "Perimeter")
     page.get_by_role("button", name="Make the group").click()
-    values = house.form_values()
+    values = site.form_values()
     labels = ["Enabled", "Caching enabled", "Name", "Provider", "Input Source", "URL", "Source Format", "Add Basic Auth: username", "Add Basic Auth: password"]
     assert list(values)[: len(labels)] == labels, values
-    assert values["Add Basic Auth: username"] == house.scene["account_id"]
+    assert values["Add Basic Auth: username"] == site.scene["account_id"]
     expect(page.get_by_role("heading", name="Waiting for the first pull")).to_be_visible()
     command = page.locator("section", has=page.get_by_role("heading", name="Prove it")).locator("code").first.inner_text()
     assert values["URL"] in command and values["Add Basic Auth: password"] in command, command
 
-    other = house.context.new_page()
+    other = site.context.new_page()
     other.goto("/tip/sources")
     other.fill("#name", "Own feed")
     other.get_by_role("button", name="Add source").click()
-    other.set_input_files("#file", house.scene["file"])
+    other.set_input_files("#file", site.scene["file"])
     other.get_by_role("button", name="Check, write nothing").click()
     expect(other.locator("#import-report")).to_contain_text("This is what the import would do")
     other.get_by_role("button", name="Import", exact=True).click()
@@ -135,7 +135,7 @@ def the_whole_work_of_an_admin(house: House) -> None:
 
     # The publication is made within moments; MISP pulls when it pulls.
     def there() -> bool:
-        return len(house.pull(values).json()) > 0
+        return len(site.pull(values).json()) > 0
 
     page.wait_for_timeout(200)
     until(there, "the feed lists an event")
@@ -147,20 +147,20 @@ def the_whole_work_of_an_admin(house: House) -> None:
     expect(watching.locator("td .fill span")).to_have_text(f"{new:,} of 50,000")
 
     page.goto("/automation/integrations")
-    house.advance("49h")
-    expect(page.locator("p.said")).to_contain_text("1 outage opened, 1 letter queued, 1 letter sent")
+    site.advance("49h")
+    expect(page.locator("p.said")).to_contain_text("1 outage opened, 1 message queued, 1 message sent")
     expect(page.locator("[data-condition] .dot.silent")).to_be_visible()
     expect(page.locator("[data-condition]")).to_contain_text(re.compile("Silent since 2 days ago"))
     expect(watching.locator("[data-condition] .dot-word")).to_have_text("Silent")
     page.get_by_role("link", name="Lab MISP", exact=True).click()
     expect(page.get_by_text("Does something fetch it at all?")).to_be_visible()
-    expect(page.locator("section", has=page.get_by_role("heading", name="Outages and letters"))).to_contain_text("still silent")
+    expect(page.locator("section", has=page.get_by_role("heading", name="Outages and messages"))).to_contain_text("still silent")
     page.get_by_role("link", name="Mail", exact=True).click()
     expect(page.locator("table tbody tr").first).to_contain_text("[iocast] Lab MISP is silent (iocast)")
     expect(page.locator("table tbody tr").first).to_contain_text("sent")
-    house.pull(values)
+    site.pull(values)
     expect(watching.locator("[data-condition] .dot.synced")).to_be_visible()
-    house.advance("0s")
+    site.advance("0s")
     page.goto("/settings/mail")
     expect(page.locator("table tbody tr", has_text="[iocast] Lab MISP pulls again (iocast)")).to_have_count(1)
     page.get_by_role("button", name="Sign out").click()
@@ -180,9 +180,9 @@ def until(what, story: str) -> None:
     raise AssertionError(f"never happened: {story}")
 
 
-def every_set_up_form_opens_its_feed(house: House) -> None:
-    page = house.page
-    house.sign_in()
+def every_set_up_form_opens_its_feed(site: Site) -> None:
+    page = site.page
+    site.sign_in()
     seen: set[str] = set()
     misp = ""
     for tab in ["cloud", "on_premises"]:
@@ -196,7 +196,7 @@ def every_set_up_form_opens_its_feed(house: House) -> None:
             page.get_by_role("button", name="Add", exact=True).click()
             page.get_by_role("button", name="Make the group").click()
             expect(page.locator(".form-values")).to_be_visible()
-            opened = open_each(house, of_type)
+            opened = open_each(site, of_type)
             misp = page.url if of_type == "misp" else misp
             assert opened, f"{of_type}: no value of its form opens anything"
             seen.add(of_type)
@@ -207,19 +207,19 @@ def every_set_up_form_opens_its_feed(house: House) -> None:
     until(all_green, "every device that pulled by its form is green")
     # Later the secret is not shown again, but a new key can be made in place.
     page.goto(misp)
-    assert "…" in house.form_values()["Add Basic Auth: password"]
+    assert "…" in site.form_values()["Add Basic Auth: password"]
     page.get_by_role("button", name="Make a new key and show it here").click()
-    assert house.pull(house.form_values()).ok
+    assert site.pull(site.form_values()).ok
     # The copy buttons give what they stand beside.
     page.locator(".form-values .copy button").first.click()
     expect(page.locator("#announcer")).to_have_text("Copied")
 
 
-def open_each(house: House, of_type: str) -> int:
+def open_each(site: Site, of_type: str) -> int:
     """Opens every URL in a set-up form as the device would, with the credentials that stand beside it. Gives how many there were."""
-    command = house.page.locator("section", has=house.page.get_by_role("heading", name="Prove it")).locator("code").first.inner_text()
+    command = site.page.locator("section", has=site.page.get_by_role("heading", name="Prove it")).locator("code").first.inner_text()
     account, key = re.search(r"-u (\S+):(\S+)", command).groups()
-    rows = [(r.locator("th").inner_text(), r.locator("td").inner_text()) for r in house.page.locator(".form-values tbody tr").all()]
+    rows = [(r.locator("th").inner_text(), r.locator("td").inner_text()) for r in site.page.locator(".form-values tbody tr").all()]
     values = [re.sub(r"\s*Copy.*$", "", value, flags=re.S) for _, value in rows]
     assert not any("{" in v and "}" in v and re.search(r"\{[a-z_]+\}", v) for v in values), f"{of_type}: a place was not filled: {values}"
     assert any(key in v for v in values), f"{of_type}: the form does not show the key"
@@ -242,13 +242,13 @@ def open_each(house: House, of_type: str) -> int:
         answer = requests.get(objects, auth=(account, key), timeout=60)
         assert answer.status_code in (200, 206), f"{of_type}: {objects} answered {answer.status_code}"
     if of_type == "misp":
-        house.pull(house.form_values())
+        site.pull(site.form_values())
     return opened
 
 
-def every_error_of_the_add_dialog(house: House) -> None:
-    page = house.page
-    house.sign_in()
+def every_error_of_the_add_dialog(site: Site) -> None:
+    page = site.page
+    site.sign_in()
 
     def send(name: str, of_type: str, limit: str) -> list[str]:
         page.goto("/automation/integrations/new")
@@ -257,7 +257,7 @@ def every_error_of_the_add_dialog(house: House) -> None:
             page.select_option("#device_type", of_type)
         page.fill("#ioc_limit", limit)
         page.get_by_role("button", name="Add", exact=True).click()
-        return house.wrong()
+        return site.wrong()
 
     page.goto("/automation/integrations/new")
     page.fill("#name", "x" * 51)
@@ -280,31 +280,31 @@ def every_error_of_the_add_dialog(house: House) -> None:
         assert page.input_value("#name") == name and page.input_value("#ioc_limit") == limit, "what was typed stays"
     # The server says the same to programs.
     answer = requests.post(
-        f"{house.url}/api/v1/devices", json={"name": "Café", "device_type": "misp"}, headers={"Authorization": f"Bearer {token(house)}"}, timeout=60
+        f"{site.url}/api/v1/devices", json={"name": "Café", "device_type": "misp"}, headers={"Authorization": f"Bearer {token(site)}"}, timeout=60
     )
     assert send("Café", "misp", "") == [answer.json()["errors"][0]["message"]]
     assert send("Good", "misp", "50,000") == []
     wrong = send("good", "misp", "")
     assert len(wrong) == 1 and "already a device" in wrong[0], wrong
     # Nothing but the good one was made.
-    assert [d["name"] for d in house.api("GET", "/devices").json()["items"]] == ["Good"]
+    assert [d["name"] for d in site.api("GET", "/devices").json()["items"]] == ["Good"]
 
 
-def what_a_device_holds(house: House) -> None:
-    page = house.page
-    house.sign_in()
-    source = house.api("POST", "/sources", json={"name": "Own feed", "confidence": 2}).json()["id"]
-    house.api("POST", f"/sources/{source}/iocs", data="wrong.example\nright.example\nlast.example\n", headers={"Content-Type": "text/plain"})
+def what_a_device_holds(site: Site) -> None:
+    page = site.page
+    site.sign_in()
+    source = site.api("POST", "/sources", json={"name": "Own feed", "confidence": 2}).json()["id"]
+    site.api("POST", f"/sources/{source}/iocs", data="wrong.example\nright.example\nlast.example\n", headers={"Content-Type": "text/plain"})
     made = {}
-    for name, of_type, limit in [("Edge", "plain-list", 2), ("Branch", "plain-list", 10), ("Hashes", "firepower", 10)]:
-        device = house.api("POST", "/devices", json={"name": name, "device_type": of_type}).json()["id"]
-        group = house.api("POST", f"/devices/{device}/groups", json={"name": f"{name} list", "limit": limit}).json()
-        key = house.api("POST", f"/devices/{device}/keys", json={}).json()["secret"]
+    for name, of_type, limit in [("Edge", "plain-list", 2), ("Branch", "plain-list", 10)]:
+        device = site.api("POST", "/devices", json={"name": name, "device_type": of_type}).json()["id"]
+        group = site.api("POST", f"/devices/{device}/groups", json={"name": f"{name} list", "limit": limit}).json()
+        key = site.api("POST", f"/devices/{device}/keys", json={}).json()["secret"]
         made[name] = (device, group, key)
 
     def pull(name: str) -> None:
         _, group, key = made[name]
-        answer = requests.get(group["url"], auth=(house.scene["account_id"], key), headers={"User-Agent": "firewall"}, timeout=60)
+        answer = requests.get(group["url"], auth=(site.scene["account_id"], key), headers={"User-Agent": "firewall"}, timeout=60)
         assert answer.status_code == 200, answer.text
 
     # Beside the dot, each device says whether it has what its groups hold.
@@ -328,7 +328,9 @@ def what_a_device_holds(house: House) -> None:
     places = page.locator("section", has=page.get_by_role("heading", name=re.compile("Where it"))).first
     expect(places).to_contain_text("Branch list")
     expect(places).to_contain_text("Why it is not in others")
-    expect(places).to_contain_text("Hashes list")
+    expect(places).to_contain_text("Edge list")
+    page.goto("/tip/iocs?q=last.example")
+    page.get_by_role("link", name="last.example").first.click()
     page.select_option("#whitelist", "never_sent")
     page.get_by_role("button", name="Save", exact=True).click()
     withdrawal = page.locator("#withdrawn")
@@ -341,13 +343,13 @@ def what_a_device_holds(house: House) -> None:
     expect(page.locator("[data-protection]")).to_have_attribute("data-protection", "complete")
 
 
-def token(house: House) -> str:
-    house.api("GET", "/me")
-    return house.token
+def token(site: Site) -> str:
+    site.api("GET", "/me")
+    return site.token
 
 
-def with_the_keyboard_only(house: House) -> None:
-    page = house.page
+def with_the_keyboard_only(site: Site) -> None:
+    page = site.page
     page.goto("/sign-in")
     keyboard = page.keyboard
 
@@ -366,9 +368,9 @@ def with_the_keyboard_only(house: House) -> None:
         return f"(e.tagName === 'BUTTON' || e.tagName === 'A') && e.textContent.trim() === {json.dumps(text)}"
 
     tab_to("e.id === 'email'")
-    keyboard.type(house.scene["email"])
+    keyboard.type(site.scene["email"])
     tab_to("e.id === 'password'", 1)
-    keyboard.type(house.scene["password"])
+    keyboard.type(site.scene["password"])
     keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Integrations")).to_be_visible()
     # The first stop of every page leads past the menu.
@@ -388,7 +390,7 @@ def with_the_keyboard_only(house: House) -> None:
     tab_to(button("Make the group"))
     keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Waiting for the first pull")).to_be_visible()
-    house.pull(house.form_values())
+    site.pull(site.form_values())
     expect(page.get_by_role("heading", name="It pulls")).to_be_visible()
     expect(page.locator("[data-while-waiting]")).to_be_hidden()
     # The rule wizard: three steps, and no mouse.
@@ -414,7 +416,7 @@ def with_the_keyboard_only(house: House) -> None:
     tab_to(button("Finish"))
     keyboard.press("Enter")
     expect(page.locator("p.said")).to_contain_text("The rule Bad hosts is saved")
-    rule = next(r for r in house.api("GET", "/rules").json()["items"] if r["name"] == "Bad hosts")
+    rule = next(r for r in site.api("GET", "/rules").json()["items"] if r["name"] == "Bad hosts")
     assert rule["criteria"]["kinds"] == ["domain"] and len(rule["group_ids"]) == 1, rule
     alerts = rule["criteria"]["alerts"]
     assert alerts["types"] == ["Phishing"] and alerts["since"] and not alerts["past"], "an alert policy acts on new alerts"
@@ -427,18 +429,18 @@ def with_the_keyboard_only(house: House) -> None:
         page.get_by_role("button", name="Next").click()
     page.get_by_role("button", name="Save").click()
     expect(page.locator("p.said")).to_contain_text("is saved")
-    after = house.api("GET", f"/rules/{rule['id']}").json()["criteria"]
+    after = site.api("GET", f"/rules/{rule['id']}").json()["criteria"]
     assert after == {**rule["criteria"], "severities": ["high"]}, after
 
 
-def without_script(house: House) -> None:
-    context = house.fresh_context(java_script_enabled=False)
-    page = house.page = context.new_page()
-    house.sign_in()
-    house.add_device("Plain MISP")
+def without_script(site: Site) -> None:
+    context = site.fresh_context(java_script_enabled=False)
+    page = site.page = context.new_page()
+    site.sign_in()
+    site.add_device("Plain MISP")
     page.get_by_role("button", name="Make the group").click()
-    values = house.form_values()
-    house.pull(values)
+    values = site.form_values()
+    site.pull(values)
     page.goto("/tip/sources")
     page.fill("#name", "By hand")
     page.get_by_role("button", name="Add source").click()
@@ -462,22 +464,22 @@ def without_script(house: House) -> None:
     expect(page.locator("p.said")).to_contain_text("The rule Domains is saved")
     page.goto("/automation/integrations?q=plain&sort=state")
     expect(page.locator("table tbody tr")).to_have_count(1)
-    house.advance("49h")
+    site.advance("49h")
     expect(page.locator("[data-condition]")).to_contain_text("Silent")
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def the_rest_of_the_pages(house: House) -> None:
+def the_rest_of_the_pages(site: Site) -> None:
     """Keys, groups, sending again, priority, users, audit: what an admin does now and then."""
-    page = house.page
-    house.sign_in()
-    house.add_device("Lab MISP")
+    page = site.page
+    site.sign_in()
+    site.add_device("Lab MISP")
     page.get_by_role("button", name="Make the group").click()
-    first = house.form_values()
+    first = site.form_values()
     for name in ("Alpha", "Beta"):
-        source = house.api("POST", "/sources", json={"name": name, "confidence": 2}).json()["id"]
-        house.api("POST", f"/sources/{source}/iocs", data=f"{name}.example\n203.0.113.{len(name)}\n", headers={"Content-Type": "text/plain"})
+        source = site.api("POST", "/sources", json={"name": name, "confidence": 2}).json()["id"]
+        site.api("POST", f"/sources/{source}/iocs", data=f"{name}.example\n203.0.113.{len(name)}\n", headers={"Content-Type": "text/plain"})
     page.get_by_role("link", name="To the device").click()
 
     # Keys: made, rotated with an overlap, revoked.
@@ -485,7 +487,7 @@ def the_rest_of_the_pages(house: House) -> None:
     keys.get_by_text("Rotate").click()
     keys.get_by_role("button", name="Make the new key").click()
     secret = page.locator("section.said code").inner_text()
-    assert house.pull(first | {"Add Basic Auth: password": secret}).ok and house.pull(first).ok, "the old key works beside the new one"
+    assert site.pull(first | {"Add Basic Auth: password": secret}).ok and site.pull(first).ok, "the old key works beside the new one"
     page.reload()
     page.goto(page.url)
     expect(keys).to_contain_text("replaced; works until")
@@ -509,7 +511,7 @@ def the_rest_of_the_pages(house: House) -> None:
     page.get_by_role("button", name="Watch it again").click()
     page.fill("#ioc_limit", "10")
     page.get_by_role("button", name="Save").click()
-    assert "Shrink the group `Lab MISP`" in house.wrong()[0], house.wrong()
+    assert "Shrink the group `Lab MISP`" in site.wrong()[0], site.wrong()
     page.fill("#ioc_limit", "50000")
     page.fill("#name", "Lab MISP 2")
     page.fill("#silent_after_hours", "24")
@@ -573,11 +575,11 @@ def the_rest_of_the_pages(house: House) -> None:
     page.goto("/settings/users")
     page.fill("#email", "not an address")
     page.get_by_role("button", name="Send the invitation").click()
-    assert "e-mail address" in house.wrong()[0]
+    assert "e-mail address" in site.wrong()[0]
     page.fill("#email", "ann@example.com")
     page.get_by_role("button", name="Send the invitation").click()
     expect(page.locator("p.said")).to_contain_text("ann@example.com")
-    row = page.locator("tr", has_text=house.scene["email"])
+    row = page.locator("tr", has_text=site.scene["email"])
     row.get_by_label("mail alerts").uncheck()
     row.get_by_role("button", name="Save").click()
     expect(page.locator(".trouble")).to_contain_text("Nobody is told")
@@ -590,16 +592,16 @@ def the_rest_of_the_pages(house: House) -> None:
     assert page.locator("section.said code").inner_text().startswith("iak_")
     page.fill("#silent_after_hours", "721")
     page.get_by_role("button", name="Save").click()
-    assert "1 to 720" in house.wrong()[0]
+    assert "1 to 720" in site.wrong()[0]
     page.fill("#silent_after_hours", "72")
     page.fill("#webhook_url", "https://hooks.example.com/iocast")
     page.get_by_role("button", name="Save").click()
     expect(page.locator("code.secret")).to_contain_text("whsec_")
 
-    # Mail: a test letter with the answer.
+    # Mail: a test message with the answer.
     page.goto("/settings/mail")
-    page.get_by_role("button", name="Send a test letter").click()
-    expect(page.locator("p.said")).to_contain_text("The test letter to")
+    page.get_by_role("button", name="Send a test message").click()
+    expect(page.locator("p.said")).to_contain_text("The test message to")
 
     # Audit: who, what, before and after; a table that spreadsheets take for nothing else.
     page.goto("/settings/audit?action=device")
@@ -611,21 +613,21 @@ def the_rest_of_the_pages(house: House) -> None:
     assert table.startswith('"at","actor","action"') and "device.update" in table and "user.invite" not in table
 
     # A password, and the other sessions.
-    second = house.fresh_context().new_page()
-    house.sign_in(second)
+    second = site.fresh_context().new_page()
+    site.sign_in(second)
     page.goto("/settings/profile")
     expect(page.get_by_role("button", name="End it")).to_have_count(2)
     page.fill("#present", "wrong")
     page.fill("#password", "a much longer phrase")
     page.fill("#again", "another phrase")
     page.get_by_role("button", name="Change it").click()
-    assert "not the same" in house.wrong()[0]
+    assert "not the same" in site.wrong()[0]
     page.fill("#present", "wrong")
     page.fill("#password", "a much longer phrase")
     page.fill("#again", "a much longer phrase")
     page.get_by_role("button", name="Change it").click()
-    assert "present password" in house.wrong()[0]
-    page.fill("#present", house.scene["password"])
+    assert "present password" in site.wrong()[0]
+    page.fill("#present", site.scene["password"])
     page.fill("#password", "a much longer phrase")
     page.fill("#again", "a much longer phrase")
     page.get_by_role("button", name="Change it").click()
@@ -633,7 +635,7 @@ def the_rest_of_the_pages(house: House) -> None:
     # The other one's session is over; signed in again, it is back where it was.
     second.goto("/settings/audit?action=device")
     expect(second.get_by_text("Your session has ended")).to_be_visible()
-    second.fill("#email", house.scene["email"])
+    second.fill("#email", site.scene["email"])
     second.fill("#password", "a much longer phrase")
     second.get_by_role("button", name="Sign in").click()
     expect(second).to_have_url(re.compile(r"/settings/audit\?action=device$"))
@@ -643,19 +645,19 @@ def the_rest_of_the_pages(house: House) -> None:
     page.get_by_role("link", name="Lab MISP 2").click()
     page.get_by_text("Delete this device").click()
     page.get_by_role("button", name="Delete", exact=True).click()
-    assert "Type the device's name" in house.wrong()[0]
+    assert "Type the device's name" in site.wrong()[0]
     page.fill("#typed", "Lab MISP 2")
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("heading", name="No device yet")).to_be_visible()
 
 
-def an_analyst_looks_and_changes_nothing(house: House) -> None:
-    page = house.page
-    furnish(house)
-    house.sign_in(email=house.scene["analyst"], password=house.scene["analyst_password"])
+def an_analyst_looks_and_changes_nothing(site: Site) -> None:
+    page = site.page
+    furnish(site)
+    site.sign_in(email=site.scene["analyst"], password=site.scene["analyst_password"])
     expect(page.get_by_role("link", name="Add new device")).to_have_count(0)
     expect(page.get_by_role("link", name="Subscription")).to_have_count(0)
-    for path in pages(house):
+    for path in pages(site):
         answer = page.goto(path)
         closed = path.startswith(("/settings/subscription", "/settings/users", "/settings/guards", "/settings/mail", "/settings/audit")) or path.endswith("/new")
         assert answer.status == (403 if closed else 200), (path, answer.status)
@@ -664,12 +666,12 @@ def an_analyst_looks_and_changes_nothing(house: House) -> None:
         assert all(b.split("\n")[0] in harmless for b in buttons), (path, buttons)
 
 
-def furnish(house: House) -> None:
-    """A device that pulled, fell silent and came back, groups, rules, sources, IOCs with everything, letters."""
-    device = house.api("POST", "/devices", json={"name": "Lab MISP", "device_type": "misp"}).json()["id"]
-    group = house.api("POST", f"/devices/{device}/groups", json={"name": "Perimeter", "limit": 40, "notify_on_limit": True}).json()
-    house.api("POST", "/devices", json={"name": "Branch MISP", "device_type": "misp"})
-    source = house.api("POST", "/sources", json={"name": "Own feed", "confidence": 3}).json()["id"]
+def furnish(site: Site) -> None:
+    """A device that pulled, fell silent and came back, groups, rules, sources, IOCs with everything, messages."""
+    device = site.api("POST", "/devices", json={"name": "Lab MISP", "device_type": "misp"}).json()["id"]
+    group = site.api("POST", f"/devices/{device}/groups", json={"name": "Perimeter", "limit": 40, "notify_on_limit": True}).json()
+    site.api("POST", "/devices", json={"name": "Branch MISP", "device_type": "misp"})
+    source = site.api("POST", "/sources", json={"name": "Own feed", "confidence": 3}).json()["id"]
     iocs = [
         {
             "value": f"host{n}.example", "severity": ["low", "medium", "high"][n % 3], "user_tags": ["phishing"], "system_tags": ["botnet"], "threat_actors": ["fin7"],
@@ -677,35 +679,35 @@ def furnish(house: House) -> None:
         }
         for n in range(60)
     ]
-    house.api("POST", f"/sources/{source}/iocs", json={"iocs": iocs})
-    key = house.api("POST", f"/devices/{device}/keys", json={}).json()["secret"]
-    auth = (house.scene["account_id"], key)
+    site.api("POST", f"/sources/{source}/iocs", json={"iocs": iocs})
+    key = site.api("POST", f"/devices/{device}/keys", json={}).json()["secret"]
+    auth = (site.scene["account_id"], key)
     assert requests.get(group["url"] + "/manifest.json", auth=auth, timeout=60).ok
     assert requests.get(group["url"] + "/manifest.json", auth=(auth[0], "wrong"), timeout=60).status_code == 401
-    until(lambda: house.api("GET", f"/devices/{device}").json()["sync"]["reason"] == "synced", "the pull shows")
-    house.api("POST", "/emulator/clock", json={"advance": "49h"})
-    ioc = house.api("GET", "/iocs?limit=1").json()["items"][0]["id"]
-    house.api("PATCH", f"/iocs/{ioc}", json={"comment": "Seen at a customer."})
-    edge = house.api("POST", "/devices", json={"name": "Edge", "device_type": "panos-edl"}).json()["id"]
-    guarded = house.api("POST", f"/devices/{edge}/groups", json={"name": "Edge addresses", "kind": "ip", "default_rule": False}).json()["id"]
-    edge_source = house.api("POST", "/sources", json={"name": "Edge feed", "confidence": 2}).json()["id"]
-    house.api("POST", "/rules", json={"name": "Edge", "criteria": {"kinds": ["ipv4"], "source_ids": [edge_source]}, "group_ids": [guarded]})
+    until(lambda: site.api("GET", f"/devices/{device}").json()["sync"]["reason"] == "synced", "the pull shows")
+    site.api("POST", "/emulator/clock", json={"advance": "49h"})
+    ioc = site.api("GET", "/iocs?limit=1").json()["items"][0]["id"]
+    site.api("PATCH", f"/iocs/{ioc}", json={"comment": "Seen at a customer."})
+    edge = site.api("POST", "/devices", json={"name": "Edge", "device_type": "panos-edl"}).json()["id"]
+    guarded = site.api("POST", f"/devices/{edge}/groups", json={"name": "Edge addresses", "kind": "ip", "default_rule": False}).json()["id"]
+    edge_source = site.api("POST", "/sources", json={"name": "Edge feed", "confidence": 2}).json()["id"]
+    site.api("POST", "/rules", json={"name": "Edge", "criteria": {"kinds": ["ipv4"], "source_ids": [edge_source]}, "group_ids": [guarded]})
     addresses = [f"203.0.113.{n}" for n in range(30)] + ["10.0.0.1", "8.8.8.8", "64.0.0.0/7"]
-    house.api("POST", f"/sources/{edge_source}/iocs", data="\n".join(addresses), headers={"Content-Type": "text/plain"})
-    until(lambda: house.api("GET", f"/groups/{guarded}").json()["published"] == 30, "the edge's list is published")
-    house.api("PATCH", f"/sources/{edge_source}", json={"enabled": False})
-    until(lambda: house.api("GET", f"/groups/{guarded}").json()["held"], "a loss is held")
+    site.api("POST", f"/sources/{edge_source}/iocs", data="\n".join(addresses), headers={"Content-Type": "text/plain"})
+    until(lambda: site.api("GET", f"/groups/{guarded}").json()["published"] == 30, "the edge's list is published")
+    site.api("PATCH", f"/sources/{edge_source}", json={"enabled": False})
+    until(lambda: site.api("GET", f"/groups/{guarded}").json()["held"], "a loss is held")
 
 
-def pages(house: House) -> list[str]:
+def pages(site: Site) -> list[str]:
     """The address of every page of the product, with the things that are there."""
-    devices = {d["name"]: d for d in house.api("GET", "/devices").json()["items"] if d["groups"]}
+    devices = {d["name"]: d for d in site.api("GET", "/devices").json()["items"] if d["groups"]}
     edge = devices.pop("Edge", None)
     device = next(iter(devices.values()))
     group = device["groups"][0]["id"]
-    ids = {name: house.api("GET", f"/{name}?limit=1").json()["items"][0]["id"] for name in ("iocs",)}
-    rule = house.api("GET", "/rules").json()["items"][0]["id"]
-    source = house.api("GET", "/sources").json()["items"][0]["id"]
+    ids = {name: site.api("GET", f"/{name}?limit=1").json()["items"][0]["id"] for name in ("iocs",)}
+    rule = site.api("GET", "/rules").json()["items"][0]["id"]
+    source = site.api("GET", "/sources").json()["items"][0]["id"]
     return [
         "/automation/integrations",
         "/automation/integrations?tab=on_premises",
@@ -727,14 +729,14 @@ def pages(house: House) -> list[str]:
         "/settings/mail",
         "/settings/audit",
         "/settings/profile",
-        *(pages_of_edge(house, edge) if edge else []),
+        *(pages_of_edge(site, edge) if edge else []),
     ]
 
 
-def pages_of_edge(house: House, edge: dict) -> list[str]:
+def pages_of_edge(site: Site, edge: dict) -> list[str]:
     """The pages of a firewall whose next publication is held."""
     held = edge["groups"][0]["id"]
-    last = house.api("GET", f"/groups/{held}").json()["publication"]
+    last = site.api("GET", f"/groups/{held}").json()["publication"]
     return [f"/automation/integrations/{edge['id']}/setup?group={held}", f"/automation/groups/{held}", f"/automation/groups/{held}/compare?from=1&to={last}"]
 
 
@@ -745,23 +747,23 @@ def open_all(page: Page) -> None:
 OPEN_PAGES = ["/sign-in", "/forgotten-password", "/password", "/nowhere", "/help", "/help/devices", "/help?q=backup"]
 
 
-def on_every_page(house: House, widths: tuple[int, int], look: Callable[[Page, str, str, int], None]) -> None:
+def on_every_page(site: Site, widths: tuple[int, int], look: Callable[[Page, str, str, int], None]) -> None:
     """Opens every page, light and dark, in both widths."""
     for scheme in ("light", "dark"):
         for width in widths:
-            context = house.fresh_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+            context = site.fresh_context(color_scheme=scheme, viewport={"width": width, "height": 900})
             page = context.new_page()
-            for path in [*OPEN_PAGES, None, *pages(house)]:
+            for path in [*OPEN_PAGES, None, *pages(site)]:
                 if path is None:
-                    house.sign_in(page)
+                    site.sign_in(page)
                     continue
                 page.goto(path, wait_until="load")
                 look(page, path, scheme, width)
             context.close()
 
 
-def every_page_is_accessible(house: House) -> None:
-    furnish(house)
+def every_page_is_accessible(site: Site) -> None:
+    furnish(site)
     axe = Axe()
     found = []
 
@@ -774,19 +776,19 @@ def every_page_is_accessible(house: House) -> None:
             if violation["impact"] in ("serious", "critical"):
                 found.append((path, scheme, width, violation["id"], violation["nodes"][0]["html"][:200], violation["nodes"][0]["failureSummary"][:300]))
 
-    on_every_page(house, (1280, 320), look)
+    on_every_page(site, (1280, 320), look)
     assert not found, "\n".join(map(str, found))
 
 
-def a_form_outlives_its_session(house: House) -> None:
+def a_form_outlives_its_session(site: Site) -> None:
     """A form that is sent after the session ended is offered again once somebody signed in."""
     axe = Axe()
-    folder = pathlib.Path(house.scene["pictures"])
+    folder = pathlib.Path(site.scene["pictures"])
     folder.mkdir(parents=True, exist_ok=True)
     made = 0
     for scheme in ("light", "dark"):
         for width in (1280, 320):
-            context = house.fresh_context(color_scheme=scheme, viewport={"width": width, "height": 900})
+            context = site.fresh_context(color_scheme=scheme, viewport={"width": width, "height": 900})
             page = context.new_page()
 
             def look(name: str) -> None:
@@ -796,7 +798,7 @@ def a_form_outlives_its_session(house: House) -> None:
                 assert not serious, (name, scheme, width, serious)
                 page.screenshot(path=folder / f"{name}-{scheme}-{width}.png", full_page=True)
 
-            house.sign_in(page)
+            site.sign_in(page)
             made += 1
             page.goto("/automation/integrations/new")
             page.fill("#name", f"Kept {made}")
@@ -807,8 +809,8 @@ def a_form_outlives_its_session(house: House) -> None:
             page.get_by_role("button", name="Add", exact=True).click()
             expect(page.get_by_text("what you filled in is kept")).to_be_visible()
             look("kept-sign-in")
-            page.fill("#email", house.scene["email"])
-            page.fill("#password", house.scene["password"])
+            page.fill("#email", site.scene["email"])
+            page.fill("#password", site.scene["password"])
             page.get_by_role("button", name="Sign in").click()
             expect(page.get_by_role("heading", name="You are signed in again")).to_be_visible()
             expect(page.get_by_text(f"Kept {made}")).to_be_visible()
@@ -818,42 +820,42 @@ def a_form_outlives_its_session(house: House) -> None:
             context.close()
 
 
-def texts_are_shown_literally(house: House) -> None:
+def texts_are_shown_literally(site: Site) -> None:
     """60 payloads in every stored text: on no page does one of them do anything but stand there."""
-    page = house.page
-    device = house.api("POST", "/devices", json={"name": "Lab MISP", "device_type": "misp"}).json()["id"]
-    group = house.api("POST", f"/devices/{device}/groups", json={"name": "Perimeter"}).json()
-    key = house.api("POST", f"/devices/{device}/keys", json={}).json()["secret"]
-    auth = (house.scene["account_id"], key)
+    page = site.page
+    device = site.api("POST", "/devices", json={"name": "Lab MISP", "device_type": "misp"}).json()["id"]
+    group = site.api("POST", f"/devices/{device}/groups", json={"name": "Perimeter"}).json()
+    key = site.api("POST", f"/devices/{device}/keys", json={}).json()["secret"]
+    auth = (site.scene["account_id"], key)
     sources = []
     for n, payload in enumerate(PAYLOADS):
         name = f"{n} " + re.sub(r'["\x00-\x1f\x7f-\x9f]', "'", payload)[:95]
-        sources.append(house.api("POST", "/sources", json={"name": name, "confidence": 2}).json()["id"])
+        sources.append(site.api("POST", "/sources", json={"name": name, "confidence": 2}).json()["id"])
         assert requests.get(group["url"] + "/manifest.json", auth=auth, headers={"User-Agent": payload.encode()}, timeout=60).ok
     iocs = []
     for n, payload in enumerate(PAYLOADS):
         texts = {field: [payload] for field in ("user_tags", "system_tags", "threat_actors", "campaigns", "malware_families")}
         iocs.append({"value": f"http://host{n}.example/{payload}", "alert_id": payload[:60]} | texts)
         iocs.append({"value": f"host{n}.example"} | texts)
-    report = house.api("POST", f"/sources/{sources[0]}/iocs", json={"iocs": iocs}).json()
+    report = site.api("POST", f"/sources/{sources[0]}/iocs", json={"iocs": iocs}).json()
     assert report["accepted"] >= 60, report
     # What was refused is told with the value: that, too, must stand there literally.
-    house.api("POST", f"/sources/{sources[1]}/iocs", json={"iocs": iocs[:20]})
-    shown = house.api("GET", "/iocs?limit=1000").json()["items"]
+    site.api("POST", f"/sources/{sources[1]}/iocs", json={"iocs": iocs[:20]})
+    shown = site.api("GET", "/iocs?limit=1000").json()["items"]
     one = shown[0]["id"]
     for payload in PAYLOADS:
-        house.api("PATCH", f"/iocs/{one}", json={"comment": payload})
-    house.api("POST", "/rules", json={"name": "Nasty", "criteria": {"tags": PAYLOADS, "source_ids": sources}, "group_ids": [group["id"]]})
-    until(lambda: house.api("GET", f"/groups/{group['id']}").json()["published"] > 0, "the group serves")
-    house.api("POST", "/emulator/clock", json={"advance": "49h"})
+        site.api("PATCH", f"/iocs/{one}", json={"comment": payload})
+    site.api("POST", "/rules", json={"name": "Nasty", "criteria": {"tags": PAYLOADS, "source_ids": sources}, "group_ids": [group["id"]]})
+    until(lambda: site.api("GET", f"/groups/{group['id']}").json()["published"] > 0, "the group serves")
+    site.api("POST", "/emulator/clock", json={"advance": "49h"})
 
-    house.sign_in()
-    expect(page.locator(".account")).to_have_text(house.scene["account_name"])
+    site.sign_in()
+    expect(page.locator(".account")).to_have_text(site.scene["account_name"])
     page.goto(f"/tip/iocs/{one}")
     said = [c.inner_text() for c in page.locator("blockquote .literal").all()]
     expected = [p.strip() for p in PAYLOADS]
     assert [s.strip("\u2028\u2029 ") for s in said] == [e.strip("\u2028\u2029 ") for e in expected], [(s, e) for s, e in zip(said, expected) if s != e]
-    visited = pages(house)
+    visited = pages(site)
     visited += [f"/tip/iocs/{i['id']}" for i in shown[:: max(1, len(shown) // 30)]]
     visited += [f"/tip/sources/{s}" for s in sources[::6]]
     for path in visited:
@@ -873,20 +875,20 @@ def texts_are_shown_literally(house: House) -> None:
     page.goto("/automation/integrations?q=" + urllib.parse.quote(PAYLOADS[4]) + "&state=" + urllib.parse.quote(PAYLOADS[5]) + "&sort=" + urllib.parse.quote(PAYLOADS[4]))
     assert page.input_value("#q") == PAYLOADS[4]
     page.goto("/sign-in?next=" + urllib.parse.quote("//evil.example/"))
-    assert page.url.startswith(house.url), "signing in leads nowhere else"
+    assert page.url.startswith(site.url), "signing in leads nowhere else"
 
 
-def screenshots(house: House) -> None:
+def screenshots(site: Site) -> None:
     """A picture of every page: light and dark, wide and narrow."""
-    furnish(house)
-    folder = pathlib.Path(house.scene["pictures"])
+    furnish(site)
+    folder = pathlib.Path(site.scene["pictures"])
     folder.mkdir(parents=True, exist_ok=True)
 
     def take(page: Page, path: str, scheme: str, width: int) -> None:
         name = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", path.strip("/")).replace("/", "-").replace("?", "-") or "start"
         page.screenshot(path=folder / f"{name}-{scheme}-{width}.png", full_page=True)
 
-    on_every_page(house, (1280, 390), take)
+    on_every_page(site, (1280, 390), take)
     print(f"{len(list(folder.glob('*.png')))} pictures in {folder}")
 
 
@@ -895,16 +897,16 @@ def main(story: str) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
-        house = House(browser, scene)
+        site = Site(browser, scene)
         try:
-            globals()[story](house)
+            globals()[story](site)
         except BaseException:
             picture = pathlib.Path(scene["pictures"]) / f"{story}.png"
             picture.parent.mkdir(parents=True, exist_ok=True)
-            house.page.screenshot(path=picture, full_page=True)
-            print(f"The page at the end: {picture}, {house.page.url}", file=sys.stderr)
+            site.page.screenshot(path=picture, full_page=True)
+            print(f"The page at the end: {picture}, {site.page.url}", file=sys.stderr)
             raise
-        assert not house.complaints, house.complaints
+        assert not site.complaints, site.complaints
         browser.close()
 
 

@@ -2,11 +2,11 @@
 
 usage: smtp.py [--tls CERT KEY] [--port PORT]
 
-Prints its port, then one JSON line for each letter that it took and each step that it reached. Reads one JSON line for each
+Prints its port, then one JSON line for each message that it took and each step that it reached. Reads one JSON line for each
 change of its manners from standard input: {"at": STEP, "do": FAULT, "for": ADDRESS or null, "times": N or null}.
 
 STEP is connect, EHLO, STARTTLS, MAIL, RCPT, DATA or dot. FAULT is an answer such as "451 later", or hang, reset, close, garbage;
-at dot also lost: the letter is taken, and the line dies before the answer. An empty object forgets all faults; {"sync": true} only asks whether everything was heard.
+at dot also lost: the message is taken, and the line dies before the answer. An empty object forgets all faults; {"sync": true} only asks whether everything was heard.
 """
 
 import asyncio
@@ -95,14 +95,14 @@ class Scripted(SMTP):
             await super().smtp_DATA(arg)
 
 
-class Letters:
+class Messages:
     async def handle_DATA(self, server, session, envelope):
         message = email.message_from_bytes(envelope.content)
         parts = {part.get_content_type(): part.get_payload(decode=True).decode() for part in message.walk() if not part.is_multipart()}
         what = fault("dot", envelope.rcpt_tos[0])
         taken = what in (None, "lost")
         if taken:
-            say(letter=message["Message-ID"], to=envelope.rcpt_tos, subject=message["Subject"], text=parts.get("text/plain"), html=parts.get("text/html"), tls=session.ssl is not None)
+            say(message=message["Message-ID"], to=envelope.rcpt_tos, subject=message["Subject"], text=parts.get("text/plain"), html=parts.get("text/html"), tls=session.ssl is not None)
         else:
             say(step="dot")
         if what is None:
@@ -128,7 +128,7 @@ async def main() -> None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate, key)
     loop = asyncio.get_running_loop()
-    make = lambda: Scripted(Letters(), hostname="stub", tls_context=context, loop=loop, timeout=3600)
+    make = lambda: Scripted(Messages(), hostname="stub", tls_context=context, loop=loop, timeout=3600)
     server = await loop.create_server(make, "127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1]) if "--port" in sys.argv else 0)
     say(port=server.sockets[0].getsockname()[1])
 

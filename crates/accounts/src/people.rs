@@ -1,4 +1,4 @@
-//! The people of an account: invited, changed, given a new password by letter.
+//! The people of an account: invited, changed, given a new password by message.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub struct UserPatch {
     pub role: Option<Role>,
     /// Disable or enable.
     pub active: Option<bool>,
-    /// Letters about silent devices and full groups.
+    /// Messages about silent devices and full groups.
     pub mail_alerts: Option<bool>,
 }
 
@@ -99,7 +99,7 @@ impl Accounts {
         ))
     }
 
-    /// How many people get letters about silent devices; with none, nobody is told.
+    /// How many people get messages about silent devices; with none, nobody is told.
     ///
     /// # Errors
     /// If the database does not answer.

@@ -19,9 +19,9 @@ pub struct Advanced {
     pub retired: u64,
     /// Publications that were made.
     pub publications: u64,
-    /// Outages that were opened, and letters written about them.
+    /// Outages that were opened, and messages written about them.
     pub watched: Watched,
-    /// What became of the letters that were due.
+    /// What became of the messages that were due.
     pub delivered: Delivered,
 }
 
@@ -75,7 +75,7 @@ impl App {
         let found = self.watch.watched_so_far();
         let watched = Watched {
             outages: found.outages - watched.outages,
-            letters: found.letters - watched.letters,
+            messages: found.messages - watched.messages,
         };
         Ok(Advanced {
             now: self.context.now(),

@@ -275,7 +275,7 @@ impl App {
     }
 
     /// Empties the actor's account: devices with their groups, rules, alerts, sources and IOCs.
-    /// People, keys, letters and the audit log stay.
+    /// People, keys, messages and the audit log stay.
     ///
     /// # Errors
     /// If the database does not answer; what was emptied before stays so.

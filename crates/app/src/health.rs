@@ -1,6 +1,6 @@
 //! Signs of life, and the ticks that keep things moving.
 
-use iocast_domain::{letter::LetterState, time::SECOND};
+use iocast_domain::{message::MessageState, time::SECOND};
 use iocast_store::Pool;
 use prometheus_client::metrics::histogram::Histogram;
 
@@ -35,13 +35,13 @@ pub struct Metrics {
     pub readiness: Readiness,
     /// Open outages of all accounts.
     pub outages_open: u64,
-    /// Letters by state.
-    pub letters: Vec<(LetterState, u64)>,
-    /// Microseconds that the letter has been due which is due longest.
+    /// Messages by state.
+    pub messages: Vec<(MessageState, u64)>,
+    /// Microseconds that the message has been due which is due longest.
     pub oldest_due: i64,
     /// Groups by [`iocast_domain::receipt::Protection::code`].
     pub protections: Vec<(String, u64)>,
-    /// What became of letters since the server started.
+    /// What became of messages since the server started.
     pub delivered: Delivered,
     /// Answers to devices since the server started, by status.
     pub pulls: Vec<(u16, u64)>,
@@ -109,7 +109,7 @@ impl App {
             readiness: self.readiness(),
             outages_open: figures.outages_open,
             oldest_due: figures.oldest_due,
-            letters: figures.letters.clone(),
+            messages: figures.messages.clone(),
             protections: figures.protections.clone(),
             delivered: self.watch.delivered(),
             pulls: self.watch.answers(),

@@ -79,7 +79,7 @@ pub use iocast_intake::{
     SourcePatch, Spooled, Trust, WalkPage, WalkQuery, Walked,
 };
 pub use iocast_notify::{
-    Failure, Letter, MailTransport, Mailer, Security, Smtp, Transport, Webhooks,
+    Email, Failure, MailTransport, Mailer, Security, Smtp, Transport, Webhooks,
 };
 pub use iocast_ops::Ops;
 pub use iocast_publishing::Publishing;
@@ -88,8 +88,8 @@ pub use iocast_serving::{
 };
 use iocast_store::Store;
 pub use iocast_store::{
-    AlertFilter, AuditFilter, AuditLine, Channel, LetterRow, OutageLetter, OutageRow, Page, PageOf,
-    Pool, PublicationLine, PullLine, Receipt, SessionRow,
+    AlertFilter, AuditFilter, AuditLine, Channel, MessageRow, OutageMessage, OutageRow, Page,
+    PageOf, Pool, PublicationLine, PullLine, Receipt, SessionRow,
 };
 pub use iocast_watch::{Client, Delivered, PullNote, PullUnderWay, Watch, Watched};
 
@@ -172,7 +172,7 @@ impl App {
             app.intake.respell().await?;
         }
         app.intake.end_imports().await?;
-        app.watch.letter_release().await?;
+        app.watch.message_release().await?;
         app.context.idempotency_forget_cut_off().await?;
         app.sync_from_database().await?;
         Ok(app)

@@ -15,12 +15,12 @@ use std::{
 };
 
 use iocast_app::{
-    Actor, App, Caller, Channel, Client, Failure, Letter, MailTransport, Mailer, NewDevice,
+    Actor, App, Caller, Channel, Client, Email, Failure, MailTransport, Mailer, NewDevice,
     OutageRow, Page, PullNote, Pulled, Secrets, Settings, Transport, Webhooks,
 };
 use iocast_domain::{
-    id::{AccountId, DeviceId, GroupId, KeyId, LetterId},
-    letter::{LetterKind, LetterState},
+    id::{AccountId, DeviceId, GroupId, KeyId, MessageId},
+    message::{MessageKind, MessageState},
     time::{Clock, Entropy, HOUR, MINUTE, SECOND, Timestamp},
 };
 use iocast_store::Store;
@@ -96,9 +96,9 @@ enum Manner {
     Take,
     Fail,
     Refuse,
-    /// Takes the letter, and the line dies before the answer.
+    /// Takes the message, and the line dies before the answer.
     Lose,
-    /// The sender dies before, or after, the letter is taken.
+    /// The sender dies before, or after, the message is taken.
     DieBefore,
     DieAfter,
 }
@@ -108,7 +108,7 @@ enum Manner {
 struct MailServer {
     manner: Mutex<Manner>,
     taken: Mutex<Vec<(String, String)>>,
-    /// Message-IDs of letters of which the sender can't know that they were taken.
+    /// Message-IDs of messages of which the sender can't know that they were taken.
     unknown: Mutex<BTreeMap<String, usize>>,
     died: Notify,
 }
@@ -116,18 +116,15 @@ struct MailServer {
 impl MailTransport for MailServer {
     fn carry<'a>(
         &'a self,
-        letter: &'a Letter,
+        email: &'a Email,
     ) -> Pin<Box<dyn Future<Output = Result<String, Failure>> + Send + 'a>> {
         Box::pin(async move {
             let manner = *self.manner.lock().unwrap();
             if matches!(manner, Manner::Take | Manner::Lose | Manner::DieAfter) {
-                self.taken
-                    .lock()
-                    .unwrap()
-                    .push((letter.subject.clone(), letter.message_id.clone()));
+                self.taken.lock().unwrap().push((email.subject.clone(), email.message_id.clone()));
             }
             if matches!(manner, Manner::Lose | Manner::DieAfter) {
-                *self.unknown.lock().unwrap().entry(letter.message_id.clone()).or_default() += 1;
+                *self.unknown.lock().unwrap().entry(email.message_id.clone()).or_default() += 1;
             }
             match manner {
                 Manner::Take => Ok("250 taken".to_owned()),
@@ -395,17 +392,17 @@ impl World {
             assert!(n <= 1 + unknown.get(id).copied().unwrap_or(0), "{n} copies of {id}");
         }
         for device in devices {
-            let first = |letter: LetterId| {
-                taken.iter().position(|(_, id)| id.contains(&letter.to_string()))
+            let first = |message: MessageId| {
+                taken.iter().position(|(_, id)| id.contains(&message.to_string()))
             };
-            for OutageRow { outage, letters } in self.outages(device.id).await {
-                let of = |kind| letters.iter().find(|l| l.kind == kind);
-                let (warning, recovery) = (of(LetterKind::Warning), of(LetterKind::Recovery));
+            for OutageRow { outage, messages } in self.outages(device.id).await {
+                let of = |kind| messages.iter().find(|l| l.kind == kind);
+                let (warning, recovery) = (of(MessageKind::Warning), of(MessageKind::Recovery));
                 let Some(warning) = warning else {
                     // It was taken out of a digest that had not gone out.
                     assert!(
                         outage.ended.is_some() && recovery.is_none(),
-                        "{device:?}: a warning is written with its outage: {letters:?}"
+                        "{device:?}: a warning is written with its outage: {messages:?}"
                     );
                     continue;
                 };
@@ -419,29 +416,29 @@ impl World {
                 let (warning, recovery, arrived) =
                     (warning.state, recovery.map(|l| l.state), arrived.is_some());
                 assert!(
-                    warning.is_settled() && recovery.is_none_or(LetterState::is_settled),
-                    "{device:?}: {letters:?}"
+                    warning.is_settled() && recovery.is_none_or(MessageState::is_settled),
+                    "{device:?}: {messages:?}"
                 );
                 match (outage.ended.is_some(), warning) {
                     (false, state) => assert!(
-                        matches!(state, LetterState::Sent | LetterState::Dead)
+                        matches!(state, MessageState::Sent | MessageState::Dead)
                             && recovery.is_none(),
-                        "{device:?}: {letters:?}"
+                        "{device:?}: {messages:?}"
                     ),
                     // One that arrived without an answer is retried until it has one; refused for
                     // good then, it has no sequel.
-                    (true, state) if arrived && state != LetterState::Dead => {
+                    (true, state) if arrived && state != MessageState::Dead => {
                         assert!(
-                            matches!(recovery, Some(LetterState::Sent | LetterState::Dead)),
-                            "{device:?}: {letters:?}"
+                            matches!(recovery, Some(MessageState::Sent | MessageState::Dead)),
+                            "{device:?}: {messages:?}"
                         );
                     }
-                    (true, LetterState::Sent) => {
-                        panic!("{device:?}: sent, and not taken: {letters:?}")
+                    (true, MessageState::Sent) => {
+                        panic!("{device:?}: sent, and not taken: {messages:?}")
                     }
                     (true, _) => assert!(
-                        recovery.is_none_or(|r| r == LetterState::Superseded),
-                        "{device:?}: {letters:?}"
+                        recovery.is_none_or(|r| r == MessageState::Superseded),
+                        "{device:?}: {messages:?}"
                     ),
                 }
             }
@@ -477,9 +474,9 @@ fn closing_waits_for_work_in_the_background() {
         world.app.close().await.unwrap();
         world.store = Store::open(None, world.folder.path()).await.unwrap();
         world.restart().await;
-        let letters =
-            world.app.watch.letter_list(&world.actor(), None, &Page::first(10)).await.unwrap();
-        assert_eq!(letters.items.len(), 1, "{letters:?}");
+        let messages =
+            world.app.watch.message_list(&world.actor(), None, &Page::first(10)).await.unwrap();
+        assert_eq!(messages.items.len(), 1, "{messages:?}");
     });
 }
 

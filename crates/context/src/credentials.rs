@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose};
 
 /// What a device shows of itself: an account ID, where it names one, and a secret.
-pub type Shown = (Option<String>, String);
+pub type Credentials = (Option<String>, String);
 
 /// Basic or Bearer; else the header for devices that know only one of their own; else the key in
 /// the URL.
@@ -14,7 +14,7 @@ pub fn shown(
     authorization: Option<&str>,
     api_key: Option<&str>,
     parameters: &[(&str, &str)],
-) -> Result<Shown, &'static str> {
+) -> Result<Credentials, &'static str> {
     if let Some(header) = authorization {
         return credentials(header).ok_or("The Authorization header is not readable: use Basic, with the account ID as user and the key as password.");
     }
@@ -25,7 +25,7 @@ pub fn shown(
 
 /// User and password of Basic, split at the first colon; or the key alone as Bearer.
 #[must_use]
-pub fn credentials(header: &str) -> Option<Shown> {
+pub fn credentials(header: &str) -> Option<Credentials> {
     let (scheme, value) = header.trim().split_once(' ')?;
     let value = value.trim();
     if scheme.eq_ignore_ascii_case("bearer") {

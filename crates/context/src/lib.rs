@@ -39,7 +39,7 @@ mod tasks;
 
 pub use self::{
     actor::{Actor, Caller, Who},
-    credentials::{Shown, credentials, shown},
+    credentials::{Credentials, credentials, shown},
     downtime::Downtime,
     error::{AppError, AppResult, Fields, taken},
     idempotency::{Idempotent, Known, Replay},

@@ -23,7 +23,7 @@ pub enum GroupNews {
 
 /// Writes messages into the outbox. Delivery is tried later, outside the transaction.
 pub trait Messages: Send + Sync {
-    /// Whether letters are written at all.
+    /// Whether messages are written at all.
     fn are_off(&self) -> bool;
 
     /// Writes news of a group to all who get alerts, once for each `subject`.

@@ -19,9 +19,9 @@ pub struct Settings {
     pub import_max: u64,
     /// Bytes of compressed feed files kept in memory.
     pub cache_bytes: u64,
-    /// Sender of all letters.
+    /// Sender of all messages.
     pub mail_from: String,
-    /// How long handing over one letter may take.
+    /// How long handing over one message may take.
     pub mail_deadline: Duration,
     /// Bearer token for the metrics.
     pub metrics_token: Option<String>,
@@ -40,7 +40,7 @@ pub struct Settings {
 pub enum Role {
     /// Answers requests.
     Web,
-    /// Publishes, watches and writes letters.
+    /// Publishes, watches and writes messages.
     Worker,
     /// Both.
     All,
@@ -63,7 +63,7 @@ impl Role {
         matches!(self, Self::Web | Self::All)
     }
 
-    /// Whether it publishes, watches and writes letters.
+    /// Whether it publishes, watches and writes messages.
     #[must_use]
     pub const fn works(self) -> bool {
         matches!(self, Self::Worker | Self::All)

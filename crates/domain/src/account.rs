@@ -94,7 +94,7 @@ pub struct User {
     pub role: Role,
     /// A disabled person can't sign in.
     pub active: bool,
-    /// Gets letters about silent devices and full groups.
+    /// Gets messages about silent devices and full groups.
     pub mail_alerts: bool,
 }
 

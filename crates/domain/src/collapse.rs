@@ -24,7 +24,7 @@ pub struct Collapsed {
     /// Those that stand for a wider network than their own, with its prefix length. Each is the one
     /// whose address the network begins with, so that the entry stays the same IOC while the
     /// network grows and shrinks behind it.
-    pub spans: HashMap<IocId, u8>,
+    pub merged_prefixes: HashMap<IocId, u8>,
 }
 
 /// Parts candidates into those that stand for themselves and those that another candidate covers;
@@ -41,8 +41,8 @@ pub fn collapse(candidates: Vec<(Kind, Place)>, merge: bool) -> Collapsed {
 
 /// The IOC as its entry tells it: where it stands for a wider network, that network is its value.
 #[must_use]
-pub fn spanning(mut ioc: Ioc, span: Option<u8>) -> Ioc {
-    if let Some(length) = span {
+pub fn with_merged_prefix(mut ioc: Ioc, merged_prefix: Option<u8>) -> Ioc {
+    if let Some(length) = merged_prefix {
         let address = ioc.value.split('/').next().unwrap_or_default();
         ioc.value = format!("{address}/{length}");
     }
@@ -67,15 +67,15 @@ fn merge_adjacent(collapsed: &mut Collapsed) {
             collapsed.covered.insert(absorbed.id);
             if let Some(place) = collapsed.places.get_mut(first) {
                 place.rise_to(&absorbed);
-                collapsed.spans.insert(place.id, both.prefix_len());
+                collapsed.merged_prefixes.insert(place.id, both.prefix_len());
             }
             next = (both, first);
         }
         merged.push(next);
     }
-    let Collapsed { places, covered, spans } = collapsed;
+    let Collapsed { places, covered, merged_prefixes } = collapsed;
     places.retain(|place| !covered.contains(&place.id));
-    spans.retain(|id, _| !covered.contains(id));
+    merged_prefixes.retain(|id, _| !covered.contains(id));
 }
 
 /// The network that two halves make up. None is wider than what the guard lets through.
@@ -138,7 +138,7 @@ fn cover(candidates: Vec<(Kind, Place)>) -> Collapsed {
     }
     let mut stands = by.iter().map(Option::is_none);
     places.retain(|_| stands.next().unwrap_or(true));
-    Collapsed { places, covered, spans: HashMap::new() }
+    Collapsed { places, covered, merged_prefixes: HashMap::new() }
 }
 
 fn is_v6(network: &IpNet) -> bool {
@@ -189,10 +189,10 @@ mod tests {
 
     /// What the entries say when adjacent networks are merged.
     fn merged(values: &[&str]) -> Vec<String> {
-        let Collapsed { places, spans, .. } =
+        let Collapsed { places, merged_prefixes, .. } =
             collapse(values.iter().map(|v| place(v, Severity::Low)).collect(), true);
         let shown = |p: &Place| {
-            spans.get(&p.id).map_or_else(
+            merged_prefixes.get(&p.id).map_or_else(
                 || p.value.clone(),
                 |l| format!("{}/{l}", p.value.split('/').next().unwrap_or_default()),
             )

@@ -49,8 +49,8 @@ ids! {
     IocId,
     /// A stretch of silence of a device.
     OutageId,
-    /// A letter in the outbox.
-    LetterId,
+    /// A message in the outbox.
+    MessageId,
     /// One event of a MISP feed: version 5 over account, group, day and part.
     PartId,
 }

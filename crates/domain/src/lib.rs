@@ -14,7 +14,6 @@ pub mod host;
 pub mod id;
 pub mod ioc;
 pub mod key;
-pub mod letter;
 pub mod member;
 pub mod message;
 pub mod name;

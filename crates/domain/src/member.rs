@@ -98,16 +98,16 @@ impl LeaveReason {
         }
     }
 
-    /// When receivers may be told, in UTC microseconds: `left_at` is when it left, `rested_at` when
+    /// When receivers may be told, in UTC microseconds: `left_at` is when it left, `next_change_at` when
     /// the part may change again, `sealed` whether the part is sealed.
     #[must_use]
-    pub fn due(self, left_at: i64, rested_at: i64, sealed: bool) -> i64 {
+    pub fn due(self, left_at: i64, next_change_at: i64, sealed: bool) -> i64 {
         match self {
             Self::Withdrawn | Self::SentAgain | Self::RolledBack => left_at,
             Self::OverLimit => {
-                (left_at + SEALED_PART_REST).max(if sealed { rested_at } else { left_at })
+                (left_at + SEALED_PART_REST).max(if sealed { next_change_at } else { left_at })
             }
-            Self::Unchosen | Self::Covered if sealed => rested_at.max(left_at),
+            Self::Unchosen | Self::Covered if sealed => next_change_at.max(left_at),
             Self::Unchosen | Self::Covered => left_at,
         }
     }

@@ -3,12 +3,16 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{letter::LetterKind, time::Timestamp};
+use crate::time::Timestamp;
+
+mod delivery;
+
+pub use self::delivery::*;
 
 /// Longest URL of a webhook, in bytes.
 const WEBHOOK_MAX: usize = 250;
 
-/// A device in a letter about silence.
+/// A device in a message about silence.
 #[derive(Clone, Debug, Serialize)]
 pub struct SilentDevice {
     /// Its name.
@@ -17,7 +21,7 @@ pub struct SilentDevice {
     pub type_name: String,
     /// Since when nothing was pulled.
     pub since: Timestamp,
-    /// When it pulled again, in a letter that says so.
+    /// When it pulled again, in a message that says so.
     pub until: Option<Timestamp>,
     /// How long that is, in words.
     pub silence: String,
@@ -88,7 +92,7 @@ pub struct NotTakenGroup {
     pub link: String,
 }
 
-/// Why a letter is written, with everything that it says. Where it is about many, the first are
+/// Why a message is written, with everything that it says. Where it is about many, the first are
 /// listed, and `more` counts the others.
 #[derive(Clone, Debug)]
 pub enum Content {
@@ -153,16 +157,16 @@ pub enum Content {
 impl Content {
     /// What kind of message says this.
     #[must_use]
-    pub const fn kind(&self) -> LetterKind {
+    pub const fn kind(&self) -> MessageKind {
         match self {
-            Self::Warning { .. } => LetterKind::Warning,
-            Self::Recovery { .. } => LetterKind::Recovery,
-            Self::Limit { .. } => LetterKind::Limit,
-            Self::Held { .. } => LetterKind::Held,
-            Self::NotTaken { .. } => LetterKind::NotTaken,
-            Self::Test { .. } => LetterKind::Test,
-            Self::Invitation { .. } => LetterKind::Invitation,
-            Self::PasswordReset { .. } => LetterKind::PasswordReset,
+            Self::Warning { .. } => MessageKind::Warning,
+            Self::Recovery { .. } => MessageKind::Recovery,
+            Self::Limit { .. } => MessageKind::Limit,
+            Self::Held { .. } => MessageKind::Held,
+            Self::NotTaken { .. } => MessageKind::NotTaken,
+            Self::Test { .. } => MessageKind::Test,
+            Self::Invitation { .. } => MessageKind::Invitation,
+            Self::PasswordReset { .. } => MessageKind::PasswordReset,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Points in time, and the clock and dice that are handed in as arguments.
+//! Points in time, and the clock and random numbers that are handed in as arguments.
 
 use std::fmt;
 
@@ -208,7 +208,7 @@ pub trait Clock: Send + Sync {
     fn advance(&self, micros: i64);
 }
 
-/// The dice, handed in for the same reason.
+/// Random numbers, handed in for the same reason.
 pub trait Entropy: Send + Sync {
     /// Fills `buffer` with unpredictable bytes.
     fn fill(&self, buffer: &mut [u8]);

@@ -94,7 +94,7 @@ fn list(iocs: &[Ioc], format: Format) -> Vec<u8> {
         joined_at: at,
         stamp: at,
         removed: false,
-        reborn: false,
+        readded: false,
     });
     writer(format).map(|writer| shard(writer, &scope, entries)).unwrap_or_default()
 }

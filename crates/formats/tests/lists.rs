@@ -82,7 +82,7 @@ fn document(format: Format, scope: &Scope, iocs: &[Ioc]) -> (String, usize) {
     writer.head(scope, &mut out);
     let before = out.len();
     let stamp = at("2026-11-03T10:00:00Z");
-    let entry = |ioc| Entry { ioc, joined_at: stamp, stamp, removed: false, reborn: false };
+    let entry = |ioc| Entry { ioc, joined_at: stamp, stamp, removed: false, readded: false };
     // One that grew is the same as one that was written at once.
     let (first, others) = iocs.split_at(iocs.len() / 2);
     let body = grown(

@@ -1,12 +1,12 @@
 //! Renders typed messages, and delivers them. It does not decide who gets one, or when.
 
-mod letter;
+mod email;
 mod post;
 mod render;
 mod webhook;
 
 pub use self::{
-    letter::{Letter, LetterError},
+    email::{Email, EmailError},
     post::{Failure, MailTransport, Mailer, Security, Smtp, Transport},
     render::{Rendered, payload, render},
     webhook::{Webhook, Webhooks},

@@ -1,4 +1,4 @@
-//! Handing letters over: by SMTP, into a folder, or not at all.
+//! Handing e-mails over: by SMTP, into a folder, or not at all.
 
 use std::{
     fmt, io,
@@ -24,7 +24,7 @@ use lettre::{
 };
 
 use crate::{
-    letter::Letter,
+    email::Email,
     webhook::{Webhook, Webhooks},
 };
 
@@ -54,7 +54,7 @@ pub struct Smtp {
     pub ca: Option<Vec<u8>>,
     /// How long connecting may take.
     pub connect: Duration,
-    /// How long one letter may take, from connecting to the server's last answer.
+    /// How long one e-mail may take, from connecting to the server's last answer.
     pub total: Duration,
     /// The name by which the mail server is greeted (EHLO): a host name that leads here.
     pub hello: String,
@@ -66,21 +66,21 @@ impl fmt::Debug for Smtp {
     }
 }
 
-/// Hands letters over in a way of its own: a simulation puts one in the place of a mail server.
+/// Hands e-mails over in a way of its own: a simulation puts one in the place of a mail server.
 pub trait MailTransport: fmt::Debug + Send + Sync {
-    /// Hands a letter over and gives an answer.
+    /// Hands an e-mail over and gives an answer.
     fn carry<'a>(
         &'a self,
-        letter: &'a Letter,
+        email: &'a Email,
     ) -> Pin<Box<dyn Future<Output = Result<String, Failure>> + Send + 'a>>;
 }
 
-/// Where letters go.
+/// Where e-mails go.
 #[derive(Clone, Debug)]
 pub enum Transport {
     /// Nowhere: none are written.
     Off,
-    /// Into a folder, one `.eml` file a letter.
+    /// Into a folder, one `.eml` file an e-mail.
     Folder(PathBuf),
     /// To a mail server.
     Smtp(Smtp),
@@ -88,7 +88,7 @@ pub enum Transport {
     MailTransport(Arc<dyn MailTransport>),
 }
 
-/// Why a letter was not handed over.
+/// Why an e-mail was not handed over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// It may go better later.
@@ -97,11 +97,11 @@ pub enum Failure {
     /// The line died after the last byte and before the answer: it may have been taken.
     #[error("{0}")]
     Unknown(String),
-    /// The server refuses this letter for good, or it is none.
+    /// The server refuses this e-mail for good, or it is none.
     #[error("{0}")]
     Permanent(String),
     /// Somebody else took it over in the meantime; it was not sent.
-    #[error("somebody else took the letter over")]
+    #[error("somebody else took the e-mail over")]
     NotOurs,
 }
 
@@ -133,13 +133,13 @@ impl Mailer {
         text.parse::<Mailbox>().is_ok()
     }
 
-    /// Whether letters are written at all.
+    /// Whether e-mails are written at all.
     #[must_use]
     pub fn is_off(&self) -> bool {
         matches!(self.transport, Transport::Off)
     }
 
-    /// Where letters go, in words.
+    /// Where e-mails go, in words.
     #[must_use]
     pub fn describe(&self) -> String {
         match &self.transport {
@@ -150,34 +150,34 @@ impl Mailer {
         }
     }
 
-    /// Hands a letter over and gives the server's answer. `ours` is asked at the last moment at
-    /// which the letter can still be held back: a sender that was stopped for long must not send
+    /// Hands an e-mail over and gives the server's answer. `ours` is asked at the last moment at
+    /// which the e-mail can still be held back: a sender that was stopped for long must not send
     /// what another one sent since.
     ///
     /// # Errors
     /// [`Failure`].
     pub async fn hand_over(
         &self,
-        letter: &Letter,
+        email: &Email,
         ours: impl AsyncFnOnce() -> bool,
     ) -> Result<String, Failure> {
-        let message = letter.message().map_err(|error| Failure::Permanent(error.to_string()))?;
+        let message = email.message().map_err(|error| Failure::Permanent(error.to_string()))?;
         match &self.transport {
             Transport::Off => Err(Failure::Permanent("Mail is switched off.".to_owned())),
             Transport::Folder(folder) => {
                 if !ours().await {
                     return Err(Failure::NotOurs);
                 }
-                let file = put(folder, &letter.file_name(), &message.formatted()).await;
+                let file = put(folder, &email.file_name(), &message.formatted()).await;
                 file.map(|path| format!("written to {}", path.display())).map_err(|error| {
-                    Failure::Transient(format!("The folder takes no letter: {error}."))
+                    Failure::Transient(format!("The folder takes no e-mail: {error}."))
                 })
             }
             Transport::MailTransport(courier) => {
                 if !ours().await {
                     return Err(Failure::NotOurs);
                 }
-                courier.carry(letter).await
+                courier.carry(email).await
             }
             Transport::Smtp(smtp) => {
                 let text_begun = AtomicBool::new(false);
@@ -202,7 +202,7 @@ impl Mailer {
     }
 }
 
-/// Writes a file so that it is there whole or not at all; the same letter again is the same file.
+/// Writes a file so that it is there whole or not at all; the same e-mail again is the same file.
 async fn put(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     use tokio::io::AsyncWriteExt as _;
     tokio::fs::create_dir_all(folder).await?;
@@ -219,15 +219,15 @@ async fn put(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// What a step of the conversation came to: an error before the letter itself is spoken of is never
+/// What a step of the conversation came to: an error before the e-mail itself is spoken of is never
 /// its fault.
 fn at(
     step: &'static str,
-    about_the_letter: bool,
+    about_the_email: bool,
 ) -> impl FnOnce(lettre::transport::smtp::Error) -> Failure {
     move |error| {
         let text = format!("{step}: {}", error_chain(&error));
-        if about_the_letter && error.is_permanent() {
+        if about_the_email && error.is_permanent() {
             Failure::Permanent(text)
         } else {
             Failure::Transient(text)
@@ -270,7 +270,7 @@ impl Smtp {
     ) -> Result<String, Failure> {
         let mut line = self.connect().await?;
         let sent = self.deliver(&mut line, envelope, message, ours, text_begun).await;
-        // Politely or not: the letter's fate is known.
+        // Politely or not: the e-mail's fate is known.
         let _ = tokio::time::timeout(Duration::from_secs(1), line.abort()).await;
         sent
     }

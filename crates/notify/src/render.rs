@@ -1,4 +1,4 @@
-//! What letters say: subject, text and HTML from `web-templates/mail`, compiled in.
+//! What messages say: subject, text and HTML from `web-templates/mail`, compiled in.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use minijinja::{
     Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde,
 };
 
-/// A letter's words.
+/// A message's words.
 #[derive(Clone, Debug)]
 pub struct Rendered {
     /// One line of plain ASCII.
@@ -89,7 +89,7 @@ fn plain(name: &str) -> String {
     clip(&ascii, 60).replace('…', "...")
 }
 
-/// Renders a letter to the people of `account`.
+/// Renders a message to the people of `account`.
 ///
 /// # Errors
 /// If a template is broken.
@@ -156,7 +156,7 @@ pub fn render(
             context! { groups => Value::from(Serde(groups)), more },
         ),
         Content::Test { asked_by } => {
-            ("test", format!("Test letter ({of})"), context! { asked_by })
+            ("test", format!("Test message ({of})"), context! { asked_by })
         }
         Content::Invitation { invited_by, link, until } => (
             "invitation",
@@ -180,7 +180,7 @@ pub fn render(
     })
 }
 
-/// The same for a program, as JSON; nothing for letters that only people get.
+/// The same for a program, as JSON; nothing for messages that only people get.
 #[must_use]
 pub fn payload(
     content: &Content,

@@ -1,4 +1,4 @@
-//! Letters to programs: a signed POST of JSON, after the Standard Webhooks specification
+//! Messages to programs: a signed POST of JSON, after the Standard Webhooks specification
 //! (webhook-id, -timestamp, -signature).
 //!
 //! The address is resolved once, judged, and connected to as it is; redirects are not followed. So

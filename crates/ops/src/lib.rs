@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use iocast_context::{Actor, AppError, AppResult, Context};
-use iocast_domain::letter::LetterState;
+use iocast_domain::message::MessageState;
 use subtle::ConstantTimeEq as _;
 
 mod audit;
@@ -24,9 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Figures {
     /// Open outages of all accounts.
     pub outages_open: u64,
-    /// Letters by state.
-    pub letters: Vec<(LetterState, u64)>,
-    /// Microseconds that the letter has been due which is due longest.
+    /// Messages by state.
+    pub messages: Vec<(MessageState, u64)>,
+    /// Microseconds that the message has been due which is due longest.
     pub oldest_due: i64,
     /// Groups by [`iocast_domain::receipt::Protection::code`].
     pub protections: Vec<(String, u64)>,
@@ -66,11 +66,11 @@ impl Ops {
     pub async fn look_around(&self) -> AppResult<()> {
         let asked = async {
             self.context.store.ping().await?;
-            let letters = self.context.store.read().letter_counts(self.context.now()).await?;
+            let messages = self.context.store.read().message_counts(self.context.now()).await?;
             Ok::<_, AppError>(Figures {
                 outages_open: self.context.store.read().outage_open_count().await?,
-                oldest_due: letters.oldest_due.map_or(0, |at| self.context.now().since(at)),
-                letters: letters.by_state,
+                oldest_due: messages.oldest_due.map_or(0, |at| self.context.now().since(at)),
+                messages: messages.by_state,
                 protections: self.context.store.read().protection_counts().await?,
             })
         };

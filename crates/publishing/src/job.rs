@@ -343,11 +343,11 @@ fn next_due(
     oldest_tombstone: Option<i64>,
     today: &str,
 ) -> Option<i64> {
-    let rests = parts.values().filter(|p| p.dirty).map(|p| p.rested_at);
+    let rests = parts.values().filter(|p| p.pending).map(|p| p.next_change_at);
     let leaves =
         leaving.iter().filter(|m| m.standing == MembershipState::Leaving).filter_map(|m| {
             let part = parts.get(&m.part_id)?;
-            Some(m.leave?.due(m.left_at?, part.rested_at, part.sealed || part.day != today))
+            Some(m.leave?.due(m.left_at?, part.next_change_at, part.sealed || part.day != today))
         });
     rests.chain(leaves).chain(oldest_tombstone.map(|at| at + TOMBSTONE_KEPT)).min()
 }

@@ -262,7 +262,7 @@ impl Application {
         };
         #[expect(
             clippy::redundant_closure_for_method_calls,
-            reason = "the type has no name in this room"
+            reason = "the type has no name in this crate"
         )]
         let metrics_handle = metrics.as_ref().map(|listening| listening.handle());
         let metrics = metrics.map(tokio::spawn);
@@ -282,7 +282,7 @@ impl Application {
         }
         drop(metrics);
         if !tasks.end(LAST_TICK).await {
-            // A mail server that hangs, most likely: its letter is claimed, and sent by the process
+            // A mail server that hangs, most likely: its message is claimed, and sent by the process
             // that runs next.
             tracing::warn!("Stopping: work that did not end in time is cut off");
         }

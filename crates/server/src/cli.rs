@@ -168,7 +168,7 @@ async fn execute(cli: Cli) -> Result<(), String> {
             if json {
                 println!("{made}");
             } else {
-                println!("The letter to {to} was taken: {}", text(&made, "answer"));
+                println!("The message to {to} was taken: {}", text(&made, "answer"));
             }
             Ok(())
         }

@@ -1,4 +1,4 @@
-//! The real clock and the real dice. Nobody else touches them.
+//! The real clock and the real source of random numbers. Nobody else touches them.
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -37,7 +37,10 @@ impl Clock for SystemClock {
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that owns the real dice")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that owns the real source of random numbers"
+    )]
     fn fill(&self, buffer: &mut [u8]) {
         if let Err(error) = getrandom::fill(buffer) {
             // Without random numbers no secret is safe: better to stop than to go on.

@@ -18,6 +18,6 @@ mod tls;
 
 pub use shutdown::Shutdown;
 
-/// What else a test needs of the rooms: the OpenAPI document and the clock's trait.
+/// What else a test needs of the crates: the OpenAPI document and the clock's trait.
 pub use iocast_domain::time::{Clock, Entropy, Timestamp};
 pub use iocast_web::openapi;

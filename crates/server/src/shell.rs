@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Import(Import),
     /// Give somebody a new password.
     ResetPassword { email: String, account: Option<String>, password: Option<String> },
-    /// Send a test letter.
+    /// Send a test message.
     MailTest { account: Option<String>, to: String },
     /// Fill an account with a made-up world, or empty it.
     Fixtures { account: Option<String>, load: Option<String> },

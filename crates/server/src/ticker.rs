@@ -13,7 +13,7 @@ const WATCH: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);
 const PRUNE: Duration = Duration::from_secs(3_600);
 const DELIVER: Duration = Duration::from_secs(1);
-/// Letters on their way at once in each lane: a server that hangs holds up as many, not all.
+/// Messages on their way at once in each lane: a server that hangs holds up as many, not all.
 const SENDERS: usize = 4;
 const FOLLOW: Duration = Duration::from_millis(500);
 /// Looking what other replicas did takes at most one part in so many of the time.
@@ -230,7 +230,7 @@ async fn deliver(app: Arc<App>, lane: Channel, name: &'static str, stop: Cancell
         );
         app.context.task_alive(name);
         tokio::select! {
-            () = app.watch.letter_written(lane) => {}
+            () = app.watch.message_written(lane) => {}
             () = tokio::time::sleep(DELIVER) => {}
             () = stop.cancelled() => {}
         }

@@ -7,7 +7,7 @@
 use std::sync::{Arc, atomic::AtomicI64};
 
 use iocast_context::{
-    Actor, Answer, AppError, AppResult, Context, Made, Pulled, Shown, Tables, file_etag,
+    Actor, Answer, AppError, AppResult, Context, Credentials, Made, Pulled, Tables, file_etag,
     misp_event, shown,
 };
 use iocast_domain::{device::Device, group::Group, id::GroupId, key::Key};

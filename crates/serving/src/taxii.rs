@@ -18,7 +18,7 @@ use iocast_formats::{
 use quick_cache::Weighter;
 use serde_json::{Value, json};
 
-use crate::{AppError, AppResult, Pulled, Serving, Shown, feed::GroupFeed, shown};
+use crate::{AppError, AppResult, Credentials, Pulled, Serving, feed::GroupFeed, shown};
 
 mod pages;
 
@@ -185,7 +185,7 @@ impl Serving {
     }
 
     fn taxii_key(&self, request: &TaxiiRequest<'_>) -> Result<Arc<Key>, (String, Option<String>)> {
-        let shown: Result<Shown, &'static str> =
+        let shown: Result<Credentials, &'static str> =
             shown(request.authorization, request.api_key, request.parameters);
         self.feed_key(shown)
     }

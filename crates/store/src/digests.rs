@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use iocast_domain::{
-    id::{AccountId, GroupId, LetterId, OutageId},
-    letter::{GATHERED_FOR, Lately, LetterKind, LetterState, digest_at},
+    id::{AccountId, GroupId, MessageId, OutageId},
+    message::{GATHERED_FOR, Lately, MessageKind, MessageState, digest_at},
     time::Timestamp,
     watch::Outage,
 };
@@ -17,58 +17,58 @@ use sea_orm::{
 use uuid::Uuid;
 
 use crate::{
-    Conn, NewLetter, StoreError, StoreResult, Txn,
+    Conn, NewMessage, StoreError, StoreResult, Txn,
     error::readable,
-    letters::{insertion, kind_code, state_code},
+    messages::{insertion, kind_code, state_code},
     outages::to_outage,
-    row::{group, letter, letter_item, outage, outage_letter},
+    row::{group, message, message_item, outage, outage_message},
 };
 
-/// What a letter is, as far as digests go.
+/// What a message is, as far as digests go.
 pub(crate) const OPEN: i16 = 1;
 const CLOSED: i16 = 2;
 /// Tries to find or make the open digest of a person: two replicas that do so at once need two.
 const OPEN_TRIES: usize = 4;
 
 /// The one digest of this kind that may be open for a person.
-fn slot(account: &AccountId, kind: LetterKind, recipient: &str) -> String {
+fn slot(account: &AccountId, kind: MessageKind, recipient: &str) -> String {
     format!("digest:{}:{account}:{recipient}", kind_code(kind))
 }
 
-/// The outages that a letter is about.
-fn of_letter(letter: LetterId) -> sea_orm::sea_query::SelectStatement {
+/// The outages that a message is about.
+fn of_message(message: MessageId) -> sea_orm::sea_query::SelectStatement {
     Query::select()
-        .column(outage_letter::Column::OutageId)
-        .from(outage_letter::Entity)
-        .and_where(outage_letter::Column::LetterId.eq(letter.0))
+        .column(outage_message::Column::OutageId)
+        .from(outage_message::Entity)
+        .and_where(outage_message::Column::MessageId.eq(message.0))
         .take()
 }
 
 impl<C: ConnectionTrait> Conn<C> {
     /// What a person was written lately, since a time.
-    pub async fn letters_lately(
+    pub async fn messages_lately(
         &self,
         account: &AccountId,
-        kind: LetterKind,
+        kind: MessageKind,
         recipient: &str,
         since: Timestamp,
     ) -> StoreResult<Lately> {
-        let dropped = [LetterState::Superseded, LetterState::Discarded].map(state_code);
-        let open = letter::Column::Digest.eq(OPEN);
-        let find = letter::Entity::find()
+        let dropped = [MessageState::Superseded, MessageState::Discarded].map(state_code);
+        let open = message::Column::Digest.eq(OPEN);
+        let find = message::Entity::find()
             .select_only()
-            .columns([letter::Column::CreatedAt, letter::Column::Digest])
-            .filter(letter::Column::AccountId.eq(account.as_str()))
+            .columns([message::Column::CreatedAt, message::Column::Digest])
+            .filter(message::Column::AccountId.eq(account.as_str()))
             .filter(
-                letter::Column::CreatedAt
+                message::Column::CreatedAt
                     .gt(since.micros())
-                    .or(letter::Column::SubjectKey.eq(slot(account, kind, recipient))),
+                    .or(message::Column::SubjectKey.eq(slot(account, kind, recipient))),
             )
-            .filter(letter::Column::Kind.eq(kind_code(kind)))
-            .filter(letter::Column::Recipient.eq(recipient))
-            .filter(Condition::any().add(open).add(letter::Column::State.is_not_in(dropped)));
+            .filter(message::Column::Kind.eq(kind_code(kind)))
+            .filter(message::Column::Recipient.eq(recipient))
+            .filter(Condition::any().add(open).add(message::Column::State.is_not_in(dropped)));
         let rows: Vec<(i64, i16)> =
-            find.order_by_asc(letter::Column::CreatedAt).into_tuple().all(&self.0).await?;
+            find.order_by_asc(message::Column::CreatedAt).into_tuple().all(&self.0).await?;
         let written: Vec<i64> =
             rows.iter().filter(|(_, digest)| *digest != OPEN).map(|(at, _)| *at).collect();
         Ok(Lately {
@@ -81,10 +81,11 @@ impl<C: ConnectionTrait> Conn<C> {
     /// The first outages that a digest is about, the longest first, and how many there are.
     pub async fn digest_outages(
         &self,
-        letter: LetterId,
+        message: MessageId,
         limit: u64,
     ) -> StoreResult<(Vec<Outage>, u64)> {
-        let find = outage::Entity::find().filter(outage::Column::Id.in_subquery(of_letter(letter)));
+        let find =
+            outage::Entity::find().filter(outage::Column::Id.in_subquery(of_message(message)));
         let all = find.clone().count(&self.0).await?;
         let first = find
             .order_by_asc(outage::Column::BeganAt)
@@ -99,15 +100,15 @@ impl<C: ConnectionTrait> Conn<C> {
     /// and what was noted of them.
     pub async fn digest_items(
         &self,
-        letter: LetterId,
+        message: MessageId,
         after: &str,
         limit: u64,
     ) -> StoreResult<Vec<(String, String)>> {
-        let find = letter_item::Entity::find()
-            .filter(letter_item::Column::LetterId.eq(letter.0))
-            .filter(letter_item::Column::ItemKey.gt(after));
+        let find = message_item::Entity::find()
+            .filter(message_item::Column::MessageId.eq(message.0))
+            .filter(message_item::Column::ItemKey.gt(after));
         let rows =
-            find.order_by_asc(letter_item::Column::ItemKey).limit(limit).all(&self.0).await?;
+            find.order_by_asc(message_item::Column::ItemKey).limit(limit).all(&self.0).await?;
         Ok(rows.into_iter().map(|row| (row.item_key, row.content)).collect())
     }
 
@@ -132,35 +133,38 @@ impl Txn {
     /// Nobody closes it before this transaction ends. Gives its id, and whether it was made.
     pub async fn digest_open(
         &self,
-        new: &NewLetter,
+        new: &NewMessage,
         due: Timestamp,
-    ) -> StoreResult<(LetterId, bool)> {
+    ) -> StoreResult<(MessageId, bool)> {
         let slot = slot(&new.account_id, new.kind, &new.recipient);
         for _ in 0..OPEN_TRIES {
-            let of_slot = letter::Column::SubjectKey.eq(slot.as_str());
-            let lock = letter::Entity::update_many()
-                .col_expr(letter::Column::Attempts, Expr::col(letter::Column::Attempts))
+            let of_slot = message::Column::SubjectKey.eq(slot.as_str());
+            let lock = message::Entity::update_many()
+                .col_expr(message::Column::Attempts, Expr::col(message::Column::Attempts))
                 .filter(of_slot.clone())
-                .filter(letter::Column::State.eq(state_code(LetterState::Due)));
+                .filter(message::Column::State.eq(state_code(MessageState::Due)));
             if lock.exec(&self.0).await?.rows_affected > 0
-                && let Some(row) = letter::Entity::find().filter(of_slot).one(&self.0).await?
+                && let Some(row) = message::Entity::find().filter(of_slot).one(&self.0).await?
             {
-                return Ok((LetterId(row.id), false));
+                return Ok((MessageId(row.id), false));
             }
             let mut row = insertion(new);
             (row.subject_key, row.next_at, row.digest) =
                 (Set(Some(slot.clone())), Set(due.micros()), Set(OPEN));
-            let once = OnConflict::column(letter::Column::SubjectKey).do_nothing().to_owned();
-            if letter::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await?
+            let once = OnConflict::column(message::Column::SubjectKey).do_nothing().to_owned();
+            if message::Entity::insert(row)
+                .on_conflict(once)
+                .exec_without_returning(&self.0)
+                .await?
                 > 0
             {
                 self.digest_due_after_others(new, due).await?;
                 return Ok((new.id, true));
             }
             // One that a sender died with before it was closed is no digest to add to.
-            let left_behind = letter::Column::SubjectKey
+            let left_behind = message::Column::SubjectKey
                 .eq(slot.as_str())
-                .and(letter::Column::State.ne(state_code(LetterState::Due)));
+                .and(message::Column::State.ne(state_code(MessageState::Due)));
             self.digest_free(left_behind).await?;
         }
         Err(StoreError::Unusable(
@@ -170,14 +174,14 @@ impl Txn {
 
     /// Has a digest that was just made wait its time if another replica closed one for the same
     /// person after `due` was found.
-    async fn digest_due_after_others(&self, new: &NewLetter, due: Timestamp) -> StoreResult<()> {
+    async fn digest_due_after_others(&self, new: &NewMessage, due: Timestamp) -> StoreResult<()> {
         let now = new.created_at;
         let since = now.plus(-GATHERED_FOR);
-        let lately = self.letters_lately(&new.account_id, new.kind, &new.recipient, since).await?;
+        let lately = self.messages_lately(&new.account_id, new.kind, &new.recipient, since).await?;
         let Some(later) = digest_at(lately, 1, now).filter(|at| *at > due) else { return Ok(()) };
-        letter::Entity::update_many()
-            .col_expr(letter::Column::NextAt, Expr::value(later.micros()))
-            .filter(letter::Column::Id.eq(new.id.0))
+        message::Entity::update_many()
+            .col_expr(message::Column::NextAt, Expr::value(later.micros()))
+            .filter(message::Column::Id.eq(new.id.0))
             .exec(&self.0)
             .await?;
         Ok(())
@@ -186,65 +190,65 @@ impl Txn {
     /// Notes that an open digest is also about this, once.
     pub async fn digest_add(
         &self,
-        letter: LetterId,
+        message: MessageId,
         key: &str,
         content: String,
     ) -> StoreResult<()> {
-        let row = letter_item::ActiveModel {
+        let row = message_item::ActiveModel {
             item_key: Set(key.to_owned()),
-            letter_id: Set(letter.0),
+            message_id: Set(message.0),
             content: Set(content),
         };
-        let once = OnConflict::column(letter_item::Column::ItemKey).do_nothing().to_owned();
-        letter_item::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await?;
+        let once = OnConflict::column(message_item::Column::ItemKey).do_nothing().to_owned();
+        message_item::Entity::insert(row).on_conflict(once).exec_without_returning(&self.0).await?;
         Ok(())
     }
 
     /// Takes an outage out of an open digest. Gives false if the digest is no longer open: then it
     /// tells of the outage.
-    pub async fn digest_drop(&self, letter: LetterId, outage: OutageId) -> StoreResult<bool> {
-        let lock = letter::Entity::update_many()
-            .col_expr(letter::Column::Attempts, Expr::col(letter::Column::Attempts))
-            .filter(letter::Column::Id.eq(letter.0))
-            .filter(letter::Column::Digest.eq(OPEN))
-            .filter(letter::Column::State.eq(state_code(LetterState::Due)));
+    pub async fn digest_drop(&self, message: MessageId, outage: OutageId) -> StoreResult<bool> {
+        let lock = message::Entity::update_many()
+            .col_expr(message::Column::Attempts, Expr::col(message::Column::Attempts))
+            .filter(message::Column::Id.eq(message.0))
+            .filter(message::Column::Digest.eq(OPEN))
+            .filter(message::Column::State.eq(state_code(MessageState::Due)));
         if lock.exec(&self.0).await?.rows_affected == 0 {
             return Ok(false);
         }
-        let of_letter = outage_letter::Column::LetterId.eq(letter.0);
-        outage_letter::Entity::delete_many()
-            .filter(of_letter)
-            .filter(outage_letter::Column::OutageId.eq(outage.0))
+        let of_message = outage_message::Column::MessageId.eq(message.0);
+        outage_message::Entity::delete_many()
+            .filter(of_message)
+            .filter(outage_message::Column::OutageId.eq(outage.0))
             .exec(&self.0)
             .await?;
         Ok(true)
     }
 
-    /// Closes a digest with its final words: it is a letter like any other from now on.
-    pub async fn digest_close(&self, letter: &NewLetter) -> StoreResult<()> {
-        let close = letter::Entity::update_many()
-            .col_expr(letter::Column::Subject, Expr::value(letter.subject.as_str()))
-            .col_expr(letter::Column::BodyText, Expr::value(letter.text.as_str()))
-            .col_expr(letter::Column::BodyHtml, Expr::value(letter.html.as_str()))
-            .col_expr(letter::Column::CreatedAt, Expr::value(letter.created_at.micros()));
-        close.filter(letter::Column::Id.eq(letter.id.0)).exec(&self.0).await?;
-        letter_item::Entity::delete_many()
-            .filter(letter_item::Column::LetterId.eq(letter.id.0))
+    /// Closes a digest with its final words: it is a message like any other from now on.
+    pub async fn digest_close(&self, message: &NewMessage) -> StoreResult<()> {
+        let close = message::Entity::update_many()
+            .col_expr(message::Column::Subject, Expr::value(message.subject.as_str()))
+            .col_expr(message::Column::BodyText, Expr::value(message.text.as_str()))
+            .col_expr(message::Column::BodyHtml, Expr::value(message.html.as_str()))
+            .col_expr(message::Column::CreatedAt, Expr::value(message.created_at.micros()));
+        close.filter(message::Column::Id.eq(message.id.0)).exec(&self.0).await?;
+        message_item::Entity::delete_many()
+            .filter(message_item::Column::MessageId.eq(message.id.0))
             .exec(&self.0)
             .await?;
-        self.digest_let_go(letter.id).await
+        self.digest_let_go(message.id).await
     }
 
     /// Frees the place of a digest: the next one may be opened.
-    pub(crate) async fn digest_let_go(&self, letter: LetterId) -> StoreResult<()> {
-        self.digest_free(letter::Column::Id.eq(letter.0)).await
+    pub(crate) async fn digest_let_go(&self, message: MessageId) -> StoreResult<()> {
+        self.digest_free(message::Column::Id.eq(message.0)).await
     }
 
     async fn digest_free(&self, of: Expr) -> StoreResult<()> {
-        let free = letter::Entity::update_many()
-            .col_expr(letter::Column::SubjectKey, Expr::value(Option::<String>::None))
-            .col_expr(letter::Column::Digest, Expr::value(CLOSED));
-        free.filter(of).filter(letter::Column::Digest.eq(OPEN)).exec(&self.0).await?;
+        let free = message::Entity::update_many()
+            .col_expr(message::Column::SubjectKey, Expr::value(Option::<String>::None))
+            .col_expr(message::Column::Digest, Expr::value(CLOSED));
+        free.filter(of).filter(message::Column::Digest.eq(OPEN)).exec(&self.0).await?;
         Ok(())
     }
 }
@@ -263,10 +267,10 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let store = Store::open(None, folder.path()).await.unwrap();
         let now = Timestamp::from_secs(1_800_000_000);
-        let letter = |n: u128, at| NewLetter {
-            id: LetterId(Uuid::from_u128(n)),
+        let message = |n: u128, at| NewMessage {
+            id: MessageId(Uuid::from_u128(n)),
             account_id: "0123456789abcdef01234567".parse().unwrap(),
-            kind: LetterKind::Warning,
+            kind: MessageKind::Warning,
             recipient: "ana@example.com".to_owned(),
             message_id: format!("<{n}@example.com>"),
             subject: String::new(),
@@ -274,15 +278,15 @@ mod tests {
             html: String::new(),
             created_at: at,
             subject_key: None,
-            after_letter: None,
+            after_message: None,
         };
         let txn = store.write().await.unwrap();
-        let first = letter(1, now.plus(-MINUTE));
+        let first = message(1, now.plus(-MINUTE));
         assert_eq!(txn.digest_open(&first, now).await.unwrap(), (first.id, true));
         txn.digest_close(&first).await.unwrap();
-        let second = letter(2, now);
+        let second = message(2, now);
         assert_eq!(txn.digest_open(&second, now).await.unwrap(), (second.id, true));
-        let row = letter::Entity::find_by_id(second.id.0).one(&txn.0).await.unwrap().unwrap();
+        let row = message::Entity::find_by_id(second.id.0).one(&txn.0).await.unwrap().unwrap();
         assert_eq!(row.next_at, now.plus(GATHERED_FOR - MINUTE).micros());
         txn.commit().await.unwrap();
     }

@@ -16,9 +16,9 @@ mod error;
 mod groups;
 mod iocs;
 mod keys;
-mod letters;
 mod log;
 mod members;
+mod messages;
 mod outages;
 mod page;
 mod protections;
@@ -41,10 +41,10 @@ pub use self::{
     error::{StoreError, StoreResult},
     groups::GroupRow,
     iocs::{IocFilter, IocPage, IocRow, Standpoint, Walk},
-    letters::{Channel, LetterCounts, LetterRow, NewLetter, Settled},
     log::{Attempt, AuditFilter, AuditLine, Stored},
     members::MemberRow,
-    outages::{OutageLetter, OutageRow, WarningFate},
+    messages::{Channel, MessageCounts, MessageRow, NewMessage, Settled},
+    outages::{OutageMessage, OutageRow, WarningFate},
     page::{Page, PageOf},
     protections::{NewProtection, ProtectionRow},
     publications::{

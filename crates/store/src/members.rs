@@ -39,7 +39,7 @@ pub struct MemberRow {
     /// Of the enrichment that was last published.
     pub fingerprint: i64,
     /// Its enrichment changed and waits.
-    pub dirty: bool,
+    pub pending: bool,
     /// When it left, in UTC microseconds.
     pub left_at: Option<i64>,
     /// Why it left.
@@ -47,10 +47,10 @@ pub struct MemberRow {
     /// To be sent again in a new part.
     pub resend: bool,
     /// It was here before and was listed as deleted when it came back.
-    pub reborn: bool,
+    pub readded: bool,
     /// The prefix length of the network that its entry stands for, where that is wider than its
     /// own.
-    pub span: Option<u8>,
+    pub merged_prefix: Option<u8>,
 }
 
 fn to_member(row: member::Model) -> StoreResult<MemberRow> {
@@ -62,12 +62,12 @@ fn to_member(row: member::Model) -> StoreResult<MemberRow> {
         joined_at,
         stamp,
         fingerprint,
-        dirty,
+        pending,
         left_at,
         leave_reason,
         resend,
-        reborn,
-        span,
+        readded,
+        merged_prefix,
     } = row;
     Ok(MemberRow {
         part_id: PartId(part_id),
@@ -77,12 +77,12 @@ fn to_member(row: member::Model) -> StoreResult<MemberRow> {
         joined_at,
         stamp,
         fingerprint,
-        dirty,
+        pending,
         left_at,
         leave: LeaveReason::from_code(leave_reason),
         resend,
-        reborn,
-        span: span.and_then(|s| u8::try_from(s).ok()),
+        readded,
+        merged_prefix: merged_prefix.and_then(|s| u8::try_from(s).ok()),
     })
 }
 
@@ -97,9 +97,16 @@ pub(crate) fn to_resend(groups: &[GroupId]) -> Select<member::Entity> {
 /// The statement that writes the first of these members.
 fn put(members: &[(GroupId, MemberRow)]) -> StoreResult<InsertStatement> {
     use member::Column as C;
-    let fixed = [C::PartId, C::IocId, C::GroupId, C::JoinedAt, C::Resend, C::Reborn];
-    let kept =
-        [C::Standing, C::Stamp, C::Fingerprint, C::Dirty, C::LeftAt, C::LeaveReason, C::Span];
+    let fixed = [C::PartId, C::IocId, C::GroupId, C::JoinedAt, C::Resend, C::Readded];
+    let kept = [
+        C::Standing,
+        C::Stamp,
+        C::Fingerprint,
+        C::Pending,
+        C::LeftAt,
+        C::LeaveReason,
+        C::MergedPrefix,
+    ];
     let mut insert = Query::insert();
     insert.into_table(member::Entity).columns(fixed.into_iter().chain(kept));
     for (group, m) in members.iter().take(ROWS) {
@@ -110,12 +117,12 @@ fn put(members: &[(GroupId, MemberRow)]) -> StoreResult<InsertStatement> {
             joined_at,
             stamp,
             fingerprint,
-            dirty,
+            pending,
             left_at,
             leave,
             resend,
-            reborn,
-            span,
+            readded,
+            merged_prefix,
         } = m;
         let fixed: [Value; 6] = [
             part_id.0.into(),
@@ -123,17 +130,17 @@ fn put(members: &[(GroupId, MemberRow)]) -> StoreResult<InsertStatement> {
             group.0.into(),
             (*joined_at).into(),
             (*resend).into(),
-            (*reborn).into(),
+            (*readded).into(),
         ];
         let leave = leave.map_or(0, LeaveReason::code);
         let kept: [Value; 7] = [
             standing.code().into(),
             (*stamp).into(),
             (*fingerprint).into(),
-            (*dirty).into(),
+            (*pending).into(),
             (*left_at).into(),
             leave.into(),
-            span.map(i16::from).into(),
+            merged_prefix.map(i16::from).into(),
         ];
         insert
             .values(fixed.into_iter().chain(kept).map(Expr::value))

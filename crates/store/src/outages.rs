@@ -2,8 +2,8 @@
 
 use iocast_domain::{
     device::Device,
-    id::{AccountId, DeviceId, LetterId, OutageId},
-    letter::{LetterKind, LetterState},
+    id::{AccountId, DeviceId, MessageId, OutageId},
+    message::{MessageKind, MessageState},
     staleness::SILENT_AFTER,
     time::Timestamp,
     watch::{EndedBy, Gap, Outage},
@@ -20,36 +20,36 @@ use crate::{
     devices::to_device,
     digests::OPEN,
     error::{corrupt, readable},
-    letters::{kind_code, to_kind, to_state},
+    messages::{kind_code, to_kind, to_state},
     page::cursor,
     pulls::to_line,
-    row::{account, device, gap, letter, outage, outage_letter, pull},
+    row::{account, device, gap, message, outage, outage_message, pull},
 };
 
 mod end;
 mod write;
 pub use self::end::WarningFate;
 
-/// An outage with the letters that were written about it.
+/// An outage with the messages that were written about it.
 #[derive(Clone, Debug)]
 pub struct OutageRow {
     /// The outage.
     pub outage: Outage,
-    /// The letters.
-    pub letters: Vec<OutageLetter>,
+    /// The messages.
+    pub messages: Vec<OutageMessage>,
 }
 
-/// A letter about an outage.
+/// A message about an outage.
 #[derive(Clone, Debug)]
-pub struct OutageLetter {
-    /// The letter.
-    pub id: LetterId,
+pub struct OutageMessage {
+    /// The message.
+    pub id: MessageId,
     /// Why it was written.
-    pub kind: LetterKind,
+    pub kind: MessageKind,
     /// To whom.
     pub recipient: String,
     /// What became of it.
-    pub state: LetterState,
+    pub state: MessageState,
     /// A try ended without an answer: it may have arrived.
     pub maybe_sent: bool,
     /// It still gathers more, and tells of this outage only if that lasts.
@@ -204,48 +204,48 @@ impl<C: ConnectionTrait> Conn<C> {
         let page = PageOf::cut(rows, page.limit, |r| format!("{}.{}", r.noticed_at, r.id));
         let mut items = Vec::with_capacity(page.items.len());
         for row in page.items {
-            let letters = self.outage_letters(OutageId(row.id)).await?;
-            items.push(OutageRow { outage: to_outage(row)?, letters });
+            let messages = self.outage_messages(OutageId(row.id)).await?;
+            items.push(OutageRow { outage: to_outage(row)?, messages });
         }
         Ok(PageOf { items, next: page.next })
     }
 
-    /// The letters about an outage.
-    pub async fn outage_letters(&self, id: OutageId) -> StoreResult<Vec<OutageLetter>> {
-        let states: Vec<(Uuid, i16, bool, i16)> = letter::Entity::find()
+    /// The messages about an outage.
+    pub async fn outage_messages(&self, id: OutageId) -> StoreResult<Vec<OutageMessage>> {
+        let states: Vec<(Uuid, i16, bool, i16)> = message::Entity::find()
             .select_only()
             .columns([
-                letter::Column::Id,
-                letter::Column::State,
-                letter::Column::MaybeSent,
-                letter::Column::Digest,
+                message::Column::Id,
+                message::Column::State,
+                message::Column::MaybeSent,
+                message::Column::Digest,
             ])
             .filter(
-                letter::Column::Id.in_subquery(
+                message::Column::Id.in_subquery(
                     Query::select()
-                        .column(outage_letter::Column::LetterId)
-                        .from(outage_letter::Entity)
-                        .and_where(outage_letter::Column::OutageId.eq(id.0))
+                        .column(outage_message::Column::MessageId)
+                        .from(outage_message::Entity)
+                        .and_where(outage_message::Column::OutageId.eq(id.0))
                         .take(),
                 ),
             )
             .into_tuple()
             .all(&self.0)
             .await?;
-        let mut letters = Vec::new();
-        for row in outage_letter::Entity::find()
-            .filter(outage_letter::Column::OutageId.eq(id.0))
-            .order_by_asc(outage_letter::Column::Kind)
-            .order_by_asc(outage_letter::Column::Recipient)
+        let mut messages = Vec::new();
+        for row in outage_message::Entity::find()
+            .filter(outage_message::Column::OutageId.eq(id.0))
+            .order_by_asc(outage_message::Column::Kind)
+            .order_by_asc(outage_message::Column::Recipient)
             .all(&self.0)
             .await?
         {
             if let Some((_, state, maybe_sent, digest)) =
-                states.iter().copied().find(|(letter, ..)| *letter == row.letter_id)
+                states.iter().copied().find(|(message, ..)| *message == row.message_id)
             {
                 let (id, kind, state) =
-                    (LetterId(row.letter_id), to_kind(row.kind)?, to_state(state)?);
-                letters.push(OutageLetter {
+                    (MessageId(row.message_id), to_kind(row.kind)?, to_state(state)?);
+                messages.push(OutageMessage {
                     id,
                     kind,
                     recipient: row.recipient,
@@ -255,18 +255,18 @@ impl<C: ConnectionTrait> Conn<C> {
                 });
             }
         }
-        Ok(letters)
+        Ok(messages)
     }
 
     /// Whether a person was written of an outage.
-    pub async fn outage_letter_exists(
+    pub async fn outage_message_exists(
         &self,
         outage: OutageId,
         recipient: &str,
-        kind: LetterKind,
+        kind: MessageKind,
     ) -> StoreResult<bool> {
         let find =
-            outage_letter::Entity::find_by_id((outage.0, recipient.to_owned(), kind_code(kind)));
+            outage_message::Entity::find_by_id((outage.0, recipient.to_owned(), kind_code(kind)));
         Ok(find.count(&self.0).await? > 0)
     }
 

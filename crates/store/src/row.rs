@@ -1,4 +1,4 @@
-//! Rows as they lie in the database. Private to this room: each module turns them into domain
+//! Rows as they lie in the database. Private to this crate: each module turns them into domain
 //! words.
 
 macro_rules! row {
@@ -67,13 +67,13 @@ row!(rule, "rules", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, 
 row!(rule_group, "rule_groups", { #[sea_orm(primary_key, auto_increment = false)] rule_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid });
 row!(part, "parts", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
-    group_id: Uuid, day: String, number: i32, group_name: String, stamp: i64, sealed: bool, total: i32, live: i32, dirty: bool, rested_at: i64,
+    group_id: Uuid, day: String, number: i32, group_name: String, stamp: i64, sealed: bool, total: i32, live: i32, #[sea_orm(column_name = "dirty")] pending: bool, #[sea_orm(column_name = "rested_at")] next_change_at: i64,
     manifest_entry: String, event_segment: String, hashes_segment: String, offer_again: bool, first_segment: Option<String>, version: Option<String>,
 });
 row!(member, "members", {
     #[sea_orm(primary_key, auto_increment = false)] part_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid,
-    group_id: Uuid, standing: i16, joined_at: i64, stamp: i64, fingerprint: i64, dirty: bool, left_at: Option<i64>, leave_reason: i16, resend: bool, reborn: bool, span: Option<i16>,
+    group_id: Uuid, standing: i16, joined_at: i64, stamp: i64, fingerprint: i64, #[sea_orm(column_name = "dirty")] pending: bool, left_at: Option<i64>, leave_reason: i16, resend: bool, #[sea_orm(column_name = "reborn")] readded: bool, #[sea_orm(column_name = "span")] merged_prefix: Option<i16>,
 });
 row!(refused, "refused_iocs", { #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid, reason: i16 });
 row!(publication, "publications", {
@@ -128,21 +128,21 @@ row!(outage, "outages", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     account_id: String, device_id: Uuid, began_at: i64, noticed_at: i64, ended_at: Option<i64>, ended_by: Option<i16>,
 });
-row!(letter, "letters", {
+row!(message, "messages", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     account_id: String, kind: i16, recipient: String, message_id: String, subject: String, body_text: String, body_html: String,
     state: i16, attempts: i32, created_at: i64, next_at: i64, claim_token: Option<Uuid>, claim_until: i64,
-    settled_at: Option<i64>, last_answer: Option<String>, subject_key: Option<String>, after_letter: Option<Uuid>, maybe_sent: bool, digest: i16,
+    settled_at: Option<i64>, last_answer: Option<String>, subject_key: Option<String>, after_message: Option<Uuid>, maybe_sent: bool, digest: i16,
 });
-row!(letter_item, "letter_items", {
+row!(message_item, "message_items", {
     #[sea_orm(primary_key, auto_increment = false)] item_key: String,
-    letter_id: Uuid, content: String,
+    message_id: Uuid, content: String,
 });
-row!(outage_letter, "outage_letters", {
+row!(outage_message, "outage_messages", {
     #[sea_orm(primary_key, auto_increment = false)] outage_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] recipient: String,
     #[sea_orm(primary_key, auto_increment = false)] kind: i16,
-    letter_id: Uuid,
+    message_id: Uuid,
 });
 row!(key_change, "key_changes", {
     #[sea_orm(primary_key, auto_increment = false)] version: i64,

@@ -1,14 +1,13 @@
 //! Digests: what a person is told within a few minutes comes in one message. Its words are written
 //! when it is handed over.
 
-use iocast_domain::message::{Content, is_webhook};
 use iocast_domain::{
     account::Account,
-    id::{GroupId, LetterId},
-    letter::{GATHERED_FOR, LetterKind, digest_at},
+    id::{GroupId, MessageId},
+    message::{Content, GATHERED_FOR, MessageKind, digest_at, is_webhook},
 };
 use iocast_notify::{Rendered, render};
-use iocast_store::{LetterRow, NewLetter, Txn};
+use iocast_store::{MessageRow, NewMessage, Txn};
 
 use crate::{AppError, AppResult, GroupNews, Watch};
 
@@ -27,11 +26,11 @@ pub(crate) enum Words {
     Unreadable(String),
 }
 
-const fn kind(news: &GroupNews) -> LetterKind {
+const fn kind(news: &GroupNews) -> MessageKind {
     match news {
-        GroupNews::Full(_) => LetterKind::Limit,
-        GroupNews::Held(..) => LetterKind::Held,
-        GroupNews::NotTaken(_) => LetterKind::NotTaken,
+        GroupNews::Full(_) => MessageKind::Limit,
+        GroupNews::Held(..) => MessageKind::Held,
+        GroupNews::NotTaken(_) => MessageKind::NotTaken,
     }
 }
 
@@ -63,12 +62,17 @@ fn content(news: Vec<GroupNews>, more: u64) -> Option<Content> {
 
 impl Watch {
     /// A digest that is about to be opened. Its words come later.
-    pub(crate) fn digest(&self, account: &Account, kind: LetterKind, recipient: &str) -> NewLetter {
+    pub(crate) fn digest(
+        &self,
+        account: &Account,
+        kind: MessageKind,
+        recipient: &str,
+    ) -> NewMessage {
         let subject = match kind {
-            LetterKind::Recovery => "Devices pull again",
-            LetterKind::Limit => "IOC groups reached their limit",
-            LetterKind::Held => "IOC groups are held back",
-            LetterKind::NotTaken => "MISP does not take events",
+            MessageKind::Recovery => "Devices pull again",
+            MessageKind::Limit => "IOC groups reached their limit",
+            MessageKind::Held => "IOC groups are held back",
+            MessageKind::NotTaken => "MISP does not take events",
             _ => "Devices are silent",
         };
         let words = Rendered {
@@ -76,11 +80,11 @@ impl Watch {
             text: String::new(),
             html: String::new(),
         };
-        self.new_letter(account, kind, recipient, words)
+        self.new_message(account, kind, recipient, words)
     }
 
-    /// Writes letters about a group to all who get alerts, once for each `subject`.
-    pub(crate) async fn group_letters(
+    /// Writes messages about a group to all who get alerts, once for each `subject`.
+    pub(crate) async fn group_messages(
         &self,
         txn: &Txn,
         account: &Account,
@@ -94,41 +98,41 @@ impl Watch {
                 None
             } else {
                 digest_at(
-                    txn.letters_lately(&account.id, kind, &recipient, now.plus(-GATHERED_FOR))
+                    txn.messages_lately(&account.id, kind, &recipient, now.plus(-GATHERED_FOR))
                         .await?,
                     1,
                     now,
                 )
             };
             if let Some(due) = digest {
-                let (letter, _) =
+                let (message, _) =
                     txn.digest_open(&self.digest(account, kind, &recipient), due).await?;
                 txn.digest_add(
-                    letter,
+                    message,
                     &key,
                     serde_json::to_string(news).map_err(AppError::internal)?,
                 )
                 .await?;
             } else if let Some(content) = content(vec![news.clone()], 0) {
-                let mut letter = self.letter(account, kind, &recipient, &content)?;
-                letter.subject_key = Some(key);
-                txn.letter_insert(&letter).await?;
+                let mut message = self.message(account, kind, &recipient, &content)?;
+                message.subject_key = Some(key);
+                txn.message_insert(&message).await?;
             }
         }
-        self.letters_wait();
+        self.messages_wait();
         Ok(())
     }
 
     /// Writes the words of a digest that was just claimed, of what it is about now.
-    pub(crate) async fn digest_close(&self, txn: &Txn, row: &mut LetterRow) -> AppResult<Words> {
-        match self.digest_words(txn, &row.letter).await {
+    pub(crate) async fn digest_close(&self, txn: &Txn, row: &mut MessageRow) -> AppResult<Words> {
+        match self.digest_words(txn, &row.message).await {
             Ok(Some((content, account))) => {
                 let words = render(&content, &account.name, &self.context.settings.public_url)
                     .map_err(AppError::internal)?;
-                let letter = &mut row.letter;
-                (letter.subject, letter.text, letter.html, letter.created_at) =
+                let message = &mut row.message;
+                (message.subject, message.text, message.html, message.created_at) =
                     (words.subject, words.text, words.html, self.context.now());
-                txn.digest_close(letter).await?;
+                txn.digest_close(message).await?;
                 row.gathers = false;
                 Ok(Words::Ready)
             }
@@ -141,23 +145,24 @@ impl Watch {
     async fn digest_words(
         &self,
         txn: &Txn,
-        letter: &NewLetter,
+        message: &NewMessage,
     ) -> AppResult<Option<(Content, Account)>> {
-        let Some(account) = txn.account_fetch(&letter.account_id).await? else { return Ok(None) };
-        let content = match letter.kind {
-            LetterKind::Warning | LetterKind::Recovery => {
-                self.digest_of_outages(txn, &account, letter.id, letter.kind, LISTED as u64).await?
+        let Some(account) = txn.account_fetch(&message.account_id).await? else { return Ok(None) };
+        let content = match message.kind {
+            MessageKind::Warning | MessageKind::Recovery => {
+                self.digest_of_outages(txn, &account, message.id, message.kind, LISTED as u64)
+                    .await?
             }
-            _ => self.digest_of_groups(txn, letter.id).await?,
+            _ => self.digest_of_groups(txn, message.id).await?,
         };
         Ok(content.map(|content| (content, account)))
     }
 
     /// What a digest about groups says: of those that are still as they were noted.
-    async fn digest_of_groups(&self, txn: &Txn, letter: LetterId) -> AppResult<Option<Content>> {
+    async fn digest_of_groups(&self, txn: &Txn, message: MessageId) -> AppResult<Option<Content>> {
         let (mut listed, mut more, mut after) = (Vec::new(), 0, String::new());
         loop {
-            let some = txn.digest_items(letter, &after, AT_ONCE).await?;
+            let some = txn.digest_items(message, &after, AT_ONCE).await?;
             let Some((last, _)) = some.last() else { break };
             after.clone_from(last);
             let mut news: Vec<GroupNews> = Vec::with_capacity(some.len());
@@ -165,7 +170,7 @@ impl Watch {
                 match serde_json::from_str(item) {
                     Ok(item) => news.push(item),
                     Err(error) => {
-                        tracing::error!(letter.id = %letter, error = &error as &dyn std::error::Error, "Part of letter {letter} can't be read and is left out");
+                        tracing::error!(message.id = %message, error = &error as &dyn std::error::Error, "Part of message {message} can't be read and is left out");
                     }
                 }
             }

@@ -18,7 +18,7 @@ use iocast_context::{
 };
 use iocast_domain::{
     account::{Account, User},
-    id::LetterId,
+    id::MessageId,
     message::Content,
 };
 use iocast_notify::Mailer;
@@ -26,7 +26,7 @@ use iocast_store::Txn;
 use tokio::sync::Notify;
 
 mod digests;
-mod outage_letters;
+mod outage_messages;
 mod outbox;
 mod pulls;
 mod receipts;
@@ -49,10 +49,10 @@ pub struct Watch {
     /// Pulls whose bodies are being sent.
     under_way: Arc<AtomicUsize>,
     post: Mailer,
-    /// Poked whenever a letter was written, for each lane.
-    letters: [Notify; 2],
-    /// Letters that are handed over here just now.
-    on_their_way: Mutex<HashSet<LetterId>>,
+    /// Poked whenever a message was written, for each lane.
+    messages: [Notify; 2],
+    /// Messages that are handed over here just now.
+    on_their_way: Mutex<HashSet<MessageId>>,
     last_heartbeat: AtomicI64,
     last_beat: Mutex<Option<watchdog::Beat>>,
     tally: outbox::DeliveryCounters,
@@ -70,7 +70,7 @@ impl Watch {
             pulls: pulls::Pulls::default(),
             under_way: Arc::default(),
             post,
-            letters: [Notify::new(), Notify::new()],
+            messages: [Notify::new(), Notify::new()],
             on_their_way: Mutex::default(),
             last_heartbeat: AtomicI64::new(0),
             last_beat: Mutex::default(),
@@ -108,7 +108,7 @@ impl Watch {
         self.last_heartbeat.load(Ordering::Relaxed)
     }
 
-    /// Where letters go, in words.
+    /// Where messages go, in words.
     #[must_use]
     pub fn mail_goes_to(&self) -> String {
         self.post.describe()
@@ -127,7 +127,7 @@ impl Messages for Watch {
         news: &'a GroupNews,
         subject: &'a str,
     ) -> Answer<'a, ()> {
-        Box::pin(self.group_letters(txn, account, news, subject))
+        Box::pin(self.group_messages(txn, account, news, subject))
     }
 
     fn tell_person<'a>(
@@ -138,13 +138,13 @@ impl Messages for Watch {
         content: &'a Content,
     ) -> Answer<'a, ()> {
         Box::pin(async move {
-            let letter = self.letter(account, content.kind(), &user.email, content)?;
-            txn.letter_insert(&letter).await?;
+            let message = self.message(account, content.kind(), &user.email, content)?;
+            txn.message_insert(&message).await?;
             Ok(())
         })
     }
 
     fn wake(&self) {
-        self.letters_wait();
+        self.messages_wait();
     }
 }

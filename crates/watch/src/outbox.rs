@@ -1,30 +1,29 @@
-//! The outbox: letters are written in the transaction that gives their reason, and handed over
+//! The outbox: messages are written in the transaction that gives their reason, and handed over
 //! afterwards, at least once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use iocast_domain::message::{Content, is_webhook};
 use iocast_domain::{
     account::{Account, User, parse_address},
-    id::LetterId,
-    letter::{LetterKind, LetterState},
+    id::MessageId,
     member::TOMBSTONE_KEPT_FOR_ABSENT,
+    message::{Content, MessageKind, MessageState, is_webhook},
     time::DAY,
 };
 use iocast_notify::{Rendered, payload, render};
-use iocast_store::{Channel, LetterRow, NewLetter, Page, PageOf, Txn};
+use iocast_store::{Channel, MessageRow, NewMessage, Page, PageOf, Txn};
 use tokio::sync::Notify;
 
 use crate::{Actor, AppError, AppResult, Watch, Watched};
 
 mod deliver;
 
-/// How long settled letters are kept, in microseconds.
+/// How long settled messages are kept, in microseconds.
 const KEPT: i64 = 90 * DAY;
 /// Longest answer of a mail server that is kept, in characters.
 const ANSWER_MAX: usize = 500;
 
-/// What became of the letters that were due.
+/// What became of the messages that were due.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Delivered {
     /// Taken by the mail server.
@@ -45,29 +44,29 @@ pub(crate) struct DeliveryCounters {
     dead: AtomicU64,
     superseded: AtomicU64,
     outages: AtomicU64,
-    letters: AtomicU64,
+    messages: AtomicU64,
 }
 
 impl DeliveryCounters {
-    pub(crate) fn watched(&self, Watched { outages, letters }: Watched) {
+    pub(crate) fn watched(&self, Watched { outages, messages }: Watched) {
         self.outages.fetch_add(outages, Ordering::Relaxed);
-        self.letters.fetch_add(letters, Ordering::Relaxed);
+        self.messages.fetch_add(messages, Ordering::Relaxed);
     }
 
     /// What the watchdog found so far, by whichever tick.
     pub(crate) fn watched_so_far(&self) -> Watched {
         Watched {
             outages: self.outages.load(Ordering::Relaxed),
-            letters: self.letters.load(Ordering::Relaxed),
+            messages: self.messages.load(Ordering::Relaxed),
         }
     }
 
-    fn count(&self, state: LetterState) {
+    fn count(&self, state: MessageState) {
         let counter = match state {
-            LetterState::Sent => &self.sent,
-            LetterState::Dead => &self.dead,
-            LetterState::Superseded | LetterState::Discarded => &self.superseded,
-            LetterState::Due | LetterState::Claimed => &self.failed,
+            MessageState::Sent => &self.sent,
+            MessageState::Dead => &self.dead,
+            MessageState::Superseded | MessageState::Discarded => &self.superseded,
+            MessageState::Due | MessageState::Claimed => &self.failed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -94,18 +93,18 @@ impl Delivered {
 }
 
 impl Watch {
-    /// Makes a letter; it still has to be written.
-    pub(crate) fn letter(
+    /// Makes a message; it still has to be written.
+    pub(crate) fn message(
         &self,
         account: &Account,
-        kind: LetterKind,
+        kind: MessageKind,
         recipient: &str,
         content: &Content,
-    ) -> AppResult<NewLetter> {
+    ) -> AppResult<NewMessage> {
         if is_webhook(recipient) {
             let body = payload(content, account.id.as_str(), &account.name, self.context.now())
                 .unwrap_or_default();
-            return Ok(self.new_letter(
+            return Ok(self.new_message(
                 account,
                 kind,
                 recipient,
@@ -114,17 +113,17 @@ impl Watch {
         }
         let words = render(content, &account.name, &self.context.settings.public_url)
             .map_err(AppError::internal)?;
-        Ok(self.new_letter(account, kind, recipient, words))
+        Ok(self.new_message(account, kind, recipient, words))
     }
 
-    pub(crate) fn new_letter(
+    pub(crate) fn new_message(
         &self,
         account: &Account,
-        kind: LetterKind,
+        kind: MessageKind,
         recipient: &str,
         words: Rendered,
-    ) -> NewLetter {
-        let id = LetterId::random(&*self.context.entropy);
+    ) -> NewMessage {
+        let id = MessageId::random(&*self.context.entropy);
         let host = self
             .context
             .settings
@@ -134,7 +133,7 @@ impl Watch {
             .unwrap_or_default()
             .trim_end_matches('>')
             .to_owned();
-        NewLetter {
+        NewMessage {
             id,
             account_id: account.id.clone(),
             kind,
@@ -145,7 +144,7 @@ impl Watch {
             html: words.html,
             created_at: self.context.now(),
             subject_key: None,
-            after_letter: None,
+            after_message: None,
         }
     }
 
@@ -161,20 +160,20 @@ impl Watch {
         Ok(all)
     }
 
-    /// Waits until a letter was written.
-    pub async fn letter_written(&self, lane: Channel) {
-        self.letters[lane as usize].notified().await;
+    /// Waits until a message was written.
+    pub async fn message_written(&self, lane: Channel) {
+        self.messages[lane as usize].notified().await;
     }
 
-    /// Wakes those who hand letters over.
-    pub(crate) fn letters_wait(&self) {
-        self.letters.iter().for_each(Notify::notify_one);
+    /// Wakes those who hand messages over.
+    pub(crate) fn messages_wait(&self) {
+        self.messages.iter().for_each(Notify::notify_one);
     }
 
-    /// Sends a test letter at once, and gives what the mail server said.
+    /// Sends a test message at once, and gives what the mail server said.
     ///
     /// # Errors
-    /// If the address is none, or the letter was not taken.
+    /// If the address is none, or the message was not taken.
     pub async fn mail_test(&self, actor: &Actor, to: &str) -> AppResult<String> {
         actor.may_write()?;
         let to = parse_address(to).map_err(|e| AppError::field("to", &e.code, e.message))?;
@@ -185,13 +184,13 @@ impl Watch {
             .account_fetch(&actor.account_id)
             .await?
             .ok_or(AppError::NotFound("account"))?;
-        let letter = self.letter(
+        let message = self.message(
             &account,
-            LetterKind::Test,
+            MessageKind::Test,
             &to,
             &Content::Test { asked_by: actor.name().to_owned() },
         )?;
-        let sent = self.post.hand_over(&self.message(&letter), async || true).await;
+        let sent = self.post.hand_over(&self.email(&message), async || true).await;
         let txn = self.context.store.write().await?;
         let said = sent.as_ref().map_or_else(ToString::to_string, Clone::clone);
         self.context
@@ -210,55 +209,55 @@ impl Watch {
         })
     }
 
-    /// The letters of the account, newest first.
+    /// The messages of the account, newest first.
     ///
     /// # Errors
     /// If the actor may not see them.
-    pub async fn letter_list(
+    pub async fn message_list(
         &self,
         actor: &Actor,
-        state: Option<LetterState>,
+        state: Option<MessageState>,
         page: &Page,
-    ) -> AppResult<PageOf<LetterRow>> {
+    ) -> AppResult<PageOf<MessageRow>> {
         actor.may_write()?;
-        Ok(self.context.store.read().letter_list(&actor.account_id, state, page).await?)
+        Ok(self.context.store.read().message_list(&actor.account_id, state, page).await?)
     }
 
-    /// Tries a letter again at once.
+    /// Tries a message again at once.
     ///
     /// # Errors
     /// If it is not there, or neither dead nor waiting.
-    pub async fn letter_retry(&self, actor: &Actor, id: LetterId) -> AppResult<LetterRow> {
-        let row = self.letter_turn(actor, id, "letter.retry", LetterState::Due).await?;
-        self.letters_wait();
+    pub async fn message_retry(&self, actor: &Actor, id: MessageId) -> AppResult<MessageRow> {
+        let row = self.message_turn(actor, id, "message.retry", MessageState::Due).await?;
+        self.messages_wait();
         Ok(row)
     }
 
-    /// Throws a letter away that was not sent.
+    /// Throws a message away that was not sent.
     ///
     /// # Errors
     /// If it is not there, or neither dead nor waiting.
-    pub async fn letter_discard(&self, actor: &Actor, id: LetterId) -> AppResult<LetterRow> {
-        self.letter_turn(actor, id, "letter.discard", LetterState::Discarded).await
+    pub async fn message_discard(&self, actor: &Actor, id: MessageId) -> AppResult<MessageRow> {
+        self.message_turn(actor, id, "message.discard", MessageState::Discarded).await
     }
 
-    async fn letter_turn(
+    async fn message_turn(
         &self,
         actor: &Actor,
-        id: LetterId,
+        id: MessageId,
         action: &str,
-        to: LetterState,
-    ) -> AppResult<LetterRow> {
+        to: MessageState,
+    ) -> AppResult<MessageRow> {
         actor.may_write()?;
         let txn = self.context.store.write().await?;
         let row =
-            txn.letter_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("letter"))?;
+            txn.message_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("message"))?;
         if !txn
-            .letter_move(id, &[LetterState::Due, LetterState::Dead], to, self.context.now())
+            .message_move(id, &[MessageState::Due, MessageState::Dead], to, self.context.now())
             .await?
         {
             let detail = "Only pending or failed messages can be retried or discarded; this one is being sent, was sent, or is no longer needed.";
-            return Err(AppError::Conflict { code: "letter_settled", detail: detail.to_owned() });
+            return Err(AppError::Conflict { code: "message_settled", detail: detail.to_owned() });
         }
         self.context
             .audit(
@@ -266,37 +265,37 @@ impl Watch {
                 actor,
                 action,
                 &id,
-                &serde_json::json!({ "to": row.letter.recipient, "subject": row.letter.subject }),
+                &serde_json::json!({ "to": row.message.recipient, "subject": row.message.subject }),
             )
             .await?;
         let row =
-            txn.letter_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("letter"))?;
+            txn.message_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("message"))?;
         txn.commit().await?;
         Ok(row)
     }
 
-    /// Lets go of the letters of a server that was killed. On PostgreSQL claims run out: another
+    /// Lets go of the messages of a server that was killed. On PostgreSQL claims run out: another
     /// replica may hold one.
     ///
     /// # Errors
     /// If the database does not answer.
-    pub async fn letter_release(&self) -> AppResult<()> {
+    pub async fn message_release(&self) -> AppResult<()> {
         if self.context.store.is_bundled() {
             let txn = self.context.store.write().await?;
-            txn.letter_release_all().await?;
+            txn.message_release_all().await?;
             txn.commit().await?;
         }
         Ok(())
     }
 
-    /// Forgets letters that were settled long ago, withdrawals from before, and clients that were
+    /// Forgets messages that were settled long ago, withdrawals from before, and clients that were
     /// not seen for as long as tombstones are kept for them.
     ///
     /// # Errors
     /// If the database does not answer.
     pub async fn prune(&self) -> AppResult<()> {
         let txn = self.context.store.write().await?;
-        txn.letter_prune(self.context.now().plus(-KEPT)).await?;
+        txn.message_prune(self.context.now().plus(-KEPT)).await?;
         txn.commit().await?;
         // Of clients, some at a time: others write in between.
         loop {

@@ -5,12 +5,11 @@ use std::{
     time::Duration,
 };
 
-use iocast_domain::message::is_webhook;
 use iocast_domain::{
     account::{Account, User},
     device::Device,
     id::{AccountId, DeviceId, OutageId},
-    letter::LetterKind,
+    message::{MessageKind, is_webhook},
     time::{SECOND, span_in_words},
     watch::{Outage, is_outage, silent_since, threshold},
 };
@@ -33,8 +32,8 @@ const WRITTEN_WITHIN: i64 = 2 * SECOND;
 pub struct Watched {
     /// Outages that were opened.
     pub outages: u64,
-    /// Letters that were written.
-    pub letters: u64,
+    /// Messages that were written.
+    pub messages: u64,
 }
 
 impl Watch {
@@ -64,7 +63,7 @@ impl Watch {
     }
 
     /// Looks for devices that were silent for `grace` microseconds longer than they may; in one
-    /// transaction an account it opens their outages and writes the letters. An account that fails
+    /// transaction an account it opens their outages and writes the messages. An account that fails
     /// is logged and looked at again at the next tick; it does not hold back the others.
     ///
     /// # Errors
@@ -117,7 +116,7 @@ impl Watch {
                 match self.open_outages(&account, some, grace).await {
                     Ok(opened) => {
                         watched.outages += opened.outages;
-                        watched.letters += opened.letters;
+                        watched.messages += opened.messages;
                     }
                     Err(error) => {
                         tracing::error!(account.id = %account, error = &error as &dyn std::error::Error, "Could not queue alerts for account {account}; it is tried again at the next tick");
@@ -127,7 +126,7 @@ impl Watch {
         }
         for account in self.context.store.read().account_list_untold().await? {
             match self.warn_late(&account).await {
-                Ok(letters) => watched.letters += letters,
+                Ok(messages) => watched.messages += messages,
                 Err(error) => {
                     tracing::error!(account.id = %account, error = &error as &dyn std::error::Error, "The open outages of account {account} could not be mailed; it is tried again");
                 }
@@ -137,21 +136,21 @@ impl Watch {
     }
 
     /// Warns of the open outages that began while no administrator got alerts, once one does; a
-    /// transaction for each page of outages. Gives how many letters.
+    /// transaction for each page of outages. Gives how many messages.
     async fn warn_late(&self, account_id: &AccountId) -> AppResult<u64> {
         if self.post.is_off()
             || !self.context.store.read().user_list(account_id).await?.iter().any(User::gets_alerts)
         {
             return Ok(0);
         }
-        let (mut letters, mut page) = (0, Page { limit: LOOK, after: None });
+        let (mut messages, mut page) = (0, Page { limit: LOOK, after: None });
         loop {
             let txn = self.context.store.write().await?;
             txn.account_lock(account_id).await?;
-            let Some(account) = txn.account_fetch(account_id).await? else { return Ok(letters) };
+            let Some(account) = txn.account_fetch(account_id).await? else { return Ok(messages) };
             let recipients = self.alerted(&txn, &account).await?;
             if recipients.iter().all(|recipient| is_webhook(recipient)) {
-                return Ok(letters);
+                return Ok(messages);
             }
             let PageOf { items, next } =
                 txn.outage_list(account_id, None, Some(true), &page).await?;
@@ -163,8 +162,8 @@ impl Watch {
                 .map(|device| (device.id, device))
                 .collect();
             let told = |row: &OutageRow| {
-                row.letters.iter().any(|letter| {
-                    letter.kind == LetterKind::Warning && !is_webhook(&letter.recipient)
+                row.messages.iter().any(|message| {
+                    message.kind == MessageKind::Warning && !is_webhook(&message.recipient)
                 })
             };
             let untold = items.into_iter().filter(|row| !told(row));
@@ -180,16 +179,16 @@ impl Watch {
                 txn.account_set_nobody_told(account_id, false).await?;
             }
             txn.commit().await?;
-            letters += written;
-            self.tally.watched(Watched { outages: 0, letters: written });
-            self.letters_wait();
+            messages += written;
+            self.tally.watched(Watched { outages: 0, messages: written });
+            self.messages_wait();
             page.after = next;
             if page.after.is_none() {
                 break;
             }
         }
-        tracing::info!(account.id = %account_id, "Account {account_id} has an administrator who gets alerts again: {letters} letters about open outages were written");
-        Ok(letters)
+        tracing::info!(account.id = %account_id, "Account {account_id} has an administrator who gets alerts again: {messages} messages about open outages were written");
+        Ok(messages)
     }
 
     /// Opens the outages of these devices that are silent, with the warnings of them, in one
@@ -241,16 +240,16 @@ impl Watch {
         }
         let watchdog = Actor::watchdog(account_id.clone());
         let recipients = self.alerted_or_told(&txn, &watchdog, &account).await?;
-        let letters = self.warnings(&txn, &account, &recipients, &opened).await?;
+        let messages = self.warnings(&txn, &account, &recipients, &opened).await?;
         for (outage, device) in &opened {
             let detail = serde_json::json!({ "name": device.name.as_str(), "silent_since": outage.began_at, "told": recipients.len() });
             self.context.audit(&txn, &watchdog, "device.silent", &device.id, &detail).await?;
         }
         txn.commit().await?;
         tracing::warn!(account.id = %account_id, "{} devices of account {account_id} fell silent", opened.len());
-        let opened = Watched { outages: opened.len() as u64, letters };
+        let opened = Watched { outages: opened.len() as u64, messages };
         self.tally.watched(opened);
-        self.letters_wait();
+        self.messages_wait();
         Ok(opened)
     }
 
@@ -293,10 +292,10 @@ impl Watch {
         let mut outages = read.outage_list(&actor.account_id, device, open, page).await?;
         if actor.may_write().is_err() {
             // Such addresses often carry a secret.
-            let letters = outages.items.iter_mut().flat_map(|row| &mut row.letters);
-            letters
-                .filter(|letter| is_webhook(&letter.recipient))
-                .for_each(|letter| "webhook".clone_into(&mut letter.recipient));
+            let messages = outages.items.iter_mut().flat_map(|row| &mut row.messages);
+            messages
+                .filter(|message| is_webhook(&message.recipient))
+                .for_each(|message| "webhook".clone_into(&mut message.recipient));
         }
         Ok(outages)
     }

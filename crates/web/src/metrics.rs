@@ -4,7 +4,7 @@ use std::{sync::atomic::AtomicU64, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use iocast_app::{App, Memory, Metrics, Pool, TaskAge};
-use iocast_domain::{letter::LetterState, receipt::Protection, time::SECOND};
+use iocast_domain::{message::MessageState, receipt::Protection, time::SECOND};
 use prometheus_client::{
     encoding::prometheus_text,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -210,18 +210,18 @@ fn messages(figures: &mut Figures<'_>, metrics: &Metrics) {
     let outages = metrics.outages_open as f64;
     figures.gauge("outages_open", "Devices that are silent", outages);
     figures.gauge(
-        "oldest_due_letter_age_seconds",
+        "oldest_due_message_age_seconds",
         "Age of the oldest pending message",
         seconds(metrics.oldest_due),
     );
     // States without a message are written too: an alert can't see a figure that is missing.
-    let count = |state: LetterState| {
-        metrics.letters.iter().find(|(s, _)| *s == state).map_or(0, |(_, n)| *n)
+    let count = |state: MessageState| {
+        metrics.messages.iter().find(|(s, _)| *s == state).map_or(0, |(_, n)| *n)
     };
     figures.gauges(
-        "letters",
+        "messages",
         "Messages in the outbox, by state",
-        LetterState::ALL.iter().map(|state| (label("state", state.word()), count(*state) as f64)),
+        MessageState::ALL.iter().map(|state| (label("state", state.word()), count(*state) as f64)),
     );
     let delivered = &metrics.delivered;
     let results = [
@@ -231,7 +231,7 @@ fn messages(figures: &mut Figures<'_>, metrics: &Metrics) {
         ("superseded", delivered.superseded),
     ];
     figures.counters(
-        "letter_tries",
+        "message_tries",
         "Tries to deliver messages since the start, by result",
         results.map(|(result, n)| (label("result", result), n as f64)),
     );

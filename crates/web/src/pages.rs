@@ -70,13 +70,13 @@ pub(crate) async fn asset(request: HttpRequest) -> HttpResponse {
         .body(text)
 }
 
-/// Where a person chooses a password; the link in the letter carries what it takes behind the `#`,
+/// Where a person chooses a password; the link in the message carries what it takes behind the `#`,
 /// which no log sees.
 pub(crate) async fn password() -> HttpResponse {
     view::page(StatusCode::OK, "pages/password.html", context! {})
 }
 
-/// Where a person asks for a letter to choose a new password.
+/// Where a person asks for a message to choose a new password.
 pub(crate) async fn forgotten(app: web::Data<App>) -> HttpResponse {
     view::page(
         StatusCode::OK,

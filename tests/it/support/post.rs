@@ -54,7 +54,7 @@ impl Post {
         post
     }
 
-    /// Settings that hand letters to this server in clear, and quickly give up on it.
+    /// Settings that hand messages to this server in clear, and quickly give up on it.
     pub(crate) fn plain(&self, config: &mut Config) {
         config.smtp_host = Some("127.0.0.1".into());
         config.smtp_port = Some(self.port);
@@ -91,16 +91,16 @@ impl Post {
         self.tell(&json!({}));
     }
 
-    /// The letters that it took, in order.
-    pub(crate) fn letters(&self) -> Vec<Value> {
+    /// The messages that it took, in order.
+    pub(crate) fn messages(&self) -> Vec<Value> {
         // What it took before now is printed before it answers this.
         self.tell(&json!({ "sync": true }));
-        self.said().into_iter().filter(|s| s["letter"].is_string()).collect()
+        self.said().into_iter().filter(|s| s["message"].is_string()).collect()
     }
 
-    /// Subjects of the letters that it took, in order.
+    /// Subjects of the messages that it took, in order.
     pub(crate) fn subjects(&self) -> Vec<String> {
-        self.letters().iter().map(|l| text(l, "subject")).collect()
+        self.messages().iter().map(|l| text(l, "subject")).collect()
     }
 
     /// How often a step was reached.

@@ -30,7 +30,7 @@ const NO_TOKEN: AppError = AppError::Unauthenticated(
     "This link was already used, has expired, or is incomplete. Request a new e-mail.",
 );
 
-/// What a link in a letter carries. It names the password that it replaces: once that is another,
+/// What a link in a message carries. It names the password that it replaces: once that is another,
 /// the link is dead.
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -45,7 +45,7 @@ fn fingerprint(password_hash: &str) -> String {
 }
 
 impl Accounts {
-    /// Writes everybody of this address a letter by which to choose a new password. Gives nothing
+    /// Writes everybody of this address a message by which to choose a new password. Gives nothing
     /// away.
     ///
     /// # Errors
@@ -189,7 +189,7 @@ impl Accounts {
         Ok(txn.commit().await?)
     }
 
-    /// Gives a person the password that he or she chose by means of a letter, and ends the
+    /// Gives a person the password that he or she chose by means of a message, and ends the
     /// sessions.
     ///
     /// # Errors

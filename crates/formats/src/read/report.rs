@@ -68,7 +68,7 @@ pub(super) fn split(from: &mut impl BufRead, sink: Sink<'_>) -> Result<(), ReadE
 }
 
 impl Prose {
-    /// By what it may become: an IOC every few letters.
+    /// By what it may become: an IOC every few messages.
     pub(super) fn weight(&self) -> usize {
         self.line.text.len() * 64
     }
@@ -275,7 +275,7 @@ fn meaning(word: &Word<'_>, in_code: bool, line: u64) -> Option<Item> {
     }
 }
 
-/// Whether a pattern's word is about hosts at all: it has a dot and a letter behind it.
+/// Whether a pattern's word is about hosts at all: it has a dot and a message behind it.
 fn looks_like_host(plain: &str) -> bool {
     !plain.contains(['\\', '/'])
         && plain.rsplit_once('.').is_some_and(|(before, last)| {

@@ -76,7 +76,7 @@ pub struct Entry<'a> {
     /// In a log: it left.
     pub removed: bool,
     /// It was listed as removed before it came back.
-    pub reborn: bool,
+    pub readded: bool,
 }
 
 /// Writes one format.

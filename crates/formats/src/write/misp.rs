@@ -21,7 +21,7 @@ mod published;
 pub use self::published::{ListedTags, Published, both_grown, listed_tags};
 
 mod words;
-use self::words::{Shown, colour, hash_lines, is_same_tag, is_storable};
+use self::words::{AttributeText, colour, hash_lines, is_same_tag, is_storable};
 pub use self::words::{exclusive_tags, fingerprint, storable, value_key};
 
 /// The organisation that a feed names as its creator.
@@ -218,7 +218,11 @@ fn render(
         .chain(gone)
         .map(|m| {
             let uuid = attribute_uuid(head.id, m.ioc.id);
-            let shown = if m.tombstone { Shown::default() } else { Shown::of(m.ioc, names) };
+            let shown = if m.tombstone {
+                AttributeText::default()
+            } else {
+                AttributeText::of(m.ioc, names)
+            };
             if !m.tombstone {
                 hash_lines(&mut hashes, m.ioc, head.id);
                 fingerprints.insert(m.ioc.id, shown.fingerprint(m.ioc));
@@ -288,7 +292,7 @@ fn event_tags(head: &EventHead<'_>) -> Vec<Tag> {
 fn attribute<'a>(
     member: &Member<'a>,
     uuid: Uuid,
-    shown: Shown,
+    shown: AttributeText,
     listed: Option<&BTreeSet<String>>,
 ) -> Attribute<'a> {
     let ioc = member.ioc;

@@ -58,9 +58,9 @@ pub fn indicator_uuid(
     namespace: &Uuid,
     ioc: &Ioc,
     joined_at: Timestamp,
-    reborn: bool,
+    readded: bool,
 ) -> Uuid {
-    let again = if reborn { format!("|{}", joined_at.micros()) } else { String::new() };
+    let again = if readded { format!("|{}", joined_at.micros()) } else { String::new() };
     marked(
         version,
         Uuid::new_v5(
@@ -257,7 +257,7 @@ impl ListWriter for Stix {
         let ioc = entry.ioc;
         let e = &ioc.enrichment;
         let uuid =
-            indicator_uuid(self.0, &scope.account.namespace(), ioc, entry.joined_at, entry.reborn);
+            indicator_uuid(self.0, &scope.account.namespace(), ioc, entry.joined_at, entry.readded);
         let valid_from = ioc.first_seen.min(ioc.last_seen);
         let mut labels =
             vec!["malicious-activity".to_owned(), format!("severity:{}", ioc.severity().word())];

@@ -67,7 +67,7 @@ fn every() -> Vec<Content> {
 }
 
 #[test]
-fn every_letter_renders_and_nasty_names_inject_nothing() {
+fn every_message_renders_and_nasty_names_inject_nothing() {
     for content in every() {
         for account in [
             "Acme",
@@ -76,25 +76,25 @@ fn every_letter_renders_and_nasty_names_inject_nothing() {
             "Müller & Söhne",
             "{{ 7 * 7 }}",
         ] {
-            let letter = render(&content, account, "https://iocast.example").unwrap();
+            let message = render(&content, account, "https://iocast.example").unwrap();
             assert!(
-                letter.subject.bytes().all(|b| b == b' ' || b.is_ascii_graphic()),
+                message.subject.bytes().all(|b| b == b' ' || b.is_ascii_graphic()),
                 "{}",
-                letter.subject
+                message.subject
             );
             assert!(
-                !letter.html.contains("<script>") && !letter.text.contains("&amp;"),
+                !message.html.contains("<script>") && !message.text.contains("&amp;"),
                 "{}",
-                letter.html
+                message.html
             );
             assert!(
-                letter.text.contains(account) && !letter.text.contains("49"),
+                message.text.contains(account) && !message.text.contains("49"),
                 "{}",
-                letter.text
+                message.text
             );
             assert!(
-                letter.text.contains("https://iocast.example")
-                    && letter.html.contains("https:&#x2f;&#x2f;iocast.example")
+                message.text.contains("https://iocast.example")
+                    && message.html.contains("https:&#x2f;&#x2f;iocast.example")
             );
         }
     }
@@ -102,31 +102,31 @@ fn every_letter_renders_and_nasty_names_inject_nothing() {
 
 #[test]
 fn a_digest_counts_what_it_does_not_list() {
-    let letter = render(
+    let message = render(
         &Content::Warning { devices: vec![device("A"), device("B")], more: 40 },
         "Acme",
         "https://iocast.example",
     )
     .unwrap();
-    assert_eq!(letter.subject, "[iocast] 42 devices are silent (Acme)");
+    assert_eq!(message.subject, "[iocast] 42 devices are silent (Acme)");
     assert!(
-        letter.text.contains("42 devices")
-            && letter.text.contains("and 40 more")
-            && letter.html.contains("and 40 more"),
+        message.text.contains("42 devices")
+            && message.text.contains("and 40 more")
+            && message.html.contains("and 40 more"),
         "{}",
-        letter.text
+        message.text
     );
 }
 
 #[test]
 fn a_warning_says_what_happened_and_since_when() {
-    let letter = render(
+    let message = render(
         &Content::Warning { devices: vec![device("Lab MISP")], more: 0 },
         "Acme",
         "https://iocast.example",
     )
     .unwrap();
-    assert_eq!(letter.subject, "[iocast] Lab MISP is silent (Acme)");
+    assert_eq!(message.subject, "[iocast] Lab MISP is silent (Acme)");
     for said in [
         "2026-11-03 10:00 UTC",
         "2 days",
@@ -134,6 +134,6 @@ fn a_warning_says_what_happened_and_since_when() {
         "Is the feed enabled?",
         "https://iocast.example/x",
     ] {
-        assert!(letter.text.contains(said), "{said} in {}", letter.text);
+        assert!(message.text.contains(said), "{said} in {}", message.text);
     }
 }

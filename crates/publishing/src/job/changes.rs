@@ -36,9 +36,9 @@ pub(super) struct MemberChanges {
     /// Parts that hold a tombstone of somebody who joins.
     pub(super) tombstone_parts: HashSet<PartId>,
     /// Those who join and are listed as deleted.
-    pub(super) reborn: HashSet<IocId>,
+    pub(super) readded: HashSet<IocId>,
     /// Those who join and stand for a wider network than their own: its prefix length.
-    pub(super) spans: HashMap<IocId, u8>,
+    pub(super) merged_prefixes: HashMap<IocId, u8>,
     /// IOCs for which there was no room.
     pub(super) limit_cut: u64,
     /// Where the room ends.
@@ -54,7 +54,7 @@ impl MemberChanges {
     pub(super) fn comes_back(&mut self, id: IocId, rows: &[MemberRow]) {
         self.tombstone_parts.extend(rows.iter().map(|m| m.part_id));
         if rows.iter().any(|m| m.standing == MembershipState::Tombstone) {
-            self.reborn.insert(id);
+            self.readded.insert(id);
         }
     }
 
@@ -63,13 +63,15 @@ impl MemberChanges {
         let joined = self.joins.iter().map(|id| (*id, None));
         let edited = self.edits.iter().filter_map(|(member, edit)| match edit {
             MembershipChange::Leave(LeaveReason::SentAgain) => {
-                Some((member.ioc_id, Some(member.span)))
+                Some((member.ioc_id, Some(member.merged_prefix)))
             }
             MembershipChange::Leave(_) if member.standing == MembershipState::Live => {
-                Some((member.ioc_id, Some(member.span)))
+                Some((member.ioc_id, Some(member.merged_prefix)))
             }
-            MembershipChange::Refresh(_, span) if *span != member.span => {
-                Some((member.ioc_id, Some(member.span)))
+            MembershipChange::Refresh(_, merged_prefix)
+                if *merged_prefix != member.merged_prefix =>
+            {
+                Some((member.ioc_id, Some(member.merged_prefix)))
             }
             MembershipChange::Return => Some((member.ioc_id, None)),
             MembershipChange::Leave(_)

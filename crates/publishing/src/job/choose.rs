@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use iocast_domain::{
-    collapse::spanning,
+    collapse::with_merged_prefix,
     device_type::Format,
     id::IocId,
     ioc::Ioc,
@@ -84,7 +84,7 @@ impl PublicationJob<'_> {
                         choice.loaded.keep(row.ioc.clone());
                     }
                     (Some(member), _) => {
-                        if let Some(edit) = self.edit(member, row, wanted, member.span) {
+                        if let Some(edit) = self.edit(member, row, wanted, member.merged_prefix) {
                             growth += match (member.standing, edit) {
                                 (MembershipState::Live, MembershipChange::Leave(_)) => -1,
                                 (_, MembershipChange::Return) => 1,
@@ -102,19 +102,19 @@ impl PublicationJob<'_> {
     }
 
     /// What becomes of a member whose IOC was looked at, and that stands for a network as wide as
-    /// `span` if it stays; nothing if all stays.
+    /// `merged_prefix` if it stays; nothing if all stays.
     pub(super) fn edit(
         &self,
         member: &MemberRow,
         row: &IocRow,
         wanted: bool,
-        span: Option<u8>,
+        merged_prefix: Option<u8>,
     ) -> Option<MembershipChange> {
         // What an earlier version sent although it is an instruction goes as fast as what a person
         // withdraws.
         let withdrawn = row.deleted || !may_leave(&row.ioc) || self.reserved(&row.ioc).is_some();
         match (member.standing, wanted) {
-            (MembershipState::Live, true) if span.is_none() => {
+            (MembershipState::Live, true) if merged_prefix.is_none() => {
                 let new = self.fingerprint(&row.ioc);
                 let seen_again = new == member.fingerprint && self.is_seen_again(member, &row.ioc);
                 Some(if seen_again {
@@ -124,8 +124,8 @@ impl PublicationJob<'_> {
                 })
             }
             (MembershipState::Live, true) => Some(MembershipChange::Refresh(
-                self.fingerprint(&spanning(row.ioc.clone(), span)),
-                span,
+                self.fingerprint(&with_merged_prefix(row.ioc.clone(), merged_prefix)),
+                merged_prefix,
             )),
             (MembershipState::Live, false) => Some(MembershipChange::Leave(if withdrawn {
                 LeaveReason::Withdrawn
@@ -176,8 +176,8 @@ impl PublicationJob<'_> {
         }
         for member in marked {
             choice.joins.push(member.ioc_id);
-            if let Some(span) = member.span.filter(|_| !choice.from_scratch) {
-                choice.spans.insert(member.ioc_id, span);
+            if let Some(merged_prefix) = member.merged_prefix.filter(|_| !choice.from_scratch) {
+                choice.merged_prefixes.insert(member.ioc_id, merged_prefix);
             }
             choice.edits.push((member, MembershipChange::Leave(LeaveReason::SentAgain)));
         }

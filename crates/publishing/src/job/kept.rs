@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use iocast_domain::{
-    collapse::spanning,
+    collapse::with_merged_prefix,
     id::IocId,
     ioc::Ioc,
     member::{LeaveReason, MembershipState},
@@ -63,17 +63,19 @@ impl PublicationJob<'_> {
                 }
                 (None, _) => {}
                 (Some(_), _) if self.is_withdrawn(&row) => {}
-                (Some(span), None) => {
+                (Some(merged_prefix), None) => {
                     choice.comes_back(*id, &rows);
                     choice.joins.push(*id);
-                    choice.spans.extend(span.map(|span| (*id, span)));
+                    choice
+                        .merged_prefixes
+                        .extend(merged_prefix.map(|merged_prefix| (*id, merged_prefix)));
                     choice.loaded.keep(row.ioc);
                 }
                 (Some(_), Some(member)) if member.standing == MembershipState::Leaving => {
                     choice.edits.push((member.clone(), MembershipChange::Return));
                 }
-                (Some(span), Some(member)) if member.span != *span => {
-                    choice.edits.push((member.clone(), self.refresh(row.ioc, *span)));
+                (Some(merged_prefix), Some(member)) if member.merged_prefix != *merged_prefix => {
+                    choice.edits.push((member.clone(), self.refresh(row.ioc, *merged_prefix)));
                 }
                 (Some(_), Some(_)) => {}
             }
@@ -81,8 +83,11 @@ impl PublicationJob<'_> {
         Ok(())
     }
 
-    fn refresh(&self, ioc: Ioc, span: Option<u8>) -> MembershipChange {
-        MembershipChange::Refresh(self.fingerprint(&spanning(ioc, span)), span)
+    fn refresh(&self, ioc: Ioc, merged_prefix: Option<u8>) -> MembershipChange {
+        MembershipChange::Refresh(
+            self.fingerprint(&with_merged_prefix(ioc, merged_prefix)),
+            merged_prefix,
+        )
     }
 
     /// Whether an IOC must not come back: a person took it back, a guard keeps it from all devices,

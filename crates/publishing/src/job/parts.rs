@@ -95,7 +95,7 @@ impl Part {
         !self.fresh
             && !self.joins.is_empty()
             && nobody_else
-            && !self.row.dirty
+            && !self.row.pending
             && !self.row.offer_again
             && self.row.event.raw_len > 0
     }
@@ -142,7 +142,7 @@ impl PublicationJob<'_> {
         for member in &leaving {
             part_of(&mut parts, member.part_id, &mut |part| {
                 if member.leave.zip(member.left_at).is_some_and(|(leave, at)| {
-                    leave.due(at, part.row.rested_at, part.sealed) <= now
+                    leave.due(at, part.row.next_change_at, part.sealed) <= now
                 }) {
                     part.due.insert(member.ioc_id);
                 }
@@ -165,7 +165,7 @@ impl PublicationJob<'_> {
             parts.values_mut().filter(|p| p.stamp).zip(stamps(how_many, self.now.secs(), latest))
         {
             part.row.stamp = stamp;
-            part.row.rested_at = now + SEALED_PART_REST;
+            part.row.next_change_at = now + SEALED_PART_REST;
             latest = Some(stamp);
         }
         let with_leaving = leaving.iter().map(|m| m.part_id).collect();
@@ -214,8 +214,8 @@ impl PublicationJob<'_> {
     /// Decides what of a part's edits reaches receivers now, and what waits.
     fn judge(&self, part: &mut Part, plan: &mut Plan) {
         let now = self.now.micros();
-        let rested = part.row.rested_at <= now;
-        let (sealed, rested_at) = (part.sealed, part.row.rested_at);
+        let rested = part.row.next_change_at <= now;
+        let (sealed, next_change_at) = (part.sealed, part.row.next_change_at);
         for (mut member, edit) in std::mem::take(&mut part.edits) {
             member.resend = false;
             match edit {
@@ -223,28 +223,28 @@ impl PublicationJob<'_> {
                     if !sealed || (new != member.fingerprint && rested) =>
                 {
                     member.fingerprint = new;
-                    member.dirty = true;
+                    member.pending = true;
                     part.stamp = true;
                 }
                 MembershipChange::Refresh(new, _) if new != member.fingerprint => {
-                    member.dirty = true;
-                    part.row.dirty = true;
+                    member.pending = true;
+                    part.row.pending = true;
                 }
                 MembershipChange::Refresh(..) => continue,
                 MembershipChange::SeenAgain => {
-                    member.dirty = true;
+                    member.pending = true;
                     part.stamp |= !sealed || rested;
-                    part.row.dirty |= sealed && !rested;
+                    part.row.pending |= sealed && !rested;
                 }
                 MembershipChange::Return => {
                     member.standing = MembershipState::Live;
                     member.left_at = None;
                     member.leave = None;
-                    member.dirty = true;
+                    member.pending = true;
                     // A receiver that has it never heard that it was gone; one that has not waits
                     // for the next rest.
                     part.stamp |= !sealed || rested;
-                    part.row.dirty |= sealed && !rested;
+                    part.row.pending |= sealed && !rested;
                     part.render = true;
                     part.returned.insert(member.ioc_id);
                     part.row.live += 1;
@@ -260,12 +260,12 @@ impl PublicationJob<'_> {
                         part.row.live = part.row.live.saturating_sub(1);
                         plan.removed += 1;
                     }
-                    let told = leave.due(left_at, rested_at, sealed) <= now;
+                    let told = leave.due(left_at, next_change_at, sealed) <= now;
                     member.standing =
                         if told { MembershipState::Tombstone } else { MembershipState::Leaving };
                     member.left_at = Some(if told { now } else { left_at });
                     member.leave = Some(leave);
-                    member.dirty = told;
+                    member.pending = told;
                     part.stamp |= told;
                     part.render = true;
                     if leave == LeaveReason::SentAgain {
@@ -277,7 +277,7 @@ impl PublicationJob<'_> {
             }
             part.changed.insert(member.ioc_id, member);
         }
-        let flush = part.row.dirty && rested;
+        let flush = part.row.pending && rested;
         part.stamp |=
             flush || part.row.offer_again || !part.due.is_empty() || !part.joins.is_empty();
         part.render |= part.stamp || !part.expired.is_empty();

@@ -299,15 +299,14 @@ impl<'w, 'a> Scan<'w, 'a> {
         }
         let changed = row.seq > work.state.applied_seq;
         let visible = |edit: &MembershipChange| !matches!(edit, MembershipChange::Refresh(new, _) if !changed && *new == member.fingerprint);
-        let edit =
-            work.edit(member, row, wanted, collapsed.spans.get(&id).copied()).map(
-                |edit| match edit {
-                    MembershipChange::Leave(LeaveReason::Unchosen) if covered => {
-                        MembershipChange::Leave(LeaveReason::Covered)
-                    }
-                    other => other,
-                },
-            );
+        let edit = work.edit(member, row, wanted, collapsed.merged_prefixes.get(&id).copied()).map(
+            |edit| match edit {
+                MembershipChange::Leave(LeaveReason::Unchosen) if covered => {
+                    MembershipChange::Leave(LeaveReason::Covered)
+                }
+                other => other,
+            },
+        );
         match edit.filter(visible) {
             Some(edit) => self.edits.insert(id, edit),
             None => self.edits.remove(&id),
@@ -336,7 +335,7 @@ impl<'w, 'a> Scan<'w, 'a> {
 
     async fn finish(mut self) -> AppResult<MemberChanges> {
         let work = self.work;
-        let mut spans = HashMap::new();
+        let mut merged_prefixes = HashMap::new();
         if work.collapses() {
             let mut collapsed =
                 collapse(std::mem::take(&mut self.candidates), work.device_type.merges_networks());
@@ -352,7 +351,7 @@ impl<'w, 'a> Scan<'w, 'a> {
             for (row, wanted) in std::mem::take(&mut self.members) {
                 self.judge(&row, wanted, &collapsed);
             }
-            spans = collapsed.spans;
+            merged_prefixes = collapsed.merged_prefixes;
         }
         let Self { current, unseen, selection, edits, eligible, refused, loaded, count_at, .. } =
             self;
@@ -367,7 +366,7 @@ impl<'w, 'a> Scan<'w, 'a> {
             limit_cut,
             refused,
             from_scratch: true,
-            spans,
+            merged_prefixes,
             loaded,
             boundary,
             ..MemberChanges::default()

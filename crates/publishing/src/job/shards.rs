@@ -84,7 +84,7 @@ pub(super) fn fingerprint(
     }
     let mut text = Vec::new();
     writer.entry(
-        &Entry { ioc: &seen, joined_at: start, stamp: start, removed: false, reborn: false },
+        &Entry { ioc: &seen, joined_at: start, stamp: start, removed: false, readded: false },
         scope,
         &mut text,
     );
@@ -157,8 +157,8 @@ impl PublicationJob<'_> {
             added: count(choice.joins.len()),
             ..Plan::default()
         };
-        let MemberChanges { joins, mut loaded, edits, reborn, spans, .. } = choice;
-        let mut joins = self.joining(joins, &reborn, &spans, stamp);
+        let MemberChanges { joins, mut loaded, edits, readded, merged_prefixes, .. } = choice;
+        let mut joins = self.joining(joins, &readded, &merged_prefixes, stamp);
         self.edit_shards(&mut shards, &numbers, edits, &mut joins, stamp, &mut plan);
         if is_log {
             self.expire(&mut shards, &numbers, &mut plan).await?;
@@ -204,8 +204,8 @@ impl PublicationJob<'_> {
     fn joining(
         &self,
         joins: Vec<IocId>,
-        reborn: &HashSet<IocId>,
-        spans: &HashMap<IocId, u8>,
+        readded: &HashSet<IocId>,
+        merged_prefixes: &HashMap<IocId, u8>,
         stamp: i64,
     ) -> Vec<MemberRow> {
         let row = |ioc_id: IocId| MemberRow {
@@ -215,12 +215,12 @@ impl PublicationJob<'_> {
             joined_at: self.now.micros(),
             stamp,
             fingerprint: 0,
-            dirty: false,
+            pending: false,
             left_at: None,
             leave: None,
             resend: false,
-            reborn: reborn.contains(&ioc_id),
-            span: spans.get(&ioc_id).copied(),
+            readded: readded.contains(&ioc_id),
+            merged_prefix: merged_prefixes.get(&ioc_id).copied(),
         };
         joins.into_iter().map(row).collect()
     }
@@ -250,9 +250,9 @@ impl PublicationJob<'_> {
             };
             match edit {
                 MembershipChange::Refresh(new, _) if new == member.fingerprint => {}
-                MembershipChange::Refresh(new, span) => {
+                MembershipChange::Refresh(new, merged_prefix) => {
                     member.fingerprint = new;
-                    member.span = span;
+                    member.merged_prefix = merged_prefix;
                     member.stamp = stamp;
                     if is_log {
                         leaves(&member);
@@ -268,7 +268,7 @@ impl PublicationJob<'_> {
                         joining.get(&member.ioc_id).and_then(|at| joins.get_mut(*at))
                     {
                         again.joined_at = member.joined_at;
-                        again.reborn = member.reborn;
+                        again.readded = member.readded;
                     }
                     plan.added = plan.added.saturating_sub(1);
                 }

@@ -52,7 +52,7 @@ pub(super) enum CliCommand {
         /// Its private key (PEM).
         #[arg(long, value_name = "FILE", requires = "tls_cert")]
         tls_key: Option<PathBuf>,
-        /// web (answers requests), worker (publishes, watches, writes letters) or all [default:
+        /// web (answers requests), worker (publishes, watches, writes messages) or all [default:
         /// all]; with PostgreSQL, any number of each.
         #[arg(long, value_name = "ROLE")]
         role: Option<String>,
@@ -124,7 +124,7 @@ pub(super) enum CliCommand {
         #[command(subcommand)]
         what: AdminVerb,
     },
-    /// See whether letters arrive.
+    /// See whether messages arrive.
     Mail {
         #[command(subcommand)]
         what: MailVerb,
@@ -195,7 +195,7 @@ pub(super) enum FixturesVerb {
         json: bool,
     },
     /// Empty the account: ALL of its devices, groups, rules, sources and IOCs. People, keys,
-    /// letters and the audit log stay.
+    /// messages and the audit log stay.
     Reset {
         #[command(flatten)]
         data: DataFlags,
@@ -213,7 +213,7 @@ pub(super) enum FixturesVerb {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum MailVerb {
-    /// Send a test letter, and show what the mail server said.
+    /// Send a test message, and show what the mail server said.
     Test {
         #[command(flatten)]
         data: DataFlags,

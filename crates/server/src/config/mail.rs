@@ -7,7 +7,7 @@ use iocast_app::{Mailer, Security, Smtp, Transport};
 use super::{Config, ConfigError};
 
 impl Config {
-    /// Where letters go.
+    /// Where messages go.
     ///
     /// # Errors
     /// Which setting is wrong and what it may be.

@@ -13,7 +13,7 @@ use iocast_formats::view::View;
 use subtle::ConstantTimeEq as _;
 
 use super::{File, bodies::view_etag};
-use crate::{Actor, AppError, AppResult, Memory, Pulled, Serving, Shown, shown};
+use crate::{Actor, AppError, AppResult, Credentials, Memory, Pulled, Serving, shown};
 
 /// A request of a device.
 #[derive(Clone, Copy)]
@@ -210,7 +210,7 @@ impl Serving {
     /// The working key that a device shows, or a sentence and the account that is meant.
     pub(crate) fn feed_key(
         &self,
-        shown: Result<Shown, &'static str>,
+        shown: Result<Credentials, &'static str>,
     ) -> Result<Arc<Key>, (String, Option<String>)> {
         let (account, secret) = shown.map_err(|sentence| (sentence.to_owned(), None))?;
         let hash = self.context.secrets.hash(&secret);
@@ -255,7 +255,7 @@ impl Serving {
 }
 
 impl FeedRequest<'_> {
-    fn credentials(&self) -> Result<Shown, &'static str> {
+    fn credentials(&self) -> Result<Credentials, &'static str> {
         shown(self.authorization, self.api_key, self.parameters)
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::{HashMap, hash_map::Entry};
 
 use iocast_domain::{
-    id::{LetterId, OutageId},
-    letter::{LetterKind, LetterState},
+    id::{MessageId, OutageId},
+    message::{MessageKind, MessageState},
     time::Timestamp,
     watch::EndedBy,
 };
 
-use crate::{OutageLetter, StoreResult, Txn};
+use crate::{OutageMessage, StoreResult, Txn};
 
 /// What became of a warning whose outage ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,49 +17,49 @@ pub enum WarningFate {
     /// It was sent.
     Sent,
     /// It is being sent, or may have arrived.
-    OnItsWay,
+    InFlight,
 }
 
 impl Txn {
     /// Takes back the warnings of an outage that are not on their way, and gives those that are or
-    /// were. `needed` remembers of which letters another outage is still open.
+    /// were. `needed` remembers of which messages another outage is still open.
     pub async fn warnings_take_back(
         &self,
         outage: OutageId,
         now: Timestamp,
-        needed: &mut HashMap<LetterId, bool>,
-    ) -> StoreResult<Vec<(LetterId, String, WarningFate)>> {
+        needed: &mut HashMap<MessageId, bool>,
+    ) -> StoreResult<Vec<(MessageId, String, WarningFate)>> {
         let mut gone = Vec::new();
-        for OutageLetter { id, kind, recipient, state, maybe_sent, gathers } in
-            self.outage_letters(outage).await?
+        for OutageMessage { id, kind, recipient, state, maybe_sent, gathers } in
+            self.outage_messages(outage).await?
         {
-            if kind != LetterKind::Warning {
+            if kind != MessageKind::Warning {
                 continue;
             }
             match state {
-                LetterState::Sent => gone.push((id, recipient, WarningFate::Sent)),
-                LetterState::Claimed => gone.push((id, recipient, WarningFate::OnItsWay)),
+                MessageState::Sent => gone.push((id, recipient, WarningFate::Sent)),
+                MessageState::Claimed => gone.push((id, recipient, WarningFate::InFlight)),
                 // The digest goes out without it.
-                LetterState::Due if gathers && self.digest_drop(id, outage).await? => {}
-                LetterState::Due => {
+                MessageState::Due if gathers && self.digest_drop(id, outage).await? => {}
+                MessageState::Due => {
                     // One that may have arrived is sent until the mail server says so: its reader
                     // waits for the end of it.
                     let open = match needed.entry(id) {
                         Entry::Occupied(known) => *known.get(),
                         Entry::Vacant(place) => {
-                            *place.insert(self.letter_has_open_outage(id).await?)
+                            *place.insert(self.message_has_open_outage(id).await?)
                         }
                     };
                     if maybe_sent
                         || open
                         || !self
-                            .letter_move(id, &[LetterState::Due], LetterState::Superseded, now)
+                            .message_move(id, &[MessageState::Due], MessageState::Superseded, now)
                             .await?
                     {
-                        gone.push((id, recipient, WarningFate::OnItsWay));
+                        gone.push((id, recipient, WarningFate::InFlight));
                     }
                 }
-                LetterState::Dead | LetterState::Superseded | LetterState::Discarded => {}
+                MessageState::Dead | MessageState::Superseded | MessageState::Discarded => {}
             }
         }
         Ok(gone)
@@ -74,10 +74,11 @@ impl Txn {
         by: EndedBy,
     ) -> StoreResult<()> {
         self.outage_end(outage, at, by).await?;
-        for (letter, _, _) in self.warnings_take_back(outage, now, &mut HashMap::new()).await? {
+        for (message, _, _) in self.warnings_take_back(outage, now, &mut HashMap::new()).await? {
             // Not sent any more, even if it may have arrived already.
-            if !self.letter_has_open_outage(letter).await? {
-                self.letter_move(letter, &[LetterState::Due], LetterState::Superseded, now).await?;
+            if !self.message_has_open_outage(message).await? {
+                self.message_move(message, &[MessageState::Due], MessageState::Superseded, now)
+                    .await?;
             }
         }
         Ok(())

@@ -2,8 +2,8 @@
 
 use iocast_domain::{
     guard::Guards,
-    id::{AccountId, DeviceId, LetterId, OutageId},
-    letter::LetterKind,
+    id::{AccountId, DeviceId, MessageId, OutageId},
+    message::MessageKind,
     time::Timestamp,
     watch::{EndedBy, Gap, Outage},
 };
@@ -16,8 +16,8 @@ use super::ENDED_BY_THRESHOLD;
 use crate::{
     StoreResult, Txn,
     error::corrupt,
-    letters::kind_code,
-    row::{account, gap, outage, outage_letter},
+    messages::kind_code,
+    row::{account, gap, outage, outage_message},
 };
 
 impl Txn {
@@ -59,8 +59,8 @@ impl Txn {
             return Ok(None);
         };
         // The next warning is a new one.
-        outage_letter::Entity::delete_many()
-            .filter(outage_letter::Column::OutageId.eq(row.id))
+        outage_message::Entity::delete_many()
+            .filter(outage_message::Column::OutageId.eq(row.id))
             .exec(&self.0)
             .await?;
         Ok(Some(OutageId(row.id)))
@@ -81,15 +81,15 @@ impl Txn {
         Ok(end.exec(&self.0).await?.rows_affected > 0)
     }
 
-    /// Forgets the outages of a device. Letters stay, and are pointless now.
+    /// Forgets the outages of a device. Messages stay, and are pointless now.
     pub async fn outage_delete_of(&self, device: DeviceId) -> StoreResult<()> {
         let of = Query::select()
             .column(outage::Column::Id)
             .from(outage::Entity)
             .and_where(outage::Column::DeviceId.eq(device.0))
             .take();
-        outage_letter::Entity::delete_many()
-            .filter(outage_letter::Column::OutageId.in_subquery(of))
+        outage_message::Entity::delete_many()
+            .filter(outage_message::Column::OutageId.in_subquery(of))
             .exec(&self.0)
             .await?;
         outage::Entity::delete_many()
@@ -99,28 +99,28 @@ impl Txn {
         Ok(())
     }
 
-    /// Notes that a letter is about an outage. Gives false if there is such a letter to this person
+    /// Notes that a message is about an outage. Gives false if there is such a message to this person
     /// already.
-    pub async fn outage_letter_insert(
+    pub async fn outage_message_insert(
         &self,
         outage: OutageId,
         recipient: &str,
-        kind: LetterKind,
-        letter: LetterId,
+        kind: MessageKind,
+        message: MessageId,
     ) -> StoreResult<bool> {
-        let row = outage_letter::ActiveModel {
+        let row = outage_message::ActiveModel {
             outage_id: Set(outage.0),
             recipient: Set(recipient.to_owned()),
             kind: Set(kind_code(kind)),
-            letter_id: Set(letter.0),
+            message_id: Set(message.0),
         };
         let key = [
-            outage_letter::Column::OutageId,
-            outage_letter::Column::Recipient,
-            outage_letter::Column::Kind,
+            outage_message::Column::OutageId,
+            outage_message::Column::Recipient,
+            outage_message::Column::Kind,
         ];
         let once = OnConflict::columns(key).do_nothing().to_owned();
-        Ok(outage_letter::Entity::insert(row)
+        Ok(outage_message::Entity::insert(row)
             .on_conflict(once)
             .exec_without_returning(&self.0)
             .await?

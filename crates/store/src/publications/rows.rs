@@ -138,9 +138,9 @@ pub struct PartRow {
     /// Live members.
     pub live: u32,
     /// Something waits to be told to receivers.
-    pub dirty: bool,
+    pub pending: bool,
     /// Until when it rests, in UTC microseconds.
-    pub rested_at: i64,
+    pub next_change_at: i64,
     /// A receiver lacks it although it was offered: it gets new timestamps.
     pub offer_again: bool,
     /// Its entry in the manifest.
@@ -214,7 +214,7 @@ pub(super) fn before_bytes(before: &[Before]) -> Vec<u8> {
         bytes.push(match was {
             None => 0,
             Some(None) => 1,
-            Some(Some(span)) => span.saturating_add(2),
+            Some(Some(merged_prefix)) => merged_prefix.saturating_add(2),
         });
     }
     bytes
@@ -226,7 +226,7 @@ pub(super) fn to_before(bytes: &[u8]) -> Vec<Before> {
         let was = match was {
             [0] => None,
             [1] => Some(None),
-            [span, ..] => Some(Some(span - 2)),
+            [merged_prefix, ..] => Some(Some(merged_prefix - 2)),
             [] => None,
         };
         Some((IocId(Uuid::from_slice(id).ok()?), was))
@@ -261,8 +261,8 @@ pub(super) fn to_part(row: part::Model) -> StoreResult<PartRow> {
         sealed,
         total,
         live,
-        dirty,
-        rested_at,
+        pending,
+        next_change_at,
         manifest_entry,
         event_segment,
         hashes_segment,
@@ -279,8 +279,8 @@ pub(super) fn to_part(row: part::Model) -> StoreResult<PartRow> {
         sealed,
         total: count(total),
         live: count(live),
-        dirty,
-        rested_at,
+        pending,
+        next_change_at,
         offer_again,
         manifest_entry,
         event: blob_ref("event_segment", &event_segment)?,
@@ -304,8 +304,8 @@ impl PartRow {
             sealed: false,
             total: 0,
             live: 0,
-            dirty: false,
-            rested_at: 0,
+            pending: false,
+            next_change_at: 0,
             offer_again: false,
             manifest_entry: String::new(),
             event: nothing.clone(),

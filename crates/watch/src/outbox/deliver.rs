@@ -1,4 +1,4 @@
-//! Letters are handed over, and what came of it is written.
+//! Messages are handed over, and what came of it is written.
 
 use std::{
     collections::HashSet,
@@ -6,31 +6,30 @@ use std::{
     time::Duration,
 };
 
-use iocast_domain::message::is_webhook;
 use iocast_domain::{
-    id::LetterId,
-    letter::{LetterKind, LetterState, Tried, after_try},
+    id::MessageId,
+    message::{MessageKind, MessageState, Tried, after_try, is_webhook},
     time::clip,
 };
-use iocast_notify::{Failure, Letter, Webhook};
-use iocast_store::{Channel, LetterRow, NewLetter, Settled};
+use iocast_notify::{Email, Failure, Webhook};
+use iocast_store::{Channel, MessageRow, NewMessage, Settled};
 use uuid::Uuid;
 
 use super::ANSWER_MAX;
 use crate::{AppResult, Watch, digests::Words};
 
-/// Tries to write down what became of a letter that was handed over, while the server ends.
+/// Tries to write down what became of a message that was handed over, while the server ends.
 const SETTLE_TRIES: u32 = 5;
 
 /// Every how many tries the failure is logged.
 const SETTLE_LOGGED: u32 = 60;
 
-/// Says of a letter that it is handed over here, for as long as it lives: no other sender of this
+/// Says of a message that it is handed over here, for as long as it lives: no other sender of this
 /// process takes it over.
-struct InFlightGuard<'a>(&'a Mutex<HashSet<LetterId>>, LetterId);
+struct InFlightGuard<'a>(&'a Mutex<HashSet<MessageId>>, MessageId);
 
 impl<'a> InFlightGuard<'a> {
-    fn begin(all: &'a Mutex<HashSet<LetterId>>, id: LetterId) -> Self {
+    fn begin(all: &'a Mutex<HashSet<MessageId>>, id: MessageId) -> Self {
         all.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         Self(all, id)
     }
@@ -43,7 +42,7 @@ impl Drop for InFlightGuard<'_> {
 }
 
 impl Watch {
-    /// Hands over every letter of a lane that is due, one after the other. Several may do so at
+    /// Hands over every message of a lane that is due, one after the other. Several may do so at
     /// once.
     ///
     /// # Errors
@@ -57,7 +56,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Claims a letter, hands it over with no transaction open, and writes down what became of it.
+    /// Claims a message, hands it over with no transaction open, and writes down what became of it.
     async fn deliver_one(&self, lane: Channel) -> AppResult<bool> {
         let token = self.context.entropy.uuid();
         let real_now = self.context.store.shared_now(self.context.clock.real_now()).await?;
@@ -68,11 +67,11 @@ impl Watch {
                 .unwrap_or(i64::MAX)
                 .saturating_mul(2),
         );
-        if !self.context.store.read().letter_is_due(lane, self.context.now(), real_now).await? {
+        if !self.context.store.read().message_is_due(lane, self.context.now(), real_now).await? {
             return Ok(false);
         }
         let txn = self.context.store.write().await?;
-        let here: Vec<LetterId> = self
+        let here: Vec<MessageId> = self
             .on_their_way
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -80,7 +79,7 @@ impl Watch {
             .copied()
             .collect();
         let Some(mut row) =
-            txn.letter_claim(lane, token, (self.context.now(), real_now, until), &here).await?
+            txn.message_claim(lane, token, (self.context.now(), real_now, until), &here).await?
         else {
             // What could not be read was put off.
             txn.commit().await?;
@@ -90,16 +89,16 @@ impl Watch {
             if row.gathers { self.digest_close(&txn, &mut row).await? } else { Words::Ready };
         if let Some(settled) = self.unspoken(words, &row) {
             // In the same transaction: nobody finds a digest that is neither open nor closed.
-            txn.letter_settle(row.letter.id, token, &settled, self.context.now()).await?;
+            txn.message_settle(row.message.id, token, &settled, self.context.now()).await?;
             txn.commit().await?;
             self.tell_log(&row, settled.state, &settled.answer);
             self.tally.count(settled.state);
             return Ok(true);
         }
-        let _on_its_way = InFlightGuard::begin(&self.on_their_way, row.letter.id);
+        let _on_its_way = InFlightGuard::begin(&self.on_their_way, row.message.id);
         txn.commit().await?;
         let superseded = |why: &str| Settled {
-            state: LetterState::Superseded,
+            state: MessageState::Superseded,
             next_at: self.context.now(),
             answer: why.to_owned(),
             maybe_sent: false,
@@ -112,14 +111,14 @@ impl Watch {
                     self.context
                         .store
                         .read()
-                        .letter_is_claimed(row.letter.id, token)
+                        .message_is_claimed(row.message.id, token)
                         .await
                         .unwrap_or(false)
                 };
-                let handed_over = if is_webhook(&row.letter.recipient) {
-                    self.post_hook(&row.letter, ours).await
+                let handed_over = if is_webhook(&row.message.recipient) {
+                    self.post_hook(&row.message, ours).await
                 } else {
-                    self.post.hand_over(&self.message(&row.letter), ours).await
+                    self.post.hand_over(&self.email(&row.message), ours).await
                 };
                 let maybe_sent = matches!(handed_over, Err(Failure::Unknown(_)));
                 let (tried, answer) = match handed_over {
@@ -135,19 +134,19 @@ impl Watch {
             }
         };
         self.tell_log(&row, settled.state, &settled.answer);
-        self.settle(&row.letter, token, &settled).await?;
+        self.settle(&row.message, token, &settled).await?;
         self.tally.count(settled.state);
         Ok(true)
     }
 
-    /// What becomes of a letter after a try.
-    fn tried(&self, row: &LetterRow, tried: Tried, answer: &str) -> Settled {
+    /// What becomes of a message after a try.
+    fn tried(&self, row: &MessageRow, tried: Tried, answer: &str) -> Settled {
         let mut jitter = [0; 2];
         self.context.entropy.fill(&mut jitter);
         let (state, next_at) = after_try(
             tried,
             row.attempts,
-            row.letter.created_at,
+            row.message.created_at,
             self.context.now(),
             u16::from_le_bytes(jitter),
         );
@@ -160,13 +159,13 @@ impl Watch {
     }
 
     /// What becomes of a digest that has no words.
-    fn unspoken(&self, words: Words, row: &LetterRow) -> Option<Settled> {
+    fn unspoken(&self, words: Words, row: &MessageRow) -> Option<Settled> {
         match words {
             Words::Ready => None,
             Words::NothingLeft => {
                 let answer = "what it was about ended before it was handed over".to_owned();
                 Some(Settled {
-                    state: LetterState::Superseded,
+                    state: MessageState::Superseded,
                     next_at: self.context.now(),
                     answer,
                     maybe_sent: false,
@@ -180,13 +179,13 @@ impl Watch {
 
     async fn post_hook(
         &self,
-        letter: &NewLetter,
+        message: &NewMessage,
         ours: impl AsyncFnOnce() -> bool,
     ) -> Result<String, Failure> {
-        let (id, timestamp) = (letter.id.to_string(), self.context.clock.real_now().secs());
-        let key = self.context.secrets.webhook_key(letter.account_id.as_str(), &letter.recipient);
+        let (id, timestamp) = (message.id.to_string(), self.context.clock.real_now().secs());
+        let key = self.context.secrets.webhook_key(message.account_id.as_str(), &message.recipient);
         let signed = standardwebhooks::Webhook::from_bytes(key.to_vec())
-            .and_then(|key| key.sign(&id, timestamp, letter.text.as_bytes()));
+            .and_then(|key| key.sign(&id, timestamp, message.text.as_bytes()));
         let signature = signed.map_err(|error| {
             Failure::Transient(format!("The message could not be signed: {error}."))
         })?;
@@ -194,47 +193,47 @@ impl Watch {
             return Err(Failure::NotOurs);
         }
         let hook = Webhook {
-            url: letter.recipient.clone(),
+            url: message.recipient.clone(),
             id,
             timestamp,
             signature,
-            body: letter.text.clone(),
+            body: message.text.clone(),
         };
         self.post.post(hook).await
     }
 
-    fn tell_log(&self, row: &LetterRow, state: LetterState, answer: &str) {
-        let id = row.letter.id;
+    fn tell_log(&self, row: &MessageRow, state: MessageState, answer: &str) {
+        let id = row.message.id;
         match state {
-            LetterState::Sent => {
-                tracing::info!(letter.id = %id, "Letter {id} was handed over: {answer}");
+            MessageState::Sent => {
+                tracing::info!(message.id = %id, "Message {id} was handed over: {answer}");
             }
-            LetterState::Due => {
-                tracing::warn!(letter.id = %id, letter.attempts = row.attempts, "Letter {id} could not be handed over, and is tried again: {answer}");
+            MessageState::Due => {
+                tracing::warn!(message.id = %id, message.attempts = row.attempts, "Message {id} could not be handed over, and is tried again: {answer}");
             }
-            LetterState::Dead => {
-                tracing::error!(letter.id = %id, letter.attempts = row.attempts, "Letter {id} is given up: {answer}");
+            MessageState::Dead => {
+                tracing::error!(message.id = %id, message.attempts = row.attempts, "Message {id} is given up: {answer}");
             }
-            _ => tracing::info!(letter.id = %id, "Letter {id} is not needed any more: {answer}"),
+            _ => tracing::info!(message.id = %id, "Message {id} is not needed any more: {answer}"),
         }
     }
 
-    /// Writes down what became of a letter. It was handed over already: giving up here would send
+    /// Writes down what became of a message. It was handed over already: giving up here would send
     /// it twice, so only the end of this server ends the tries.
-    async fn settle(&self, letter: &NewLetter, token: Uuid, settled: &Settled) -> AppResult<()> {
+    async fn settle(&self, message: &NewMessage, token: Uuid, settled: &Settled) -> AppResult<()> {
         let mut tries = 0;
         loop {
             tries += 1;
             let written = async {
                 let txn = self.context.store.write().await?;
-                txn.letter_settle(letter.id, token, settled, self.context.now()).await?;
+                txn.message_settle(message.id, token, settled, self.context.now()).await?;
                 txn.commit().await?;
                 AppResult::Ok(())
             };
             match written.await {
                 Err(error) if tries < SETTLE_TRIES || !self.context.is_closing() => {
                     if tries % SETTLE_LOGGED == 1 {
-                        tracing::warn!(letter.id = %letter.id, error = &error as &dyn std::error::Error, "The outcome of letter {} can't be written; it is tried again every second", letter.id);
+                        tracing::warn!(message.id = %message.id, error = &error as &dyn std::error::Error, "The outcome of message {} can't be written; it is tried again every second", message.id);
                     }
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
@@ -243,55 +242,55 @@ impl Watch {
         }
     }
 
-    /// Why a letter need not be sent any more.
+    /// Why a message need not be sent any more.
     async fn pointless(
         &self,
-        LetterRow { letter, maybe_sent, .. }: &LetterRow,
+        MessageRow { message, maybe_sent, .. }: &MessageRow,
     ) -> AppResult<Option<&'static str>> {
         let read = self.context.store.read();
         let alert = matches!(
-            letter.kind,
-            LetterKind::Warning | LetterKind::Recovery | LetterKind::Limit | LetterKind::Held
+            message.kind,
+            MessageKind::Warning | MessageKind::Recovery | MessageKind::Limit | MessageKind::Held
         );
-        if alert && !self.still_alerted(letter).await? {
+        if alert && !self.still_alerted(message).await? {
             return Ok(Some("nobody gets alerts there any more"));
         }
-        Ok(match (letter.kind, letter.after_letter) {
-            (LetterKind::Warning, _)
-                if !maybe_sent && !read.letter_has_open_outage(letter.id).await? =>
+        Ok(match (message.kind, message.after_message) {
+            (MessageKind::Warning, _)
+                if !maybe_sent && !read.message_has_open_outage(message.id).await? =>
             {
                 Some("the silence ended before it was handed over")
             }
-            (LetterKind::Recovery, Some(warning)) if !read.letter_was_sent(warning).await? => {
+            (MessageKind::Recovery, Some(warning)) if !read.message_was_sent(warning).await? => {
                 Some("its warning was never sent")
             }
             _ => None,
         })
     }
 
-    async fn still_alerted(&self, letter: &NewLetter) -> AppResult<bool> {
+    async fn still_alerted(&self, message: &NewMessage) -> AppResult<bool> {
         let read = self.context.store.read();
-        if is_webhook(&letter.recipient) {
+        if is_webhook(&message.recipient) {
             return Ok(read
-                .account_fetch(&letter.account_id)
+                .account_fetch(&message.account_id)
                 .await?
-                .is_some_and(|account| account.webhook_url.as_ref() == Some(&letter.recipient)));
+                .is_some_and(|account| account.webhook_url.as_ref() == Some(&message.recipient)));
         }
         Ok(read
-            .user_list(&letter.account_id)
+            .user_list(&message.account_id)
             .await?
             .iter()
-            .any(|user| user.gets_alerts() && user.email == letter.recipient))
+            .any(|user| user.gets_alerts() && user.email == message.recipient))
     }
 
-    pub(super) fn message(&self, letter: &NewLetter) -> Letter {
-        Letter {
-            message_id: letter.message_id.clone(),
+    pub(super) fn email(&self, message: &NewMessage) -> Email {
+        Email {
+            message_id: message.message_id.clone(),
             from: self.context.settings.mail_from.clone(),
-            to: letter.recipient.clone(),
-            subject: letter.subject.clone(),
-            text: letter.text.clone(),
-            html: letter.html.clone(),
+            to: message.recipient.clone(),
+            subject: message.subject.clone(),
+            text: message.text.clone(),
+            html: message.html.clone(),
         }
     }
 
@@ -309,11 +308,11 @@ impl Watch {
                 .context
                 .store
                 .read()
-                .letter_counts(self.context.now())
+                .message_counts(self.context.now())
                 .await?
                 .by_state
                 .iter()
-                .any(|(state, n)| *state == LetterState::Claimed && *n > 0);
+                .any(|(state, n)| *state == MessageState::Claimed && *n > 0);
             // One that is settled may not be counted yet: it is on its way here until it is.
             let here = !self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
             if !(under_way || here) || begun.elapsed() > 2 * self.context.settings.mail_deadline {

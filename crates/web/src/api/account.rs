@@ -27,9 +27,9 @@ pub(crate) struct AccountOut {
     name: String,
     /// Hours without a pull after which a device is silent.
     silent_after_hours: i64,
-    /// Where letters go: `smtp HOST:PORT`, `folder DIR` or `off`.
+    /// Where messages go: `smtp HOST:PORT`, `folder DIR` or `off`.
     mail: String,
-    /// How many people get letters about silent devices; with none, nobody is told.
+    /// How many people get messages about silent devices; with none, nobody is told.
     alerted_people: usize,
     /// A program that is told of silence, recovery and full groups by signed POSTs (Standard
     /// Webhooks); null for none. Shown to administrators, as such addresses often carry a secret.
@@ -67,7 +67,7 @@ pub(crate) struct UserOut {
     role: Role,
     /// A disabled person can't sign in.
     active: bool,
-    /// Gets letters about silent devices and full groups.
+    /// Gets messages about silent devices and full groups.
     mail_alerts: bool,
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct UserPatchIn {
     /// Disable or enable.
     #[serde(default)]
     active: Option<bool>,
-    /// Letters about silent devices and full groups.
+    /// Messages about silent devices and full groups.
     #[serde(default)]
     mail_alerts: Option<bool>,
 }
@@ -113,11 +113,11 @@ pub(crate) struct PasswordResetIn {
     email: String,
 }
 
-/// A password chosen by means of a letter.
+/// A password chosen by means of a message.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PasswordIn {
-    /// From the letter's link.
+    /// From the message's link.
     token: String,
     /// 8 to 256 characters.
     password: String,
@@ -172,7 +172,7 @@ pub(crate) async fn users(app: web::Data<App>, session: Session) -> Answer {
     Ok(whole(app.accounts.user_list(&session.0).await?.into_iter().map(UserOut::from).collect()))
 }
 
-/// Invite a person: a letter says where to choose a password.
+/// Invite a person: a message says where to choose a password.
 #[utoipa::path(tag = "account", request_body = UserIn, params(("Idempotency-Key" = Option<String>, Header)), responses((status = 201, body = UserOut), (status = 403, body = Problem), (status = 422, body = Problem)))]
 #[post("/users")]
 pub(crate) async fn invite(
@@ -212,7 +212,7 @@ pub(crate) async fn user_update(
     )))
 }
 
-/// Ask for a letter by which to choose a new password. The answer is the same whether or not there
+/// Ask for a message by which to choose a new password. The answer is the same whether or not there
 /// is such a person.
 #[utoipa::path(tag = "account", request_body = PasswordResetIn, responses((status = 202), (status = 429, body = Problem)), security(()))]
 #[post("/password-resets")]
@@ -225,7 +225,7 @@ pub(crate) async fn password_reset(
     Ok(HttpResponse::Accepted().finish())
 }
 
-/// Choose a password with the token of a letter. It works once.
+/// Choose a password with the token of a message. It works once.
 #[utoipa::path(tag = "account", request_body = PasswordIn, responses((status = 204), (status = 401, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)), security(()))]
 #[post("/passwords")]
 pub(crate) async fn password(

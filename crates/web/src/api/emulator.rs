@@ -41,16 +41,16 @@ pub(crate) struct ClockOut {
     publications: u64,
     /// Outages that were opened on the way.
     outages_opened: u64,
-    /// Letters about them that were written.
-    letters_queued: u64,
-    /// Letters that the mail server took.
-    letters_sent: u64,
-    /// Letters that are tried again later.
-    letters_failed: u64,
-    /// Letters that are given up.
-    letters_dead: u64,
-    /// Letters that are not needed any more.
-    letters_superseded: u64,
+    /// Messages about them that were written.
+    messages_queued: u64,
+    /// Messages that the mail server took.
+    messages_sent: u64,
+    /// Messages that are tried again later.
+    messages_failed: u64,
+    /// Messages that are given up.
+    messages_dead: u64,
+    /// Messages that are not needed any more.
+    messages_superseded: u64,
 }
 
 impl ClockOut {
@@ -59,15 +59,15 @@ impl ClockOut {
         let many = |n: u64, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
         let counts = [
             (self.outages_opened, "outage opened"),
-            (self.letters_queued, "letter queued"),
-            (self.letters_sent, "letter sent"),
-            (self.letters_failed, "letter failed"),
-            (self.letters_dead, "letter dead"),
-            (self.letters_superseded, "letter superseded"),
+            (self.messages_queued, "message queued"),
+            (self.messages_sent, "message sent"),
+            (self.messages_failed, "message failed"),
+            (self.messages_dead, "message dead"),
+            (self.messages_superseded, "message superseded"),
             (self.retired, "IOC retired"),
             (self.publications, "publication"),
         ];
-        // The noun takes the plural: 2 letters sent.
+        // The noun takes the plural: 2 messages sent.
         let plural = |n: u64, words: &str| match words.split_once(' ') {
             Some((noun, verb)) => format!("{} {verb}", many(n, noun)),
             None => many(n, words),
@@ -87,11 +87,11 @@ impl From<Advanced> for ClockOut {
             retired,
             publications,
             outages_opened: watched.outages,
-            letters_queued: watched.letters,
-            letters_sent: delivered.sent,
-            letters_failed: delivered.failed,
-            letters_dead: delivered.dead,
-            letters_superseded: delivered.superseded,
+            messages_queued: watched.messages,
+            messages_sent: delivered.sent,
+            messages_failed: delivered.failed,
+            messages_dead: delivered.dead,
+            messages_superseded: delivered.superseded,
         }
     }
 }

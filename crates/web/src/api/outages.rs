@@ -1,10 +1,10 @@
 //! Outages: stretches of silence that were noticed.
 
 use actix_web::{HttpRequest, get, web};
-use iocast_app::{App, OutageLetter, OutageRow};
+use iocast_app::{App, OutageMessage, OutageRow};
 use iocast_domain::{
     id::DeviceId,
-    letter::{LetterKind, LetterState},
+    message::{MessageKind, MessageState},
     time::Timestamp,
     watch::EndedBy,
 };
@@ -33,19 +33,19 @@ pub(crate) struct OutageQuery {
     cursor: Option<String>,
 }
 
-/// A letter about an outage.
+/// A message about an outage.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct OutageLetterOut {
-    /// The letter.
+pub(crate) struct OutageMessageOut {
+    /// The message.
     id: String,
     /// `warning` or `recovery`.
     #[schema(value_type = String)]
-    kind: LetterKind,
+    kind: MessageKind,
     /// To whom.
     to: String,
     /// What became of it.
     #[schema(value_type = String)]
-    state: LetterState,
+    state: MessageState,
 }
 
 /// A stretch of silence of one device.
@@ -67,20 +67,20 @@ pub(crate) struct OutageOut {
     /// `pull` or `pause`.
     #[schema(value_type = Option<String>)]
     ended_by: Option<EndedBy>,
-    /// The letters that were written about it.
-    letters: Vec<OutageLetterOut>,
+    /// The messages that were written about it.
+    messages: Vec<OutageMessageOut>,
 }
 
-impl From<OutageLetter> for OutageLetterOut {
-    fn from(letter: OutageLetter) -> Self {
-        let OutageLetter { id, kind, recipient, state, maybe_sent: _, gathers: _ } = letter;
+impl From<OutageMessage> for OutageMessageOut {
+    fn from(message: OutageMessage) -> Self {
+        let OutageMessage { id, kind, recipient, state, maybe_sent: _, gathers: _ } = message;
         Self { id: id.to_string(), kind, to: recipient, state }
     }
 }
 
 impl From<OutageRow> for OutageOut {
     fn from(row: OutageRow) -> Self {
-        let OutageRow { outage, letters } = row;
+        let OutageRow { outage, messages } = row;
         Self {
             id: outage.id.to_string(),
             device_id: outage.device_id.to_string(),
@@ -88,7 +88,7 @@ impl From<OutageRow> for OutageOut {
             noticed_at: outage.noticed_at,
             ended_at: outage.ended.map(|(at, _)| at),
             ended_by: outage.ended.map(|(_, by)| by),
-            letters: letters.into_iter().map(OutageLetterOut::from).collect(),
+            messages: messages.into_iter().map(OutageMessageOut::from).collect(),
         }
     }
 }

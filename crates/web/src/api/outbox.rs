@@ -1,10 +1,10 @@
-//! The outbox: letters and what became of them.
+//! The outbox: messages and what became of them.
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, web};
-use iocast_app::{App, LetterRow};
+use iocast_app::{App, MessageRow};
 use iocast_domain::{
-    id::LetterId,
-    letter::{LetterKind, LetterState},
+    id::MessageId,
+    message::{MessageKind, MessageState},
     time::Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -17,28 +17,28 @@ use crate::{
     problem::Problem,
 };
 
-/// Which letters.
+/// Which messages.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct OutboxQuery {
     /// In this state only: `due`, `claimed`, `sent`, `dead`, `superseded` or `discarded`.
     #[param(value_type = Option<String>)]
-    state: Option<LetterState>,
+    state: Option<MessageState>,
     /// Entries at most: 1 to 1,000, 100 unless given.
     limit: Option<u64>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
 }
 
-/// A letter.
+/// A message.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct LetterOut {
+pub(crate) struct MessageOut {
     /// Id.
     id: String,
     /// Why it was written.
     #[schema(value_type = String)]
-    kind: LetterKind,
+    kind: MessageKind,
     /// To whom.
     to: String,
     /// Subject.
@@ -48,7 +48,7 @@ pub(crate) struct LetterOut {
     /// `due`, `claimed` (on its way), `sent`, `dead` (given up), `superseded` (not needed any more)
     /// or `discarded`.
     #[schema(value_type = String)]
-    state: LetterState,
+    state: MessageState,
     /// Tries so far.
     attempts: u32,
     /// When it was written.
@@ -68,10 +68,10 @@ pub(crate) struct LetterOut {
     gathers: bool,
 }
 
-impl From<LetterRow> for LetterOut {
-    fn from(row: LetterRow) -> Self {
-        let LetterRow {
-            letter,
+impl From<MessageRow> for MessageOut {
+    fn from(row: MessageRow) -> Self {
+        let MessageRow {
+            message,
             state,
             attempts,
             next_at,
@@ -82,14 +82,14 @@ impl From<LetterRow> for LetterOut {
         } = row;
         // Its words stay out of the list: an invitation holds a secret.
         Self {
-            id: letter.id.to_string(),
-            kind: letter.kind,
-            to: letter.recipient,
-            subject: letter.subject,
-            message_id: letter.message_id,
+            id: message.id.to_string(),
+            kind: message.kind,
+            to: message.recipient,
+            subject: message.subject,
+            message_id: message.message_id,
             state,
             attempts,
-            created_at: letter.created_at,
+            created_at: message.created_at,
             next_at: (!state.is_settled()).then_some(next_at),
             settled_at,
             last_answer,
@@ -99,7 +99,7 @@ impl From<LetterRow> for LetterOut {
     }
 }
 
-/// To whom to send a test letter.
+/// To whom to send a test message.
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MailTestIn {
@@ -117,8 +117,8 @@ pub(crate) struct MailTestOut {
     answer: String,
 }
 
-/// The letters of the account, newest first.
-#[utoipa::path(tag = "mail", params(OutboxQuery), responses((status = 200, body = List<LetterOut>), (status = 403, body = Problem)))]
+/// The messages of the account, newest first.
+#[utoipa::path(tag = "mail", params(OutboxQuery), responses((status = 200, body = List<MessageOut>), (status = 403, body = Problem)))]
 #[get("/outbox")]
 pub(crate) async fn list(
     request: HttpRequest,
@@ -129,27 +129,30 @@ pub(crate) async fn list(
     let OutboxQuery { state, limit, cursor } = query.0;
     Ok(super::list(
         &request,
-        app.watch.letter_list(&session.0, state, &page(limit, cursor)?).await?.map(LetterOut::from),
+        app.watch
+            .message_list(&session.0, state, &page(limit, cursor)?)
+            .await?
+            .map(MessageOut::from),
     ))
 }
 
-/// Try a letter again at once that is due or dead.
-#[utoipa::path(tag = "mail", params(("id" = Uuid, Path)), responses((status = 200, body = LetterOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
+/// Try a message again at once that is due or dead.
+#[utoipa::path(tag = "mail", params(("id" = Uuid, Path)), responses((status = 200, body = MessageOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
 #[post("/outbox/{id}/retry")]
 pub(crate) async fn retry(app: web::Data<App>, session: Session, id: Id) -> Answer {
     Ok(HttpResponse::Ok()
-        .json(LetterOut::from(app.watch.letter_retry(&session.0, LetterId(id.0)).await?)))
+        .json(MessageOut::from(app.watch.message_retry(&session.0, MessageId(id.0)).await?)))
 }
 
-/// Throw a letter away that is due or dead; it stays in the list.
-#[utoipa::path(tag = "mail", params(("id" = Uuid, Path)), responses((status = 200, body = LetterOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
+/// Throw a message away that is due or dead; it stays in the list.
+#[utoipa::path(tag = "mail", params(("id" = Uuid, Path)), responses((status = 200, body = MessageOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
 #[delete("/outbox/{id}")]
 pub(crate) async fn discard(app: web::Data<App>, session: Session, id: Id) -> Answer {
     Ok(HttpResponse::Ok()
-        .json(LetterOut::from(app.watch.letter_discard(&session.0, LetterId(id.0)).await?)))
+        .json(MessageOut::from(app.watch.message_discard(&session.0, MessageId(id.0)).await?)))
 }
 
-/// Send a test letter at once, and show what the mail server said.
+/// Send a test message at once, and show what the mail server said.
 #[utoipa::path(tag = "mail", request_body = MailTestIn, responses((status = 200, body = MailTestOut), (status = 409, body = Problem), (status = 422, body = Problem)))]
 #[post("/mail/test")]
 pub(crate) async fn test(app: web::Data<App>, session: Session, body: Body<MailTestIn>) -> Answer {

@@ -5,9 +5,9 @@ use iocast_app::{AppError, FixtureReport, GuardsPatch, NewKey, Page, UserPatch};
 use iocast_domain::{
     account::Role,
     guard::Refusal,
-    id::{KeyId, LetterId, UserId},
+    id::{KeyId, MessageId, UserId},
     key::KeyKind,
-    letter::LetterState,
+    message::MessageState,
     time::HOUR,
 };
 use minijinja::{Value, context};
@@ -17,7 +17,7 @@ use super::{
     visit::{Form, PageContext, PageResult, problem},
 };
 use crate::api::{
-    account::UserOut, emulator::ClockOut, keys::KeyOut, outbox::LetterOut, snapshots::GuardsOut,
+    account::UserOut, emulator::ClockOut, keys::KeyOut, outbox::MessageOut, snapshots::GuardsOut,
 };
 
 mod audit;
@@ -271,17 +271,21 @@ async fn mail_page(
     sent: Value,
     answer: Value,
 ) -> PageResult {
-    let wanted: Option<LetterState> =
+    let wanted: Option<MessageState> =
         visitor.query("state").and_then(|s| serde_json::from_value(s.into()).ok());
-    let letters = visitor
+    let messages = visitor
         .app
         .watch
-        .letter_list(&visitor.actor, wanted, &Page { limit: LINES, after: visitor.query("cursor") })
+        .message_list(
+            &visitor.actor,
+            wanted,
+            &Page { limit: LINES, after: visitor.query("cursor") },
+        )
         .await?
-        .map(LetterOut::from);
+        .map(MessageOut::from);
     let of_page = context! {
-        letters => view::value(&letters.items),
-        next => letters.next.map(|c| view::with_query(&visitor.request, "cursor", &c)),
+        messages => view::value(&messages.items),
+        next => messages.next.map(|c| view::with_query(&visitor.request, "cursor", &c)),
         state => visitor.query("state"),
         mail => visitor.app.watch.mail_goes_to(),
         problem, sent, answer,
@@ -310,14 +314,14 @@ pub(crate) async fn mail_act(form: Form) -> PageResult {
         }
         "retry" => app
             .watch
-            .letter_retry(actor, LetterId(form.id("id")?))
+            .message_retry(actor, MessageId(form.id("id")?))
             .await
-            .map(|_| "The letter is tried again now."),
+            .map(|_| "The message is tried again now."),
         "discard" => app
             .watch
-            .letter_discard(actor, LetterId(form.id("id")?))
+            .message_discard(actor, MessageId(form.id("id")?))
             .await
-            .map(|_| "The letter is thrown away."),
+            .map(|_| "The message is thrown away."),
         _ => Err(unknown()),
     };
     match outcome {

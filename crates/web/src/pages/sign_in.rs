@@ -143,7 +143,7 @@ pub(crate) async fn enter(
     }
 }
 
-/// Sends a letter to choose a new password, and says the same whether there is such a person or
+/// Sends a message to choose a new password, and says the same whether there is such a person or
 /// not.
 pub(crate) async fn forgotten(
     request: HttpRequest,

@@ -14,13 +14,13 @@ use super::SourceNames;
 
 /// What receivers see of an IOC beside its value and times.
 #[derive(Debug, Default)]
-pub(super) struct Shown {
+pub(super) struct AttributeText {
     /// In order, each once.
     pub(super) tags: Vec<String>,
     pub(super) comment: String,
 }
 
-impl Shown {
+impl AttributeText {
     pub(super) fn of(ioc: &Ioc, names: &SourceNames) -> Self {
         Self { tags: tags(ioc, names), comment: comment(ioc, names) }
     }
@@ -239,7 +239,7 @@ pub(super) fn hash_lines(out: &mut Vec<u8>, ioc: &Ioc, event: PartId) {
 /// A number over all that a receiver would see change, except last seen; stored with each member.
 #[must_use]
 pub fn fingerprint(ioc: &Ioc, names: &SourceNames) -> i64 {
-    Shown::of(ioc, names).fingerprint(ioc)
+    AttributeText::of(ioc, names).fingerprint(ioc)
 }
 
 /// The tags of which an attribute carries one at a time.

@@ -143,8 +143,8 @@ impl PublicationJob<'_> {
             }
             // A receiver that lacks the event compares the timestamp of each attribute, too.
             let is_lacking = part.lagging.is_some_and(|lagging| lagging.lacks_change_of(member));
-            if part.stamp && (member.dirty || due || part.row.offer_again || is_lacking) {
-                member.dirty = false;
+            if part.stamp && (member.pending || due || part.row.offer_again || is_lacking) {
+                member.pending = false;
                 member.stamp = part.row.stamp;
                 if let Some(ioc) = iocs.get(&member.ioc_id) {
                     member.fingerprint = fingerprint(ioc, &self.names);
@@ -153,7 +153,7 @@ impl PublicationJob<'_> {
             }
         }
         if part.stamp {
-            part.row.dirty = false;
+            part.row.pending = false;
         }
         let joined = members.len();
         members.extend(std::mem::take(&mut part.joins).into_iter().map(|ioc_id| MemberRow {
@@ -163,12 +163,12 @@ impl PublicationJob<'_> {
             joined_at: now,
             stamp: part.row.stamp,
             fingerprint: 0,
-            dirty: false,
+            pending: false,
             left_at: None,
             leave: None,
             resend: false,
-            reborn: false,
-            span: None,
+            readded: false,
+            merged_prefix: None,
         }));
         let before = if known || part.row.event.raw_len == 0 {
             None

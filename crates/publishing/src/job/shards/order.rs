@@ -24,19 +24,19 @@ impl PublicationJob<'_> {
         // An IOC that was not removed before has one indicator, whenever it joined.
         let of = |ioc: &Ioc| stix::indicator_uuid(version, &namespace, ioc, self.now, false);
         let mut keys = self.summaries(loaded, &ids, of).await?;
-        let reborn: HashMap<IocId, Timestamp> = joins
+        let readded: HashMap<IocId, Timestamp> = joins
             .iter()
-            .filter(|m| m.reborn)
+            .filter(|m| m.readded)
             .map(|m| (m.ioc_id, Timestamp::from_micros(m.joined_at)))
             .collect();
-        let ids: Vec<IocId> = reborn.keys().copied().collect();
+        let ids: Vec<IocId> = readded.keys().copied().collect();
         keys.extend(
             self.summaries(loaded, &ids, |ioc| {
                 stix::indicator_uuid(
                     version,
                     &namespace,
                     ioc,
-                    reborn.get(&ioc.id).copied().unwrap_or(self.now),
+                    readded.get(&ioc.id).copied().unwrap_or(self.now),
                     true,
                 )
             })

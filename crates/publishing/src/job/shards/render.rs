@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use iocast_domain::{
-    collapse::spanning,
+    collapse::with_merged_prefix,
     device_type::{Format, Taxii},
     member::{MembershipState, part_id},
     time::Timestamp,
@@ -72,7 +72,7 @@ impl PublicationJob<'_> {
                             &scope.account.namespace(),
                             &e.ioc,
                             Timestamp::from_micros(m.joined_at),
-                            m.reborn,
+                            m.readded,
                         ),
                     )
                 });
@@ -148,7 +148,7 @@ impl PublicationJob<'_> {
         // Who comes back into a log is in it twice: as removed, and as here again.
         let entry = |(member, changed): (MemberRow, bool)| {
             Some(Written {
-                ioc: spanning(iocs.get(&member.ioc_id)?.clone(), member.span),
+                ioc: with_merged_prefix(iocs.get(&member.ioc_id)?.clone(), member.merged_prefix),
                 member,
                 changed,
             })
@@ -294,7 +294,7 @@ fn shard_bytes(
             joined_at: Timestamp::from_micros(m.joined_at),
             stamp: Timestamp::from_micros(m.stamp),
             removed: m.standing == MembershipState::Tombstone,
-            reborn: m.reborn,
+            readded: m.readded,
         }),
     )
 }

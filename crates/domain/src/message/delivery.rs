@@ -1,14 +1,14 @@
-//! Letters: their kinds, what becomes of them, and when a failed one is tried again (design section
-//! 4, "Letters").
+//! Messages: their kinds, what becomes of them, and when a failed one is tried again (design section
+//! 4, "Messages").
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::{HOUR, MINUTE, Timestamp};
 
-/// Why a letter is written.
+/// Why a message is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LetterKind {
+pub enum MessageKind {
     /// A device fell silent.
     Warning,
     /// It pulls again.
@@ -27,10 +27,10 @@ pub enum LetterKind {
     PasswordReset,
 }
 
-/// What became of a letter.
+/// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LetterState {
+pub enum MessageState {
     /// To be handed over at its time.
     Due,
     /// Somebody is handing it over just now.
@@ -45,7 +45,7 @@ pub enum LetterState {
     Discarded,
 }
 
-impl LetterState {
+impl MessageState {
     /// All of them.
     pub const ALL: [Self; 6] =
         [Self::Due, Self::Claimed, Self::Sent, Self::Dead, Self::Superseded, Self::Discarded];
@@ -72,7 +72,7 @@ impl LetterState {
 
 /// The first and the longest pause between two tries, in microseconds.
 const PAUSES: (i64, i64) = (MINUTE, 15 * MINUTE);
-/// How long a letter is tried, in microseconds; a little over what is promised, so that a try falls
+/// How long a message is tried, in microseconds; a little over what is promised, so that a try falls
 /// behind it.
 pub const TRIED_FOR: i64 = 72 * HOUR + PAUSES.1;
 
@@ -87,9 +87,9 @@ pub enum Tried {
     Refused,
 }
 
-/// What a letter is after its `attempts`th try: its state, and when it is due again.
+/// What a message is after its `attempts`th try: its state, and when it is due again.
 ///
-/// `jitter` is a random number; it moves the pause by up to a fifth, so that letters which failed
+/// `jitter` is a random number; it moves the pause by up to a fifth, so that messages which failed
 /// together don't come back together.
 #[must_use]
 pub fn after_try(
@@ -98,18 +98,18 @@ pub fn after_try(
     written_at: Timestamp,
     now: Timestamp,
     jitter: u16,
-) -> (LetterState, Timestamp) {
+) -> (MessageState, Timestamp) {
     match tried {
-        Tried::Taken => (LetterState::Sent, now),
-        Tried::Refused => (LetterState::Dead, now),
-        Tried::Failed if now.since(written_at) >= TRIED_FOR => (LetterState::Dead, now),
+        Tried::Taken => (MessageState::Sent, now),
+        Tried::Refused => (MessageState::Dead, now),
+        Tried::Failed if now.since(written_at) >= TRIED_FOR => (MessageState::Dead, now),
         Tried::Failed => {
             let (first, longest) = PAUSES;
             let pause = first
                 .saturating_mul(1_i64.checked_shl(attempts.saturating_sub(1).min(10)).unwrap_or(1))
                 .min(longest);
             let share = i64::from(jitter) * (pause / 5) / i64::from(u16::MAX);
-            (LetterState::Due, now.plus(pause - share))
+            (MessageState::Due, now.plus(pause - share))
         }
     }
 }
@@ -153,8 +153,8 @@ mod tests {
         let pause =
             |attempts| after_try(Tried::Failed, attempts, now, now, 0).1.since(now) / MINUTE;
         assert_eq!([1, 2, 3, 4, 5, 6, 400].map(pause), [1, 2, 4, 8, 15, 15, 15]);
-        assert_eq!(after_try(Tried::Refused, 1, now, now, 0).0, LetterState::Dead);
-        assert_eq!(after_try(Tried::Taken, 1, now, now, 0).0, LetterState::Sent);
+        assert_eq!(after_try(Tried::Refused, 1, now, now, 0).0, MessageState::Dead);
+        assert_eq!(after_try(Tried::Taken, 1, now, now, 0).0, MessageState::Sent);
     }
 
     #[test]
@@ -213,13 +213,13 @@ mod tests {
         }
 
         #[test]
-        fn a_letter_is_tried_for_72_hours_and_then_dies(jitters in proptest::collection::vec(any::<u16>(), 1..8)) {
+        fn a_message_is_tried_for_72_hours_and_then_dies(jitters in proptest::collection::vec(any::<u16>(), 1..8)) {
             let written = Timestamp::from_secs(1_800_000_000);
             let (mut now, mut attempts) = (written, 0);
             loop {
                 attempts += 1;
                 let (state, next) = after_try(Tried::Failed, attempts, written, now, jitters[attempts as usize % jitters.len()]);
-                if state == LetterState::Dead {
+                if state == MessageState::Dead {
                     break;
                 }
                 prop_assert!(next.since(now) >= PAUSES.0 * 4 / 5 && next.since(now) <= PAUSES.1);

@@ -1,4 +1,4 @@
-//! One letter to one person, as a message.
+//! One e-mail to one person, as a message.
 
 use lettre::{
     Message,
@@ -8,10 +8,10 @@ use lettre::{
     },
 };
 
-/// A letter to one person.
+/// An e-mail to one person.
 #[derive(Clone)]
-pub struct Letter {
-    /// Fixed when the letter is written: every try carries the same one.
+pub struct Email {
+    /// Fixed when the e-mail is written: every try carries the same one.
     pub message_id: String,
     /// Sender.
     pub from: String,
@@ -25,10 +25,10 @@ pub struct Letter {
     pub html: String,
 }
 
-impl std::fmt::Debug for Letter {
+impl std::fmt::Debug for Email {
     /// Without the words: they may carry a link that signs somebody in.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Letter")
+        f.debug_struct("Email")
             .field("message_id", &self.message_id)
             .field("to", &self.to)
             .field("subject", &self.subject)
@@ -36,9 +36,9 @@ impl std::fmt::Debug for Letter {
     }
 }
 
-/// Why a letter is no message.
+/// Why an e-mail is no message.
 #[derive(Debug, thiserror::Error)]
-pub enum LetterError {
+pub enum EmailError {
     /// An address is not one.
     #[error("`{0}` is not an e-mail address")]
     Address(String),
@@ -50,7 +50,7 @@ pub enum LetterError {
     Message(#[source] lettre::error::Error),
 }
 
-impl Letter {
+impl Email {
     /// The file that it goes into where there is no mail server.
     #[must_use]
     pub fn file_name(&self) -> String {
@@ -67,12 +67,12 @@ impl Letter {
     ///
     /// # Errors
     /// If an address or the subject is not fit for a header.
-    pub fn message(&self) -> Result<Message, LetterError> {
+    pub fn message(&self) -> Result<Message, EmailError> {
         let mailbox = |address: &str| {
-            address.parse::<Mailbox>().map_err(|_invalid| LetterError::Address(address.to_owned()))
+            address.parse::<Mailbox>().map_err(|_invalid| EmailError::Address(address.to_owned()))
         };
         if !self.subject.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) {
-            return Err(LetterError::Subject);
+            return Err(EmailError::Subject);
         }
         Message::builder()
             .message_id(Some(self.message_id.clone()))
@@ -85,7 +85,7 @@ impl Letter {
                 "auto-generated".to_owned(),
             ))
             .multipart(MultiPart::alternative_plain_html(self.text.clone(), self.html.clone()))
-            .map_err(LetterError::Message)
+            .map_err(EmailError::Message)
     }
 }
 
@@ -94,8 +94,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_letter_is_one_message_and_nothing_gets_into_its_headers() {
-        let letter = Letter {
+    fn an_email_is_one_message_and_nothing_gets_into_its_headers() {
+        let email = Email {
             message_id: "<1@iocast>".into(),
             from: "iocast <iocast@example.com>".into(),
             to: "admin@example.com".into(),
@@ -103,15 +103,15 @@ mod tests {
             text: "Text".into(),
             html: "<p>Text</p>".into(),
         };
-        let bytes = String::from_utf8(letter.message().unwrap().formatted()).unwrap();
+        let bytes = String::from_utf8(email.message().unwrap().formatted()).unwrap();
         assert!(
             bytes.contains("Message-ID: <1@iocast>\r\n")
                 && bytes.contains("Subject: Device MISP is silent\r\n")
         );
         assert!(bytes.contains("Auto-Submitted: auto-generated\r\n"));
         for subject in ["a\r\nBcc: x@y.z", "a\nb", "\u{2028}"] {
-            assert!(Letter { subject: subject.into(), ..letter.clone() }.message().is_err());
+            assert!(Email { subject: subject.into(), ..email.clone() }.message().is_err());
         }
-        assert!(Letter { to: "a@b\r\nBcc: c@d".into(), ..letter }.message().is_err());
+        assert!(Email { to: "a@b\r\nBcc: c@d".into(), ..email }.message().is_err());
     }
 }

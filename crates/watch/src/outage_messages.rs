@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use iocast_domain::message::{Content, SilentDevice, is_webhook};
 use iocast_domain::{
     account::Account,
     device::Device,
-    id::{AccountId, DeviceId, LetterId},
-    letter::{GATHERED_FOR, LetterKind, SINGLES, digest_at},
+    id::{AccountId, DeviceId, MessageId},
+    message::{Content, GATHERED_FOR, MessageKind, SINGLES, SilentDevice, digest_at, is_webhook},
     receipt::Protection,
     time::{Timestamp, clip, span_in_words},
     watch::{EndedBy, Outage, silence},
@@ -21,7 +20,7 @@ use crate::{Actor, AppResult, Watch};
 const LISTED_TO_PROGRAM: usize = 1_000;
 
 impl Watch {
-    /// Writes the warnings of outages that were opened. Gives how many letters.
+    /// Writes the warnings of outages that were opened. Gives how many messages.
     pub(crate) async fn warnings(
         &self,
         txn: &Txn,
@@ -29,34 +28,34 @@ impl Watch {
         recipients: &[String],
         opened: &[(Outage, Device)],
     ) -> AppResult<u64> {
-        let mut letters = 0;
+        let mut messages = 0;
         for recipient in recipients {
-            letters += self
-                .enqueue_alert(txn, account, LetterKind::Warning, recipient, opened, None)
+            messages += self
+                .enqueue_alert(txn, account, MessageKind::Warning, recipient, opened, None)
                 .await?;
         }
-        Ok(letters)
+        Ok(messages)
     }
 
-    /// Writes one recipient letters about outages, or adds them to a digest. `after` is the letter
-    /// that goes out before. Gives how many letters were made.
+    /// Writes one recipient messages about outages, or adds them to a digest. `after` is the message
+    /// that goes out before. Gives how many messages were made.
     async fn enqueue_alert(
         &self,
         txn: &Txn,
         account: &Account,
-        kind: LetterKind,
+        kind: MessageKind,
         recipient: &str,
         outages: &[(Outage, Device)],
-        after: Option<LetterId>,
+        after: Option<MessageId>,
     ) -> AppResult<u64> {
         let now = self.context.now();
-        // Programs read one message as well as many; what follows a certain letter can't wait for
+        // Programs read one message as well as many; what follows a certain message can't wait for
         // others.
         let digest = if is_webhook(recipient) || after.is_some() {
             None
         } else {
             digest_at(
-                txn.letters_lately(&account.id, kind, recipient, now.plus(-GATHERED_FOR)).await?,
+                txn.messages_lately(&account.id, kind, recipient, now.plus(-GATHERED_FOR)).await?,
                 outages.len(),
                 now,
             )
@@ -64,17 +63,17 @@ impl Watch {
         if let Some(due) = digest {
             let mut fresh = Vec::with_capacity(outages.len());
             for (outage, _) in outages {
-                if !txn.outage_letter_exists(outage.id, recipient, kind).await? {
+                if !txn.outage_message_exists(outage.id, recipient, kind).await? {
                     fresh.push(outage.id);
                 }
             }
             if fresh.is_empty() {
                 return Ok(0);
             }
-            let (letter, made) =
+            let (message, made) =
                 txn.digest_open(&self.digest(account, kind, recipient), due).await?;
             for outage in fresh {
-                txn.outage_letter_insert(outage, recipient, kind, letter).await?;
+                txn.outage_message_insert(outage, recipient, kind, message).await?;
             }
             return Ok(made.into());
         }
@@ -85,14 +84,14 @@ impl Watch {
             for (outage, device) in some {
                 devices.push(self.silent_device(txn, outage, device, size == 1).await?);
             }
-            let mut letter = self.letter(account, kind, recipient, &content(kind, devices, 0))?;
-            letter.after_letter = after;
+            let mut message = self.message(account, kind, recipient, &content(kind, devices, 0))?;
+            message.after_message = after;
             let mut fresh = false;
             for (outage, _) in some {
-                fresh |= txn.outage_letter_insert(outage.id, recipient, kind, letter.id).await?;
+                fresh |= txn.outage_message_insert(outage.id, recipient, kind, message.id).await?;
             }
             if fresh {
-                txn.letter_insert(&letter).await?;
+                txn.message_insert(&message).await?;
                 written += 1;
             }
         }
@@ -105,11 +104,11 @@ impl Watch {
         &self,
         txn: &Txn,
         account: &Account,
-        letter: LetterId,
-        kind: LetterKind,
+        message: MessageId,
+        kind: MessageKind,
         limit: u64,
     ) -> AppResult<Option<Content>> {
-        let (outages, all) = txn.digest_outages(letter, limit).await?;
+        let (outages, all) = txn.digest_outages(message, limit).await?;
         let ids: Vec<DeviceId> = outages.iter().map(|outage| outage.device_id).collect();
         let devices: HashMap<DeviceId, Device> = txn
             .device_fetch_many(&account.id, &ids)
@@ -127,7 +126,7 @@ impl Watch {
         Ok((!listed.is_empty()).then(|| content(kind, listed, more)))
     }
 
-    /// A device as a letter shows it. The last client and error are left out of letters about many.
+    /// A device as a message shows it. The last client and error are left out of messages about many.
     async fn silent_device(
         &self,
         txn: &Txn,
@@ -193,7 +192,7 @@ impl Watch {
     }
 
     /// Ends the outages of devices that pulled, in the transaction that writes the pulls. Everyone
-    /// who got the warning gets a letter.
+    /// who got the warning gets a message.
     pub(crate) async fn outages_pulled(
         &self,
         txn: &Txn,
@@ -253,7 +252,7 @@ impl Watch {
             let detail = serde_json::json!({ "name": device.name.as_str(), "silent_since": outage.began_at, "pulled_at": pulled_at });
             self.context.audit(txn, &watchdog, "device.recovered", &device.id, &detail).await?;
         }
-        self.letters_wait();
+        self.messages_wait();
         Ok(())
     }
 
@@ -265,8 +264,9 @@ impl Watch {
     ) -> AppResult<()> {
         let alerted = self.alerted(txn, account).await?;
         // Those whose warning went out, and those of each warning that is still on its way: their
-        // letters follow it.
-        let mut told: BTreeMap<(String, Option<LetterId>), Vec<(Outage, Device)>> = BTreeMap::new();
+        // messages follow it.
+        let mut told: BTreeMap<(String, Option<MessageId>), Vec<(Outage, Device)>> =
+            BTreeMap::new();
         let mut needed = HashMap::new();
         for (outage, device) in ended {
             let warnings =
@@ -276,28 +276,28 @@ impl Watch {
             {
                 let after = match fate {
                     WarningFate::Sent => None,
-                    WarningFate::OnItsWay => Some(warning),
+                    WarningFate::InFlight => Some(warning),
                 };
                 told.entry((recipient, after)).or_default().push((outage.clone(), device.clone()));
             }
         }
         for ((recipient, after), outages) in told {
-            self.enqueue_alert(txn, account, LetterKind::Recovery, &recipient, &outages, after)
+            self.enqueue_alert(txn, account, MessageKind::Recovery, &recipient, &outages, after)
                 .await?;
         }
         Ok(())
     }
 }
 
-fn content(kind: LetterKind, devices: Vec<SilentDevice>, more: u64) -> Content {
-    if kind == LetterKind::Warning {
+fn content(kind: MessageKind, devices: Vec<SilentDevice>, more: u64) -> Content {
+    if kind == MessageKind::Warning {
         Content::Warning { devices, more }
     } else {
         Content::Recovery { devices, more }
     }
 }
 
-/// Who pulled: address and what it calls itself. A letter's reader must not find a link in it.
+/// Who pulled: address and what it calls itself. A message's reader must not find a link in it.
 fn client(line: &PullLine) -> String {
     let agent = clip(&line.pull.user_agent.replace("://", "[:]//").replace("www.", "www[.]"), 100);
     if agent.is_empty() {
