@@ -84,7 +84,8 @@ pub use iocast_notify::{
 pub use iocast_ops::Ops;
 pub use iocast_publishing::Publishing;
 pub use iocast_serving::{
-    FeedAnswer, FeedBody, FeedRequest, File, Memory, PAGE_MAX, Serving, TaxiiAnswer, TaxiiRequest,
+    FeedAnswer, FeedBody, FeedFile, FeedRequest, File, Memory, PAGE_MAX, Serving, TaxiiAnswer,
+    TaxiiRequest,
 };
 use iocast_store::Store;
 pub use iocast_store::{

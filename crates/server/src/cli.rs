@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufRead as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
@@ -38,20 +38,37 @@ pub async fn run(cli: Cli) -> ExitCode {
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "one arm per command")]
+/// What each command begins with: the configuration, of the file, the environment and its flags.
+struct Settings {
+    file: Option<PathBuf>,
+    log_format: Option<String>,
+}
+
+impl Settings {
+    fn load(&self, flags: Flags) -> Result<Config, String> {
+        let flags = Flags { log_format: self.log_format.clone(), ..flags };
+        Config::load(self.file.as_deref(), &flags).map_err(|e| e.to_string())
+    }
+
+    /// For a command that ends by itself: it logs only what went wrong.
+    fn quiet(&self, data: DataFlags) -> Result<Config, String> {
+        Ok(Config { log: "warn".to_owned(), ..self.load(flags(data))? })
+    }
+
+    /// Runs a command, in the server that runs on the data or here.
+    async fn once(&self, data: DataFlags, command: Command) -> Result<Value, String> {
+        command_once(&self.quiet(data)?, command).await
+    }
+}
+
+fn flags(DataFlags { data, database_url }: DataFlags) -> Flags {
+    Flags { data, database_url, ..Flags::default() }
+}
+
 async fn execute(cli: Cli) -> Result<(), String> {
     limits::make_files_private();
     let Cli { command, config: file, log_format } = cli;
-    let file = file.as_deref();
-    let load = |flags: Flags| {
-        Config::load(file, &Flags { log_format: log_format.clone(), ..flags })
-            .map_err(|e| e.to_string())
-    };
-    let with = |data: DataFlags| Flags {
-        data: data.data,
-        database_url: data.database_url,
-        ..Flags::default()
-    };
+    let settings = Settings { file, log_format };
     match command {
         CliCommand::Serve {
             listen,
@@ -63,29 +80,23 @@ async fn execute(cli: Cli) -> Result<(), String> {
             emulator,
             new_database,
         } => {
-            let config = load(Flags {
+            let emulator = emulator.then_some(true);
+            let config = settings.load(Flags {
                 listen,
                 public_url,
                 tls_cert,
                 tls_key,
                 role,
-                emulator: emulator.then_some(true),
-                ..with(data)
+                emulator,
+                ..flags(data)
             })?;
             serve(Config { new_database, ..config }).await
         }
         CliCommand::Init { data, account, admin, password_stdin, json } => {
             let password = password(password_stdin)?;
-            let made = command_once(
-                &quiet(load(with(data))?),
-                Command::Init { account, admin: admin.clone(), password },
-            )
-            .await?;
-            if json {
-                println!("{made}");
-            } else {
-                print_account(&made, &admin);
-            }
+            let command = Command::Init { account, admin: admin.clone(), password };
+            let made = settings.once(data, command).await?;
+            show(json, &made, || print_account(&made, &admin));
             Ok(())
         }
         CliCommand::Import {
@@ -102,7 +113,6 @@ async fn execute(cli: Cli) -> Result<(), String> {
             restore,
             json,
         } => {
-            let config = quiet(load(with(data))?);
             let one = Import {
                 account,
                 source,
@@ -116,109 +126,94 @@ async fn execute(cli: Cli) -> Result<(), String> {
                 malware_family,
                 size: 0,
             };
-            import(&config, &files, &one, json).await
+            import(&settings.quiet(data)?, &files, &one, json).await
         }
-        CliCommand::Admin {
-            what: AdminVerb::ResetPassword { data, email, account, password_stdin, json },
-        } => {
-            let password = password(password_stdin)?;
-            let given = password.is_some();
-            let mut made = command_once(
-                &quiet(load(with(data))?),
-                Command::ResetPassword { email: email.clone(), account, password },
-            )
-            .await?;
-            if let Some(fields) = made.as_object_mut().filter(|_| given) {
-                fields.remove("admin_password");
-            }
-            match (json, given) {
-                (true, _) => println!("{made}"),
-                // The caller knows it; printed, it would end in a log.
-                (false, true) => {}
-                (false, false) => println!(
-                    "New password of {email}: {}\nAll sessions were ended.",
-                    text(&made, "admin_password")
-                ),
-            }
-            Ok(())
-        }
-        CliCommand::Admin { what: AdminVerb::Modules { data, account, automation, tip, json } } => {
-            let on = |switch: Option<Switch>| switch.map(|s| matches!(s, Switch::On));
-            let made = command_once(
-                &quiet(load(with(data))?),
-                Command::Modules { account, automation: on(automation), tip: on(tip) },
-            )
-            .await?;
-            if json {
-                println!("{made}");
-            } else {
-                let word = |key: &str| {
-                    if made.get(key).and_then(Value::as_bool) == Some(true) { "on" } else { "off" }
-                };
-                println!("Automation is {}, TIP is {}.", word("automation"), word("tip"));
-            }
-            Ok(())
-        }
+        CliCommand::Admin { what } => administer(&settings, what).await,
         CliCommand::Mail { what: MailVerb::Test { data, to, account, json } } => {
-            let made = command_once(
-                &quiet(load(with(data))?),
-                Command::MailTest { account, to: to.clone() },
-            )
-            .await?;
-            if json {
-                println!("{made}");
-            } else {
+            let command = Command::MailTest { account, to: to.clone() };
+            let made = settings.once(data, command).await?;
+            show(json, &made, || {
                 println!("The message to {to} was taken: {}", text(&made, "answer"));
-            }
+            });
             Ok(())
         }
-        CliCommand::Fixtures { what } => {
-            let (data, account, world, json) = match what {
-                FixturesVerb::Load { name, data, account, json } => {
-                    (data, account, Some(name), json)
-                }
-                FixturesVerb::Reset { yes: false, .. } => {
-                    return Err("this deletes all devices, groups, rules, sources and IOCs of the account; say --yes if you mean it".to_owned());
-                }
-                FixturesVerb::Reset { data, account, yes: true, json } => {
-                    (data, account, None, json)
-                }
-            };
-            let done = if world.is_some() { "Loaded" } else { "Emptied" };
-            let report =
-                command_once(&quiet(load(with(data))?), Command::Fixtures { account, load: world })
-                    .await?;
-            if json {
-                println!("{report}");
-            } else {
-                let n = |key: &str| report.get(key).and_then(Value::as_u64).unwrap_or_default();
-                println!(
-                    "{done}: {} sources, {} IOCs, {} alerts, {} devices, {} rules.",
-                    n("sources"),
-                    n("iocs"),
-                    n("alerts"),
-                    n("devices"),
-                    n("rules")
-                );
-            }
-            Ok(())
-        }
-        CliCommand::Config { what: ConfigVerb::Check } => {
-            load(Flags::default()).map(|_| println!("The configuration is valid."))
-        }
-        CliCommand::Config { what: ConfigVerb::Example } => {
-            print!("{}", config::example());
-            Ok(())
-        }
-        CliCommand::Config { what: ConfigVerb::Show } => {
-            load(Flags::default()).map(|config| print!("{}", config.shown()))
-        }
+        CliCommand::Fixtures { what } => fixtures(&settings, what).await,
+        CliCommand::Config { what } => configuration(&settings, what),
     }
 }
 
-/// Short commands log only what went wrong.
-fn quiet(config: Config) -> Config {
-    Config { log: "warn".to_owned(), ..config }
+async fn administer(settings: &Settings, what: AdminVerb) -> Result<(), String> {
+    match what {
+        AdminVerb::ResetPassword { data, email, account, password_stdin, json } => {
+            let password = password(password_stdin)?;
+            let given = password.is_some();
+            let command = Command::ResetPassword { email: email.clone(), account, password };
+            let mut made = settings.once(data, command).await?;
+            // The caller knows what it gave; printed, it would end in a log.
+            if let Some(fields) = made.as_object_mut().filter(|_| given) {
+                fields.remove("admin_password");
+            }
+            show(json, &made, || {
+                if !given {
+                    let password = text(&made, "admin_password");
+                    println!("New password of {email}: {password}\nAll sessions were ended.");
+                }
+            });
+        }
+        AdminVerb::Modules { data, account, automation, tip, json } => {
+            let on = |switch: Option<Switch>| switch.map(|s| matches!(s, Switch::On));
+            let command = Command::Modules { account, automation: on(automation), tip: on(tip) };
+            let made = settings.once(data, command).await?;
+            let word = |key: &str| {
+                if made.get(key).and_then(Value::as_bool) == Some(true) { "on" } else { "off" }
+            };
+            show(json, &made, || {
+                println!("Automation is {}, TIP is {}.", word("automation"), word("tip"));
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn fixtures(settings: &Settings, what: FixturesVerb) -> Result<(), String> {
+    let (data, account, load, json) = match what {
+        FixturesVerb::Load { name, data, account, json } => (data, account, Some(name), json),
+        FixturesVerb::Reset { yes: false, .. } => {
+            return Err("this deletes all devices, groups, rules, sources and IOCs of the account; say --yes if you mean it".to_owned());
+        }
+        FixturesVerb::Reset { data, account, yes: true, json } => (data, account, None, json),
+    };
+    let done = if load.is_some() { "Loaded" } else { "Emptied" };
+    let report = settings.once(data, Command::Fixtures { account, load }).await?;
+    let n = |key: &str| report.get(key).and_then(Value::as_u64).unwrap_or_default();
+    show(json, &report, || {
+        println!(
+            "{done}: {} sources, {} IOCs, {} alerts, {} devices, {} rules.",
+            n("sources"),
+            n("iocs"),
+            n("alerts"),
+            n("devices"),
+            n("rules")
+        );
+    });
+    Ok(())
+}
+
+fn configuration(settings: &Settings, what: ConfigVerb) -> Result<(), String> {
+    match what {
+        ConfigVerb::Check => {
+            settings.load(Flags::default())?;
+            println!("The configuration is valid.");
+        }
+        ConfigVerb::Example => print!("{}", config::example()),
+        ConfigVerb::Show => print!("{}", settings.load(Flags::default())?.shown()),
+    }
+    Ok(())
+}
+
+/// Prints what a command gives, for a program or for a person.
+fn show(json: bool, made: &Value, for_people: impl FnOnce()) {
+    if json { println!("{made}") } else { for_people() }
 }
 
 fn password(from_stdin: bool) -> Result<Option<String>, String> {

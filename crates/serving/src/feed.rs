@@ -28,7 +28,7 @@ use crate::taxii::{self, ByText, Piece};
 use crate::{file_etag, misp_event};
 
 mod open;
-pub use self::open::{FeedAnswer, FeedBody, FeedRequest};
+pub use self::open::{FeedAnswer, FeedBody, FeedFile, FeedRequest};
 
 mod bodies;
 mod follow;

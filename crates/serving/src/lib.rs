@@ -21,7 +21,7 @@ mod permits;
 mod taxii;
 
 pub use self::{
-    feed::{FeedAnswer, FeedBody, FeedRequest, File},
+    feed::{FeedAnswer, FeedBody, FeedFile, FeedRequest, File},
     memory::Memory,
     taxii::{PAGE_MAX, TaxiiAnswer, TaxiiRequest},
 };

@@ -24,6 +24,7 @@ use crate::{
 const LISTS: usize = 500;
 
 mod decisions;
+mod kept;
 mod rows;
 pub use self::rows::{
     Before, BlobRef, FileRef, GroupUpdate, NewBlob, NewPublication, PartRow, PublicationLine,

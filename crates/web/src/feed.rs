@@ -12,7 +12,7 @@ use actix_web::{
     web,
 };
 use bytes::Bytes;
-use iocast_app::{App, Client, FeedAnswer, FeedRequest, PullNote, Pulled};
+use iocast_app::{App, AppError, Client, FeedAnswer, FeedFile, FeedRequest, PullNote, Pulled};
 
 use crate::{connections::Connection, extract::address, pages, trace::answered};
 
@@ -118,7 +118,6 @@ pub(crate) async fn pull(request: HttpRequest, app: web::Data<App>) -> HttpRespo
 }
 
 /// The answer as HTTP.
-#[expect(clippy::too_many_lines, reason = "one arm per answer")]
 async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer) -> HttpResponse {
     let head = request.method() == Method::HEAD;
     let is_no_pull = head || is_test(request);
@@ -160,65 +159,65 @@ async fn respond(request: &HttpRequest, app: web::Data<App>, answer: FeedAnswer)
             }
             refusal(status, sentence)
         }
-        FeedAnswer::File { mut file, view, mut etag, content_type, mut pull, key } => {
-            if let Some(pulled) = pull.as_mut().filter(|_| file.first.is_some()) {
-                file = app.event_file(pulled, &client(), &file).await;
-                etag.clone_from(&file.etag);
-            }
-            let gzip = accepts_gzip(text(header::ACCEPT_ENCODING));
-            let etag = if gzip { format!("\"{etag}-gzip\"") } else { format!("\"{etag}\"") };
-            let mut answer = feed_headers(HttpResponse::Ok(), &etag);
-            answer.content_type(content_type);
-            answer.insert_header((
-                header::X_CONTENT_TYPE_OPTIONS,
-                header::HeaderValue::from_static("nosniff"),
-            ));
-            if gzip {
-                answer.insert_header((
-                    header::CONTENT_ENCODING,
-                    header::HeaderValue::from_static("gzip"),
-                ));
-            }
-            if head && view.is_none() {
-                let length = if gzip { file.gzip_len() } else { file.raw_len };
-                return deliver(request, answer, app, Delivery::Head(length), None);
-            }
-            let body = match app
-                .serving
-                .feed_body(&file, view.as_ref().map(|view| (view, key)), gzip)
-                .await
-            {
-                Ok(body) => body,
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "A feed file could not be read"
-                    );
-                    let sentence =
-                        "This file can't be read now; try again in a few seconds.".to_owned();
-                    if let Some(pulled) = pull {
-                        app.watch.pull_note(
-                            PullNote::Failed(pulled.device_id, pulled.group_id, sentence.clone()),
-                            client(),
-                            503,
-                            0,
-                        );
-                    }
-                    app.watch.pull_refused(503);
-                    return refusal(503, sentence);
-                }
-            };
-            if body.left_out > 0 {
-                answer.insert_header((LEFT_OUT, body.left_out.to_string()));
-            }
-            let delivery = if head {
-                Delivery::Head(body.bytes.len() as u64)
-            } else {
-                Delivery::Whole(body.bytes)
-            };
-            deliver(request, answer, app, delivery, pull.filter(|_| !is_no_pull))
-        }
+        FeedAnswer::File(file) => respond_file(request, app, file).await,
     }
+}
+
+/// A file as HTTP.
+async fn respond_file(
+    request: &HttpRequest,
+    app: web::Data<App>,
+    FeedFile { mut file, view, mut etag, content_type, mut pull, key }: FeedFile,
+) -> HttpResponse {
+    let head = request.method() == Method::HEAD;
+    if let Some(pulled) = pull.as_mut().filter(|_| file.first.is_some()) {
+        file = app.event_file(pulled, &client(request), &file).await;
+        etag.clone_from(&file.etag);
+    }
+    let encodings = request.headers().get(header::ACCEPT_ENCODING);
+    let gzip = accepts_gzip(encodings.and_then(|v| v.to_str().ok()));
+    let etag = if gzip { format!("\"{etag}-gzip\"") } else { format!("\"{etag}\"") };
+    let mut answer = feed_headers(HttpResponse::Ok(), &etag);
+    answer.content_type(content_type).insert_header((
+        header::X_CONTENT_TYPE_OPTIONS,
+        header::HeaderValue::from_static("nosniff"),
+    ));
+    if gzip {
+        answer.insert_header((header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip")));
+    }
+    if head && view.is_none() {
+        let length = if gzip { file.gzip_len() } else { file.raw_len };
+        return deliver(request, answer, app, Delivery::Head(length), None);
+    }
+    let view = view.as_ref().map(|view| (view, key));
+    let body = match app.serving.feed_body(&file, view, gzip).await {
+        Ok(body) => body,
+        Err(error) => return unreadable(request, &app, pull, &error),
+    };
+    if body.left_out > 0 {
+        answer.insert_header((LEFT_OUT, body.left_out.to_string()));
+    }
+    let delivery =
+        if head { Delivery::Head(body.bytes.len() as u64) } else { Delivery::Whole(body.bytes) };
+    let is_no_pull = head || is_test(request);
+    deliver(request, answer, app, delivery, pull.filter(|_| !is_no_pull))
+}
+
+/// The answer where a file can't be read: never an empty list.
+fn unreadable(
+    request: &HttpRequest,
+    app: &App,
+    pull: Option<Pulled>,
+    error: &AppError,
+) -> HttpResponse {
+    tracing::error!(error = error as &dyn std::error::Error, "A feed file could not be read");
+    let sentence = "This file can't be read now; try again in a few seconds.".to_owned();
+    if let Some(pulled) = pull {
+        let what = PullNote::Failed(pulled.device_id, pulled.group_id, sentence.clone());
+        app.watch.pull_note(what, client(request), 503, 0);
+    }
+    app.watch.pull_refused(503);
+    refusal(503, sentence)
 }
 
 /// What is sent behind the headers.

@@ -101,57 +101,44 @@ impl Part {
     }
 }
 
+impl Plan {
+    /// Takes in what is to be written of a part.
+    fn take(&mut self, part: Part) {
+        let is_touched = part.fresh
+            || part.keep
+            || part.render
+            || !part.changed.is_empty()
+            || !part.expired.is_empty();
+        self.members.extend(part.changed.into_values());
+        if !part.resent.is_empty() {
+            self.resent.push((part.row.id, part.resent));
+        }
+        if part.row.offer_again {
+            self.offered.push(part.row.id);
+        }
+        if !part.expired.is_empty() {
+            self.forgotten.push((part.row.id, part.expired));
+        }
+        if part.row.total == 0 && !part.fresh {
+            self.emptied_parts.push(part.row.id);
+            return;
+        }
+        if is_touched {
+            self.changed_parts.push(part.row.clone());
+        }
+        self.all_parts.push(part.row);
+    }
+}
+
 type Parts = BTreeMap<(String, u32), Part>;
 
 impl PublicationJob<'_> {
     /// Puts the choice into events and renders those that change.
-    #[expect(
-        clippy::too_many_lines,
-        reason = "one pass over what changes, in the order in which it counts"
-    )]
     pub(super) async fn plan(&self, choice: MemberChanges) -> AppResult<Plan> {
-        let today = self.now.day();
-        let now = self.now.micros();
-        let group = self.row.group.id;
-        let mut parts: Parts = self
-            .beforehand
-            .parts
-            .iter()
-            .cloned()
-            .map(|row| ((row.day.clone(), row.number), Part::of(row, false, &today)))
-            .collect();
-        let keys: HashMap<PartId, (String, u32)> =
-            parts.iter().map(|(key, p)| (p.row.id, key.clone())).collect();
-        let part_of = |parts: &mut Parts, id: PartId, each: &mut dyn FnMut(&mut Part)| {
-            if let Some(part) = keys.get(&id).and_then(|key| parts.get_mut(key)) {
-                each(part);
-            }
-        };
+        let (today, now) = (self.now.day(), self.now.micros());
         let MemberChanges { joins, mut loaded, edits, tombstone_parts, limit_cut, .. } = choice;
-        let edited: HashSet<(PartId, IocId)> =
-            edits.iter().map(|(m, _)| (m.part_id, m.ioc_id)).collect();
         let mut plan = Plan { limit_cut, added: count(joins.len()), ..Plan::default() };
-        for (member, edit) in edits {
-            part_of(&mut parts, member.part_id, &mut |part| {
-                part.edits.push((member.clone(), edit));
-            });
-        }
-        // What waited: cuts that became final, tombstones that expired.
-        let mut leaving = self.read.member_standing(group, &[MembershipState::Leaving]).await?;
-        leaving.retain(|m| !edited.contains(&(m.part_id, m.ioc_id)));
-        for member in &leaving {
-            part_of(&mut parts, member.part_id, &mut |part| {
-                if member.leave.zip(member.left_at).is_some_and(|(leave, at)| {
-                    leave.due(at, part.row.next_change_at, part.sealed) <= now
-                }) {
-                    part.due.insert(member.ioc_id);
-                }
-            });
-        }
-        let (mut oldest, expired) = self.expired().await?;
-        for member in expired {
-            part_of(&mut parts, member.part_id, &mut |part| part.expired.push(member.ioc_id));
-        }
+        let (mut parts, leaving, mut oldest) = self.what_waits(edits, &today).await?;
         let open = self.open_part(&parts, &today);
         let layers = self.without_twins(open, joins, &loaded).await?;
         self.place(&mut parts, layers, &tombstone_parts, &today);
@@ -172,11 +159,6 @@ impl PublicationJob<'_> {
         self.render(&mut parts, &with_leaving, &mut loaded, &mut plan).await?;
         let mut still_leaving: Vec<MemberRow> = leaving;
         for part in parts.into_values() {
-            let touched = part.fresh
-                || part.keep
-                || part.render
-                || !part.changed.is_empty()
-                || !part.expired.is_empty();
             still_leaving
                 .retain(|m| m.part_id != part.row.id || !part.changed.contains_key(&m.ioc_id));
             still_leaving.extend(
@@ -185,30 +167,55 @@ impl PublicationJob<'_> {
             if part.changed.values().any(|m| m.standing == MembershipState::Tombstone) {
                 oldest = Some(oldest.map_or(now, |at| at.min(now)));
             }
-            plan.members.extend(part.changed.into_values());
-            if !part.resent.is_empty() {
-                plan.resent.push((part.row.id, part.resent));
-            }
-            if part.row.offer_again {
-                plan.offered.push(part.row.id);
-            }
-            if !part.expired.is_empty() {
-                plan.forgotten.push((part.row.id, part.expired));
-            }
-            if part.row.total == 0 && !part.fresh {
-                plan.emptied_parts.push(part.row.id);
-                continue;
-            }
-            if touched {
-                plan.changed_parts.push(part.row.clone());
-            }
-            plan.all_parts.push(part.row);
+            plan.take(part);
         }
         let by_id: HashMap<PartId, &PartRow> = plan.all_parts.iter().map(|p| (p.id, p)).collect();
         plan.due_at = next_due(&by_id, &still_leaving, oldest, &today);
         plan.live = plan.all_parts.iter().map(|p| p.live).sum();
         plan.latest_stamp = latest;
         Ok(plan)
+    }
+
+    /// The group's parts, each with what changes in it and what waited: cuts that became final,
+    /// tombstones that expired. With them who is leaving, and when the oldest tombstone became one.
+    async fn what_waits(
+        &self,
+        edits: Vec<(MemberRow, MembershipChange)>,
+        today: &str,
+    ) -> AppResult<(Parts, Vec<MemberRow>, Option<i64>)> {
+        let now = self.now.micros();
+        let rows = self.beforehand.parts.iter().cloned();
+        let mut parts: Parts =
+            rows.map(|row| ((row.day.clone(), row.number), Part::of(row, false, today))).collect();
+        let keys: HashMap<PartId, (String, u32)> =
+            parts.iter().map(|(key, p)| (p.row.id, key.clone())).collect();
+        let mut part_of = |id: PartId| keys.get(&id).and_then(|key| parts.get_mut(key));
+        let edited: HashSet<(PartId, IocId)> =
+            edits.iter().map(|(m, _)| (m.part_id, m.ioc_id)).collect();
+        for (member, edit) in edits {
+            if let Some(part) = part_of(member.part_id) {
+                part.edits.push((member, edit));
+            }
+        }
+        let (group, states) = (self.row.group.id, [MembershipState::Leaving]);
+        let mut leaving = self.read.member_standing(group, &states).await?;
+        leaving.retain(|m| !edited.contains(&(m.part_id, m.ioc_id)));
+        for member in &leaving {
+            let Some(part) = part_of(member.part_id) else { continue };
+            let is_due = member.leave.zip(member.left_at).is_some_and(|(leave, at)| {
+                leave.due(at, part.row.next_change_at, part.sealed) <= now
+            });
+            if is_due {
+                part.due.insert(member.ioc_id);
+            }
+        }
+        let (oldest, expired) = self.expired().await?;
+        for member in expired {
+            if let Some(part) = part_of(member.part_id) {
+                part.expired.push(member.ioc_id);
+            }
+        }
+        Ok((parts, leaving, oldest))
     }
 
     /// Decides what of a part's edits reaches receivers now, and what waits.

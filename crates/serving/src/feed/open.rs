@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use bytes::Bytes;
 use iocast_domain::{
     account::Module,
+    device_type::Format,
     id::{DeviceId, GroupId, KeyId},
     key::{Key, KeyKind},
     receipt::{EventBody, Fetched},
@@ -12,7 +13,7 @@ use iocast_domain::{
 use iocast_formats::view::View;
 use subtle::ConstantTimeEq as _;
 
-use super::{File, bodies::view_etag};
+use super::{File, GroupFeed, bodies::view_etag};
 use crate::{Actor, AppError, AppResult, Credentials, Memory, Pulled, Serving, shown};
 
 /// A request of a device.
@@ -52,20 +53,7 @@ pub enum FeedAnswer {
         pull: Option<Pulled>,
     },
     /// 200.
-    File {
-        /// The file.
-        file: Arc<File>,
-        /// In another shape.
-        view: Option<View>,
-        /// Of the shape that was asked for, without quotes; the gzip form has `-gzip` behind.
-        etag: String,
-        /// `Content-Type` of it.
-        content_type: &'static str,
-        /// To be noted as a pull once the last byte is handed over.
-        pull: Option<Pulled>,
-        /// The key it was asked with.
-        key: KeyId,
-    },
+    File(FeedFile),
     /// 200 with a page for people: heading and lines.
     Page {
         /// What stands here.
@@ -82,6 +70,23 @@ pub enum FeedAnswer {
     },
 }
 
+/// A file that a device gets.
+#[derive(Clone, Debug)]
+pub struct FeedFile {
+    /// The file.
+    pub file: Arc<File>,
+    /// In another shape.
+    pub view: Option<View>,
+    /// Of the shape that was asked for, without quotes; the gzip form has `-gzip` behind.
+    pub etag: String,
+    /// `Content-Type` of it.
+    pub content_type: &'static str,
+    /// To be noted as a pull once the last byte is handed over.
+    pub pull: Option<Pulled>,
+    /// The key it was asked with.
+    pub key: KeyId,
+}
+
 /// A body ready to be sent.
 #[derive(Clone, Debug)]
 pub struct FeedBody {
@@ -93,16 +98,25 @@ pub struct FeedBody {
     pub left_out: u64,
 }
 
+fn refuse(status: u16, sentence: &str, device: Option<(DeviceId, GroupId)>) -> FeedAnswer {
+    FeedAnswer::Refused { status, sentence: sentence.to_owned(), device }
+}
+
+/// What to do about a path below a group's URL that leads nowhere.
+fn no_such_file(format: Format, path: &str) -> String {
+    match format.entry() {
+        "manifest.json" if path.ends_with("manifest.json/manifest.json") => {
+            "End the feed URL before /manifest.json: MISP adds it by itself.".to_owned()
+        }
+        "" => "Nothing lies below this IOC group's URL: the list is the URL itself.".to_owned(),
+        entry => format!("No such file in this IOC group; the entry is {entry}."),
+    }
+}
+
 impl Serving {
     /// Answers a device. Never waits.
     #[must_use]
-    #[expect(clippy::too_many_lines, reason = "one check after the other")]
     pub fn feed_open(&self, request: &FeedRequest<'_>) -> FeedAnswer {
-        let refuse = |status, sentence: &str, device| FeedAnswer::Refused {
-            status,
-            sentence: sentence.to_owned(),
-            device,
-        };
         if self.memory() == Memory::Stale {
             return refuse(
                 503,
@@ -139,6 +153,17 @@ impl Serving {
             };
             return refuse(404, sentence, None);
         };
+        self.open_file((id, group), path, &key, request)
+    }
+
+    /// A file of a group that the key opens.
+    fn open_file(
+        &self,
+        (id, group): (GroupId, &GroupFeed),
+        path: &str,
+        key: &Key,
+        request: &FeedRequest<'_>,
+    ) -> FeedAnswer {
         if group.publication == 0 {
             return refuse(
                 503,
@@ -153,15 +178,7 @@ impl Serving {
                     lines: group.page(&self.context.settings.public_url, id),
                 };
             }
-            let hint = match format.entry() {
-                "manifest.json" if path.ends_with("manifest.json/manifest.json") => {
-                    "End the feed URL before /manifest.json: MISP adds it by itself.".to_owned()
-                }
-                "" => "Nothing lies below this IOC group's URL: the list is the URL itself."
-                    .to_owned(),
-                entry => format!("No such file in this IOC group; the entry is {entry}."),
-            };
-            return refuse(404, &hint, None);
+            return refuse(404, &no_such_file(format, path), None);
         };
         let view = match if path == format.entry() {
             View::parse(format, request.parameters.iter().copied())
@@ -173,16 +190,19 @@ impl Serving {
         };
         let etag = view.as_ref().map_or_else(|| file.etag.clone(), |view| view_etag(file, view));
         let matching = request.if_none_match.and_then(|header| matching_etag(header, &etag));
-        let fetched = match (path == format.entry(), &view, &matching) {
-            (true, Some(view), _) if view.is_slice() => Some(Fetched::Part),
-            (true, _, Some(_)) => Some(Fetched::Same(group.serves)),
-            (true, _, None) => Some(Fetched::Whole(group.serves)),
-            (false, ..) => file.event.map(|(event, version)| Fetched::Event {
+        let fetched = if path != format.entry() {
+            file.event.map(|(event, version)| Fetched::Event {
                 event,
                 version,
                 publication: group.serves,
                 body: if file.first.is_some() { EventBody::Whole } else { EventBody::Only },
-            }),
+            })
+        } else if view.as_ref().is_some_and(View::is_slice) {
+            Some(Fetched::Part)
+        } else if matching.is_some() {
+            Some(Fetched::Same(group.serves))
+        } else {
+            Some(Fetched::Whole(group.serves))
         };
         let pull = fetched.map(|fetched| Pulled {
             device_id: group.device_id,
@@ -195,14 +215,8 @@ impl Serving {
             None => {
                 let content_type =
                     view.as_ref().map_or(file.content_type, |view| view.content_type(format));
-                FeedAnswer::File {
-                    file: Arc::clone(file),
-                    view,
-                    etag,
-                    content_type,
-                    pull,
-                    key: key.id,
-                }
+                let file = Arc::clone(file);
+                FeedAnswer::File(FeedFile { file, view, etag, content_type, pull, key: key.id })
             }
         }
     }

@@ -266,7 +266,6 @@ impl Txn {
 
     /// Writes publications of some groups with their new blobs, and forgets what is older than the
     /// last twenty. Gives the publications whose files groups serve instead of their last ones.
-    #[expect(clippy::too_many_lines, reason = "one transaction")]
     pub async fn publication_insert(
         &self,
         all: Vec<NewPublication>,
@@ -310,90 +309,19 @@ impl Txn {
             };
             blobs.extend(new.into_iter().map(row));
         }
-        while !blobs.is_empty() {
-            let some: Vec<_> = blobs.drain(..blobs.len().min(64)).collect();
-            let keep = OnConflict::columns([blob::Column::GroupId, blob::Column::Hash])
-                .update_column(blob::Column::LastPublication)
-                .to_owned();
-            blob::Entity::insert_many(some)
-                .on_conflict(keep)
-                .exec_without_returning(&self.0)
-                .await?;
-        }
+        self.blobs_insert(blobs).await?;
         for (group, number, hashes) in &used {
             self.blobs_used(*group, hashes, *number).await?;
         }
         publication::Entity::insert_many(rows).exec_without_returning(&self.0).await?;
-        let groups: Vec<GroupId> = used.iter().map(|(group, ..)| *group).collect();
-        let find = group::Entity::find()
-            .select_only()
-            .column(group::Column::Id)
-            .column(group::Column::Frozen);
-        let of_frozen = group::Column::Id
-            .is_in(groups.iter().map(|g| g.0))
-            .and(group::Column::Frozen.is_not_null())
-            .and(group::Column::Restored.is_null());
-        let frozen: Vec<(Uuid, i64)> = find.filter(of_frozen).into_tuple().all(&self.0).await?;
-        let frozen: HashMap<GroupId, i64> =
-            frozen.into_iter().map(|(group, number)| (GroupId(group), number)).collect();
-        for (group, number, _) in used.iter().filter(|(group, ..)| frozen.contains_key(group)) {
-            // What a frozen group serves is kept however old it gets.
-            let at = frozen.get(group).copied().unwrap_or_default();
-            let files = self.publication_files_of(*group, at).await?.unwrap_or_default();
-            let hashes: Vec<String> =
-                files.iter().flat_map(FileRef::blobs).map(|s| s.hash.clone()).collect();
-            self.blobs_used(*group, &hashes, *number).await?;
-        }
-        self.publications_forget(
-            &used
-                .iter()
-                .map(|(group, number, _)| (*group, number - PUBLICATIONS_KEPT))
-                .collect::<Vec<_>>(),
-            &frozen,
-        )
-        .await?;
+        let numbers: Vec<(GroupId, i64)> =
+            used.iter().map(|(group, number, _)| (*group, *number)).collect();
+        let frozen = self.frozen_kept(&numbers).await?;
+        let oldest: Vec<(GroupId, i64)> =
+            numbers.iter().map(|(group, number)| (*group, number - PUBLICATIONS_KEPT)).collect();
+        self.publications_forget(&oldest, &frozen).await?;
+        let groups: Vec<GroupId> = numbers.iter().map(|(group, _)| *group).collect();
         self.feeds_moved(&groups).await?;
         Ok(frozen)
-    }
-
-    /// Forgets publications of some groups up to a number, but for those that groups are frozen at.
-    async fn publications_forget(
-        &self,
-        oldest: &[(GroupId, i64)],
-        frozen: &HashMap<GroupId, i64>,
-    ) -> StoreResult<()> {
-        let (mut old, mut unused) = (Condition::any(), Condition::any());
-        for (group, oldest) in oldest.iter().filter(|(_, oldest)| *oldest > 0) {
-            let not_frozen =
-                frozen.get(group).map(|number| publication::Column::Number.ne(*number));
-            let of_group = publication::Column::GroupId.eq(group.0);
-            old = old.add(
-                Condition::all()
-                    .add(of_group)
-                    .add(publication::Column::Number.lte(*oldest))
-                    .add_option(not_frozen),
-            );
-            unused = unused.add(
-                blob::Column::GroupId.eq(group.0).and(blob::Column::LastPublication.lte(*oldest)),
-            );
-        }
-        if !old.is_empty() {
-            publication::Entity::delete_many().filter(old).exec(&self.0).await?;
-            blob::Entity::delete_many().filter(unused).exec(&self.0).await?;
-        }
-        Ok(())
-    }
-
-    /// Notes that a publication uses blobs that are there.
-    async fn blobs_used(&self, id: GroupId, hashes: &[String], number: i64) -> StoreResult<()> {
-        for chunk in hashes.chunks(ROWS) {
-            blob::Entity::update_many()
-                .col_expr(blob::Column::LastPublication, Expr::value(number))
-                .filter(blob::Column::GroupId.eq(id.0))
-                .filter(blob::Column::Hash.is_in(chunk.iter().map(String::as_str)))
-                .exec(&self.0)
-                .await?;
-        }
-        Ok(())
     }
 }
