@@ -19,6 +19,7 @@ stories!(
     an_event_that_was_not_taken_is_offered_again,
     a_misp_that_has_everything_is_left_alone,
     what_joins_a_refused_event_is_not_lost,
+    a_look_with_curl_does_not_count_beside_a_misp,
     monitoring_sees_how_many_devices_lack_what,
 );
 
@@ -549,6 +550,41 @@ fn what_joins_a_refused_event_is_not_lost(app: &mut TestApp) {
         .collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("MISP does not take Perimeter from Lab MISP"), "{told:?}");
+    // Sent again in another event, nothing is lacking any more.
+    let event = misp.blocked.iter().next().unwrap().clone();
+    admin.post(
+        &format!("/api/v1/groups/{}/send-again", scene.group),
+        json!({ "event": event }),
+        200,
+    );
+    app.advance(&admin, "2h");
+    misp.pull(None);
+    app.advance(&admin, "2h");
+    misp.pull(None);
+    becomes(&admin, &scene.group, &["complete"]);
+}
+
+fn a_look_with_curl_does_not_count_beside_a_misp(app: &mut TestApp) {
+    let admin = app.admin();
+    let scene = Scene::set(&admin, None);
+    scene.import(&admin, "one.example");
+    publishes(&admin, &scene.group, 1);
+    let key = (app.account_id.as_str(), app.appliance_key.as_str());
+    let mut misp = Misp::new("00000000-0000-4000-8000-0000000000dd", &scene.url, key);
+    misp.pull(None);
+    app.advance(&admin, "1h");
+    misp.pull(None);
+    let entry = format!("{}/manifest.json", scene.url);
+    let manifest = pull_as(app, "curl/8", &entry, &[]).json();
+    app.advance(&admin, "1m");
+    for event in manifest.as_object().unwrap().keys() {
+        pull_as(app, "curl/8", &format!("{}/{event}.json", scene.url), &[]);
+    }
+    scene.import(&admin, "two.example");
+    publishes(&admin, &scene.group, 2);
+    app.advance(&admin, "1h");
+    misp.pull(None);
+    becomes(&admin, &scene.group, &["complete"]);
 }
 
 fn monitoring_sees_how_many_devices_lack_what(app: &mut TestApp) {

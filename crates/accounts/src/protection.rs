@@ -7,7 +7,10 @@ use iocast_domain::{
     device::Device,
     device_type::Format,
     id::{DeviceId, GroupId},
-    receipt::{ClientHas, GroupFacts, OFFERED_AGAIN, Protection, Published, protection},
+    receipt::{
+        ClientHas, GroupFacts, OFFERED_AGAIN, PULL_ENDS, Protection, Published, REFUSED_AFTER,
+        protection,
+    },
     time::Timestamp,
     watch::threshold,
 };
@@ -36,6 +39,8 @@ pub(crate) struct Holders {
     clients: HashMap<DeviceId, Vec<Client>>,
     receipts: HashMap<(Uuid, GroupId), Receipt>,
     events: HashMap<(Uuid, GroupId), Vec<EventReceipt>>,
+    /// Refused events that list nothing but what was taken back: who refuses them lacks nothing.
+    emptied: HashSet<Uuid>,
 }
 
 impl Holders {
@@ -77,8 +82,12 @@ impl Holders {
             fetched_at: receipt.map(Receipt::asked_at),
             events: count(&|event| is_current(&event)),
             // A script may fetch everything each time; a MISP fetches what it does not have.
+            // What it refused in one version, it has not taken in the next one, either.
             refused: count(&|event| {
-                is_misp && is_current(&event) && receipt.is_some_and(|of| event.is_refused(of))
+                is_misp
+                    && published.contains_key(&event.event)
+                    && receipt.is_some_and(|of| event.is_refused(of))
+                    && !self.emptied.contains(&event.event)
             }),
             not_taken: count(&|event| {
                 published.contains_key(&event.event)
@@ -91,14 +100,15 @@ impl Holders {
 
 /// The clients of one device that count, of all of them, the last seen first. A client without a
 /// name of its own that was not seen since another one with its key or user agent began is gone: its
-/// address, its key or its version changed. So is one that was seen once, beside others. Where none
-/// was seen lately, the last one counts.
+/// address, its key or its version changed. So is one that was there for one pull, beside others that
+/// come back. Where none was seen lately, the last one counts.
 fn counting(all: &[Client], since: Timestamp) -> Vec<Client> {
-    let once = |client: &Client| client.first_at == client.last_at;
+    let once = |client: &Client| client.last_at.since(client.first_at) < PULL_ENDS;
     let replaced = |old: &Client| {
         old.misp_uuid.is_none()
-            && all.iter().filter(|new| new.id != old.id && new.misp_uuid.is_none()).any(|new| {
-                let alike = new.key_id == old.key_id || new.user_agent == old.user_agent;
+            && all.iter().filter(|new| new.id != old.id).any(|new| {
+                let alike = new.misp_uuid.is_none()
+                    && (new.key_id == old.key_id || new.user_agent == old.user_agent);
                 (alike && new.first_at > old.last_at) || (once(old) && !once(new))
             })
     };
@@ -146,8 +156,23 @@ impl Accounts {
         Ok(Holders {
             clients,
             receipts: receipts.map(|r| ((r.client_id, r.group_id), r)).collect(),
+            emptied: self.emptied(&events).await?,
             events,
         })
+    }
+
+    /// Which of the events that clients refuse list no IOC any more.
+    async fn emptied(
+        &self,
+        fetched: &HashMap<(Uuid, GroupId), Vec<EventReceipt>>,
+    ) -> AppResult<HashSet<Uuid>> {
+        let refused: Vec<Uuid> = fetched
+            .values()
+            .flatten()
+            .filter(|event| event.times >= REFUSED_AFTER)
+            .map(|event| event.event)
+            .collect();
+        Ok(self.context.store.read().parts_emptied(&refused).await?.into_iter().collect())
     }
 
     /// Whether the devices of these groups have what they hold, by group.
@@ -230,6 +255,7 @@ impl Accounts {
         let holders = Holders {
             clients: HashMap::new(),
             receipts: receipts.map(|r| ((r.client_id, r.group_id), r)).collect(),
+            emptied: self.emptied(&events).await?,
             events,
         };
         let published: HashMap<GroupId, HashMap<Uuid, Uuid>> = groups
@@ -293,15 +319,32 @@ mod tests {
 
     #[test]
     fn a_client_whose_address_changed_counts_no_more() {
-        let moved = [client(2, "PAN", None, 60, 90), client(1, "PAN", None, 10, 50)];
+        const HOUR: i64 = 3_600;
+        let moved =
+            [client(2, "PAN", None, 6 * HOUR, 9 * HOUR), client(1, "PAN", None, HOUR, 5 * HOUR)];
         assert_eq!(ids(&moved, 0), [2]);
-        let pair = [client(2, "PAN", None, 20, 90), client(1, "PAN", None, 10, 80)];
+        let pair =
+            [client(2, "PAN", None, 2 * HOUR, 9 * HOUR), client(1, "PAN", None, HOUR, 8 * HOUR)];
         assert_eq!(ids(&pair, 0), [2, 1], "two that pull side by side are two");
-        let version = [client(2, "PAN 2", None, 60, 90), client(1, "PAN 1", None, 10, 50)];
+        let version = [
+            client(2, "PAN 2", None, 6 * HOUR, 9 * HOUR),
+            client(1, "PAN 1", None, HOUR, 5 * HOUR),
+        ];
         assert_eq!(ids(&version, 0), [2], "the key is the same");
-        let once = [client(2, "curl", None, 60, 60), client(1, "PAN", None, 10, 90)];
-        assert_eq!(ids(&once, 0), [1], "somebody tried it once");
-        let misps = [client(2, "MISP", Some("b"), 60, 90), client(1, "MISP", Some("a"), 10, 50)];
+        let tried = [
+            client(2, "curl", None, 6 * HOUR, 6 * HOUR + 60),
+            client(1, "PAN", None, HOUR, 9 * HOUR),
+        ];
+        assert_eq!(ids(&tried, 0), [1], "somebody tried it for a minute");
+        let beside = [
+            client(2, "curl", None, 6 * HOUR, 6 * HOUR + 60),
+            client(1, "MISP", Some("a"), HOUR, 9 * HOUR),
+        ];
+        assert_eq!(ids(&beside, 0), [1], "also beside a MISP");
+        let misps = [
+            client(2, "MISP", Some("b"), 6 * HOUR, 9 * HOUR),
+            client(1, "MISP", Some("a"), HOUR, 5 * HOUR),
+        ];
         assert_eq!(ids(&misps, 0), [2, 1], "each MISP names itself");
     }
 

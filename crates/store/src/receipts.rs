@@ -304,6 +304,20 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?)
     }
 
+    /// Which of these MISP events list no IOC any more, but for those that were taken back.
+    pub async fn parts_emptied(&self, events: &[Uuid]) -> StoreResult<Vec<Uuid>> {
+        let mut found = Vec::new();
+        for chunk in events.chunks(IDS) {
+            let emptied = part::Entity::find()
+                .select_only()
+                .column(part::Column::Id)
+                .filter(part::Column::Id.is_in(chunk.iter().copied()))
+                .filter(part::Column::Live.eq(0));
+            found.extend(emptied.into_tuple::<Uuid>().all(&self.0).await?);
+        }
+        Ok(found)
+    }
+
     /// The groups from which a person took an IOC, the last one first.
     pub async fn withdrawals_of(&self, ioc: IocId) -> StoreResult<Vec<Withdrawal>> {
         let rows = withdrawal::Entity::find()

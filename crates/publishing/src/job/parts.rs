@@ -189,11 +189,10 @@ impl PublicationJob<'_> {
             rows.map(|row| ((row.day.clone(), row.number), Part::of(row, false, today))).collect();
         let keys: HashMap<PartId, (String, u32)> =
             parts.iter().map(|(key, p)| (p.row.id, key.clone())).collect();
-        let mut part_of = |id: PartId| keys.get(&id).and_then(|key| parts.get_mut(key));
         let edited: HashSet<(PartId, IocId)> =
             edits.iter().map(|(m, _)| (m.part_id, m.ioc_id)).collect();
         for (member, edit) in edits {
-            if let Some(part) = part_of(member.part_id) {
+            if let Some(part) = keys.get(&member.part_id).and_then(|key| parts.get_mut(key)) {
                 part.edits.push((member, edit));
             }
         }
@@ -201,7 +200,9 @@ impl PublicationJob<'_> {
         let mut leaving = self.read.member_standing(group, &states).await?;
         leaving.retain(|m| !edited.contains(&(m.part_id, m.ioc_id)));
         for member in &leaving {
-            let Some(part) = part_of(member.part_id) else { continue };
+            let Some(part) = keys.get(&member.part_id).and_then(|key| parts.get_mut(key)) else {
+                continue;
+            };
             let is_due = member.leave.zip(member.left_at).is_some_and(|(leave, at)| {
                 leave.due(at, part.row.next_change_at, part.sealed) <= now
             });
@@ -211,7 +212,7 @@ impl PublicationJob<'_> {
         }
         let (oldest, expired) = self.expired().await?;
         for member in expired {
-            if let Some(part) = part_of(member.part_id) {
+            if let Some(part) = keys.get(&member.part_id).and_then(|key| parts.get_mut(key)) {
                 part.expired.push(member.ioc_id);
             }
         }

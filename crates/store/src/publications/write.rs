@@ -8,7 +8,7 @@ use iocast_domain::{
     time::Timestamp,
 };
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Set,
+    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, Set,
     sea_query::{Expr, OnConflict},
 };
 use uuid::Uuid;

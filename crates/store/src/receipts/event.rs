@@ -96,6 +96,8 @@ impl EventReceipt {
             publication,
             fetched_at: at,
             times: match again {
+                // It stored the event, and lost it since: it may refuse it from now on.
+                true if self.stored && lacks_it => 1,
                 true => self.times + u32::from(lacks_it),
                 false if still_refused => self.times,
                 false => 1,
@@ -104,7 +106,7 @@ impl EventReceipt {
             stored,
             mistaken: (self.mistaken && !corrected) || doubtful,
             pulled_at: asked_at.unwrap_or(at),
-            reported: self.reported && (again || still_refused),
+            reported: self.reported && !self.stored && (again || still_refused),
             ..self
         }
     }
