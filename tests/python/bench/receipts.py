@@ -137,7 +137,9 @@ def misps(table, binary: str) -> None:
     server.load(source, iocs(live))
     server.wait_published(group, live)
     path, line = urllib.parse.urlparse(url).path, Line(server)
-    events = list(json.loads(line.get(f"{path}/manifest.json", server.key, {"User-Agent": "bench"})[2]))
+    # What is published is served a moment later.
+    server.wait_served(url, "manifest.json", lambda body: len(json.loads(body)) >= live // 2_000)
+    events = list(json.loads(server.feed(url, "manifest.json")[1]))
     for event in events:
         line.get(f"{path}/{event}.json", server.key, {"User-Agent": "bench"})
     wait_written(server)
