@@ -99,7 +99,7 @@ impl Accounts {
         ))
     }
 
-    /// How many people get messages about silent devices; with none, nobody is told.
+    /// How many people get messages about silent devices; with none, no message is sent.
     ///
     /// # Errors
     /// If the database does not answer.

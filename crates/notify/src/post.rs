@@ -202,7 +202,7 @@ impl Mailer {
     }
 }
 
-/// Writes a file so that it is there whole or not at all; the same e-mail again is the same file.
+/// Writes a whole file or none; the same e-mail is written to the same file again.
 async fn put(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     use tokio::io::AsyncWriteExt as _;
     tokio::fs::create_dir_all(folder).await?;

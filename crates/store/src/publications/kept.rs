@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Txn {
-    /// Writes blobs; of one that is there, that the publication uses it.
+    /// Writes blobs. A blob that exists is noted as used by the publication.
     pub(super) async fn blobs_insert(&self, mut blobs: Vec<blob::ActiveModel>) -> StoreResult<()> {
         while !blobs.is_empty() {
             let some: Vec<_> = blobs.drain(..blobs.len().min(64)).collect();

@@ -29,7 +29,7 @@ pub(crate) struct AccountOut {
     silent_after_hours: i64,
     /// Where messages go: `smtp HOST:PORT`, `folder DIR` or `off`.
     mail: String,
-    /// How many people get messages about silent devices; with none, nobody is told.
+    /// How many people get messages about silent devices; with none, no message is sent.
     alerted_people: usize,
     /// A program that is told of silence, recovery and full groups by signed POSTs (Standard
     /// Webhooks); null for none. Shown to administrators, as such addresses often carry a secret.
