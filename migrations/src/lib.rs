@@ -28,6 +28,7 @@ mod m0017_receipts;
 mod m0018_first_imports;
 mod m0019_protection;
 mod m0020_messages;
+mod m0021_left_events;
 mod table;
 
 /// What going back is answered with.
@@ -61,6 +62,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0018_first_imports::Migration),
             Box::new(m0019_protection::Migration),
             Box::new(m0020_messages::Migration),
+            Box::new(m0021_left_events::Migration),
         ]
     }
 }

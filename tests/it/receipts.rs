@@ -17,6 +17,7 @@ stories!(
     a_withdrawal_is_confirmed_device_by_device,
     where_an_ioc_is_and_why_not_elsewhere,
     an_event_that_was_not_taken_is_offered_again,
+    a_misp_that_leaves_everything_is_named,
     a_misp_that_has_everything_is_left_alone,
     what_joins_a_refused_event_is_not_lost,
     a_look_with_curl_does_not_count_beside_a_misp,
@@ -463,9 +464,56 @@ fn an_event_that_was_not_taken_is_offered_again(app: &mut TestApp) {
     // Once it takes the event, all is well, and a later gap counts from the beginning.
     misp.get(&events[2], &[]);
     becomes(&admin, &scene.group, &["complete"]);
-    let told = admin.get("/api/v1/outbox?limit=100")["items"].as_array().unwrap().clone();
-    let told: Vec<&Value> = told.iter().filter(|message| message["kind"] == "not_taken").collect();
-    assert_eq!(told.len(), 1, "people are told once: {told:?}");
+    assert_eq!(told_not_taken(&admin), 1, "people are told once");
+}
+
+/// How many messages say that a MISP does not take events.
+fn told_not_taken(admin: &Admin) -> usize {
+    let messages = admin.get("/api/v1/outbox?limit=100")["items"].as_array().unwrap().clone();
+    messages.iter().filter(|message| message["kind"] == "not_taken").count()
+}
+
+fn a_misp_that_leaves_everything_is_named(app: &mut TestApp) {
+    let admin = app.admin();
+    let scene = Scene::set(&admin, None);
+    for (nth, value) in ["one.example", "two.example"].iter().enumerate() {
+        scene.import(&admin, value);
+        publishes(&admin, &scene.group, nth as u64 + 1);
+        app.advance(&admin, "1d");
+    }
+    // A filter of its feed skips all events: it asks for the manifest, and for nothing else.
+    let key = (app.account_id.as_str(), app.appliance_key.as_str());
+    let mut misp = Misp::new("00000000-0000-4000-8000-0000000000aa", &scene.url, key);
+    misp.skips = 'g';
+    let before = misp.index();
+    app.advance(&admin, "2h");
+    becomes(&admin, &scene.group, &["partly_fetched"]);
+    assert_eq!(told_not_taken(&admin), 0, "a person may have looked at the list");
+    asks_for_two_days(app, &admin, &mut misp);
+    becomes(&admin, &scene.group, &["not_taken"]);
+    assert_eq!(told_not_taken(&admin), 1);
+    let after = misp.index();
+    assert_eq!(before, after, "another timestamp would not help, and costs other MISPs a fetch");
+    // It leaves the next event, too; people know that already.
+    scene.import(&admin, "three.example");
+    publishes(&admin, &scene.group, 3);
+    misp.pull(None);
+    becomes(&admin, &scene.group, &["not_taken", "partly_fetched"]);
+    asks_for_two_days(app, &admin, &mut misp);
+    becomes(&admin, &scene.group, &["not_taken"]);
+    assert_eq!((told_not_taken(&admin), misp.asked), (1, 0));
+    // Somebody corrects the filter.
+    misp.skips = '0';
+    misp.pull(None);
+    assert_eq!(misp.asked, 3);
+    becomes(&admin, &scene.group, &["complete"]);
+}
+
+fn asks_for_two_days(app: &TestApp, admin: &Admin, misp: &mut Misp) {
+    for _ in 0..8 {
+        misp.pull(None);
+        app.advance(admin, "6h");
+    }
 }
 
 fn a_misp_that_has_everything_is_left_alone(app: &mut TestApp) {

@@ -61,6 +61,9 @@ pub const REFUSED_AFTER: u32 = 3;
 pub const OFFERED_FOR: i64 = HOUR;
 /// How often an event is offered again: each time costs every MISP of the group a fetch.
 pub const OFFERED_AGAIN: u32 = 3;
+/// For how long a MISP may ask for the manifest and leave an event that stays as it is before it is
+/// taken to leave it on purpose, in microseconds.
+pub const LEFT_FOR: i64 = 24 * HOUR;
 /// How much a group has to lose to count as shrunk, in per cent.
 const SHRUNK: u64 = 50;
 
@@ -88,7 +91,7 @@ pub struct ClientHas {
     pub events: u64,
     /// Events that it fetches again and again.
     pub refused: u64,
-    /// Events that it was offered again several times, and did not fetch.
+    /// Events that it was offered again several times, or for a day, and did not fetch.
     pub not_taken: u64,
 }
 
@@ -126,7 +129,7 @@ pub enum Protection {
         /// Events.
         events: u64,
     },
-    /// The device was offered events again several times, and did not fetch them.
+    /// The device was offered events again several times, or for a day, and did not fetch them.
     NotTaken {
         /// Events.
         events: u64,

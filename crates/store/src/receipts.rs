@@ -78,6 +78,8 @@ pub struct Receipt {
     pub confirmed: Option<(i64, Timestamp)>,
     /// When to look whether it took what it was offered.
     pub check_at: Option<Timestamp>,
+    /// When it first asked for this group.
+    pub first_at: Timestamp,
 }
 
 impl Receipt {
@@ -134,6 +136,7 @@ fn to_receipt(row: &receipt::Model) -> Receipt {
         fetched_at: Timestamp::from_micros(row.fetched_at),
         confirmed: row.confirmed.zip(row.confirmed_at.map(Timestamp::from_micros)),
         check_at: row.check_at.map(Timestamp::from_micros),
+        first_at: Timestamp::from_micros(row.first_at),
     }
 }
 

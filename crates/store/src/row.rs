@@ -98,7 +98,7 @@ row!(client, "clients", {
 row!(receipt, "receipts", {
     #[sea_orm(primary_key, auto_increment = false)] client_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid,
-    publication: i64, fetched_at: i64, confirmed: Option<i64>, confirmed_at: Option<i64>, check_at: Option<i64>,
+    publication: i64, fetched_at: i64, confirmed: Option<i64>, confirmed_at: Option<i64>, check_at: Option<i64>, first_at: i64,
 });
 row!(event_receipt, "event_receipts", {
     #[sea_orm(primary_key, auto_increment = false)] client_id: Uuid,

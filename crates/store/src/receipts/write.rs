@@ -77,6 +77,7 @@ impl Txn {
                             fetched_at: new.at,
                             confirmed: confirmed.then_some((publication, new.at)),
                             check_at: new.check_at,
+                            first_at: new.at,
                         },
                     );
                     changed.insert(key);
@@ -206,7 +207,8 @@ impl Receipt {
 }
 
 fn receipt_row(of: &Receipt) -> receipt::ActiveModel {
-    let Receipt { client_id, group_id, publication, fetched_at, confirmed, check_at } = *of;
+    let Receipt { client_id, group_id, publication, fetched_at, confirmed, check_at, first_at } =
+        *of;
     receipt::ActiveModel {
         client_id: Set(client_id),
         group_id: Set(group_id.0),
@@ -215,5 +217,6 @@ fn receipt_row(of: &Receipt) -> receipt::ActiveModel {
         confirmed: Set(confirmed.map(|(publication, _)| publication)),
         confirmed_at: Set(confirmed.map(|(_, at)| at.micros())),
         check_at: Set(check_at.map(Timestamp::micros)),
+        first_at: Set(first_at.micros()),
     }
 }

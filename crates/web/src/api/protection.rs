@@ -48,7 +48,7 @@ impl From<Protection> for ProtectionOut {
             Protection::NotTaken { events: n } => (
                 format!("{} not taken", events(n)),
                 format!(
-                    "The device was offered {} three times more, an hour apart, and did not fetch that: look for a feed filter, a clock ahead of iocast's, or an edit on its side. Send the IOCs again in new events if nothing explains it.",
+                    "The device was offered {} three times more, or for a day, and did not fetch that: look for a feed filter, a clock ahead of iocast's, or an edit on its side. Send the IOCs again in new events if nothing explains it.",
                     events(n)
                 ),
             ),

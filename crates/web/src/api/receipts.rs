@@ -62,7 +62,7 @@ pub(crate) struct ReceiptOut {
     events: u64,
     /// MISP events that it fetched at three pulls or more in the same version.
     refused: u64,
-    /// MISP events that it was offered again three times and did not fetch.
+    /// MISP events that it was offered again three times, or for a day, and did not fetch.
     not_taken: u64,
 }
 
