@@ -23,6 +23,8 @@ const PATIENCE_STEP: Duration = Duration::from_millis(10);
 const PATIENCE_STEPS: u32 = 100;
 /// Different notes kept when the database is away; beyond that new ones are dropped.
 const NOTES_MAX: usize = 100_000;
+/// Notes in one transaction: others write between two of them.
+const WRITTEN_TOGETHER: usize = 5_000;
 
 /// What a client says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -192,19 +194,24 @@ impl Watch {
                 (note, Times { first_at: right(times.first_at), at: right(times.at), ..times })
             })
             .collect();
-        in_order.sort_by_key(|(_, times)| times.at);
-        let written = self.pulls_write(&in_order).await;
-        if written.is_err() {
-            for (note, times) in in_order {
-                let again = Times {
-                    first_at: times.first_at.plus(ahead),
-                    at: times.at.plus(ahead),
-                    ..times
-                };
-                self.notes.add(note, again);
+        // Of one moment, the manifest was given before its events.
+        in_order.sort_by_key(|(note, times)| (times.at, note.is_event()));
+        while !in_order.is_empty() {
+            let some = in_order.len().min(WRITTEN_TOGETHER);
+            if let Err(error) = self.pulls_write(in_order.get(..some).unwrap_or_default()).await {
+                for (note, times) in in_order {
+                    let again = Times {
+                        first_at: times.first_at.plus(ahead),
+                        at: times.at.plus(ahead),
+                        ..times
+                    };
+                    self.notes.add(note, again);
+                }
+                return Err(error);
             }
+            in_order.drain(..some);
         }
-        written
+        Ok(())
     }
 
     async fn pulls_write(&self, notes: &[(Note, Times)]) -> AppResult<()> {

@@ -105,11 +105,9 @@ impl Watch {
         if new.is_empty() {
             return Ok(new);
         }
-        let first = txn.receipts_put(&new).await?;
-        for (client, group) in first {
-            let of =
-                |receipt: &&NewReceipt| (receipt.client.id, receipt.group_id) == (client, group);
-            if let Some(receipt) = new.iter().find(of) {
+        let mut first = txn.receipts_put(&new).await?;
+        for receipt in &new {
+            if first.remove(&(receipt.client.id, receipt.group_id)) {
                 self.adopt(txn, receipt).await?;
             }
         }
