@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use iocast_domain::{
     account::Module,
-    device::check_group_limit,
+    device::{Device, check_group_limit},
     device_type::check_group_kind,
     group::Group,
     guard::Refusal,
@@ -116,34 +116,38 @@ impl Accounts {
         )
         .await?;
         if new.default_rule {
-            let rule = Rule {
-                id: RuleId::random(&*self.context.entropy),
-                account_id: actor.account_id.clone(),
-                name: self.free_rule_name(&txn, &actor.account_id, &name).await?,
-                enabled: true,
-                criteria: Criteria {
-                    kinds: device.device_type.kinds_of_group(kind),
-                    state: StateFilter::Active,
-                    ..Criteria::default()
-                },
-                group_ids: vec![group.id],
-                created_at: self.context.now(),
-            };
-            txn.rule_insert(&rule).await?;
-            self.context
-                .audit(
-                    &txn,
-                    actor,
-                    "rule.create",
-                    &rule.id,
-                    &serde_json::json!({ "name": rule.name.as_str(), "group_id": group.id }),
-                )
-                .await?;
+            self.rule_for_all(&txn, actor, &group, &device).await?;
         }
         self.context.idempotency_effect(&txn, actor, &group.id).await?;
         txn.commit().await?;
         self.tables.add(&group, &device).await?;
         Ok(group.id)
+    }
+
+    /// Has a new group hold everything that its device takes.
+    async fn rule_for_all(
+        &self,
+        txn: &Txn,
+        actor: &Actor,
+        group: &Group,
+        device: &Device,
+    ) -> AppResult<()> {
+        let rule = Rule {
+            id: RuleId::random(&*self.context.entropy),
+            account_id: actor.account_id.clone(),
+            name: self.free_rule_name(txn, &actor.account_id, &group.name).await?,
+            enabled: true,
+            criteria: Criteria {
+                kinds: device.device_type.kinds_of_group(group.kind),
+                state: StateFilter::Active,
+                ..Criteria::default()
+            },
+            group_ids: vec![group.id],
+            created_at: self.context.now(),
+        };
+        txn.rule_insert(&rule).await?;
+        let made = serde_json::json!({ "name": rule.name.as_str(), "group_id": group.id });
+        self.context.audit(txn, actor, "rule.create", &rule.id, &made).await
     }
 
     /// The groups of a device.

@@ -18,10 +18,8 @@ use uuid::Uuid;
 use crate::{Accounts, Actor, AppError, AppResult, Caller};
 
 mod throttle;
-pub(crate) use self::throttle::network;
-use self::throttle::{
-    PER_ACCOUNT, PER_ADDRESS, PER_PAIR, PER_SITE, failed, forgiven, site, throttled,
-};
+use self::throttle::forgiven;
+pub(crate) use self::throttle::{account_subject, network};
 
 mod browser;
 
@@ -35,8 +33,6 @@ const ABSOLUTE: i64 = 7 * DAY;
 const RENEW: i64 = 5 * MINUTE;
 /// How long a sign-in waits for its turn at the password hash.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Longest e-mail address, in bytes.
-const ADDRESS_MAX: usize = 254;
 /// Checked when there is no such person, so that the answer takes as long.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$9WwbLMVkLvpbXSOHSDbGhKQhJWOnTbQRuVGEMXJJVSo";
 const WRONG: AppError = AppError::Unauthenticated("The e-mail address or the password is wrong.");
@@ -83,11 +79,6 @@ struct Claims {
     browser: bool,
 }
 
-/// Under what somebody's failures from anywhere are counted.
-pub(crate) fn account_subject(email: &str) -> String {
-    format!("account:{email}")
-}
-
 impl Accounts {
     /// Signs a person in.
     ///
@@ -104,33 +95,10 @@ impl Accounts {
         let email = email.trim().to_lowercase();
         let now = self.context.clock.real_now();
         let email = email.replace('\0', " ");
-        let network = network(&caller.address);
-        let mut subjects = vec![(format!("address:{network}"), PER_ADDRESS)];
-        subjects.extend(site(&caller.address).map(|site| (format!("site:{site}"), PER_SITE)));
-        // What is no address is nobody's: it is counted where it came from, and kept nowhere.
-        if email.len() <= ADDRESS_MAX {
-            subjects.push((format!("pair:{email} {network}"), PER_PAIR));
-            if !self.is_known_browser(&email, caller) {
-                subjects.push((account_subject(&email), PER_ACCOUNT));
-            }
-        }
-        // Always in the same order: two at once must not wait for each other.
-        subjects.sort();
+        let subjects = self.sign_in_subjects(&email, caller);
         let mut candidates = self.context.store.read().user_by_email(&email).await?;
         candidates.retain(|(user, _)| account.is_none_or(|a| a == user.account_id.as_str()));
-        // Counted before the password is looked at, and forgiven when it is right: tries at the
-        // same time count, too.
-        let txn = self.context.store.write().await?;
-        for (subject, allowed) in &subjects {
-            txn.attempt_lock(subject).await?;
-            let attempt = txn.attempt_fetch(subject).await?;
-            if attempt.blocked_until > now {
-                tracing::info!(client.address = %caller.address, "A sign-in was turned away: too many tries");
-                return Err(throttled(attempt, now));
-            }
-            txn.attempt_put(subject, Some(failed(attempt, *allowed, now))).await?;
-        }
-        txn.commit().await?;
+        self.count_sign_in(&subjects, caller).await?;
         let hashes: HashMap<UserId, String> =
             candidates.iter().map(|(user, hash)| (user.id, hash.clone())).collect();
         let people: Vec<User> = candidates.iter().map(|(user, _)| user.clone()).collect();
@@ -163,7 +131,7 @@ impl Accounts {
         let actor = Actor { session: Some(id), ..Actor::person(user.clone(), caller.clone()) };
         self.context.audit(&txn, &actor, "session.create", &id, &()).await?;
         txn.commit().await?;
-        let claims = Claims {
+        let token = self.token(&Claims {
             iss: "iocast".to_owned(),
             aud: "iocast".to_owned(),
             sub: user.id.0,
@@ -171,16 +139,16 @@ impl Accounts {
             iat: now.secs(),
             exp: expires_at.secs(),
             browser: kind == SessionKind::Browser,
-        };
-        let token = jsonwebtoken::encode(
-            &Header::new(Algorithm::HS256),
-            &claims,
-            &EncodingKey::from_secret(self.context.secrets.signing_key()),
-        )
-        .map_err(AppError::internal)?;
+        })?;
         let known_browser = self.known_browser(&user.email);
         let weak_password = check_password(password, &user.email).err().map(|error| error.message);
         Ok(SignedIn { token, expires_at, user, known_browser, weak_password })
+    }
+
+    fn token(&self, claims: &Claims) -> AppResult<String> {
+        let key = EncodingKey::from_secret(self.context.secrets.signing_key());
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key)
+            .map_err(AppError::internal)
     }
 
     /// Writes down that somebody tried to sign in as these people.

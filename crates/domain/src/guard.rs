@@ -10,7 +10,7 @@ use std::{collections::HashSet, str::FromStr, sync::LazyLock};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use crate::host::{ancestors, network};
+pub use crate::host::{ancestors, network, network_text};
 use crate::{
     host::{HostOf, host_of, is_public_suffix},
     ioc::{Ioc, Kind, Whitelist, words},
@@ -144,10 +144,7 @@ impl From<OwnName> for String {
     fn from(shield: OwnName) -> Self {
         match shield {
             OwnName::Domain(name) => name,
-            OwnName::Network(network) if network.prefix_len() == network.max_prefix_len() => {
-                network.addr().to_string()
-            }
-            OwnName::Network(network) => network.to_string(),
+            OwnName::Network(network) => network_text(network),
         }
     }
 }

@@ -89,6 +89,16 @@ fn unmapped(address: Ipv6Addr) -> IpAddr {
     address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)
 }
 
+/// The text of a network; a single address has no prefix length.
+#[must_use]
+pub fn network_text(network: IpNet) -> String {
+    if network.prefix_len() == network.max_prefix_len() {
+        network.addr().to_string()
+    } else {
+        network.to_string()
+    }
+}
+
 /// An address or network in text, in its one spelling: host bits cleared, mapped ones as IPv4.
 #[must_use]
 pub fn network(text: &str) -> Option<IpNet> {

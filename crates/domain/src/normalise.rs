@@ -5,7 +5,7 @@
 
 pub use crate::host::{has_public_suffix, reversed_host};
 use crate::{
-    host::{Host, authority_end, network},
+    host::{Host, authority_end, network, network_text},
     ioc::Kind,
     refang::refang,
 };
@@ -152,12 +152,7 @@ pub fn ip(text: &str) -> Result<(Kind, String), String> {
         format!("`{}` is not an IP address or CIDR block", crate::time::clip(text, 60))
     })?;
     let kind = if found.addr().is_ipv4() { Kind::Ipv4 } else { Kind::Ipv6 };
-    let value = if found.prefix_len() == found.max_prefix_len() {
-        found.addr().to_string()
-    } else {
-        found.to_string()
-    };
-    Ok((kind, value))
+    Ok((kind, network_text(found)))
 }
 
 /// A domain or host name: lower case, punycode, without outer dots; at least two labels.

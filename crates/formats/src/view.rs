@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use iocast_domain::{
     device_type::Format,
-    guard::network,
+    guard::{network, network_text},
     time::{Timestamp, clip},
 };
 use ipnet::IpNet;
@@ -17,9 +17,7 @@ use crate::write::{
 };
 
 mod values;
-use self::values::{
-    GATEWAY_TYPES, category, event_time, is_panos_url, item, ranges, short, without_port,
-};
+use self::values::{GATEWAY_TYPES, category, event_time, is_panos_url, item, ranges, without_port};
 
 /// How addresses are put together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -79,56 +77,52 @@ impl View {
     ) -> Result<Option<Self>, String> {
         let mut view = Self::default();
         for (name, value) in parameters {
-            let number = || {
-                value.parse::<usize>().map_err(|_invalid| {
-                    format!("`{name}` must be a number of entries, not `{}`.", clip(value, 40))
-                })
-            };
-            let flag = !matches!(value, "0" | "false" | "False" | "no");
-            match name {
-                "n" => view.at_most = Some(number()?),
-                "s" => view.first = number()?,
-                "tr" => {
-                    view.collapse = match value {
-                        "0" => Collapse::No,
-                        "1" => Collapse::Ranges,
-                        "2" => Collapse::Networks,
-                        _ => {
-                            return Err(
-                                "`tr` must be 0 (as they are), 1 (ranges) or 2 (networks)."
-                                    .to_owned(),
-                            );
-                        }
-                    }
-                }
-                "sp" => view.strip_ports = flag,
-                "pr" => view.strip_protocol = flag,
-                "di" => view.drop_invalid = flag,
-                "v" => view.shape = shape(value)?,
-                "cd" | "t" => view.category = Some(category(value)?),
-                "after" => {
-                    // A connector's first poll has nothing to come after.
-                    let at = |text: &str| {
-                        Timestamp::parse(text).map_err(|_why| {
-                            format!(
-                                "`after` must be the `next` of the last answer, not `{}`.",
-                                clip(text, 40)
-                            )
-                        })
-                    };
-                    view.after = (!value.is_empty() && !value.starts_with('$'))
-                        .then(|| at(value))
-                        .transpose()?
-                        .map(Timestamp::micros);
-                }
-                _ => {}
-            }
+            view.set(name, value)?;
         }
         if view == Self::default() {
             return Ok(None);
         }
-        if view.shape == Shape::WebGateway
-            && view.category.as_deref().is_some_and(|of| !GATEWAY_TYPES.contains(&of))
+        view.check(format)?;
+        Ok(Some(view))
+    }
+
+    /// Takes one parameter; those of others are left alone.
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let number = || {
+            value.parse::<usize>().map_err(|_invalid| {
+                format!("`{name}` must be a number of entries, not `{}`.", clip(value, 40))
+            })
+        };
+        let flag = !matches!(value, "0" | "false" | "False" | "no");
+        match name {
+            "n" => self.at_most = Some(number()?),
+            "s" => self.first = number()?,
+            "tr" => self.collapse = collapse(value)?,
+            "sp" => self.strip_ports = flag,
+            "pr" => self.strip_protocol = flag,
+            "di" => self.drop_invalid = flag,
+            "v" => self.shape = shape(value)?,
+            "cd" | "t" => self.category = Some(category(value)?),
+            // A connector's first poll has nothing to come after.
+            "after" if value.is_empty() || value.starts_with('$') => self.after = None,
+            "after" => {
+                let at = Timestamp::parse(value).map_err(|_why| {
+                    format!(
+                        "`after` must be the `next` of the last answer, not `{}`.",
+                        clip(value, 40)
+                    )
+                })?;
+                self.after = Some(at.micros());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether the device's format can be shown so.
+    fn check(&self, format: Format) -> Result<(), String> {
+        if self.shape == Shape::WebGateway
+            && self.category.as_deref().is_some_and(|of| !GATEWAY_TYPES.contains(&of))
         {
             return Err(format!("`t` must be one of {}.", GATEWAY_TYPES.join(", ")));
         }
@@ -136,11 +130,11 @@ impl View {
             format,
             Format::PlainList | Format::RequestedList | Format::PanosEdl | Format::CiscoList
         );
-        let reshaped = view.collapse != Collapse::No
-            || view.strip_ports
-            || view.strip_protocol
-            || view.shape != Shape::Own;
-        let cut = view.first > 0 || view.at_most.is_some();
+        let reshaped = self.collapse != Collapse::No
+            || self.strip_ports
+            || self.strip_protocol
+            || self.shape != Shape::Own;
+        let cut = self.first > 0 || self.at_most.is_some();
         let unsliceable = matches!(format, Format::MispFeed | Format::VendorApi | Format::Rpz)
             || format.taxii().is_some();
         match () {
@@ -152,10 +146,10 @@ impl View {
                 Err("This device's format is whole or nothing: `n` and `s` go with lists."
                     .to_owned())
             }
-            () if view.after.is_some() && format != Format::ArcsightEvents => {
+            () if self.after.is_some() && format != Format::ArcsightEvents => {
                 Err("`after` goes with event streams.".to_owned())
             }
-            () => Ok(Some(view)),
+            () => Ok(()),
         }
     }
 
@@ -258,7 +252,9 @@ impl View {
         }
         let mut together: Vec<String> = match self.collapse {
             Collapse::No => Vec::new(),
-            Collapse::Networks => IpNet::aggregate(&networks).iter().map(short).collect(),
+            Collapse::Networks => {
+                IpNet::aggregate(&networks).into_iter().map(network_text).collect()
+            }
             Collapse::Ranges => ranges(&networks),
         };
         together.append(&mut values);
@@ -331,6 +327,15 @@ impl Shape {
                 inert::is_plain(rest) && host.contains('.') && !host.contains('=')
             }
         }
+    }
+}
+
+fn collapse(word: &str) -> Result<Collapse, String> {
+    match word {
+        "0" => Ok(Collapse::No),
+        "1" => Ok(Collapse::Ranges),
+        "2" => Ok(Collapse::Networks),
+        _ => Err("`tr` must be 0 (as they are), 1 (ranges) or 2 (networks).".to_owned()),
     }
 }
 

@@ -69,6 +69,34 @@ impl Watch {
     /// # Errors
     /// If the database does not answer.
     pub async fn watch_tick(&self, grace: i64) -> AppResult<Watched> {
+        let mut watched = Watched::default();
+        for (account, devices) in self.silent(grace).await? {
+            // The transaction stays short: pulls are written between two of them.
+            for some in devices.chunks(TOGETHER) {
+                match self.open_outages(&account, some, grace).await {
+                    Ok(opened) => {
+                        watched.outages += opened.outages;
+                        watched.messages += opened.messages;
+                    }
+                    Err(error) => {
+                        tracing::error!(account.id = %account, error = &error as &dyn std::error::Error, "Could not queue alerts for account {account}; it is tried again at the next tick");
+                    }
+                }
+            }
+        }
+        for account in self.context.store.read().account_list_untold().await? {
+            match self.warn_late(&account).await {
+                Ok(messages) => watched.messages += messages,
+                Err(error) => {
+                    tracing::error!(account.id = %account, error = &error as &dyn std::error::Error, "The open outages of account {account} could not be mailed; it is tried again");
+                }
+            }
+        }
+        Ok(watched)
+    }
+
+    /// The devices that are silent for longer than they may be, by account.
+    async fn silent(&self, grace: i64) -> AppResult<BTreeMap<AccountId, Vec<DeviceId>>> {
         let now = self.context.judged_now();
         let gaps = self.context.downtime.gaps();
         let mut silent: BTreeMap<AccountId, Vec<DeviceId>> = BTreeMap::new();
@@ -106,33 +134,9 @@ impl Watch {
             }
             after = next;
             if after.is_none() {
-                break;
+                return Ok(silent);
             }
         }
-        let mut watched = Watched::default();
-        for (account, devices) in silent {
-            // The transaction stays short: pulls are written between two of them.
-            for some in devices.chunks(TOGETHER) {
-                match self.open_outages(&account, some, grace).await {
-                    Ok(opened) => {
-                        watched.outages += opened.outages;
-                        watched.messages += opened.messages;
-                    }
-                    Err(error) => {
-                        tracing::error!(account.id = %account, error = &error as &dyn std::error::Error, "Could not queue alerts for account {account}; it is tried again at the next tick");
-                    }
-                }
-            }
-        }
-        for account in self.context.store.read().account_list_untold().await? {
-            match self.warn_late(&account).await {
-                Ok(messages) => watched.messages += messages,
-                Err(error) => {
-                    tracing::error!(account.id = %account, error = &error as &dyn std::error::Error, "The open outages of account {account} could not be mailed; it is tried again");
-                }
-            }
-        }
-        Ok(watched)
     }
 
     /// Warns of the open outages that began while no administrator got alerts, once one does; a

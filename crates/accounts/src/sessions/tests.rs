@@ -1,7 +1,10 @@
 use iocast_domain::time::SECOND;
 use iocast_store::Attempt;
 
-use super::{throttle::WINDOW, *};
+use super::{
+    throttle::{PER_PAIR, WINDOW, failed},
+    *,
+};
 
 #[test]
 fn ten_failures_are_free_and_then_it_gets_slow() {

@@ -3,7 +3,7 @@
 use iocast_domain::time::{MINUTE, SECOND, Timestamp};
 use iocast_store::Attempt;
 
-use crate::{Accounts, AppError, AppResult};
+use crate::{Accounts, AppError, AppResult, Caller};
 
 /// The time over which failures are counted, and the longest block, in microseconds.
 pub(super) const WINDOW: i64 = 15 * MINUTE;
@@ -21,7 +21,54 @@ pub(super) const PER_SITE: u32 = 120;
 /// before: nobody locks somebody else out.
 pub(super) const PER_ACCOUNT: u32 = 100;
 
+/// Longest e-mail address, in bytes.
+const ADDRESS_MAX: usize = 254;
+
+/// Under what somebody's failures from anywhere are counted.
+pub(crate) fn account_subject(email: &str) -> String {
+    format!("account:{email}")
+}
+
 impl Accounts {
+    /// What a try to sign in counts for, and how many each may have, always in the same order: two
+    /// at once must not wait for each other.
+    pub(super) fn sign_in_subjects(&self, email: &str, caller: &Caller) -> Vec<(String, u32)> {
+        let network = network(&caller.address);
+        let mut subjects = vec![(format!("address:{network}"), PER_ADDRESS)];
+        subjects.extend(site(&caller.address).map(|site| (format!("site:{site}"), PER_SITE)));
+        // What is no address is nobody's: it is counted where it came from, and kept nowhere.
+        if email.len() <= ADDRESS_MAX {
+            subjects.push((format!("pair:{email} {network}"), PER_PAIR));
+            if !self.is_known_browser(email, caller) {
+                subjects.push((account_subject(email), PER_ACCOUNT));
+            }
+        }
+        subjects.sort();
+        subjects
+    }
+
+    /// Counts a try before the password is looked at: tries at the same time count, too. It is
+    /// forgiven when the password is right.
+    pub(super) async fn count_sign_in(
+        &self,
+        subjects: &[(String, u32)],
+        caller: &Caller,
+    ) -> AppResult<()> {
+        let now = self.context.clock.real_now();
+        let txn = self.context.store.write().await?;
+        for (subject, allowed) in subjects {
+            txn.attempt_lock(subject).await?;
+            let attempt = txn.attempt_fetch(subject).await?;
+            if attempt.blocked_until > now {
+                tracing::info!(client.address = %caller.address, "A sign-in was turned away: too many tries");
+                return Err(throttled(attempt, now));
+            }
+            txn.attempt_put(subject, Some(failed(attempt, *allowed, now))).await?;
+        }
+        txn.commit().await?;
+        Ok(())
+    }
+
     /// Counts a try that nobody signs in with: beyond the allowance of one address each one doubles
     /// the wait.
     pub(crate) async fn count_try(&self, subject: &str) -> AppResult<()> {

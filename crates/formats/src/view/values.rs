@@ -67,14 +67,6 @@ pub(super) fn is_panos_url(url: &str) -> bool {
     !url.is_empty() && url.is_ascii() && url.len() <= 255 && !url.contains(['*', '^'])
 }
 
-pub(super) fn short(network: &IpNet) -> String {
-    if network.prefix_len() == network.max_prefix_len() {
-        network.addr().to_string()
-    } else {
-        network.to_string()
-    }
-}
-
 /// Addresses that touch, as `first-last`.
 pub(super) fn ranges(networks: &[IpNet]) -> Vec<String> {
     let number = |address: IpAddr| match address {

@@ -1,7 +1,11 @@
 //! RouterOS commands for `/import`. What is downloaded is executed, so only addresses that parse
 //! are written.
 
-use iocast_domain::{guard::network, ioc::Kind, name::slug};
+use iocast_domain::{
+    guard::{network, network_text},
+    ioc::Kind,
+    name::slug,
+};
 
 use super::list::{Entry, ListWriter, Scope};
 
@@ -24,11 +28,7 @@ impl ListWriter for MikrotikScript {
     fn entry(&self, entry: &Entry<'_>, scope: &Scope, out: &mut Vec<u8>) {
         let Some(network) = network(&entry.ioc.value) else { return };
         let family = if entry.ioc.kind == Kind::Ipv6 { "/ipv6" } else { "/ip" };
-        let address = if network.prefix_len() == network.max_prefix_len() {
-            network.addr().to_string()
-        } else {
-            network.to_string()
-        };
+        let address = network_text(network);
         // An address that is there already is no reason to stop.
         let command = format!(
             ":do {{ {family} firewall address-list add list={} address={address} comment=iocast }} on-error={{}}\n",

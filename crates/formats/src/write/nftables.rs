@@ -1,7 +1,11 @@
 //! nftables commands for `nft --file`, which applies all of them or none. What is downloaded is
 //! executed, so only addresses that parse are written.
 
-use iocast_domain::{guard::network, ioc::Kind, name::slug};
+use iocast_domain::{
+    guard::{network, network_text},
+    ioc::Kind,
+    name::slug,
+};
 
 use super::list::{Entry, ListWriter, Scope};
 
@@ -48,11 +52,7 @@ impl ListWriter for Nftables {
     fn entry(&self, entry: &Entry<'_>, scope: &Scope, out: &mut Vec<u8>) {
         let Some(network) = network(&entry.ioc.value) else { return };
         let set = if entry.ioc.kind == Kind::Ipv6 { "ipv6" } else { "ipv4" };
-        let address = if network.prefix_len() == network.max_prefix_len() {
-            network.addr().to_string()
-        } else {
-            network.to_string()
-        };
+        let address = network_text(network);
         let command = format!("add element {} {set} {{ {address} }}\n", table(scope));
         out.extend_from_slice(command.as_bytes());
     }

@@ -223,7 +223,7 @@ impl PublicationJob<'_> {
     fn judge(&self, part: &mut Part, plan: &mut Plan) {
         let now = self.now.micros();
         let rested = part.row.next_change_at <= now;
-        let (sealed, next_change_at) = (part.sealed, part.row.next_change_at);
+        let sealed = part.sealed;
         for (mut member, edit) in std::mem::take(&mut part.edits) {
             member.resend = false;
             match edit {
@@ -258,30 +258,7 @@ impl PublicationJob<'_> {
                     part.row.live += 1;
                     plan.added += 1;
                 }
-                MembershipChange::Leave(leave) => {
-                    let left_at = if member.standing == MembershipState::Live {
-                        now
-                    } else {
-                        member.left_at.unwrap_or(now)
-                    };
-                    if member.standing == MembershipState::Live {
-                        part.row.live = part.row.live.saturating_sub(1);
-                        plan.removed += 1;
-                    }
-                    let told = leave.due(left_at, next_change_at, sealed) <= now;
-                    member.standing =
-                        if told { MembershipState::Tombstone } else { MembershipState::Leaving };
-                    member.left_at = Some(if told { now } else { left_at });
-                    member.leave = Some(leave);
-                    member.pending = told;
-                    part.stamp |= told;
-                    part.render = true;
-                    if leave == LeaveReason::SentAgain {
-                        part.resent.push(member.ioc_id);
-                        plan.removed = plan.removed.saturating_sub(1);
-                        plan.added = plan.added.saturating_sub(1);
-                    }
-                }
+                MembershipChange::Leave(leave) => self.leave(part, &mut member, leave, plan),
             }
             part.changed.insert(member.ioc_id, member);
         }
@@ -293,6 +270,32 @@ impl PublicationJob<'_> {
             part.row.total.saturating_sub(count(part.expired.len())) + count(part.joins.len());
         part.row.live += count(part.joins.len());
         part.row.sealed |= part.row.total >= PART_MAX;
+    }
+
+    /// A member leaves its part: at once, or with the next version of the part.
+    fn leave(&self, part: &mut Part, member: &mut MemberRow, leave: LeaveReason, plan: &mut Plan) {
+        let now = self.now.micros();
+        let left_at = if member.standing == MembershipState::Live {
+            now
+        } else {
+            member.left_at.unwrap_or(now)
+        };
+        if member.standing == MembershipState::Live {
+            part.row.live = part.row.live.saturating_sub(1);
+            plan.removed += 1;
+        }
+        let told = leave.due(left_at, part.row.next_change_at, part.sealed) <= now;
+        member.standing = if told { MembershipState::Tombstone } else { MembershipState::Leaving };
+        member.left_at = Some(if told { now } else { left_at });
+        member.leave = Some(leave);
+        member.pending = told;
+        part.stamp |= told;
+        part.render = true;
+        if leave == LeaveReason::SentAgain {
+            part.resent.push(member.ioc_id);
+            plan.removed = plan.removed.saturating_sub(1);
+            plan.added = plan.added.saturating_sub(1);
+        }
     }
 }
 

@@ -42,6 +42,32 @@ struct Shard {
 }
 
 impl Shard {
+    /// As it was published.
+    fn of(row: PartRow) -> Self {
+        Self {
+            row,
+            fresh: false,
+            joins: Vec::new(),
+            changed: HashMap::new(),
+            gone: HashSet::new(),
+            rendered: false,
+        }
+    }
+
+    /// Lists it in the next publication, or forgets it where nothing is left in it.
+    fn list(self, plan: &mut Plan) {
+        if self.row.total == 0 && self.row.number != THREATS {
+            if !self.fresh {
+                plan.emptied_parts.push(self.row.id);
+            }
+            return;
+        }
+        if self.fresh || self.rendered {
+            plan.changed_parts.push(self.row.clone());
+        }
+        plan.all_parts.push(self.row);
+    }
+
     /// Whether entries are only added, at the end: they have the latest stamp.
     fn only_grows(&self) -> bool {
         !self.fresh
@@ -131,25 +157,8 @@ impl PublicationJob<'_> {
         // What stands in every collection is as old as the group.
         let before = self.state.latest_stamp.unwrap_or(self.row.group.created_at.micros());
         let stamp = whole(self.now.micros().max(before + MILLISECOND));
-        let mut shards: Shards = self
-            .beforehand
-            .parts
-            .iter()
-            .cloned()
-            .map(|row| {
-                (
-                    row.number,
-                    Shard {
-                        row,
-                        fresh: false,
-                        joins: Vec::new(),
-                        changed: HashMap::new(),
-                        gone: HashSet::new(),
-                        rendered: false,
-                    },
-                )
-            })
-            .collect();
+        let parts = self.beforehand.parts.iter().cloned();
+        let mut shards: Shards = parts.map(|row| (row.number, Shard::of(row))).collect();
         let numbers: HashMap<PartId, u32> =
             shards.iter().map(|(number, s)| (s.row.id, *number)).collect();
         let mut plan = Plan {
@@ -175,18 +184,7 @@ impl PublicationJob<'_> {
             plan.latest_stamp = self.state.latest_stamp;
         }
         let threats = self.render_list(writer, &mut shards, &mut loaded, &mut plan).await?;
-        for (_, shard) in shards {
-            if shard.row.total == 0 && shard.row.number != THREATS {
-                if !shard.fresh {
-                    plan.emptied_parts.push(shard.row.id);
-                }
-                continue;
-            }
-            if shard.fresh || shard.rendered {
-                plan.changed_parts.push(shard.row.clone());
-            }
-            plan.all_parts.push(shard.row);
-        }
+        shards.into_values().for_each(|shard| shard.list(&mut plan));
         if let Some(version) = self.device_type.format.taxii() {
             self.list_threats(version, latest + self.step(), threats, &mut plan)?;
         }
@@ -346,14 +344,7 @@ impl PublicationJob<'_> {
                     number,
                     self.row.group.name.as_str(),
                 );
-                Shard {
-                    row,
-                    fresh: true,
-                    joins: Vec::new(),
-                    changed: HashMap::new(),
-                    gone: HashSet::new(),
-                    rendered: false,
-                }
+                Shard { fresh: true, ..Shard::of(row) }
             });
             member.part_id = shard.row.id;
             shard.row.total += 1;

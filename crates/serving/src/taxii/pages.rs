@@ -16,12 +16,16 @@ use crate::{
     feed::{File, GroupFeed},
 };
 
-/// A page: objects with the pieces that hold them, whether there are more, and how many fit at all
-/// where that was counted.
+/// A page: objects with the pieces that hold them.
+#[derive(Default)]
 struct Page {
     objects: Vec<(Arc<Piece>, usize)>,
+    /// Whether there are more.
     more: bool,
     first: usize,
+    /// How many of those that are asked for were met so far.
+    seen: usize,
+    /// How many there are, where that was counted.
     all: Option<usize>,
 }
 
@@ -35,6 +39,64 @@ impl Page {
             o.0.objects.get(o.1).map(|o| Timestamp::from_micros(o.position.added))
         };
         self.objects.first().and_then(at).zip(self.objects.last().and_then(at))
+    }
+}
+
+impl Page {
+    /// Which items these are of all, where all were counted.
+    fn range(&self) -> Option<String> {
+        self.all.map(|all| match self.objects.len() {
+            0 => format!("items */{all}"),
+            here => format!("items {}-{}/{all}", self.first, self.first + here - 1),
+        })
+    }
+
+    fn is_partial(&self) -> bool {
+        self.all.is_some_and(|all| self.objects.len() < all)
+    }
+
+    fn is_out_of_range(&self) -> bool {
+        self.objects.is_empty() && self.all.is_some_and(|all| all > 0)
+    }
+
+    /// Takes the objects that are asked for, in their order, up to this position. Gives false once
+    /// the page is full and nothing else is to be counted.
+    fn take(
+        &mut self,
+        lists: &[&Arc<Piece>],
+        end: Option<Position>,
+        asked: &Asked,
+        (spec_version, after): (&str, &mut Option<Position>),
+    ) -> bool {
+        let indexed: Vec<Vec<(usize, Position)>> = lists
+            .iter()
+            .map(|p| p.objects.iter().enumerate().map(|(i, o)| (i, o.position)).collect())
+            .collect();
+        let slices = indexed.iter().map(Vec::as_slice).collect();
+        let merged = shape::merge(slices, *after, |(_, position)| *position);
+        for (list, (i, position)) in
+            merged.take_while(|(_, (_, position))| end.is_none_or(|end| *position <= end))
+        {
+            *after = Some(*position);
+            let Some(piece) = lists.get(list) else { continue };
+            let is_asked = |object| asked.filter.fits(object, spec_version);
+            if !piece.objects.get(*i).is_some_and(is_asked) {
+                continue;
+            }
+            self.seen += 1;
+            if self.seen <= asked.skip {
+                continue;
+            }
+            if self.objects.len() < asked.limit {
+                self.objects.push((Arc::clone(piece), *i));
+            } else {
+                self.more = true;
+                if !asked.count_all {
+                    return false;
+                }
+            }
+        }
+        true
     }
 }
 
@@ -74,54 +136,55 @@ impl Serving {
         {
             return Err(refuse(404, "Not found", "The collection holds no such object now."));
         }
-        let next =
-            page.iter().last().filter(|_| page.more).map(|(_, object)| object.position.cursor());
-        let text = |(piece, object): (&'_ Piece, &Object)| {
-            piece.text.get(object.range.clone()).unwrap_or("{}").to_owned()
-        };
-        let body = match of {
-            Of::Objects | Of::Object(_) => {
-                let objects: Vec<String> = page.iter().map(text).collect();
-                shape::page(version, objects.iter().map(String::as_str), next.as_deref(), self.context.entropy.uuid())
-            }
-            Of::Manifest => shape::manifest(version, page.iter().map(|(_, o)| o), next.as_deref()).to_string(),
-            Of::Versions(_) => json!({ "more": false, "versions": page.iter().map(|(_, o)| o.version.clone()).collect::<Vec<_>>() }).to_string(),
-        };
+        let range = page.range();
+        if let Some(range) = range.as_ref().filter(|_| page.is_out_of_range()) {
+            return Err(refuse(416, "Out of range", format!("There are no such items: {range}.")));
+        }
+        let (status, range) = if page.is_partial() { (206, range) } else { (200, None) };
         let content_type = match (version, of) {
             (Taxii::V20, Of::Objects | Of::Object(_)) => shape::media_type(version),
             _ => shape::content_type(version),
         };
-        let range = page.all.map(|all| match page.objects.len() {
-            0 => format!("items */{all}"),
-            here => format!("items {}-{}/{all}", page.first, page.first + here - 1),
-        });
-        let partial = page.all.is_some_and(|all| page.objects.len() < all);
-        let empty = page.objects.is_empty();
-        match range {
-            Some(range) if empty && page.all.is_some_and(|all| all > 0) => {
-                Err(refuse(416, "Out of range", format!("There are no such items: {range}.")))
+        // Who asked for all, page by page, and reached the end has what is published.
+        let fetched = match () {
+            () if page.more || !asked.filter.takes_indicators(spec_version(version)) => {
+                Fetched::Part
             }
-            range => {
-                let (status, range) = if partial { (206, range) } else { (200, None) };
-                // Who asked for all, page by page, and reached the end has what is published.
-                let fetched = match () {
-                    () if page.more || !asked.filter.takes_indicators(spec_version(version)) => {
-                        Fetched::Part
-                    }
-                    // Who asks for what is new has all only if it had what was there before.
-                    () if asked.since => Fetched::Rest(group.serves),
-                    () => Fetched::Whole(group.serves),
+            // Who asks for what is new has all only if it had what was there before.
+            () if asked.since => Fetched::Rest(group.serves),
+            () => Fetched::Whole(group.serves),
+        };
+        let answer = TaxiiAnswer {
+            status,
+            content_type,
+            body: Bytes::from(self.taxii_body(version, of, &page)),
+            added: page.added(),
+            range,
+            pull: None,
+            refused: None,
+        };
+        Ok((answer, fetched))
+    }
+
+    fn taxii_body(&self, version: Taxii, of: &Of<'_>, page: &Page) -> String {
+        let last = page.iter().last().filter(|_| page.more);
+        let next = last.map(|(_, object)| object.position.cursor());
+        match of {
+            Of::Objects | Of::Object(_) => {
+                let text = |(piece, object): (&'_ Piece, &Object)| {
+                    piece.text.get(object.range.clone()).unwrap_or("{}").to_owned()
                 };
-                let answer = TaxiiAnswer {
-                    status,
-                    content_type,
-                    body: Bytes::from(body),
-                    added: page.added(),
-                    range,
-                    pull: None,
-                    refused: None,
-                };
-                Ok((answer, fetched))
+                let objects: Vec<String> = page.iter().map(text).collect();
+                let objects = objects.iter().map(String::as_str);
+                shape::page(version, objects, next.as_deref(), self.context.entropy.uuid())
+            }
+            Of::Manifest => {
+                let objects = page.iter().map(|(_, object)| object);
+                shape::manifest(version, objects, next.as_deref()).to_string()
+            }
+            Of::Versions(_) => {
+                let versions: Vec<_> = page.iter().map(|(_, o)| o.version.clone()).collect();
+                json!({ "more": false, "versions": versions }).to_string()
             }
         }
     }
@@ -153,8 +216,7 @@ impl Serving {
         }
         let shards = pieces.get(first_shard..).unwrap_or_default();
         let mut at = self.taxii_first_shard(file, shards, floor, asked.after).await?;
-        let mut page = Page { objects: Vec::new(), more: false, first: asked.skip, all: None };
-        let mut fitting = 0;
+        let mut page = Page { first: asked.skip, ..Page::default() };
         let mut after = asked.after;
         loop {
             let shard = match shards.get(at) {
@@ -169,39 +231,8 @@ impl Serving {
                 .and_then(|s| s.objects.last())
                 .map(|o| o.position);
             let lists: Vec<&Arc<Piece>> = beside.iter().chain(shard.as_ref()).collect();
-            let indexed: Vec<Vec<(usize, Position)>> = lists
-                .iter()
-                .map(|p| p.objects.iter().enumerate().map(|(i, o)| (i, o.position)).collect())
-                .collect();
-            let merged = shape::merge(
-                indexed.iter().map(Vec::as_slice).collect(),
-                after,
-                |(_, position)| *position,
-            );
-            for (list, (i, position)) in
-                merged.take_while(|(_, (_, position))| end.is_none_or(|end| *position <= end))
-            {
-                after = Some(*position);
-                let Some(piece) = lists.get(list) else { continue };
-                if !piece
-                    .objects
-                    .get(*i)
-                    .is_some_and(|object| asked.filter.fits(object, spec_version))
-                {
-                    continue;
-                }
-                fitting += 1;
-                if fitting <= asked.skip {
-                    continue;
-                }
-                if page.objects.len() < asked.limit {
-                    page.objects.push((Arc::clone(piece), *i));
-                } else {
-                    page.more = true;
-                    if !asked.count_all {
-                        return Ok(page);
-                    }
-                }
+            if !page.take(&lists, end, asked, (spec_version, &mut after)) {
+                return Ok(page);
             }
             at += 1;
             // A filter may look at every object: other requests on this thread are answered in
@@ -211,7 +242,7 @@ impl Serving {
                 break;
             }
         }
-        page.all = asked.count_all.then_some(fitting);
+        page.all = asked.count_all.then_some(page.seen);
         Ok(page)
     }
 

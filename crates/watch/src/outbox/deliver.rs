@@ -106,37 +106,37 @@ impl Watch {
         let pointless = self.pointless(&row).await?.map(superseded);
         let settled = match pointless {
             Some(settled) => settled,
-            None => {
-                let ours = async || {
-                    self.context
-                        .store
-                        .read()
-                        .message_is_claimed(row.message.id, token)
-                        .await
-                        .unwrap_or(false)
-                };
-                let handed_over = if is_webhook(&row.message.recipient) {
-                    self.post_hook(&row.message, ours).await
-                } else {
-                    self.post.hand_over(&self.email(&row.message), ours).await
-                };
-                let maybe_sent = matches!(handed_over, Err(Failure::Unknown(_)));
-                let (tried, answer) = match handed_over {
-                    Ok(answer) => (Tried::Taken, answer),
-                    Err(Failure::Transient(answer) | Failure::Unknown(answer)) => {
-                        (Tried::Failed, answer)
-                    }
-                    Err(Failure::Permanent(answer)) => (Tried::Refused, answer),
-                    // Whichever sender has it writes what becomes of it.
-                    Err(Failure::NotOurs) => return Ok(true),
-                };
-                Settled { maybe_sent, ..self.tried(&row, tried, &answer) }
-            }
+            None => match self.hand_over(&row, token).await {
+                Some(settled) => settled,
+                // The sender that has it writes what becomes of it.
+                None => return Ok(true),
+            },
         };
         self.tell_log(&row, settled.state, &settled.answer);
         self.settle(&row.message, token, &settled).await?;
         self.tally.count(settled.state);
         Ok(true)
+    }
+
+    /// Hands a message over; gives what becomes of it, or nothing where another sender has it.
+    async fn hand_over(&self, row: &MessageRow, token: Uuid) -> Option<Settled> {
+        let ours = async || {
+            let read = self.context.store.read();
+            read.message_is_claimed(row.message.id, token).await.unwrap_or(false)
+        };
+        let handed_over = if is_webhook(&row.message.recipient) {
+            self.post_hook(&row.message, ours).await
+        } else {
+            self.post.hand_over(&self.email(&row.message), ours).await
+        };
+        let maybe_sent = matches!(handed_over, Err(Failure::Unknown(_)));
+        let (tried, answer) = match handed_over {
+            Ok(answer) => (Tried::Taken, answer),
+            Err(Failure::Transient(answer) | Failure::Unknown(answer)) => (Tried::Failed, answer),
+            Err(Failure::Permanent(answer)) => (Tried::Refused, answer),
+            Err(Failure::NotOurs) => return None,
+        };
+        Some(Settled { maybe_sent, ..self.tried(row, tried, &answer) })
     }
 
     /// What becomes of a message after a try.

@@ -124,37 +124,13 @@ impl PublicationJob<'_> {
         let iocs = self
             .load(loaded, members.iter().map(|m| m.ioc_id).chain(part.joins.iter().copied()))
             .await?;
-        let now = self.now.micros();
         for member in &mut members {
-            if let Some(changed) = part.changed.get(&member.ioc_id) {
-                *member = changed.clone();
-            }
-            // A client that fetches the part again gets everything that may be sent.
-            let ripe = part.stamp
-                && member
-                    .leave
-                    .zip(member.left_at)
-                    .is_some_and(|(leave, at)| leave.due(at, at, false) <= now);
-            let due = member.standing == MembershipState::Leaving
-                && (ripe || part.due.contains(&member.ioc_id));
-            if due {
-                member.standing = MembershipState::Tombstone;
-                member.left_at = Some(now);
-            }
-            // A receiver that lacks the event compares the timestamp of each attribute, too.
-            let is_lacking = part.lagging.is_some_and(|lagging| lagging.lacks_change_of(member));
-            if part.stamp && (member.pending || due || part.row.offer_again || is_lacking) {
-                member.pending = false;
-                member.stamp = part.row.stamp;
-                if let Some(ioc) = iocs.get(&member.ioc_id) {
-                    member.fingerprint = fingerprint(ioc, &self.names);
-                }
-                part.changed.insert(member.ioc_id, member.clone());
-            }
+            self.settle(part, member, &iocs);
         }
         if part.stamp {
             part.row.pending = false;
         }
+        let now = self.now.micros();
         let joined = members.len();
         members.extend(std::mem::take(&mut part.joins).into_iter().map(|ioc_id| MemberRow {
             part_id: part.row.id,
@@ -170,21 +146,7 @@ impl PublicationJob<'_> {
             readded: false,
             merged_prefix: None,
         }));
-        let before = if known || part.row.event.raw_len == 0 {
-            None
-        } else {
-            let hash = &part.row.event.hash;
-            let data = self
-                .read
-                .blob_fetch(self.row.group.id, std::slice::from_ref(hash))
-                .await?
-                .remove(hash);
-            data.map(|data| Segment {
-                data,
-                crc: part.row.event.crc,
-                raw_len: part.row.event.raw_len,
-            })
-        };
+        let before = if known { None } else { self.before(part).await? };
         Ok(Job {
             row: part.row.clone(),
             members,
@@ -196,6 +158,47 @@ impl PublicationJob<'_> {
             orgc: self.orgc(),
             names: self.names.clone(),
         })
+    }
+
+    /// A member as the next version of its part lists it.
+    fn settle(&self, part: &mut Part, member: &mut MemberRow, iocs: &HashMap<IocId, Ioc>) {
+        let now = self.now.micros();
+        if let Some(changed) = part.changed.get(&member.ioc_id) {
+            *member = changed.clone();
+        }
+        // A client that fetches the part again gets everything that may be sent.
+        let ripe = part.stamp
+            && member
+                .leave
+                .zip(member.left_at)
+                .is_some_and(|(leave, at)| leave.due(at, at, false) <= now);
+        let due = member.standing == MembershipState::Leaving
+            && (ripe || part.due.contains(&member.ioc_id));
+        if due {
+            member.standing = MembershipState::Tombstone;
+            member.left_at = Some(now);
+        }
+        // A receiver that lacks the event compares the timestamp of each attribute, too.
+        let is_lacking = part.lagging.is_some_and(|lagging| lagging.lacks_change_of(member));
+        if part.stamp && (member.pending || due || part.row.offer_again || is_lacking) {
+            member.pending = false;
+            member.stamp = part.row.stamp;
+            if let Some(ioc) = iocs.get(&member.ioc_id) {
+                member.fingerprint = fingerprint(ioc, &self.names);
+            }
+            part.changed.insert(member.ioc_id, member.clone());
+        }
+    }
+
+    /// The event as it was published last.
+    async fn before(&self, part: &Part) -> AppResult<Option<Segment>> {
+        let event = &part.row.event;
+        if event.raw_len == 0 {
+            return Ok(None);
+        }
+        let hash = std::slice::from_ref(&event.hash);
+        let data = self.read.blob_fetch(self.row.group.id, hash).await?.remove(&event.hash);
+        Ok(data.map(|data| Segment { data, crc: event.crc, raw_len: event.raw_len }))
     }
 }
 
