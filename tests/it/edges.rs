@@ -227,3 +227,20 @@ fn files_of_the_product_stay_short() {
     }
     assert!(long.is_empty(), "longer than {LINES_MAX} lines, or no longer so: {long:#?}");
 }
+
+/// What is built once for all has no tests of its own, which nothing would run.
+#[test]
+fn crates_without_a_test_build_have_no_tests_in_them() {
+    for name in ["web", "server"] {
+        let folder = root().join("crates").join(name);
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        assert!(manifest.contains("\n[lib]\ntest = false\n"), "{name}");
+        let mut files = Vec::new();
+        texts(&folder.join("src"), &mut files);
+        let tests: Vec<_> = files
+            .iter()
+            .filter(|file| std::fs::read_to_string(file).unwrap().contains("#[test]"))
+            .collect();
+        assert!(tests.is_empty(), "write them as stories: {tests:?}");
+    }
+}

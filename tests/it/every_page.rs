@@ -86,8 +86,36 @@ fn of_kinds(pages: &BTreeMap<String, String>) -> BTreeSet<String> {
     pages.keys().map(|path| kind(path)).collect()
 }
 
+/// Every page of the product leads to a place in the handbook that is there.
+fn leads_into_the_handbook(pages: &BTreeMap<String, String>) {
+    let mut led = BTreeSet::new();
+    for (path, html) in pages {
+        for link in html.split("href=\"/help/").skip(1).filter_map(|rest| rest.split('"').next()) {
+            led.insert((unescaped(link), path));
+        }
+    }
+    assert!(led.len() > 30, "{led:?}");
+    for (link, from) in led {
+        let (page, place) = link.split_once('#').unwrap_or((&link, ""));
+        let html = pages.get(&format!("/help/{page}")).unwrap_or_else(|| panic!("{from}: {link}"));
+        let here = html.matches(&format!("id=\"{place}\"")).count();
+        assert!(place.is_empty() || here == 1, "{from} leads to {link}: {here} places");
+    }
+}
+
 fn an_empty_account(app: &mut TestApp) {
-    let pages = crawl(&Tab::open(app));
+    let tab = Tab::open(app);
+    let pages = crawl(&tab);
+    leads_into_the_handbook(&pages);
+    let shown = |path: &str| page(&format!("{}{path}", app.url), &tab.cookies).text();
+    let found = shown("/help?q=BACKUP");
+    let mut links = found.split("<article>").nth(1).unwrap().split("href=\"");
+    let first = unescaped(links.nth(1).unwrap().split('"').next().unwrap());
+    assert_eq!(first, "/help/operations#backup", "headings first, in any case: {found}");
+    assert!(shown("/help?q=without_database_hours+503").contains("1 section has these words"));
+    assert!(shown("/help?q=no+such+word+anywhere").contains("No section has all of these words"));
+    let nothing = shown("/%3Cscript%3Ealert(1)%3C/script%3E");
+    assert!(nothing.contains("<title>") && !nothing.contains("<script>alert"), "{nothing}");
     assert!(of_kinds(&pages).len() > 12, "{:?}", of_kinds(&pages));
     // The same without each of its modules.
     for modules in [["--automation", "off", "--tip", "on"], ["--automation", "on", "--tip", "off"]]

@@ -264,14 +264,18 @@ fn what_is_not_a_pull_leaves_the_dot_alone(app: &mut TestApp) {
             .ok()
             .filter(|l| *l > 100)
     });
-    let head = misp.request(
-        "HEAD",
-        &format!("{}/manifest.json", scene.url),
-        &[("accept-encoding", "gzip")],
-    );
-    assert!(
-        head.status == 200 && head.body.is_empty() && head.header("content-encoding") == "gzip"
-    );
+    let takes = |encodings: &str| {
+        let manifest = format!("{}/manifest.json", scene.url);
+        let head = misp.request("HEAD", &manifest, &[("accept-encoding", encodings)]);
+        assert!(head.status == 200 && head.body.is_empty(), "{encodings}");
+        head.header("content-encoding") == "gzip"
+    };
+    for yes in ["gzip", "deflate, gzip, br, zstd", "GZIP;q=0.5", "*", "br, *;q=0.1"] {
+        assert!(takes(yes), "{yes}");
+    }
+    for no in ["", "identity", "br", "gzip;q=0", "gzip;q=0, *"] {
+        assert!(!takes(no), "{no}");
+    }
     assert_eq!(misp.get(&scene.url, &[]).status, 200);
     assert_eq!(misp.get(&format!("{}/hashes.csv", scene.url), &[]).status, 200);
     assert_eq!(misp.get(&format!("{}/nothing.json", scene.url), &[]).status, 404);

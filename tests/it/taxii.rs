@@ -240,6 +240,23 @@ fn the_protocol_to_the_letter(app: &mut TestApp) {
         );
         answer
     };
+    // Only what is plainly foreign is turned away.
+    let status = |path: &str, accept: &str| get(app, path, &[("accept", accept)]).status;
+    for yes in [
+        "",
+        "*/*",
+        "application/taxii+json;version=2.1",
+        "application/taxii+json; version=\"2.1\"",
+        "application/vnd.oasis.stix+json; version=2.0",
+        "text/html, */*;q=0.1",
+        "application/json",
+    ] {
+        assert_eq!(status("/taxii2/", yes), 200, "{yes}");
+    }
+    for no in ["text/html", "application/taxii+json;version=2.0", "image/png"] {
+        assert_eq!(status("/taxii2/", no), 406, "{no}");
+    }
+    assert_eq!(status("/taxii/", "application/vnd.oasis.taxii+json; version=2.0"), 200);
     // With the slash and without it, and never a redirect, on which some clients drop their
     // password.
     for path in ["/taxii2/", "/taxii2"] {

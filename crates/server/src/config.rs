@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
 mod environment;
-use self::environment::environment;
+pub use self::environment::environment;
 
 mod mail;
 mod reference;
-pub use self::reference::example;
+pub use self::reference::{example, table};
 
 /// Everything that can be set.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
@@ -377,6 +377,3 @@ pub(crate) fn redact(url: &str) -> String {
         None => url.to_owned(),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -80,8 +80,10 @@ pub(crate) fn document() -> openapi::OpenApi {
             }
         }
     }
-    examples::add(&mut document);
-    enums::add(&mut document);
+    let without = examples::add(&mut document);
+    debug_assert!(without.is_empty(), "examples of no call: {without:?}");
+    let missing = enums::add(&mut document);
+    debug_assert!(missing.is_empty(), "words of no field: {missing:?}");
     document
 }
 

@@ -194,33 +194,3 @@ pub(crate) fn add(document: &mut OpenApi) -> Vec<&'static str> {
     }
     missing
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_field_is_in_the_document() {
-        assert_eq!(add(&mut crate::docs::document()), Vec::<&str>::new());
-    }
-
-    /// A field whose description begins with its words has them as an enum, too.
-    #[test]
-    fn every_list_of_words_is_an_enum() {
-        let document = serde_json::to_value(crate::docs::document()).unwrap();
-        let mut without = Vec::new();
-        for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
-            for (field, property) in schema["properties"].as_object().into_iter().flatten() {
-                let text = property["description"].as_str().unwrap_or_default();
-                let is_string = property["type"] == "string"
-                    || property["type"][0] == "string"
-                    || property["items"]["type"] == "string";
-                let is_enum = !property["enum"].is_null() || !property["items"]["enum"].is_null();
-                if is_string && !is_enum && text.starts_with('`') && text.contains("` or `") {
-                    without.push(format!("{name}.{field}: {text}"));
-                }
-            }
-        }
-        assert!(without.is_empty(), "{without:#?}");
-    }
-}

@@ -332,6 +332,3 @@ pub(crate) fn accepts_gzip(header: Option<&str>) -> bool {
     };
     weight("gzip").or_else(|| weight("*")).is_some_and(|q| q > 0.0)
 }
-
-#[cfg(test)]
-mod tests;

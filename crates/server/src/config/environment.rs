@@ -16,7 +16,10 @@ const NO_SETTINGS: &[&str] =
 /// The settings that the environment gives. A text is taken as it is, quotes and digits too. Other
 /// variables that begin with `IOCAST_` are somebody else's (Kubernetes sets some), unless their
 /// name is nearly that of a setting.
-pub(super) fn environment(
+///
+/// # Errors
+/// Which variable is wrong and what it may be.
+pub fn environment(
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<BTreeMap<String, Value>, ConfigError> {
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();

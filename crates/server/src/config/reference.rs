@@ -27,6 +27,22 @@ fn settings() -> Vec<Setting> {
     properties.into_iter().flatten().map(setting).collect()
 }
 
+/// The table of the handbook's page on configuration.
+#[must_use]
+pub fn table() -> String {
+    let mut out = "| setting | default | what it is for |\n|---|---|---|\n".to_owned();
+    for Setting { name, about, default } in settings() {
+        let default = default.filter(|value| value != "");
+        let default = default.map_or_else(String::new, |value| match value {
+            Value::String(text) => format!("`{text}`"),
+            other => format!("`{other}`"),
+        });
+        // Writing to a string does not fail.
+        let _ = writeln!(out, "| `{name}` | {default} | {about} |");
+    }
+    out
+}
+
 /// A configuration file with every setting and its default, each one commented out.
 #[must_use]
 pub fn example() -> String {
@@ -40,44 +56,4 @@ pub fn example() -> String {
         let _ = write!(out, "\n# {about}\n#{name} = {value}\n");
     }
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The page of the handbook, whose table is this one.
-    const PAGE: &str = include_str!("../../../../web-templates/help/configuration.md");
-
-    #[test]
-    fn the_handbook_lists_the_settings_as_they_are() {
-        let mut table = "| setting | default | what it is for |\n|---|---|---|\n".to_owned();
-        for Setting { name, about, default } in settings() {
-            let default = default.filter(|value| value != "");
-            let default = default.map_or_else(String::new, |value| match value {
-                Value::String(text) => format!("`{text}`"),
-                other => format!("`{other}`"),
-            });
-            let _ = writeln!(table, "| `{name}` | {default} | {about} |");
-        }
-        assert!(PAGE.contains(&table), "the table of configuration.md should be:\n{table}");
-    }
-
-    #[test]
-    fn the_example_is_a_configuration() {
-        let uncommented: String = example()
-            .lines()
-            .filter_map(|line| line.strip_prefix('#'))
-            .filter(|line| !line.starts_with(' ') && !line.ends_with("= …"))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        let config: Config = toml_of(&uncommented);
-        assert_eq!(config.shown(), Config::default().shown());
-        assert!(example().contains("\n#listen = \"127.0.0.1:8080\"\n"));
-    }
-
-    fn toml_of(text: &str) -> Config {
-        use figment::providers::{Format as _, Toml};
-        figment::Figment::from(Toml::string(text)).extract().unwrap()
-    }
 }
