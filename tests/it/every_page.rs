@@ -279,12 +279,13 @@ fn lines_of_the_audit_log_of_every_shape(app: &mut TestApp) {
     }
     app.restart();
     let mut next = Some("/settings/audit".to_owned());
-    let mut lines = 0;
+    let (mut lines, mut shown_values) = (0, String::new());
     while let Some(path) = next.take() {
         let shown = page(&format!("{}{path}", app.url), &cookies);
         assert_eq!(shown.status, 200, "{path}: {}", shown.text());
         let html = shown.text();
         lines += html.matches("thing.change").count();
+        shown_values += &html;
         next = html
             .split("href=\"")
             .skip(1)
@@ -293,6 +294,10 @@ fn lines_of_the_audit_log_of_every_shape(app: &mut TestApp) {
             .find(|link| link.contains("cursor="));
     }
     assert!(lines >= details.len(), "{lines} of {}", details.len());
+    // What is not set is shown as a word, never as nothing.
+    for value in ["none", "yes", "a, 1, none"] {
+        assert!(shown_values.contains(&format!("<dd>{value}</dd>")), "{value}: {shown_values}");
+    }
     assert_eq!(page(&format!("{}/settings/audit.csv", app.url), &cookies).status, 200);
 }
 
