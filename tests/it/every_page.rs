@@ -86,7 +86,7 @@ fn of_kinds(pages: &BTreeMap<String, String>) -> BTreeSet<String> {
     pages.keys().map(|path| kind(path)).collect()
 }
 
-/// Every page of the product leads to a place in the handbook that is there.
+/// Every page of the product leads to a place in the handbook that exists.
 fn leads_into_the_handbook(pages: &BTreeMap<String, String>) {
     let mut led = BTreeSet::new();
     for (path, html) in pages {

@@ -41,7 +41,7 @@ fn every_call_has_a_name_of_its_own_and_an_example() {
             item.as_object().unwrap().iter().filter(|(method, _)| *method != "parameters")
         {
             let name = operation["operationId"].as_str().unwrap().to_owned();
-            assert!(names.insert(name.clone()), "{name} is there twice");
+            assert!(names.insert(name.clone()), "{name} is used twice");
             for (form, content) in
                 operation["requestBody"]["content"].as_object().into_iter().flatten()
             {
@@ -76,7 +76,7 @@ fn every_schema_has_a_name_of_its_own() {
                 continue;
             };
             if !after.split("struct ").next().unwrap().contains("fn ") {
-                assert!(names.insert(name.to_owned()), "{name} is there twice: {}", path.display());
+                assert!(names.insert(name.to_owned()), "{name} is used twice: {}", path.display());
             }
         }
     }
