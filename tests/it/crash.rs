@@ -5,7 +5,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::support::{Admin, Scene, eventually};
+use crate::support::{Admin, Scene, eventually, rounds};
 
 pub(crate) struct Server {
     pub(crate) child: Child,
@@ -60,9 +60,8 @@ fn a_kill_during_an_import_leaves_all_or_nothing_and_sweeps_the_stage() {
     let admin = Admin::sign_in(&first.url, crate::support::ADMIN, &password);
     let scene = Scene::set(&admin, None);
     drop(first);
-    let rounds = if std::env::var_os("IOCAST_LONG").is_some() { 40 } else { 6 };
     let mut whole = 0;
-    for round in 0..rounds {
+    for round in 0..rounds(6, 40) {
         let mut server = serve(folder.path());
         let admin = Admin::sign_in(&server.url, crate::support::ADMIN, &password);
         let body: String = (0..20_000).map(|i| format!("r{round}-{i}.example\n")).collect();
@@ -136,8 +135,7 @@ fn a_kill_between_doing_and_answering_loses_no_idempotent_request() {
     let folder = tempfile::TempDir::new().unwrap();
     let mut server = serve(folder.path());
     let password = server.password.clone().unwrap();
-    let rounds = if std::env::var_os("IOCAST_LONG").is_some() { 100 } else { 12 };
-    for round in 0..rounds {
+    for round in 0..rounds(12, 100) {
         let admin = Admin::sign_in(&server.url, crate::support::ADMIN, &password);
         let body = format!("{{\"name\":\"Device {round}\",\"device_type\":\"misp\"}}");
         let making = {

@@ -18,7 +18,7 @@ use crate::{
     crash::{Server, serve_raw},
     public::Client,
     shell::iocast,
-    support::{Admin, eventually, send, text},
+    support::{Admin, eventually, rounds, send, text},
 };
 
 /// The library that makes a disk fail.
@@ -197,10 +197,6 @@ fn cycle(
     assert!(ready.status == 200, "{}", ready.text());
 }
 
-fn rounds(short: u32, long: u32) -> u32 {
-    if std::env::var_os("IOCAST_LONG").is_some() { long } else { short }
-}
-
 #[test]
 fn nothing_acknowledged_is_lost_to_a_disk_that_is_full_or_fails() {
     let disk = Disk::new();
@@ -314,7 +310,7 @@ fn an_alert_and_its_iocs_are_written_together() {
         Admin::sign_in(&server.url, crate::support::ADMIN, server.password.as_ref().unwrap());
     let client = Client::at(&server.url, &admin, &text(&admin.get("/api/v1/me"), "account_id"));
     let (mut taken, mut failed) = (0, 0);
-    for nth in 0..rounds(24, 120) {
+    for nth in 0..rounds::<u32>(24, 120) {
         let (title, value) = (format!("Alert {nth}"), format!("alert{nth}.example"));
         let alert = json!({
             "FoundDate": "2026-11-02T10:00:00.000Z",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     lists::{Pulled, device},
     properties::TestRng,
-    support::{Admin, Engine, TestApp, text},
+    support::{Admin, Engine, TestApp, rounds, text},
 };
 
 /// A group under test, with its limit and the sources that come first.
@@ -190,7 +190,7 @@ fn seeds() -> std::ops::Range<u64> {
     if let Some(seed) = std::env::var("IOCAST_SEED").ok().and_then(|seed| seed.parse().ok()) {
         return seed..seed + 1;
     }
-    if std::env::var_os("IOCAST_LONG").is_some() { 0..200 } else { 0..5 }
+    0..rounds(5, 30)
 }
 
 #[test]

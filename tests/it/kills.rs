@@ -15,12 +15,8 @@ use tempfile::TempDir;
 
 use crate::{
     crash::{Server, serve_with},
-    support::{ADMIN, Admin, Post, eventually, postgres_database, text},
+    support::{ADMIN, Admin, Post, eventually, postgres_database, rounds, text},
 };
-
-fn long() -> bool {
-    std::env::var_os("IOCAST_LONG").is_some()
-}
 
 pub(crate) fn settings(post: &Post, database: Option<&str>) -> Vec<(&'static str, String)> {
     let mut settings = vec![
@@ -77,7 +73,7 @@ fn killed_at_every_step(database: Option<&str>) {
     let mut server = serve_with(folder.path(), &settings);
     let password = server.password.clone().unwrap();
     let steps = ["connect", "EHLO", "MAIL", "RCPT", "DATA", "dot", "lost", "random"];
-    let rounds = if long() { 100 } else { 10 };
+    let rounds = rounds(10, 100);
     for round in 0..rounds {
         let step = steps[round % steps.len()];
         let admin = Admin::sign_in(&server.url, ADMIN, &password);
@@ -203,7 +199,7 @@ fn three_processes_killed_stopped_and_continued_tell_each_outage_once() {
     }
     let admin = Admin::sign_in(&replicas[0].server.as_ref().unwrap().url, ADMIN, &password);
     // A few at a time, so that each outage has a message of its own.
-    let wanted = if long() { 500 } else { 20 };
+    let wanted: usize = rounds(20, 500);
     let mut made = 0;
     let mut strikes = 0;
     while made < wanted {

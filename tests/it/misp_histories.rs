@@ -11,7 +11,7 @@ use crate::{
     support::{
         Admin, Engine, TestApp, basic,
         misp::{Kill, Misp, tags},
-        send, text,
+        rounds, send, text,
     },
 };
 
@@ -334,7 +334,7 @@ fn a_history(engine: Engine, seed: u64) {
 /// `IOCAST_HISTORIES` tries more, from `IOCAST_SEED` on.
 fn seeds(part: u64) -> Range<u64> {
     let given = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
-    let usual = if std::env::var_os("IOCAST_LONG").is_some() { 1_000 } else { 40 };
+    let usual = rounds(40, 100);
     let (first, count) =
         (given("IOCAST_SEED").unwrap_or(0), given("IOCAST_HISTORIES").unwrap_or(usual));
     let first = first + 100_000 * part;

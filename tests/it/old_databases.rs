@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     lists::device,
     properties::Receiver,
-    support::{Device, Engine, Feed, Scene, TestApp, eventually, text},
+    support::{Device, Engine, Feed, Scene, TestApp, eventually, rounds, text},
 };
 
 /// Spellings that iocast took as they were until this day, with the one that they mean.
@@ -339,8 +339,7 @@ impl Known {
 #[test]
 fn an_upgrade_that_is_killed_goes_on() {
     let day = &days()[0];
-    let rounds: u64 = if std::env::var_os("IOCAST_LONG").is_some() { 60 } else { 8 };
-    for round in 0..rounds {
+    for round in 0..rounds(8, 60) {
         let (mut app, known) = prepared(Engine::Sqlite, day);
         let data = app.data_folder();
         for kill in 0..3 {

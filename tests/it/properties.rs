@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::support::{Admin, Device, Engine, Feed, Scene, TestApp, text};
+use crate::support::{Admin, Device, Engine, Feed, Scene, TestApp, rounds, text};
 
 /// A receiver that keeps what it pulled, by the rules of a real MISP.
 #[derive(Default)]
@@ -225,7 +225,7 @@ fn a_random_life(engine: Engine, seed: u64, steps: u64) {
 
 /// Seeds tried: few in `make test`, many in `make test-long`.
 fn seeds() -> u64 {
-    if std::env::var_os("IOCAST_LONG").is_some() { 200 } else { 6 }
+    rounds(6, 50)
 }
 
 #[test]

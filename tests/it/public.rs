@@ -10,7 +10,7 @@ use iocast_server::Clock as _;
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Admin, Answer, Scene, TestApp, basic, eventually, send, stories, text},
+    support::{Admin, Answer, Scene, TestApp, basic, eventually, rounds, send, stories, text},
     watchdog::HOUR,
 };
 
@@ -614,7 +614,7 @@ fn whoever_walks_the_pages_misses_nothing(app: &mut TestApp) {
     let client = Client::new(app, &admin);
     let source =
         text(&admin.post("/api/v1/sources", json!({ "name": "Walk", "confidence": 2 }), 201), "id");
-    let all = if std::env::var_os("IOCAST_LONG").is_some() { 100_000 } else { 20_000 };
+    let all: usize = rounds(20_000, 100_000);
     let list: String = (0..all).map(|n| format!("host{n}.example\n")).collect();
     admin.import(&source, "text/plain", &list, 200);
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
@@ -763,10 +763,10 @@ fn a_client_of_the_original_works_unchanged(app: &mut TestApp) {
 /// Has schemathesis make up calls from the OpenAPI document: none may end in 5xx or in an answer
 /// that is not described.
 fn generated(app: &TestApp, authorization: &str, paths: &[&str], least: usize) {
-    let examples = if std::env::var_os("IOCAST_LONG").is_some() { "300" } else { "50" };
+    let examples = rounds::<u64>(50, 100).to_string();
     let python = std::env::var("IOCAST_PYTHON").unwrap();
     let done = Command::new(std::path::Path::new(&python).with_file_name("schemathesis"))
-        .args(["run", &format!("{}/api/openapi.json", app.url), "--header", &format!("Authorization: {authorization}"), "--max-examples", examples])
+        .args(["run", &format!("{}/api/openapi.json", app.url), "--header", &format!("Authorization: {authorization}"), "--max-examples", &examples])
         .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"])
         .args(["--phases", "examples,fuzzing", "--suppress-health-check", "all", "--no-color"])
         .args(paths)

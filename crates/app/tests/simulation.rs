@@ -485,7 +485,8 @@ fn quarter(n: u64) {
     if let Some(seed) = std::env::var("IOCAST_SEED").ok().and_then(|seed| seed.parse().ok()) {
         return run(seed..seed + 1);
     }
-    let all: u64 = if std::env::var_os("IOCAST_LONG").is_some() { 100_000 } else { 2_000 };
+    let times = std::env::var("IOCAST_LONG").ok().map(|times| times.parse().unwrap_or(1));
+    let all: u64 = times.map_or(2_000, |times: u64| 10_000 * times);
     run(all / 4 * n..all / 4 * (n + 1));
 }
 

@@ -302,6 +302,13 @@ pub(crate) fn allow_connections(url: &str, allow: bool) {
     }
 }
 
+/// Rounds of a campaign: `usual` of them in `make test`, `long` in `make test-long`, which takes about
+/// an hour. `IOCAST_LONG=10 make test-long` tries ten times as many.
+pub(crate) fn rounds<N: TryFrom<u64, Error: std::fmt::Debug>>(usual: u64, long: u64) -> N {
+    let times = std::env::var("IOCAST_LONG").ok().map(|times| times.parse().unwrap_or(1));
+    times.map_or(usual, |times: u64| long * times).try_into().unwrap()
+}
+
 /// Waits until `what` gives something. The limit is there only so that a story that can't succeed
 /// ends.
 pub(crate) fn eventually<T>(story: &str, mut what: impl FnMut() -> Option<T>) -> T {
