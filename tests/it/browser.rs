@@ -105,6 +105,11 @@ fn with_the_keyboard_only() {
 }
 
 #[test]
+fn analysts_files() {
+    on_sqlite("analysts_files");
+}
+
+#[test]
 fn without_script() {
     on_sqlite("without_script");
 }

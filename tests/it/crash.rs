@@ -5,7 +5,9 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::support::{Admin, Scene, eventually, rounds};
+use serde_json::json;
+
+use crate::support::{Admin, Scene, eventually, rounds, text};
 
 pub(crate) struct Server {
     pub(crate) child: Child,
@@ -101,6 +103,50 @@ fn a_kill_during_an_import_leaves_all_or_nothing_and_sweeps_the_stage() {
             (admin.get(&format!("/api/v1/groups/{}", scene.group))["published"] == expected)
                 .then_some(())
         });
+    }
+}
+
+/// The import was made, and nobody heard of it: the repeated request does.
+#[test]
+fn a_kill_between_importing_and_answering_loses_no_answer() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut server = serve(folder.path());
+    let password = server.password.clone().unwrap();
+    let source = {
+        let admin = Admin::sign_in(&server.url, crate::support::ADMIN, &password);
+        let source = json!({ "name": "Own feed", "confidence": 2 });
+        text(&admin.post("/api/v1/sources", source, 201), "id")
+    };
+    for round in 0..rounds(10, 60) {
+        let admin = Admin::sign_in(&server.url, crate::support::ADMIN, &password);
+        let body: String = (0..500).map(|i| format!("k{round}-{i}.example\n")).collect();
+        let send = {
+            let (token, source) = (admin.token.clone(), source.clone());
+            move |url: &str| {
+                crate::support::agent()
+                    .post(format!("{url}/api/v1/sources/{source}/iocs"))
+                    .header("authorization", format!("Bearer {token}"))
+                    .header("content-type", "text/plain")
+                    .header("idempotency-key", format!("import-{round}"))
+                    .send(body.as_bytes())
+            }
+        };
+        let importing = {
+            let (send, url) = (send.clone(), server.url.clone());
+            // The line may break: that is the story.
+            std::thread::spawn(move || drop(send(&url)))
+        };
+        std::thread::sleep(std::time::Duration::from_millis(12 * (round % 12 + 1)));
+        server.child.kill().unwrap();
+        server.child.wait().unwrap();
+        importing.join().unwrap();
+
+        server = serve(folder.path());
+        let answer = send(&server.url).unwrap();
+        let status = answer.status().as_u16();
+        let report: serde_json::Value =
+            serde_json::from_str(&answer.into_body().read_to_string().unwrap()).unwrap();
+        assert_eq!((status, &report["accepted"]), (200, &json!(500)), "round {round}: {report}");
     }
 }
 

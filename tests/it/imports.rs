@@ -170,12 +170,12 @@ fn bad_bodies_change_nothing(app: &mut TestApp) {
         let answer = admin.send("POST", &path, &all, Some(body));
         (answer.status, text(&answer.json(), "code"))
     };
-    assert_eq!(send("application/zip", &[], b"PK"), (415, "media_type".into()));
+    assert_eq!(send("image/png", &[], b"x"), (415, "media_type".into()));
     assert_eq!(
         send("text/plain", &[("content-encoding", "gzip")], b"\x1f\x8b"),
         (415, "content_encoding".into())
     );
-    assert_eq!(send("text/csv", &[], b"evil.example\n"), (400, "malformed".into()));
+    assert_eq!(send("text/csv", &[], b"name,age\nAda,36\n"), (400, "malformed".into()));
     assert_eq!(
         send("application/json", &[], "[".repeat(100_000).as_bytes()),
         (400, "malformed".into())

@@ -20,6 +20,7 @@ mod feed;
 mod full;
 mod hostile;
 mod imports;
+mod intake;
 mod keys;
 mod kills;
 mod large_sources;

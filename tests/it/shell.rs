@@ -45,15 +45,24 @@ pub(crate) fn iocast(args: &[&str], stdin: Option<&str>) -> (bool, String, Strin
     )
 }
 
-/// Runs a command on a app's data; it must succeed. Gives what it printed.
-pub(crate) fn iocast_on(app: &TestApp, args: &[&str], stdin: Option<&str>) -> String {
+/// Runs a command on a app's data. Gives whether it succeeded, and what it printed.
+pub(crate) fn try_iocast_on(
+    app: &TestApp,
+    args: &[&str],
+    stdin: Option<&str>,
+) -> (bool, String, String) {
     let data = app.data_folder();
     let mut all = args.to_vec();
     all.extend(["--data", data.to_str().unwrap()]);
     if let Some(url) = app.database_url() {
         all.extend(["--database-url", url]);
     }
-    let (ok, out, err) = iocast(&all, stdin);
+    iocast(&all, stdin)
+}
+
+/// Runs a command that must succeed. Gives what it printed.
+pub(crate) fn iocast_on(app: &TestApp, args: &[&str], stdin: Option<&str>) -> String {
+    let (ok, out, err) = try_iocast_on(app, args, stdin);
     assert!(ok, "{args:?}: {err}");
     assert_eq!(err, "", "nothing to complain about");
     out

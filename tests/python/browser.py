@@ -878,6 +878,49 @@ def texts_are_shown_literally(site: Site) -> None:
     assert page.url.startswith(site.url), "signing in leads nowhere else"
 
 
+def analysts_files(site: Site) -> None:
+    """Files as analysts have them are dropped, checked and taken; the page says what they were read as."""
+    site.sign_in()
+    page = site.page
+    page.goto("/tip/sources")
+    page.fill("#name", "Files")
+    page.get_by_role("button", name="Add source").click()
+    bundle = {
+        "type": "bundle",
+        "id": "bundle--1",
+        "objects": [
+            {"type": "indicator", "id": "indicator--1", "pattern": "[domain-name:value = 'evil-one.example']"},
+            {"type": "indicator", "id": "indicator--2", "pattern": "[file:name = 'x.exe']"},
+        ],
+    }
+    table = "\ufeffIndicator_type,Data,Note\nsha1,a94a8fe5ccb19ba61c4c0873d391e987982fbbd3,dropper\nurl,hxxps://evil-two[.]example/x,download\nfile_path,C:\\x.exe,\n"
+    report = page.locator("[data-report] #import-report")
+    for name, text, form, new, refused in [
+        ("bundle.stix2", json.dumps(bundle), "JSON", "1", "file:name"),
+        ("sophos.csv", table, "a table", "2", "file_path"),
+    ]:
+        page.set_input_files("#file", files=[{"name": name, "mimeType": "", "buffer": text.encode()}])
+        page.get_by_role("button", name="Check, write nothing").click()
+        expect(report).to_contain_text("This is what the import would do")
+        expect(report).to_contain_text(f"Read as {form}.")
+        expect(report).to_contain_text(refused)
+        page.get_by_role("button", name="Import", exact=True).click()
+        expect(report).to_contain_text("The import is done")
+        expect(report.locator("dd").first).to_have_text(new)
+    # A PDF is named, and so is the way out.
+    page.set_input_files("#file", files=[{"name": "paper.pdf", "mimeType": "", "buffer": b"%PDF-1.7"}])
+    page.get_by_role("button", name="Check, write nothing").click()
+    expect(page.locator("[data-report] [role=alert]")).to_contain_text("The file is a PDF; copy its text into the box")
+    # A choice wins over what is found out, and what was left out of an IOC is listed.
+    page.set_input_files("#file", files=[])
+    page.reload()
+    page.fill("#pasted", "value,severity\nevil-three.example,awful\n")
+    page.select_option("#form", "table")
+    page.get_by_role("button", name="Import", exact=True).click()
+    expect(page.locator("#import-report")).to_contain_text("Fields left out of IOCs that were taken")
+    expect(page.locator("#import-report")).to_contain_text("`awful`")
+
+
 def screenshots(site: Site) -> None:
     """A picture of every page: light and dark, wide and narrow."""
     furnish(site)

@@ -12,12 +12,11 @@ if (form) {
   const report = document.querySelector("[data-report]");
   drop.hidden = false;
 
-  const KINDS = { json: "application/json", csv: "text/csv", md: "text/vnd.iocast.report", pdf: null };
+  // Hints: what the file holds decides, and a choice in the form wins over both.
+  const KINDS = { json: "application/json", csv: "text/csv", tsv: "text/csv", md: "text/markdown", html: "text/html", htm: "text/html", ioc: "application/xml" };
   const chosen = () => {
     const one = file.files[0];
     if (!one) return;
-    const ending = one.name.split(".").pop().toLowerCase();
-    kind.value = KINDS[ending] ?? "text/plain";
     pasted.disabled = true;
   };
   file.addEventListener("change", () => { pasted.disabled = false; chosen(); });
@@ -46,18 +45,24 @@ if (form) {
     const card = element("section", null, element("h3", r.dry_run ? "This is what the import would do" : "The import is done"), figures);
     card.className = "card";
     card.id = "import-report";
+    const files = r.read_as ?? [];
+    if (files.length) card.append(element("p", `Read as ${files.map((f) => (f.file ? `${f.name} (${f.file})` : f.name)).join(", ")}.`));
+    if (r.retired) card.append(element("p", `${number(r.retired)} of the new ones were last seen so long ago that they are retired: they go to no device.`));
     for (const sentence of r.ignored ?? []) card.append(element("p", sentence));
-    if (r.rejected.length) {
-      const more = r.rejected_count > r.rejected.length ? `, the first ${number(r.rejected.length)} of ${number(r.rejected_count)}` : "";
+    const listed = (title, lines, count) => {
+      if (!lines?.length) return;
+      const more = count > lines.length ? `, the first ${number(lines.length)} of ${number(count)}` : "";
       const head = element("tr", null, ...["Line", "Value", "Why"].map((w) => element("th", w)));
-      const lines = r.rejected.map((l) => element("tr", null, element("td", number(l.line)), element("td", null, element("code", l.value)), element("td", l.reason)));
-      const table = element("div", null, element("table", null, element("thead", null, head), element("tbody", null, ...lines)));
+      const rows = lines.map((l) => element("tr", null, element("td", number(l.line)), element("td", null, element("code", l.value)), element("td", l.reason)));
+      const table = element("div", null, element("table", null, element("thead", null, head), element("tbody", null, ...rows)));
       table.className = "scroll";
       table.tabIndex = 0;
       table.setAttribute("role", "region");
-      table.setAttribute("aria-label", "Refused lines");
-      card.append(element("p", `Refused lines${more}:`), table);
-    }
+      table.setAttribute("aria-label", title);
+      card.append(element("p", `${title}${more}:`), table);
+    };
+    listed("Refused lines", r.rejected, r.rejected_count);
+    listed("Fields left out of IOCs that were taken", r.remarks, r.remarks_count);
     report.replaceChildren(card);
     card.scrollIntoView({ block: "nearest" });
   };
@@ -81,10 +86,13 @@ if (form) {
     if (event.submitter?.value === "check") query.set("dry_run", "true");
     if (form.elements.tag.value.trim()) query.set("tag", form.elements.tag.value.trim());
     if (form.elements.to_ids.checked) query.set("to_ids", "only");
+    if (form.elements.live_links.checked) query.set("live_links", "true");
     if (form.elements.restore.checked) query.set("restore", "true");
+    query.set("form", kind.value);
+    const ending = body.name.split(".").pop().toLowerCase();
     const request = new XMLHttpRequest();
     request.open("POST", `${form.dataset.import}?${query}`);
-    request.setRequestHeader("Content-Type", kind.value);
+    request.setRequestHeader("Content-Type", KINDS[ending] ?? "application/octet-stream");
     const buttons = form.querySelectorAll("button");
     const busy = (on) => { buttons.forEach((b) => { b.disabled = on; }); progress.hidden = !on; };
     request.upload.addEventListener("progress", (sent) => {

@@ -70,13 +70,16 @@ pub use iocast_context::{
 };
 use iocast_domain::time::{Clock, Entropy};
 pub use iocast_formats::{
-    read::{Input, Options, Rejected},
+    read::{
+        Input, Options, Rejected,
+        form::{Stated, of_file_name},
+    },
     snapshot::{Comparison, Snapshot},
 };
 pub use iocast_intake::{
     AlertChange, AlertQuery, BulkEditResult, DocumentIoc, Ignored, ImportReport, ImportRequest,
     Intake, IocEdit, IocPatch, IocQuery, IocView, NewAlert, NewDocument, NewSource, Progress,
-    SourcePatch, Spooled, Trust, WalkPage, WalkQuery, Walked,
+    ReadAs, SourcePatch, Spooled, Trust, WalkPage, WalkQuery, Walked,
 };
 pub use iocast_notify::{
     Email, Failure, MailTransport, Mailer, Security, Smtp, Transport, Webhooks,

@@ -163,6 +163,66 @@ pub fn has_public_suffix(name: &str) -> bool {
     psl::suffix(name.as_bytes()).is_some_and(|s| s.is_known() && s.as_bytes().len() < name.len())
 }
 
+/// Top-level names that no registry gives out: of special use (RFC 6761, 7686 and the like), or of
+/// other roots that malware uses.
+const SPECIAL: &[&str] = &[
+    "arpa",
+    "bazar",
+    "bit",
+    "coin",
+    "emc",
+    "example",
+    "i2p",
+    "internal",
+    "invalid",
+    "lib",
+    "local",
+    "localhost",
+    "onion",
+    "test",
+];
+
+/// Endings of files that are no top-level domains.
+const FILE_ENDINGS: &[&str] = &[
+    "7z", "apk", "asp", "aspx", "bak", "bat", "bin", "bmp", "c", "cfg", "chm", "class", "cmd",
+    "conf", "cpl", "cpp", "cs", "css", "csv", "dat", "db", "dex", "dll", "dmg", "doc", "docm",
+    "docx", "dot", "dotm", "elf", "eml", "exe", "gif", "gz", "h", "hta", "htm", "html", "ico",
+    "img", "inf", "ini", "iso", "jar", "java", "jpeg", "jpg", "js", "jse", "json", "jsp", "key",
+    "ko", "lnk", "log", "lua", "macho", "msi", "msix", "ocx", "odt", "pcap", "pdb", "pdf", "pem",
+    "php", "pif", "plist", "png", "ppt", "pptm", "pptx", "ps1", "psm1", "rar", "rb", "reg", "rtf",
+    "scr", "sct", "sqlite", "svg", "swf", "sys", "tar", "tgz", "tmp", "torrent", "ts", "txt",
+    "url", "vb", "vba", "vbe", "vbs", "vhd", "vhdx", "war", "wav", "wsf", "xll", "xls", "xlsb",
+    "xlsm", "xlsx", "xml", "xz", "yaml", "yar", "yara", "yml", "zst",
+];
+
+/// Top-level domains that are also the endings of files.
+const BOTH: &[&str] = &[
+    "app", "cab", "com", "dev", "link", "md", "mov", "one", "pl", "pm", "ps", "py", "rs", "sh",
+    "so", "zip",
+];
+
+/// Whether a name is a domain for certain, as opposed to a dotted word: it is a public suffix or
+/// under one, or of special use.
+#[must_use]
+pub fn is_certain_name(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    SPECIAL.contains(&last) || psl::suffix(name.as_bytes()).is_some_and(|s| s.is_known())
+}
+
+/// Whether a name ends as files do, and as no domain does.
+#[must_use]
+pub fn is_file_ending(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    FILE_ENDINGS.contains(&last) && !is_certain_name(name)
+}
+
+/// Whether a name may be that of a file as well as a domain: `setup.py`, `invoice.zip`.
+#[must_use]
+pub fn is_file_or_domain(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    BOTH.contains(&last)
+}
+
 /// Whether anybody may have a name under this one.
 #[must_use]
 pub fn is_public_suffix(name: &str) -> bool {

@@ -3,11 +3,21 @@
 //! Every function here either gives the one normal form, on which it is idempotent, or a reason for
 //! people.
 
-pub use crate::host::{has_public_suffix, reversed_host};
+pub use crate::host::{has_public_suffix, is_certain_name, is_file_ending, reversed_host};
 use crate::{
     host::{Host, authority_end, network, network_text},
     ioc::Kind,
     refang::refang,
+};
+
+mod certain;
+mod ranges;
+mod url;
+
+pub use self::{certain::of_hint, ranges::range, url::url};
+use self::{
+    certain::{certain_email, certain_name, url_without_scheme},
+    ranges::masked,
 };
 
 /// Longest indicator, in bytes of its normal form.
@@ -51,6 +61,65 @@ pub fn of_kind(kind: Kind, text: &str) -> Result<(Kind, String), String> {
 /// # Errors
 /// The reason why it is none.
 pub fn detect(text: &str) -> Result<(Kind, String), String> {
+    read(text, Certainty::Shape)
+}
+
+/// As [`detect`], but only what is an indicator for certain: a name must be under a public suffix or
+/// of special use, and a scheme must be one that is in use. What somebody sends to be stored is read
+/// so; what is looked up need not be.
+///
+/// # Errors
+/// What it looks like, and what to do.
+pub fn certain(text: &str) -> Result<(Kind, String), String> {
+    read(text, Certainty::Meaning)
+}
+
+/// How sure one must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Certainty {
+    /// It has the shape of an indicator.
+    Shape,
+    /// It is one, and nothing else.
+    Meaning,
+}
+
+/// Schemes of URLs in use.
+const SCHEMES: &[&str] = &[
+    "ftp",
+    "ftps",
+    "gopher",
+    "http",
+    "https",
+    "imap",
+    "irc",
+    "ircs",
+    "ldap",
+    "ldaps",
+    "mqtt",
+    "nfs",
+    "pop3",
+    "rdp",
+    "rtmp",
+    "rtsp",
+    "sftp",
+    "smb",
+    "smtp",
+    "socks5",
+    "ssh",
+    "ssl",
+    "stratum+tcp",
+    "tcp",
+    "telnet",
+    "tftp",
+    "tls",
+    "udp",
+    "vnc",
+    "ws",
+    "wss",
+];
+
+fn read(text: &str, certainty: Certainty) -> Result<(Kind, String), String> {
+    let strict = certainty == Certainty::Meaning;
     let text = text.trim_matches(is_around);
     check_length(text)?;
     let text = refang(text);
@@ -74,27 +143,76 @@ pub fn detect(text: &str) -> Result<(Kind, String), String> {
             _ => {}
         }
     }
-    if text.contains("://") {
+    let text = without_service(text);
+    if let Some((scheme, _)) = text.split_once("://") {
+        if strict && !SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+            return Err(format!(
+                "`{}` is no scheme that is known; write the URL with http:// or https://",
+                crate::time::clip(scheme, 30)
+            ));
+        }
         return url(text).map(|v| (Kind::Url, v));
     }
     if text.contains('@') && !text.contains('/') {
-        return email(text).map(|v| (Kind::Email, v));
+        return match email(text) {
+            Ok(address) if strict => certain_email(address),
+            other => other,
+        }
+        .map(|v| (Kind::Email, v));
     }
-    if let Some(found) = ip_with_port(text) {
+    if let Some(block) = masked(text) {
+        return ip(&block.to_string());
+    }
+    if let Some(found) = ip_with_port(text.strip_suffix('.').unwrap_or(text)) {
         return found;
     }
     if let Some(end) = text.find(['/', '?', '#', '\\']) {
         return if end == 0 {
             Err("there is a path but no host".to_owned())
         } else {
-            url(text).map(|v| (Kind::Url, v))
+            if strict { url_without_scheme(text, end) } else { url(text) }.map(|v| (Kind::Url, v))
         };
     }
     let name = without_port(text);
     match Host::parse(name.trim_matches('.')) {
         // `1.2.3.0x4` is an address in disguise; a bare number is anything.
         Ok(Host::Address(address)) if name.split('.').count() == 4 => ip(&address.to_string()),
+        _ if strict => domain(name).and_then(certain_name).map(|v| (Kind::Domain, v)),
         _ => domain(name).map(|v| (Kind::Domain, v)),
+    }
+}
+
+/// An address with the service behind it, as firewalls and scanners write it: `tcp://host:port`,
+/// `host:443/tcp`, `host|443`.
+fn without_service(text: &str) -> &str {
+    for scheme in ["tcp://", "udp://", "tls://", "ssl://"] {
+        if let Some(rest) = text
+            .get(..scheme.len())
+            .filter(|begin| begin.eq_ignore_ascii_case(scheme))
+            .and_then(|_| text.get(scheme.len()..))
+            .map(|rest| rest.strip_suffix('/').unwrap_or(rest))
+            .filter(|rest| !rest.contains(['/', '?', '#']))
+        {
+            return rest;
+        }
+    }
+    if text.contains("://") {
+        return text;
+    }
+    for protocol in ["/tcp", "/udp"] {
+        if let Some(host) = text.strip_suffix(protocol)
+            && without_port(host) != host
+        {
+            return host;
+        }
+    }
+    match text.rsplit_once('|') {
+        Some((host, port_part))
+            if !host.contains('/') && (port_part.is_empty() || port(port_part)) =>
+        {
+            host
+        }
+        _ => text,
     }
 }
 
@@ -148,7 +266,9 @@ fn without_port(text: &str) -> &str {
 /// The reason why it is not one.
 pub fn ip(text: &str) -> Result<(Kind, String), String> {
     let text = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    let found = network(text).ok_or_else(|| {
+    // As in a sentence: `203.0.113.7.`
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let found = network(text).or_else(|| masked(text)).ok_or_else(|| {
         format!("`{}` is not an IP address or CIDR block", crate::time::clip(text, 60))
     })?;
     let kind = if found.addr().is_ipv4() { Kind::Ipv4 } else { Kind::Ipv6 };
@@ -181,6 +301,11 @@ pub fn domain(text: &str) -> Result<String, String> {
 /// The reason why it is not one.
 pub fn email(text: &str) -> Result<String, String> {
     let text = text.trim();
+    // `Bad Guy <bad@evil.example>`.
+    let text = text
+        .strip_suffix('>')
+        .and_then(|inner| inner.rsplit_once('<'))
+        .map_or(text, |(_, address)| address.trim());
     let text = text.strip_prefix("mailto:").unwrap_or(text);
     let wrong = || format!("`{}` is not an e-mail address", crate::time::clip(text, 60));
     let (local, host) = text.rsplit_once('@').ok_or_else(wrong)?;
@@ -192,74 +317,6 @@ pub fn email(text: &str) -> Result<String, String> {
         return Err(wrong());
     }
     Ok(format!("{}@{}", local.to_ascii_lowercase(), domain(host)?))
-}
-
-/// A URL: scheme and host in their one spelling, without a default port; path, query and fragment
-/// as they are, but blanks and non-ASCII characters percent-encoded; `http://` in front where there
-/// is no scheme.
-///
-/// # Errors
-/// The reason why it is not one.
-pub fn url(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    check_length(text)?;
-    let wrong = |why: &str| Err(format!("`{}` is not a URL: {why}", crate::time::clip(text, 60)));
-    if text.chars().any(char::is_control) {
-        return Err("a URL can't hold line breaks or control characters".to_owned());
-    }
-    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-    let scheme_ok = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-    if !scheme_ok || scheme.len() > 20 {
-        return wrong("it does not begin with a scheme such as http://");
-    }
-    let scheme = scheme.to_ascii_lowercase();
-    let (authority, tail) = rest.split_at(authority_end(rest));
-    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let (name, port_part) = match host.rsplit_once(':') {
-        Some((name, "")) if !name.ends_with(':') => (name, ""),
-        Some((name, p)) if port(p) && !name.ends_with(':') => (name, p),
-        _ => (host, ""),
-    };
-    if name.is_empty() || name.contains('*') {
-        return wrong("it names no host");
-    }
-    let Ok(host) = Host::parse(name) else {
-        return wrong("its host is neither a domain nor an IP address");
-    };
-    let mut value = format!("{scheme}://");
-    if !user.is_empty() {
-        encode(&mut value, user);
-        value.push('@');
-    }
-    value.push_str(&host.to_string());
-    match port_part.parse::<u16>() {
-        Ok(port) if Some(port) != default_port(&scheme) => value.push_str(&format!(":{port}")),
-        Err(_) if !port_part.is_empty() => return wrong("its port is not a number up to 65535"),
-        _ => {}
-    }
-    encode(&mut value, tail);
-    if value.len() > VALUE_MAX {
-        return Err(format!("the URL is longer than {VALUE_MAX} characters"));
-    }
-    // What others would read in it must be what we read.
-    match ::url::Url::parse(&value) {
-        Ok(parsed)
-            if parsed.host_str().is_some_and(|h| h.eq_ignore_ascii_case(&host.to_string())) =>
-        {
-            Ok(value)
-        }
-        _ => wrong("it can be read in more than one way"),
-    }
-}
-
-fn default_port(scheme: &str) -> Option<u16> {
-    match scheme {
-        "http" | "ws" => Some(80),
-        "https" | "wss" => Some(443),
-        "ftp" => Some(21),
-        _ => None,
-    }
 }
 
 /// The beginning of a value, as far as it can be put into the one spelling: what is searched for by
@@ -280,19 +337,6 @@ pub fn prefix(text: &str) -> String {
             )
         }
         None => text.to_ascii_lowercase(),
-    }
-}
-
-fn encode(out: &mut String, text: &str) {
-    for c in text.chars() {
-        if c == ' ' || !c.is_ascii() {
-            let mut buffer = [0; 4];
-            for byte in c.encode_utf8(&mut buffer).bytes() {
-                out.push_str(&format!("%{byte:02X}"));
-            }
-        } else {
-            out.push(c);
-        }
     }
 }
 

@@ -107,7 +107,7 @@ fn bodies() -> [(Input, Vec<u8>); 3] {
         iocs.iter().map(|ioc| format!("{},high,2026-10-01T00:00:00Z\n", ioc.value)).collect();
     [
         (Input::List, lines.join("\n").into_bytes()),
-        (Input::Csv, format!("value,severity,first_seen\n{table}").into_bytes()),
+        (Input::Table, format!("value,severity,first_seen\n{table}").into_bytes()),
         (Input::Json, misp(&iocs)),
     ]
 }

@@ -6,50 +6,104 @@
 
 use std::io::{self, BufRead, Seek};
 
-use iocast_domain::{ioc::Sighting, time::clip};
+use iocast_domain::{
+    ioc::{Kind, Sighting},
+    time::clip,
+};
 
-mod csv;
+mod dates;
+mod fields;
+pub mod form;
 mod guard;
+mod html;
 mod json;
+mod kinds;
 mod list;
 mod misp;
+mod openioc;
+mod plain;
 mod report;
+mod stix;
+mod table;
+pub mod unpack;
+
+use list::ListLine;
 
 /// The form of an import.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Input {
-    /// Our own list, or MISP events, told apart by shape.
+    /// JSON of any known shape: our own, MISP, STIX, exports of other products.
     Json,
-    /// A table with a header.
-    Csv,
-    /// One value a line.
+    /// A table.
+    Table,
+    /// Values, one or several a line.
     List,
     /// Prose.
     Report,
+    /// A page, read as prose.
+    Html,
+    /// OpenIOC, in XML.
+    #[serde(rename = "openioc")]
+    OpenIoc,
 }
 
 impl Input {
+    /// Every form.
+    pub const ALL: &'static [Self] =
+        &[Self::Json, Self::Table, Self::List, Self::Report, Self::Html, Self::OpenIoc];
+
     /// The form named by a `Content-Type`, parameters ignored.
     #[must_use]
-    pub fn from_content_type(content_type: &str) -> Option<Self> {
+    pub fn from_content_type(content_type: &str) -> Option<form::Stated> {
+        use form::Stated::{Chosen, Hint, Nothing};
         let essence =
             content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
-            "application/json" => Some(Self::Json),
-            "text/csv" => Some(Self::Csv),
-            "text/plain" => Some(Self::List),
-            "text/vnd.iocast.report" => Some(Self::Report),
+            "application/json"
+            | "application/x-ndjson"
+            | "application/stix+json"
+            | "application/taxii+json" => Some(Hint(Self::Json)),
+            "text/csv" | "text/tab-separated-values" => Some(Hint(Self::Table)),
+            "text/plain" => Some(Hint(Self::List)),
+            "text/html" => Some(Hint(Self::Html)),
+            "application/xml" | "text/xml" => Some(Hint(Self::OpenIoc)),
+            "text/markdown" => Some(Hint(Self::Report)),
+            "text/vnd.iocast.report" => Some(Chosen(Self::Report)),
+            "application/octet-stream" | "application/gzip" | "application/zip" => Some(Nothing),
             _ => None,
         }
     }
 
-    /// The form that a file's name suggests.
+    /// The word for it in the API.
     #[must_use]
-    pub fn from_file_name(name: &str) -> Self {
-        match name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "json" => Self::Json,
-            "csv" => Self::Csv,
-            _ => Self::List,
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Table => "table",
+            Self::List => "list",
+            Self::Report => "report",
+            Self::Html => "html",
+            Self::OpenIoc => "openioc",
+        }
+    }
+
+    /// The form of this word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|input| input.word() == word)
+    }
+
+    /// What people call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "JSON",
+            Self::Table => "a table",
+            Self::List => "a list",
+            Self::Report => "a report",
+            Self::Html => "a page (HTML)",
+            Self::OpenIoc => "OpenIOC",
         }
     }
 }
@@ -59,6 +113,8 @@ impl Input {
 pub struct Options {
     /// Of MISP attributes, only those that are marked `to_ids`.
     pub only_to_ids: bool,
+    /// Of reports, links that are not defanged as well.
+    pub live_links: bool,
 }
 
 /// One thing found in an import.
@@ -68,10 +124,22 @@ pub enum Item {
     Sighting(Box<Sighting>),
     /// Something that is none.
     Rejected(Rejected),
+    /// Something that was left out of an indicator, which was taken.
+    Remark(Rejected),
+}
+
+impl Item {
+    fn found(indicator: (Kind, String)) -> Self {
+        Self::Sighting(Box::new(Sighting { indicator: Some(indicator), ..Sighting::default() }))
+    }
+
+    fn found_with(indicator: (Kind, String), facts: &Sighting) -> Self {
+        Self::Sighting(Box::new(Sighting { indicator: Some(indicator), ..facts.clone() }))
+    }
 }
 
 /// A line that was refused.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rejected {
     /// Line in a text, or place in a list; from 1.
     pub line: u64,
@@ -82,8 +150,12 @@ pub struct Rejected {
 }
 
 impl Rejected {
+    fn new(line: u64, value: &str, reason: impl Into<String>) -> Self {
+        Self { line, value: clip(value, 120), reason: reason.into() }
+    }
+
     fn item(line: u64, value: &str, reason: impl Into<String>) -> Item {
-        Item::Rejected(Self { line, value: clip(value, 120), reason: reason.into() })
+        Item::Rejected(Self::new(line, value, reason))
     }
 }
 
@@ -129,9 +201,10 @@ pub struct Raw(Piece);
 #[derive(Debug)]
 enum Piece {
     Json(json::Piece),
-    Csv(csv::Row),
-    List(Line),
+    Table(table::Row),
+    List(ListLine),
     Report(report::Prose),
+    OpenIoc(openioc::Entry),
 }
 
 impl Raw {
@@ -139,9 +212,10 @@ impl Raw {
     pub fn items(self, sink: &mut dyn FnMut(Item)) {
         match self.0 {
             Piece::Json(piece) => piece.items(sink),
-            Piece::Csv(row) => row.items(sink),
-            Piece::List(line) => list::items(&line, sink),
+            Piece::Table(row) => row.items(sink),
+            Piece::List(line) => line.items(sink),
             Piece::Report(prose) => prose.items(sink),
+            Piece::OpenIoc(entry) => entry.items(sink),
         }
     }
 
@@ -150,9 +224,10 @@ impl Raw {
     pub fn weight(&self) -> usize {
         match &self.0 {
             Piece::Json(piece) => piece.weight(),
-            Piece::Csv(row) => row.weight(),
-            Piece::List(line) => line.text.len(),
+            Piece::Table(row) => row.weight(),
+            Piece::List(line) => line.line.text.len(),
             Piece::Report(prose) => prose.weight(),
+            Piece::OpenIoc(entry) => entry.weight(),
         }
     }
 }
@@ -173,9 +248,11 @@ pub fn split<R: BufRead + Seek>(
 ) -> Result<(), ReadError> {
     match input {
         Input::Json => json::split(from, options, sink),
-        Input::Csv => csv::split(from, sink),
-        Input::List => each_line(from, |line| send(sink, Piece::List(line))),
-        Input::Report => report::split(from, sink),
+        Input::Table => table::split(from, options, sink),
+        Input::List => list::split(from, sink),
+        Input::Report => report::split(from, options, sink),
+        Input::Html => html::split(from, options, sink),
+        Input::OpenIoc => openioc::split(from, sink),
     }
 }
 
@@ -200,67 +277,12 @@ fn send(sink: Sink<'_>, piece: Piece) -> Result<(), ReadError> {
     if sink(Raw(piece)) { Ok(()) } else { Err(ReadError::Stopped) }
 }
 
-/// A line without its end.
-#[derive(Debug)]
-struct Line {
-    /// From 1.
-    number: u64,
-    text: String,
-    /// Only its beginning is here.
-    overlong: bool,
-}
-
-/// Longest line that is looked at, in bytes.
-const LINE_MAX: usize = 64 * 1024;
-
-/// Hands out lines, in bounded memory.
-fn each_line(
-    from: &mut impl BufRead,
-    mut each: impl FnMut(Line) -> Result<(), ReadError>,
-) -> Result<(), ReadError> {
-    let mut line = Vec::new();
-    let mut number = 0;
-    loop {
-        line.clear();
-        let mut overlong = false;
-        let mut read = 0;
-        loop {
-            let buffer = from.fill_buf().map_err(ReadError::Io)?;
-            if buffer.is_empty() {
-                break;
-            }
-            let (piece, ended) = match buffer.iter().position(|b| *b == b'\n') {
-                Some(at) => (at + 1, true),
-                None => (buffer.len(), false),
-            };
-            if line.len() + piece <= LINE_MAX {
-                line.extend_from_slice(buffer.get(..piece).unwrap_or_default());
-            } else {
-                overlong = true;
-            }
-            from.consume(piece);
-            read += piece;
-            if ended {
-                break;
-            }
-        }
-        if read == 0 {
-            return Ok(());
-        }
-        number += 1;
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end_matches(['\n', '\r']);
-        let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { text };
-        each(Line { number, text: text.to_owned(), overlong })?;
-    }
-}
-
 /// What is said of a value with a NUL or a byte that is not UTF-8 in it.
 fn unclean(text: &str) -> Option<&'static str> {
     if text.contains('\0') {
         Some("it holds a NUL byte")
     } else if text.contains('\u{fffd}') {
-        Some("it is not UTF-8; save the file as UTF-8")
+        Some("it holds characters that could not be read; save the file as UTF-8")
     } else {
         None
     }
@@ -281,6 +303,7 @@ mod tests {
             match item {
                 Item::Sighting(s) => found.push(*s),
                 Item::Rejected(r) => rejected.push(r),
+                Item::Remark(_) => {}
             }
             true
         })?;

@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that goes wrong ends there")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Cursor,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use iocast_domain::{
@@ -15,6 +18,11 @@ use iocast_domain::{
     time::Timestamp,
 };
 use iocast_formats::{
+    read::{
+        Item, Options,
+        form::{Stated, recognise},
+        read,
+    },
     snapshot::{SnapshotFile, snapshot},
     write::{
         inert,
@@ -351,6 +359,48 @@ proptest! {
                 for line in body.lines().filter(|l| !l.is_empty() && *l != "," && !l.starts_with(']')) {
                     prop_assert!(form.is_match(line), "{}: {:?}", device_type.id, line);
                 }
+            }
+        }
+    }
+}
+
+/// What a list without schemes, user names and closing slashes still says of a URL.
+fn on_the_wire(value: &str) -> String {
+    let bare = value.split_once("://").map_or(value, |(_, rest)| rest);
+    bare.trim_end_matches('/').to_owned()
+}
+
+proptest! {
+    #[test]
+    fn everything_that_is_written_is_read_again(all in proptest::collection::vec((value(), wild()), 1..12)) {
+        // No list carries what no device sees: user names and fragments. Without a scheme and a path,
+        // a URL is the name of a host.
+        let all: Vec<(Kind, String, Enrichment)> = all
+            .into_iter()
+            .map(|((k, v), e)| (k, v, e))
+            .filter(|(k, v, _)| normalise::certain(v).is_ok() && (*k != Kind::Url || !v.contains(['@', '#']) && on_the_wire(v).contains('/') && normalise::certain(&on_the_wire(v)).is_ok()))
+            .collect();
+        for device_type in CATALOGUE.iter().filter(|t| writer(t.format).is_some()) {
+            let kinds: Vec<Option<GroupKind>> = if device_type.mixed_group() { vec![None] } else { device_type.group_kinds.iter().copied().map(Some).collect() };
+            for kind in kinds {
+                let iocs = taken(device_type, kind, &all);
+                if iocs.is_empty() {
+                    continue;
+                }
+                let (text, _) = document(device_type.format, &scope(kind), &iocs);
+                let form = recognise(text.as_bytes(), Stated::Nothing);
+                let (mut found, mut refused) = (BTreeSet::new(), Vec::new());
+                let done = read(form, &mut Cursor::new(&text), Options::default(), &mut |item| {
+                    match item {
+                        Item::Sighting(sighting) => drop(found.insert(on_the_wire(&sighting.indicator.unwrap().1))),
+                        Item::Rejected(rejected) => refused.push(rejected),
+                        Item::Remark(_) => {}
+                    }
+                    true
+                });
+                prop_assert!(done.is_ok(), "{} as {form:?}: {:?}\n{text}", device_type.id, done);
+                let expected: BTreeSet<String> = iocs.iter().map(|ioc| on_the_wire(&ioc.value)).collect();
+                prop_assert_eq!(&found, &expected, "{} as {:?}, refused {:?}:\n{}", device_type.id, form, refused, text);
             }
         }
     }

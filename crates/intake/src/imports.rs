@@ -12,13 +12,17 @@ use iocast_domain::{
     source::Source,
     time::{HOUR, Timestamp},
 };
-use iocast_formats::read::{Input, Options, Rejected};
-use serde::Serialize;
+use iocast_formats::read::{Input, Options, Rejected, form::Stated};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{Actor, AppError, AppResult, Intake};
 
 mod promote;
+
+mod documents;
+use self::documents::Documents;
+pub use self::documents::ReadAs;
 
 mod merge;
 use self::merge::{Order, Parsed, unreadable};
@@ -36,7 +40,7 @@ const TOGETHER: u32 = 4;
 const OVERTAKEN_ROUNDS: u32 = 4;
 /// After how long without a sign of life an import is taken for dead, in microseconds.
 const ALIVE: i64 = HOUR;
-/// Refused lines that are listed; all are counted.
+/// Refused lines, and remarks, that are listed; all are counted.
 const REJECTED_MAX: usize = 1_000;
 
 /// An import whose body lies in the spool.
@@ -44,8 +48,8 @@ const REJECTED_MAX: usize = 1_000;
 pub struct ImportRequest {
     /// Where the body lies.
     pub path: PathBuf,
-    /// Its form.
-    pub input: Input,
+    /// What was said about its form; the bytes decide, unless a person chose.
+    pub stated: Stated,
     /// What the reader shall take.
     pub options: Options,
     /// What holds for every IOC in it: tags, families.
@@ -66,7 +70,7 @@ pub enum Trust {
 }
 
 /// What a body said and an import did not take, as it is for people to decide.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ignored {
     /// Whitelist states.
     pub whitelist: u64,
@@ -103,7 +107,8 @@ impl Ignored {
 }
 
 /// What an import did.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ImportReport {
     /// IOCs that were not there before, each once.
     pub accepted: u64,
@@ -115,6 +120,14 @@ pub struct ImportReport {
     pub rejected_count: u64,
     /// The first thousand of them.
     pub rejected: Vec<Rejected>,
+    /// How many fields of IOCs were left out, as they could not be read.
+    pub remarks_count: u64,
+    /// The first thousand of them.
+    pub remarks: Vec<Rejected>,
+    /// What the body, or each file in it, was taken for.
+    pub read_as: Vec<ReadAs>,
+    /// Of those that are new, how many are so old that they retired at once.
+    pub retired: u64,
     /// What was not taken of lines that were.
     pub ignored: Ignored,
     /// Nothing was written.
@@ -234,10 +247,10 @@ impl Intake {
         tokio::fs::write(&spooled.0, serde_json::to_vec(list).map_err(AppError::internal)?)
             .await
             .map_err(AppError::internal)?;
-        let (input, options, also) = (Input::Json, Options::default(), Enrichment::default());
+        let (options, also) = (Options::default(), Enrichment::default());
         let request = ImportRequest {
             path: spooled.0.clone(),
-            input,
+            stated: Stated::Chosen(Input::Json),
             options,
             also,
             trust: Trust::Restore,
@@ -270,6 +283,7 @@ impl Intake {
     ) -> AppResult<ImportReport> {
         actor.may_change(Module::Tip)?;
         let source = self.source_fetch(actor, source_id).await?;
+        let (documents, refused) = self.documents(&request).await?;
         let seen = self.context.store.read().account_seq(&actor.account_id).await?;
         let mut import = Import {
             intake: self,
@@ -279,12 +293,15 @@ impl Intake {
             source,
             request: &request,
             alert,
+            documents,
             known_same: HashSet::new(),
             staged: HashSet::new(),
             order: Order::default(),
             now: self.context.now(),
             report: ImportReport { dry_run: request.dry_run, ..ImportReport::default() },
         };
+        import.report.read_as = import.read_as();
+        import.reject(refused);
         let result = match import.stage(progress).await {
             Ok(()) if request.dry_run => import.count().await,
             Ok(()) => import.promote(seen).await,
@@ -320,6 +337,7 @@ struct Import<'a> {
     source: Source,
     request: &'a ImportRequest,
     alert: Option<&'a Alert>,
+    documents: Documents,
     /// IOCs about which the import says nothing new; they are counted, and not staged.
     known_same: HashSet<IocId>,
     /// Marks of those that are on the stage.

@@ -17,7 +17,7 @@ mod walk;
 
 pub use self::{
     alerts::{AlertChange, AlertQuery, NewAlert},
-    imports::{Ignored, ImportReport, ImportRequest, Progress, Spooled, Trust},
+    imports::{Ignored, ImportReport, ImportRequest, Progress, ReadAs, Spooled, Trust},
     iocs::{IocPatch, IocQuery, IocView},
     sources::{NewSource, SourcePatch},
     walk::{BulkEditResult, DocumentIoc, IocEdit, NewDocument, WalkPage, WalkQuery, Walked},

@@ -21,6 +21,7 @@ use crate::{
 
 mod arguments;
 mod commands;
+mod inputs;
 pub use self::arguments::Cli;
 use self::{
     arguments::{AdminVerb, CliCommand, ConfigVerb, DataFlags, FixturesVerb, MailVerb, Switch},
@@ -105,7 +106,9 @@ async fn execute(cli: Cli) -> Result<(), String> {
             source,
             confidence,
             account,
+            form,
             report,
+            live_links,
             to_ids_only,
             tag,
             malware_family,
@@ -118,7 +121,8 @@ async fn execute(cli: Cli) -> Result<(), String> {
                 source,
                 confidence,
                 name: String::new(),
-                report,
+                form: if report { Some("report".to_owned()) } else { form },
+                live_links,
                 only_to_ids: to_ids_only,
                 dry_run,
                 restore,

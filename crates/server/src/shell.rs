@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use iocast_app::{Actor, App, AppError, AppResult, ImportRequest, Input, Options, Spooled, Trust};
+use iocast_app::{
+    Actor, App, AppError, AppResult, ImportRequest, Input, Options, Spooled, Stated, Trust,
+    of_file_name,
+};
 use iocast_domain::{
     id::AccountId,
     ioc::{Enrichment, label},
@@ -52,10 +55,14 @@ pub(crate) struct Import {
     pub(crate) source: String,
     /// Confidence of a source that is made.
     pub(crate) confidence: i64,
-    /// File name, which tells the form.
+    /// File name, which is a hint at the form.
     pub(crate) name: String,
-    /// Prose.
-    pub(crate) report: bool,
+    /// The form that was chosen.
+    #[serde(default)]
+    pub(crate) form: Option<String>,
+    /// Of reports, live links as well.
+    #[serde(default)]
+    pub(crate) live_links: bool,
     /// Only attributes marked `to_ids`.
     pub(crate) only_to_ids: bool,
     /// Write nothing.
@@ -131,8 +138,14 @@ pub(crate) async fn execute(
         Command::Import(import) => {
             let actor = Actor::operator(account(app, import.account.as_deref()).await?);
             let source = app.intake.source_named(&actor, &import.source, import.confidence).await?;
-            let input =
-                if import.report { Input::Report } else { Input::from_file_name(&import.name) };
+            let stated = match import.form.as_deref() {
+                None | Some("auto") => of_file_name(&import.name),
+                Some(word) => Stated::Chosen(Input::from_word(word).ok_or_else(|| {
+                    AppError::Malformed(format!(
+                        "`{word}` is no form; give one of json, table, list, report, html, openioc."
+                    ))
+                })?),
+            };
             let mut also = Enrichment::default();
             also.user_tags.extend(import.tag.as_deref().and_then(label));
             also.malware_families.extend(import.malware_family.as_deref().and_then(label));
@@ -140,8 +153,8 @@ pub(crate) async fn execute(
                 .ok_or_else(|| AppError::Malformed("No file came with the import.".to_owned()))?;
             let request = ImportRequest {
                 path,
-                input,
-                options: Options { only_to_ids: import.only_to_ids },
+                stated,
+                options: Options { only_to_ids: import.only_to_ids, live_links: import.live_links },
                 also,
                 trust: if import.restore { Trust::Restore } else { Trust::Feed },
                 dry_run: import.dry_run,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use iocast_domain::{
     id::{AccountId, IocId},
-    ioc::{Change, Ioc},
+    ioc::{Change, Ioc, State},
     time::Timestamp,
 };
 use sea_orm::{
@@ -77,6 +77,8 @@ impl Store {
 pub struct StageCounts {
     /// New.
     pub accepted: u64,
+    /// Of the new ones, those that are retired at once.
+    pub retired: u64,
     /// Changed.
     pub updated: u64,
     /// Seen again.
@@ -156,23 +158,29 @@ impl<C: ConnectionTrait> Conn<C> {
 
     /// How many IOCs an import has staged.
     pub async fn stage_counts(&self, import: Uuid) -> StoreResult<StageCounts> {
-        let rows: Vec<(i16, i64)> = staged::Entity::find()
+        let rows: Vec<(i16, i16, i64)> = staged::Entity::find()
             .select_only()
             .column(staged::Column::Change)
+            .column(staged::Column::State)
             .column_as(staged::Column::Id.count(), "count")
             .filter(staged::Column::ImportId.eq(import))
             .group_by(staged::Column::Change)
+            .group_by(staged::Column::State)
             .into_tuple()
             .all(&self.0)
             .await?;
         let mut counts = StageCounts::default();
-        for (code, count) in rows {
+        for (code, state, count) in rows {
+            let count = u64::try_from(count).unwrap_or_default();
+            if change(code)? == Change::Accepted && state == State::Retired.code() {
+                counts.retired += count;
+            }
             let place = match change(code)? {
                 Change::Accepted => &mut counts.accepted,
                 Change::Updated => &mut counts.updated,
                 Change::Unchanged => &mut counts.unchanged,
             };
-            *place = u64::try_from(count).unwrap_or_default();
+            *place += count;
         }
         Ok(counts)
     }

@@ -118,6 +118,11 @@ impl TestApp {
 
     /// Ready, and not started.
     fn prepared(engine: Engine, change: impl FnOnce(&mut Config)) -> Self {
+        // A story that goes wrong shows which faults of ours the server met.
+        let _another_does = tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::ERROR)
+            .with_writer(std::io::stderr)
+            .try_init();
         let data = TempDir::new().unwrap();
         let database = matches!(engine, Engine::Postgres).then(postgres_database);
         let mut config = Config {

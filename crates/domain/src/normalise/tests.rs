@@ -58,7 +58,6 @@ fn what_is_no_indicator_is_refused_with_a_reason() {
         "/etc/passwd",
         "evil.123",
         "a.b_c",
-        "http://http://corp.example/",
         "http://localhost/x",
         "http://;x.example/",
         "http://a=b.example/",
@@ -71,8 +70,45 @@ fn what_is_no_indicator_is_refused_with_a_reason() {
     assert!(
         of_kind(Kind::Domain, "1.2.3.4").is_err() && of_kind(Kind::Domain, "0x7f000001").is_err()
     );
+    for text in
+        ["kernel32.dll", "and/or", "HTTP/1.1", "N/A", "dc01.corp", "x@y.corp", "ttp://a.example/x"]
+    {
+        assert!(certain(text).unwrap_err().len() > 15, "{text}");
+    }
     assert!(detect(&"[".repeat(1_000_000)).unwrap_err().contains("longer"));
     assert!(of_kind(Kind::Sha256, "abc").unwrap_err().contains("64"));
+}
+
+#[test]
+fn a_stated_kind_is_a_hint() {
+    for (kind, text, found) in [
+        (Kind::Ipv4, "203.0.113.7:443", (Kind::Ipv4, "203.0.113.7")),
+        (Kind::Domain, "http://evil.example/", (Kind::Domain, "evil.example")),
+        (Kind::Domain, "http://evil.example/x", (Kind::Url, "http://evil.example/x")),
+        (Kind::Domain, "dc01.corp", (Kind::Domain, "dc01.corp")),
+        (Kind::Url, "203.0.113.7/x", (Kind::Url, "http://203.0.113.7/x")),
+        (Kind::Email, "Bad Guy <bad@evil.example>", (Kind::Email, "bad@evil.example")),
+    ] {
+        assert_eq!(of_hint(kind, text), Ok((found.0, found.1.to_owned())), "{text}");
+    }
+    assert!(of_hint(Kind::Domain, "kernel32.dll").unwrap_err().contains("file"));
+}
+
+#[test]
+fn ranges_and_masks_are_blocks() {
+    for (text, blocks) in [
+        ("203.0.113.16-203.0.113.31", vec!["203.0.113.16/28"]),
+        ("198.51.100.5 - 198.51.100.6", vec!["198.51.100.5", "198.51.100.6"]),
+        ("192.0.2.1-192.0.2.1", vec!["192.0.2.1"]),
+        ("2001:db8::10-2001:db8::13", vec!["2001:db8::10/126"]),
+    ] {
+        let found: Vec<String> =
+            range(text).unwrap().unwrap().into_iter().map(|(_, value)| value).collect();
+        assert_eq!(found, blocks, "{text}");
+    }
+    assert!(range("203.0.113.9-203.0.113.1").unwrap().is_err());
+    assert!(range("evil-one.example").is_none());
+    assert_eq!(detect("203.0.113.0/255.255.255.0"), Ok((Kind::Ipv4, "203.0.113.0/24".to_owned())));
 }
 
 proptest::proptest! {
@@ -81,6 +117,9 @@ proptest::proptest! {
         if let Ok((kind, value)) = detect(&text) {
             proptest::prop_assert_eq!(of_kind(kind, &value), Ok((kind, value.clone())));
             proptest::prop_assert_eq!(detect(&value), Ok((kind, value)));
+        }
+        if let Ok((kind, value)) = certain(&text) {
+            proptest::prop_assert_eq!(certain(&value), Ok((kind, value)));
         }
     }
 

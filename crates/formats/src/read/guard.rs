@@ -155,24 +155,61 @@ impl<'de> Visitor<'de> for &mut Element {
 /// nothing of it is in memory but one text.
 pub(super) struct Written {
     json: Vec<u8>,
+    /// Keys of the object that was begun.
+    keys: Vec<String>,
     element: Element,
 }
 
 impl Written {
-    pub(super) fn new() -> Self {
-        Self { json: Vec::with_capacity(256), element: Element::new() }
+    fn new() -> Self {
+        Self { json: Vec::with_capacity(256), keys: Vec::new(), element: Element::new() }
     }
 
-    pub(super) fn into_json(self) -> Vec<u8> {
+    /// The object that was begun, which ends here.
+    pub(super) fn into_json(mut self) -> Vec<u8> {
+        self.json.push(b'}');
         self.json
     }
 
-    /// An object whose first key was read already.
-    pub(super) fn object<'de, A: MapAccess<'de>>(
+    /// An object whose entries come one by one.
+    pub(super) fn object_begins() -> Self {
+        let mut written = Self::new();
+        written.json.push(b'{');
+        written
+    }
+
+    /// An entry of the object that was begun.
+    pub(super) fn entry<'de, D: Deserializer<'de>>(
         &mut self,
-        first: &str,
-        mut map: A,
-    ) -> Result<(), A::Error> {
+        key: &str,
+        value: D,
+    ) -> Result<(), D::Error> {
+        if self.json.len() > 1 {
+            self.json.push(b',');
+        }
+        self.put(key)?;
+        self.json.push(b':');
+        self.keys.push(key.to_owned());
+        (&mut *self).deserialize(value)
+    }
+
+    /// Whether the object that was begun has a key like that.
+    pub(super) fn names(&self, is: impl Fn(&str) -> bool) -> bool {
+        self.keys.iter().any(|key| is(key))
+    }
+
+    /// The first key of the object that was begun.
+    pub(super) fn first_key(&self) -> Option<&str> {
+        self.keys.first().map(String::as_str)
+    }
+
+    /// The object that was begun, so far.
+    pub(super) fn into_value(self) -> Value {
+        serde_json::from_slice(&self.into_json()).unwrap_or_default()
+    }
+
+    /// An object whose first key was read already.
+    fn object<'de, A: MapAccess<'de>>(&mut self, first: &str, mut map: A) -> Result<(), A::Error> {
         self.json.push(b'{');
         self.put(first)?;
         loop {

@@ -10,7 +10,7 @@ use iocast_domain::{
     time::Timestamp,
 };
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     Item, Options, Rejected,
@@ -18,7 +18,9 @@ use super::{
     json::{Pass, Piece},
 };
 
+mod value;
 mod words;
+use self::value::read;
 use self::words::{
     alert_id, flag, galaxies, is_deleted, severity_tag, tags, text, threat_level, time,
 };
@@ -35,9 +37,26 @@ pub(super) struct Head {
     confidence: Option<Confidence>,
 }
 
-/// The value behind `"Event"`.
+impl Head {
+    /// Takes in a field of the event.
+    fn take(&mut self, key: &str, value: &Value) {
+        match key {
+            "date" => self.date = time(value),
+            "timestamp" => self.timestamp = time(value),
+            "threat_level_id" => self.enrichment.reported_severity = threat_level(value),
+            "Tag" => tags(value, &mut self.enrichment, &mut self.confidence),
+            "Galaxy" => galaxies(value, &mut self.enrichment),
+            _ => {}
+        }
+    }
+}
+
+/// The value behind `"Event"`, or an object that is one without saying so.
 pub(super) struct Event<'p, 'a, 's> {
     pub(super) pass: &'p mut Pass<'a, 's>,
+    /// Where its first keys were read already: the last of them, whose value comes next, and those
+    /// before it.
+    pub(super) before: Option<(String, Value)>,
 }
 
 impl<'de> DeserializeSeed<'de> for Event<'_, '_, '_> {
@@ -58,10 +77,24 @@ impl<'de> Visitor<'de> for Event<'_, '_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut head = Head::default();
         let index = match self.pass {
-            Pass::Learn(events) => events.len(),
+            Pass::Learn(learning) => learning.events.len(),
             Pass::Give(give) => give.next_event,
         };
-        while let Some(key) = map.next_key::<String>()? {
+        let mut first = None;
+        if let Some((key, fields)) = self.before {
+            for (key, value) in fields.as_object().into_iter().flatten() {
+                head.take(key, value);
+            }
+            first = Some(key);
+        }
+        loop {
+            let key = match first.take() {
+                Some(key) => key,
+                None => match map.next_key::<String>()? {
+                    Some(key) => key,
+                    None => break,
+                },
+            };
             match key.as_str() {
                 "Attribute" => map.next_value_seed(Attributes {
                     pass: &mut *self.pass,
@@ -75,29 +108,19 @@ impl<'de> Visitor<'de> for Event<'_, '_, '_> {
                     index,
                     objects: true,
                 })?,
-                "date" => head.date = time(&map.next_value()?),
-                "timestamp" => head.timestamp = time(&map.next_value()?),
-                "threat_level_id" => {
-                    head.enrichment.reported_severity = threat_level(&map.next_value()?);
-                }
-                "Tag" => tags(
-                    &map.next_value_seed(&mut Element::new())?,
-                    &mut head.enrichment,
-                    &mut head.confidence,
-                ),
-                "Galaxy" => {
-                    galaxies(&map.next_value_seed(&mut Element::new())?, &mut head.enrichment);
+                "date" | "timestamp" | "threat_level_id" | "Tag" | "Galaxy" => {
+                    head.take(&key, &map.next_value_seed(&mut Element::new())?);
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         match self.pass {
-            Pass::Learn(events) if events.len() >= EVENTS_MAX => {
+            Pass::Learn(learning) if learning.events.len() >= EVENTS_MAX => {
                 return Err(serde::de::Error::custom(format!(
                     "there are more than {EVENTS_MAX} events; send them in several imports"
                 )));
             }
-            Pass::Learn(events) => events.push(head),
+            Pass::Learn(learning) => learning.events.push(head),
             Pass::Give(give) => give.next_event += 1,
         }
         Ok(())
@@ -177,8 +200,8 @@ impl Pass<'_, '_> {
             }
             Pass::Give(give) => {
                 let head = give
-                    .events
-                    .and_then(|events| events.get(index))
+                    .learnt
+                    .and_then(|learnt| learnt.events.get(index))
                     .map(Arc::clone)
                     .unwrap_or_default();
                 let options = give.options;
@@ -201,6 +224,12 @@ pub(super) struct Attribute {
 }
 
 impl Attribute {
+    /// One that was found without its event.
+    pub(super) fn alone(place: u64, attribute: Map<String, Value>, options: Options) -> Self {
+        let attribute = Value::Object(attribute);
+        Self { place, attribute, weight: 0, head: Arc::default(), options }
+    }
+
     pub(super) fn items(self, sink: &mut dyn FnMut(Item)) {
         let Self { place, attribute, head, options, .. } = &self;
         if is_deleted(attribute) || (options.only_to_ids && !flag(attribute, "to_ids")) {
@@ -251,15 +280,22 @@ impl Attribute {
             .and_then(time)
             .or_else(|| [changed, head.date, head.timestamp].into_iter().flatten().min());
         for (kind, part) in indicators {
-            sink(match normalise::of_kind(kind, &part) {
-                Ok(indicator) => Item::Sighting(Box::new(Sighting {
+            let mut give = |indicator| {
+                sink(Item::Sighting(Box::new(Sighting {
                     indicator: Some(indicator),
                     ..sighting.clone()
-                })),
-                Err(reason) => Rejected::item(*place, value, reason),
-            });
+                })));
+            };
+            if let Err(reason) = read(kind, &part, &mut give) {
+                sink(Rejected::item(*place, value, reason));
+            }
         }
     }
+}
+
+/// Whether an attribute of this type describes, and is no indicator.
+pub(super) fn is_context(kind: &str) -> bool {
+    matches!(indicators(kind, "", true, ""), Meaning::Context)
 }
 
 enum Meaning {
@@ -338,7 +374,7 @@ fn indicators(kind: &str, category: &str, to_ids: bool, value: &str) -> Meaning 
         "ip-src|port" | "ip-dst|port" => match value.split_once('|') {
             Some((ip, _)) => Meaning::Indicators(vec![(Kind::Ipv4, ip.to_owned())]),
             // MISP takes a colon, too.
-            None => normalise::detect(value)
+            None => normalise::certain(value)
                 .map_or_else(|_| one(Kind::Ipv4), |found| Meaning::Indicators(vec![found])),
         },
         "domain|ip" => match value.split_once('|') {

@@ -1,6 +1,6 @@
 //! What is read is merged with what is known, on all cores.
 
-use std::{collections::HashMap, fs::File, io::BufReader, num::NonZero, path::Path};
+use std::{collections::HashMap, fs::File, io::BufReader, num::NonZero, sync::Arc};
 
 use iocast_domain::{
     id::{IocId, SourceId},
@@ -8,11 +8,11 @@ use iocast_domain::{
     source::Confidence,
     time::Timestamp,
 };
-use iocast_formats::read::{Input, Item, Options, Raw, ReadError, Rejected, split};
+use iocast_formats::read::{Item, Options, Raw, ReadError, Rejected, split};
 use iocast_store::{IocRow, PromoteOrder, StageWrite, Staged};
 use uuid::Uuid;
 
-use super::{BATCH, Ignored, Sightings, Trust, WEIGHT};
+use super::{BATCH, Ignored, Sightings, Trust, WEIGHT, documents::Document};
 use crate::AppError;
 
 /// The first bits of an id: very many of them take little room, and few ids share one.
@@ -29,6 +29,8 @@ pub(super) struct Parsed {
     /// How many things were met.
     pub(super) items: u64,
     pub(super) rejected: Vec<Rejected>,
+    /// Fields that were left out.
+    pub(super) remarks: Vec<Rejected>,
     pub(super) ignored: Ignored,
 }
 
@@ -63,12 +65,21 @@ impl Trusted {
 impl Parsed {
     pub(super) fn of(
         pieces: Vec<Raw>,
+        file: Option<&str>,
         also: &Enrichment,
         trusted: Trusted,
         namespace: &Uuid,
     ) -> Self {
         let mut sightings = Vec::with_capacity(pieces.len());
-        let (mut items, mut rejected, mut ignored) = (0, Vec::new(), Ignored::default());
+        let (mut items, mut ignored) = (0, Ignored::default());
+        let (mut rejected, mut remarks) = (Vec::new(), Vec::new());
+        // Of several files, the reason says which.
+        let in_file = |mut line: Rejected| {
+            if let Some(file) = file {
+                line.reason = format!("{file}: {}", line.reason);
+            }
+            line
+        };
         for piece in pieces {
             piece.items(&mut |item| {
                 items += 1;
@@ -80,14 +91,15 @@ impl Parsed {
                             sightings.push((ioc_id_in(namespace, *kind, value), sighting));
                         }
                     }
-                    Item::Rejected(line) => rejected.push(line),
+                    Item::Rejected(line) => rejected.push(in_file(line)),
+                    Item::Remark(line) => remarks.push(in_file(line)),
                 }
             });
         }
         let mut ids: Vec<IocId> = sightings.iter().map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids.dedup();
-        Self { sightings, ids, items, rejected, ignored }
+        Self { sightings, ids, items, rejected, remarks, ignored }
     }
 }
 
@@ -175,25 +187,25 @@ pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-pub(super) fn split_spooled(
-    path: &Path,
-    input: Input,
+pub(super) fn split_document(
+    document: &Document,
     options: Options,
-    give: &impl Fn(Vec<Raw>) -> bool,
+    give: &impl Fn(Vec<Raw>, Option<Arc<str>>) -> bool,
 ) -> Result<(), ReadError> {
+    let Document { path, file: name, input } = document;
     let file = File::open(path).map_err(ReadError::Io)?;
     let mut batch = Vec::with_capacity(BATCH);
     let mut weight = 0;
-    split(input, &mut BufReader::with_capacity(256 * 1024, file), options, &mut |raw| {
+    split(*input, &mut BufReader::with_capacity(256 * 1024, file), options, &mut |raw| {
         weight += raw.weight();
         batch.push(raw);
         if batch.len() < BATCH && weight < WEIGHT {
             return true;
         }
         weight = 0;
-        give(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)))
+        give(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)), name.clone())
     })?;
-    if give(batch) { Ok(()) } else { Err(ReadError::Stopped) }
+    if give(batch, name.clone()) { Ok(()) } else { Err(ReadError::Stopped) }
 }
 
 pub(super) fn unreadable(error: ReadError) -> AppError {

@@ -136,8 +136,10 @@ impl Import<'_> {
         Ok(())
     }
 
-    fn count_in(&mut self, StageCounts { accepted, updated, unchanged }: StageCounts) {
+    fn count_in(&mut self, counts: StageCounts) {
+        let StageCounts { accepted, retired, updated, unchanged } = counts;
         self.report.accepted = accepted;
+        self.report.retired = retired;
         self.report.updated = updated;
         self.report.unchanged = unchanged + self.known_same.len() as u64;
     }

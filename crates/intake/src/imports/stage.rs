@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
     Import, ImportRequest, Progress, REJECTED_MAX, Sightings, TOGETHER,
-    merge::{Merged, Parsed, Trusted, cores, mark, merge_all, split_spooled, unreadable},
+    merge::{Merged, Parsed, Trusted, cores, mark, merge_all, split_document, unreadable},
 };
 use crate::{AppError, AppResult};
 
@@ -30,10 +30,11 @@ impl Import<'_> {
         let mut merging: Option<JoinHandle<AppResult<Merged>>> = None;
         let mut open: Option<(Txn, u32)> = None;
         while let Some(batch) = next {
-            let Parsed { sightings, ids, items, rejected, ignored } =
+            let Parsed { sightings, ids, items, rejected, remarks, ignored } =
                 batch.await.map_err(AppError::internal)?;
             handled += items;
             self.reject(rejected);
+            self.remark(remarks);
             self.report.ignored.add(ignored);
             let (txn, nth) = match open.take() {
                 Some(open) => open,
@@ -91,27 +92,36 @@ impl Import<'_> {
         &self,
     ) -> (mpsc::Receiver<JoinHandle<Parsed>>, JoinHandle<Result<(), ReadError>>) {
         let (sender, batches) = mpsc::channel(cores());
-        let ImportRequest { path, input, options, also, .. } = self.request.clone();
+        let ImportRequest { options, also, .. } = self.request.clone();
         let (also, namespace) = (Arc::new(also), self.namespace);
+        let documents = Arc::clone(&self.documents.list);
         let trusted = Trusted { trust: self.request.trust, confidence: self.source.confidence };
-        let give = move |pieces: Vec<Raw>| {
+        let give = move |pieces: Vec<Raw>, file: Option<Arc<str>>| {
             let also = Arc::clone(&also);
             sender
                 .blocking_send(tokio::task::spawn_blocking(move || {
-                    Parsed::of(pieces, &also, trusted, &namespace)
+                    Parsed::of(pieces, file.as_deref(), &also, trusted, &namespace)
                 }))
                 .is_ok()
         };
         (
             batches,
-            self.intake.context.spawn_blocking(move || split_spooled(&path, input, options, &give)),
+            self.intake.context.spawn_blocking(move || {
+                documents.iter().try_for_each(|document| split_document(document, options, &give))
+            }),
         )
     }
 
-    fn reject(&mut self, rejected: Vec<Rejected>) {
+    pub(super) fn reject(&mut self, rejected: Vec<Rejected>) {
         self.report.rejected_count += rejected.len() as u64;
         let room = REJECTED_MAX.saturating_sub(self.report.rejected.len());
         self.report.rejected.extend(rejected.into_iter().take(room));
+    }
+
+    fn remark(&mut self, remarks: Vec<Rejected>) {
+        self.report.remarks_count += remarks.len() as u64;
+        let room = REJECTED_MAX.saturating_sub(self.report.remarks.len());
+        self.report.remarks.extend(remarks.into_iter().take(room));
     }
 
     /// What of these IOCs is on the stage, and what is known of them.

@@ -80,10 +80,11 @@ pub(super) enum CliCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Import files: lists, CSV with a header, MISP events or our own JSON, told apart by their
-    /// names.
+    /// Import files: lists, tables, JSON (MISP, STIX, our own, exports of other products), reports,
+    /// pages, OpenIOC, also in ZIP or gzip, told apart by what they hold. Ends with 1 if nothing was
+    /// taken.
     Import {
-        /// Files.
+        /// Files, folders with all files in them, or - for standard input.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
         #[command(flatten)]
@@ -97,9 +98,15 @@ pub(super) enum CliCommand {
         /// Account ID or name; needed where there are several.
         #[arg(long, value_name = "ACCOUNT")]
         account: Option<String>,
-        /// The files are prose: take every indicator that stands in them.
+        /// What the files are, whatever they look like: json, table, list, report, html or openioc.
+        #[arg(long = "as", value_name = "FORM", conflicts_with = "report")]
+        form: Option<String>,
+        /// The files are prose, as with --as report.
         #[arg(long)]
         report: bool,
+        /// Of reports take live links as well: they are references otherwise.
+        #[arg(long)]
+        live_links: bool,
         /// Of MISP attributes take only those marked to_ids.
         #[arg(long)]
         to_ids_only: bool,

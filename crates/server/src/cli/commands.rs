@@ -9,7 +9,10 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::say;
+use super::{
+    inputs::{Input, Inputs},
+    say,
+};
 use crate::{
     application::{StartError, open},
     clock::{SystemClock, SystemEntropy},
@@ -87,28 +90,42 @@ pub(super) async fn command_once(config: &Config, command: Command) -> Result<Va
 
 pub(super) async fn import(
     config: &Config,
-    files: &[PathBuf],
+    named: &[PathBuf],
     settings: &Import,
     json: bool,
 ) -> Result<(), String> {
+    let inputs = Inputs::find(named)?;
     let mut here = None;
-    let mut failures = 0;
-    let bar = bar(files.len() as u64, json);
-    for file in files {
-        let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let (mut failures, mut taken) = (0, 0);
+    let bar = bar(inputs.files.len() as u64, json);
+    for Input { path, shown, in_folder } in &inputs.files {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         bar.set_message(name.clone());
-        let size = std::fs::metadata(file).map(|m| m.len()).unwrap_or_default();
-        let stem = file.file_stem().map(|n| n.to_string_lossy().into_owned());
+        let size = std::fs::metadata(path).map(|m| m.len()).unwrap_or_default();
+        let stem = path.file_stem().map(|n| n.to_string_lossy().into_owned());
         let malware_family =
             settings.malware_family.clone().and_then(|f| if f == "-" { stem } else { Some(f) });
         let one = Import { name: name.clone(), malware_family, size, ..settings.clone() };
         let progress = |n: u64| bar.set_message(format!("{name}: {n}"));
-        match import_one(config, &mut here, file, one, &progress).await {
-            Ok(report) if json => println!("{report}"),
-            Ok(report) => bar.suspend(|| print_report(file, &report)),
+        match import_one(config, &mut here, path, one, &progress).await {
+            Ok(report) => {
+                let number =
+                    |key: &str| report.get(key).and_then(Value::as_u64).unwrap_or_default();
+                let all = number("accepted") + number("updated") + number("unchanged");
+                taken += all;
+                // In a folder lie files that hold none, such as a README.
+                if all == 0 && number("rejected_count") > 0 && !in_folder {
+                    failures += 1;
+                }
+                if json {
+                    println!("{report}");
+                } else {
+                    bar.suspend(|| print_report(shown, &report));
+                }
+            }
             Err(message) => {
                 failures += 1;
-                bar.suspend(|| eprintln!("iocast: {}: {message}", file.display()));
+                bar.suspend(|| eprintln!("iocast: {shown}: {message}"));
             }
         }
         bar.inc(1);
@@ -119,7 +136,9 @@ pub(super) async fn import(
         opened.app.close().await.map_err(|e| e.to_string())?;
     }
     if failures > 0 {
-        Err(format!("{failures} of {} files were not imported", files.len()))
+        Err(format!("of {failures} of {} files nothing was taken", inputs.files.len()))
+    } else if taken == 0 {
+        Err("no IOC was found".to_owned())
     } else {
         Ok(())
     }
@@ -135,7 +154,9 @@ async fn import_one(
     match std::fs::File::open(file).and_then(|f| f.metadata()) {
         Err(error) => return Err(error.to_string()),
         Ok(metadata) if !metadata.is_file() => {
-            return Err("this is not a regular file; save what it gives in one first".to_owned());
+            return Err(
+                "this is not a regular file; give what it holds on standard input".to_owned()
+            );
         }
         Ok(_) => {}
     }
@@ -183,24 +204,44 @@ fn ignored_words(count: &str) -> &'static str {
     }
 }
 
-fn print_report(file: &Path, report: &Value) {
+/// What a file, or the files of an archive, were taken for.
+fn read_as(report: &Value) -> String {
+    let forms: Vec<String> = report
+        .get("read_as")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|one| text(one, "form"))
+        .collect();
+    match forms.as_slice() {
+        [] => String::new(),
+        [form] => format!(" (read as {form})"),
+        _ => format!(" (read as {})", forms.join(", ")),
+    }
+}
+
+fn print_report(file: &str, report: &Value) {
     let number = |key: &str| report.get(key).and_then(Value::as_u64).unwrap_or_default();
     println!(
-        "{}: {} new, {} updated, {} unchanged, {} refused",
-        file.display(),
+        "{file}: {} new, {} updated, {} unchanged, {} refused{}",
         number("accepted"),
         number("updated"),
         number("unchanged"),
-        number("rejected_count")
+        number("rejected_count"),
+        read_as(report)
     );
-    for rejected in report.get("rejected").and_then(Value::as_array).into_iter().flatten().take(20)
-    {
-        println!(
-            "  line {}: {} ({})",
-            rejected.get("line").and_then(Value::as_u64).unwrap_or_default(),
-            text(rejected, "value"),
-            text(rejected, "reason")
-        );
+    if number("retired") > 0 {
+        println!("  {} of the new ones are so old that they are retired", number("retired"));
+    }
+    for list in ["rejected", "remarks"] {
+        for line in report.get(list).and_then(Value::as_array).into_iter().flatten().take(20) {
+            println!(
+                "  line {}: {} ({})",
+                line.get("line").and_then(Value::as_u64).unwrap_or_default(),
+                text(line, "value"),
+                text(line, "reason")
+            );
+        }
     }
     for count in ["whitelist", "user_tags", "confidence"] {
         let ignored = report

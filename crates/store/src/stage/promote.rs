@@ -68,7 +68,7 @@ impl Txn {
         if import::Entity::delete_by_id(import).exec(&self.0).await?.rows_affected == 0 {
             return Err(swept());
         }
-        let StageCounts { accepted, updated, unchanged } = counts;
+        let StageCounts { accepted, updated, unchanged, .. } = counts;
         let rows = accepted + updated + unchanged;
         if order == PromoteOrder::AsStaged
             && self.0.get_database_backend() == DbBackend::Sqlite

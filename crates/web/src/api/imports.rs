@@ -6,7 +6,8 @@ use std::time::Duration;
 use actix_web::{HttpMessage as _, HttpRequest, dev::Payload, http::StatusCode, post, web};
 use futures_util::StreamExt as _;
 use iocast_app::{
-    App, Idempotent, ImportReport, ImportRequest, Input, Options, Rejected, Spooled, Trust,
+    App, Idempotent, ImportReport, ImportRequest, Input, Options, ReadAs, Rejected, Spooled,
+    Stated, Trust,
 };
 use iocast_domain::{
     account::Module,
@@ -43,6 +44,11 @@ pub(crate) struct ImportQuery {
     tag: Option<String>,
     /// A malware family that every IOC in it belongs to.
     malware_family: Option<String>,
+    /// What the body is, whatever its bytes look like: `json`, `table`, `list`, `report`, `html` or
+    /// `openioc`. Without it, or with `auto`, iocast finds out.
+    form: Option<String>,
+    /// Of reports, take live links as well: they are references otherwise.
+    live_links: bool,
     /// Restore an export of this account: whitelist states and user tags in it are taken, too.
     restore: bool,
 }
@@ -100,7 +106,7 @@ impl ImportIocIn {
 }
 
 /// A line that was refused.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct RejectedOut {
     /// Line in a text, or place in a list; from 1.
     line: u64,
@@ -110,8 +116,50 @@ pub(crate) struct RejectedOut {
     reason: String,
 }
 
+/// What a body, or a file in it, was taken for.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReadAsOut {
+    /// The name of the file, where it came out of an archive.
+    file: Option<String>,
+    /// Its form.
+    form: FormOut,
+    /// The form in words.
+    name: String,
+}
+
+/// The form of a text.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FormOut {
+    Json,
+    Table,
+    List,
+    Report,
+    Html,
+    OpenIoc,
+}
+
+impl From<Input> for FormOut {
+    fn from(form: Input) -> Self {
+        match form {
+            Input::Json => Self::Json,
+            Input::Table => Self::Table,
+            Input::List => Self::List,
+            Input::Report => Self::Report,
+            Input::Html => Self::Html,
+            Input::OpenIoc => Self::OpenIoc,
+        }
+    }
+}
+
+impl From<ReadAs> for ReadAsOut {
+    fn from(ReadAs { file, form }: ReadAs) -> Self {
+        Self { file, form: form.into(), name: form.name().to_owned() }
+    }
+}
+
 /// What an import did.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct ImportOut {
     /// IOCs that were not there before, each once.
     accepted: u64,
@@ -125,8 +173,17 @@ pub(crate) struct ImportOut {
     rejected_count: u64,
     /// Sentences on what was not taken of lines that were, as people decide it: whitelist states,
     /// user tags, confidence.
-    #[serde(default)]
     ignored: Vec<String>,
+    /// The first thousand fields of IOCs that could not be read and were left out; the IOCs were
+    /// taken.
+    remarks: Vec<RejectedOut>,
+    /// How many were left out in all.
+    remarks_count: u64,
+    /// Of the new IOCs, how many were last seen so long ago that they are retired, and go to no
+    /// device.
+    retired: u64,
+    /// What the body, or each file of an archive, was taken for.
+    read_as: Vec<ReadAsOut>,
     /// Nothing was written.
     dry_run: bool,
 }
@@ -139,6 +196,10 @@ impl From<ImportReport> for ImportOut {
             unchanged,
             rejected_count,
             rejected,
+            remarks_count,
+            remarks,
+            read_as,
+            retired,
             ignored,
             dry_run,
         } = report;
@@ -150,13 +211,18 @@ impl From<ImportReport> for ImportOut {
             rejected: rejected.into_iter().map(line).collect(),
             rejected_count,
             ignored: ignored.sentences(),
+            remarks: remarks.into_iter().map(line).collect(),
+            remarks_count,
+            retired,
+            read_as: read_as.into_iter().map(ReadAsOut::from).collect(),
             dry_run,
         }
     }
 }
 
-/// Import IOCs into a source: `application/json` (our own list, or MISP events), `text/csv`,
-/// `text/plain`, `text/vnd.iocast.report`.
+/// Import IOCs into a source. The form is found from the bytes: JSON (our own, MISP, STIX, exports
+/// of other products), tables, lists, reports, pages, OpenIOC, also in gzip or ZIP; `Content-Type`
+/// is a hint, and `form` decides.
 #[utoipa::path(
     tag = "sources",
     params(("id" = Uuid, Path), ImportQuery, ("Idempotency-Key" = Option<String>, Header)),
@@ -175,12 +241,12 @@ pub(crate) async fn create(
     let actor = &session.0;
     let source = SourceId(id.0);
     let mut payload = payload.into_inner();
-    let Some(input) = Input::from_content_type(request.content_type()) else {
+    let Some(hint) = Input::from_content_type(request.content_type()) else {
         drain(&mut payload, 0).await;
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "media_type",
-            "Name the form in Content-Type: application/json, text/csv (with a header), text/plain (one value a line) or text/vnd.iocast.report (prose).",
+            "Name the form in Content-Type: application/json, text/csv, text/plain, text/html, text/vnd.iocast.report (prose), or application/octet-stream to have it found out.",
         ));
     };
     uncompressed(&request)?;
@@ -196,6 +262,7 @@ pub(crate) async fn create(
             .into());
         }
     };
+    let stated = stated(query.0.form.as_deref(), hint)?;
     let mut also = Enrichment::default();
     also.user_tags.extend(query.0.tag.as_deref().and_then(label));
     also.malware_families.extend(query.0.malware_family.as_deref().and_then(label));
@@ -212,8 +279,8 @@ pub(crate) async fn create(
     let trust = if query.0.restore { Trust::Restore } else { Trust::Feed };
     let import = ImportRequest {
         path: spooled.0.clone(),
-        input,
-        options: Options { only_to_ids },
+        stated,
+        options: Options { only_to_ids, live_links: query.0.live_links },
         also,
         trust,
         dry_run: query.0.dry_run,
@@ -221,10 +288,26 @@ pub(crate) async fn create(
     let make =
         async { Ok(ImportOut::from(app.intake.import(actor, source, import, &|_| {}).await?)) };
     let again = async |report| {
-        serde_json::from_value(report)
+        // What was noted with the import is its report, not the answer.
+        serde_json::from_value::<ImportReport>(report)
+            .map(ImportOut::from)
             .map_err(|error| Problem::from(iocast_app::AppError::Internal(Box::new(error))))
     };
     answer_once(&app, actor, key, StatusCode::OK, make, again).await
+}
+
+/// The form that somebody chose by its word; without a choice, what is known.
+pub(crate) fn stated(form: Option<&str>, hint: Stated) -> Result<Stated, iocast_app::AppError> {
+    match form {
+        None | Some("" | "auto") => Ok(hint),
+        Some(word) => Input::from_word(word).map(Stated::Chosen).ok_or_else(|| {
+            iocast_app::AppError::field(
+                "form",
+                "form_invalid",
+                "form is one of auto, json, table, list, report, html, openioc.",
+            )
+        }),
+    }
 }
 
 /// Writes the body to the spool, within bounds of size and time.

@@ -1,7 +1,9 @@
 //! TIP → Sources: who reports IOCs, and bringing IOCs in by hand.
 
 use actix_web::http::StatusCode;
-use iocast_app::{AppError, ImportRequest, Input, NewSource, Options, SourcePatch, Spooled, Trust};
+use iocast_app::{
+    AppError, ImportRequest, NewSource, Options, SourcePatch, Spooled, Stated, Trust,
+};
 use iocast_domain::{
     id::SourceId,
     ioc::{Enrichment, label},
@@ -12,7 +14,10 @@ use super::{
     view,
     visit::{Form, Id, PageContext, PageResult, problem},
 };
-use crate::api::{imports::ImportOut, sources::SourceOut};
+use crate::api::{
+    imports::{ImportOut, stated},
+    sources::SourceOut,
+};
 
 pub(crate) async fn list(visitor: PageContext) -> PageResult {
     list_page(&visitor, StatusCode::OK, Value::from(()), context! {}).await
@@ -170,12 +175,10 @@ async fn paste(form: &Form, id: SourceId) -> Result<ImportOut, AppError> {
         return Err(AppError::field(
             "pasted",
             "nothing_pasted",
-            "Paste some IOCs first: one a line, a table, MISP JSON, or a report.",
+            "Paste some IOCs first: a list, a table, JSON, or a report.",
         ));
     }
-    let input = Input::from_content_type(form.text("form")).ok_or_else(|| {
-        AppError::field("form", "not_a_choice", "Choose one of the offered forms.")
-    })?;
+    let stated = stated(Some(form.text("form")), Stated::Nothing)?;
     let mut also = Enrichment::default();
     also.user_tags.extend(label(form.text("tag")));
     let spooled = Spooled(app.intake.spool_path());
@@ -183,8 +186,8 @@ async fn paste(form: &Form, id: SourceId) -> Result<ImportOut, AppError> {
     tokio::fs::write(&spooled.0, text).await.map_err(unwritable)?;
     let request = ImportRequest {
         path: spooled.0.clone(),
-        input,
-        options: Options { only_to_ids: form.on("to_ids") },
+        stated,
+        options: Options { only_to_ids: form.on("to_ids"), live_links: form.on("live_links") },
         also,
         trust: if form.on("restore") { Trust::Restore } else { Trust::Feed },
         dry_run: form.text("do") == "check",

@@ -9,9 +9,18 @@ fn our_own_list_and_bare_values() {
             "203.0.113.1", {"value":"x"}, {"value":"evil2.example","colour":"red"}, {"kind":"ip","value":"2001:db8::1"},
             {"value":"evil3.example","confidence":4}, {"value":"evil4.example","first_seen":"2026-02-01","last_seen":"2026-01-01"}]"#;
     let (found, rejected) = values(Input::Json, text);
-    assert_eq!(found, ["domain evil.example", "ipv4 203.0.113.1", "ipv6 2001:db8::1"]);
-    assert_eq!(rejected.iter().map(|r| r.line).collect::<Vec<_>>(), [3, 4, 6, 7]);
-    assert!(rejected[1].reason.contains("colour"));
+    assert_eq!(
+        found,
+        [
+            "domain evil.example",
+            "ipv4 203.0.113.1",
+            "domain evil2.example",
+            "ipv6 2001:db8::1",
+            "domain evil3.example",
+            "domain evil4.example"
+        ]
+    );
+    assert_eq!(rejected.iter().map(|r| r.line).collect::<Vec<_>>(), [3]);
     assert!(values(Input::Json, r#"{"iocs":[{"value":"evil.example"}]}"#).0.len() == 1);
     assert!(values(Input::Json, "[]").0.is_empty());
 }

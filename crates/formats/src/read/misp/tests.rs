@@ -53,10 +53,15 @@ fn an_event_with_objects_galaxies_and_composites() {
 #[test]
 fn only_to_ids_when_asked() {
     let mut found = 0;
-    read(Input::Json, &mut Cursor::new(EVENT), Options { only_to_ids: true }, &mut |_| {
-        found += 1;
-        true
-    })
+    read(
+        Input::Json,
+        &mut Cursor::new(EVENT),
+        Options { only_to_ids: true, ..Options::default() },
+        &mut |_| {
+            found += 1;
+            true
+        },
+    )
     .unwrap();
     assert_eq!(found, 1);
     assert_eq!(values(Input::Json, r#"[{"Event":{"Attribute":[{"type":"domain","value":"a.example"}]}},{"Event":{"Attribute":null}}]"#).0.len(), 1);

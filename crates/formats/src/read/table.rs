@@ -1,0 +1,199 @@
+//! Tables: any separator, titles and remarks above the header, a header in the words of any product,
+//! or none.
+
+use std::{
+    io::{BufRead, Seek},
+    sync::Arc,
+};
+
+use iocast_domain::{
+    ioc::{Kind, Sighting},
+    normalise,
+    refang::without_hidden,
+    time::clip,
+};
+
+use super::{
+    Item, Options, Piece, ReadError, Rejected, Sink,
+    fields::{Facts, Role, Said},
+    guard,
+    kinds::KindWord,
+    list, misp, plain, send, unclean,
+};
+
+mod layout;
+mod rows;
+
+pub(super) use self::layout::Layout;
+use self::rows::Rows;
+
+/// A row of a table.
+#[derive(Debug)]
+pub(super) struct Row {
+    layout: Arc<Layout>,
+    options: Options,
+    line: u64,
+    cells: csv::ByteRecord,
+}
+
+pub(super) fn split<R: BufRead + Seek>(
+    from: &mut R,
+    options: Options,
+    sink: Sink<'_>,
+) -> Result<(), ReadError> {
+    let (sample, whole) = plain::sample(from)?;
+    guard::rewind(from)?;
+    let layout = Layout::find(&sample, whole).ok_or_else(|| {
+        ReadError::Malformed(
+            "No column of the table holds indicators. Name one `value` in the first line; for a list without a header send text/plain.".to_owned(),
+        )
+    })?;
+    let layout = Arc::new(layout);
+    let mut rows = Rows::new(from, &layout)?;
+    let mut cells = csv::ByteRecord::new();
+    while let Some(line) = rows.read(&mut cells)? {
+        let row = Row { layout: Arc::clone(&layout), options, line, cells: cells.clone() };
+        send(sink, Piece::Table(row))?;
+    }
+    Ok(())
+}
+
+impl Row {
+    pub(super) fn weight(&self) -> usize {
+        self.cells.as_slice().len() + self.cells.len() * size_of::<usize>()
+    }
+
+    pub(super) fn items(&self, sink: &mut dyn FnMut(Item)) {
+        let cells: Vec<(Role, Said)> = self
+            .layout
+            .columns
+            .iter()
+            .zip(&self.cells)
+            .filter_map(|(role, cell)| Some(((*role)?, Said::Cell(plain::text(cell).into_owned()))))
+            .collect();
+        // A remark between the rows, such as the count that ends a feed.
+        if self.cells.get(0).is_none_or(|cell| cell.starts_with(b"#"))
+            || self.cells.iter().all(<[u8]>::is_empty)
+        {
+            return;
+        }
+        indicators(self.line, &cells, self.options, sink);
+    }
+}
+
+/// The indicators of a row, or of a JSON object with such keys, and what is said of them.
+pub(super) fn indicators(
+    line: u64,
+    cells: &[(Role, Said)],
+    options: Options,
+    sink: &mut dyn FnMut(Item),
+) {
+    let mut facts = Facts::default();
+    for (role, said) in cells.iter().filter(|(role, _)| !role.is_value()) {
+        facts.take(*role, said);
+    }
+    facts.finish();
+    if options.only_to_ids && facts.to_ids == Some(false) {
+        return;
+    }
+    let first = |wanted: fn(Role) -> bool| {
+        let said = cells.iter().find(|(role, _)| wanted(*role)).map(|(_, said)| said);
+        said.and_then(|said| said.texts().first()).map_or("", |text| text.trim())
+    };
+    let kind_text = first(|role| role == Role::Kind);
+    // An attribute of MISP that describes, and is no indicator.
+    if facts.category.is_some() && misp::is_context(kind_text) {
+        return;
+    }
+    let mut any = false;
+    let of_values = cells.iter().filter(|(role, _)| role.is_value());
+    for (role, text) in
+        of_values.flat_map(|(role, said)| said.texts().iter().map(move |text| (*role, text)))
+    {
+        let text = without_hidden(text);
+        let text = text.trim();
+        if text.is_empty() || matches!(text, "-" | "N/A" | "n/a" | "None" | "null" | "NULL") {
+            continue;
+        }
+        any = true;
+        let kind = match role {
+            Role::Of(kind) => KindWord::Kind(kind),
+            Role::Hash => KindWord::Hash,
+            _ => facts.kind,
+        };
+        let mut give = |found: (Kind, String)| {
+            sink(Item::Sighting(Box::new(Sighting {
+                indicator: Some(found),
+                ..facts.sighting.clone()
+            })));
+        };
+        if let Err(reason) = values(kind, text, &mut give) {
+            let reason = match facts.kind {
+                KindWord::Untaken => {
+                    format!("`{}` is not a kind of IOC that devices take", clip(kind_text, 40))
+                }
+                _ => reason,
+            };
+            sink(Rejected::item(line, text, reason));
+        }
+    }
+    if !any {
+        return sink(Rejected::item(line, "", "the row holds no indicator"));
+    }
+    let value = first(Role::is_value);
+    for sentence in facts.left_out {
+        sink(Item::Remark(Rejected::new(line, value, sentence)));
+    }
+}
+
+/// The indicators of a cell.
+fn values(kind: KindWord, text: &str, give: &mut dyn FnMut((Kind, String))) -> Result<(), String> {
+    if let Some(reason) = unclean(text) {
+        return Err(reason.to_owned());
+    }
+    let of_kind = match kind {
+        KindWord::Untaken => return Err(String::new()),
+        KindWord::Second => text.rsplit_once('|').map(|(_, value)| normalise::certain(value)),
+        KindWord::Both if text.contains('|') => {
+            for half in text.split('|') {
+                give(normalise::certain(half)?);
+            }
+            return Ok(());
+        }
+        KindWord::Kind(kind) => Some(normalise::of_hint(kind, text)),
+        KindWord::Any | KindWord::Hash | KindWord::Both => None,
+    };
+    let reason = match of_kind {
+        Some(Ok(found)) => {
+            give(found);
+            return Ok(());
+        }
+        Some(Err(reason)) => Some(reason),
+        None => None,
+    };
+    let whole = match list::word(text, give) {
+        Ok(()) => return Ok(()),
+        Err(whole) => whole,
+    };
+    // Several in one cell.
+    let words = || {
+        text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '|'))
+            .filter(|word| !word.is_empty())
+    };
+    let is = |word: &str| list::word(word, &mut |_| {}).is_ok();
+    // Between semicolons and line ends stand values; between blanks, words of a sentence may.
+    let apart = text.contains([';', '|', '\n']);
+    if words().nth(1).is_none() || !words().all(is) && !(apart && words().any(is)) {
+        return Err(reason.unwrap_or(whole));
+    }
+    let mut unread = Ok(());
+    for word in words() {
+        if let Err(reason) = list::word(word, give) {
+            unread = Err(reason);
+        }
+    }
+    unread
+}
+
+#[cfg(test)]
+mod tests;
