@@ -31,8 +31,17 @@ impl Publishing {
         while !self.context.is_closing() {
             let now = self.context.now();
             let due = self.context.store.read().receipts_to_check(now, ROUND).await?;
+            let mut failed = None;
             for receipt in &due {
-                offered += self.offer_again(receipt, now).await?;
+                // One client with which something is wrong must not keep it from the others.
+                match self.offer_again(receipt, now).await {
+                    Ok(count) => offered += count,
+                    Err(error) => failed = Some(error),
+                }
+            }
+            if let Some(error) = failed {
+                self.context.changed.notify_one();
+                return Err(error);
             }
             if (due.len() as u64) < ROUND {
                 break;

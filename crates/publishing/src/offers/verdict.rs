@@ -35,6 +35,12 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
+    /// Whether it says something of an event already: one event is one row of what is noted.
+    fn names(&self, event: Uuid) -> bool {
+        let Self { again, wrong, given_up, refused, waiting, .. } = self;
+        [again, wrong, given_up, refused, waiting].into_iter().any(|all| all.contains(&event))
+    }
+
     /// What gets new timestamps with the next publication.
     pub(super) fn offers(&self) -> impl Iterator<Item = Uuid> {
         self.again.iter().chain(&self.wrong).chain(&self.waiting).copied()
@@ -162,8 +168,7 @@ impl Look<'_> {
                 && event.offered == 0
                 && event.corrections < OFFERED_AGAIN
                 && self.stamps.contains_key(&event.event)
-                && !verdict.again.contains(&event.event)
-                && !verdict.wrong.contains(&event.event)
+                && !verdict.names(event.event)
         });
         given_last.map(|event| event.event).collect()
     }

@@ -3,7 +3,7 @@
 use iocast_domain::{
     id::GroupId,
     receipt::{EventBody, PULL_ENDS, REFUSED_AFTER},
-    time::Timestamp,
+    time::{DAY, Timestamp},
 };
 use uuid::Uuid;
 
@@ -38,7 +38,8 @@ pub struct EventReceipt {
     pub mistaken: bool,
     /// When it was given the manifest of the pull at which it fetched the event.
     pub pulled_at: Timestamp,
-    /// How often the event was offered again because it may be stored wrongly.
+    /// How often the event was offered again because it may be stored wrongly, without a day in
+    /// which it was not fetched.
     pub corrections: u32,
     /// People were told that the client does not take the event.
     pub reported: bool,
@@ -106,6 +107,8 @@ impl EventReceipt {
             stored,
             mistaken: (self.mistaken && !corrected) || doubtful,
             pulled_at: asked_at.unwrap_or(at),
+            // A bound for a day: what went wrong long ago must not use up what is needed now.
+            corrections: if at.since(self.fetched_at) < DAY { self.corrections } else { 0 },
             reported: self.reported && !self.stored && (again || still_refused),
             ..self
         }
