@@ -174,7 +174,7 @@ fn refang_scheme(text: String) -> String {
 #[must_use]
 pub fn joined(line: &str) -> Option<String> {
     let words: Vec<&str> = line.split_whitespace().take(64).collect();
-    if words.len() < 3 || words.len() % 2 == 0 || words.len() == 64 {
+    if words.len() < 3 || words.len().is_multiple_of(2) || words.len() == 64 {
         return None;
     }
     let mut out = String::new();

@@ -7,7 +7,7 @@ use iocast_domain::{
     alert::{Alert, AlertKind, AlertSource, AlertTag, AlertText, Closing},
     id::{AlertId, IocId, UserId},
     ioc::{Kind, Severity, ioc_id, label},
-    normalise::detect,
+    normalise::certain,
     time::{Timestamp, clip},
 };
 use iocast_store::{AlertFilter, Txn};
@@ -122,7 +122,7 @@ impl Intake {
         }
         let mut read: Vec<(Kind, String)> = Vec::with_capacity(iocs.len());
         for text in &iocs {
-            let one = detect(text).map_err(|why| {
+            let one = certain(text).map_err(|why| {
                 AppError::field(
                     "RelatedIocs",
                     "not_an_ioc",

@@ -71,8 +71,10 @@ impl Row {
             .zip(&self.cells)
             .filter_map(|(role, cell)| Some(((*role)?, Said::Cell(plain::text(cell).into_owned()))))
             .collect();
-        // A remark between the rows, such as the count that ends a feed.
-        if self.cells.get(0).is_none_or(|cell| cell.starts_with(b"#"))
+        // A remark between the rows, such as the count that ends a feed. A whole row may begin with
+        // such a sign, too: `#a@evil.example`.
+        let is_whole = self.cells.len() == self.layout.columns.len() && self.cells.len() > 1;
+        if self.cells.get(0).is_none_or(|cell| cell.starts_with(b"#") && !is_whole)
             || self.cells.iter().all(<[u8]>::is_empty)
         {
             return;
@@ -183,7 +185,8 @@ fn values(kind: KindWord, text: &str, give: &mut dyn FnMut((Kind, String))) -> R
     let is = |word: &str| list::word(word, &mut |_| {}).is_ok();
     // Between semicolons and line ends stand values; between blanks, words of a sentence may.
     let apart = text.contains([';', '|', '\n']);
-    if words().nth(1).is_none() || !words().all(is) && !(apart && words().any(is)) {
+    let holds_values = words().all(is) || apart && words().any(is);
+    if words().nth(1).is_none() || !holds_values {
         return Err(reason.unwrap_or(whole));
     }
     let mut unread = Ok(());

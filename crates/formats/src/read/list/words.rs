@@ -56,7 +56,7 @@ pub(in super::super) fn word(
 /// A name or URL in Base64, as Suricata's data sets hold it.
 fn decoded(text: &str) -> Option<(Kind, String)> {
     use base64::Engine as _;
-    if text.len() < 8 || text.len() % 4 != 0 || text.contains('.') {
+    if text.len() < 8 || !text.len().is_multiple_of(4) || text.contains('.') {
         return None;
     }
     let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;

@@ -129,8 +129,7 @@ fn url<'l>(text: &'l str, quoted: bool, marked: bool, out: &mut Vec<Word<'l>>) {
         text = before;
     }
     text = unbalanced(text);
-    text =
-        text.trim_end_matches(|c: char| matches!(c, '.' | ',' | ';' | ':' | '!' | '?' | '*' | '_'));
+    text = text.trim_end_matches(['.', ',', ';', ':', '!', '?', '*', '_']);
     text = unbalanced(text);
     out.push(Word { text, marked, quoted, link });
 }

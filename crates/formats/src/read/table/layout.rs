@@ -189,7 +189,7 @@ fn judge_named(columns: &mut [Option<Role>], rows: &[Vec<String>]) {
                 kinds = Some(at);
             }
             Some(Role::Kind) if filled > 0 && indicators * 2 > filled => {
-                *column = Some(Role::Value)
+                *column = Some(Role::Value);
             }
             _ => {}
         }

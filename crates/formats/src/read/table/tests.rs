@@ -48,6 +48,10 @@ fn layouts_in_use() {
             vec!["url http://a.example/x,y"],
         ),
         ("hosts\n\"a.example, b.example\"\n", vec!["domain a.example", "domain b.example"]),
+        (
+            "value,note\n#a@evil.example,x\nb.example,y\n# END 2 entries\n",
+            vec!["email #a@evil.example", "domain b.example"],
+        ),
         ("value\ra.example\rb.example\r", vec!["domain a.example", "domain b.example"]),
     ] {
         assert_eq!(values(Input::Table, text).0, expected, "{text}");
