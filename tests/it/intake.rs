@@ -232,6 +232,11 @@ fn hostile_files_harm_nobody(app: &mut TestApp) {
     let deep = "[".repeat(500_000);
     let tags = format!("<html>{}", "<div>".repeat(200_000));
     let wide = format!("<a {}>", "a=1 ".repeat(300_000));
+    let few: Vec<(String, &[u8])> =
+        (0..400).map(|n| (format!("{n}.txt"), &b"x.example\n"[..])).collect();
+    let few: Vec<(&str, &[u8])> = few.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+    let inner = zip(&few, None);
+    let many = zip(&[("a.zip", &inner), ("b.zip", &inner), ("c.zip", &inner)], None);
     let quine = zip(
         &[(
             "a.zip",
@@ -251,6 +256,7 @@ fn hostile_files_harm_nobody(app: &mut TestApp) {
         (wide.as_bytes(), 200),
         (b"<?xml version=\"1.0\"?><ioc ><a></b></ioc>", 400),
         (quine.as_slice(), 400),
+        (many.as_slice(), 400),
         (b"MZ\x90\0\x03\0\0\0", 400),
         (b"\xff\xfe", 200),
         (b"", 200),

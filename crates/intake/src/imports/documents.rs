@@ -17,6 +17,8 @@ use serde::{Deserialize, Serialize};
 use super::{Import, ImportRequest, Spooled, unreadable};
 use crate::{AppError, AppResult, Intake};
 
+/// Most files of an import, those of archives in archives counted.
+const FILES_MAX: usize = 1_000;
 /// Wrappings that may lie around each other: a UTF-16 text in gzip in a ZIP archive.
 const DEPTH_MAX: usize = 3;
 
@@ -83,6 +85,7 @@ impl Intake {
 struct Unpacking {
     /// Files that come out lie beside this one.
     base: PathBuf,
+    /// Bytes that may still come out: of all that is packed in each other together.
     most: u64,
     stated: Stated,
     spooled: Vec<Spooled>,
@@ -131,6 +134,15 @@ impl Unpacking {
                 return Ok(());
             }
             other => other?,
+        }
+        for (path, _) in &came {
+            let length = std::fs::metadata(path).map_err(ReadError::Io)?.len();
+            self.most = self.most.saturating_sub(length);
+        }
+        if self.spooled.len() > FILES_MAX {
+            return Err(ReadError::Malformed(format!(
+                "The archive and those in it hold more than {FILES_MAX} files; import them in parts."
+            )));
         }
         for (path, name) in came {
             self.open(&path, name, depth + 1)?;
