@@ -72,14 +72,16 @@ use iocast_domain::time::{Clock, Entropy};
 pub use iocast_formats::{
     read::{
         Input, Options, Rejected,
+        document::Document,
         form::{Stated, of_file_name},
     },
     snapshot::{Comparison, Snapshot},
 };
 pub use iocast_intake::{
-    AlertChange, AlertQuery, BulkEditResult, DocumentIoc, Ignored, ImportReport, ImportRequest,
+    AlertChange, AlertQuery, BulkEditResult, DocumentIoc, Extracted, ExtractedFile, Ignored, ImportReport, ImportRequest,
     Intake, IocEdit, IocPatch, IocQuery, IocView, NewAlert, NewDocument, NewSource, Progress,
     ReadAs, SourcePatch, Spooled, Trust, WalkPage, WalkQuery, Walked,
+    extracted_file,
 };
 pub use iocast_notify::{
     Email, Failure, MailTransport, Mailer, Security, Smtp, Transport, Webhooks,

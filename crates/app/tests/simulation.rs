@@ -188,6 +188,7 @@ impl World {
             public_url: "https://iocast.example".to_owned(),
             trusted_proxies: iocast_domain::proxy::Proxies::default(),
             data: folder.path().to_owned(),
+            program: std::path::PathBuf::new(),
             emulator: false,
             import_max: 1 << 20,
             cache_bytes: 1 << 20,

@@ -13,6 +13,8 @@ pub struct Settings {
     pub trusted_proxies: Proxies,
     /// The data folder: imports are spooled in it.
     pub data: PathBuf,
+    /// The program that reads documents apart: `iocast` itself.
+    pub program: PathBuf,
     /// Whether the product's clock may be moved.
     pub emulator: bool,
     /// Most bytes of one import.

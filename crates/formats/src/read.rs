@@ -12,6 +12,7 @@ use iocast_domain::{
 };
 
 mod dates;
+pub mod document;
 mod fields;
 pub mod form;
 mod guard;

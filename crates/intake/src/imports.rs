@@ -18,11 +18,15 @@ use uuid::Uuid;
 
 use crate::{Actor, AppError, AppResult, Intake};
 
+mod apart;
 mod promote;
 
 mod documents;
 use self::documents::Documents;
-pub use self::documents::ReadAs;
+pub use self::{
+    apart::{Extracted, ExtractedFile, file as extracted_file},
+    documents::ReadAs,
+};
 
 mod merge;
 use self::merge::{Order, Parsed, unreadable};

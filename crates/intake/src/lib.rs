@@ -17,7 +17,10 @@ mod walk;
 
 pub use self::{
     alerts::{AlertChange, AlertQuery, NewAlert},
-    imports::{Ignored, ImportReport, ImportRequest, Progress, ReadAs, Spooled, Trust},
+    imports::{
+        Extracted, ExtractedFile, Ignored, ImportReport, ImportRequest, Progress, ReadAs, Spooled,
+        Trust, extracted_file,
+    },
     iocs::{IocPatch, IocQuery, IocView},
     sources::{NewSource, SourcePatch},
     walk::{BulkEditResult, DocumentIoc, IocEdit, NewDocument, WalkPage, WalkQuery, Walked},

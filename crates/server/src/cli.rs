@@ -21,8 +21,9 @@ use crate::{
 
 mod arguments;
 mod commands;
+mod document;
 mod inputs;
-pub use self::arguments::Cli;
+pub use self::{arguments::Cli, document::read_document};
 use self::{
     arguments::{AdminVerb, CliCommand, ConfigVerb, DataFlags, FixturesVerb, MailVerb, Switch},
     commands::{account_lines, command_once, import, print_account, text},
@@ -133,6 +134,7 @@ async fn execute(cli: Cli) -> Result<(), String> {
             import(&settings.quiet(data)?, &files, &one, json).await
         }
         CliCommand::Admin { what } => administer(&settings, what).await,
+        CliCommand::ReadDocument { .. } => Err("this runs without a runtime".to_owned()),
         CliCommand::Mail { what: MailVerb::Test { data, to, account, json } } => {
             let command = Command::MailTest { account, to: to.clone() };
             let made = settings.once(data, command).await?;

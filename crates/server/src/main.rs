@@ -3,13 +3,16 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::Parser as _;
-use iocast_server::cli::{Cli, run};
+use iocast_server::cli::{Cli, read_document, run};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(code) = read_document(&cli) {
+        return code;
+    }
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => {
             let code = runtime.block_on(run(cli));

@@ -1,6 +1,6 @@
 //! What an import is, found from its bytes. Its name and the form that a client states are hints.
 
-use super::{Input, list, plain, table::Layout};
+use super::{Input, document::Document, list, plain, table::Layout};
 
 /// Something around the text that is taken off first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +9,9 @@ pub enum Wrapping {
     Gzip,
     /// ZIP.
     Zip,
+    /// A document. One of an office program may also look like ZIP: see
+    /// [`office`](super::unpack::office).
+    Document(Document),
     /// Text that is not UTF-8.
     Text(Encoding),
 }
@@ -49,11 +52,10 @@ pub fn wrapping(head: &[u8]) -> Result<Option<Wrapping>, String> {
     if is(b"PK\x03\x04") {
         return Ok(Some(Wrapping::Zip));
     }
-    let (what, how) = if is(b"%PDF") {
-        ("a PDF", "copy its text into the box, or save it as text")
-    } else if is(&[0xd0, 0xcf, 0x11, 0xe0]) {
-        ("an old Office document", "save it as CSV or text")
-    } else if is(b"{\\rtf") {
+    if let Some(document) = document(head) {
+        return Ok(Some(Wrapping::Document(document)));
+    }
+    let (what, how) = if is(b"{\\rtf") {
         ("an RTF document", "save it as text")
     } else if is(b"7z\xbc\xaf\x27\x1c") || is(b"Rar!") || is(b"\xfd7zXZ") || is(b"BZh") {
         ("an archive of a kind that is not unpacked", "unpack it, or pack it as ZIP or gzip")
@@ -69,6 +71,46 @@ pub fn wrapping(head: &[u8]) -> Result<Option<Wrapping>, String> {
         return Ok(encoding(head).map(Wrapping::Text));
     };
     Err(format!("The file is {what}; {how}."))
+}
+
+fn document(head: &[u8]) -> Option<Document> {
+    // Some write a few bytes before the mark.
+    let early = head.get(..head.len().min(1_024)).unwrap_or_default();
+    if head.starts_with(b"%PDF-") || early.windows(6).any(|bytes| bytes == b"\n%PDF-") {
+        return Some(Document::Pdf);
+    }
+    if head.starts_with(&[0xd0, 0xcf, 0x11, 0xe0]) {
+        return Some(Document::Sheet);
+    }
+    if head.get(257..262) == Some(b"ustar") {
+        return Some(Document::Tar);
+    }
+    is_mail(head).then_some(Document::Mail)
+}
+
+/// Lines of a header come first, and what only a mail server or program writes is among them.
+fn is_mail(head: &[u8]) -> bool {
+    let mut certain = 0;
+    for line in head.split(|byte| *byte == b'\n').take(300) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            break;
+        }
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            continue;
+        }
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
+        let name = line.get(..colon).unwrap_or_default();
+        if name.is_empty() || !name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-') {
+            return false;
+        }
+        let name = name.to_ascii_lowercase();
+        certain += u32::from(matches!(
+            name.as_slice(),
+            b"received" | b"message-id" | b"mime-version" | b"return-path" | b"delivered-to"
+        ));
+    }
+    certain >= 2
 }
 
 fn encoding(head: &[u8]) -> Option<Encoding> {
@@ -213,7 +255,11 @@ mod tests {
 
     #[test]
     fn what_holds_no_text_is_named() {
-        assert!(wrapping(b"%PDF-1.7").unwrap_err().contains("PDF"));
+        assert!(wrapping(b"{\\rtf1").unwrap_err().contains("RTF"));
+        assert_eq!(wrapping(b"%PDF-1.7"), Ok(Some(Wrapping::Document(Document::Pdf))));
+        let mail = b"Received: from a\r\n by b\r\nMessage-ID: <1@a.example>\r\nSubject: c\r\n\r\nd";
+        assert_eq!(wrapping(mail), Ok(Some(Wrapping::Document(Document::Mail))));
+        assert_eq!(wrapping(b"SHA256: ab\nMD5: cd\n\nSubject: x\n"), Ok(None));
         assert_eq!(wrapping(&[0x1f, 0x8b, 8]), Ok(Some(Wrapping::Gzip)));
         assert_eq!(wrapping(&[0xff, 0xfe, b'a', 0]), Ok(Some(Wrapping::Text(Encoding::Utf16Le))));
         assert_eq!(wrapping(b"e\0v\0i\0l\0"), Ok(Some(Wrapping::Text(Encoding::Utf16Le))));

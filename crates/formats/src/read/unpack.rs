@@ -2,7 +2,12 @@
 
 use std::io::{self, Read, Seek, Write};
 
-use super::{ReadError, form::Wrapping, plain};
+use super::{
+    Input, ReadError,
+    document::{self, Document},
+    form::Wrapping,
+    plain,
+};
 
 /// How much larger a file may become than its packed form: text shrinks to a tenth, rarely to a
 /// hundredth.
@@ -10,16 +15,42 @@ const RATIO_MAX: u64 = 200;
 /// What may always come out, in bytes.
 const ALWAYS: u64 = 16 << 20;
 /// Most files of an archive.
-const FILES_MAX: usize = 1_000;
+pub(super) const FILES_MAX: usize = 1_000;
 
 /// A file that came out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unpacked {
     /// Its name in the archive, if it was in one.
     pub name: Option<String>,
+    /// Its form, where what it was in says so.
+    pub form: Option<Input>,
 }
 
-/// Takes off one wrapping. `next` opens a place to write each file to.
+/// What a ZIP archive is, where it is a document of an office program.
+pub fn office<R: Read + Seek>(from: &mut R) -> Option<Document> {
+    let archive = zip::ZipArchive::new(from).ok()?;
+    let of_name = |name: &str| match name {
+        "word/document.xml" => Some(Document::Text),
+        "ppt/presentation.xml" => Some(Document::Slides),
+        "xl/workbook.xml" | "xl/workbook.bin" => Some(Document::Sheet),
+        _ => None,
+    };
+    if let Some(document) = archive.file_names().find_map(of_name) {
+        return Some(document);
+    }
+    let mut archive = archive;
+    let mut kind = String::new();
+    archive.by_name("mimetype").ok()?.take(100).read_to_string(&mut kind).ok()?;
+    match kind.trim().strip_prefix("application/vnd.oasis.opendocument.")? {
+        "text" => Some(Document::Text),
+        "presentation" => Some(Document::Slides),
+        "spreadsheet" => Some(Document::Sheet),
+        _ => None,
+    }
+}
+
+/// Takes off one wrapping. `next` opens a place to write each file to. Gives sentences on what was
+/// left out.
 ///
 /// # Errors
 /// [`ReadError::Malformed`] if the file is broken, needs a password that is not the usual one, or
@@ -29,7 +60,7 @@ pub fn unpack<R: Read + Seek, W: Write>(
     from: &mut R,
     most: u64,
     next: &mut dyn FnMut(Unpacked) -> io::Result<W>,
-) -> Result<(), ReadError> {
+) -> Result<Vec<String>, ReadError> {
     let length = from.seek(io::SeekFrom::End(0)).map_err(ReadError::Io)?;
     from.rewind().map_err(ReadError::Io)?;
     let most = most.min(length.saturating_mul(RATIO_MAX).max(ALWAYS));
@@ -37,15 +68,17 @@ pub fn unpack<R: Read + Seek, W: Write>(
         Wrapping::Text(encoding) => {
             let mut to = next(Unpacked::default()).map_err(ReadError::Io)?;
             plain::transcode(encoding, from, &mut to).map_err(ReadError::Io)?;
-            to.flush().map_err(ReadError::Io)
+            to.flush().map_err(ReadError::Io)?;
         }
         Wrapping::Gzip => {
             let mut to = next(Unpacked::default()).map_err(ReadError::Io)?;
             let mut packed = flate2::read::MultiGzDecoder::new(from);
-            copy(&mut packed, &mut to, most, &mut 0)
+            copy(&mut packed, &mut to, most, &mut 0)?;
         }
-        Wrapping::Zip => zip(from, most, next),
+        Wrapping::Zip => zip(from, most, next)?,
+        Wrapping::Document(document) => return document::extract(document, from, most, next),
     }
+    Ok(Vec::new())
 }
 
 /// The usual password of archives with malware and indicators.
@@ -87,7 +120,7 @@ fn zip<R: Read + Seek, W: Write>(
             continue;
         }
         let name = Some(name);
-        let mut to = next(Unpacked { name }).map_err(ReadError::Io)?;
+        let mut to = next(Unpacked { name, form: None }).map_err(ReadError::Io)?;
         copy(&mut file, &mut to, most, &mut written)?;
     }
     Ok(())

@@ -5,16 +5,22 @@ use std::{
     io::{BufReader, BufWriter, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use iocast_formats::read::{
     Input, ReadError, Rejected,
-    form::{self, Stated},
-    unpack::{Unpacked, unpack},
+    document::Document as Kind,
+    form::{self, Stated, Wrapping},
+    unpack::{Unpacked, office, unpack},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Import, ImportRequest, Spooled, unreadable};
+use super::{
+    Import, ImportRequest, Spooled,
+    apart::{self, Extracted, ExtractedFile},
+    unreadable,
+};
 use crate::{AppError, AppResult, Intake};
 
 /// Most files of an import, those of archives in archives counted.
@@ -28,6 +34,8 @@ pub(super) struct Document {
     pub(super) path: PathBuf,
     /// Its name, where it came out of an archive.
     pub(super) file: Option<Arc<str>>,
+    /// What its text was taken from.
+    pub(super) out_of: Option<Kind>,
     pub(super) input: Input,
 }
 
@@ -43,6 +51,9 @@ pub(super) struct Documents {
 pub struct ReadAs {
     /// Its name, where it came out of an archive.
     pub file: Option<String>,
+    /// The document that its text was taken from.
+    #[serde(default)]
+    pub document: Option<Kind>,
     /// Its form.
     pub form: Input,
 }
@@ -57,16 +68,19 @@ impl Intake {
         let base = self.spool_path();
         let (path, stated) = (request.path.clone(), request.stated);
         let most = self.context.settings.import_max;
+        let program = self.context.settings.program.clone();
         let found = self.context.spawn_blocking(move || {
             let mut unpacking = Unpacking {
                 base,
                 most,
                 stated,
+                program,
+                time: apart::ALL_MAX,
                 spooled: Vec::new(),
                 list: Vec::new(),
                 refused: Vec::new(),
             };
-            unpacking.open(&path, None, 0)?;
+            unpacking.open(&path, &Origin::default(), 0)?;
             Ok::<_, ReadError>(unpacking)
         });
         let Unpacking { list, spooled, mut refused, .. } =
@@ -82,59 +96,68 @@ impl Intake {
     }
 }
 
+/// Where a file came from.
+#[derive(Clone, Debug, Default)]
+struct Origin {
+    /// Its name in an archive.
+    file: Option<Arc<str>>,
+    document: Option<Kind>,
+    form: Option<Input>,
+}
+
 struct Unpacking {
     /// Files that come out lie beside this one.
     base: PathBuf,
     /// Bytes that may still come out: of all that is packed in each other together.
     most: u64,
     stated: Stated,
+    /// The program that reads documents.
+    program: PathBuf,
+    /// How long it may still take.
+    time: Duration,
     spooled: Vec<Spooled>,
     list: Vec<Document>,
     refused: Vec<Rejected>,
 }
 
 impl Unpacking {
-    fn open(&mut self, path: &Path, file: Option<Arc<str>>, depth: usize) -> Result<(), ReadError> {
+    fn open(&mut self, path: &Path, origin: &Origin, depth: usize) -> Result<(), ReadError> {
         let mut from = BufReader::new(File::open(path).map_err(ReadError::Io)?);
         let mut head = Vec::new();
         from.by_ref().take(form::HEAD as u64).read_to_end(&mut head).map_err(ReadError::Io)?;
         let wrapping = match form::wrapping(&head) {
+            Ok(Some(Wrapping::Zip)) => {
+                Some(office(&mut from).map_or(Wrapping::Zip, Wrapping::Document))
+            }
             Ok(wrapping) => wrapping,
             Err(reason) => {
-                self.refuse(file, reason);
+                self.refuse(origin, reason);
                 return Ok(());
             }
         };
         let Some(wrapping) = wrapping else {
-            let stated = match (self.stated, file.as_deref()) {
-                (chosen @ Stated::Chosen(_), _) => chosen,
-                (_, Some(name)) => form::of_file_name(name),
-                (stated, None) => stated,
+            let stated = match (self.stated, origin.form, origin.file.as_deref()) {
+                (chosen @ Stated::Chosen(_), ..) => chosen,
+                (_, Some(form), _) => Stated::Hint(form),
+                (_, None, Some(name)) => form::of_file_name(name),
+                (stated, None, None) => stated,
             };
             let input = form::recognise(&head, stated);
-            self.list.push(Document { path: path.to_owned(), file, input });
+            let Origin { file, document: out_of, .. } = origin.clone();
+            self.list.push(Document { path: path.to_owned(), file, out_of, input });
             return Ok(());
         };
         if depth >= DEPTH_MAX {
-            self.refuse(file, "The file is packed more than three times; unpack it.".to_owned());
+            self.refuse(origin, "The file is packed more than three times; unpack it.".to_owned());
             return Ok(());
         }
-        let mut came: Vec<(PathBuf, Option<Arc<str>>)> = Vec::new();
-        let (base, begun) = (self.base.clone(), self.spooled.len());
-        let spooled = &mut self.spooled;
-        let unpacked = unpack(wrapping, &mut from, self.most, &mut |Unpacked { name }| {
-            let path = base.with_extension((begun + came.len()).to_string());
-            spooled.push(Spooled(path.clone()));
-            came.push((path.clone(), name.map(Arc::from).or_else(|| file.clone())));
-            Ok(BufWriter::new(File::create(path)?))
-        });
-        match unpacked {
-            Err(ReadError::Malformed(reason)) if file.is_some() => {
-                self.refuse(file, reason);
+        let came = match self.unpack(wrapping, path, &mut from, origin) {
+            Err(ReadError::Malformed(reason)) if origin.file.is_some() => {
+                self.refuse(origin, reason);
                 return Ok(());
             }
             other => other?,
-        }
+        };
         for (path, _) in &came {
             let length = std::fs::metadata(path).map_err(ReadError::Io)?.len();
             self.most = self.most.saturating_sub(length);
@@ -144,14 +167,71 @@ impl Unpacking {
                 "The archive and those in it hold more than {FILES_MAX} files; import them in parts."
             )));
         }
-        for (path, name) in came {
-            self.open(&path, name, depth + 1)?;
+        for (path, origin) in came {
+            self.open(&path, &origin, depth + 1)?;
         }
         Ok(())
     }
 
-    fn refuse(&mut self, file: Option<Arc<str>>, reason: String) {
-        let value = file.as_deref().unwrap_or_default().to_owned();
+    /// Takes off one wrapping. Gives where what came out lies.
+    fn unpack(
+        &mut self,
+        wrapping: Wrapping,
+        path: &Path,
+        from: &mut BufReader<File>,
+        origin: &Origin,
+    ) -> Result<Vec<(PathBuf, Origin)>, ReadError> {
+        if let Wrapping::Document(document) = wrapping {
+            return self.extract(document, path, origin);
+        }
+        let (base, begun) = (self.base.clone(), self.spooled.len());
+        let mut came = Vec::new();
+        let spooled = &mut self.spooled;
+        unpack(wrapping, from, self.most, &mut |Unpacked { name, form }| {
+            let path = base.with_extension((begun + came.len()).to_string());
+            spooled.push(Spooled(path.clone()));
+            let file = name.map(Arc::from).or_else(|| origin.file.clone());
+            came.push((path.clone(), Origin { file, form, ..origin.clone() }));
+            Ok(BufWriter::new(File::create(path)?))
+        })?;
+        Ok(came)
+    }
+
+    /// Has a document read in a process of its own.
+    fn extract(
+        &mut self,
+        document: Kind,
+        path: &Path,
+        origin: &Origin,
+    ) -> Result<Vec<(PathBuf, Origin)>, ReadError> {
+        let to = self.base.with_extension(self.spooled.len().to_string());
+        let request = apart::Request {
+            program: &self.program,
+            document,
+            from: path,
+            to: &to,
+            most: self.most,
+        };
+        let extracted = apart::extract(&request, &mut self.time);
+        // Also what lies there of one that was stopped.
+        self.spooled.extend(apart::written(&to));
+        match extracted? {
+            Extracted::Refused(reason) => Err(ReadError::Malformed(reason)),
+            Extracted::Files { files, left_out } => {
+                for reason in left_out {
+                    self.refuse(origin, reason);
+                }
+                let named = |ExtractedFile { path, name, form }| {
+                    let file = name.map(Arc::from).or_else(|| origin.file.clone());
+                    (path, Origin { file, document: Some(document), form })
+                };
+                Ok(files.into_iter().map(named).collect())
+            }
+        }
+    }
+
+    fn refuse(&mut self, origin: &Origin, reason: String) {
+        let value = origin.file.as_deref().unwrap_or_default().to_owned();
         self.refused.push(Rejected { line: 0, value, reason });
     }
 }
@@ -161,6 +241,7 @@ impl Import<'_> {
     pub(super) fn read_as(&self) -> Vec<ReadAs> {
         let named = |document: &Document| ReadAs {
             file: document.file.as_deref().map(str::to_owned),
+            document: document.out_of,
             form: document.input,
         };
         self.documents.list.iter().take(100).map(named).collect()

@@ -80,8 +80,20 @@ pub(super) enum CliCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Reads a document for an import: iocast starts this itself.
+    #[command(hide = true)]
+    ReadDocument {
+        /// What it is: pdf, text, slides, sheet, mail or tar.
+        document: String,
+        /// Where it lies.
+        from: PathBuf,
+        /// Files that come out are called this, with a number behind.
+        to: PathBuf,
+        /// Most bytes that may come out.
+        most: u64,
+    },
     /// Import files: lists, tables, JSON (MISP, STIX, our own, exports of other products), reports,
-    /// pages, OpenIOC, also in ZIP or gzip, told apart by what they hold. Ends with 1 if nothing was
+    /// pages, OpenIOC, PDF, Office documents, mails, also in ZIP, gzip or tar, told apart by what they hold. Ends with 1 if nothing was
     /// taken.
     Import {
         /// Files, folders with all files in them, or - for standard input.

@@ -211,7 +211,10 @@ fn read_as(report: &Value) -> String {
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
-        .map(|one| text(one, "form"))
+        .map(|one| match one.get("document").and_then(Value::as_str) {
+            Some(document) => format!("{} from {document}", text(one, "form")),
+            None => text(one, "form"),
+        })
         .collect();
     match forms.as_slice() {
         [] => String::new(),

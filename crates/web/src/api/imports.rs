@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::{HttpMessage as _, HttpRequest, dev::Payload, http::StatusCode, post, web};
 use futures_util::StreamExt as _;
 use iocast_app::{
-    App, Idempotent, ImportReport, ImportRequest, Input, Options, ReadAs, Rejected, Spooled,
+    App, Document, Idempotent, ImportReport, ImportRequest, Input, Options, ReadAs, Rejected, Spooled,
     Stated, Trust,
 };
 use iocast_domain::{
@@ -121,6 +121,8 @@ pub(crate) struct RejectedOut {
 pub(crate) struct ReadAsOut {
     /// The name of the file, where it came out of an archive.
     file: Option<String>,
+    /// The document that its text was taken from.
+    document: Option<DocumentOut>,
     /// Its form.
     form: FormOut,
     /// The form in words.
@@ -152,9 +154,38 @@ impl From<Input> for FormOut {
     }
 }
 
+/// A kind of document.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DocumentOut {
+    Pdf,
+    Text,
+    Slides,
+    Sheet,
+    Mail,
+    Tar,
+}
+
+impl From<Document> for DocumentOut {
+    fn from(document: Document) -> Self {
+        match document {
+            Document::Pdf => Self::Pdf,
+            Document::Text => Self::Text,
+            Document::Slides => Self::Slides,
+            Document::Sheet => Self::Sheet,
+            Document::Mail => Self::Mail,
+            Document::Tar => Self::Tar,
+        }
+    }
+}
+
 impl From<ReadAs> for ReadAsOut {
-    fn from(ReadAs { file, form }: ReadAs) -> Self {
-        Self { file, form: form.into(), name: form.name().to_owned() }
+    fn from(ReadAs { file, document, form }: ReadAs) -> Self {
+        let name = match document {
+            Some(document) => format!("{} from {}", form.name(), document.name()),
+            None => form.name().to_owned(),
+        };
+        Self { file, document: document.map(DocumentOut::from), form: form.into(), name }
     }
 }
 
@@ -221,8 +252,8 @@ impl From<ImportReport> for ImportOut {
 }
 
 /// Import IOCs into a source. The form is found from the bytes: JSON (our own, MISP, STIX, exports
-/// of other products), tables, lists, reports, pages, OpenIOC, also in gzip or ZIP; `Content-Type`
-/// is a hint, and `form` decides.
+/// of other products), tables, lists, reports, pages, OpenIOC, PDF, Office documents, mails, also in gzip, ZIP or
+/// tar; `Content-Type` is a hint, and `form` decides.
 #[utoipa::path(
     tag = "sources",
     params(("id" = Uuid, Path), ImportQuery, ("Idempotency-Key" = Option<String>, Header)),
