@@ -29,6 +29,7 @@ mod m0018_first_imports;
 mod m0019_protection;
 mod m0020_messages;
 mod m0021_left_events;
+mod m0022_imports;
 mod table;
 
 /// What going back is answered with.
@@ -63,6 +64,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0019_protection::Migration),
             Box::new(m0020_messages::Migration),
             Box::new(m0021_left_events::Migration),
+            Box::new(m0022_imports::Migration),
         ]
     }
 }

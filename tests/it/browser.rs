@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use crate::{
@@ -106,7 +107,12 @@ fn with_the_keyboard_only() {
 
 #[test]
 fn analysts_files() {
-    on_sqlite("analysts_files");
+    let paper = crate::documents::pdf(&[&[
+        "The group used evil-paper[.]com first, and later",
+        "hxxp://evil-paper-two[.]net/a.exe was seen.",
+    ]]);
+    let paper = base64::engine::general_purpose::STANDARD.encode(paper);
+    browse(&TestApp::open(Engine::Sqlite), "analysts_files", json!({ "paper": paper }));
 }
 
 #[test]

@@ -6,6 +6,7 @@ The scene says where the site is and who signs in. A story that goes wrong ends 
 the page in the folder that the scene names.
 """
 
+import base64
 import json
 import pathlib
 import re
@@ -686,6 +687,8 @@ def furnish(site: Site) -> None:
     assert requests.get(group["url"] + "/manifest.json", auth=(auth[0], "wrong"), timeout=60).status_code == 401
     until(lambda: site.api("GET", f"/devices/{device}").json()["sync"]["reason"] == "synced", "the pull shows")
     site.api("POST", "/emulator/clock", json={"advance": "49h"})
+    review = "review-a.example\nhttp://review-b.example/x\n10.0.0.1\nno indicator\n"
+    site.api("POST", f"/sources/{source}/iocs?review=true&file_name=for-review.txt", data=review, headers={"Content-Type": "text/plain"})
     ioc = site.api("GET", "/iocs?limit=1").json()["items"][0]["id"]
     site.api("PATCH", f"/iocs/{ioc}", json={"comment": "Seen at a customer."})
     edge = site.api("POST", "/devices", json={"name": "Edge", "device_type": "panos-edl"}).json()["id"]
@@ -723,6 +726,8 @@ def pages(site: Site) -> list[str]:
         f"/tip/iocs/{ids['iocs']}",
         "/tip/sources",
         f"/tip/sources/{source}",
+        "/tip/imports",
+        *(f"/tip/imports/{i['id']}{'?undo=1' if i['state'] == 'done' else ''}" for i in site.api("GET", "/imports?limit=3").json()["items"]),
         "/settings/subscription",
         "/settings/users",
         "/settings/guards",
@@ -909,13 +914,34 @@ def analysts_files(site: Site) -> None:
         page.get_by_role("button", name="Import", exact=True).click()
         expect(report).to_contain_text("The import is done")
         expect(report.locator("dd").first).to_have_text(new)
-    # A PDF is named, and so is the way out.
+    # A PDF is read; one that can't be says why.
     page.set_input_files("#file", files=[{"name": "paper.pdf", "mimeType": "", "buffer": b"%PDF-1.7"}])
     page.get_by_role("button", name="Check, write nothing").click()
-    expect(page.locator("[data-report] [role=alert]")).to_contain_text("The file is a PDF; copy its text into the box")
+    expect(page.locator("[data-report] [role=alert]")).to_contain_text("The PDF can't be read: it is broken")
+    paper = base64.b64decode(site.scene["paper"])
+    page.set_input_files("#file", files=[{"name": "paper.pdf", "mimeType": "", "buffer": paper}])
+    page.get_by_role("button", name="Review first").click()
+    expect(page).to_have_url(re.compile(r"/tip/imports/[0-9a-f-]+$"))
+    expect(page.get_by_role("heading", name="paper.pdf")).to_be_visible()
+    expect(page.locator("main")).to_contain_text("Read as a report from a PDF.")
+    row = page.get_by_role("row", name=re.compile("evil-paper-two"))
+    expect(row).to_contain_text("new")
+    row.get_by_role("checkbox").uncheck()
+    page.fill("#tag", "from paper")
+    page.get_by_role("button", name="Take it").click()
+    expect(page.locator("p.said")).to_contain_text("The import is taken")
+    expect(page.locator("dl.figures")).to_contain_text("Left out")
+    assert page.locator("dl.figures dd").first.inner_text() == "1"
+    # It was a mistake.
+    page.get_by_role("link", name="See what it would do").click()
+    expect(page.locator("main")).to_contain_text("1 IOC is reported by nobody else")
+    page.get_by_role("button", name="Undo this import").click()
+    expect(page.locator("p.said")).to_contain_text("The import is undone")
+    page.goto("/tip/imports")
+    expect(page.get_by_role("row", name=re.compile("paper.pdf"))).to_contain_text("undone")
+    page.goto("/tip/sources")
+    page.get_by_role("link", name="Files", exact=True).click()
     # A choice wins over what is found out, and what was left out of an IOC is listed.
-    page.set_input_files("#file", files=[])
-    page.reload()
     page.fill("#pasted", "value,severity\nevil-three.example,awful\n")
     page.select_option("#form", "table")
     page.get_by_role("button", name="Import", exact=True).click()

@@ -12,6 +12,7 @@ if (form) {
   const report = document.querySelector("[data-report]");
   drop.hidden = false;
 
+  const LARGE = 1 << 20;
   // Hints: what the file holds decides, and a choice in the form wins over both.
   const KINDS = { json: "application/json", csv: "text/csv", tsv: "text/csv", md: "text/markdown", html: "text/html", htm: "text/html", ioc: "application/xml" };
   const chosen = () => {
@@ -49,6 +50,11 @@ if (form) {
     if (files.length) card.append(element("p", `Read as ${files.map((f) => (f.file ? `${f.name} (${f.file})` : f.name)).join(", ")}.`));
     if (r.retired) card.append(element("p", `${number(r.retired)} of the new ones were last seen so long ago that they are retired: they go to no device.`));
     for (const sentence of r.ignored ?? []) card.append(element("p", sentence));
+    if (r.id) {
+      const link = element("a", "See this import, or undo it");
+      link.href = `/tip/imports/${r.id}`;
+      card.append(element("p", null, link));
+    }
     const listed = (title, lines, count) => {
       if (!lines?.length) return;
       const more = count > lines.length ? `, the first ${number(lines.length)} of ${number(count)}` : "";
@@ -83,7 +89,12 @@ if (form) {
       return;
     }
     const query = new URLSearchParams();
-    if (event.submitter?.value === "check") query.set("dry_run", "true");
+    const wish = event.submitter?.value;
+    if (wish === "check") query.set("dry_run", "true");
+    if (wish === "review") query.set("review", "true");
+    // What takes longer is read in the background, and has a page that says how far it is.
+    if (wish === "review" || (wish !== "check" && body.size > LARGE)) query.set("background", "true");
+    query.set("file_name", body.name);
     if (form.elements.tag.value.trim()) query.set("tag", form.elements.tag.value.trim());
     if (form.elements.to_ids.checked) query.set("to_ids", "only");
     if (form.elements.live_links.checked) query.set("live_links", "true");
@@ -104,10 +115,11 @@ if (form) {
       let answer = {};
       try { answer = JSON.parse(request.responseText); } catch { /* told below */ }
       if (request.status === 200) show(answer);
+      else if (request.status === 202) location.assign(`/tip/imports/${answer.id}`);
       else if (request.status === 401) trouble("Your session has ended. Sign in in another tab, and send it again here.");
       else trouble(answer.detail ?? `iocast answered ${request.status}. Nothing was written.`);
     });
-    request.addEventListener("error", () => { busy(false); trouble("The line broke before iocast answered. Nothing is lost: send the same file again; what was written already counts as seen again."); });
+    request.addEventListener("error", () => { busy(false); trouble("The line broke before iocast answered. Look at the imports of this source, and send the file again if it is not among them."); });
     busy(true);
     request.send(body);
   });

@@ -71,6 +71,7 @@ impl App {
         self.accounts.protections_tick().await?;
         self.watch.watch_tick(0).await?;
         self.watch.deliver_and_wait().await?;
+        self.prune().await?;
         // Counted over all ticks: the next one in the background may have been quicker.
         let found = self.watch.watched_so_far();
         let watched = Watched {

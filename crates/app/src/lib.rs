@@ -78,10 +78,10 @@ pub use iocast_formats::{
     snapshot::{Comparison, Snapshot},
 };
 pub use iocast_intake::{
-    AlertChange, AlertQuery, BulkEditResult, DocumentIoc, Extracted, ExtractedFile, Ignored, ImportReport, ImportRequest,
-    Intake, IocEdit, IocPatch, IocQuery, IocView, NewAlert, NewDocument, NewSource, Progress,
-    ReadAs, SourcePatch, Spooled, Trust, WalkPage, WalkQuery, Walked,
-    extracted_file,
+    AlertChange, AlertQuery, BulkEditResult, DocumentIoc, Extracted, ExtractedFile, Ignored,
+    ImportReport, ImportRequest, ImportView, Intake, IocEdit, IocPatch, IocQuery, IocView, Mode,
+    NewAlert, NewDocument, NewSource, Progress, ReadAs, ReviewPage, SourcePatch, Spooled, Trust,
+    UndoPlan, WalkPage, WalkQuery, Walked, extracted_file,
 };
 pub use iocast_notify::{
     Email, Failure, MailTransport, Mailer, Security, Smtp, Transport, Webhooks,
@@ -94,8 +94,9 @@ pub use iocast_serving::{
 };
 use iocast_store::Store;
 pub use iocast_store::{
-    AlertFilter, AuditFilter, AuditLine, Channel, MessageRow, OutageMessage, OutageRow, Page,
-    PageOf, Pool, PublicationLine, PullLine, Receipt, SessionRow,
+    AlertFilter, AuditFilter, AuditLine, Channel, ImportFilter, ImportLine, MessageRow,
+    OutageMessage, OutageRow, Page, PageOf, Pool, PublicationLine, PullLine, Receipt, ReviewFilter,
+    ReviewRow, SessionRow,
 };
 pub use iocast_watch::{Client, Delivered, PullNote, PullUnderWay, Watch, Watched};
 
@@ -200,6 +201,7 @@ impl App {
     /// If the database does not answer.
     pub async fn prune(&self) -> AppResult<()> {
         self.watch.prune().await?;
+        self.intake.imports_prune().await?;
         self.accounts.prune().await
     }
 

@@ -37,6 +37,7 @@ fn iocs(value: impl Fn(usize) -> (Kind, String)) -> Vec<Ioc> {
                     source_id: SOURCE,
                     confidence: Confidence::MEDIUM,
                     reported_at: 0,
+                    first_at: 0,
                 }],
                 user_tags: [format!("case-{}", n % 50), format!("g{}", n % 1_000)].into(),
                 ..Enrichment::default()

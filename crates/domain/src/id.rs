@@ -44,6 +44,8 @@ ids! {
     RuleId,
     /// Where IOCs come from.
     SourceId,
+    /// An import.
+    ImportId,
     /// An IOC of one account: version 5 over account, kind and value, so the same IOC has one id
     /// for ever.
     IocId,

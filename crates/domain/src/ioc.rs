@@ -142,6 +142,9 @@ pub struct Report {
     /// When it was last received, in UTC microseconds.
     #[serde(rename = "t")]
     pub reported_at: i64,
+    /// When it was first received, in UTC microseconds; 0 where that was before it was kept.
+    #[serde(rename = "f", default)]
+    pub first_at: i64,
 }
 
 /// A remark of a person about an IOC.
@@ -282,6 +285,7 @@ impl Enrichment {
                 Some(known) => {
                     known.confidence = known.confidence.max(report.confidence);
                     known.reported_at = known.reported_at.max(report.reported_at);
+                    known.first_at = known.first_at.min(report.first_at);
                 }
                 None => self.reports.push(report),
             }

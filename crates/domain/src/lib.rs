@@ -12,6 +12,7 @@ pub mod group;
 pub mod guard;
 pub mod host;
 pub mod id;
+pub mod import;
 pub mod ioc;
 pub mod key;
 pub mod member;

@@ -142,6 +142,7 @@ mod tests {
                     source_id: source,
                     confidence: Confidence::MEDIUM,
                     reported_at: 0,
+                    first_at: 0,
                 }],
                 user_tags: ["Phishing".to_owned()].into(),
                 ..Enrichment::default()

@@ -167,8 +167,12 @@ mod tests {
     }
 
     fn ioc(severity: Severity, user: Option<Severity>, confidence: Confidence, seen: &str) -> Ioc {
-        let reports =
-            vec![Report { source_id: SourceId(uuid::Uuid::nil()), confidence, reported_at: 0 }];
+        let reports = vec![Report {
+            source_id: SourceId(uuid::Uuid::nil()),
+            confidence,
+            reported_at: 0,
+            first_at: 0,
+        }];
         let at = Timestamp::parse(seen).unwrap();
         let enrichment = Enrichment {
             reported_severity: Some(severity),

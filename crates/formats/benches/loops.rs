@@ -46,6 +46,7 @@ fn iocs() -> Vec<Ioc> {
                 source_id: SOURCE,
                 confidence: Confidence::MEDIUM,
                 reported_at: STAMP,
+                first_at: 0,
             }],
             user_tags: [format!("case-{}", n % 50), format!("g{}", n % 1_000)].into(),
             system_tags: ["phishing".to_owned()].into(),

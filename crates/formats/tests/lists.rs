@@ -73,6 +73,7 @@ fn nasty() -> Enrichment {
             source_id: SourceId(Uuid::from_u128(5)),
             confidence: Confidence::HIGH,
             reported_at: 0,
+            first_at: 0,
         }],
         user_tags: BTreeSet::from(["=cmd()".to_owned(), "tlp:green".to_owned()]),
         malware_families: BTreeSet::from(["Fam\"ily, \\ '] \n line".to_owned()]),
@@ -309,6 +310,7 @@ fn wild() -> impl Strategy<Value = Enrichment> {
                 source_id: SourceId(Uuid::from_u128(5)),
                 confidence: Confidence::MEDIUM,
                 reported_at: 0,
+                first_at: 0,
             }],
             user_tags,
             malware_families,
@@ -374,11 +376,11 @@ proptest! {
     #[test]
     fn everything_that_is_written_is_read_again(all in proptest::collection::vec((value(), wild()), 1..12)) {
         // No list carries what no device sees: user names and fragments. Without a scheme and a path,
-        // a URL is the name of a host.
+        // a URL is the name of a host. A comma or semicolon at the end separates entries.
         let all: Vec<(Kind, String, Enrichment)> = all
             .into_iter()
             .map(|((k, v), e)| (k, v, e))
-            .filter(|(k, v, _)| normalise::certain(v).is_ok() && (*k != Kind::Url || !v.contains(['@', '#']) && on_the_wire(v).contains('/') && normalise::certain(&on_the_wire(v)).is_ok()))
+            .filter(|(k, v, _)| normalise::certain(v).is_ok() && (*k != Kind::Url || !v.contains(['@', '#']) && !v.ends_with([',', ';']) && on_the_wire(v).contains('/') && normalise::certain(&on_the_wire(v)).is_ok()))
             .collect();
         for device_type in CATALOGUE.iter().filter(|t| writer(t.format).is_some()) {
             let kinds: Vec<Option<GroupKind>> = if device_type.mixed_group() { vec![None] } else { device_type.group_kinds.iter().copied().map(Some).collect() };

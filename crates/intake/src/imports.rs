@@ -5,27 +5,39 @@
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use iocast_domain::{
-    account::Module,
     alert::Alert,
-    id::{IocId, SourceId},
+    id::{ImportId, IocId, SourceId},
     ioc::{Enrichment, Sighting},
     source::Source,
     time::{HOUR, Timestamp},
 };
 use iocast_formats::read::{Input, Options, Rejected, form::Stated};
+use iocast_store::ImportLine;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{Actor, AppError, AppResult, Intake};
 
 mod apart;
+mod history;
+mod kept;
 mod promote;
+mod review;
+mod run;
+mod undo;
 
 mod documents;
 use self::documents::Documents;
 pub use self::{
     apart::{Extracted, ExtractedFile, file as extracted_file},
     documents::ReadAs,
+    kept::ImportView,
+    review::ReviewPage,
+    undo::UndoPlan,
+};
+use self::{
+    kept::{LINES_MAX, kept_report, lines},
+    run::{Begun, stopped},
 };
 
 mod merge;
@@ -52,6 +64,8 @@ const REJECTED_MAX: usize = 1_000;
 pub struct ImportRequest {
     /// Where the body lies.
     pub path: PathBuf,
+    /// What the file is called, where it was one.
+    pub file_name: Option<String>,
     /// What was said about its form; the bytes decide, unless a person chose.
     pub stated: Stated,
     /// What the reader shall take.
@@ -60,8 +74,19 @@ pub struct ImportRequest {
     pub also: Enrichment,
     /// Whose decisions the body may hold.
     pub trust: Trust,
-    /// Write nothing.
-    pub dry_run: bool,
+    /// What shall come of it.
+    pub mode: Mode,
+}
+
+/// What shall come of an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Only its report: nothing is written.
+    DryRun,
+    /// It waits for a person, who takes it or throws it away.
+    Review,
+    /// It is taken.
+    Take,
 }
 
 /// Whether a body may say what people decide: whitelist states and user tags.
@@ -114,6 +139,8 @@ impl Ignored {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImportReport {
+    /// Under which id it is kept; none of a dry run.
+    pub id: Option<ImportId>,
     /// IOCs that were not there before, each once.
     pub accepted: u64,
     /// IOCs that were there and changed.
@@ -134,6 +161,8 @@ pub struct ImportReport {
     pub retired: u64,
     /// What was not taken of lines that were.
     pub ignored: Ignored,
+    /// IOCs that a person unselected.
+    pub left_out: u64,
     /// Nothing was written.
     pub dry_run: bool,
 }
@@ -218,7 +247,7 @@ impl Intake {
     pub async fn end_imports(&self) -> AppResult<()> {
         if self.context.store.is_bundled() {
             let txn = self.context.store.write().await?;
-            txn.import_end_lapsed(Timestamp::from_micros(i64::MAX)).await?;
+            txn.import_end_all().await?;
             txn.commit().await?;
         }
         Ok(())
@@ -254,13 +283,19 @@ impl Intake {
         let (options, also) = (Options::default(), Enrichment::default());
         let request = ImportRequest {
             path: spooled.0.clone(),
+            file_name: None,
             stated: Stated::Chosen(Input::Json),
             options,
             also,
             trust: Trust::Restore,
-            dry_run: false,
+            mode: Mode::Take,
         };
-        self.import_of(actor, source, request, &|_| {}, alert).await
+        let begun = match alert {
+            // An alert is kept itself.
+            Some(_) => self.import_begin_unkept(actor, source).await?,
+            None => self.import_begin(actor, source, &request).await?,
+        };
+        self.import_run(actor, begun, request, &|_| {}, alert).await
     }
 
     /// Imports a spooled body into a source.
@@ -274,61 +309,11 @@ impl Intake {
         request: ImportRequest,
         progress: Progress<'_>,
     ) -> AppResult<ImportReport> {
-        self.import_of(actor, source_id, request, progress, None).await
-    }
-
-    async fn import_of(
-        self: &Arc<Self>,
-        actor: &Actor,
-        source_id: SourceId,
-        request: ImportRequest,
-        progress: Progress<'_>,
-        alert: Option<&Alert>,
-    ) -> AppResult<ImportReport> {
-        actor.may_change(Module::Tip)?;
-        let source = self.source_fetch(actor, source_id).await?;
-        let (documents, refused) = self.documents(&request).await?;
-        let seen = self.context.store.read().account_seq(&actor.account_id).await?;
-        let mut import = Import {
-            intake: self,
-            id: self.context.entropy.uuid(),
-            actor,
-            namespace: actor.account_id.namespace(),
-            source,
-            request: &request,
-            alert,
-            documents,
-            known_same: HashSet::new(),
-            staged: HashSet::new(),
-            order: Order::default(),
-            now: self.context.now(),
-            report: ImportReport { dry_run: request.dry_run, ..ImportReport::default() },
+        let begun = match request.mode {
+            Mode::DryRun => self.import_begin_unkept(actor, source_id).await?,
+            Mode::Review | Mode::Take => self.import_begin(actor, source_id, &request).await?,
         };
-        import.report.read_as = import.read_as();
-        import.reject(refused);
-        let result = match import.stage(progress).await {
-            Ok(()) if request.dry_run => import.count().await,
-            Ok(()) => import.promote(seen).await,
-            Err(error) => Err(error),
-        };
-        if result.is_err() || request.dry_run {
-            let txn = self.context.store.write().await?;
-            txn.import_end(import.id).await?;
-            txn.commit().await?;
-        }
-        let (id, report) = (import.id, import.report);
-        // Publishing comes first; what lies on the stage is in nobody's way.
-        self.context.changed.notify_one();
-        let intake = Arc::clone(self);
-        self.context.in_background(async move {
-            if let Err(error) = intake.stage_clear(id).await {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "The stage of an import could not be cleared; it is tried again"
-                );
-            }
-        });
-        result.map(|()| report)
+        self.import_run(actor, begun, request, progress, None).await
     }
 }
 
@@ -336,6 +321,8 @@ impl Intake {
 struct Import<'a> {
     intake: &'a Arc<Intake>,
     id: Uuid,
+    /// Under which it is kept.
+    record: Option<ImportId>,
     actor: &'a Actor,
     namespace: Uuid,
     source: Source,
@@ -347,14 +334,13 @@ struct Import<'a> {
     /// Marks of those that are on the stage.
     staged: HashSet<u32>,
     order: Order,
+    /// What a person unselected.
+    left_out: Arc<HashSet<IocId>>,
+    /// Refused lines that are not written down yet.
+    lines: Vec<ImportLine>,
+    lines_kept: usize,
     now: Timestamp,
     report: ImportReport,
-}
-
-impl Import<'_> {
-    fn alive_until(&self) -> Timestamp {
-        self.intake.context.clock.real_now().plus(ALIVE)
-    }
 }
 
 type Sightings = Vec<(IocId, Box<Sighting>)>;

@@ -18,8 +18,8 @@ mod walk;
 pub use self::{
     alerts::{AlertChange, AlertQuery, NewAlert},
     imports::{
-        Extracted, ExtractedFile, Ignored, ImportReport, ImportRequest, Progress, ReadAs, Spooled,
-        Trust, extracted_file,
+        Extracted, ExtractedFile, Ignored, ImportReport, ImportRequest, ImportView, Mode, Progress,
+        ReadAs, ReviewPage, Spooled, Trust, UndoPlan, extracted_file,
     },
     iocs::{IocPatch, IocQuery, IocView},
     sources::{NewSource, SourcePatch},
@@ -31,12 +31,18 @@ pub struct Intake {
     context: Arc<Context>,
     /// Held while the stage of an import is cleared.
     clearing: tokio::sync::Mutex<()>,
+    /// Held while an import is read in the background.
+    reading: tokio::sync::Mutex<()>,
 }
 
 impl Intake {
     /// Into the database of this context.
     #[must_use]
     pub fn new(context: Arc<Context>) -> Self {
-        Self { context, clearing: tokio::sync::Mutex::default() }
+        Self {
+            context,
+            clearing: tokio::sync::Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+        }
     }
 }

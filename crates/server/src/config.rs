@@ -106,6 +106,9 @@ pub struct Config {
     /// Start with an empty database although there are secrets. For one start: a flag alone.
     #[serde(skip)]
     pub new_database: bool,
+    /// The program that reads documents apart: this one, also if its file was replaced since.
+    #[serde(skip)]
+    pub program: PathBuf,
 }
 
 impl Default for Config {
@@ -147,6 +150,7 @@ impl Default for Config {
             without_database_hours: 24,
             templates: None,
             new_database: false,
+            program: PathBuf::from("/proc/self/exe"),
         }
     }
 }

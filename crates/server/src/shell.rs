@@ -11,12 +11,13 @@ use std::{
 };
 
 use iocast_app::{
-    Actor, App, AppError, AppResult, ImportRequest, Input, Options, Spooled, Stated, Trust,
+    Actor, App, AppError, AppResult, ImportRequest, Input, Mode, Options, Spooled, Stated, Trust,
     of_file_name,
 };
 use iocast_domain::{
     id::AccountId,
     ioc::{Enrichment, label},
+    time::clip,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -153,11 +154,12 @@ pub(crate) async fn execute(
                 .ok_or_else(|| AppError::Malformed("No file came with the import.".to_owned()))?;
             let request = ImportRequest {
                 path,
+                file_name: Some(clip(&import.name, 250)).filter(|name| !name.is_empty()),
                 stated,
                 options: Options { only_to_ids: import.only_to_ids, live_links: import.live_links },
                 also,
                 trust: if import.restore { Trust::Restore } else { Trust::Feed },
-                dry_run: import.dry_run,
+                mode: if import.dry_run { Mode::DryRun } else { Mode::Take },
             };
             let report = app.intake.import(&actor, source.id, request, progress).await?;
             serde_json::to_value(report).map_err(|e| AppError::Internal(Box::new(e)))

@@ -14,6 +14,7 @@ mod devices;
 mod digests;
 mod error;
 mod groups;
+mod imports;
 mod iocs;
 mod keys;
 mod log;
@@ -40,6 +41,7 @@ pub use self::{
     backend::{Pool, Signal, Signals, Store},
     error::{StoreError, StoreResult},
     groups::GroupRow,
+    imports::{ImportFilter, ImportLine, ImportRecord, ReviewFilter, ReviewRow},
     iocs::{IocFilter, IocPage, IocRow, Standpoint, Walk},
     log::{Attempt, AuditFilter, AuditLine, Stored},
     members::MemberRow,

@@ -42,13 +42,28 @@ row!(ioc, "iocs", {
     created_at: i64, deleted_at: Option<i64>, precedence: Option<i64>, first_seq: i64,
 });
 row!(ioc_source, "ioc_sources", { #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid });
-row!(import, "imports", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, alive_until: i64 });
+row!(import, "imports", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, alive_until: i64, review: bool });
+row!(import_record, "import_records", {
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    account_id: String, source_id: Uuid, source_name: String, made_by: String, file_name: Option<String>, sha256: String, bytes: i64,
+    started_at: i64, ended_at: Option<i64>, state: i16, handled: i64, seq: Option<i64>, request: String, report: String, error: Option<String>, undone: Option<String>,
+});
+row!(import_line, "import_lines", {
+    #[sea_orm(primary_key, auto_increment = false)] import_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] number: i32,
+    remark: bool, line: i64, value: String, reason: String,
+});
+row!(import_body, "import_bodies", {
+    #[sea_orm(primary_key, auto_increment = false)] import_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] number: i32,
+    data: Vec<u8>,
+});
 row!(staged, "ioc_stage", {
     #[sea_orm(primary_key, auto_increment = false)] import_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     change: i16, kind: i16, value: String, value_head: String, reversed_host: Option<String>,
     first_seen: i64, last_seen: i64, severity: i16, state: i16, retires_at: i64, whitelist: i16, enrichment: String,
-    created_at: i64, precedence: Option<i64>,
+    created_at: i64, precedence: Option<i64>, left_out: bool,
 });
 row!(device, "devices", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,

@@ -102,7 +102,9 @@ const CARRIED: [(ioc::Column, staged::Column); 14] = [
     (ioc::Column::CreatedAt, staged::Column::CreatedAt),
     (ioc::Column::Precedence, staged::Column::Precedence),
 ];
-fn code(change: Change) -> i16 {
+
+/// The number in which a change is stored.
+pub(crate) fn code(change: Change) -> i16 {
     match change {
         Change::Accepted => 1,
         Change::Updated => 2,
@@ -110,13 +112,28 @@ fn code(change: Change) -> i16 {
     }
 }
 
-fn change(code: i16) -> StoreResult<Change> {
+/// The change stored as `code`.
+pub(crate) fn change_of(code: i16) -> StoreResult<Change> {
     match code {
         1 => Ok(Change::Accepted),
         2 => Ok(Change::Updated),
         3 => Ok(Change::Unchanged),
         other => Err(corrupt("ioc_stage", "change", other)),
     }
+}
+
+/// The IOC of a row.
+pub(crate) fn staged_ioc(row: staged::Model) -> StoreResult<Ioc> {
+    to_ioc(
+        row.id,
+        row.kind,
+        row.value,
+        row.first_seen,
+        row.last_seen,
+        row.state,
+        row.whitelist,
+        &row.enrichment,
+    )
 }
 
 fn of(import: Uuid) -> SelectStatement {
@@ -139,17 +156,8 @@ impl<C: ConnectionTrait> Conn<C> {
                 .all(&self.0)
                 .await?
             {
-                let (change, created_at) = (change(row.change)?, row.created_at);
-                let ioc = to_ioc(
-                    row.id,
-                    row.kind,
-                    row.value,
-                    row.first_seen,
-                    row.last_seen,
-                    row.state,
-                    row.whitelist,
-                    &row.enrichment,
-                )?;
+                let (change, created_at) = (change_of(row.change)?, row.created_at);
+                let ioc = staged_ioc(row)?;
                 found.insert(ioc.id, Staged { ioc, created_at, change });
             }
         }
@@ -172,10 +180,10 @@ impl<C: ConnectionTrait> Conn<C> {
         let mut counts = StageCounts::default();
         for (code, state, count) in rows {
             let count = u64::try_from(count).unwrap_or_default();
-            if change(code)? == Change::Accepted && state == State::Retired.code() {
+            if change_of(code)? == Change::Accepted && state == State::Retired.code() {
                 counts.retired += count;
             }
-            let place = match change(code)? {
+            let place = match change_of(code)? {
                 Change::Accepted => &mut counts.accepted,
                 Change::Updated => &mut counts.updated,
                 Change::Unchanged => &mut counts.unchanged,
@@ -219,6 +227,7 @@ impl Txn {
             id: Set(import),
             account_id: Set(account.to_string()),
             alive_until: Set(alive_until.micros()),
+            review: Set(false),
         };
         import::Entity::insert(row).exec_without_returning(&self.0).await?;
         Ok(())
@@ -265,13 +274,23 @@ impl Txn {
         Ok(())
     }
 
-    /// Ends the imports that gave no sign of life until `now` (real time).
+    /// Ends the imports that gave no sign of life until `now` (real time), and the reviews that
+    /// were not taken until then.
     pub async fn import_end_lapsed(&self, now: Timestamp) -> StoreResult<()> {
         import::Entity::delete_many()
             .filter(import::Column::AliveUntil.lte(now.micros()))
             .exec(&self.0)
             .await?;
-        Ok(())
+        self.import_records_end_lapsed().await
+    }
+
+    /// Ends all imports that are read, as nobody is there who reads them.
+    pub async fn import_end_all(&self) -> StoreResult<()> {
+        import::Entity::delete_many()
+            .filter(import::Column::Review.eq(false))
+            .exec(&self.0)
+            .await?;
+        self.import_records_end_lapsed().await
     }
 
     /// Takes some of what an import staged off the stage. Gives whether there was any.

@@ -6,6 +6,7 @@ use iocast_domain::{
     alert::AlertKind,
     device_type::CATALOGUE,
     guard::Refusal,
+    import::{Choice, ImportState},
     ioc::{Kind, Severity, State, Whitelist},
     key::KeyKind,
     message::{MessageKind, MessageState},
@@ -38,10 +39,14 @@ fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
     let kinds = || words(Kind::ALL);
     vec![
         (&["ProtectionOut.state"], words(Protection::CODES)),
+        (&["ImportRecordOut.state", "/api/v1/imports?state"], words(ImportState::ALL)),
+        (&["SelectIn.choice"], words([Choice::Take, Choice::LeaveOut])),
+        (&["/api/v1/imports/{id}/iocs?change"], words(["new", "changed", "seen_again"])),
         (&["PlaceOut.standing"], words(["live", "leaving", "removed"])),
         (
             &[
                 "IocOut.kind",
+                "ReviewRowOut.kind",
                 "GroupIocOut.kind",
                 "RefusedOut.kind",
                 "CriteriaWire.kinds",
@@ -52,6 +57,7 @@ fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
         (
             &[
                 "IocOut.severity",
+                "ReviewRowOut.severity",
                 "GroupIocOut.severity",
                 "IocPatchIn.severity",
                 "ImportIocIn.severity",

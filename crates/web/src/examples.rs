@@ -56,6 +56,8 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
         (Patch, "/api/v1/rules/{id}", json!({ "enabled": false })),
         (Post, "/api/v1/sources", json!({ "name": "Own feed", "confidence": 2 })),
         (Patch, "/api/v1/sources/{id}", json!({ "confidence": 3 })),
+        (Post, "/api/v1/imports/{id}/iocs", json!({ "choice": "leave_out", "ids": [] })),
+        (Post, "/api/v1/imports/{id}/take", json!({ "tag": "phishing" })),
         (Patch, "/api/v1/iocs/{id}", json!({ "severity": "high", "comment": "Seen in the lab" })),
         (Post, "/api/v1/mail/test", json!({ "to": "admin@example.com" })),
         (Post, "/api/v1/emulator/clock", json!({ "advance": "49h" })),

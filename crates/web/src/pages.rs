@@ -20,6 +20,7 @@ use crate::{
 pub(crate) mod device;
 pub(crate) mod group;
 pub(crate) mod help;
+pub(crate) mod imports;
 pub(crate) mod integrations;
 pub(crate) mod iocs;
 mod kept;

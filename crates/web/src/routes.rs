@@ -6,7 +6,8 @@ use utoipa_actix_web::{scope::scope, service_config::ServiceConfig};
 use crate::{
     api, docs, feed, metrics,
     pages::{
-        self, device, group, help, integrations, iocs, policy, settings, setup, sign_in, sources,
+        self, device, group, help, imports, integrations, iocs, policy, settings, setup, sign_in,
+        sources,
     },
     public, taxii,
 };
@@ -57,6 +58,15 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::sources::update)
             .service(api::sources::delete)
             .service(api::imports::create)
+            .service(api::imports::kept::list)
+            .service(api::imports::kept::fetch)
+            .service(api::imports::kept::discard)
+            .service(api::imports::kept::refused)
+            .service(api::imports::review::iocs)
+            .service(api::imports::review::select)
+            .service(api::imports::review::take)
+            .service(api::imports::kept::undo_plan)
+            .service(api::imports::kept::undo)
             .service(api::iocs::list)
             .service(api::iocs::fetch)
             .service(api::iocs::update)
@@ -232,6 +242,12 @@ fn for_people(config: &mut web::ServiceConfig) {
                 .route(web::get().to(sources::show))
                 .route(web::post().to(sources::act)),
         )
+        .service(
+            page("/tip/imports/{id}")
+                .route(web::get().to(imports::show))
+                .route(web::post().to(imports::act)),
+        )
+        .service(page("/tip/imports").route(web::get().to(imports::list)))
         .service(
             page("/settings/subscription")
                 .route(web::get().to(settings::subscription))

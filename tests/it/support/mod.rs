@@ -132,6 +132,7 @@ impl TestApp {
             workers: Some(2),
             drain_seconds: 2,
             emulator: true,
+            program: crate::shell::binary(),
             ..Config::default()
         };
         change(&mut config);

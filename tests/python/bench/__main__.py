@@ -1,7 +1,7 @@
 """iocast beside its peers on this machine, as one table of ratios. Both do the same work in turn, in the same run; a ratio is
 that of a round, and what is shown is the median of the rounds with the least and the greatest.
 
-usage: bench PATH_TO_IOCAST [--quick] [lists | ROW…]
+usage: bench PATH_TO_IOCAST [--quick] [lists | extractors | ROW…]
 """
 
 import argparse
@@ -17,6 +17,7 @@ import threading
 import time
 import urllib.parse
 
+import extractors
 import lists as list_figures
 from peers import Medallion, Nginx, OpenTaxii, RawSqlite, pymisp_feed, rotating, wrk
 import growth as growing
@@ -380,20 +381,21 @@ def soak(table: Table, binary: str) -> None:
 
 
 ROWS = {f.__name__.replace("_", "-"): f for f in [polls, many_devices, imports, publishing, taxii, many_groups, a_million, growth, receipts, noisy_neighbour, soak]}
+OWN = {"lists": list_figures.figures, "extractors": extractors.figures}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="tests/bench", description="iocast beside its peers on this machine.")
     parser.add_argument("binary", help=argparse.SUPPRESS)
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which: {', '.join(ROWS)}, or lists for the large lists' own figures [all but lists and soak]")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"which: {', '.join(ROWS)}, or lists for the large lists' own figures, or extractors for what is read from the files in IOCAST_SAMPLES beside other tools [all but these two and soak]")
     parser.add_argument("--quick", action="store_true", help="smaller numbers, two rounds")
     parser.add_argument("--before", metavar="BINARY", help="an earlier iocast, measured beside this one by the rows growth and receipts")
     given = parser.parse_intermixed_args()
-    unknown = [row for row in given.rows if row not in [*ROWS, "lists"]]
+    unknown = [row for row in given.rows if row not in [*ROWS, *OWN]]
     if unknown:
-        parser.error(f"there is no row {unknown[0]}; there are: {', '.join(ROWS)}, lists")
-    if given.rows == ["lists"]:
-        list_figures.figures(given.binary)
+        parser.error(f"there is no row {unknown[0]}; there are: {', '.join([*ROWS, *OWN])}")
+    if len(given.rows) == 1 and given.rows[0] in OWN:
+        OWN[given.rows[0]](given.binary)
         return
     table = Table(given.quick, given.before)
     for row in given.rows or [row for row in ROWS if row != "soak"]:

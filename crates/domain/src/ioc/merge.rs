@@ -50,7 +50,8 @@ pub fn merge(
     let last_seen = seen.last_seen.map_or(now, |t| t.min(now));
     let first_seen = seen.first_seen.map_or(last_seen, |t| t.min(last_seen));
     let confidence = seen.confidence.unwrap_or(default_confidence);
-    let report = Report { source_id: source, confidence, reported_at: now.micros() };
+    let report =
+        Report { source_id: source, confidence, reported_at: now.micros(), first_at: now.micros() };
     let Some(before) = known else {
         let mut enrichment = Enrichment { reports: vec![report], ..Enrichment::default() };
         enrichment.absorb(&seen.enrichment);

@@ -101,7 +101,8 @@ fn is_mail(head: &[u8]) -> bool {
         }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
         let name = line.get(..colon).unwrap_or_default();
-        if name.is_empty() || !name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-') {
+        if name.is_empty() || !name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+        {
             return false;
         }
         let name = name.to_ascii_lowercase();

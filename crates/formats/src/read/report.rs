@@ -20,6 +20,8 @@ use self::words::words;
 pub(super) struct Prose {
     line: Line,
     section: Section,
+    /// The line before is text that goes on here.
+    goes_on: bool,
     options: Options,
 }
 
@@ -43,6 +45,7 @@ pub(super) fn split(
     let mut below = Section::Text;
     // A hash may be broken over two lines.
     let mut held: Option<Prose> = None;
+    let mut goes_on = false;
     each_line(from, |line| {
         if let Some(fence) = fence(line.text.trim()).filter(|_| !line.overlong) {
             code = match code.take() {
@@ -54,7 +57,9 @@ pub(super) fn split(
         }
         below = heading(&line.text).unwrap_or(below);
         let section = if code.is_some() { Section::Code } else { below };
-        let mut next = Prose { line, section, options };
+        let follows = goes_on;
+        goes_on = is_unfinished(&line.text);
+        let mut next = Prose { line, section, goes_on: follows, options };
         if let Some(mut before) = held.take() {
             join_broken(&mut before.line, &mut next.line);
             send(sink, Piece::Report(before))?;
@@ -63,6 +68,12 @@ pub(super) fn split(
         Ok(())
     })?;
     held.map_or(Ok(()), |last| send(sink, Piece::Report(last)))
+}
+
+/// A line of text whose sentence goes on in the next: `it is described at`.
+fn is_unfinished(line: &str) -> bool {
+    let line = line.trim_end();
+    line.ends_with(char::is_alphanumeric) && line.split_whitespace().count() >= 5
 }
 
 /// A line that opens or closes a block of code: AsciiDoc's `----` and `....`, Markdown's three
@@ -158,20 +169,27 @@ impl Prose {
         let bare = list::unbulleted(text.trim());
         // One word and nothing else: an entry of a list.
         let alone = !bare.contains(char::is_whitespace);
+        let lower = text.to_lowercase();
+        let context = Context {
+            in_code: self.section == Section::Code,
+            listed: alone && self.section == Section::Indicators && !self.goes_on,
+            live_links: self.options.live_links,
+            heading: is_heading(&text) && self.section != Section::Code,
+            certificate: ["thumbprint", "serial number"].iter().any(|word| lower.contains(word)),
+        };
         for word in words(&text) {
-            if let Some(item) = meaning(&word, self.context(alone), *number) {
+            if let Some(item) = meaning(&word, context, *number) {
                 sink(item);
             }
         }
     }
+}
 
-    fn context(&self, alone: bool) -> Context {
-        Context {
-            in_code: self.section == Section::Code,
-            listed: alone && self.section == Section::Indicators,
-            live_links: self.options.live_links,
-        }
-    }
+/// A line that is marked as a heading.
+fn is_heading(text: &str) -> bool {
+    let marks = text.trim_start_matches(['#', '=']);
+    let level = text.len() - marks.len();
+    (1..=6).contains(&level) && marks.starts_with(' ')
 }
 
 /// In what a word stands.
@@ -182,6 +200,10 @@ struct Context {
     listed: bool,
     /// The one who imports wants live links as well.
     live_links: bool,
+    /// In a heading.
+    heading: bool,
+    /// On a line that names a certificate.
+    certificate: bool,
 }
 
 /// With entities of HTML undone, and dots and at signs in brackets without blanks around them.

@@ -35,7 +35,7 @@ pub fn office<R: Read + Seek>(from: &mut R) -> Option<Document> {
         "xl/workbook.xml" | "xl/workbook.bin" => Some(Document::Sheet),
         _ => None,
     };
-    if let Some(document) = archive.file_names().find_map(of_name) {
+    if let Some(document) = archive.file_names().flatten().find_map(|name| of_name(&name)) {
         return Some(document);
     }
     let mut archive = archive;

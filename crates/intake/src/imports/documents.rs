@@ -65,6 +65,8 @@ impl Intake {
         &self,
         request: &ImportRequest,
     ) -> AppResult<(Documents, Vec<Rejected>)> {
+        // A shell may be the first to write into the data folder.
+        tokio::fs::create_dir_all(self.spool()).await.map_err(AppError::internal)?;
         let base = self.spool_path();
         let (path, stated) = (request.path.clone(), request.stated);
         let most = self.context.settings.import_max;

@@ -1,6 +1,12 @@
 //! What is read is merged with what is known, on all cores.
 
-use std::{collections::HashMap, fs::File, io::BufReader, num::NonZero, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    io::BufReader,
+    num::NonZero,
+    sync::Arc,
+};
 
 use iocast_domain::{
     id::{IocId, SourceId},
@@ -103,6 +109,16 @@ impl Parsed {
     }
 }
 
+impl Parsed {
+    /// Takes out what a person unselected.
+    pub(super) fn leave_out(&mut self, ids: &HashSet<IocId>) {
+        if !ids.is_empty() {
+            self.sightings.retain(|(id, _)| !ids.contains(id));
+            self.ids.retain(|id| !ids.contains(id));
+        }
+    }
+}
+
 /// What comes of a batch.
 pub(super) struct Merged {
     /// What changes, by id.
@@ -121,8 +137,9 @@ pub(super) fn merge_all(
     confidence: Confidence,
     now: Timestamp,
 ) -> (Vec<Staged>, Vec<IocId>) {
-    // Deleted by a person and reported again: it starts afresh.
-    known.retain(|_, row| !row.deleted);
+    // Deleted by a person, or taken back with the only import that brought it, and reported again:
+    // it starts afresh.
+    known.retain(|_, row| !row.deleted && !row.ioc.enrichment.reports.is_empty());
     // Those of one IOC stay in the order in which they came.
     sightings.sort_by_key(|(id, _)| *id);
     let (mut rows, mut same) = (Vec::with_capacity(sightings.len()), Vec::new());
@@ -192,7 +209,7 @@ pub(super) fn split_document(
     options: Options,
     give: &impl Fn(Vec<Raw>, Option<Arc<str>>) -> bool,
 ) -> Result<(), ReadError> {
-    let Document { path, file: name, input } = document;
+    let Document { path, file: name, out_of: _, input } = document;
     let file = File::open(path).map_err(ReadError::Io)?;
     let mut batch = Vec::with_capacity(BATCH);
     let mut weight = 0;

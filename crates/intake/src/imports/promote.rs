@@ -2,10 +2,13 @@
 
 use std::collections::HashSet;
 
-use iocast_domain::id::IocId;
+use iocast_domain::{id::IocId, import::ImportState};
 use iocast_store::{StageCounts, Txn};
 
-use super::{Import, ImportReport, OVERTAKEN_ROUNDS, Parsed, Sightings, Trust, unreadable};
+use super::{
+    Import, ImportReport, OVERTAKEN_ROUNDS, Parsed, Sightings, Trust, kept_report, stopped,
+    unreadable,
+};
 use crate::{AppError, AppResult};
 
 impl Import<'_> {
@@ -76,6 +79,16 @@ impl Import<'_> {
             "restore": self.request.trust == Trust::Restore,
         });
         self.intake.context.audit(&txn, self.actor, "ioc.import", &self.source.id, &detail).await?;
+        self.report.left_out = self.left_out.len() as u64;
+        if let Some(record) = self.record {
+            let (now, report) = (self.intake.context.now(), kept_report(&self.report)?);
+            let (from, to) = (ImportState::Running, ImportState::Done);
+            if !txn.import_settle(record, from, to, now, Some(seq), &report, None).await? {
+                return Err(stopped());
+            }
+            // What was kept for a review.
+            txn.import_end(record.0).await?;
+        }
         if let Some(alert) = self.alert {
             self.intake.alert_write(&txn, self.actor, alert, seq).await?;
         }

@@ -8,7 +8,7 @@ use iocast_store::{IocRow, StageWrite, Staged, Txn};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
-    Import, ImportRequest, Progress, REJECTED_MAX, Sightings, TOGETHER,
+    Import, ImportRequest, LINES_MAX, Progress, REJECTED_MAX, Sightings, TOGETHER, lines,
     merge::{Merged, Parsed, Trusted, cores, mark, merge_all, split_document, unreadable},
 };
 use crate::{AppError, AppResult};
@@ -22,9 +22,6 @@ impl Import<'_> {
             // It can't be read at all: nothing was written.
             return reading.await.map_err(AppError::internal)?.map_err(unreadable);
         }
-        let txn = self.intake.context.store.write().await?;
-        txn.import_begin(self.id, &self.actor.account_id, self.alive_until()).await?;
-        txn.commit().await?;
         let mut handled = 0;
         // What is being merged, and not laid on the stage yet.
         let mut merging: Option<JoinHandle<AppResult<Merged>>> = None;
@@ -58,6 +55,7 @@ impl Import<'_> {
                 self.intake.context.idempotency_alive(&txn, self.actor).await?;
                 txn.stage_put_many(self.id, before.write, self.alive_until()).await?;
             }
+            self.write_lines(&txn, handled).await?;
             progress(handled);
             // What is read already goes into the same write, so far as that holds nobody up: each
             // write syncs the disk, and lays down again most pages of an index whose keys are
@@ -82,6 +80,7 @@ impl Import<'_> {
         };
         let txn = self.intake.context.store.write().await?;
         txn.stage_put_many(self.id, last, self.alive_until()).await?;
+        self.write_lines(&txn, handled).await?;
         txn.commit().await?;
         reading.await.map_err(AppError::internal)?.map_err(unreadable)
     }
@@ -92,15 +91,19 @@ impl Import<'_> {
         &self,
     ) -> (mpsc::Receiver<JoinHandle<Parsed>>, JoinHandle<Result<(), ReadError>>) {
         let (sender, batches) = mpsc::channel(cores());
+        let left_out = Arc::clone(&self.left_out);
         let ImportRequest { options, also, .. } = self.request.clone();
         let (also, namespace) = (Arc::new(also), self.namespace);
         let documents = Arc::clone(&self.documents.list);
         let trusted = Trusted { trust: self.request.trust, confidence: self.source.confidence };
         let give = move |pieces: Vec<Raw>, file: Option<Arc<str>>| {
-            let also = Arc::clone(&also);
+            let (also, left_out) = (Arc::clone(&also), Arc::clone(&left_out));
             sender
                 .blocking_send(tokio::task::spawn_blocking(move || {
-                    Parsed::of(pieces, file.as_deref(), &also, trusted, &namespace)
+                    let mut parsed =
+                        Parsed::of(pieces, file.as_deref(), &also, trusted, &namespace);
+                    parsed.leave_out(&left_out);
+                    parsed
                 }))
                 .is_ok()
         };
@@ -114,14 +117,34 @@ impl Import<'_> {
 
     pub(super) fn reject(&mut self, rejected: Vec<Rejected>) {
         self.report.rejected_count += rejected.len() as u64;
+        self.keep_lines(&rejected, false);
         let room = REJECTED_MAX.saturating_sub(self.report.rejected.len());
         self.report.rejected.extend(rejected.into_iter().take(room));
     }
 
     fn remark(&mut self, remarks: Vec<Rejected>) {
         self.report.remarks_count += remarks.len() as u64;
+        self.keep_lines(&remarks, true);
         let room = REJECTED_MAX.saturating_sub(self.report.remarks.len());
         self.report.remarks.extend(remarks.into_iter().take(room));
+    }
+
+    /// Has refused lines be written down with the next write, if they were not when this was
+    /// reviewed.
+    fn keep_lines(&mut self, rejected: &[Rejected], remark: bool) {
+        if self.record.is_some_and(|record| record.0 == self.id) {
+            let room = LINES_MAX.saturating_sub(self.lines_kept + self.lines.len());
+            self.lines.extend(lines(rejected, remark).take(room));
+        }
+    }
+
+    /// Writes down what was refused lately, and how far this is.
+    async fn write_lines(&mut self, txn: &Txn, handled: u64) -> AppResult<()> {
+        let Some(record) = self.record else { return Ok(()) };
+        let lines = std::mem::take(&mut self.lines);
+        txn.import_lines_put(record, self.lines_kept, &lines).await?;
+        self.lines_kept += lines.len();
+        Ok(txn.import_handled(record, handled).await?)
     }
 
     /// What of these IOCs is on the stage, and what is known of them.

@@ -123,8 +123,7 @@ pub(crate) async fn open(
         public_url,
         trusted_proxies: config.trusted_proxies()?,
         data: data.clone(),
-        // Also when the file was replaced since by that of another version.
-        program: "/proc/self/exe".into(),
+        program: config.program.clone(),
         emulator: config.emulator,
         import_max: config.import_max_bytes,
         cache_bytes: config.cache_bytes,

@@ -2,7 +2,7 @@
 
 use iocast_domain::id::{AccountId, SourceId};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait,
+    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter,
     sea_query::{Expr, OnConflict, Order, Query, SelectStatement},
 };
 use uuid::Uuid;
@@ -91,6 +91,40 @@ impl Txn {
             };
             self.promote_iocs(slice(), account, seq).await?;
             self.promote_links(slice(), source).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes IOCs from which `source` takes its report back seen, under the account's change number
+    /// `seq`, and ends the import that staged them so.
+    ///
+    /// # Errors
+    /// [`Unusable`](crate::StoreError::Unusable) if it was taken for dead and swept.
+    pub async fn promote_undo(
+        &self,
+        import: Uuid,
+        account: &AccountId,
+        source: SourceId,
+        seq: i64,
+        rows: u64,
+    ) -> StoreResult<()> {
+        if import::Entity::delete_by_id(import).exec(&self.0).await?.rows_affected == 0 {
+            return Err(swept());
+        }
+        for (first, behind) in slices(rows) {
+            let slice = || {
+                let mut slice = of(import);
+                slice.and_where(staged::Column::Id.gte(first));
+                slice.and_where_option(behind.map(|behind| staged::Column::Id.lt(behind)));
+                slice
+            };
+            self.promote_iocs(slice(), account, seq).await?;
+            let taken_back = slice().column(staged::Column::Id).take();
+            ioc_source::Entity::delete_many()
+                .filter(ioc_source::Column::SourceId.eq(source.0))
+                .filter(ioc_source::Column::IocId.in_subquery(taken_back))
+                .exec(&self.0)
+                .await?;
         }
         Ok(())
     }

@@ -3,26 +3,36 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpMessage as _, HttpRequest, dev::Payload, http::StatusCode, post, web};
+use actix_web::{
+    HttpMessage as _, HttpRequest, HttpResponse, dev::Payload, http::StatusCode, post, web,
+};
 use futures_util::StreamExt as _;
 use iocast_app::{
-    App, Document, Idempotent, ImportReport, ImportRequest, Input, Options, ReadAs, Rejected, Spooled,
-    Stated, Trust,
+    Actor, App, Idempotent, ImportReport, ImportRequest, Input, Mode, Options, Spooled, Stated,
+    Trust,
 };
 use iocast_domain::{
     account::Module,
-    id::SourceId,
+    id::{ImportId, SourceId},
     ioc::{Enrichment, label},
+    time::clip,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 use utoipa::{IntoParams, ToSchema};
 
+use self::kept::ImportRecordOut;
 use super::{Answer, answer_once, idempotency_key};
 use crate::{
     extract::{Id, Query, Session, cut_off, drain, too_slow, uncompressed},
     problem::Problem,
 };
+
+pub(crate) mod kept;
+mod report;
+pub(crate) mod review;
+
+pub(crate) use self::report::ImportOut;
 
 /// How long nothing may arrive.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -38,6 +48,14 @@ const PACE: u64 = 1_024;
 pub(crate) struct ImportQuery {
     /// Say what would happen, and write nothing.
     dry_run: bool,
+    /// Write nothing yet: the import waits for a person, who looks at its IOCs, unselects some, and
+    /// takes it. Up to 64 MiB.
+    review: bool,
+    /// Answer 202 once the body is here, and read it in the background; `GET /imports/{id}` says how
+    /// far it is. A line that breaks does not stop it.
+    background: bool,
+    /// What the file is called, for the history.
+    file_name: Option<String>,
     /// `only`: of MISP attributes only those marked `to_ids`.
     to_ids: Option<String>,
     /// A user tag for every IOC in it.
@@ -105,152 +123,6 @@ impl ImportIocIn {
     }
 }
 
-/// A line that was refused.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct RejectedOut {
-    /// Line in a text, or place in a list; from 1.
-    line: u64,
-    /// The value, clipped.
-    value: String,
-    /// Why.
-    reason: String,
-}
-
-/// What a body, or a file in it, was taken for.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct ReadAsOut {
-    /// The name of the file, where it came out of an archive.
-    file: Option<String>,
-    /// The document that its text was taken from.
-    document: Option<DocumentOut>,
-    /// Its form.
-    form: FormOut,
-    /// The form in words.
-    name: String,
-}
-
-/// The form of a text.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum FormOut {
-    Json,
-    Table,
-    List,
-    Report,
-    Html,
-    OpenIoc,
-}
-
-impl From<Input> for FormOut {
-    fn from(form: Input) -> Self {
-        match form {
-            Input::Json => Self::Json,
-            Input::Table => Self::Table,
-            Input::List => Self::List,
-            Input::Report => Self::Report,
-            Input::Html => Self::Html,
-            Input::OpenIoc => Self::OpenIoc,
-        }
-    }
-}
-
-/// A kind of document.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum DocumentOut {
-    Pdf,
-    Text,
-    Slides,
-    Sheet,
-    Mail,
-    Tar,
-}
-
-impl From<Document> for DocumentOut {
-    fn from(document: Document) -> Self {
-        match document {
-            Document::Pdf => Self::Pdf,
-            Document::Text => Self::Text,
-            Document::Slides => Self::Slides,
-            Document::Sheet => Self::Sheet,
-            Document::Mail => Self::Mail,
-            Document::Tar => Self::Tar,
-        }
-    }
-}
-
-impl From<ReadAs> for ReadAsOut {
-    fn from(ReadAs { file, document, form }: ReadAs) -> Self {
-        let name = match document {
-            Some(document) => format!("{} from {}", form.name(), document.name()),
-            None => form.name().to_owned(),
-        };
-        Self { file, document: document.map(DocumentOut::from), form: form.into(), name }
-    }
-}
-
-/// What an import did.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct ImportOut {
-    /// IOCs that were not there before, each once.
-    accepted: u64,
-    /// IOCs that were there and changed.
-    updated: u64,
-    /// IOCs that were there; at most they were seen again.
-    unchanged: u64,
-    /// The first thousand lines that were refused.
-    rejected: Vec<RejectedOut>,
-    /// How many were refused in all.
-    rejected_count: u64,
-    /// Sentences on what was not taken of lines that were, as people decide it: whitelist states,
-    /// user tags, confidence.
-    ignored: Vec<String>,
-    /// The first thousand fields of IOCs that could not be read and were left out; the IOCs were
-    /// taken.
-    remarks: Vec<RejectedOut>,
-    /// How many were left out in all.
-    remarks_count: u64,
-    /// Of the new IOCs, how many were last seen so long ago that they are retired, and go to no
-    /// device.
-    retired: u64,
-    /// What the body, or each file of an archive, was taken for.
-    read_as: Vec<ReadAsOut>,
-    /// Nothing was written.
-    dry_run: bool,
-}
-
-impl From<ImportReport> for ImportOut {
-    fn from(report: ImportReport) -> Self {
-        let ImportReport {
-            accepted,
-            updated,
-            unchanged,
-            rejected_count,
-            rejected,
-            remarks_count,
-            remarks,
-            read_as,
-            retired,
-            ignored,
-            dry_run,
-        } = report;
-        let line = |r: Rejected| RejectedOut { line: r.line, value: r.value, reason: r.reason };
-        Self {
-            accepted,
-            updated,
-            unchanged,
-            rejected: rejected.into_iter().map(line).collect(),
-            rejected_count,
-            ignored: ignored.sentences(),
-            remarks: remarks.into_iter().map(line).collect(),
-            remarks_count,
-            retired,
-            read_as: read_as.into_iter().map(ReadAsOut::from).collect(),
-            dry_run,
-        }
-    }
-}
-
 /// Import IOCs into a source. The form is found from the bytes: JSON (our own, MISP, STIX, exports
 /// of other products), tables, lists, reports, pages, OpenIOC, PDF, Office documents, mails, also in gzip, ZIP or
 /// tar; `Content-Type` is a hint, and `form` decides.
@@ -258,7 +130,7 @@ impl From<ImportReport> for ImportOut {
     tag = "sources",
     params(("id" = Uuid, Path), ImportQuery, ("Idempotency-Key" = Option<String>, Header)),
     request_body(content((Vec<ImportIocIn> = "application/json"), (String = "text/csv"), (String = "text/plain"), (String = "text/vnd.iocast.report"))),
-    responses((status = 200, body = ImportOut), (status = 400, body = Problem), (status = 404, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem))
+    responses((status = 200, body = ImportOut), (status = 202, body = ImportRecordOut), (status = 400, body = Problem), (status = 404, body = Problem), (status = 413, body = Problem), (status = 415, body = Problem))
 )]
 #[post("/sources/{id}/iocs")]
 pub(crate) async fn create(
@@ -308,14 +180,23 @@ pub(crate) async fn create(
         None => None,
     };
     let trust = if query.0.restore { Trust::Restore } else { Trust::Feed };
+    let mode = match (query.0.dry_run, query.0.review) {
+        (true, _) => Mode::DryRun,
+        (false, true) => Mode::Review,
+        (false, false) => Mode::Take,
+    };
     let import = ImportRequest {
         path: spooled.0.clone(),
+        file_name: query.0.file_name.as_deref().map(|name| clip(name, 250)),
         stated,
         options: Options { only_to_ids, live_links: query.0.live_links },
         also,
         trust,
-        dry_run: query.0.dry_run,
+        mode,
     };
+    if query.0.background && mode != Mode::DryRun {
+        return in_background(&app, actor, source, import, spooled, key).await;
+    }
     let make =
         async { Ok(ImportOut::from(app.intake.import(actor, source, import, &|_| {}).await?)) };
     let again = async |report| {
@@ -325,6 +206,33 @@ pub(crate) async fn create(
             .map_err(|error| Problem::from(iocast_app::AppError::Internal(Box::new(error))))
     };
     answer_once(&app, actor, key, StatusCode::OK, make, again).await
+}
+
+/// Begins an import, and answers with its record.
+async fn in_background(
+    app: &web::Data<App>,
+    actor: &Actor,
+    source: SourceId,
+    import: ImportRequest,
+    spooled: Spooled,
+    key: Option<Idempotent>,
+) -> Answer {
+    let record = async |id| {
+        let view = app.intake.import_fetch(actor, id).await?;
+        Ok::<_, Problem>(ImportRecordOut::from(view))
+    };
+    let make =
+        async { record(app.intake.import_start(actor, source, import, spooled).await?).await };
+    let again = async |report: serde_json::Value| {
+        let report: ImportReport = serde_json::from_value(report).unwrap_or_default();
+        record(report.id.unwrap_or_else(|| ImportId(uuid::Uuid::nil()))).await
+    };
+    answer_once(app, actor, key, StatusCode::ACCEPTED, make, again).await
+}
+
+/// Answers with what an import did.
+pub(crate) fn imported(report: ImportReport) -> HttpResponse {
+    HttpResponse::Ok().json(ImportOut::from(report))
 }
 
 /// The form that somebody chose by its word; without a choice, what is known.

@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use iocast_app::{
-    AppError, ImportRequest, NewSource, Options, SourcePatch, Spooled, Stated, Trust,
+    AppError, ImportRequest, Mode, NewSource, Options, SourcePatch, Spooled, Stated, Trust,
 };
 use iocast_domain::{
     id::SourceId,
@@ -12,7 +12,7 @@ use minijinja::{Value, context};
 
 use super::{
     view,
-    visit::{Form, Id, PageContext, PageResult, problem},
+    visit::{Form, Id, PageContext, PageResult, problem, see_other},
 };
 use crate::api::{
     imports::{ImportOut, stated},
@@ -139,8 +139,11 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
             )),
         }
     };
-    if matches!(form.text("do"), "check" | "import") {
+    if matches!(form.text("do"), "check" | "review" | "import") {
         return match paste(&form, id).await {
+            Ok(ImportOut { id: Some(import), dry_run: true, .. }) => {
+                Ok(see_other(&format!("/tip/imports/{import}")))
+            }
             Ok(report) => {
                 page(
                     visitor,
@@ -186,11 +189,16 @@ async fn paste(form: &Form, id: SourceId) -> Result<ImportOut, AppError> {
     tokio::fs::write(&spooled.0, text).await.map_err(unwritable)?;
     let request = ImportRequest {
         path: spooled.0.clone(),
+        file_name: None,
         stated,
         options: Options { only_to_ids: form.on("to_ids"), live_links: form.on("live_links") },
         also,
         trust: if form.on("restore") { Trust::Restore } else { Trust::Feed },
-        dry_run: form.text("do") == "check",
+        mode: match form.text("do") {
+            "check" => Mode::DryRun,
+            "review" => Mode::Review,
+            _ => Mode::Take,
+        },
     };
     Ok(ImportOut::from(app.intake.import(actor, id, request, &|_| {}).await?))
 }

@@ -19,7 +19,8 @@ pub(super) fn extract<W: Write>(
     };
     body(&mail, outputs)?;
     for (at, part) in mail.attachments().enumerate() {
-        let name = part.attachment_name().map_or_else(|| format!("attachment {}", at + 1), str::to_owned);
+        let name =
+            part.attachment_name().map_or_else(|| format!("attachment {}", at + 1), str::to_owned);
         let mut to = outputs.open(Unpacked { name: Some(name), form: None })?;
         match &part.body {
             PartType::Message(inner) => to.write_all(inner.raw_message())?,

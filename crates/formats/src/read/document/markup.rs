@@ -6,7 +6,7 @@ use quick_xml::{Reader, events::Event};
 use zip::ZipArchive;
 
 use super::{Outputs, SIZE_MAX};
-use crate::read::{ReadError, unpack::Unpacked};
+use crate::read::{Input, ReadError, unpack::Unpacked};
 
 pub(super) fn extract<R: Read + Seek, W: Write>(
     from: &mut R,
@@ -18,10 +18,12 @@ pub(super) fn extract<R: Read + Seek, W: Write>(
         )
     };
     let mut archive = ZipArchive::new(from).map_err(|_| broken())?;
-    let mut parts: Vec<String> = archive.file_names().filter(|name| is_text(name)).map(str::to_owned).collect();
+    let names = archive.file_names().flatten();
+    let mut parts: Vec<String> =
+        names.filter(|name| is_text(name)).map(std::borrow::Cow::into_owned).collect();
     // Slides by number, and the text before its notes.
     parts.sort_by_key(|name| (name.len(), name.clone()));
-    let mut to = outputs.open(Unpacked::default())?;
+    let mut to = outputs.open(Unpacked { name: None, form: Some(Input::Report) })?;
     for part in parts {
         let file = archive.by_name(&part).map_err(|_| broken())?;
         text(BufReader::new(file.take(SIZE_MAX)), &mut to)?;
@@ -94,7 +96,8 @@ fn text(from: impl BufRead, to: &mut impl Write) -> Result<(), ReadError> {
 
 /// What a reference such as `&amp;` or `&#46;` stands for.
 fn resolve(entity: &str) -> String {
-    let code = |digits: &str, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
+    let code =
+        |digits: &str, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
     let character = match entity {
         "amp" => Some('&'),
         "lt" => Some('<'),

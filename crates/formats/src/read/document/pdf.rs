@@ -8,7 +8,7 @@ use std::{
 use pdf_extract::{Document, PlainTextOutput, output_doc_page};
 
 use super::{Outputs, whole};
-use crate::read::{ReadError, unpack::Unpacked};
+use crate::read::{Input, ReadError, unpack::Unpacked};
 
 /// Most pages that are read.
 const PAGES_MAX: usize = 5_000;
@@ -34,7 +34,7 @@ pub(super) fn extract<W: Write>(
             return Err(broken("it asks for a password"));
         }
     }
-    let mut to = outputs.open(Unpacked::default())?;
+    let mut to = outputs.open(Unpacked { name: None, form: Some(Input::Report) })?;
     let (mut left_out, mut any) = (Vec::new(), false);
     for page in document.get_pages().keys().take(PAGES_MAX) {
         let read = catch_unwind(AssertUnwindSafe(|| {

@@ -23,15 +23,16 @@ pub(super) fn extract<W: Write>(
     let mut book: Sheets<Bytes<'_>> =
         open_workbook_auto_from_rs(Cursor::new(bytes.as_slice())).map_err(|_| broken())?;
     let mut left_out = Vec::new();
-    for name in book.sheet_names() {
+    let names = book.sheet_names();
+    for name in &names {
         let to = outputs.open(Unpacked { name: Some(name.clone()), form: Some(Input::Table) })?;
         let mut rows = Rows::new(to);
-        if sheet(&mut book, &name, &mut rows)?.is_none() {
+        if sheet(&mut book, name, &mut rows)?.is_none() {
             left_out.push(format!("Sheet {name} can't be read."));
         }
         rows.end()?;
     }
-    Ok(left_out)
+    if left_out.len() == names.len() { Err(broken()) } else { Ok(left_out) }
 }
 
 /// Writes the cells of a sheet; nothing where it can't be read.
@@ -53,7 +54,8 @@ fn sheet<W: Write>(
     }
     let Ok(range) = book.worksheet_range(name) else { return Ok(None) };
     for (row, column, value) in range.used_cells() {
-        let place = (u32::try_from(row).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX));
+        let place =
+            (u32::try_from(row).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX));
         rows.put(place, &shown(value))?;
     }
     Ok(Some(()))
@@ -108,7 +110,7 @@ impl<W: Write> Rows<W> {
 
     fn line(&mut self) -> Result<(), ReadError> {
         if !self.cells.is_empty() {
-            self.to.write_record(&self.cells).map_err(|error| std::io::Error::from(error))?;
+            self.to.write_record(&self.cells).map_err(std::io::Error::from)?;
             self.cells.clear();
         }
         Ok(())

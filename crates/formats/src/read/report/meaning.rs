@@ -31,10 +31,21 @@ const LIVE: &str = "a live link is taken for a reference; if it is an indicator,
 const REDIRECT: &str =
     "this link leads through one site to another; give the one that is the indicator";
 
+const CERTIFICATE: &str = "this is the thumbprint or serial number of a certificate, not the hash of a file; devices block files";
+
+const HEADING: &str =
+    "a name in a heading is often that of the victim; if it is an indicator, defang it (`[.]`)";
+
 const NO_SUFFIX: &str = "no public suffix ends like this, so prose does not count it as a domain; import it as a list if it is one";
 
 const IS_FILE: &str =
     "this may be a domain or the name of a file; if it is a domain, defang it (`[.]`)";
+
+/// Endings of files that are put into archives and get another ending behind: `offer.pdf.zip`.
+const PACKED_FILES: &[&str] = &[
+    "apk", "bat", "dll", "doc", "docx", "exe", "jar", "jpg", "js", "lnk", "pdf", "png", "ps1",
+    "rtf", "scr", "txt", "vbs", "xls", "xlsx",
+];
 
 /// Marks of a pattern: a range, a class, an escaped dot, a star.
 static PATTERN: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -69,18 +80,14 @@ pub(super) fn meaning(word: &Word<'_>, context: Context, line: u64) -> Option<It
     let found = |kind: Kind, value: String| Some(Item::found((kind, value)));
     let refused = |reason: String| defanged.then(|| Rejected::item(line, text, reason));
     if plain.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return match plain.len() {
-            32 | 40 | 64 => {
-                normalise::certain(&plain).ok().and_then(|(kind, value)| found(kind, value))
-            }
-            _ => None,
-        };
+        return hash(text, &plain, context, line);
     }
     if let Some((scheme, rest)) = plain.split_once("://") {
         let is_known = SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme));
         return is_known.then(|| url(word, &plain, rest, context, line)).flatten();
     }
-    if word.link {
+    // The rest of a path of Windows.
+    if word.link || plain.contains('\\') {
         return None;
     }
     if plain.contains('@') && !plain.contains('/') {
@@ -109,6 +116,7 @@ pub(super) fn meaning(word: &Word<'_>, context: Context, line: u64) -> Option<It
         }
         Ok((Kind::Domain, value)) => match file_or_domain(&value) {
             _ if defanged => found(Kind::Domain, value),
+            Name::Domain if context.heading => Some(Rejected::item(line, text, HEADING)),
             Name::Domain => found(Kind::Domain, value),
             Name::Either if marked => found(Kind::Domain, value),
             Name::Either => Some(Rejected::item(line, text, IS_FILE)),
@@ -124,6 +132,15 @@ pub(super) fn meaning(word: &Word<'_>, context: Context, line: u64) -> Option<It
         }
         Ok(_) => None,
         Err(reason) => refused(reason).filter(|_| looks_like_host(&plain) || plain.contains('/')),
+    }
+}
+
+/// A word of hexadecimal digits alone.
+fn hash(text: &str, plain: &str, context: Context, line: u64) -> Option<Item> {
+    match plain.len() {
+        32 | 40 | 64 if context.certificate => Some(Rejected::item(line, text, CERTIFICATE)),
+        32 | 40 | 64 => normalise::certain(plain).ok().map(Item::found),
+        _ => None,
     }
 }
 
@@ -160,7 +177,9 @@ fn file_or_domain(value: &str) -> Name {
         Name::File
     } else if below || !is_file_or_domain(value) {
         Name::Domain
-    } else if PLAIN_FILES.contains(&last) {
+    } else if PLAIN_FILES.contains(&last)
+        || before.rsplit('.').next().is_some_and(|label| PACKED_FILES.contains(&label))
+    {
         Name::File
     } else if before.contains('.') {
         Name::Domain

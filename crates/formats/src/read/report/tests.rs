@@ -74,3 +74,31 @@ fn nothing_is_lost_in_mark_up() {
         ]
     );
 }
+
+#[test]
+fn what_surrounds_an_indicator_is_no_part_of_it() {
+    let text = "* ++http://bj.evil-a[.]com/zz1.php++\n`+http://evil-b[.]com+` (`~hxxp://evil-c.com/x~`)\n\
+        |\\bad.1977@evil-d.com\nC:\\Windows\\NGEN.cab Framework\\NGEN.cab HSBC.pdf.zip Textures.exe.zip\n\
+        The list is on WeLiveSecurity at\n";
+    let (found, rejected) = values(Input::Report, text);
+    assert_eq!(
+        found,
+        [
+            "url http://bj.evil-a.com/zz1.php",
+            "url http://evil-b.com",
+            "url http://evil-c.com/x",
+            "email bad.1977@evil-d.com",
+        ]
+    );
+    assert!(rejected.is_empty(), "{rejected:?}");
+}
+
+#[test]
+fn victims_certificates_and_references_are_no_indicators() {
+    let text = "== Indicators\nThumbprint: 4d7af6c1c1e5e5d1f7a1a1d8c8a9b0a1c2d3e4f5\n\
+        4d7af6c1c1e5e5d1f7a1a1d8c8a9b0a1c2d3e4f6\n==== myservice.evil-a.com, uk.evil-b.com\n\
+        === IOCs\nThe whole analysis is available on our site at\nhttps://www.blog-evil.com/x\nhttp://evil-c.com/y\n";
+    let (found, rejected) = values(Input::Report, text);
+    assert_eq!(found, ["sha1 4d7af6c1c1e5e5d1f7a1a1d8c8a9b0a1c2d3e4f6", "url http://evil-c.com/y"]);
+    assert_eq!(rejected.iter().map(|r| r.line).collect::<Vec<_>>(), [2, 4, 4, 7], "{rejected:?}");
+}

@@ -57,12 +57,17 @@ fn word<'l>(piece: &'l str, quoted: bool, marked: bool, out: &mut Vec<Word<'l>>)
         return;
     }
     if let Some(begin) = scheme(piece) {
-        return url(piece.get(begin..).unwrap_or_default(), quoted, marked, out);
+        let (before, text) = piece.split_at(begin);
+        return url(without_closer(before, text), quoted, marked, out);
     }
     let mut text = piece
         .trim_matches(|c: char| matches!(c, ',' | '!' | '\'' | '+' | '_' | '=' | '•' | '·'))
         .trim_end_matches([':', '.', '?'])
         .trim_start_matches('/');
+    // An address that Markdown would take for something else: `\user@evil.example`.
+    if text.contains('@') {
+        text = text.trim_start_matches('\\');
+    }
     // A bullet that sticks to what follows it: `-203[.]0.113[.]7`.
     if let Some(rest) = text.strip_prefix(['-', '–', '—'])
         && rest.contains(['[', '(', '{'])
@@ -74,6 +79,18 @@ fn word<'l>(piece: &'l str, quoted: bool, marked: bool, out: &mut Vec<Word<'l>>)
     if bare.contains(['.', ']', ')', '}', '@', ':']) || bare.len() >= 32 {
         out.push(Word { text: bare, marked, quoted, link: false });
     }
+}
+
+/// Without the mark that closes what was opened before: `+http://evil.example/+` of AsciiDoc.
+fn without_closer<'l>(before: &str, text: &'l str) -> &'l str {
+    let closer = match before.chars().next_back() {
+        Some('+') => '+',
+        Some('~') => '~',
+        Some('{') => '}',
+        Some('[') => ']',
+        _ => return text,
+    };
+    text.trim_end_matches([',', '.', ';']).trim_end_matches(closer)
 }
 
 /// Schemes that begin a URL in prose, as far as a word is searched for them.

@@ -44,7 +44,12 @@ pub(super) fn rich() -> (Enrichment, SourceNames) {
     let source = SourceId(Uuid::from_u128(7));
     let set = |s: &str| BTreeSet::from([s.to_owned()]);
     let enrichment = Enrichment {
-        reports: vec![Report { source_id: source, confidence: Confidence::MEDIUM, reported_at: 0 }],
+        reports: vec![Report {
+            source_id: source,
+            confidence: Confidence::MEDIUM,
+            reported_at: 0,
+            first_at: 0,
+        }],
         user_tags: set("mine"),
         system_tags: BTreeSet::from(["tlp:amber".to_owned(), "phishing kit".to_owned()]),
         threat_actors: set("APT28"),
@@ -227,7 +232,7 @@ proptest::proptest! {
         let (_, names) = rich();
         let source = *names.keys().next().unwrap();
         let enrichment = Enrichment {
-            reports: vec![Report { source_id: source, confidence: Confidence::try_from(level).unwrap(), reported_at: 0 }],
+            reports: vec![Report { source_id: source, confidence: Confidence::try_from(level).unwrap(), reported_at: 0 , first_at: 0}],
             user_tags: user, system_tags: system, threat_actors: actors, campaigns, malware_families: families, alert_id: alert,
             reported_severity: severity.map(|i| Severity::ALL[i]),
             ..Enrichment::default()

@@ -1,0 +1,241 @@
+//! An import is begun, carried out, and ended, whatever comes of it.
+
+use std::{collections::HashSet, sync::Arc};
+
+use iocast_domain::{
+    account::Module,
+    alert::Alert,
+    id::{ImportId, IocId, SourceId},
+    import::ImportState,
+    source::Source,
+    time::Timestamp,
+};
+use uuid::Uuid;
+
+use super::{
+    ALIVE, Documents, Import, ImportReport, ImportRequest, Mode, Order, Progress, Spooled,
+    kept::{NewRecord, kept_report},
+    review,
+};
+use crate::{Actor, AppError, AppResult, Intake};
+
+impl Intake {
+    /// Begins an import and reads it in the background, also if the line of the client breaks. Its
+    /// record says how far it is.
+    ///
+    /// # Errors
+    /// If the source is not there.
+    pub async fn import_start(
+        self: &Arc<Self>,
+        actor: &Actor,
+        source: SourceId,
+        request: ImportRequest,
+        spooled: Spooled,
+    ) -> AppResult<ImportId> {
+        let begun = self.import_begin(actor, source, &request).await?;
+        let id = ImportId(begun.id);
+        let (intake, actor) = (Arc::clone(self), actor.clone());
+        self.context.in_background(async move {
+            // One after the other: each takes all cores.
+            let _alone = intake.reading.lock().await;
+            // How it ended is written down.
+            if let Err(error) = intake.import_run(&actor, begun, request, &|_| {}, None).await {
+                tracing::info!(import.id = %id, "Import {id} failed: {error}");
+            }
+            drop(spooled);
+        });
+        Ok(id)
+    }
+
+    /// Begins an import of which nothing is kept.
+    pub(super) async fn import_begin_unkept(
+        &self,
+        actor: &Actor,
+        source: SourceId,
+    ) -> AppResult<Begun> {
+        actor.may_change(Module::Tip)?;
+        let source = self.source_fetch(actor, source).await?;
+        let id = self.context.entropy.uuid();
+        let txn = self.context.store.write().await?;
+        txn.import_begin(id, &actor.account_id, self.alive_until()).await?;
+        txn.commit().await?;
+        Ok(Begun { id, source, record: None, at: self.context.now(), left_out: HashSet::new() })
+    }
+
+    /// Begins an import and writes down that it did.
+    pub(super) async fn import_begin(
+        &self,
+        actor: &Actor,
+        source: SourceId,
+        request: &ImportRequest,
+    ) -> AppResult<Begun> {
+        actor.may_change(Module::Tip)?;
+        let source = self.source_fetch(actor, source).await?;
+        let (id, at) = (self.context.entropy.uuid(), self.import_time(actor).await?);
+        let new = NewRecord { id: ImportId(id), actor, source: &source, request, at };
+        let record = self.import_record(new).await?;
+        if request.mode == Mode::Review {
+            review::fits(&record)?;
+        }
+        let txn = self.context.store.write().await?;
+        txn.import_insert(&actor.account_id, &record).await?;
+        txn.import_begin(id, &actor.account_id, self.alive_until()).await?;
+        txn.commit().await?;
+        Ok(Begun { id, source, record: Some(record.id), at, left_out: HashSet::new() })
+    }
+
+    /// The time that the reports of an import bear. It tells them from those of every other import
+    /// of the account, also where the clock stands still.
+    pub(super) async fn import_time(&self, actor: &Actor) -> AppResult<Timestamp> {
+        let latest = self.context.store.read().import_latest(&actor.account_id).await?;
+        let now = self.context.now();
+        Ok(latest.map_or(now, |latest| now.max(latest.plus(1))))
+    }
+
+    pub(super) fn alive_until(&self) -> Timestamp {
+        self.context.clock.real_now().plus(ALIVE)
+    }
+
+    /// Reads an import that began.
+    pub(super) async fn import_run(
+        self: &Arc<Self>,
+        actor: &Actor,
+        begun: Begun,
+        request: ImportRequest,
+        progress: Progress<'_>,
+        alert: Option<&Alert>,
+    ) -> AppResult<ImportReport> {
+        let Begun { id, source, record, at, left_out } = begun;
+        let mut import = Import {
+            intake: self,
+            id,
+            record,
+            actor,
+            namespace: actor.account_id.namespace(),
+            source,
+            request: &request,
+            alert,
+            documents: Documents::default(),
+            known_same: HashSet::new(),
+            staged: HashSet::new(),
+            order: Order::default(),
+            left_out: Arc::new(left_out),
+            lines: Vec::new(),
+            lines_kept: 0,
+            now: at,
+            report: ImportReport {
+                id: record,
+                dry_run: request.mode != Mode::Take,
+                ..ImportReport::default()
+            },
+        };
+        let result = import.carry_out(progress).await;
+        let failed = match &result {
+            Err(error) => Some(import.fail(error).await?),
+            Ok(()) => None,
+        };
+        let report = import.report;
+        if request.mode == Mode::DryRun {
+            let txn = self.context.store.write().await?;
+            txn.import_end(id).await?;
+            txn.commit().await?;
+        }
+        // Publishing comes first; what lies on the stage is in nobody's way.
+        self.context.changed.notify_one();
+        if result.is_err() || request.mode != Mode::Review {
+            self.clear_in_background(id);
+        }
+        match failed {
+            Some(ImportState::Discarded) => Err(stopped()),
+            _ => result.map(|()| report),
+        }
+    }
+
+    pub(super) fn clear_in_background(self: &Arc<Self>, id: Uuid) {
+        let intake = Arc::clone(self);
+        self.context.in_background(async move {
+            if let Err(error) = intake.stage_clear(id).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "The stage of an import could not be cleared; it is tried again"
+                );
+            }
+        });
+    }
+}
+
+/// What is said to the one who sent an import that somebody stopped.
+pub(super) fn stopped() -> AppError {
+    let detail = "The import was stopped by a person; nothing of it was written.".to_owned();
+    AppError::Conflict { code: "import_stopped", detail }
+}
+
+/// An import that began.
+pub(super) struct Begun {
+    /// Under which it stages.
+    pub(super) id: Uuid,
+    pub(super) source: Source,
+    /// Under which it is kept.
+    pub(super) record: Option<ImportId>,
+    pub(super) at: Timestamp,
+    /// What a person unselected.
+    pub(super) left_out: HashSet<IocId>,
+}
+
+impl Import<'_> {
+    pub(super) fn alive_until(&self) -> Timestamp {
+        self.intake.alive_until()
+    }
+
+    async fn carry_out(&mut self, progress: Progress<'_>) -> AppResult<()> {
+        let (documents, refused) = self.intake.documents(self.request).await?;
+        self.documents = documents;
+        self.report.read_as = self.read_as();
+        self.reject(refused);
+        let seen = self.intake.context.store.read().account_seq(&self.actor.account_id).await?;
+        self.stage(progress).await?;
+        match self.request.mode {
+            Mode::DryRun => self.count().await,
+            Mode::Review => self.wait_for_review().await,
+            Mode::Take => self.promote(seen).await,
+        }
+    }
+
+    /// Ends an import that failed. Gives what became of its record.
+    async fn fail(&self, error: &AppError) -> AppResult<ImportState> {
+        let txn = self.intake.context.store.write().await?;
+        txn.import_end(self.id).await?;
+        let mut state = ImportState::Failed;
+        if let Some(record) = self.record {
+            let why = match error {
+                AppError::Internal(_) => {
+                    "Something went wrong on our side. Nothing was written; send it again."
+                        .to_owned()
+                }
+                other => other.to_string(),
+            };
+            let report = kept_report(&self.report)?;
+            let now = self.intake.context.now();
+            // What waits for a person still does.
+            let ended = if self.id == record.0 {
+                txn.import_settle(
+                    record,
+                    ImportState::Running,
+                    state,
+                    now,
+                    None,
+                    &report,
+                    Some(&why),
+                )
+                .await?
+            } else {
+                txn.import_turn(record, ImportState::Running, ImportState::Review).await?
+            };
+            if !ended {
+                state = ImportState::Discarded;
+            }
+        }
+        txn.commit().await?;
+        Ok(state)
+    }
+}
