@@ -98,6 +98,7 @@ if (form) {
     if (form.elements.tag.value.trim()) query.set("tag", form.elements.tag.value.trim());
     if (form.elements.to_ids.checked) query.set("to_ids", "only");
     if (form.elements.live_links.checked) query.set("live_links", "true");
+    if (form.elements.observables.checked) query.set("observables", "true");
     if (form.elements.restore.checked) query.set("restore", "true");
     query.set("form", kind.value);
     const ending = body.name.split(".").pop().toLowerCase();

@@ -116,6 +116,8 @@ pub struct Options {
     pub only_to_ids: bool,
     /// Of reports, links that are not defanged as well.
     pub live_links: bool,
+    /// Of STIX, what was merely observed as well.
+    pub observables: bool,
 }
 
 /// One thing found in an import.

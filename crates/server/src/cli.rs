@@ -25,7 +25,9 @@ mod document;
 mod inputs;
 pub use self::{arguments::Cli, document::read_document};
 use self::{
-    arguments::{AdminVerb, CliCommand, ConfigVerb, DataFlags, FixturesVerb, MailVerb, Switch},
+    arguments::{
+        AdminVerb, CliCommand, ConfigVerb, DataFlags, FixturesVerb, ImportFlags, MailVerb, Switch,
+    },
     commands::{account_lines, command_once, import, print_account, text},
 };
 
@@ -67,6 +69,43 @@ fn flags(DataFlags { data, database_url }: DataFlags) -> Flags {
     Flags { data, database_url, ..Flags::default() }
 }
 
+/// Imports files.
+async fn bring_in(settings: &Settings, flags: ImportFlags) -> Result<(), String> {
+    let ImportFlags {
+        files,
+        data,
+        source,
+        confidence,
+        account,
+        form,
+        report,
+        live_links,
+        observables,
+        to_ids_only,
+        tag,
+        malware_family,
+        dry_run,
+        restore,
+        json,
+    } = flags;
+    let one = Import {
+        account,
+        source,
+        confidence,
+        name: String::new(),
+        form: if report { Some("report".to_owned()) } else { form },
+        live_links,
+        observables,
+        only_to_ids: to_ids_only,
+        dry_run,
+        restore,
+        tag,
+        malware_family,
+        size: 0,
+    };
+    import(&settings.quiet(data)?, &files, &one, json).await
+}
+
 async fn execute(cli: Cli) -> Result<(), String> {
     limits::make_files_private();
     let Cli { command, config: file, log_format } = cli;
@@ -101,38 +140,7 @@ async fn execute(cli: Cli) -> Result<(), String> {
             show(json, &made, || print_account(&made, &admin));
             Ok(())
         }
-        CliCommand::Import {
-            files,
-            data,
-            source,
-            confidence,
-            account,
-            form,
-            report,
-            live_links,
-            to_ids_only,
-            tag,
-            malware_family,
-            dry_run,
-            restore,
-            json,
-        } => {
-            let one = Import {
-                account,
-                source,
-                confidence,
-                name: String::new(),
-                form: if report { Some("report".to_owned()) } else { form },
-                live_links,
-                only_to_ids: to_ids_only,
-                dry_run,
-                restore,
-                tag,
-                malware_family,
-                size: 0,
-            };
-            import(&settings.quiet(data)?, &files, &one, json).await
-        }
+        CliCommand::Import(flags) => bring_in(&settings, flags).await,
         CliCommand::Admin { what } => administer(&settings, what).await,
         CliCommand::ReadDocument { .. } => Err("this runs without a runtime".to_owned()),
         CliCommand::Mail { what: MailVerb::Test { data, to, account, json } } => {

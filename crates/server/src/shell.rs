@@ -64,6 +64,9 @@ pub(crate) struct Import {
     /// Of reports, live links as well.
     #[serde(default)]
     pub(crate) live_links: bool,
+    /// Of STIX, what was merely observed as well.
+    #[serde(default)]
+    pub(crate) observables: bool,
     /// Only attributes marked `to_ids`.
     pub(crate) only_to_ids: bool,
     /// Write nothing.
@@ -156,7 +159,11 @@ pub(crate) async fn execute(
                 path,
                 file_name: Some(clip(&import.name, 250)).filter(|name| !name.is_empty()),
                 stated,
-                options: Options { only_to_ids: import.only_to_ids, live_links: import.live_links },
+                options: Options {
+                    only_to_ids: import.only_to_ids,
+                    live_links: import.live_links,
+                    observables: import.observables,
+                },
                 also,
                 trust: if import.restore { Trust::Restore } else { Trust::Feed },
                 mode: if import.dry_run { Mode::DryRun } else { Mode::Take },

@@ -11,13 +11,19 @@ use iocast_domain::{
 use serde_json::{Map, Value};
 
 use super::{
-    Item, Rejected,
+    Item, Options, Rejected,
     fields::{Facts, Role, Said},
     list,
 };
 
 mod pattern;
 use self::pattern::{Comparison, comparisons};
+
+/// Most observables of one object.
+const OBSERVED_MAX: usize = 10_000;
+
+const OBSERVED: &str =
+    "this was observed, and nothing says that it is bad; import with observables to take it";
 
 /// Most objects of a bundle of which something is kept to be said of others.
 const KEPT_MAX: usize = 200_000;
@@ -183,6 +189,52 @@ pub(super) fn items(
     }
     facts.finish();
     give(place, pattern, facts, sink);
+}
+
+/// What an object observed: in STIX 2.1 it is one itself, in 2.0 it holds some. It was merely seen,
+/// so it is taken by choice only.
+pub(super) fn observed(
+    place: u64,
+    object: &Map<String, Value>,
+    options: Options,
+    sink: &mut dyn FnMut(Item),
+) {
+    let inner = match text(object, "type") {
+        Some("observed-data") => object.get("objects").and_then(Value::as_object),
+        _ => None,
+    };
+    let inner = inner.into_iter().flat_map(Map::values).filter_map(Value::as_object);
+    for observable in std::iter::once(object).chain(inner).take(OBSERVED_MAX) {
+        for (path, value) in paths(observable) {
+            if !options.observables {
+                sink(Rejected::item(place, &value, OBSERVED));
+            } else if let Err(reason) = read(&path, &value, &mut |found| sink(Item::found(found))) {
+                sink(Rejected::item(place, &value, reason));
+            }
+        }
+    }
+}
+
+/// What an observable says that devices take, as a pattern would say it.
+fn paths(object: &Map<String, Value>) -> Vec<(String, String)> {
+    let Some(kind) = text(object, "type") else { return Vec::new() };
+    match kind {
+        "ipv4-addr" | "ipv6-addr" | "domain-name" | "url" | "email-addr" => text(object, "value")
+            .map(|value| (format!("{kind}:value"), value.to_owned()))
+            .into_iter()
+            .collect(),
+        "file" | "artifact" => object
+            .get("hashes")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| !name.to_ascii_uppercase().contains("512"))
+            .filter_map(|(name, value)| {
+                Some((format!("{kind}:hashes.{name}"), value.as_str()?.to_owned()))
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// The indicators of a pattern in an object of another product.

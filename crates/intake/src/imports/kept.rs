@@ -30,6 +30,7 @@ pub(super) struct Asked {
     hint: Option<Input>,
     only_to_ids: bool,
     live_links: bool,
+    observables: bool,
     restore: bool,
     also: Enrichment,
 }
@@ -38,25 +39,25 @@ impl Asked {
     pub(super) fn of(request: &ImportRequest) -> Self {
         let ImportRequest { path: _, file_name: _, stated, options, also, trust, mode: _ } =
             request;
-        let Options { only_to_ids, live_links } = *options;
+        let Options { only_to_ids, live_links, observables } = *options;
         let (chosen, hint) = match *stated {
             Stated::Nothing => (None, None),
             Stated::Hint(form) => (None, Some(form)),
             Stated::Chosen(form) => (Some(form), None),
         };
         let restore = *trust == Trust::Restore;
-        Self { chosen, hint, only_to_ids, live_links, restore, also: also.clone() }
+        Self { chosen, hint, only_to_ids, live_links, observables, restore, also: also.clone() }
     }
 
     /// The same request, of a body that lies at `path`, to be taken.
     pub(super) fn again(self, path: PathBuf, file_name: Option<String>) -> ImportRequest {
-        let Self { chosen, hint, only_to_ids, live_links, restore, also } = self;
+        let Self { chosen, hint, only_to_ids, live_links, observables, restore, also } = self;
         let hint = hint.map_or(Stated::Nothing, Stated::Hint);
         ImportRequest {
             path,
             file_name,
             stated: chosen.map_or(hint, Stated::Chosen),
-            options: Options { only_to_ids, live_links },
+            options: Options { only_to_ids, live_links, observables },
             also,
             trust: if restore { Trust::Restore } else { Trust::Feed },
             mode: Mode::Take,

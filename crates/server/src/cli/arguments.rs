@@ -34,6 +34,55 @@ pub(super) struct DataFlags {
     pub(super) database_url: Option<String>,
 }
 
+/// What to import, and how.
+#[derive(Debug, Args)]
+pub(super) struct ImportFlags {
+    /// Files, folders with all files in them, or - for standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) data: DataFlags,
+    /// Name of the source; made where it is not there.
+    #[arg(long, value_name = "NAME")]
+    pub(super) source: String,
+    /// Confidence of a source that is made: 1 to 3.
+    #[arg(long, default_value_t = 2, value_name = "1..3")]
+    pub(super) confidence: i64,
+    /// Account ID or name; needed where there are several.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(super) account: Option<String>,
+    /// What the files are, whatever they look like: json, table, list, report, html or openioc.
+    #[arg(long = "as", value_name = "FORM", conflicts_with = "report")]
+    pub(super) form: Option<String>,
+    /// The files are prose, as with --as report.
+    #[arg(long)]
+    pub(super) report: bool,
+    /// Of reports take live links as well: they are references otherwise.
+    #[arg(long)]
+    pub(super) live_links: bool,
+    /// Of STIX, take what was merely observed as well.
+    #[arg(long)]
+    pub(super) observables: bool,
+    /// Of MISP attributes take only those marked to_ids.
+    #[arg(long)]
+    pub(super) to_ids_only: bool,
+    /// A tag for every IOC.
+    #[arg(long, value_name = "TAG")]
+    pub(super) tag: Option<String>,
+    /// A malware family for every IOC; `-` takes each file's name.
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub(super) malware_family: Option<String>,
+    /// Say what would happen, and write nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Restore an export of this account: take whitelist states and user tags in it, too.
+    #[arg(long)]
+    pub(super) restore: bool,
+    /// Print one JSON object a file and nothing else.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum CliCommand {
     /// Run the server. On an empty database an account is made and its secrets are printed.
@@ -95,49 +144,7 @@ pub(super) enum CliCommand {
     /// Import files: lists, tables, JSON (MISP, STIX, our own, exports of other products), reports,
     /// pages, OpenIOC, PDF, Office documents, mails, also in ZIP, gzip or tar, told apart by what they hold. Ends with 1 if nothing was
     /// taken.
-    Import {
-        /// Files, folders with all files in them, or - for standard input.
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        #[command(flatten)]
-        data: DataFlags,
-        /// Name of the source; made where it is not there.
-        #[arg(long, value_name = "NAME")]
-        source: String,
-        /// Confidence of a source that is made: 1 to 3.
-        #[arg(long, default_value_t = 2, value_name = "1..3")]
-        confidence: i64,
-        /// Account ID or name; needed where there are several.
-        #[arg(long, value_name = "ACCOUNT")]
-        account: Option<String>,
-        /// What the files are, whatever they look like: json, table, list, report, html or openioc.
-        #[arg(long = "as", value_name = "FORM", conflicts_with = "report")]
-        form: Option<String>,
-        /// The files are prose, as with --as report.
-        #[arg(long)]
-        report: bool,
-        /// Of reports take live links as well: they are references otherwise.
-        #[arg(long)]
-        live_links: bool,
-        /// Of MISP attributes take only those marked to_ids.
-        #[arg(long)]
-        to_ids_only: bool,
-        /// A tag for every IOC.
-        #[arg(long, value_name = "TAG")]
-        tag: Option<String>,
-        /// A malware family for every IOC; `-` takes each file's name.
-        #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
-        malware_family: Option<String>,
-        /// Say what would happen, and write nothing.
-        #[arg(long)]
-        dry_run: bool,
-        /// Restore an export of this account: take whitelist states and user tags in it, too.
-        #[arg(long)]
-        restore: bool,
-        /// Print one JSON object a file and nothing else.
-        #[arg(long)]
-        json: bool,
-    },
+    Import(ImportFlags),
     /// What only the operator may do: new passwords, modules.
     Admin {
         #[command(subcommand)]

@@ -67,6 +67,8 @@ pub(crate) struct ImportQuery {
     form: Option<String>,
     /// Of reports, take live links as well: they are references otherwise.
     live_links: bool,
+    /// Of STIX, take what was merely observed as well.
+    observables: bool,
     /// Restore an export of this account: whitelist states and user tags in it are taken, too.
     restore: bool,
 }
@@ -189,7 +191,11 @@ pub(crate) async fn create(
         path: spooled.0.clone(),
         file_name: query.0.file_name.as_deref().map(|name| clip(name, 250)),
         stated,
-        options: Options { only_to_ids, live_links: query.0.live_links },
+        options: Options {
+            only_to_ids,
+            live_links: query.0.live_links,
+            observables: query.0.observables,
+        },
         also,
         trust,
         mode,

@@ -191,7 +191,11 @@ async fn paste(form: &Form, id: SourceId) -> Result<ImportOut, AppError> {
         path: spooled.0.clone(),
         file_name: None,
         stated,
-        options: Options { only_to_ids: form.on("to_ids"), live_links: form.on("live_links") },
+        options: Options {
+            only_to_ids: form.on("to_ids"),
+            live_links: form.on("live_links"),
+            observables: form.on("observables"),
+        },
         also,
         trust: if form.on("restore") { Trust::Restore } else { Trust::Feed },
         mode: match form.text("do") {

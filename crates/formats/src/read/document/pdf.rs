@@ -5,10 +5,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use pdf_extract::{Document, PlainTextOutput, output_doc_page};
+use pdf_extract::{Document, output_doc_page};
 
 use super::{Outputs, whole};
 use crate::read::{Input, ReadError, unpack::Unpacked};
+
+mod lines;
+mod widths;
+use self::lines::Lines;
 
 /// Most pages that are read.
 const PAGES_MAX: usize = 5_000;
@@ -34,12 +38,13 @@ pub(super) fn extract<W: Write>(
             return Err(broken("it asks for a password"));
         }
     }
+    widths::as_lists(&mut document);
     let mut to = outputs.open(Unpacked { name: None, form: Some(Input::Report) })?;
     let (mut left_out, mut any) = (Vec::new(), false);
     for page in document.get_pages().keys().take(PAGES_MAX) {
         let read = catch_unwind(AssertUnwindSafe(|| {
-            let mut text = String::new();
-            output_doc_page(&document, &mut PlainTextOutput::new(&mut text), *page).map(|()| text)
+            let mut lines = Lines::default();
+            output_doc_page(&document, &mut lines, *page).map(|()| lines.text)
         }));
         match read {
             Ok(Ok(text)) => {

@@ -47,6 +47,7 @@ impl Element {
             Err(error) => return sink(Rejected::item(place, "", error.to_string())),
         };
         if stix::is_object(&object) {
+            stix::observed(place, &object, options, sink);
             return stix::items(place, &object, graph.as_deref(), sink);
         }
         if object.get("action").and_then(Value::as_str) == Some("delete") {

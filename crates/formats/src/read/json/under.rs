@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::de::{
     DeserializeSeed, Deserializer, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+    value::MapAccessDeserializer,
 };
 
 use super::{
@@ -139,6 +140,11 @@ impl<'de> Visitor<'de> for Under<'_, '_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
         match self.what {
             Meaning::Things => Level { pass: self.pass, place: Place::Wrapped }.visit_map(map),
+            // What STIX 2.0 observed lies by number in an object.
+            Meaning::Bundle => {
+                self.own.entry(self.key, MapAccessDeserializer::new(map))?;
+                Ok(false)
+            }
             _ => {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
                 Ok(false)

@@ -44,7 +44,11 @@ fn adblock(text: &str) -> Directive {
 
 /// `example.com##.banner`.
 fn is_cosmetic(text: &str) -> bool {
-    ["##", "#@#", "#?#", "#$#"].iter().any(|mark| text.contains(mark))
+    ["##", "#@#", "#?#", "#$#"].iter().any(|mark| {
+        // An e-mail address may hold the same: `a##b@evil.example`.
+        text.split_once(mark)
+            .is_some_and(|(_, what)| !what.contains('@') || what.contains(['[', '"']))
+    })
 }
 
 /// `address=/evil.example/0.0.0.0`, `server=/evil.example/`, `local=/evil.example/`.

@@ -29,8 +29,10 @@ fn a_bundle_with_what_it_says_of_its_indicators() {
         only.last_seen.map(iocast_domain::time::Timestamp::seconds).as_deref(),
         Some("2026-03-04T00:00:00Z")
     );
-    assert_eq!(rejected.len(), 1);
-    assert!(rejected[0].reason.contains("yara"), "{rejected:?}");
+    assert_eq!(rejected.len(), 2);
+    for why in ["yara", "with observables"] {
+        assert!(rejected.iter().any(|r| r.reason.contains(why)), "{rejected:?}");
+    }
 }
 
 #[test]
@@ -40,4 +42,38 @@ fn envelopes_and_single_objects() {
     let one =
         r#"{"type":"indicator","id":"indicator--1","pattern":"[ipv4-addr:value='203.0.113.7']"}"#;
     assert_eq!(values(Input::Json, one).0, ["ipv4 203.0.113.7"]);
+}
+
+#[test]
+fn what_was_observed_is_taken_by_choice() {
+    let bundle = r#"{"type":"bundle","id":"bundle--1","objects":[
+        {"type":"domain-name","id":"domain-name--1","value":"seen.example"},
+        {"type":"file","id":"file--1","hashes":{"MD5":"d41d8cd98f00b204e9800998ecf8427e","SHA-512":"x"}},
+        {"type":"observed-data","id":"observed-data--1","objects":{"0":{"type":"ipv4-addr","value":"203.0.113.5"},"1":{"type":"process","pid":1}}}]}"#;
+    use super::super::{Item, Options};
+    let read = |observables| {
+        let options = Options { observables, ..Options::default() };
+        let (mut found, mut refused) = (Vec::new(), 0);
+        super::super::read(
+            super::super::Input::Json,
+            &mut std::io::Cursor::new(bundle.as_bytes()),
+            options,
+            &mut |item| {
+                match item {
+                    Item::Sighting(sighting) => found.extend(sighting.indicator.map(|(_, v)| v)),
+                    Item::Rejected(rejected) => {
+                        assert!(rejected.reason.contains("with observables"));
+                        refused += 1;
+                    }
+                    Item::Remark(_) => {}
+                }
+                true
+            },
+        )
+        .unwrap();
+        (found, refused)
+    };
+    assert_eq!(read(false), (Vec::new(), 3));
+    let all = ["seen.example", "d41d8cd98f00b204e9800998ecf8427e", "203.0.113.5"];
+    assert_eq!(read(true), (all.map(str::to_owned).to_vec(), 0));
 }
