@@ -10,7 +10,9 @@ use crate::support::{Admin, Answer, Scene, TestApp, eventually, stories, text};
 stories!(
     an_import_is_kept,
     an_import_is_undone,
+    what_others_said_survives_an_undo,
     an_undone_import_does_not_empty_a_device,
+    a_take_that_was_cut_off_waits_again,
     a_review_takes_what_a_person_selects,
     a_review_is_merged_with_what_happened_since,
     an_import_goes_on_without_its_client,
@@ -136,6 +138,56 @@ fn an_import_is_undone(app: &mut TestApp) {
     import(&admin, &other, "", "alone.example\n");
     scene.settled(&device, &all);
     assert_eq!(admin.ioc("alone.example")["malware_families"], json!([]));
+}
+
+/// Nothing but the import itself is taken back, however the same was said again.
+fn what_others_said_survives_an_undo(app: &mut TestApp) {
+    let admin = app.admin();
+    let own = source(&admin, "Own feed");
+    let undo = |id: &str| admin.post(&format!("/api/v1/imports/{id}/undo"), json!({}), 200);
+    // A dated list that says nothing new says it all the same.
+    let dated = "value,last_seen\ntwice.example,2026-11-01\n";
+    let first = import(&admin, &own, "", &format!("{dated}once.example,2026-11-01\n"));
+    import(&admin, &own, "", dated);
+    // A source that is switched off and on again changes nothing about that.
+    for enabled in [false, true] {
+        admin.patch(&format!("/api/v1/sources/{own}"), json!({ "enabled": enabled }), 200);
+    }
+    let undone = undo(&first);
+    assert_eq!((&undone["removed"], &undone["changed"]), (&json!(1), &json!(1)), "{undone}");
+    assert_eq!(there(&admin), set(&["twice.example"]));
+    // What a person decides about one that nobody reports holds when it is reported again.
+    let path = format!("/api/v1/iocs/{}", text(&admin.ioc("once.example"), "id"));
+    admin.patch(&path, json!({ "whitelist": "never_sent" }), 200);
+    import(&admin, &own, "", "once.example\n");
+    assert_eq!(admin.ioc("once.example")["whitelist"], "never_sent");
+    // A tag that came with the import is no decision, one that came later is.
+    let tagged = import(&admin, &own, "?tag=batch", "a.example\nb.example\n");
+    let path = format!("/api/v1/iocs/{}", text(&admin.ioc("b.example"), "id"));
+    admin.patch(&path, json!({ "user_tags": ["batch", "mine"] }), 200);
+    let undone = undo(&tagged);
+    assert_eq!((&undone["removed"], &undone["changed"]), (&json!(1), &json!(1)), "{undone}");
+}
+
+/// iocast was stopped while it took an import that had been reviewed.
+fn a_take_that_was_cut_off_waits_again(app: &mut TestApp) {
+    let admin = app.admin();
+    let own = source(&admin, "Own feed");
+    let id = import(&admin, &own, "?review=true", "evil.example\n");
+    let far = format!("/api/v1/imports/{id}/iocs?offset=18446744073709551615");
+    assert_eq!(admin.get(&far)["items"], json!([]), "a page far behind the last is empty");
+    app.sql("UPDATE import_records SET state = 1 WHERE state = 2");
+    app.restart();
+    let admin = app.admin();
+    if app.database_url().is_some() {
+        // Another replica may be at it: it can be thrown away.
+        assert_eq!(kept(&admin, &id)["state"], "running");
+        admin.delete(&format!("/api/v1/imports/{id}"), 204);
+        return;
+    }
+    assert_eq!(kept(&admin, &id)["state"], "review");
+    admin.post(&format!("/api/v1/imports/{id}/take"), json!({}), 200);
+    assert_eq!(there(&admin), set(&["evil.example"]));
 }
 
 fn an_undone_import_does_not_empty_a_device(app: &mut TestApp) {

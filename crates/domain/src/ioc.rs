@@ -243,6 +243,37 @@ impl Ioc {
         self.enrichment.user_severity.or(self.enrichment.reported_severity).unwrap_or(Severity::Low)
     }
 
+    /// Whether a source reports it, or a person decided something about it.
+    #[must_use]
+    pub fn was_reported_or_decided(&self) -> bool {
+        !self.enrichment.reports.is_empty() || self.is_decided()
+    }
+
+    /// Whether a person decided something about it, or wrote a remark.
+    #[must_use]
+    pub fn is_decided(&self) -> bool {
+        let Enrichment { user_severity, comments, blocklisted, .. } = &self.enrichment;
+        self.whitelist != Whitelist::Default
+            || user_severity.is_some()
+            || *blocklisted
+            || !comments.is_empty()
+    }
+
+    /// Forgets what sources said of it, if none reports it any more. What people decided stays.
+    pub fn forget_unreported(&mut self) {
+        if self.enrichment.reports.is_empty() {
+            let Enrichment { user_tags, user_severity, comments, blocklisted, .. } =
+                std::mem::take(&mut self.enrichment);
+            self.enrichment = Enrichment {
+                user_tags,
+                user_severity,
+                comments,
+                blocklisted,
+                ..Enrichment::default()
+            };
+        }
+    }
+
     /// Whether anybody gave a severity.
     #[must_use]
     pub fn rated(&self) -> bool {

@@ -366,10 +366,19 @@ proptest! {
     }
 }
 
-/// What a list without schemes, user names and closing slashes still says of a URL.
+/// What a list without schemes, user names and closing slashes still says of a URL: nothing of the
+/// port where it is the usual one of HTTP.
 fn on_the_wire(value: &str) -> String {
     let bare = value.split_once("://").map_or(value, |(_, rest)| rest);
-    bare.trim_end_matches('/').to_owned()
+    let plain = match (bare == value, normalise::of_hint(Kind::Url, &format!("http://{bare}"))) {
+        (false, Ok((_, plain))) => plain,
+        _ => value.to_owned(),
+    };
+    plain
+        .split_once("://")
+        .map_or(plain.as_str(), |(_, rest)| rest)
+        .trim_end_matches('/')
+        .to_owned()
 }
 
 proptest! {

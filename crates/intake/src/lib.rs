@@ -33,6 +33,8 @@ pub struct Intake {
     clearing: tokio::sync::Mutex<()>,
     /// Held while an import is read in the background.
     reading: tokio::sync::Mutex<()>,
+    /// Held while a document is read.
+    document: Arc<std::sync::Mutex<()>>,
 }
 
 impl Intake {
@@ -43,6 +45,7 @@ impl Intake {
             context,
             clearing: tokio::sync::Mutex::default(),
             reading: tokio::sync::Mutex::default(),
+            document: Arc::default(),
         }
     }
 }

@@ -28,10 +28,11 @@ const MEMORY_MAX: u64 = 512 << 20;
 const SECONDS_MAX: u64 = 20;
 
 /// Keeps what a stranger's document may do small. Ends with the process that asked for it.
-pub(crate) fn confine() -> io::Result<()> {
+pub(crate) fn confine(most_written: u64) -> io::Result<()> {
     let limit = |most| Rlimit { current: Some(most), maximum: Some(most) };
     setrlimit(Resource::As, limit(MEMORY_MAX))?;
     setrlimit(Resource::Cpu, limit(SECONDS_MAX))?;
+    setrlimit(Resource::Fsize, limit(most_written))?;
     setrlimit(Resource::Core, limit(0))?;
     Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
 }

@@ -254,7 +254,8 @@ impl<C: ConnectionTrait> Conn<C> {
         let rows = of_review(id, filter)
             .order_by_asc(staged::Column::Value)
             .order_by_asc(staged::Column::Id)
-            .offset(offset)
+            // More than any review holds; the engines take no larger number.
+            .offset(Ord::min(offset, 1 << 40))
             .limit(limit)
             .all(&self.0)
             .await?;

@@ -9,7 +9,8 @@ use iocast_domain::{
     time::Timestamp,
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, Set, Statement, Value,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    Statement, Value,
     sea_query::{Expr, OnConflict, Query, SelectStatement},
 };
 use uuid::Uuid;
@@ -290,6 +291,7 @@ impl Txn {
             .filter(import::Column::Review.eq(false))
             .exec(&self.0)
             .await?;
+        self.import_takes_end().await?;
         self.import_records_end_lapsed().await
     }
 
@@ -306,15 +308,21 @@ impl Txn {
 impl<C: ConnectionTrait> Conn<C> {
     /// An import that ended and still has something on the stage.
     pub async fn stage_left_behind(&self) -> StoreResult<Option<Uuid>> {
-        let under_way = Query::select().column(import::Column::Id).from(import::Entity).take();
-        Ok(staged::Entity::find()
-            .select_only()
-            .column(staged::Column::ImportId)
-            .filter(staged::Column::ImportId.not_in_subquery(under_way))
-            .limit(1)
-            .into_tuple::<Uuid>()
-            .one(&self.0)
-            .await?)
+        let mut after = Uuid::nil();
+        // One step of the index for each import, not one for each IOC.
+        loop {
+            let next = staged::Entity::find()
+                .select_only()
+                .column(staged::Column::ImportId)
+                .filter(staged::Column::ImportId.gt(after))
+                .order_by_asc(staged::Column::ImportId)
+                .limit(1);
+            let Some(id) = next.into_tuple::<Uuid>().one(&self.0).await? else { return Ok(None) };
+            if import::Entity::find_by_id(id).one(&self.0).await?.is_none() {
+                return Ok(Some(id));
+            }
+            after = id;
+        }
     }
 }
 

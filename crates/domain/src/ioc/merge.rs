@@ -93,8 +93,11 @@ pub fn merge(
         && after.whitelist == before.whitelist
         && after.enrichment == before.enrichment;
     let change = if same && !dated { Change::Unchanged } else { Change::Updated };
-    if (change == Change::Updated || after.last_seen != before.last_seen)
-        && let Some(report) = after.enrichment.reports.iter_mut().find(|r| r.source_id == source)
+    if let Some(report) = after.enrichment.reports.iter_mut().find(|r| r.source_id == source)
+        && (change == Change::Updated
+            || after.last_seen != before.last_seen
+            // Said a second time, it does not rest on one import any more, which may be undone.
+            || report.reported_at == report.first_at)
     {
         report.reported_at = now.micros();
     }

@@ -37,11 +37,9 @@ pub enum Extracted {
     Refused(String),
 }
 
-/// A file that came out of a document.
+/// A file that came out of a document. The first lies at [`file`] of number 0, and so on.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ExtractedFile {
-    /// Where it lies.
-    pub path: PathBuf,
     /// Its name in the document.
     pub name: Option<String>,
     /// Its form, where the document says so.
@@ -67,6 +65,8 @@ pub(super) fn extract(request: &Request<'_>, left: &mut Duration) -> Result<Extr
         .arg(most.to_string())
         // Nothing of what this process was started with: there are secrets in it.
         .env_clear()
+        // The allocator would ask for a gigabyte at once, which counts as if it were used.
+        .env("MIMALLOC_ARENA_RESERVE", "16MiB")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -100,6 +100,13 @@ pub(super) fn extract(request: &Request<'_>, left: &mut Duration) -> Result<Extr
 /// What lies there of a document that was read, or begun.
 pub(super) fn written(to: &Path) -> Vec<Spooled> {
     (0..).map(|number| file(to, number)).take_while(|path| path.exists()).map(Spooled).collect()
+}
+
+/// Where the file of this number lies, if it is one.
+pub(super) fn of_number(to: &Path, number: usize) -> Option<PathBuf> {
+    let path = file(to, number);
+    let is_file = std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
+    is_file.then_some(path)
 }
 
 /// Where the file of this number lies.

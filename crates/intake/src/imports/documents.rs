@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{BufReader, BufWriter, Read as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -71,6 +71,7 @@ impl Intake {
         let (path, stated) = (request.path.clone(), request.stated);
         let most = self.context.settings.import_max;
         let program = self.context.settings.program.clone();
+        let alone = Arc::clone(&self.document);
         let found = self.context.spawn_blocking(move || {
             let mut unpacking = Unpacking {
                 base,
@@ -78,6 +79,7 @@ impl Intake {
                 stated,
                 program,
                 time: apart::ALL_MAX,
+                alone,
                 spooled: Vec::new(),
                 list: Vec::new(),
                 refused: Vec::new(),
@@ -89,7 +91,9 @@ impl Intake {
             found.await.map_err(AppError::internal)?.map_err(unreadable)?;
         match refused.pop() {
             // Nothing else came.
-            Some(only) if list.is_empty() => Err(AppError::Malformed(only.reason)),
+            Some(only) if list.is_empty() && refused.is_empty() => {
+                Err(AppError::Malformed(only.reason))
+            }
             last => {
                 refused.extend(last);
                 Ok((Documents { list: list.into(), _spooled: spooled }, refused))
@@ -117,6 +121,8 @@ struct Unpacking {
     program: PathBuf,
     /// How long it may still take.
     time: Duration,
+    /// Held while a document is read.
+    alone: Arc<Mutex<()>>,
     spooled: Vec<Spooled>,
     list: Vec<Document>,
     refused: Vec<Rejected>,
@@ -214,7 +220,10 @@ impl Unpacking {
             to: &to,
             most: self.most,
         };
+        // One at a time, whatever comes at once: each may use much memory.
+        let alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
         let extracted = apart::extract(&request, &mut self.time);
+        drop(alone);
         // Also what lies there of one that was stopped.
         self.spooled.extend(apart::written(&to));
         match extracted? {
@@ -223,11 +232,12 @@ impl Unpacking {
                 for reason in left_out {
                     self.refuse(origin, reason);
                 }
-                let named = |ExtractedFile { path, name, form }| {
+                let named = |(number, ExtractedFile { name, form })| {
                     let file = name.map(Arc::from).or_else(|| origin.file.clone());
-                    (path, Origin { file, document: Some(document), form })
+                    let path = apart::of_number(&to, number)?;
+                    Some((path, Origin { file, document: Some(document), form }))
                 };
-                Ok(files.into_iter().map(named).collect())
+                Ok(files.into_iter().enumerate().filter_map(named).collect())
             }
         }
     }

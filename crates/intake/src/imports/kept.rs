@@ -5,7 +5,7 @@ use std::{fs::File, io::Read as _, path::PathBuf};
 use iocast_domain::{
     id::{ImportId, SourceId},
     import::ImportState,
-    ioc::Enrichment,
+    ioc::{Enrichment, Ioc},
     source::Source,
     time::Timestamp,
 };
@@ -47,6 +47,11 @@ impl Asked {
         };
         let restore = *trust == Trust::Restore;
         Self { chosen, hint, only_to_ids, live_links, observables, restore, also: also.clone() }
+    }
+
+    /// Whether an IOC bears tags of a person other than those that were asked for with the import.
+    pub(super) fn tagged(&self, ioc: &Ioc) -> bool {
+        !self.restore && !ioc.enrichment.user_tags.is_subset(&self.also.user_tags)
     }
 
     /// The same request, of a body that lies at `path`, to be taken.

@@ -139,7 +139,10 @@ pub(super) fn merge_all(
 ) -> (Vec<Staged>, Vec<IocId>) {
     // Deleted by a person, or taken back with the only import that brought it, and reported again:
     // it starts afresh.
-    known.retain(|_, row| !row.deleted && !row.ioc.enrichment.reports.is_empty());
+    known.retain(|_, row| !row.deleted && row.ioc.was_reported_or_decided());
+    for row in known.values_mut() {
+        row.ioc.forget_unreported();
+    }
     // Those of one IOC stay in the order in which they came.
     sightings.sort_by_key(|(id, _)| *id);
     let (mut rows, mut same) = (Vec::with_capacity(sightings.len()), Vec::new());

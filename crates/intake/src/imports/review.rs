@@ -1,7 +1,7 @@
 //! An import that waits for a person: its IOCs lie on the stage, to be looked at and unselected,
 //! and its body is kept, so that it is merged with what is known when it is taken.
 
-use std::{collections::HashSet, fs::File, io::Read as _, sync::Arc};
+use std::{fs::File, io::Read as _, sync::Arc};
 
 use iocast_domain::{
     account::Module,
@@ -16,7 +16,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::{
     Begun, Import, ImportReport, Spooled,
-    kept::{Asked, kept_report, parsed},
+    kept::{Asked, kept_report, parsed, text},
     stopped,
 };
 use crate::{Actor, AppError, AppResult, Intake};
@@ -128,6 +128,10 @@ impl Intake {
         }
         self.in_review(actor, id).await?;
         let txn = self.context.store.write().await?;
+        // Nobody takes it until this is written.
+        if !txn.import_turn(id, ImportState::Review, ImportState::Review).await? {
+            return Err(not_in_review());
+        }
         let changed = txn.review_select(id, iocs, choice).await?;
         txn.commit().await?;
         Ok(changed)
@@ -147,6 +151,10 @@ impl Intake {
         actor.may_change(Module::Tip)?;
         self.in_review(actor, id).await?;
         let txn = self.context.store.write().await?;
+        // Nobody takes it until this is written.
+        if !txn.import_turn(id, ImportState::Review, ImportState::Review).await? {
+            return Err(not_in_review());
+        }
         let changed = txn.review_select_all(id, filter, choice).await?;
         txn.commit().await?;
         Ok(changed)
@@ -170,26 +178,32 @@ impl Intake {
         let mut request =
             parsed::<Asked>(&record.request)?.again(spooled.0.clone(), record.file_name.clone());
         request.also.absorb(also);
-        let left_out: HashSet<IocId> =
-            self.context.store.read().review_left_out(id).await?.into_iter().collect();
+        let txn = self.context.store.write().await?;
+        // From here on no selection is taken.
+        if !txn.import_turn(id, ImportState::Review, ImportState::Running).await? {
+            return Err(not_in_review());
+        }
         let begun = Begun {
             id: self.context.entropy.uuid(),
             source,
             record: Some(id),
             at: self.import_time(actor).await?,
-            left_out,
+            left_out: txn.review_left_out(id).await?.into_iter().collect(),
         };
-        let txn = self.context.store.write().await?;
-        if !txn.import_turn(id, ImportState::Review, ImportState::Running).await? {
-            return Err(not_in_review());
-        }
         // Its reports bear the time at which it is taken.
-        txn.import_restarted(id, begun.at).await?;
+        txn.import_restarted(id, begun.at, &text(&Asked::of(&request))?).await?;
+        txn.import_review(id, self.context.clock.real_now().plus(WAITS)).await?;
         txn.import_begin(begun.id, &actor.account_id, self.alive_until()).await?;
         txn.commit().await?;
-        let report = self.import_run(actor, begun, request, &|_| {}, None).await?;
-        self.clear_in_background(id.0);
-        Ok(report)
+        // It goes on if the line of the client breaks.
+        let (intake, actor) = (Arc::clone(self), actor.clone());
+        let taking = self.context.in_background(async move {
+            let report = intake.import_run(&actor, begun, request, &|_| {}, None).await?;
+            intake.clear_in_background(id.0);
+            drop(spooled);
+            Ok(report)
+        });
+        taking.await.map_err(AppError::internal)?
     }
 
     async fn in_review(&self, actor: &Actor, id: ImportId) -> AppResult<ImportRecord> {

@@ -1,6 +1,6 @@
 //! An import is begun, carried out, and ended, whatever comes of it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use iocast_domain::{
     account::Module,
@@ -10,6 +10,7 @@ use iocast_domain::{
     source::Source,
     time::Timestamp,
 };
+use iocast_store::StageWrite;
 use uuid::Uuid;
 
 use super::{
@@ -18,6 +19,9 @@ use super::{
     review,
 };
 use crate::{Actor, AppError, AppResult, Intake};
+
+/// How often an import that waits for others gives a sign of life.
+const WAITING: Duration = Duration::from_secs(600);
 
 impl Intake {
     /// Begins an import and reads it in the background, also if the line of the client breaks. Its
@@ -37,7 +41,12 @@ impl Intake {
         let (intake, actor) = (Arc::clone(self), actor.clone());
         self.context.in_background(async move {
             // One after the other: each takes all cores.
-            let _alone = intake.reading.lock().await;
+            let _alone = loop {
+                match tokio::time::timeout(WAITING, intake.reading.lock()).await {
+                    Ok(alone) => break alone,
+                    Err(_elapsed) => intake.import_waits(begun.id).await,
+                }
+            };
             // How it ended is written down.
             if let Err(error) = intake.import_run(&actor, begun, request, &|_| {}, None).await {
                 tracing::info!(import.id = %id, "Import {id} failed: {error}");
@@ -45,6 +54,17 @@ impl Intake {
             drop(spooled);
         });
         Ok(id)
+    }
+
+    /// Gives a sign of life of an import that waits for others.
+    async fn import_waits(&self, id: Uuid) {
+        let alive = async {
+            let txn = self.context.store.write().await?;
+            txn.stage_put_many(id, StageWrite::default(), self.alive_until()).await?;
+            txn.commit().await
+        };
+        // If it was stopped, it is found out when its turn comes.
+        let _: Result<(), _> = alive.await;
     }
 
     /// Begins an import of which nothing is kept.

@@ -8,11 +8,15 @@ use iocast_domain::{
     account::Module,
     id::{ImportId, IocId},
     import::{ImportState, Undone},
-    ioc::{Change, State},
+    ioc::{Change, Report, State},
 };
 use iocast_store::{ImportRecord, IocRow, Staged};
 use uuid::Uuid;
 
+use super::{
+    ImportReport,
+    kept::{Asked, parsed},
+};
 use crate::{Actor, AppError, AppResult, Intake};
 
 /// IOCs that are read and staged together.
@@ -35,8 +39,10 @@ enum Fate {
     Removed,
     /// Others report it, too.
     Shared,
-    /// The source had reported it before.
-    Known,
+    /// The source said more of it since, or a person decided something about it.
+    Changed,
+    /// It rests on no report of the import.
+    Other,
 }
 
 impl Intake {
@@ -46,8 +52,8 @@ impl Intake {
     /// If the import was not taken, or was taken back.
     pub async fn import_undo_plan(&self, actor: &Actor, id: ImportId) -> AppResult<UndoPlan> {
         actor.may_read(Module::Tip)?;
-        let (record, seq) = self.undoable(actor, id).await?;
-        self.undo_walk(actor, &record, seq, None).await
+        let record = self.undoable(actor, id).await?;
+        self.undo_walk(&record, None).await
     }
 
     /// Takes an import back: removes the reports that it made and nothing touched since. An IOC
@@ -58,12 +64,12 @@ impl Intake {
     /// If the import was not taken, or was taken back.
     pub async fn import_undo(self: &Arc<Self>, actor: &Actor, id: ImportId) -> AppResult<UndoPlan> {
         actor.may_change(Module::Tip)?;
-        let (record, seq) = self.undoable(actor, id).await?;
+        let record = self.undoable(actor, id).await?;
         let stage = self.context.entropy.uuid();
         let txn = self.context.store.write().await?;
         txn.import_begin(stage, &actor.account_id, self.alive_until()).await?;
         txn.commit().await?;
-        let done = self.undo_staged(actor, &record, seq, stage).await;
+        let done = self.undo_staged(actor, &record, stage).await;
         if done.is_err() {
             let txn = self.context.store.write().await?;
             txn.import_end(stage).await?;
@@ -78,15 +84,15 @@ impl Intake {
         &self,
         actor: &Actor,
         record: &ImportRecord,
-        seq: i64,
         stage: Uuid,
     ) -> AppResult<UndoPlan> {
-        let mut plan = self.undo_walk(actor, record, seq, Some(stage)).await?;
         let account = &actor.account_id;
+        let seen = self.context.store.read().account_seq(account).await?;
+        let mut plan = self.undo_walk(record, Some(stage)).await?;
         let txn = self.context.store.write().await?;
         // From here on nobody changes an IOC.
         let number = txn.account_next_seq(account, || self.context.now()).await?;
-        let overtaken = txn.stage_overtaken(stage, account, seq).await?;
+        let overtaken = txn.stage_overtaken(stage, account, seen).await?;
         if !overtaken.is_empty() {
             // Counted again without those that somebody changed a moment ago.
             let among = txn.stage_fetch_many(stage, &overtaken).await?;
@@ -117,31 +123,24 @@ impl Intake {
         Ok(plan)
     }
 
-    /// Looks at every IOC that was last changed by the import, and lays those that change on the
-    /// stage, if there is one.
-    async fn undo_walk(
-        &self,
-        actor: &Actor,
-        record: &ImportRecord,
-        seq: i64,
-        stage: Option<Uuid>,
-    ) -> AppResult<UndoPlan> {
+    /// Looks at every IOC of the source, and lays those of which the import made the only report of
+    /// the source on the stage, if there is one.
+    async fn undo_walk(&self, record: &ImportRecord, stage: Option<Uuid>) -> AppResult<UndoPlan> {
+        let asked: Asked = parsed(&record.request)?;
         let mut plan = UndoPlan::default();
-        let mut after: Option<(i64, IocId)> = None;
+        let mut after: Option<Uuid> = None;
         loop {
-            let rows = self
-                .context
-                .store
-                .read()
-                .ioc_changed(&actor.account_id, seq - 1, seq, after, BATCH)
-                .await?;
-            let Some(last) = rows.last() else { break };
-            after = Some((last.seq, last.ioc.id));
+            let read = self.context.store.read();
+            let ids = read.source_ioc_ids(record.source_id, after, BATCH).await?;
+            let Some(last) = ids.last() else { break };
+            after = Some(*last);
+            let ids: Vec<IocId> = ids.into_iter().map(IocId).collect();
             let mut staged = Vec::new();
-            for mut row in rows {
-                match taken_back(&mut row, record) {
-                    Fate::Known => {
-                        plan.undone.known += 1;
+            for mut row in read.ioc_fetch_many(&ids).await?.into_values() {
+                match taken_back(&mut row, record, &asked) {
+                    Fate::Other => continue,
+                    Fate::Changed => {
+                        plan.undone.changed += 1;
                         continue;
                     }
                     Fate::Removed => plan.undone.removed += 1,
@@ -162,40 +161,41 @@ impl Intake {
                 txn.commit().await?;
             }
         }
-        let Undone { removed, shared, known, changed: _ } = plan.undone;
-        let report: super::ImportReport = super::kept::parsed(&record.report)?;
-        // Those that were merely there already were not written at all.
-        let written = report.accepted + report.updated;
-        plan.undone.changed = written.saturating_sub(removed + shared + known);
+        plan.shared.sort_unstable();
+        let Undone { removed, shared, known: _, changed } = plan.undone;
+        let report: ImportReport = parsed(&record.report)?;
+        let all = report.accepted + report.updated + report.unchanged;
+        plan.undone.known = all.saturating_sub(removed + shared + changed);
         Ok(plan)
     }
 
-    /// The import, and the change number under which it was made seen.
-    async fn undoable(&self, actor: &Actor, id: ImportId) -> AppResult<(ImportRecord, i64)> {
+    /// The import, if it can be undone.
+    async fn undoable(&self, actor: &Actor, id: ImportId) -> AppResult<ImportRecord> {
         let found = self.context.store.read().import_fetch(&actor.account_id, id).await?;
         let record = found.ok_or(AppError::NotFound("import"))?;
-        match (record.state, record.seq) {
-            (ImportState::Done, Some(seq)) => Ok((record, seq)),
-            (state, _) => Err(not_undoable(state)),
-        }
+        if record.state == ImportState::Done { Ok(record) } else { Err(not_undoable(record.state)) }
     }
 }
 
-/// Takes the report of the import out of an IOC.
-fn taken_back(row: &mut IocRow, record: &ImportRecord) -> Fate {
-    let reports = &mut row.ioc.enrichment.reports;
-    let before = reports.len();
-    reports.retain(|report| {
-        report.source_id != record.source_id || report.first_at != record.started_at.micros()
-    });
-    match reports.len() {
-        0 if before > 0 => {
-            row.ioc.state = State::Retired;
-            Fate::Removed
-        }
-        after if after < before => Fate::Shared,
-        _ => Fate::Known,
+/// Takes the report of the import out of an IOC, if that is the only one of its source, and nobody
+/// decided anything about it.
+fn taken_back(row: &mut IocRow, record: &ImportRecord, asked: &Asked) -> Fate {
+    let began = record.started_at.micros();
+    let of_import =
+        |report: &Report| report.source_id == record.source_id && report.first_at == began;
+    let Some(report) = row.ioc.enrichment.reports.iter().find(|report| of_import(report)) else {
+        return Fate::Other;
+    };
+    if row.deleted || report.reported_at != began || row.ioc.is_decided() || asked.tagged(&row.ioc)
+    {
+        return Fate::Changed;
     }
+    row.ioc.enrichment.reports.retain(|report| !of_import(report));
+    if row.ioc.enrichment.reports.is_empty() {
+        row.ioc.state = State::Retired;
+        return Fate::Removed;
+    }
+    Fate::Shared
 }
 
 fn not_undoable(state: ImportState) -> AppError {

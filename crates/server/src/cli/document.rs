@@ -22,7 +22,7 @@ use crate::limits;
 #[must_use]
 pub fn read_document(cli: &Cli) -> Option<ExitCode> {
     let CliCommand::ReadDocument { document, from, to, most } = &cli.command else { return None };
-    let done = limits::confine().and_then(|()| read(document, from, to, *most));
+    let done = limits::confine(*most).and_then(|()| read(document, from, to, *most));
     Some(match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -40,7 +40,7 @@ fn read(document: &str, from: &Path, to: &Path, most: u64) -> io::Result<()> {
     let read = extract(document, &mut BufReader::new(File::open(from)?), most, &mut |file| {
         let Unpacked { name, form } = file;
         let path = extracted_file(to, files.len());
-        files.push(ExtractedFile { path: path.clone(), name, form });
+        files.push(ExtractedFile { name, form });
         Ok(BufWriter::new(File::create(path)?))
     });
     let extracted = match read {

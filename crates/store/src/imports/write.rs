@@ -7,7 +7,8 @@ use iocast_domain::{
 };
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel as _, QueryFilter,
-    QuerySelect as _, QueryTrait as _, Set, sea_query::Expr,
+    QuerySelect as _, QueryTrait as _, Set,
+    sea_query::{Expr, Query},
 };
 
 use super::{ImportLine, ImportRecord, ReviewFilter, alive, of_review, state};
@@ -117,9 +118,15 @@ impl Txn {
         Ok(turn.exec(&self.0).await?.rows_affected > 0)
     }
 
-    /// Moves the time of an import to the one at which it is taken.
-    pub async fn import_restarted(&self, id: ImportId, at: Timestamp) -> StoreResult<()> {
+    /// Moves the time of an import to the one at which it is taken, with what is asked for then.
+    pub async fn import_restarted(
+        &self,
+        id: ImportId,
+        at: Timestamp,
+        request: &str,
+    ) -> StoreResult<()> {
         import_record::Entity::update_many()
+            .col_expr(import_record::Column::Request, Expr::value(request))
             .col_expr(import_record::Column::StartedAt, Expr::value(at.micros()))
             .filter(import_record::Column::Id.eq(id.0))
             .exec(&self.0)
@@ -139,6 +146,22 @@ impl Txn {
         Ok(update.exec(&self.0).await?.rows_affected > 0)
     }
 
+    /// Has imports wait for a review again that were being taken when iocast was stopped.
+    pub(crate) async fn import_takes_end(&self) -> StoreResult<()> {
+        let waits = Query::select()
+            .column(import::Column::Id)
+            .from(import::Entity)
+            .and_where(import::Column::Review.eq(true))
+            .take();
+        import_record::Entity::update_many()
+            .col_expr(import_record::Column::State, state(ImportState::Review))
+            .filter(import_record::Column::State.eq(ImportState::Running.code()))
+            .filter(import_record::Column::Id.in_subquery(waits))
+            .exec(&self.0)
+            .await?;
+        Ok(())
+    }
+
     /// Says of imports that nobody is at any more how they ended.
     pub(crate) async fn import_records_end_lapsed(&self) -> StoreResult<()> {
         for (from, to, why) in [
@@ -147,7 +170,11 @@ impl Txn {
                 ImportState::Failed,
                 Some("iocast was stopped while it read this. Nothing was written; send it again."),
             ),
-            (ImportState::Review, ImportState::Discarded, None),
+            (
+                ImportState::Review,
+                ImportState::Discarded,
+                Some("Nobody took this within 7 days. Nothing was written; send it again."),
+            ),
         ] {
             import_record::Entity::update_many()
                 .col_expr(import_record::Column::State, state(to))

@@ -116,7 +116,8 @@ type Wanted = (ReviewFilter, Option<String>, Option<String>, u64);
 
 fn wanted(visitor: &PageContext) -> Result<Wanted, super::visit::Failure> {
     let (change, prefix) = (visitor.query("change"), visitor.query("prefix"));
-    let offset = visitor.query("offset").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let offset =
+        visitor.query("offset").and_then(|text| text.parse::<u32>().ok()).map_or(0, u64::from);
     let filter = review_filter(change.as_deref(), None, prefix.clone())?;
     Ok((filter, change, prefix, offset))
 }

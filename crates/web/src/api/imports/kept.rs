@@ -93,7 +93,7 @@ pub(crate) struct ImportRecordOut {
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
-    /// When it ended; null while it is read.
+    /// When it ended, or was ready for a review; null while it is read, and where it was stopped.
     #[schema(value_type = Option<String>, format = DateTime)]
     ended_at: Option<Timestamp>,
     /// `running`, `review`, `done`, `failed`, `discarded` or `undone`.
