@@ -37,7 +37,7 @@ pub enum Extracted {
     Refused(String),
 }
 
-/// A file that came out of a document. The first lies at [`file`] of number 0, and so on.
+/// A file that came out of a document. The first lies at [`file()`] of number 0, and so on.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ExtractedFile {
     /// Its name in the document.
