@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -132,14 +132,16 @@ impl Drop for Postgres {
 /// Somebody who imports one IOC after the other, and keeps those that were acknowledged.
 struct Importer {
     stop: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
     thread: JoinHandle<(Vec<String>, Vec<String>)>,
 }
 
 impl Importer {
     fn start(admin: &Admin, source: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, admin, path) =
-            (Arc::clone(&stop), admin.clone(), format!("/api/v1/sources/{source}/iocs"));
+        let count = Arc::new(AtomicUsize::new(0));
+        let (stopped, counted, admin) = (Arc::clone(&stop), Arc::clone(&count), admin.clone());
+        let path = format!("/api/v1/sources/{source}/iocs");
         let thread = std::thread::spawn(move || {
             let (mut acknowledged, mut odd) = (Vec::new(), Vec::new());
             for n in 0.. {
@@ -154,7 +156,10 @@ impl Importer {
                     Some(value.as_bytes()),
                 );
                 match answer.status {
-                    200 => acknowledged.push(value),
+                    200 => {
+                        acknowledged.push(value);
+                        counted.fetch_add(1, Ordering::Relaxed);
+                    }
                     // What was not written is said not to be, and when to try again.
                     503 if !answer.header("retry-after").is_empty() => {
                         std::thread::sleep(Duration::from_millis(100));
@@ -164,7 +169,14 @@ impl Importer {
             }
             (acknowledged, odd)
         });
-        Self { stop, thread }
+        Self { stop, count, thread }
+    }
+
+    /// Waits until so many were acknowledged.
+    fn wait_for(&self, count: usize) {
+        eventually("imports are acknowledged", || {
+            (self.count.load(Ordering::Relaxed) >= count).then_some(())
+        });
     }
 
     /// What was acknowledged. Nothing was answered but that, or that it should be tried again.
@@ -258,10 +270,10 @@ fn the_database_restarts_under_imports_and_polls() {
             (0..2).all(|i| fleet.ready(i).1["status"] == "ready").then_some(())
         });
     }
+    importer.wait_for(3);
     let mut acknowledged = importer.stop();
     let (wrong, polls) = poller.stop();
     assert!(wrong.is_empty() && polls > 50, "{polls} polls, of which went wrong: {wrong:?}");
-    assert!(acknowledged.len() > 2);
     acknowledged.extend(["before", "after-0", "after-1"].map(|name| format!("{name}.example")));
     // What was acknowledged is there, and reaches devices from either replica.
     for i in 0..2 {
