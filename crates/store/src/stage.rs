@@ -285,7 +285,7 @@ impl Txn {
         self.import_records_end_lapsed().await
     }
 
-    /// Ends all imports that are read, as nobody is there who reads them.
+    /// Ends all imports that are being read: at a start, none can be.
     pub async fn import_end_all(&self) -> StoreResult<()> {
         import::Entity::delete_many()
             .filter(import::Column::Review.eq(false))

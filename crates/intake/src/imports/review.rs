@@ -39,8 +39,8 @@ pub struct ReviewPage {
     pub found: u64,
 }
 
-/// Whether an import can wait for a review.
-pub(super) fn fits(record: &ImportRecord) -> AppResult<()> {
+/// Refuses an import that is too large to wait for a review.
+pub(super) fn check_size(record: &ImportRecord) -> AppResult<()> {
     if record.bytes <= BODY_MAX {
         return Ok(());
     }

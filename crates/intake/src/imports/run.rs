@@ -95,7 +95,7 @@ impl Intake {
         let new = NewRecord { id: ImportId(id), actor, source: &source, request, at };
         let record = self.import_record(new).await?;
         if request.mode == Mode::Review {
-            review::fits(&record)?;
+            review::check_size(&record)?;
         }
         let txn = self.context.store.write().await?;
         txn.import_insert(&actor.account_id, &record).await?;

@@ -162,7 +162,7 @@ impl Txn {
         Ok(())
     }
 
-    /// Says of imports that nobody is at any more how they ended.
+    /// Writes down how imports ended that were cut off, or waited for too long.
     pub(crate) async fn import_records_end_lapsed(&self) -> StoreResult<()> {
         for (from, to, why) in [
             (
