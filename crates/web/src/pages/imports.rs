@@ -55,7 +55,7 @@ async fn page(
         _ => Value::from(()),
     };
     let undo = match (view.state, visitor.query("undo")) {
-        (ImportState::Done, Some(_)) => {
+        (ImportState::Done, Some(_)) if actor.may_write().is_ok() => {
             view::value(UndoOut::from(app.intake.import_undo_plan(actor, id).await?))
         }
         _ => Value::from(()),
