@@ -30,6 +30,7 @@ mod m0019_protection;
 mod m0020_messages;
 mod m0021_left_events;
 mod m0022_imports;
+mod m0023_warninglists;
 mod table;
 
 /// What going back is answered with.
@@ -65,6 +66,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0020_messages::Migration),
             Box::new(m0021_left_events::Migration),
             Box::new(m0022_imports::Migration),
+            Box::new(m0023_warninglists::Migration),
         ]
     }
 }

@@ -116,6 +116,11 @@ fn analysts_files() {
 }
 
 #[test]
+fn warninglists() {
+    on_sqlite("warninglists");
+}
+
+#[test]
 fn without_script() {
     on_sqlite("without_script");
 }

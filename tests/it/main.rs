@@ -49,4 +49,5 @@ mod shell;
 mod start_stop;
 mod taxii;
 mod tls;
+mod warninglists;
 mod watchdog;

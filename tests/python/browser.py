@@ -660,7 +660,7 @@ def an_analyst_looks_and_changes_nothing(site: Site) -> None:
     expect(page.get_by_role("link", name="Subscription")).to_have_count(0)
     for path in pages(site):
         answer = page.goto(path)
-        closed = path.startswith(("/settings/subscription", "/settings/users", "/settings/guards", "/settings/mail", "/settings/audit")) or path.endswith("/new")
+        closed = path.startswith(("/settings/subscription", "/settings/users", "/settings/guards", "/settings/warninglists", "/settings/mail", "/settings/audit")) or path.endswith("/new")
         assert answer.status == (403 if closed else 200), (path, answer.status)
         buttons = [b.inner_text() for b in page.locator("main button:visible").all()]
         harmless = {"Show", "Search", "Copy", "Copy all fields", "Change it", "End it", "Back", "Next", "Compare", "Count what fits"}
@@ -700,6 +700,11 @@ def furnish(site: Site) -> None:
     until(lambda: site.api("GET", f"/groups/{guarded}").json()["published"] == 30, "the edge's list is published")
     site.api("PATCH", f"/sources/{edge_source}", json={"enabled": False})
     until(lambda: site.api("GET", f"/groups/{guarded}").json()["held"], "a loss is held")
+    allowed = {"value": "partner.example", "comment": "Until the contract ends", "expires_at": "2099-12-31T00:00:00Z", "device_id": edge}
+    site.api("POST", "/account/guards/allow", json={"add": [allowed, {"value": "198.51.100.0/24", "source_id": edge_source}]})
+    for name, kind, entries in [("Shared hosts", "hostname", ["host7.example"]), ("Ranges", "cidr", ["198.51.100.0/24", "nonsense"])]:
+        shared = {"name": name, "type": kind, "version": 20260901, "description": "Hosts that many use.", "list": entries}
+        site.api("POST", "/warninglists", json=shared)
 
 
 def pages(site: Site) -> list[str]:
@@ -731,6 +736,7 @@ def pages(site: Site) -> list[str]:
         "/settings/subscription",
         "/settings/users",
         "/settings/guards",
+        "/settings/warninglists",
         "/settings/mail",
         "/settings/audit",
         "/settings/profile",
@@ -947,6 +953,60 @@ def analysts_files(site: Site) -> None:
     page.get_by_role("button", name="Import", exact=True).click()
     expect(page.locator("#import-report")).to_contain_text("Fields left out of IOCs that were taken")
     expect(page.locator("#import-report")).to_contain_text("`awful`")
+
+
+def warninglists(site: Site) -> None:
+    """Warninglists are added, tried and switched; entries of the allow list are added and removed."""
+    site.sign_in()
+    page = site.page
+    page.goto("/settings/guards")
+    page.get_by_role("link", name="Add lists").click()
+    expect(page.locator("#lists")).to_contain_text("None yet")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator("[data-said]")).to_have_text("Choose a file first.")
+    shared = {"name": "Shared hosts", "type": "hostname", "version": 7, "description": "Many use them.", "list": ["shared.example"]}
+    ranges = {"name": "Ranges", "type": "cidr", "version": 1, "list": ["192.0.2.0/24", "nonsense"], "matching_attributes": ["ip-dst"]}
+    files = [("shared.json", json.dumps(shared)), ("ranges.json", json.dumps(ranges)), ("broken.json", "{")]
+    page.set_input_files("#file", files=[{"name": name, "mimeType": "", "buffer": text.encode()} for name, text in files])
+    page.get_by_role("button", name="Add", exact=True).click()
+    said = page.locator("[data-said]")
+    expect(said).to_contain_text("shared.json: 1 added.")
+    expect(said).to_contain_text("broken.json: This is no warninglist")
+    row = page.get_by_role("row", name=re.compile("Shared hosts"))
+    expect(row).to_contain_text("warns")
+    expect(page.get_by_role("row", name=re.compile("Ranges"))).to_contain_text("1 can't be compared")
+    page.fill("#value", "hxxp://a.shared[.]example/x")
+    page.get_by_role("button", name="Look up").click()
+    expect(page.locator("main")).to_contain_text("is on Shared hosts (warns).")
+    row.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Withhold", exact=True).click()
+    expect(page.locator("p.said")).to_contain_text("1 list will withhold")
+    expect(row).to_contain_text("withholds")
+    page.get_by_role("row", name=re.compile("Ranges")).get_by_role("checkbox").check()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator("p.said")).to_contain_text("1 list deleted.")
+    expect(page.get_by_role("row", name=re.compile("Ranges"))).to_have_count(0)
+    page.get_by_role("link", name="Guards", exact=True).first.click()
+    expect(page.locator("main")).to_contain_text("1 list, 1 on.")
+    # The allow list: an entry that is none loses nothing that was typed.
+    page.fill("#values", "partner.example\nnot a name")
+    page.fill("#comment", "Until the contract ends")
+    page.fill("#until", "2099-12-31")
+    page.get_by_role("button", name="Allow", exact=True).click()
+    expect(page.locator("main")).to_contain_text("`not a name` is neither a domain nor an address or network")
+    assert page.input_value("#comment") == "Until the contract ends"
+    page.fill("#values", "partner.example\n198.51.100.0/24")
+    page.get_by_role("button", name="Allow", exact=True).click()
+    expect(page.locator("p.said")).to_contain_text("2 allowed")
+    entry = page.get_by_role("row", name=re.compile("partner.example"))
+    expect(entry).to_contain_text("Until the contract ends")
+    page.fill("#q", "198.51")
+    page.get_by_role("button", name="Find", exact=True).click()
+    expect(entry).to_have_count(0)
+    page.get_by_role("row", name=re.compile("198.51")).get_by_role("checkbox").check()
+    page.get_by_role("button", name="Remove the selected").click()
+    expect(page.locator("p.said")).to_contain_text("1 taken off the allow list")
+    expect(entry).to_be_visible()
 
 
 def screenshots(site: Site) -> None:

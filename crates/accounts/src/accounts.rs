@@ -60,6 +60,7 @@ impl Accounts {
             silent_after: None,
             webhook_url: None,
             guards: Guards::default(),
+            guards_version: 0,
             created_at: now,
         };
         let user = User {

@@ -18,6 +18,7 @@ mod accounts;
 mod calls;
 mod devices;
 mod groups;
+mod guards;
 mod integrations;
 mod keys;
 mod outages;
@@ -33,6 +34,7 @@ pub use self::{
     accounts::NewAccount,
     devices::{DevicePatch, DeviceView, GroupView, NewDevice},
     groups::{GroupDetail, GroupIoc, GroupPatch, NewGroup, SendAgain},
+    guards::GuardsPatch,
     integrations::{Condition, DayOfPulls, DeviceOrder, Overview, OverviewQuery},
     keys::{KeyView, NewKey},
     people::UserPatch,
@@ -41,7 +43,7 @@ pub use self::{
     quota::Quota,
     rules::{Chosen, NewRule, RulePatch},
     sessions::{SessionKind, SignedIn},
-    snapshots::{GuardsPatch, RefusedIoc},
+    snapshots::RefusedIoc,
 };
 
 /// Names of rules of which the last number is remembered.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use iocast_domain::{
     account::Module,
-    guard::{Guards, Refusal, shields},
+    guard::Refusal,
     id::{GroupId, IocId},
     ioc::Ioc,
+    warninglist::ListMatch,
 };
 use iocast_store::{Page, PageOf};
 
-use crate::{Accounts, Actor, AppError, AppResult, Fields};
+use crate::{Accounts, Actor, AppError, AppResult};
 
 /// An IOC that a group keeps back.
 #[derive(Clone, Debug)]
@@ -20,17 +21,8 @@ pub struct RefusedIoc {
     pub ioc: Ioc,
     /// Why.
     pub refusal: Refusal,
-}
-
-/// New guards of an account.
-#[derive(Clone, Debug, Default)]
-pub struct GuardsPatch {
-    /// Those that are switched off, by their words.
-    pub off: Option<Vec<String>>,
-    /// The account's own domains and networks.
-    pub own: Option<Vec<String>>,
-    /// What else must never be blocked.
-    pub allow: Option<Vec<String>>,
+    /// The warninglists that it is on.
+    pub lists: Vec<ListMatch>,
 }
 
 impl Accounts {
@@ -141,88 +133,13 @@ impl Accounts {
         let refused = read.refused_list(id, reason, page).await?;
         let ids: Vec<IocId> = refused.items.iter().map(|(ioc, _)| *ioc).collect();
         let mut iocs = read.ioc_fetch_many(&ids).await?;
-        let items = refused
-            .items
-            .into_iter()
-            .filter_map(|(id, refusal)| {
-                iocs.remove(&id).map(|row| RefusedIoc { ioc: row.ioc, refusal })
-            })
-            .collect();
+        let guard = self.guard_of(actor).await?;
+        let refused_ioc = |(id, refusal): (IocId, Refusal)| {
+            let ioc = iocs.remove(&id)?.ioc;
+            let lists = guard.lists().matches(ioc.kind, &ioc.value);
+            Some(RefusedIoc { ioc, refusal, lists })
+        };
+        let items = refused.items.into_iter().filter_map(refused_ioc).collect();
         Ok(PageOf { items, next: refused.next })
-    }
-
-    /// The account's guards.
-    ///
-    /// # Errors
-    /// If the account is gone.
-    pub async fn guards(&self, actor: &Actor) -> AppResult<Guards> {
-        Ok(self.account_fetch(actor).await?.guards)
-    }
-
-    /// Changes the account's guards; its groups are looked at again.
-    ///
-    /// # Errors
-    /// If an entry is neither a domain nor an address or network, or a guard is unknown.
-    pub async fn guards_update(&self, actor: &Actor, patch: GuardsPatch) -> AppResult<Guards> {
-        actor.may_change(Module::Automation)?;
-        let mut fields = Fields::default();
-        let guard =
-            |word: &String| word.parse::<Refusal>().ok().filter(|r| Refusal::GUARDS.contains(r));
-        let unknown = |word: &String| {
-            let all: Vec<_> = Refusal::GUARDS.iter().map(|g| g.word()).collect();
-            iocast_domain::problem::FieldError::new(
-                "off",
-                "guard_unknown",
-                format!(
-                    "There is no guard `{}`; there are {}.",
-                    iocast_domain::time::clip(word, 40),
-                    all.join(", ")
-                ),
-            )
-        };
-        let off = patch.off.and_then(|words| {
-            fields.take(
-                words
-                    .iter()
-                    .map(|w| guard(w).ok_or_else(|| unknown(w)))
-                    .collect::<Result<Vec<_>, _>>(),
-            )
-        });
-        let mut list = |field: &str, entries: Option<Vec<String>>| {
-            entries.and_then(|e| fields.take(shields(field, e.iter().map(String::as_str))))
-        };
-        let own = list("own", patch.own);
-        let allow = list("allow", patch.allow);
-        fields.done()?;
-        let txn = self.context.store.write().await?;
-        let before = txn
-            .account_fetch(&actor.account_id)
-            .await?
-            .ok_or(AppError::NotFound("account"))?
-            .guards;
-        let mut after = before.clone();
-        if let Some(off) = off {
-            after.off = off;
-            after.off.sort_unstable();
-            after.off.dedup();
-        }
-        after.own = own.unwrap_or(after.own);
-        after.allow = allow.unwrap_or(after.allow);
-        if after != before {
-            txn.account_set_guards(&actor.account_id, &after).await?;
-            txn.group_reconfigure_account(&actor.account_id).await?;
-            self.context
-                .audit(
-                    &txn,
-                    actor,
-                    "guards.update",
-                    &actor.account_id,
-                    &serde_json::json!({ "before": before, "after": after }),
-                )
-                .await?;
-            txn.commit().await?;
-            self.context.changed.notify_one();
-        }
-        Ok(after)
     }
 }

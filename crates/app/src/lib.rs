@@ -79,9 +79,9 @@ pub use iocast_formats::{
 };
 pub use iocast_intake::{
     AlertChange, AlertQuery, BulkEditResult, DocumentIoc, Extracted, ExtractedFile, Ignored,
-    ImportReport, ImportRequest, ImportView, Intake, IocEdit, IocPatch, IocQuery, IocView, Mode,
-    NewAlert, NewDocument, NewSource, Progress, ReadAs, ReviewPage, SourcePatch, Spooled, Trust,
-    UndoPlan, WalkPage, WalkQuery, Walked, extracted_file,
+    ImportReport, ImportRequest, ImportView, Intake, IocEdit, IocPatch, IocQuery, IocView,
+    ListGiven, ListOutcome, Mode, NewAlert, NewDocument, NewSource, Progress, ReadAs, ReviewIoc,
+    ReviewPage, SourcePatch, Spooled, Trust, UndoPlan, WalkPage, WalkQuery, Walked, extracted_file,
 };
 pub use iocast_notify::{
     Email, Failure, MailTransport, Mailer, Security, Smtp, Transport, Webhooks,

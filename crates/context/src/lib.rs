@@ -30,6 +30,7 @@ mod audit;
 mod credentials;
 mod downtime;
 mod error;
+mod guards;
 mod idempotency;
 mod messages;
 mod secrets;
@@ -74,6 +75,7 @@ pub struct Context {
     pub tasks: Tasks,
     /// Poked whenever there may be something to publish.
     pub changed: Notify,
+    guards: guards::GuardCache,
     /// Where work is done that may take long: not on the threads that answer requests.
     runtime: Handle,
     /// What goes on after its caller got an answer; the end waits for it.
@@ -106,6 +108,7 @@ impl Context {
             downtime: Downtime::default(),
             tasks: Tasks::default(),
             changed: Notify::new(),
+            guards: guards::GuardCache::default(),
             runtime: Handle::current(),
             background: TaskTracker::new(),
             closing: AtomicBool::new(false),

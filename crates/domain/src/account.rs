@@ -24,6 +24,8 @@ pub struct Account {
     pub webhook_url: Option<String>,
     /// What is kept back from every device.
     pub guards: Guards,
+    /// It grows with every change of the guards or the warninglists.
+    pub guards_version: i64,
     /// When it was made.
     pub created_at: Timestamp,
 }

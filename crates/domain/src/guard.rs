@@ -5,7 +5,11 @@
 //! system would not" passes them all. Documentation networks and `example` names pass, since
 //! fixtures use them.
 
-use std::{collections::HashSet, str::FromStr, sync::LazyLock};
+use std::{
+    collections::{HashMap, HashSet},
+    str::FromStr,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -13,11 +17,20 @@ use serde::{Deserialize, Serialize};
 pub use crate::host::{ancestors, network, network_text};
 use crate::{
     host::{HostOf, host_of, is_public_suffix},
+    id::{DeviceId, SourceId},
     ioc::{Ioc, Kind, Whitelist, words},
     normalise,
     problem::FieldError,
+    rule::EnabledSources,
     special::{Networks, is_reserved},
+    time::Timestamp,
+    warninglist::Warninglists,
 };
+
+mod allow;
+mod resolvers;
+pub use self::allow::{AllowEntry, AllowScope, NewAllow, allow_list};
+use self::resolvers::RESOLVERS;
 
 words! {
     /// Why an IOC that rules choose is kept back from a group.
@@ -46,6 +59,8 @@ words! {
         Own = 14 "own",
         /// On the account's allow list.
         Allowed = 15 "allowed",
+        /// On a warninglist that withholds.
+        Warninglist = 16 "warninglist",
     }
 }
 
@@ -58,6 +73,7 @@ impl Refusal {
         Self::PublicResolver,
         Self::Own,
         Self::Allowed,
+        Self::Warninglist,
     ];
 
     /// The reason, for one IOC or for many.
@@ -76,6 +92,7 @@ impl Refusal {
             Self::PublicResolver => "public DNS resolver",
             Self::Own => "the account's own domain or network",
             Self::Allowed => "on the account's allow list",
+            Self::Warninglist => "on a warninglist that withholds",
         }
     }
 
@@ -98,6 +115,9 @@ impl Refusal {
             }
             Self::Own | Self::Allowed => {
                 "To send one anyway, take it off the list under Settings, or set its whitelist state to “always sent”."
+            }
+            Self::Warninglist => {
+                "To send one anyway, set its whitelist state to “always sent”; or let the list only warn, under Settings, Guards."
             }
         }
     }
@@ -166,7 +186,15 @@ pub struct Guards {
     pub own: Vec<OwnName>,
     /// What else must never be blocked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub allow: Vec<OwnName>,
+    pub allow: Vec<AllowEntry>,
+}
+
+impl Guards {
+    /// When the next entry of the allow list ends.
+    #[must_use]
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.allow.iter().filter_map(|entry| entry.expires_at).min()
+    }
 }
 
 /// Most entries of one list.
@@ -208,7 +236,7 @@ struct Shields {
 }
 
 impl Shields {
-    fn of(list: &[OwnName]) -> Self {
+    fn of<'a>(list: impl IntoIterator<Item = &'a OwnName>) -> Self {
         let mut shields = Self::default();
         let mut networks = Vec::new();
         for shield in list {
@@ -240,26 +268,55 @@ impl Shields {
 pub struct Guard {
     off: Vec<Refusal>,
     own: Shields,
-    allow: Shields,
+    /// The allow list, by what it is for.
+    allow: HashMap<AllowScope, Shields>,
+    lists: Arc<Warninglists>,
+}
+
+/// For which device an IOC is judged, and whose reports count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Judged<'a> {
+    /// The device; none where no device is meant.
+    pub device: Option<DeviceId>,
+    /// The sources that are on; none where all count.
+    pub enabled: Option<&'a EnabledSources>,
 }
 
 impl Guard {
     /// Makes them ready.
     #[must_use]
-    pub fn of(guards: &Guards) -> Self {
+    pub fn of(guards: &Guards, lists: Arc<Warninglists>) -> Self {
+        let mut allow: HashMap<AllowScope, Vec<&OwnName>> = HashMap::new();
+        for entry in &guards.allow {
+            allow.entry(entry.scope).or_default().push(&entry.value);
+        }
         Self {
             off: guards.off.clone(),
             own: Shields::of(&guards.own),
-            allow: Shields::of(&guards.allow),
+            allow: allow.into_iter().map(|(scope, list)| (scope, Shields::of(list))).collect(),
+            lists,
         }
     }
 
-    /// Why an IOC should be blocked nowhere; nothing where it may.
+    /// The warninglists that are on.
     #[must_use]
-    pub fn refuse(&self, ioc: &Ioc) -> Option<Refusal> {
+    pub fn lists(&self) -> &Warninglists {
+        &self.lists
+    }
+
+    /// Why an IOC should not be blocked; nothing where it may be.
+    #[must_use]
+    pub fn refuse(&self, ioc: &Ioc, judged: Judged<'_>) -> Option<Refusal> {
         if ioc.whitelist == Whitelist::AlwaysSent {
             return None;
         }
+        self.by_host(ioc, judged).or_else(|| {
+            let is_on = !self.off.contains(&Refusal::Warninglist);
+            (is_on && self.lists.withhold(ioc.kind, &ioc.value)).then_some(Refusal::Warninglist)
+        })
+    }
+
+    fn by_host(&self, ioc: &Ioc, judged: Judged<'_>) -> Option<Refusal> {
         let host = host_of(ioc.kind, &ioc.value)?;
         let (name, network) = match &host {
             HostOf::Name(name) => (Some(*name), None),
@@ -271,69 +328,38 @@ impl Guard {
             (Refusal::PublicResolver, network.is_some_and(|n| RESOLVERS.overlap(n))),
             (Refusal::PublicSuffix, ioc.kind == Kind::Domain && name.is_some_and(is_public_suffix)),
             (Refusal::Own, self.own.hold(ioc.kind, &host)),
-            (Refusal::Allowed, self.allow.hold(ioc.kind, &host)),
+            (Refusal::Allowed, self.is_allowed(ioc, &host, judged)),
         ];
         judged
             .into_iter()
             .find(|(guard, hit)| *hit && !self.off.contains(guard))
             .map(|(guard, _)| guard)
     }
+
+    fn is_allowed(&self, ioc: &Ioc, host: &HostOf<'_>, judged: Judged<'_>) -> bool {
+        if self.allow.is_empty() {
+            return false;
+        }
+        let holds = |scope: AllowScope| {
+            self.allow.get(&scope).is_some_and(|shields| shields.hold(ioc.kind, host))
+        };
+        let counts =
+            |source: &SourceId| judged.enabled.is_none_or(|enabled| enabled.contains(source));
+        // What another source reports, too, is blocked on the word of that one.
+        let mut sources = ioc.enrichment.reports.iter().map(|r| r.source_id).filter(counts);
+        let by_sources = sources.next().is_some_and(|first| {
+            holds(AllowScope::Source(first))
+                && sources.all(|source| holds(AllowScope::Source(source)))
+        });
+        by_sources
+            || holds(AllowScope::Account)
+            || judged.device.is_some_and(|device| holds(AllowScope::Device(device)))
+    }
 }
 
 fn is_wide(network: &IpNet) -> bool {
     network.prefix_len() < if network.max_prefix_len() == 32 { WIDEST_V4 } else { WIDEST_V6 }
 }
-
-static RESOLVERS: LazyLock<Networks> = LazyLock::new(|| {
-    [
-        "1.0.0.1",
-        "1.0.0.2",
-        "1.0.0.3",
-        "1.1.1.1",
-        "1.1.1.2",
-        "1.1.1.3",
-        "4.2.2.1",
-        "4.2.2.2",
-        "8.8.4.4",
-        "8.8.8.8",
-        "9.9.9.9",
-        "9.9.9.10",
-        "9.9.9.11",
-        "64.6.64.6",
-        "64.6.65.6",
-        "74.82.42.42",
-        "76.76.2.0",
-        "76.76.10.0",
-        "77.88.8.1",
-        "77.88.8.8",
-        "94.140.14.14",
-        "94.140.15.15",
-        "114.114.114.114",
-        "119.29.29.29",
-        "149.112.112.112",
-        "185.228.168.9",
-        "185.228.169.9",
-        "193.110.81.0",
-        "185.253.5.0",
-        "208.67.220.220",
-        "208.67.222.222",
-        "223.5.5.5",
-        "223.6.6.6",
-        "2001:4860:4860::8844",
-        "2001:4860:4860::8888",
-        "2606:4700:4700::1001",
-        "2606:4700:4700::1111",
-        "2620:119:35::35",
-        "2620:119:53::53",
-        "2620:fe::9",
-        "2620:fe::fe",
-        "2a10:50c0::ad1:ff",
-        "2a10:50c0::ad2:ff",
-    ]
-    .iter()
-    .filter_map(|text| network(text))
-    .collect()
-});
 
 #[cfg(test)]
 mod tests;

@@ -46,6 +46,8 @@ ids! {
     SourceId,
     /// An import.
     ImportId,
+    /// A warninglist.
+    WarninglistId,
     /// An IOC of one account: version 5 over account, kind and value, so the same IOC has one id
     /// for ever.
     IocId,

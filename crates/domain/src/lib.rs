@@ -29,4 +29,5 @@ pub mod source;
 pub mod special;
 pub mod staleness;
 pub mod time;
+pub mod warninglist;
 pub mod watch;

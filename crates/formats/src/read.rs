@@ -27,6 +27,7 @@ mod report;
 mod stix;
 mod table;
 pub mod unpack;
+pub mod warninglist;
 
 use list::ListLine;
 

@@ -32,7 +32,7 @@ pub use self::{
     apart::{Extracted, ExtractedFile, file as extracted_file},
     documents::ReadAs,
     kept::ImportView,
-    review::ReviewPage,
+    review::{ReviewIoc, ReviewPage},
     undo::UndoPlan,
 };
 use self::{

@@ -7,6 +7,7 @@ use iocast_domain::{
     id::{IocId, SourceId},
     ioc::{Comment, Ioc, Severity, Whitelist, label},
     source::Source,
+    warninglist::ListMatch,
 };
 pub use iocast_store::IocFilter as IocQuery;
 use iocast_store::{IocFilter, IocRow, Page, PageOf};
@@ -20,6 +21,8 @@ pub struct IocView {
     pub ioc: Ioc,
     /// Its sources, those deleted since left out.
     pub sources: HashMap<SourceId, Source>,
+    /// The warninglists that it is on.
+    pub lists: Vec<ListMatch>,
 }
 
 /// What people may change of an IOC.
@@ -59,7 +62,10 @@ impl Intake {
             .into_iter()
             .map(|s| (s.id, s))
             .collect();
+        let account = self.context.store.read().account_fetch(&actor.account_id).await?;
+        let guard = self.context.guard(&account.ok_or(AppError::NotFound("account"))?).await?;
         let view = |row: IocRow| {
+            let lists = guard.lists().matches(row.ioc.kind, &row.ioc.value);
             let sources = row
                 .ioc
                 .enrichment
@@ -67,7 +73,7 @@ impl Intake {
                 .iter()
                 .filter_map(|r| all.get(&r.source_id).map(|s| (s.id, s.clone())))
                 .collect();
-            IocView { ioc: row.ioc, sources }
+            IocView { ioc: row.ioc, sources, lists }
         };
         Ok(rows.into_iter().map(view).collect())
     }

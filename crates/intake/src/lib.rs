@@ -14,16 +14,18 @@ mod respell;
 mod retire;
 mod sources;
 mod walk;
+mod warninglists;
 
 pub use self::{
     alerts::{AlertChange, AlertQuery, NewAlert},
     imports::{
         Extracted, ExtractedFile, Ignored, ImportReport, ImportRequest, ImportView, Mode, Progress,
-        ReadAs, ReviewPage, Spooled, Trust, UndoPlan, extracted_file,
+        ReadAs, ReviewIoc, ReviewPage, Spooled, Trust, UndoPlan, extracted_file,
     },
     iocs::{IocPatch, IocQuery, IocView},
     sources::{NewSource, SourcePatch},
     walk::{BulkEditResult, DocumentIoc, IocEdit, NewDocument, WalkPage, WalkQuery, Walked},
+    warninglists::{ListGiven, ListOutcome},
 };
 
 /// Takes IOCs in.

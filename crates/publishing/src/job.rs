@@ -11,7 +11,7 @@ use iocast_domain::{
     account::Account,
     device_type::DeviceType,
     group::{Boundary, Held, SHRINK_HOLD, Truncation, shrinks_too_much},
-    guard::{Guard, Refusal},
+    guard::{Guard, Judged, Refusal},
     id::{IocId, PartId},
     ioc::Ioc,
     member::{LeaveReason, MembershipState, TOMBSTONE_KEPT},
@@ -190,8 +190,12 @@ impl<'a> PublicationJob<'a> {
             .device_type
             .refuses(ioc.kind, &ioc.value)
             .or_else(|| self.reserved(ioc))
-            .or_else(|| self.guard.refuse(ioc));
+            .or_else(|| self.guard.refuse(ioc, self.judged()));
         refused.map_or(Verdict::Wanted, Verdict::Refused)
+    }
+
+    const fn judged(&self) -> Judged<'_> {
+        Judged { device: Some(self.row.group.device_id), enabled: Some(&self.enabled) }
     }
 
     /// Whether the device would read an IOC as an instruction. Nothing that a person says of the

@@ -41,6 +41,8 @@ fn to_account(row: account::Model) -> StoreResult<Account> {
         nobody_told: _,
         webhook_url,
         guards,
+        guards_version,
+        guards_due: _,
     } = row;
     Ok(Account {
         id: account_id("accounts", id)?,
@@ -49,6 +51,7 @@ fn to_account(row: account::Model) -> StoreResult<Account> {
         silent_after,
         webhook_url,
         guards: serde_json::from_str(&guards).map_err(|e| corrupt("accounts", "guards", e))?,
+        guards_version,
         created_at: Timestamp::from_micros(created_at),
     })
 }

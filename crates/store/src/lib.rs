@@ -34,6 +34,7 @@ mod sources;
 mod stage;
 mod transaction;
 mod versions;
+mod warninglists;
 
 pub use self::{
     accounts::SessionRow,

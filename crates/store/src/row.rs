@@ -18,7 +18,7 @@ macro_rules! row {
     };
 }
 
-row!(account, "accounts", { #[sea_orm(primary_key, auto_increment = false)] id: String, name: String, folded: String, automation: bool, tip: bool, change_seq: i64, created_at: i64, silent_after: Option<i64>, nobody_told: bool, webhook_url: Option<String>, guards: String });
+row!(account, "accounts", { #[sea_orm(primary_key, auto_increment = false)] id: String, name: String, folded: String, automation: bool, tip: bool, change_seq: i64, created_at: i64, silent_after: Option<i64>, nobody_told: bool, webhook_url: Option<String>, guards: String, guards_version: i64, guards_due: Option<i64> });
 row!(user, "users", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, email: String, password_hash: String, role: i16, active: bool, created_at: i64, mail_alerts: bool });
 row!(session, "sessions", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, user_id: Uuid, created_at: i64, expires_at: i64 });
 row!(attempt, "login_attempts", { #[sea_orm(primary_key, auto_increment = false)] subject: String, failures: i32, window_start: i64, blocked_until: i64 });
@@ -43,6 +43,16 @@ row!(ioc, "iocs", {
 });
 row!(ioc_source, "ioc_sources", { #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid });
 row!(import, "imports", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, alive_until: i64, review: bool });
+row!(warninglist, "warninglists", {
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    account_id: String, name: String, folded: String, description: String, version: i64, matching: i16, attributes: String,
+    mode: i16, entries: i64, left_out: String, sha256: String, updated_at: i64,
+});
+row!(warninglist_body, "warninglist_bodies", {
+    #[sea_orm(primary_key, auto_increment = false)] list_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] number: i32,
+    data: Vec<u8>,
+});
 row!(import_record, "import_records", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     account_id: String, source_id: Uuid, source_name: String, made_by: String, file_name: Option<String>, sha256: String, bytes: i64,

@@ -16,6 +16,7 @@ pub(crate) mod device_types;
 pub(crate) mod devices;
 pub(crate) mod emulator;
 pub(crate) mod groups;
+pub(crate) mod guards;
 pub(crate) mod health;
 pub(crate) mod imports;
 pub(crate) mod iocs;
@@ -28,6 +29,7 @@ pub(crate) mod rules;
 pub(crate) mod sessions;
 pub(crate) mod snapshots;
 pub(crate) mod sources;
+pub(crate) mod warninglists;
 
 /// Result of a handler.
 pub(crate) type Answer = Result<HttpResponse, Problem>;

@@ -13,6 +13,7 @@ use iocast_domain::{
     receipt::Protection,
     rule::StateFilter,
     staleness::{Dot, Reason},
+    warninglist::{ListMode, Matching},
     watch::EndedBy,
 };
 use serde::Serialize;
@@ -42,6 +43,18 @@ fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
         (&["ImportRecordOut.state", "/api/v1/imports?state"], words(ImportState::ALL)),
         (&["SelectIn.choice"], words([Choice::Take, Choice::LeaveOut])),
         (&["/api/v1/imports/{id}/iocs?change"], words(["new", "changed", "seen_again"])),
+        (&["WarninglistOut.type"], words(Matching::ALL)),
+        (
+            &[
+                "WarninglistOut.mode",
+                "WarninglistIn.mode",
+                "OnListOut.mode",
+                "/api/v1/warninglists?mode",
+            ],
+            words(ListMode::ALL),
+        ),
+        (&["ListGivenOut.outcome"], words(["added", "updated", "unchanged", "refused"])),
+        (&["WarninglistOut.kinds", "CheckOut.kind"], kinds()),
         (&["PlaceOut.standing"], words(["live", "leaving", "removed"])),
         (
             &[
@@ -145,8 +158,10 @@ fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
 /// Where the document describes a field or parameter.
 fn described<'a>(document: &'a mut OpenApi, field: &str) -> Option<&'a mut Schema> {
     let schema = if let Some((path, name)) = field.split_once('?') {
-        let parameters = document.paths.paths.get_mut(path)?.get.as_mut()?.parameters.as_mut()?;
-        let mut named = parameters.iter_mut().filter_map(|parameter| match parameter {
+        let item = document.paths.paths.get_mut(path)?;
+        let calls = [item.get.as_mut(), item.post.as_mut()].into_iter().flatten();
+        let parameters = calls.filter_map(|call| call.parameters.as_mut()).flatten();
+        let mut named = parameters.filter_map(|parameter| match parameter {
             RefOr::T(parameter) if parameter.name == name => Some(parameter),
             _ => None,
         });

@@ -33,6 +33,17 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
             "/api/v1/account/guards",
             json!({ "own": ["corp.example", "198.51.100.0/24"], "allow": ["good.example"], "off": [] }),
         ),
+        (
+            Post,
+            "/api/v1/account/guards/allow",
+            json!({ "add": [{ "value": "partner.example", "comment": "Until the contract ends", "expires_at": "2099-01-01T00:00:00Z" }], "remove": ["good.example"] }),
+        ),
+        (
+            Post,
+            "/api/v1/warninglists",
+            json!({ "name": "Our update servers", "type": "hostname", "version": 1, "description": "", "matching_attributes": ["domain", "hostname", "url"], "list": ["updates.corp.example"] }),
+        ),
+        (Patch, "/api/v1/warninglists/{id}", json!({ "mode": "withhold" })),
         (Post, "/api/v1/users", json!({ "email": "analyst@example.com", "role": "analyst" })),
         (Patch, "/api/v1/users/{id}", json!({ "mail_alerts": false })),
         (

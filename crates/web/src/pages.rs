@@ -19,6 +19,7 @@ use crate::{
 
 pub(crate) mod device;
 pub(crate) mod group;
+pub(crate) mod guards;
 pub(crate) mod help;
 pub(crate) mod imports;
 pub(crate) mod integrations;

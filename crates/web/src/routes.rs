@@ -6,13 +6,14 @@ use utoipa_actix_web::{scope::scope, service_config::ServiceConfig};
 use crate::{
     api, docs, feed, metrics,
     pages::{
-        self, device, group, help, imports, integrations, iocs, policy, settings, setup, sign_in,
-        sources,
+        self, device, group, guards, help, imports, integrations, iocs, policy, settings, setup,
+        sign_in, sources,
     },
     public, taxii,
 };
 
 /// The management API, as described at `/api/openapi.json`.
+#[expect(clippy::too_many_lines, reason = "a table of routes")]
 pub(crate) fn api(config: &mut ServiceConfig<'_>) {
     config.service(
         scope("/api/v1")
@@ -45,8 +46,15 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::snapshots::compare)
             .service(api::snapshots::freeze)
             .service(api::snapshots::let_through)
-            .service(api::snapshots::guards_fetch)
-            .service(api::snapshots::guards_update)
+            .service(api::guards::fetch)
+            .service(api::guards::update)
+            .service(api::guards::allow_change)
+            .service(api::warninglists::all)
+            .service(api::warninglists::add)
+            .service(api::warninglists::check)
+            .service(api::warninglists::file)
+            .service(api::warninglists::update)
+            .service(api::warninglists::delete)
             .service(api::rules::create)
             .service(api::rules::list)
             .service(api::rules::fetch)
@@ -260,8 +268,13 @@ fn for_people(config: &mut web::ServiceConfig) {
         )
         .service(
             page("/settings/guards")
-                .route(web::get().to(settings::guards))
-                .route(web::post().to(settings::guards_act)),
+                .route(web::get().to(guards::show))
+                .route(web::post().to(guards::act)),
+        )
+        .service(
+            page("/settings/warninglists")
+                .route(web::get().to(guards::lists))
+                .route(web::post().to(guards::lists_act)),
         )
         .service(
             page("/settings/mail")

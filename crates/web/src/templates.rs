@@ -42,6 +42,7 @@ const TEMPLATES: &[(&str, &str)] = files![
     "pages/iocs.html",
     "pages/compare.html",
     "pages/guards.html",
+    "pages/warninglists.html",
     "pages/help.html",
     "pages/mail.html",
     "pages/new_device.html",
@@ -66,6 +67,7 @@ const ASSETS: &[(&str, &str)] = files![
     "assets/iocast.js",
     "assets/password.js",
     "assets/import.js",
+    "assets/lists.js",
     "assets/htmx.min.js",
     "assets/icon.svg"
 ];

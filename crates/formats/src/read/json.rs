@@ -20,7 +20,7 @@ use super::{Item, Options, Raw, ReadError, Sink, fields, guard, misp, stix};
 mod element;
 mod under;
 
-use self::under::{Meaning, Under, meaning};
+use self::under::{Meaning, Under, is_pulse, meaning};
 
 pub(super) const SHAPES: &str = "send a list of IOCs, a MISP event {\"Event\": …}, {\"response\": […]} or a list of MISP events, a STIX bundle, or one IOC a line";
 
@@ -58,6 +58,7 @@ impl Piece {
 pub(super) struct Learnt {
     pub(super) events: Vec<Arc<misp::Head>>,
     pub(super) graph: Arc<stix::Graph>,
+    pulses: Vec<Arc<element::Labels>>,
 }
 
 /// One pass over our own list. Where MISP events or STIX bundles are met another one comes first,
@@ -74,6 +75,8 @@ pub(super) fn split<R: BufRead + Seek>(
         let mut give = Give {
             learnt: learnt.as_ref(),
             next_event: 0,
+            next_pulse: 0,
+            pulse: None,
             given,
             options,
             sink: &mut *sink,
@@ -95,6 +98,7 @@ pub(super) fn split<R: BufRead + Seek>(
         learnt = Some(Learnt {
             events: learning.events.into_iter().map(Arc::new).collect(),
             graph: Arc::new(learning.graph),
+            pulses: learning.pulses.into_iter().map(Arc::new).collect(),
         });
     }
 }
@@ -137,12 +141,17 @@ pub(super) enum Pass<'a, 's> {
 pub(super) struct Learning {
     pub(super) events: Vec<misp::Head>,
     graph: stix::Graph,
+    /// What pulses say of all their indicators.
+    pulses: Vec<element::Labels>,
 }
 
 pub(super) struct Give<'a, 's> {
     /// Once it is known that there is something to learn.
     pub(super) learnt: Option<&'a Learnt>,
     pub(super) next_event: usize,
+    next_pulse: usize,
+    /// What the pulse says whose indicators are being read.
+    pulse: Option<Arc<element::Labels>>,
     /// Up to which place pieces were given by a pass before.
     given: u64,
     pub(super) options: Options,
@@ -198,9 +207,45 @@ impl Pass<'_, '_> {
             }
             Pass::Give(give) => {
                 let graph = give.learnt.map(|learnt| Arc::clone(&learnt.graph));
-                let options = give.options;
-                give.send(|place| Piece::Object(element::Element { place, json, graph, options }))
+                let (options, labels) = (give.options, give.pulse.clone());
+                give.send(|place| {
+                    Piece::Object(element::Element { place, json, graph, options, labels })
+                })
             }
+        }
+    }
+
+    /// The indicators of a pulse begin: what holds for all of them may stand behind them. Gives its
+    /// number.
+    fn pulse_begins<E: serde::de::Error>(&mut self) -> Result<usize, E> {
+        Ok(match self {
+            Pass::Learn(learning) if learning.pulses.len() >= misp::EVENTS_MAX => {
+                let most = misp::EVENTS_MAX;
+                return Err(E::custom(format!(
+                    "there are more than {most} pulses; send them in several imports"
+                )));
+            }
+            Pass::Learn(learning) => {
+                learning.pulses.push(element::Labels::new());
+                learning.pulses.len() - 1
+            }
+            Pass::Give(give) => {
+                let number = give.next_pulse;
+                give.next_pulse += 1;
+                give.pulse = give.learnt.and_then(|learnt| learnt.pulses.get(number)).cloned();
+                number
+            }
+        })
+    }
+
+    fn pulse_ends(&mut self, number: usize, own: guard::Written) {
+        match self {
+            Pass::Learn(learning) => {
+                if let Some(labels) = learning.pulses.get_mut(number) {
+                    *labels = element::labels(&own.into_value());
+                }
+            }
+            Pass::Give(give) => give.pulse = None,
         }
     }
 
@@ -264,7 +309,7 @@ impl<'de> Visitor<'de> for Level<'_, '_, '_> {
         let Self { pass, place } = self;
         let named = place != Place::Listed;
         let mut own = guard::Written::object_begins();
-        let mut lists = 0;
+        let (mut lists, mut pulse) = (0, None);
         while let Some(key) = map.next_key::<String>()? {
             match meaning(&key, named, &own) {
                 Meaning::Event => {
@@ -282,10 +327,18 @@ impl<'de> Visitor<'de> for Level<'_, '_, '_> {
                     if what == Meaning::Bundle {
                         pass.meet_whole()?;
                     }
+                    if what == Meaning::Things && pulse.is_none() && is_pulse(&key, &own) {
+                        pass.meet_whole()?;
+                        pulse = Some(pass.pulse_begins()?);
+                    }
                     let under = Under { pass: &mut *pass, own: &mut own, key: &key, what };
                     lists += usize::from(map.next_value_seed(under)?);
                 }
             }
+        }
+        if let Some(number) = pulse {
+            pass.pulse_ends(number, own);
+            return Ok(true);
         }
         if lists > 0 {
             return Ok(true);

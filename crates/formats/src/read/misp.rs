@@ -26,7 +26,7 @@ use self::words::{
 };
 
 /// Most events of one import: what is known of each whole event is kept in memory.
-const EVENTS_MAX: usize = 20_000;
+pub(super) const EVENTS_MAX: usize = 20_000;
 
 /// What holds for every attribute of an event.
 #[derive(Clone, Debug, Default)]

@@ -129,7 +129,7 @@ pub(super) fn indicators(
                 ..facts.sighting.clone()
             })));
         };
-        if let Err(reason) = values(kind, text, &mut give) {
+        for (text, reason) in values(kind, text, &mut give) {
             let reason = match facts.kind {
                 KindWord::Untaken => {
                     format!("`{}` is not a kind of IOC that devices take", clip(kind_text, 40))
@@ -148,19 +148,27 @@ pub(super) fn indicators(
     }
 }
 
-/// The indicators of a cell.
-fn values(kind: KindWord, text: &str, give: &mut dyn FnMut((Kind, String))) -> Result<(), String> {
+/// The indicators of a cell. Gives what of it is none, with the reason.
+fn values<'t>(
+    kind: KindWord,
+    text: &'t str,
+    give: &mut dyn FnMut((Kind, String)),
+) -> Vec<(&'t str, String)> {
     if let Some(reason) = unclean(text) {
-        return Err(reason.to_owned());
+        return vec![(text, reason.to_owned())];
     }
     let of_kind = match kind {
-        KindWord::Untaken => return Err(String::new()),
+        KindWord::Untaken => return vec![(text, String::new())],
         KindWord::Second => text.rsplit_once('|').map(|(_, value)| normalise::certain(value)),
         KindWord::Both if text.contains('|') => {
-            for half in text.split('|') {
-                give(normalise::certain(half)?);
-            }
-            return Ok(());
+            let half = |half: &'t str| match normalise::certain(half) {
+                Ok(found) => {
+                    give(found);
+                    None
+                }
+                Err(reason) => Some((half, reason)),
+            };
+            return text.split('|').filter_map(half).collect();
         }
         KindWord::Kind(kind) => Some(normalise::of_hint(kind, text)),
         KindWord::Any | KindWord::Hash | KindWord::Both => None,
@@ -168,34 +176,42 @@ fn values(kind: KindWord, text: &str, give: &mut dyn FnMut((Kind, String))) -> R
     let reason = match of_kind {
         Some(Ok(found)) => {
             give(found);
-            return Ok(());
+            return Vec::new();
         }
         Some(Err(reason)) => Some(reason),
         None => None,
     };
     let whole = match list::word(text, give) {
-        Ok(()) => return Ok(()),
+        Ok(()) => return Vec::new(),
         Err(whole) => whole,
     };
-    // Several in one cell.
-    let words = || {
-        text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '|'))
-            .filter(|word| !word.is_empty())
+    let Some(words) = several(text) else {
+        return vec![(text, reason.unwrap_or(whole))];
     };
-    let is = |word: &str| list::word(word, &mut |_| {}).is_ok();
-    // Between semicolons and line ends stand values; between blanks, words of a sentence may.
-    let apart = text.contains([';', '|', '\n']);
-    let holds_values = words().all(is) || apart && words().any(is);
-    if words().nth(1).is_none() || !holds_values {
-        return Err(reason.unwrap_or(whole));
+    let read = |word: &'t str| list::word(word, give).err().map(|reason| (word, reason));
+    words.into_iter().filter_map(read).collect()
+}
+
+/// The values of a cell that holds several: between semicolons, bars and line ends, or all between
+/// blanks and commas. One that is none does not cost the others, unless it may be a sentence.
+fn several(text: &str) -> Option<Vec<&str>> {
+    let is = |word: &&str| list::word(word, &mut |_| {}).is_ok();
+    let parts = |separators: &[char], blanks: bool| -> Vec<&str> {
+        let ends = |c: char| separators.contains(&c) || blanks && c.is_whitespace();
+        text.split(ends).map(str::trim).filter(|part| !part.is_empty()).collect()
+    };
+    let words = parts(&[',', ';', '|'], true);
+    if words.len() < 2 {
+        return None;
     }
-    let mut unread = Ok(());
-    for word in words() {
-        if let Err(reason) = list::word(word, give) {
-            unread = Err(reason);
-        }
+    if words.iter().all(is) || text.contains([';', '|', '\n']) && words.iter().any(is) {
+        return Some(words);
     }
-    unread
+    // A word between commas is a value; several words are a sentence.
+    let listed = parts(&[','], false);
+    let is_list =
+        listed.iter().all(|part| !part.contains(char::is_whitespace)) && listed.iter().any(is);
+    is_list.then_some(listed)
 }
 
 #[cfg(test)]

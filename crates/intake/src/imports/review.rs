@@ -5,11 +5,12 @@ use std::{fs::File, io::Read as _, sync::Arc};
 
 use iocast_domain::{
     account::Module,
-    guard::{Guard, Refusal},
+    guard::{Judged, Refusal},
     id::{ImportId, IocId},
     import::{Choice, ImportState},
     ioc::Enrichment,
     time::DAY,
+    warninglist::ListMatch,
 };
 use iocast_store::{ImportRecord, ReviewFilter, ReviewRow};
 use tokio::io::AsyncWriteExt as _;
@@ -33,10 +34,21 @@ const SELECTED_MAX: usize = 10_000;
 /// A page of the IOCs of a review.
 #[derive(Clone, Debug)]
 pub struct ReviewPage {
-    /// The IOCs, each with the guard that keeps it from devices.
-    pub rows: Vec<(ReviewRow, Option<Refusal>)>,
+    /// The IOCs.
+    pub rows: Vec<ReviewIoc>,
     /// How many there are that the filter finds.
     pub found: u64,
+}
+
+/// An IOC of a review, and what the guards say of it.
+#[derive(Clone, Debug)]
+pub struct ReviewIoc {
+    /// The IOC, and what the import would do to it.
+    pub row: ReviewRow,
+    /// The guard that keeps it from all devices.
+    pub refusal: Option<Refusal>,
+    /// The warninglists that it is on.
+    pub lists: Vec<ListMatch>,
 }
 
 /// Refuses an import that is too large to wait for a review.
@@ -95,11 +107,12 @@ impl Intake {
         self.in_review(actor, id).await?;
         let read = self.context.store.read();
         let account = read.account_fetch(&actor.account_id).await?;
-        let guard = Guard::of(&account.ok_or(AppError::NotFound("account"))?.guards);
+        let guard = self.context.guard(&account.ok_or(AppError::NotFound("account"))?).await?;
         let rows = read.review_rows(id, filter, offset, limit).await?.into_iter();
         let withheld = |row: ReviewRow| {
-            let refusal = guard.refuse(&row.ioc);
-            (row, refusal)
+            let refusal = guard.refuse(&row.ioc, Judged::default());
+            let lists = guard.lists().matches(row.ioc.kind, &row.ioc.value);
+            ReviewIoc { row, refusal, lists }
         };
         Ok(ReviewPage {
             rows: rows.map(withheld).collect(),

@@ -96,7 +96,7 @@ impl PublicationJob<'_> {
         row.deleted
             || !may_leave(&row.ioc)
             || self.reserved(&row.ioc).is_some()
-            || self.guard.refuse(&row.ioc).is_some()
+            || self.guard.refuse(&row.ioc, self.judged()).is_some()
     }
 
     /// The limit may be lower than it was: those that come first stay.

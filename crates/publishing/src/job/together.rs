@@ -8,7 +8,7 @@ use std::{
 
 use iocast_domain::{
     device_type::Format,
-    guard::{Guard, Refusal},
+    guard::Refusal,
     id::{AccountId, DeviceId, GroupId, IocId, PartId},
     member::MembershipState,
 };
@@ -93,7 +93,8 @@ impl<'a> PublicationJob<'a> {
         let seqs: HashSet<i64> = rows.iter().map(|(_, state)| state.applied_seq).collect();
         let mut beforehand =
             Beforehand::read(service, &read, account_id, &ids, seqs, target_seq).await?;
-        let (account, guard) = (Arc::new(account.clone()), Arc::new(Guard::of(&account.guards)));
+        let guard = service.context.guard(&account).await?;
+        let account = Arc::new(account);
         let mut works = Vec::with_capacity(rows.len());
         for (row, state) in rows {
             let id = row.group.id;

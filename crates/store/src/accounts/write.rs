@@ -20,7 +20,16 @@ use crate::{
 impl Txn {
     /// Writes a new account.
     pub async fn account_insert(&self, new: &Account) -> StoreResult<()> {
-        let Account { id, name, modules, silent_after, webhook_url, guards, created_at } = new;
+        let Account {
+            id,
+            name,
+            modules,
+            silent_after,
+            webhook_url,
+            guards,
+            guards_version,
+            created_at,
+        } = new;
         account::ActiveModel {
             id: Set(id.to_string()),
             name: Set(name.clone()),
@@ -35,6 +44,8 @@ impl Txn {
             guards: Set(
                 serde_json::to_string(guards).map_err(|e| corrupt("accounts", "guards", e))?
             ),
+            guards_version: Set(*guards_version),
+            guards_due: Set(guards.next_end().map(Timestamp::micros)),
         }
         .insert(&self.0)
         .await?;

@@ -1,7 +1,6 @@
 //! Outages and gaps are written.
 
 use iocast_domain::{
-    guard::Guards,
     id::{AccountId, DeviceId, MessageId, OutageId},
     message::MessageKind,
     time::Timestamp,
@@ -15,7 +14,6 @@ use sea_orm::{
 use super::ENDED_BY_THRESHOLD;
 use crate::{
     StoreResult, Txn,
-    error::corrupt,
     messages::kind_code,
     row::{account, gap, outage, outage_message},
 };
@@ -139,17 +137,6 @@ impl Txn {
             .filter(account::Column::Id.eq(account.as_str()))
             .filter(account::Column::NobodyTold.eq(!told));
         Ok(note.exec(&self.0).await?.rows_affected > 0)
-    }
-
-    /// Sets an account's guards.
-    pub async fn account_set_guards(&self, id: &AccountId, guards: &Guards) -> StoreResult<()> {
-        let text = serde_json::to_string(guards).map_err(|e| corrupt("accounts", "guards", e))?;
-        account::Entity::update_many()
-            .col_expr(account::Column::Guards, Expr::value(text))
-            .filter(account::Column::Id.eq(id.as_str()))
-            .exec(&self.0)
-            .await?;
-        Ok(())
     }
 
     /// Writes the account's threshold and webhook.

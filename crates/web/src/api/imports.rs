@@ -256,7 +256,7 @@ pub(crate) fn stated(form: Option<&str>, hint: Stated) -> Result<Stated, iocast_
 }
 
 /// Writes the body to the spool, within bounds of size and time.
-async fn spool(app: &App, mut payload: Payload) -> Result<Spooled, Problem> {
+pub(crate) async fn spool(app: &App, mut payload: Payload) -> Result<Spooled, Problem> {
     let failed = |error: std::io::Error| {
         tracing::error!(error = &error as &dyn std::error::Error, "An import could not be spooled");
         Problem::new(

@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 use validator::Validate;
 
-use super::{Answer, List, given};
+use super::{Answer, List, given, warninglists::OnListOut};
 use crate::{
     extract::{Body, Id, Query, Session, page},
     problem::{Problem, ProblemField},
@@ -133,13 +133,15 @@ pub(crate) struct IocOut {
     whitelist: &'static str,
     /// Who reported it.
     reports: Vec<ReportOut>,
+    /// The warninglists that it is on.
+    warninglists: Vec<OnListOut>,
     /// Remarks, oldest first.
     comments: Vec<CommentOut>,
 }
 
 impl From<IocView> for IocOut {
     fn from(view: IocView) -> Self {
-        let IocView { ioc, sources } = view;
+        let IocView { ioc, sources, lists } = view;
         let (severity, severity_rated) = (ioc.severity().word(), ioc.rated());
         let e = ioc.enrichment;
         let reports = e.reports.iter().filter_map(|r| {
@@ -170,6 +172,7 @@ impl From<IocView> for IocOut {
             malware_families: e.malware_families.into_iter().collect(),
             whitelist: ioc.whitelist.word(),
             reports: reports.collect(),
+            warninglists: lists.into_iter().map(OnListOut::from).collect(),
             comments: e
                 .comments
                 .into_iter()

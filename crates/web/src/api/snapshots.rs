@@ -1,13 +1,8 @@
-//! A group's publications compared, frozen and let through; what it keeps back; the account's
-//! guards.
+//! A group's publications compared, frozen and let through; and what it keeps back.
 
-use actix_web::{HttpRequest, HttpResponse, get, patch, post, web};
-use iocast_app::{App, AppError, GuardsPatch, RefusedIoc};
-use iocast_domain::{
-    guard::{Guards, Refusal},
-    id::GroupId,
-    time::Timestamp,
-};
+use actix_web::{HttpRequest, HttpResponse, get, post, web};
+use iocast_app::{App, AppError, RefusedIoc};
+use iocast_domain::{guard::Refusal, id::GroupId, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use validator::Validate;
@@ -53,17 +48,20 @@ pub(crate) struct RefusedOut {
     reason: &'static str,
     /// Why: a sentence's second half.
     because: &'static str,
+    /// The names of the warninglists that it is on.
+    warninglists: Vec<String>,
 }
 
 impl From<RefusedIoc> for RefusedOut {
     fn from(of: RefusedIoc) -> Self {
-        let RefusedIoc { ioc, refusal } = of;
+        let RefusedIoc { ioc, refusal, lists } = of;
         Self {
             id: ioc.id.to_string(),
             kind: ioc.kind.word(),
             value: ioc.value,
             reason: refusal.word(),
             because: refusal.because(),
+            warninglists: lists.into_iter().map(|list| list.name).collect(),
         }
     }
 }
@@ -149,59 +147,6 @@ pub(crate) struct HeldOut {
     pub(crate) would_lose: u32,
 }
 
-/// The account's guards.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct GuardsOut {
-    /// Every guard, and whether it is on.
-    guards: Vec<GuardOut>,
-    /// The account's own domains and networks.
-    own: Vec<String>,
-    /// What else must never be blocked.
-    allow: Vec<String>,
-}
-
-/// One guard.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct GuardOut {
-    /// Its word.
-    guard: &'static str,
-    /// Whether it is on.
-    on: bool,
-    /// What it keeps back: "…, because they are …".
-    because: &'static str,
-}
-
-impl From<Guards> for GuardsOut {
-    fn from(of: Guards) -> Self {
-        let Guards { off, own, allow } = of;
-        let guards = Refusal::GUARDS
-            .iter()
-            .map(|g| GuardOut { guard: g.word(), on: !off.contains(g), because: g.because() })
-            .collect();
-        Self {
-            guards,
-            own: own.into_iter().map(String::from).collect(),
-            allow: allow.into_iter().map(String::from).collect(),
-        }
-    }
-}
-
-/// New guards; what is left out stays.
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct GuardsIn {
-    /// Those that are to be off, whole; the others are on.
-    #[serde(default)]
-    #[validate(length(max = 100, code = "too_many", message = "Give at most 100 guards."))]
-    off: Option<Vec<String>>,
-    /// The account's own domains (with all below them), addresses and networks, whole.
-    #[serde(default)]
-    own: Option<Vec<String>>,
-    /// Domains, addresses and networks that must never be blocked, whole.
-    #[serde(default)]
-    allow: Option<Vec<String>>,
-}
-
 /// IOCs that rules choose and that are not for this device, with the reason, by IOC id.
 #[utoipa::path(tag = "groups", params(("id" = Uuid, Path), RefusedQuery), responses((status = 200, body = List<RefusedOut>), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[get("/groups/{id}/refused")]
@@ -271,25 +216,4 @@ pub(crate) async fn let_through(app: web::Data<App>, session: Session, id: Id) -
     app.group_let_through(&session.0, GroupId(id.0)).await?;
     Ok(HttpResponse::Ok()
         .json(GroupOut::from(app.accounts.group_fetch(&session.0, GroupId(id.0)).await?)))
-}
-
-/// The account's guards: what is kept back from every device.
-#[utoipa::path(tag = "account", responses((status = 200, body = GuardsOut), (status = 401, body = Problem)))]
-#[get("/account/guards")]
-pub(crate) async fn guards_fetch(app: web::Data<App>, session: Session) -> Answer {
-    Ok(HttpResponse::Ok().json(GuardsOut::from(app.accounts.guards(&session.0).await?)))
-}
-
-/// Change the account's guards; its groups are looked at again.
-#[utoipa::path(tag = "account", request_body = GuardsIn, responses((status = 200, body = GuardsOut), (status = 403, body = Problem), (status = 422, body = Problem)))]
-#[patch("/account/guards")]
-pub(crate) async fn guards_update(
-    app: web::Data<App>,
-    session: Session,
-    body: Body<GuardsIn>,
-) -> Answer {
-    let GuardsIn { off, own, allow } = body.value;
-    Ok(HttpResponse::Ok().json(GuardsOut::from(
-        app.accounts.guards_update(&session.0, GuardsPatch { off, own, allow }).await?,
-    )))
 }

@@ -31,13 +31,14 @@ const FILES: [(&str, &str); 9] = files![
 ];
 
 /// Which page explains which place in the product; the first that matches.
-const EXPLAINS: [(&str, &str); 8] = [
+const EXPLAINS: [(&str, &str); 9] = [
     ("/automation/policy", "iocs#which-iocs-a-group-holds"),
     ("/automation/groups", "iocs"),
     ("/automation", "devices"),
     ("/tip/sources", "iocs#what-can-be-imported"),
     ("/tip", "iocs"),
     ("/settings/guards", "iocs#exclusions"),
+    ("/settings/warninglists", "iocs#warninglists"),
     ("/settings/mail", "silence"),
     ("/settings", "operations"),
 ];

@@ -1,10 +1,9 @@
 //! Settings: subscription, users, mail, audit log; and the emulator's clock.
 
 use actix_web::http::StatusCode;
-use iocast_app::{AppError, FixtureReport, GuardsPatch, NewKey, Page, UserPatch};
+use iocast_app::{AppError, FixtureReport, NewKey, Page, UserPatch};
 use iocast_domain::{
     account::Role,
-    guard::Refusal,
     id::{KeyId, MessageId, UserId},
     key::KeyKind,
     message::MessageState,
@@ -16,15 +15,13 @@ use super::{
     view,
     visit::{Form, PageContext, PageResult, problem},
 };
-use crate::api::{
-    account::UserOut, emulator::ClockOut, keys::KeyOut, outbox::MessageOut, snapshots::GuardsOut,
-};
+use crate::api::{account::UserOut, emulator::ClockOut, keys::KeyOut, outbox::MessageOut};
 
 mod audit;
 use self::audit::LINES;
 pub(crate) use self::audit::{audit, audit_csv};
 
-fn unknown() -> AppError {
+pub(super) fn unknown() -> AppError {
     AppError::Malformed("This page does not know what to do with that form.".to_owned())
 }
 
@@ -208,54 +205,6 @@ pub(crate) async fn users_act(form: Form) -> PageResult {
         Err(error) => {
             let (status, problem) = problem(error)?;
             users_page(visitor, status, problem, form.again()).await
-        }
-    }
-}
-
-pub(crate) async fn guards(visitor: PageContext) -> PageResult {
-    guards_page(&visitor, StatusCode::OK, Value::from(()), context! {}).await
-}
-
-async fn guards_page(
-    visitor: &PageContext,
-    status: StatusCode,
-    problem: Value,
-    sent: Value,
-) -> PageResult {
-    visitor.actor.may_write()?;
-    let guards = visitor.app.accounts.guards(&visitor.actor).await?;
-    let stamp = view::stamp(&guards);
-    Ok(visitor.page(
-        status,
-        "pages/guards.html",
-        context! { guards => view::value(GuardsOut::from(guards)), stamp, problem, sent },
-    ))
-}
-
-pub(crate) async fn guards_act(form: Form) -> PageResult {
-    let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
-    let off = Refusal::GUARDS
-        .iter()
-        .map(|g| g.word())
-        .filter(|word| !form.on(&format!("on_{word}")))
-        .map(str::to_owned)
-        .collect();
-    let list = |name: &str| Some(form.text(name).lines().map(str::to_owned).collect());
-    let saved = async {
-        form.of_version(&view::stamp(&app.accounts.guards(actor).await?))?;
-        app.accounts
-            .guards_update(
-                actor,
-                GuardsPatch { off: Some(off), own: list("own"), allow: list("allow") },
-            )
-            .await
-    };
-    match saved.await {
-        Ok(_) => visitor
-            .done("/settings/guards", "The guards are saved; every group is looked at again."),
-        Err(error) => {
-            let (status, problem) = problem(error)?;
-            guards_page(visitor, status, problem, form.again()).await
         }
     }
 }

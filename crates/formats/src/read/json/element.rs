@@ -19,6 +19,23 @@ pub(in super::super) struct Element {
     /// What the objects of its bundle say of each other.
     pub(super) graph: Option<Arc<stix::Graph>>,
     pub(super) options: Options,
+    /// What its pulse says of all its indicators.
+    pub(super) labels: Option<Arc<Labels>>,
+}
+
+/// Tags, families, actors and campaigns.
+pub(super) type Labels = Vec<(Role, Said)>;
+
+/// What an object says of all that is in it.
+pub(super) fn labels(object: &Value) -> Labels {
+    let all = object.as_object().map(said).unwrap_or_default();
+    let holds = |role: &Role| {
+        matches!(
+            role,
+            Role::UserTags | Role::SystemTags | Role::Actors | Role::Campaigns | Role::Families
+        )
+    };
+    all.into_iter().filter(|(role, _)| holds(role)).collect()
 }
 
 /// Keys of objects that are understood as a whole.
@@ -40,7 +57,7 @@ impl Element {
     }
 
     pub(super) fn items(self, sink: &mut dyn FnMut(Item)) {
-        let Self { place, json, graph, options } = self;
+        let Self { place, json, graph, options, labels } = self;
         let object = match serde_json::from_slice(&json) {
             Ok(Value::Object(object)) => object,
             Ok(_) => Map::new(),
@@ -69,6 +86,7 @@ impl Element {
         if cells.iter().any(|(role, _)| *role == Role::Value) {
             cells.retain(|(role, _)| !role.is_value() || *role == Role::Value);
         }
+        cells.extend(labels.iter().flat_map(|labels| labels.iter().cloned()));
         table::indicators(place, &cells, options, sink);
     }
 }
@@ -107,7 +125,10 @@ fn texts(value: &Value) -> Option<Vec<String>> {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(flag) => Some(flag.to_string()),
-        Value::Object(object) => object.get("name").and_then(Value::as_str).map(str::to_owned),
+        Value::Object(object) => {
+            let name = object.get("name").or_else(|| object.get("display_name"))?;
+            name.as_str().map(str::to_owned)
+        }
         Value::Null | Value::Array(_) => None,
     };
     match value {

@@ -40,12 +40,52 @@ fn our_own_list_and_events_in_one() {
 }
 
 #[test]
+fn what_a_pulse_says_holds_for_its_indicators() {
+    let text = r#"{"count": 2, "results": [
+        {"id": "1", "name": "One", "author_name": "x", "adversary": "Fin Seven",
+         "indicators": [{"id": 7, "indicator": "a.example", "type": "hostname"}],
+         "tags": ["stealer"], "malware_families": [{"id": "Qakbot", "display_name": "Qakbot - S1"}]},
+        {"id": "2", "name": "Two", "tlp": "green", "adversary": "", "tags": [],
+         "indicators": [{"indicator": "b.example", "type": "domain"}, {"indicator": "c.example", "type": "domain"}],
+         "malware_families": ["Emotet"]}
+    ]}"#;
+    let (found, rejected) = sightings(Input::Json, text).unwrap();
+    assert!(rejected.is_empty(), "{rejected:?}");
+    let said: Vec<_> = found
+        .iter()
+        .map(|sighting| {
+            let e = &sighting.enrichment;
+            let join = |set: &std::collections::BTreeSet<String>| {
+                set.iter().cloned().collect::<Vec<_>>().join(",")
+            };
+            (
+                sighting.indicator.clone().unwrap().1,
+                join(&e.threat_actors),
+                join(&e.malware_families),
+            )
+        })
+        .collect();
+    let owned = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
+    assert_eq!(
+        said,
+        [
+            owned("a.example", "Fin Seven", "Qakbot - S1"),
+            owned("b.example", "", "Emotet"),
+            owned("c.example", "", "Emotet"),
+        ]
+    );
+    assert!(found[0].enrichment.user_tags.contains("stealer"), "{:?}", found[0].enrichment);
+}
+
+#[test]
 fn what_is_too_much_for_memory_is_refused() {
     let long = format!("[\"{}\"]", "a".repeat(3 << 20));
     let wide = format!("[{{\"value\":[{}1]}}]", "1,".repeat(200_000));
     let events = format!("[{}{{\"Event\":{{}}}}]", "{\"Event\":{}},".repeat(30_000));
     let hollow = format!("[{{\"value\":[{}1]}}]", "[],{},".repeat(100_000));
-    for text in [long, wide, hollow, events] {
+    let pulse = r#"{"tags":["x"],"indicators":[]},"#;
+    let pulses = format!("[{}{}]", pulse.repeat(30_000), pulse.trim_end_matches(','));
+    for text in [long, wide, hollow, events, pulses] {
         let Err(ReadError::Malformed(message)) = sightings(Input::Json, &text) else {
             panic!("taken")
         };

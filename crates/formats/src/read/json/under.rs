@@ -55,6 +55,15 @@ const WRAPPINGS: &[&str] = &[
 /// Lists inside an element of a list.
 const INNER: &[&str] = &["iocs", "indicators"];
 
+/// Whether the indicators of a pulse (AlienVault OTX) stand under a key: what its object says of
+/// itself holds for all of them.
+pub(super) fn is_pulse(key: &str, own: &guard::Written) -> bool {
+    let of_pulse = |key: &str| {
+        matches!(key, "author_name" | "adversary" | "tlp" | "TLP" | "tags" | "malware_families")
+    };
+    key == "indicators" && own.names(of_pulse)
+}
+
 /// `named` where the object is a wrapping, and no element of a list.
 pub(super) fn meaning(key: &str, named: bool, own: &guard::Written) -> Meaning {
     let has_value = || own.names(|key| key == "value" || key == "type");

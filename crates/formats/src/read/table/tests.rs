@@ -33,6 +33,18 @@ fn a_cell_that_cannot_be_read_costs_the_cell() {
 }
 
 #[test]
+fn one_bad_value_does_not_cost_the_others_of_its_cell() {
+    let good = ["a94a8fe5ccb19ba61c4c0873d391e987982fbbd3", "44d88612fea8a8f36de82e1278abb02f"];
+    for separator in [", ", ";", " | ", ","] {
+        let cell = [good[0], "a94a8fe5", good[1]].join(separator);
+        let (found, refused) = values(Input::Table, &format!("name;hash\nx;\"{cell}\"\n"));
+        assert_eq!(found, [format!("sha1 {}", good[0]), format!("md5 {}", good[1])], "{cell}");
+        let refused: Vec<_> = refused.iter().map(|r| (r.line, r.value.as_str())).collect();
+        assert_eq!(refused, [(2, "a94a8fe5")], "{cell}");
+    }
+}
+
+#[test]
 fn layouts_in_use() {
     for (text, expected) in [
         ("sep=;\nvalue;type\na.example;domain\n", vec!["domain a.example"]),
@@ -52,6 +64,8 @@ fn layouts_in_use() {
             "value,note\n#a@evil.example,x\nb.example,y\n# END 2 entries\n",
             vec!["email #a@evil.example", "domain b.example"],
         ),
+        ("hosts\n\"a.example, nodots, b.example\"\n", vec!["domain a.example", "domain b.example"]),
+        ("hosts\n\"see a.example, and more\"\n", vec![]),
         ("value\ra.example\rb.example\r", vec!["domain a.example", "domain b.example"]),
     ] {
         assert_eq!(values(Input::Table, text).0, expected, "{text}");

@@ -1,9 +1,8 @@
 //! Imports that wait for a person: looked at, selected, taken.
 
 use actix_web::{HttpResponse, get, post, web};
-use iocast_app::{App, ReviewFilter, ReviewPage, ReviewRow};
+use iocast_app::{App, ReviewFilter, ReviewIoc, ReviewPage, ReviewRow};
 use iocast_domain::{
-    guard::Refusal,
     id::{ImportId, IocId},
     import::Choice,
     ioc::{Change, Enrichment, State, label},
@@ -15,7 +14,7 @@ use validator::Validate;
 
 use super::{ImportOut, imported};
 use crate::{
-    api::Answer,
+    api::{Answer, warninglists::OnListOut},
     extract::{Body, Id, Query, Session, page},
     problem::Problem,
 };
@@ -54,6 +53,8 @@ pub(crate) struct ReviewRowOut {
     retired: bool,
     /// The guard that keeps it from devices, in words.
     withheld: Option<String>,
+    /// The warninglists that it is on.
+    warninglists: Vec<OnListOut>,
     /// Its severity.
     severity: String,
     /// Its tags.
@@ -71,8 +72,8 @@ pub(crate) enum ChangeOut {
     SeenAgain,
 }
 
-impl From<(ReviewRow, Option<Refusal>)> for ReviewRowOut {
-    fn from((row, refusal): (ReviewRow, Option<Refusal>)) -> Self {
+impl From<ReviewIoc> for ReviewRowOut {
+    fn from(ReviewIoc { row, refusal, lists }: ReviewIoc) -> Self {
         let ReviewRow { ioc, change, left_out } = row;
         let tags = ioc.enrichment.user_tags.iter().chain(&ioc.enrichment.system_tags);
         Self {
@@ -86,6 +87,7 @@ impl From<(ReviewRow, Option<Refusal>)> for ReviewRowOut {
             left_out,
             retired: ioc.state == State::Retired,
             withheld: refusal.map(|refusal| refusal.because().to_owned()),
+            warninglists: lists.into_iter().map(OnListOut::from).collect(),
             severity: ioc.severity().word().to_owned(),
             tags: tags.cloned().collect(),
             malware_families: ioc.enrichment.malware_families.iter().cloned().collect(),
