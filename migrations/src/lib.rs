@@ -31,6 +31,7 @@ mod m0020_messages;
 mod m0021_left_events;
 mod m0022_imports;
 mod m0023_warninglists;
+mod m0024_subscriptions;
 mod table;
 
 /// What going back is answered with.
@@ -67,6 +68,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0021_left_events::Migration),
             Box::new(m0022_imports::Migration),
             Box::new(m0023_warninglists::Migration),
+            Box::new(m0024_subscriptions::Migration),
         ]
     }
 }

@@ -116,6 +116,13 @@ fn analysts_files() {
 }
 
 #[test]
+fn subscriptions() {
+    let mut app = TestApp::open(Engine::Sqlite);
+    app.reopen(|config| config.fetch_networks = "127.0.0.0/8".to_owned());
+    browse(&app, "subscriptions", json!({}));
+}
+
+#[test]
 fn warninglists() {
     on_sqlite("warninglists");
 }

@@ -18,11 +18,12 @@ fn crates_depend_on_each_other_as_drawn() {
         ("crates/domain", &[]),
         ("crates/formats", &["domain"]),
         ("crates/notify", &["domain"]),
+        ("crates/fetch", &["domain"]),
         ("crates/store", &["domain", "migrations"]),
         ("crates/context", &["domain", "store"]),
         ("crates/serving", &["context", "domain", "formats", "store"]),
         ("crates/publishing", &["context", "domain", "formats", "store"]),
-        ("crates/intake", &["context", "domain", "formats", "store"]),
+        ("crates/intake", &["context", "domain", "fetch", "formats", "store"]),
         ("crates/watch", &["context", "domain", "notify", "store"]),
         ("crates/accounts", &["context", "domain", "store"]),
         ("crates/ops", &["context", "domain", "store"]),
@@ -68,11 +69,12 @@ fn crates_depend_on_each_other_as_drawn() {
 }
 
 /// Every crate of the product.
-const CRATES: [&str; 15] = [
+const CRATES: [&str; 16] = [
     "migrations",
     "crates/domain",
     "crates/formats",
     "crates/notify",
+    "crates/fetch",
     "crates/context",
     "crates/serving",
     "crates/publishing",

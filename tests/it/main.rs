@@ -47,6 +47,7 @@ mod settings;
 mod setup_forms;
 mod shell;
 mod start_stop;
+mod subscriptions;
 mod taxii;
 mod tls;
 mod warninglists;

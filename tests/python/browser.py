@@ -687,6 +687,9 @@ def furnish(site: Site) -> None:
     assert requests.get(group["url"] + "/manifest.json", auth=(auth[0], "wrong"), timeout=60).status_code == 401
     until(lambda: site.api("GET", f"/devices/{device}").json()["sync"]["reason"] == "synced", "the pull shows")
     site.api("POST", "/emulator/clock", json={"advance": "49h"})
+    # An address that nobody may fetch from: the page says so.
+    site.api("PUT", f"/sources/{source}/subscription", json={"url": "http://127.0.0.1:9/list.txt", "coverage": "full"})
+    until(lambda: site.api("GET", f"/sources/{source}/subscription").json()["error"], "the fetch failed")
     review = "review-a.example\nhttp://review-b.example/x\n10.0.0.1\nno indicator\n"
     site.api("POST", f"/sources/{source}/iocs?review=true&file_name=for-review.txt", data=review, headers={"Content-Type": "text/plain"})
     ioc = site.api("GET", "/iocs?limit=1").json()["items"][0]["id"]
@@ -731,6 +734,7 @@ def pages(site: Site) -> list[str]:
         f"/tip/iocs/{ids['iocs']}",
         "/tip/sources",
         f"/tip/sources/{source}",
+        f"/tip/sources/{source}/subscription",
         "/tip/imports",
         *(f"/tip/imports/{i['id']}{'?undo=1' if i['state'] == 'done' else ''}" for i in site.api("GET", "/imports?limit=3").json()["items"]),
         "/settings/subscription",
@@ -953,6 +957,71 @@ def analysts_files(site: Site) -> None:
     page.get_by_role("button", name="Import", exact=True).click()
     expect(page.locator("#import-report")).to_contain_text("Fields left out of IOCs that were taken")
     expect(page.locator("#import-report")).to_contain_text("`awful`")
+
+
+def subscriptions(site: Site) -> None:
+    """A source fetches a list: subscribed, tried, failing, taken, ended."""
+    import http.server
+    import threading
+
+    class Feed(http.server.BaseHTTPRequestHandler):
+        body, key = b"evil-one.example\nevil-two.example\n", "lamp river"
+
+        def do_GET(self) -> None:
+            allowed = self.headers.get("Auth-Key") == Feed.key
+            body = Feed.body if allowed else b"give a key"
+            self.send_response(200 if allowed else 401)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *said) -> None:
+            pass
+
+    feed = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Feed)
+    threading.Thread(target=feed.serve_forever, daemon=True).start()
+    site.sign_in()
+    page = site.page
+    page.goto("/tip/sources")
+    page.fill("#name", "Public list")
+    page.get_by_role("button", name="Add source").click()
+    page.get_by_role("link", name="Its subscription").click()
+    # What is wrong is said, and what was typed stays.
+    page.fill("#url", "example.com/list")
+    page.fill("#access_name", "Auth-Key")
+    page.get_by_role("button", name="Subscribe").click()
+    expect(page.locator("main")).to_contain_text("Give a whole address, such as https://example.com/list.txt.")
+    assert page.input_value("#access_name") == "Auth-Key"
+    page.fill("#url", f"http://127.0.0.1:{feed.server_port}/list.txt")
+    page.select_option("#access", "header")
+    page.fill("#secret", "wrong")
+    page.select_option("#coverage", "full")
+    page.get_by_role("button", name="Subscribe").click()
+    expect(page.locator("p.said")).to_contain_text("the list is fetched at once")
+    source = page.url.split("/")[-2]
+    until(lambda: site.api("GET", f"/sources/{source}/subscription").json()["failures"], "the first fetch failed")
+    page.reload()
+    expect(page.locator("main")).to_contain_text("Failing: The server answered 401 Unauthorized. Check the access of this subscription. It says: give a key")
+    page.fill("#secret", Feed.key)
+    page.get_by_role("button", name="Save", exact=True).click()
+    until(lambda: site.api("GET", f"/sources/{source}/subscription").json()["freshness"] == "fresh", "the list is taken")
+    page.reload()
+    expect(page.locator("main")).to_contain_text("Fresh")
+    assert page.input_value("#secret") == "" and Feed.key not in page.content()
+    Feed.body = b"evil-two.example\nevil-three.example\nnonsense\n"
+    page.get_by_role("button", name="Try it, write nothing").click()
+    expect(page.locator("#import-report")).to_contain_text("This is what the import would do")
+    page.get_by_role("button", name="Fetch now", exact=True).click()
+    expect(page.locator("p.said")).to_contain_text("Fetched: 1 new, 0 changed, 1 gone.")
+    row = page.get_by_role("row", name=re.compile("Taken")).first
+    expect(row.get_by_role("cell").nth(5)).to_have_text("1")
+    row.get_by_role("link").click()
+    expect(page).to_have_url(re.compile("/tip/imports/"))
+    page.goto(f"/tip/sources/{source}/subscription")
+    page.get_by_text("End this subscription").click()
+    page.get_by_role("button", name="End it").click()
+    expect(page.locator("p.said")).to_contain_text("what it brought stays")
+    feed.shutdown()
 
 
 def warninglists(site: Site) -> None:

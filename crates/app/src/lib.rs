@@ -16,10 +16,10 @@
 //!  serving publishing  intake     watch    accounts  ops   one service each, with its own state
 //!     `--------`----------`----+----`---------`-------'
 //!                           context                       handles: store, clock, chance, secrets, who acts
-//!            /           |            |          \
-//!         store       formats       notify      domain    sea-orm | bytes, pure | messages | types and rules, pure
-//!           |
-//!       migrations
+//!         /         |          |         |         \
+//!      store     formats    notify    fetch     domain    sea-orm | bytes, pure | messages | lists of others | types and rules, pure
+//!        |
+//!    migrations
 //! ```
 //!
 //! Services do not call each other. What one asks of another in a transaction, or right after it,
@@ -80,8 +80,9 @@ pub use iocast_formats::{
 pub use iocast_intake::{
     AlertChange, AlertQuery, BulkEditResult, DocumentIoc, Extracted, ExtractedFile, Ignored,
     ImportReport, ImportRequest, ImportView, Intake, IocEdit, IocPatch, IocQuery, IocView,
-    ListGiven, ListOutcome, Mode, NewAlert, NewDocument, NewSource, Progress, ReadAs, ReviewIoc,
-    ReviewPage, SourcePatch, Spooled, Trust, UndoPlan, WalkPage, WalkQuery, Walked, extracted_file,
+    ListGiven, ListOutcome, Loss, Mode, NewAlert, NewDocument, NewSource, NewSubscription,
+    Progress, ReadAs, ReviewIoc, ReviewPage, SourcePatch, Spooled, SubscriptionView, Trust,
+    UndoPlan, WalkPage, WalkQuery, Walked, extracted_file,
 };
 pub use iocast_notify::{
     Email, Failure, MailTransport, Mailer, Security, Smtp, Transport, Webhooks,
@@ -94,7 +95,7 @@ pub use iocast_serving::{
 };
 use iocast_store::Store;
 pub use iocast_store::{
-    AlertFilter, AuditFilter, AuditLine, Channel, ImportFilter, ImportLine, MessageRow,
+    AlertFilter, AuditFilter, AuditLine, Channel, Fetch, ImportFilter, ImportLine, MessageRow,
     OutageMessage, OutageRow, Page, PageOf, Pool, PublicationLine, PullLine, Receipt, ReviewFilter,
     ReviewRow, SessionRow,
 };
@@ -179,6 +180,7 @@ impl App {
             app.intake.respell().await?;
         }
         app.intake.end_imports().await?;
+        app.intake.subscriptions_release().await?;
         app.watch.message_release().await?;
         app.context.idempotency_forget_cut_off().await?;
         app.sync_from_database().await?;

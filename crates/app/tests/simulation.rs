@@ -187,6 +187,7 @@ impl World {
         let settings = Settings {
             public_url: "https://iocast.example".to_owned(),
             trusted_proxies: iocast_domain::proxy::Proxies::default(),
+            fetch_networks: iocast_domain::special::Networks::default(),
             data: folder.path().to_owned(),
             program: std::path::PathBuf::new(),
             emulator: false,

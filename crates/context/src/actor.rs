@@ -61,6 +61,11 @@ impl Actor {
         Self::new(account_id, Who::Itself("watchdog"), Caller::default())
     }
 
+    /// A subscription, which brings in what its list holds.
+    pub fn subscription(account_id: AccountId) -> Self {
+        Self::new(account_id, Who::Itself("subscription"), Caller::default())
+    }
+
     /// A start of a newer version, which changes what the one before wrote.
     pub fn upgrade(account_id: AccountId) -> Self {
         Self::new(account_id, Who::Itself("upgrade"), Caller::default())

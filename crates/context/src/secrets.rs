@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::OnceLock};
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use iocast_domain::time::Entropy;
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +66,41 @@ impl Secrets {
         hex::encode(self.hash(&format!("form {session}")))
     }
 
+    /// Encrypts a secret that others gave us, for one purpose: it opens for no other.
+    ///
+    /// # Errors
+    /// If the machine can't encrypt.
+    pub fn seal(&self, entropy: &dyn Entropy, purpose: &str, plain: &str) -> AppResult<Vec<u8>> {
+        let mut nonce = [0; NONCE_LEN];
+        entropy.fill(&mut nonce);
+        let mut sealed = plain.as_bytes().to_vec();
+        self.sealing_key(purpose)?
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(purpose.as_bytes()),
+                &mut sealed,
+            )
+            .map_err(AppError::internal)?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// Decrypts what [`Self::seal`] gave; nothing if it was sealed under other secrets.
+    #[must_use]
+    pub fn open(&self, purpose: &str, sealed: &[u8]) -> Option<String> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut plain = sealed.to_vec();
+        let key = self.sealing_key(purpose).ok()?;
+        let open = key.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut plain).ok()?;
+        String::from_utf8(open.to_vec()).ok()
+    }
+
+    fn sealing_key(&self, purpose: &str) -> AppResult<LessSafeKey> {
+        let key = self.hash(&format!("seal {purpose}"));
+        let key = UnboundKey::new(&AES_256_GCM, &key).map_err(AppError::internal)?;
+        Ok(LessSafeKey::new(key))
+    }
+
     /// What session tokens are signed with.
     #[must_use]
     pub fn signing_key(&self) -> &[u8] {
@@ -105,5 +141,31 @@ impl Context {
             Some(theirs) if theirs != ours => Err(AppError::OtherSecrets),
             _ => Ok(txn.commit().await?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use iocast_domain::time::Entropy;
+
+    use super::*;
+
+    struct Counting;
+
+    impl Entropy for Counting {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.iter_mut().zip(1..).for_each(|(byte, n)| *byte = n);
+        }
+    }
+
+    #[test]
+    fn what_is_sealed_opens_for_its_purpose_only() {
+        let ours = Secrets::generate(&Counting);
+        let sealed = ours.seal(&Counting, "subscription 1", "a key").unwrap();
+        assert!(!sealed.windows(5).any(|part| part == b"a key"));
+        assert_eq!(ours.open("subscription 1", &sealed).as_deref(), Some("a key"));
+        assert_eq!(ours.open("subscription 2", &sealed), None);
+        assert_eq!(ours.open("subscription 1", &sealed[..sealed.len() - 1]), None);
+        assert_eq!(ours.open("subscription 1", b"short"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use iocast_domain::proxy::Proxies;
+use iocast_domain::{proxy::Proxies, special::Networks};
 
 /// What the app needs to know of its surroundings.
 #[derive(Clone)]
@@ -17,6 +17,8 @@ pub struct Settings {
     pub program: PathBuf,
     /// Whether the product's clock may be moved.
     pub emulator: bool,
+    /// Networks that are not public, and may be fetched from all the same.
+    pub fetch_networks: Networks,
     /// Most bytes of one import.
     pub import_max: u64,
     /// Bytes of compressed feed files kept in memory.

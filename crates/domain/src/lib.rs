@@ -28,6 +28,7 @@ pub mod selection;
 pub mod source;
 pub mod special;
 pub mod staleness;
+pub mod subscription;
 pub mod time;
 pub mod warninglist;
 pub mod watch;

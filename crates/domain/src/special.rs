@@ -1,10 +1,12 @@
 //! Addresses that mean something of their own: one table, from IANA's special-purpose registries
 //! (RFC 6890 and its successors), for all who ask.
 
-use std::{net::IpAddr, sync::LazyLock};
+use std::{net::IpAddr, str::FromStr, sync::LazyLock};
 
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixSet;
+
+use crate::host::network;
 
 /// What a network of the table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,21 @@ impl FromIterator<IpNet> for Networks {
             set.insert(network.trunc());
         }
         Self(set)
+    }
+}
+
+impl FromStr for Networks {
+    type Err = String;
+
+    /// Addresses and networks, parted by commas.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        entries
+            .map(|entry| {
+                network(entry)
+                    .ok_or_else(|| format!("`{entry}` is neither an address nor a network"))
+            })
+            .collect()
     }
 }
 

@@ -16,7 +16,7 @@ use iocast_store::ImportLine;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Actor, AppError, AppResult, Intake};
+use crate::{Actor, AppError, AppResult, Intake, Ledger};
 
 mod apart;
 mod history;
@@ -27,7 +27,9 @@ mod run;
 mod undo;
 
 mod documents;
+mod dry;
 use self::documents::Documents;
+pub(crate) use self::kept::digest;
 pub use self::{
     apart::{Extracted, ExtractedFile, file as extracted_file},
     documents::ReadAs,
@@ -76,6 +78,8 @@ pub struct ImportRequest {
     pub trust: Trust,
     /// What shall come of it.
     pub mode: Mode,
+    /// What the list held when it was fetched last: what is the same is left out.
+    pub ledger: Option<Arc<Ledger>>,
 }
 
 /// What shall come of an import.
@@ -289,6 +293,7 @@ impl Intake {
             also,
             trust: Trust::Restore,
             mode: Mode::Take,
+            ledger: None,
         };
         let begun = match alert {
             // An alert is kept itself.
@@ -310,7 +315,7 @@ impl Intake {
         progress: Progress<'_>,
     ) -> AppResult<ImportReport> {
         let begun = match request.mode {
-            Mode::DryRun => self.import_begin_unkept(actor, source_id).await?,
+            Mode::DryRun => self.import_begin_dry(actor, source_id).await?,
             Mode::Review | Mode::Take => self.import_begin(actor, source_id, &request).await?,
         };
         self.import_run(actor, begun, request, progress, None).await
@@ -334,6 +339,8 @@ struct Import<'a> {
     /// Marks of those that are on the stage.
     staged: HashSet<u32>,
     order: Order,
+    /// Something of it lies on the stage.
+    on_stage: bool,
     /// What a person unselected.
     left_out: Arc<HashSet<IocId>>,
     /// Refused lines that are not written down yet.

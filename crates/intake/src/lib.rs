@@ -13,6 +13,7 @@ mod iocs;
 mod respell;
 mod retire;
 mod sources;
+mod subscriptions;
 mod walk;
 mod warninglists;
 
@@ -24,6 +25,7 @@ pub use self::{
     },
     iocs::{IocPatch, IocQuery, IocView},
     sources::{NewSource, SourcePatch},
+    subscriptions::{Ledger, Loss, NewSubscription, SubscriptionView},
     walk::{BulkEditResult, DocumentIoc, IocEdit, NewDocument, WalkPage, WalkQuery, Walked},
     warninglists::{ListGiven, ListOutcome},
 };
@@ -37,6 +39,8 @@ pub struct Intake {
     reading: tokio::sync::Mutex<()>,
     /// Held while a document is read.
     document: Arc<std::sync::Mutex<()>>,
+    /// Lists that are fetched at once.
+    fetching: Arc<tokio::sync::Semaphore>,
 }
 
 impl Intake {
@@ -48,6 +52,7 @@ impl Intake {
             clearing: tokio::sync::Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             document: Arc::default(),
+            fetching: Arc::new(tokio::sync::Semaphore::new(subscriptions::AT_ONCE)),
         }
     }
 }

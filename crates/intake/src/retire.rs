@@ -1,13 +1,19 @@
 //! IOCs retire, and get their place in the order of selection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use iocast_domain::id::{AccountId, IocId};
+use iocast_domain::{
+    id::{AccountId, IocId},
+    time::HOUR,
+};
+use iocast_store::OnList;
 
 use crate::{AppResult, Intake};
 
 /// IOCs whose places are written in one transaction: others wait for it some milliseconds.
 const PLACED_AT_ONCE: u64 = 500;
+/// How long an IOC waits for the fetch of a list that it is on, in microseconds.
+const WAITS: i64 = HOUR;
 /// IOCs that retire in one round.
 const RETIRE_AT_ONCE: u64 = 5_000;
 
@@ -29,6 +35,10 @@ impl Intake {
                 by_account.entry(account).or_default().push(id);
             }
             for (account, ids) in by_account {
+                let ids = self.keep_listed(&account, ids).await?;
+                if ids.is_empty() {
+                    continue;
+                }
                 let txn = self.context.store.write().await?;
                 let seq = txn.account_next_seq(&account, || self.context.now()).await?;
                 txn.ioc_retire(&ids, seq, now).await?;
@@ -38,6 +48,38 @@ impl Intake {
             self.context.changed.notify_one();
         }
         Ok(retired)
+    }
+
+    /// What a full list holds was seen when the list was fetched last: an IOC that stays in it is
+    /// not written at each fetch, but here, once in its lifetime. Gives those that are in none.
+    async fn keep_listed(&self, account: &AccountId, ids: Vec<IocId>) -> AppResult<Vec<IocId>> {
+        let now = self.context.now();
+        let listed = self.context.store.read().listed(&ids, now).await?;
+        if listed.is_empty() {
+            return Ok(ids);
+        }
+        let txn = self.context.store.write().await?;
+        let seq = txn.account_next_seq(account, || self.context.now()).await?;
+        let kept: Vec<IocId> = listed.keys().copied().collect();
+        let (mut seen, mut waiting) = (HashSet::new(), Vec::new());
+        for (id, mut row) in txn.ioc_fetch_many(&kept).await? {
+            let Some(OnList { at, is_due }) = listed.get(&id).copied() else { continue };
+            if row.deleted {
+                continue;
+            }
+            if at > row.ioc.last_seen && at.plus(row.ioc.kind.lifetime()) > now {
+                row.ioc.last_seen = at;
+                txn.ioc_update(account, &row, seq).await?;
+                seen.insert(id);
+            } else if is_due {
+                // The next fetch decides.
+                waiting.push(id);
+            }
+        }
+        txn.ioc_postpone(&waiting, now.plus(WAITS)).await?;
+        txn.commit().await?;
+        seen.extend(waiting);
+        Ok(ids.into_iter().filter(|id| !seen.contains(id)).collect())
     }
 
     /// Writes the places of IOCs that an earlier version wrote without one, some at a time. Until

@@ -212,6 +212,7 @@ impl Intake {
             txn.source_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("source"))?;
         self.source_weighs_otherwise(&txn, &actor.account_id, id).await?;
         txn.source_delete(&actor.account_id, id).await?;
+        txn.subscription_delete(id).await?;
         self.context.audit(&txn, actor, "source.delete", &id, &shown(&source)).await?;
         txn.commit().await?;
         self.context.changed.notify_one();

@@ -10,7 +10,7 @@ use figment::{
     providers::{Format, Serialized, Toml},
 };
 use iocast_app::Role;
-use iocast_domain::proxy::Proxies;
+use iocast_domain::{proxy::Proxies, special::Networks};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
@@ -39,6 +39,9 @@ pub struct Config {
     pub tls_key: Option<PathBuf>,
     /// Addresses and networks of proxies whose `X-Forwarded-For` counts, separated by commas.
     pub trusted_proxies: String,
+    /// Addresses and networks that are not public, and from which subscriptions may fetch all the
+    /// same, separated by commas.
+    pub fetch_networks: String,
     /// PostgreSQL, as `postgres://USER:PASSWORD@HOST/DATABASE`; the bundled SQLite in the data
     /// folder unless given.
     pub database_url: Option<String>,
@@ -120,6 +123,7 @@ impl Default for Config {
             tls_cert: None,
             tls_key: None,
             trusted_proxies: String::new(),
+            fetch_networks: String::new(),
             database_url: None,
             secrets_file: None,
             emulator: false,
@@ -274,6 +278,7 @@ impl Config {
             );
         }
         self.trusted_proxies()?;
+        self.fetch_networks()?;
         self.role()?;
         if !matches!(self.log_format.as_str(), "text" | "json") {
             return wrong(format!(
@@ -336,6 +341,18 @@ impl Config {
         self.trusted_proxies.parse().map_err(|why| {
             ConfigError::Invalid(format!(
                 "`trusted_proxies` must be addresses and networks, parted by commas: {why}."
+            ))
+        })
+    }
+
+    /// From where subscriptions may fetch although it is not public.
+    ///
+    /// # Errors
+    /// Which entry is no address.
+    pub fn fetch_networks(&self) -> Result<Networks, ConfigError> {
+        self.fetch_networks.parse().map_err(|why| {
+            ConfigError::Invalid(format!(
+                "`fetch_networks` must be addresses and networks, parted by commas: {why}."
             ))
         })
     }

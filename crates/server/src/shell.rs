@@ -156,6 +156,7 @@ pub(crate) async fn execute(
             let path = file
                 .ok_or_else(|| AppError::Malformed("No file came with the import.".to_owned()))?;
             let request = ImportRequest {
+                ledger: None,
                 path,
                 file_name: Some(clip(&import.name, 250)).filter(|name| !name.is_empty()),
                 stated,

@@ -29,6 +29,7 @@ const PUBLISH: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(30);
 const SWEEP: Duration = Duration::from_secs(60);
 const RETIRE: Duration = Duration::from_secs(60);
+const FETCH: Duration = Duration::from_secs(1);
 /// Within which a tick gives its next sign of life beyond its own pause, before it counts as stuck.
 const LATE: Duration = Duration::from_secs(120);
 
@@ -76,6 +77,13 @@ fn work(app: &Arc<App>, tasks: &mut Supervisor) {
         RETIRE,
         "retire",
         |app| async move { app.intake.retire_tick().await.map(drop) },
+    );
+    tick(
+        app,
+        tasks,
+        FETCH,
+        "subscriptions",
+        |app| async move { app.intake.subscriptions_tick().await },
     );
     tick(app, tasks, RETIRE, "guards", |app| async move { app.accounts.guards_tick().await });
     tick(app, tasks, PRUNE, "places", |app| async move { app.intake.places_tick().await });

@@ -32,6 +32,7 @@ mod row;
 mod rules;
 mod sources;
 mod stage;
+mod subscriptions;
 mod transaction;
 mod versions;
 mod warninglists;
@@ -57,6 +58,7 @@ pub use self::{
     pulls::{NewPull, PullDay, PullLine},
     receipts::{Client, EventReceipt, NewReceipt, Receipt, Withdrawal},
     stage::{PromoteOrder, StageCounts, StageWrite, Staged},
+    subscriptions::{Fetch, OnList},
 };
 
 /// A connection that reads, or a transaction that also writes.

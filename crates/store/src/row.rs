@@ -43,6 +43,28 @@ row!(ioc, "iocs", {
 });
 row!(ioc_source, "ioc_sources", { #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid });
 row!(import, "imports", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, alive_until: i64, review: bool });
+row!(subscription, "subscriptions", {
+    #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid,
+    account_id: String, url: String, form: Option<String>, every: i64, coverage: i16, grace: i64,
+    access: i16, access_name: String, secret: Vec<u8>, paused: bool, next_at: i64, claimed_until: i64,
+    tried_at: Option<i64>, ok_at: Option<i64>, changed_at: Option<i64>, failures: i32, error: Option<String>,
+    etag: Option<String>, last_modified: Option<String>, sha256: Option<String>, listed: i64,
+});
+row!(fetch, "fetches", {
+    #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
+    source_id: Uuid, at: i64, outcome: i16, status: Option<i32>, bytes: i64, listed: i64, added: i64, changed: i64,
+    gone: i64, refused: i64, import_id: Option<Uuid>, error: Option<String>,
+});
+row!(subscription_ledger, "subscription_ledgers", {
+    #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] number: i32,
+    data: Vec<u8>,
+});
+row!(subscription_missing, "subscription_missing", {
+    #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid,
+    since: i64,
+});
 row!(warninglist, "warninglists", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     account_id: String, name: String, folded: String, description: String, version: i64, matching: i16, attributes: String,

@@ -29,6 +29,7 @@ pub(crate) mod rules;
 pub(crate) mod sessions;
 pub(crate) mod snapshots;
 pub(crate) mod sources;
+pub(crate) mod subscriptions;
 pub(crate) mod warninglists;
 
 /// Result of a handler.

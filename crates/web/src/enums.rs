@@ -13,6 +13,7 @@ use iocast_domain::{
     receipt::Protection,
     rule::StateFilter,
     staleness::{Dot, Reason},
+    subscription::{Access, Coverage, FetchOutcome, Freshness},
     warninglist::{ListMode, Matching},
     watch::EndedBy,
 };
@@ -55,6 +56,10 @@ fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
         ),
         (&["ListGivenOut.outcome"], words(["added", "updated", "unchanged", "refused"])),
         (&["WarninglistOut.kinds", "CheckOut.kind"], kinds()),
+        (&["SubscriptionOut.coverage", "SubscriptionIn.coverage"], words(Coverage::ALL)),
+        (&["SubscriptionOut.access", "SubscriptionIn.access"], words(Access::ALL)),
+        (&["SubscriptionOut.freshness"], words(Freshness::ALL)),
+        (&["FetchOut.outcome"], words(FetchOutcome::ALL)),
         (&["PlaceOut.standing"], words(["live", "leaving", "removed"])),
         (
             &[

@@ -6,8 +6,8 @@ use utoipa_actix_web::{scope::scope, service_config::ServiceConfig};
 use crate::{
     api, docs, feed, metrics,
     pages::{
-        self, device, group, guards, help, imports, integrations, iocs, policy, settings, setup,
-        sign_in, sources,
+        self, device, fetches, group, guards, help, imports, integrations, iocs, policy, settings,
+        setup, sign_in, sources,
     },
     public, taxii,
 };
@@ -75,6 +75,12 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::imports::review::take)
             .service(api::imports::kept::undo_plan)
             .service(api::imports::kept::undo)
+            .service(api::subscriptions::fetch)
+            .service(api::subscriptions::put)
+            .service(api::subscriptions::end)
+            .service(api::subscriptions::fetch_now)
+            .service(api::subscriptions::try_it)
+            .service(api::subscriptions::fetches)
             .service(api::iocs::list)
             .service(api::iocs::fetch)
             .service(api::iocs::update)
@@ -249,6 +255,11 @@ fn for_people(config: &mut web::ServiceConfig) {
             page("/tip/sources/{id}")
                 .route(web::get().to(sources::show))
                 .route(web::post().to(sources::act)),
+        )
+        .service(
+            page("/tip/sources/{id}/subscription")
+                .route(web::get().to(fetches::show))
+                .route(web::post().to(fetches::act)),
         )
         .service(
             page("/tip/imports/{id}")

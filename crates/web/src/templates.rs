@@ -32,6 +32,7 @@ const TEMPLATES: &[(&str, &str)] = files![
     "pages/audit.html",
     "pages/device.html",
     "pages/feed.html",
+    "pages/fetches.html",
     "pages/file.html",
     "pages/forgotten.html",
     "pages/group.html",

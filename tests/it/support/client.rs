@@ -136,6 +136,10 @@ impl Admin {
         self.call("POST", path, Some(body), expected)
     }
 
+    pub(crate) fn put(&self, path: &str, body: Value, expected: u16) -> Value {
+        self.call("PUT", path, Some(body), expected)
+    }
+
     pub(crate) fn patch(&self, path: &str, body: Value, expected: u16) -> Value {
         self.call("PATCH", path, Some(body), expected)
     }

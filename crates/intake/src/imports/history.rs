@@ -12,6 +12,8 @@ use crate::{Actor, AppError, AppResult, Intake};
 const LINES_KEPT: i64 = 30 * DAY;
 /// How long an import is kept, in microseconds. Then it can't be undone any more.
 const KEPT: i64 = 400 * DAY;
+/// How long it is kept what fetches of subscriptions did, in microseconds.
+const FETCHES_KEPT: i64 = 90 * DAY;
 
 impl Intake {
     /// The imports of the account, newest first.
@@ -97,9 +99,17 @@ impl Intake {
                 return Ok(());
             }
         }
+        while !self.context.is_closing() {
+            let txn = self.context.store.write().await?;
+            let forgotten = txn.import_bodies_forget().await?;
+            txn.commit().await?;
+            if forgotten == 0 {
+                break;
+            }
+        }
         let txn = self.context.store.write().await?;
-        txn.import_bodies_forget().await?;
         txn.import_records_forget(now.plus(-KEPT)).await?;
+        txn.fetches_forget(now.plus(-FETCHES_KEPT)).await?;
         Ok(txn.commit().await?)
     }
 }

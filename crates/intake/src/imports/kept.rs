@@ -37,8 +37,16 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn of(request: &ImportRequest) -> Self {
-        let ImportRequest { path: _, file_name: _, stated, options, also, trust, mode: _ } =
-            request;
+        let ImportRequest {
+            path: _,
+            file_name: _,
+            stated,
+            options,
+            also,
+            trust,
+            mode: _,
+            ledger: _,
+        } = request;
         let Options { only_to_ids, live_links, observables } = *options;
         let (chosen, hint) = match *stated {
             Stated::Nothing => (None, None),
@@ -66,6 +74,7 @@ impl Asked {
             also,
             trust: if restore { Trust::Restore } else { Trust::Feed },
             mode: Mode::Take,
+            ledger: None,
         }
     }
 }
@@ -112,7 +121,7 @@ impl Intake {
 }
 
 /// The hash of a file, in hexadecimal, and its length.
-fn digest(path: PathBuf) -> std::io::Result<(String, u64)> {
+pub(crate) fn digest(path: PathBuf) -> std::io::Result<(String, u64)> {
     let mut file = File::open(path)?;
     let mut hasher = Sha256::new();
     let (mut buffer, mut length) = (vec![0; 256 * 1024], 0);

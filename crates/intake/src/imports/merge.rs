@@ -19,7 +19,10 @@ use iocast_store::{IocRow, PromoteOrder, StageWrite, Staged};
 use uuid::Uuid;
 
 use super::{BATCH, Ignored, Sightings, Trust, WEIGHT, documents::Document};
-use crate::AppError;
+use crate::{
+    AppError,
+    subscriptions::{Ledger, fact},
+};
 
 /// The first bits of an id: very many of them take little room, and few ids share one.
 pub(super) fn mark(id: IocId) -> u32 {
@@ -116,6 +119,20 @@ impl Parsed {
             self.sightings.retain(|(id, _)| !ids.contains(id));
             self.ids.retain(|id| !ids.contains(id));
         }
+    }
+}
+
+impl Parsed {
+    /// Takes out what a list said before in the same way, and notes all that it says.
+    pub(super) fn leave_out_known(&mut self, ledger: &Ledger) {
+        let facts: Vec<_> =
+            self.sightings.iter().map(|(id, sighting)| fact(*id, sighting)).collect();
+        let mut of = facts.iter();
+        self.sightings.retain(|_| of.next().is_none_or(|fact| !ledger.knew(fact)));
+        self.ids = self.sightings.iter().map(|(id, _)| *id).collect();
+        self.ids.sort_unstable();
+        self.ids.dedup();
+        ledger.see(facts);
     }
 }
 

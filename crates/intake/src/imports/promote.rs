@@ -149,7 +149,7 @@ impl Import<'_> {
         Ok(())
     }
 
-    fn count_in(&mut self, counts: StageCounts) {
+    pub(super) fn count_in(&mut self, counts: StageCounts) {
         let StageCounts { accepted, retired, updated, unchanged } = counts;
         self.report.accepted = accepted;
         self.report.retired = retired;

@@ -200,7 +200,7 @@ impl Intake {
             id: self.context.entropy.uuid(),
             source,
             record: Some(id),
-            at: self.import_time(actor).await?,
+            at: self.import_time(&txn, actor).await?,
             left_out: txn.review_left_out(id).await?.into_iter().collect(),
         };
         // Its reports bear the time at which it is taken.

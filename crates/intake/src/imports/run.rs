@@ -10,11 +10,12 @@ use iocast_domain::{
     source::Source,
     time::Timestamp,
 };
-use iocast_store::StageWrite;
+use iocast_store::{StageWrite, Txn};
 use uuid::Uuid;
 
 use super::{
     ALIVE, Documents, Import, ImportReport, ImportRequest, Mode, Order, Progress, Spooled,
+    dry::Dry,
     kept::{NewRecord, kept_report},
     review,
 };
@@ -67,6 +68,18 @@ impl Intake {
         let _: Result<(), _> = alive.await;
     }
 
+    /// Begins an import that writes nothing, as long as memory is enough for it.
+    pub(super) async fn import_begin_dry(
+        &self,
+        actor: &Actor,
+        source: SourceId,
+    ) -> AppResult<Begun> {
+        actor.may_change(Module::Tip)?;
+        let source = self.source_fetch(actor, source).await?;
+        let (id, at) = (self.context.entropy.uuid(), self.context.now());
+        Ok(Begun { id, source, record: None, at, left_out: HashSet::new() })
+    }
+
     /// Begins an import of which nothing is kept.
     pub(super) async fn import_begin_unkept(
         &self,
@@ -91,13 +104,25 @@ impl Intake {
     ) -> AppResult<Begun> {
         actor.may_change(Module::Tip)?;
         let source = self.source_fetch(actor, source).await?;
-        let (id, at) = (self.context.entropy.uuid(), self.import_time(actor).await?);
+        self.import_begin_in(actor, source, request).await
+    }
+
+    /// The same, of a subscription, which may bring IOCs in although it is no person.
+    pub(crate) async fn import_begin_in(
+        &self,
+        actor: &Actor,
+        source: Source,
+        request: &ImportRequest,
+    ) -> AppResult<Begun> {
+        let (id, at) = (self.context.entropy.uuid(), self.context.now());
         let new = NewRecord { id: ImportId(id), actor, source: &source, request, at };
-        let record = self.import_record(new).await?;
+        let mut record = self.import_record(new).await?;
         if request.mode == Mode::Review {
             review::check_size(&record)?;
         }
         let txn = self.context.store.write().await?;
+        let at = self.import_time(&txn, actor).await?;
+        record.started_at = at;
         txn.import_insert(&actor.account_id, &record).await?;
         txn.import_begin(id, &actor.account_id, self.alive_until()).await?;
         txn.commit().await?;
@@ -106,18 +131,19 @@ impl Intake {
 
     /// The time that the reports of an import bear. It tells them from those of every other import
     /// of the account, also where the clock stands still.
-    pub(super) async fn import_time(&self, actor: &Actor) -> AppResult<Timestamp> {
-        let latest = self.context.store.read().import_latest(&actor.account_id).await?;
+    pub(super) async fn import_time(&self, txn: &Txn, actor: &Actor) -> AppResult<Timestamp> {
+        txn.account_lock(&actor.account_id).await?;
+        let latest = txn.import_latest(&actor.account_id).await?;
         let now = self.context.now();
         Ok(latest.map_or(now, |latest| now.max(latest.plus(1))))
     }
 
-    pub(super) fn alive_until(&self) -> Timestamp {
+    pub(crate) fn alive_until(&self) -> Timestamp {
         self.context.clock.real_now().plus(ALIVE)
     }
 
     /// Reads an import that began.
-    pub(super) async fn import_run(
+    pub(crate) async fn import_run(
         self: &Arc<Self>,
         actor: &Actor,
         begun: Begun,
@@ -139,6 +165,7 @@ impl Intake {
             known_same: HashSet::new(),
             staged: HashSet::new(),
             order: Order::default(),
+            on_stage: request.mode != Mode::DryRun,
             left_out: Arc::new(left_out),
             lines: Vec::new(),
             lines_kept: 0,
@@ -154,15 +181,15 @@ impl Intake {
             Err(error) => Some(import.fail(error).await?),
             Ok(()) => None,
         };
-        let report = import.report;
-        if request.mode == Mode::DryRun {
+        let (report, on_stage) = (import.report, import.on_stage);
+        if request.mode == Mode::DryRun && on_stage {
             let txn = self.context.store.write().await?;
             txn.import_end(id).await?;
             txn.commit().await?;
         }
         // Publishing comes first; what lies on the stage is in nobody's way.
         self.context.changed.notify_one();
-        if result.is_err() || request.mode != Mode::Review {
+        if on_stage && (result.is_err() || request.mode != Mode::Review) {
             self.clear_in_background(id);
         }
         match failed {
@@ -171,7 +198,7 @@ impl Intake {
         }
     }
 
-    pub(super) fn clear_in_background(self: &Arc<Self>, id: Uuid) {
+    pub(crate) fn clear_in_background(self: &Arc<Self>, id: Uuid) {
         let intake = Arc::clone(self);
         self.context.in_background(async move {
             if let Err(error) = intake.stage_clear(id).await {
@@ -191,7 +218,7 @@ pub(super) fn stopped() -> AppError {
 }
 
 /// An import that began.
-pub(super) struct Begun {
+pub(crate) struct Begun {
     /// Under which it stages.
     pub(super) id: Uuid,
     pub(super) source: Source,
@@ -212,8 +239,20 @@ impl Import<'_> {
         self.documents = documents;
         self.report.read_as = self.read_as();
         self.reject(refused);
+        if self.request.mode == Mode::DryRun {
+            if self.count_in_memory(progress).await? == Dry::Counted {
+                return Ok(());
+            }
+            let txn = self.intake.context.store.write().await?;
+            txn.import_begin(self.id, &self.actor.account_id, self.alive_until()).await?;
+            txn.commit().await?;
+            self.on_stage = true;
+        }
         let seen = self.intake.context.store.read().account_seq(&self.actor.account_id).await?;
         self.stage(progress).await?;
+        if let Some(ledger) = &self.request.ledger {
+            ledger.check()?;
+        }
         match self.request.mode {
             Mode::DryRun => self.count().await,
             Mode::Review => self.wait_for_review().await,

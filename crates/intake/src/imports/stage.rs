@@ -92,17 +92,21 @@ impl Import<'_> {
     ) -> (mpsc::Receiver<JoinHandle<Parsed>>, JoinHandle<Result<(), ReadError>>) {
         let (sender, batches) = mpsc::channel(cores());
         let left_out = Arc::clone(&self.left_out);
-        let ImportRequest { options, also, .. } = self.request.clone();
+        let ImportRequest { options, also, ledger, .. } = self.request.clone();
         let (also, namespace) = (Arc::new(also), self.namespace);
         let documents = Arc::clone(&self.documents.list);
         let trusted = Trusted { trust: self.request.trust, confidence: self.source.confidence };
         let give = move |pieces: Vec<Raw>, file: Option<Arc<str>>| {
             let (also, left_out) = (Arc::clone(&also), Arc::clone(&left_out));
+            let ledger = ledger.clone();
             sender
                 .blocking_send(tokio::task::spawn_blocking(move || {
                     let mut parsed =
                         Parsed::of(pieces, file.as_deref(), &also, trusted, &namespace);
                     parsed.leave_out(&left_out);
+                    if let Some(ledger) = &ledger {
+                        parsed.leave_out_known(ledger);
+                    }
                     parsed
                 }))
                 .is_ok()
@@ -122,7 +126,7 @@ impl Import<'_> {
         self.report.rejected.extend(rejected.into_iter().take(room));
     }
 
-    fn remark(&mut self, remarks: Vec<Rejected>) {
+    pub(super) fn remark(&mut self, remarks: Vec<Rejected>) {
         self.report.remarks_count += remarks.len() as u64;
         self.keep_lines(&remarks, true);
         let room = REJECTED_MAX.saturating_sub(self.report.remarks.len());

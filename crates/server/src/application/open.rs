@@ -122,6 +122,7 @@ pub(crate) async fn open(
     let settings = Settings {
         public_url,
         trusted_proxies: config.trusted_proxies()?,
+        fetch_networks: config.fetch_networks()?,
         data: data.clone(),
         program: config.program.clone(),
         emulator: config.emulator,

@@ -12,6 +12,8 @@ use sea_orm::{
 };
 
 use super::{ImportLine, ImportRecord, ReviewFilter, alive, of_review, state};
+use uuid::Uuid;
+
 use crate::{
     StoreResult, Txn,
     error::corrupt,
@@ -22,6 +24,8 @@ use crate::{
 const ROWS: usize = 1_000;
 /// Rows that are deleted in one write.
 const DELETED_AT_ONCE: u64 = 5_000;
+/// Pieces of bodies, a MiB each, that are deleted in one write.
+const PIECES_DELETED_AT_ONCE: u64 = 8;
 
 impl Txn {
     /// Writes down that an import began.
@@ -244,13 +248,20 @@ impl Txn {
         Ok(())
     }
 
-    /// Forgets the bodies of imports that wait for nobody any more.
-    pub async fn import_bodies_forget(&self) -> StoreResult<()> {
-        import_body::Entity::delete_many()
+    /// Forgets some pieces of the bodies of imports that wait for nobody any more. Gives how many.
+    pub async fn import_bodies_forget(&self) -> StoreResult<u64> {
+        let find = import_body::Entity::find()
+            .select_only()
+            .column(import_body::Column::ImportId)
+            .column(import_body::Column::Number)
             .filter(import_body::Column::ImportId.not_in_subquery(alive()))
-            .exec(&self.0)
-            .await?;
-        Ok(())
+            .limit(PIECES_DELETED_AT_ONCE);
+        let pieces: Vec<(Uuid, i32)> = find.into_tuple().all(&self.0).await?;
+        let found = pieces.len() as u64;
+        for piece in pieces {
+            import_body::Entity::delete_by_id(piece).exec(&self.0).await?;
+        }
+        Ok(found)
     }
 
     /// Has what an import staged wait for a person until `until` (real time). Gives false if the

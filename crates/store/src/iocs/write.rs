@@ -43,6 +43,19 @@ impl Txn {
         Ok(())
     }
 
+    /// Has IOCs of one account retire no earlier than `until`.
+    pub async fn ioc_postpone(&self, ids: &[IocId], until: Timestamp) -> StoreResult<()> {
+        for chunk in ids.chunks(ROWS) {
+            ioc::Entity::update_many()
+                .col_expr(ioc::Column::RetiresAt, Expr::value(until.micros()))
+                .filter(ioc::Column::Id.is_in(chunk.iter().map(|i| i.0)))
+                .filter(ioc::Column::RetiresAt.lt(until.micros()))
+                .exec(&self.0)
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Retires IOCs of one account under its change number `seq`, unless they were seen again
     /// since.
     pub async fn ioc_retire(&self, ids: &[IocId], seq: i64, now: Timestamp) -> StoreResult<()> {

@@ -199,6 +199,7 @@ pub(crate) async fn create(
         also,
         trust,
         mode,
+        ledger: None,
     };
     if query.0.background && mode != Mode::DryRun {
         return in_background(&app, actor, source, import, spooled, key).await;

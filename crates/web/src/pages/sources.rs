@@ -203,6 +203,7 @@ async fn paste(form: &Form, id: SourceId) -> Result<ImportOut, AppError> {
             "review" => Mode::Review,
             _ => Mode::Take,
         },
+        ledger: None,
     };
     Ok(ImportOut::from(app.intake.import(actor, id, request, &|_| {}).await?))
 }

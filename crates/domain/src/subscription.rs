@@ -1,0 +1,283 @@
+//! Subscriptions: a source that fetches a list by itself, and how fresh it is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::SourceId,
+    ioc::words,
+    problem::FieldError,
+    time::{DAY, HOUR, MINUTE, SECOND, Timestamp},
+};
+
+words! {
+    /// What a list says of what it does not hold any more.
+    Coverage {
+        /// Nothing: each fetch only adds.
+        Growing = 1 "growing",
+        /// It is whole: what is gone from it is reported by this source no more.
+        Full = 2 "full",
+    }
+}
+
+words! {
+    /// How a fetch says who it is.
+    Access {
+        /// It does not.
+        None = 1 "none",
+        /// By name and password.
+        Basic = 2 "basic",
+        /// By a token.
+        Bearer = 3 "bearer",
+        /// By a header of any name, such as `Auth-Key`.
+        Header = 4 "header",
+        /// By a parameter of the URL.
+        Query = 5 "query",
+    }
+}
+
+words! {
+    /// What came of a fetch.
+    FetchOutcome {
+        /// There was something new, changed or gone, and it was taken.
+        Taken = 1 "taken",
+        /// It is the same as before.
+        Unchanged = 2 "unchanged",
+        /// It was not taken, and nothing changed.
+        Failed = 3 "failed",
+    }
+}
+
+words! {
+    /// How fresh a subscription is.
+    Freshness {
+        /// It was never fetched.
+        NeverFetched = 1 "never_fetched",
+        /// The last fetch went well.
+        Fresh = 2 "fresh",
+        /// The last fetch failed, or none was made for too long.
+        Failing = 3 "failing",
+        /// A person paused it.
+        Paused = 4 "paused",
+    }
+}
+
+/// Shortest time between two fetches, in microseconds.
+pub const EVERY_MIN: i64 = 5 * MINUTE;
+/// Longest time between two fetches.
+pub const EVERY_MAX: i64 = 30 * DAY;
+/// Longest time for which what is gone stays.
+pub const GRACE_MAX: i64 = 90 * DAY;
+/// How long a fetch that failed waits at first.
+const RETRY: i64 = MINUTE;
+/// A fetch is this late at most before its subscription counts as failing.
+const LATE: i64 = HOUR;
+
+/// A source that fetches a list by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// The source; it has one subscription at most.
+    pub source_id: SourceId,
+    /// What is fetched.
+    pub url: String,
+    /// Its form, where a person chose one: the word for it in the API.
+    pub form: Option<String>,
+    /// How often, in microseconds.
+    pub every: i64,
+    /// What it says of what it does not hold any more.
+    pub coverage: Coverage,
+    /// For how long what is gone from a full list stays, in microseconds.
+    pub grace: i64,
+    /// How a fetch says who it is.
+    pub access: Access,
+    /// The user's name, or that of the header or parameter.
+    pub access_name: String,
+    /// The password, token or key, encrypted; empty without one.
+    pub secret: Vec<u8>,
+    /// A person paused it.
+    pub paused: bool,
+    /// How it went so far.
+    pub progress: FetchProgress,
+}
+
+/// How a subscription went so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FetchProgress {
+    /// When the next fetch is due.
+    pub next_at: Timestamp,
+    /// When the last one ended.
+    pub tried_at: Option<Timestamp>,
+    /// When the last one ended that went well.
+    pub ok_at: Option<Timestamp>,
+    /// When something in it changed last.
+    pub changed_at: Option<Timestamp>,
+    /// Failures since the last one that went well.
+    pub failures: u32,
+    /// Why the last one failed.
+    pub error: Option<String>,
+    /// `ETag` of the last body.
+    pub etag: Option<String>,
+    /// `Last-Modified` of the last body.
+    pub last_modified: Option<String>,
+    /// SHA-256 of the last body, in hexadecimal.
+    pub sha256: Option<String>,
+    /// IOCs in the last body.
+    pub listed: u64,
+}
+
+impl Subscription {
+    /// Whether another one fetches the same list in the same form.
+    #[must_use]
+    pub fn fetches_the_same(&self, other: &Self) -> bool {
+        self.url == other.url && self.form == other.form
+    }
+
+    /// How fresh it is.
+    #[must_use]
+    pub fn freshness(&self, now: Timestamp) -> Freshness {
+        let FetchProgress { next_at, ok_at, failures, .. } = &self.progress;
+        if self.paused {
+            Freshness::Paused
+        } else if *failures > 0 || (ok_at.is_some() && next_at.plus(LATE) < now) {
+            Freshness::Failing
+        } else if ok_at.is_some() {
+            Freshness::Fresh
+        } else {
+            Freshness::NeverFetched
+        }
+    }
+
+    /// When the next fetch is due after one that went well. `chance` from 0 to 1 spreads fetches of
+    /// many subscriptions over a tenth of the pause.
+    #[must_use]
+    pub fn after_success(&self, now: Timestamp, chance: f64) -> Timestamp {
+        now.plus(self.every + spread(self.every, chance))
+    }
+
+    /// The same after one that failed: a minute, two, four, up to the pause between fetches; later
+    /// if the server asked for that.
+    #[must_use]
+    pub fn after_failure(&self, now: Timestamp, asked: Option<i64>, chance: f64) -> Timestamp {
+        let doubled = RETRY.saturating_mul(1 << self.progress.failures.min(20));
+        let wait = doubled.min(self.every).max(asked.unwrap_or(0).min(DAY));
+        now.plus(wait + spread(wait, chance))
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "a part of a pause"
+)]
+fn spread(pause: i64, chance: f64) -> i64 {
+    (pause as f64 / 10.0 * chance.clamp(0.0, 1.0)) as i64
+}
+
+/// Whether a full list that holds `listed` now and held `before` is more likely broken than shorter:
+/// it lost more than half.
+#[must_use]
+pub const fn lost_too_much(before: u64, listed: u64) -> bool {
+    before >= crate::group::SHRINK_FROM as u64 && listed < before.div_ceil(2)
+}
+
+/// Checks how often a list is fetched.
+///
+/// # Errors
+/// The broken rule, as an error of `every_minutes`.
+pub fn checked_every(every: i64) -> Result<i64, FieldError> {
+    if (EVERY_MIN..=EVERY_MAX).contains(&every) {
+        return Ok(every);
+    }
+    Err(FieldError::new(
+        "every_minutes",
+        "every_out_of_range",
+        "Give 5 to 43,200 minutes (30 days) between two fetches.",
+    ))
+}
+
+/// Checks for how long what is gone stays.
+///
+/// # Errors
+/// The broken rule, as an error of `grace_hours`.
+pub fn checked_grace(grace: i64) -> Result<i64, FieldError> {
+    if (0..=GRACE_MAX).contains(&grace) {
+        return Ok(grace);
+    }
+    Err(FieldError::new("grace_hours", "grace_out_of_range", "Give 0 to 2,160 hours (90 days)."))
+}
+
+/// Seconds or a date of `Retry-After`, as microseconds from `now` on.
+#[must_use]
+pub fn retry_after(text: &str, now: Timestamp) -> Option<i64> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Some(i64::from(seconds) * SECOND);
+    }
+    let at = chrono::DateTime::parse_from_rfc2822(text).ok()?.timestamp_micros();
+    Some((at - now.micros()).max(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscription() -> Subscription {
+        Subscription {
+            source_id: SourceId(uuid::Uuid::nil()),
+            url: String::new(),
+            form: None,
+            every: HOUR,
+            coverage: Coverage::Full,
+            grace: 0,
+            access: Access::None,
+            access_name: String::new(),
+            secret: Vec::new(),
+            paused: false,
+            progress: FetchProgress::default(),
+        }
+    }
+
+    #[test]
+    fn it_waits_longer_after_each_failure_and_never_longer_than_its_pause() {
+        let now = Timestamp::from_micros(0);
+        let mut of = subscription();
+        let mut waits = Vec::new();
+        for failures in [0, 1, 2, 5, 6, 40] {
+            of.progress.failures = failures;
+            waits.push(of.after_failure(now, None, 0.0).micros() / MINUTE);
+        }
+        assert_eq!(waits, [1, 2, 4, 32, 60, 60]);
+        assert_eq!(of.after_failure(now, Some(3 * HOUR), 0.0).micros(), 3 * HOUR);
+        assert_eq!(of.after_failure(now, Some(30 * DAY), 0.0).micros(), DAY);
+        assert_eq!(of.after_success(now, 0.5).micros(), HOUR + 3 * MINUTE);
+    }
+
+    #[test]
+    fn how_fresh_it_is() {
+        let mut of = subscription();
+        let at = |hours: i64| Timestamp::from_micros(hours * HOUR);
+        assert_eq!(of.freshness(at(0)), Freshness::NeverFetched);
+        of.progress.ok_at = Some(at(1));
+        of.progress.next_at = at(2);
+        assert_eq!(of.freshness(at(2)), Freshness::Fresh);
+        assert_eq!(of.freshness(at(4)), Freshness::Failing);
+        of.progress.failures = 1;
+        assert_eq!(of.freshness(at(2)), Freshness::Failing);
+        of.paused = true;
+        assert_eq!(of.freshness(at(2)), Freshness::Paused);
+    }
+
+    #[test]
+    fn a_list_that_lost_more_than_half_is_not_believed() {
+        assert!(!lost_too_much(19, 0) && !lost_too_much(20, 10));
+        assert!(lost_too_much(20, 9) && lost_too_much(1_000, 0));
+    }
+
+    #[test]
+    fn retry_after_is_read() {
+        let now = Timestamp::parse("2026-11-30T10:00:00Z").unwrap();
+        assert_eq!(retry_after("120", now), Some(120 * SECOND));
+        assert_eq!(retry_after("Mon, 30 Nov 2026 10:00:30 GMT", now), Some(30 * SECOND));
+        assert_eq!(retry_after("Mon, 30 Nov 2026 09:00:00 GMT", now), Some(0));
+        assert_eq!(retry_after("soon", now), None);
+    }
+}

@@ -1,0 +1,304 @@
+//! Lists are fetched from other servers: one GET, within bounds of size and time, to a file.
+//!
+//! A name is resolved once, judged, and connected to as it is, so that a name that is public when it
+//! is looked at can't lead into the private network afterwards. Redirects are followed on the same
+//! host only: a key that is meant for one server goes to no other.
+
+use std::{
+    io::{Read as _, Write},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use iocast_domain::special::{Networks, is_public};
+use ureq::{
+    Agent, Body, Error, Timeout,
+    config::Config,
+    http::{Response, StatusCode, Uri, header},
+    tls::{RootCerts, TlsConfig},
+    unversioned::{
+        resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver},
+        transport::{DefaultConnector, NextTimeout},
+    },
+};
+
+/// Redirects that are followed.
+const REDIRECTS: usize = 5;
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a server may take until it begins to answer.
+const ANSWER: Duration = Duration::from_secs(60);
+/// How long nothing may arrive.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Bytes of an answer that is no list, of which a sentence is made.
+const SHOWN: u64 = 400;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where.
+    pub url: String,
+    /// Further headers, each with its value.
+    pub headers: Vec<(String, String)>,
+    /// `ETag` of the body that is known.
+    pub etag: Option<String>,
+    /// `Last-Modified` of the body that is known.
+    pub last_modified: Option<String>,
+    /// Networks that are not public, and may be fetched from all the same.
+    pub allowed: Networks,
+    /// Most bytes of a body.
+    pub most: u64,
+    /// How long all of it may take.
+    pub total: Duration,
+}
+
+/// What a server answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The body is the one that is known.
+    NotModified,
+    /// The body was written to the file.
+    Body {
+        /// Its length.
+        bytes: u64,
+        /// Its `ETag`.
+        etag: Option<String>,
+        /// Its `Last-Modified`.
+        last_modified: Option<String>,
+        /// Its `Content-Type`.
+        content_type: Option<String>,
+    },
+}
+
+/// Why nothing came of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Failure {
+    /// The status, if the server answered.
+    pub status: Option<u16>,
+    /// `Retry-After`, if it said so.
+    pub retry_after: Option<String>,
+    /// A sentence for people.
+    pub why: String,
+}
+
+impl Failure {
+    fn new(why: impl Into<String>) -> Self {
+        Self { status: None, retry_after: None, why: why.into() }
+    }
+}
+
+/// Fetches a list into `to`. It takes the thread until the end.
+///
+/// # Errors
+/// A sentence on what went wrong; `to` may hold a part of the body then.
+pub fn get(request: &Request, to: &mut impl Write) -> Result<Answer, Failure> {
+    let agent = agent(request);
+    let mut at: Uri = request
+        .url
+        .parse()
+        .map_err(|error| Failure::new(format!("The address can't be read: {error}.")))?;
+    for _ in 0..=REDIRECTS {
+        let answer = ask(&agent, request, &at)?;
+        let status = answer.status();
+        match status {
+            StatusCode::NOT_MODIFIED => return Ok(Answer::NotModified),
+            StatusCode::MOVED_PERMANENTLY
+            | StatusCode::FOUND
+            | StatusCode::SEE_OTHER
+            | StatusCode::TEMPORARY_REDIRECT
+            | StatusCode::PERMANENT_REDIRECT => at = redirected(&at, &answer)?,
+            StatusCode::OK => return body(request, answer, to),
+            _ => return Err(refused(answer)),
+        }
+    }
+    Err(Failure::new(format!("The server redirected more than {REDIRECTS} times.")))
+}
+
+fn agent(request: &Request) -> Agent {
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::WebPki)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .build();
+    let config = Agent::config_builder()
+        .timeout_global(Some(request.total))
+        .timeout_connect(Some(CONNECT))
+        .timeout_recv_response(Some(ANSWER))
+        .timeout_per_read(Some(SILENCE))
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .proxy(None)
+        .tls_config(tls)
+        .user_agent("iocast")
+        .build();
+    let allowed = request.allowed.clone();
+    Agent::with_parts(config, DefaultConnector::default(), Judge { allowed })
+}
+
+fn ask(agent: &Agent, request: &Request, at: &Uri) -> Result<Response<Body>, Failure> {
+    // A body in gzip is kept as it is: who reads it unpacks it, within bounds.
+    let mut call =
+        agent.get(at).header(header::ACCEPT_ENCODING, "gzip").header(header::ACCEPT, "*/*");
+    for (name, value) in &request.headers {
+        call = call.header(name, value);
+    }
+    if let Some(etag) = &request.etag {
+        call = call.header(header::IF_NONE_MATCH, etag);
+    }
+    if let Some(date) = &request.last_modified {
+        call = call.header(header::IF_MODIFIED_SINCE, date);
+    }
+    call.call().map_err(|error| Failure::new(sentence(&error)))
+}
+
+fn text(answer: &Response<Body>, name: header::HeaderName) -> Option<String> {
+    answer.headers().get(name)?.to_str().ok().map(str::to_owned)
+}
+
+fn redirected(from: &Uri, answer: &Response<Body>) -> Result<Uri, Failure> {
+    let status = Some(answer.status().as_u16());
+    let wrong = |why: String| Failure { status, retry_after: None, why };
+    let location = text(answer, header::LOCATION).unwrap_or_default();
+    let base = from.to_string();
+    let to: Uri = match location.parse::<Uri>() {
+        Ok(to) if to.authority().is_some() => to,
+        _ if location.starts_with('/') => {
+            let origin = base.split('/').take(3).collect::<Vec<_>>().join("/");
+            format!("{origin}{location}").parse().map_err(|_| {
+                wrong("The server redirected to an address that can't be read.".to_owned())
+            })?
+        }
+        _ => {
+            return Err(wrong(
+                "The server redirected to an address that can't be read.".to_owned(),
+            ));
+        }
+    };
+    let safer = to.scheme_str() == from.scheme_str() || to.scheme_str() == Some("https");
+    if to.host() != from.host() || !safer {
+        return Err(wrong(format!(
+            "The server redirects to {to}. iocast follows redirects on the same host only; if that is where the list is now, change the address of this subscription."
+        )));
+    }
+    Ok(to)
+}
+
+fn refused(mut answer: Response<Body>) -> Failure {
+    let status = answer.status();
+    let retry_after = text(&answer, header::RETRY_AFTER);
+    let mut beginning = Vec::new();
+    // What can't be read is not shown.
+    let _ = answer.body_mut().as_reader().take(SHOWN).read_to_end(&mut beginning);
+    let said = String::from_utf8_lossy(&beginning);
+    let said: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let is_page = said.trim_start().starts_with('<');
+    let said = if is_page || said.trim().is_empty() {
+        String::new()
+    } else {
+        format!(" It says: {}", said.trim())
+    };
+    let hint = match status.as_u16() {
+        401 | 403 => " Check the access of this subscription.",
+        404 | 410 => " Check the address.",
+        429 => " It is asked too often.",
+        _ => "",
+    };
+    let name = status.canonical_reason().unwrap_or_default();
+    let why = format!("The server answered {} {name}.{hint}{said}", status.as_u16());
+    Failure { status: Some(status.as_u16()), retry_after, why }
+}
+
+fn body(
+    request: &Request,
+    mut answer: Response<Body>,
+    to: &mut impl Write,
+) -> Result<Answer, Failure> {
+    let stated: Option<u64> = text(&answer, header::CONTENT_LENGTH).and_then(|n| n.parse().ok());
+    let found = |bytes: u64, answer: &Response<Body>| Answer::Body {
+        bytes,
+        etag: text(answer, header::ETAG),
+        last_modified: text(answer, header::LAST_MODIFIED),
+        content_type: text(answer, header::CONTENT_TYPE),
+    };
+    let wrong = |why: String| Failure { status: Some(200), retry_after: None, why };
+    let too_large = || {
+        wrong(format!(
+            "The list is larger than {} bytes, the most that is taken; raise import_max_bytes.",
+            request.most
+        ))
+    };
+    if stated.is_some_and(|length| length > request.most) {
+        return Err(too_large());
+    }
+    let mut bytes = 0;
+    let mut buffer = vec![0; 64 * 1024];
+    let mut reader = answer.body_mut().with_config().limit(u64::MAX).reader();
+    loop {
+        let read = reader.read(&mut buffer).map_err(|error| {
+            wrong(format!("The answer broke off after {bytes} bytes: {error}."))
+        })?;
+        let Some(some) = buffer.get(..read).filter(|some| !some.is_empty()) else { break };
+        bytes += read as u64;
+        if bytes > request.most {
+            return Err(too_large());
+        }
+        to.write_all(some).map_err(|error| {
+            Failure::new(format!(
+                "The list could not be put aside: {error}. The data folder may be full."
+            ))
+        })?;
+    }
+    drop(reader);
+    match stated {
+        Some(length) if length != bytes => {
+            Err(wrong(format!("The answer broke off after {bytes} of {length} bytes.")))
+        }
+        _ if bytes == 0 => Err(wrong("The answer is empty.".to_owned())),
+        _ => Ok(found(bytes, &answer)),
+    }
+}
+
+fn sentence(error: &Error) -> String {
+    match error {
+        Error::Other(other) if other.is::<NotAllowed>() => other.to_string(),
+        Error::HostNotFound => "The name of the server is not known to DNS.".to_owned(),
+        Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
+            format!("The server could not be reached within {} seconds.", CONNECT.as_secs())
+        }
+        Error::Timeout(Timeout::RecvResponse) => {
+            format!("The server did not answer within {} seconds.", ANSWER.as_secs())
+        }
+        Error::Timeout(_) => "The server took too long.".to_owned(),
+        other => format!("The server could not be reached: {other}."),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "The address leads to {0}, a private or special address; the operator can allow its network by `fetch_networks`."
+)]
+struct NotAllowed(IpAddr);
+
+/// Resolves a name, and refuses it where any of its addresses is special.
+#[derive(Debug)]
+struct Judge {
+    allowed: Networks,
+}
+
+impl Resolver for Judge {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, Error> {
+        let addresses = DefaultResolver::default().resolve(uri, config, timeout)?;
+        let may = |ip: IpAddr| is_public(ip) || self.allowed.overlap(&ip.to_canonical().into());
+        match addresses.iter().find(|address| !may(address.ip())) {
+            Some(special) => Err(Error::Other(Box::new(NotAllowed(special.ip())))),
+            None => Ok(addresses),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What an import would do, found out in memory: nothing is written, and nothing waits for the disk.
+
+use std::collections::HashMap;
+
+use iocast_domain::{
+    id::IocId,
+    ioc::{Change, State},
+};
+use iocast_store::{StageCounts, Staged};
+
+use super::{
+    Import, Progress,
+    merge::{Parsed, merge_all, unreadable},
+};
+use crate::{AppError, AppResult};
+
+/// IOCs of which something is new that are kept in memory; of more, the stage of an import is used.
+const ROWS_MAX: usize = 20_000;
+
+/// How far it came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Dry {
+    /// To the end.
+    Counted,
+    /// There is too much for memory.
+    TooMuch,
+}
+
+impl Import<'_> {
+    /// Reads the body, and counts what it would do.
+    pub(super) async fn count_in_memory(&mut self, progress: Progress<'_>) -> AppResult<Dry> {
+        let before = self.report.clone();
+        let (mut batches, reading) = self.read();
+        let mut rows: HashMap<IocId, Staged> = HashMap::new();
+        let mut handled = 0;
+        while let Some(batch) = batches.recv().await {
+            let Parsed { sightings, ids, items, rejected, remarks, ignored } =
+                batch.await.map_err(AppError::internal)?;
+            handled += items;
+            self.reject(rejected);
+            self.remark(remarks);
+            self.report.ignored.add(ignored);
+            let known = self.intake.context.store.read().ioc_fetch_many(&ids).await?;
+            let staged: HashMap<IocId, Staged> =
+                ids.iter().filter_map(|id| Some((*id, rows.get(id)?.clone()))).collect();
+            let (source, confidence, now) = (self.source.id, self.source.confidence, self.now);
+            let merging = self.intake.context.spawn_blocking(move || {
+                merge_all(sightings, &staged, known, source, confidence, now)
+            });
+            let (changed, same) = merging.await.map_err(AppError::internal)?;
+            for row in changed {
+                self.known_same.remove(&row.ioc.id);
+                rows.insert(row.ioc.id, row);
+            }
+            self.known_same.extend(same);
+            progress(handled);
+            if rows.len() > ROWS_MAX {
+                // Said again by the one that reads it from the beginning.
+                self.report = before;
+                self.known_same.clear();
+                self.lines.clear();
+                return Ok(Dry::TooMuch);
+            }
+        }
+        reading.await.map_err(AppError::internal)?.map_err(unreadable)?;
+        self.count_in(counts(rows.values()));
+        Ok(Dry::Counted)
+    }
+}
+
+fn counts<'r>(rows: impl Iterator<Item = &'r Staged>) -> StageCounts {
+    let mut counts = StageCounts::default();
+    for row in rows {
+        match row.change {
+            Change::Accepted => {
+                counts.accepted += 1;
+                counts.retired += u64::from(row.ioc.state == State::Retired);
+            }
+            Change::Updated => counts.updated += 1,
+            Change::Unchanged => counts.unchanged += 1,
+        }
+    }
+    counts
+}

@@ -1,0 +1,181 @@
+//! What a list held when it was fetched last, so that a fetch costs what changed: each IOC with a
+//! number over all that the list said of it.
+
+use std::{
+    collections::HashSet,
+    hash::{DefaultHasher, Hasher as _},
+    sync::{Mutex, OnceLock},
+};
+
+use iocast_domain::{id::IocId, ioc::Sighting, subscription::lost_too_much};
+use uuid::Uuid;
+
+use crate::{AppError, AppResult};
+
+/// Facts of a list that are kept; of a longer one nothing is remembered.
+pub(super) const FACTS_MAX: usize = 2_000_000;
+/// Bytes of a fact.
+const LENGTH: usize = 24;
+
+/// An IOC, and a number over what was said of it.
+pub(crate) type Fact = (IocId, u64);
+
+/// The fact of a sighting.
+pub(crate) fn fact(id: IocId, sighting: &Sighting) -> Fact {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(format!("{sighting:?}").as_bytes());
+    (id, hasher.finish())
+}
+
+/// What a list held, and what it holds.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// In order.
+    before: Vec<Fact>,
+    now: Mutex<Vec<Fact>>,
+    listed: OnceLock<Listed>,
+    loss: Loss,
+}
+
+/// What becomes of a list that lost more than half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Loss {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// A person said that it is right.
+    Accept,
+}
+
+impl Ledger {
+    /// From the bytes in which it was kept.
+    pub(super) fn read(bytes: &[u8], loss: Loss) -> Self {
+        let (facts, _) = bytes.as_chunks::<LENGTH>();
+        let fact = |bytes: &[u8; LENGTH]| {
+            let (id, number) = bytes.split_first_chunk::<16>()?;
+            Some((IocId(Uuid::from_bytes(*id)), u64::from_le_bytes(number.try_into().ok()?)))
+        };
+        Self { before: facts.iter().filter_map(fact).collect(), loss, ..Self::default() }
+    }
+
+    /// How many IOCs it held.
+    pub(super) fn listed_before(&self) -> u64 {
+        count(&self.before)
+    }
+
+    /// Whether it said the same of an IOC.
+    pub(crate) fn knew(&self, fact: &Fact) -> bool {
+        self.before.binary_search(fact).is_ok()
+    }
+
+    /// Takes in what a part of the list says.
+    pub(crate) fn see(&self, facts: Vec<Fact>) {
+        let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if now.len() <= FACTS_MAX {
+            now.extend(facts);
+        }
+    }
+
+    /// What the list says, once all of it was seen.
+    pub(super) fn listed(&self) -> &Listed {
+        self.listed.get_or_init(|| self.finish())
+    }
+
+    /// Refuses a list that is more likely broken than shorter.
+    ///
+    /// # Errors
+    /// A sentence on what is wrong.
+    pub(crate) fn check(&self) -> AppResult<()> {
+        let (before, listed) = (self.listed_before(), self.listed().listed);
+        if listed == 0 {
+            return Err(AppError::Malformed("There is no IOC in it.".to_owned()));
+        }
+        if self.loss == Loss::Refuse && lost_too_much(before, listed) {
+            return Err(AppError::Malformed(format!(
+                "The list held {before} IOCs and holds {listed} now: it lost more than half at once. If that is right, fetch it now and accept the loss."
+            )));
+        }
+        Ok(())
+    }
+
+    fn finish(&self) -> Listed {
+        let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut facts = std::mem::take(&mut *now);
+        facts.sort_unstable();
+        facts.dedup();
+        let is_whole = facts.len() <= FACTS_MAX;
+        let mut gone: HashSet<IocId> = self.before.iter().map(|(id, _)| *id).collect();
+        for (id, _) in &facts {
+            gone.remove(id);
+        }
+        Listed { listed: count(&facts), facts, is_whole, gone: gone.into_iter().collect() }
+    }
+}
+
+/// The IOCs of facts that are in order.
+fn count(facts: &[Fact]) -> u64 {
+    facts.chunk_by(|(a, _), (b, _)| a == b).count() as u64
+}
+
+/// What a list says.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// In order, each once.
+    pub(super) facts: Vec<Fact>,
+    /// All of them were kept.
+    pub(super) is_whole: bool,
+    /// IOCs in it.
+    pub(super) listed: u64,
+    /// IOCs that were in it before.
+    pub(super) gone: Vec<IocId>,
+}
+
+impl Listed {
+    /// The bytes in which it is kept.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        if !self.is_whole {
+            return Vec::new();
+        }
+        let bytes = |(id, number): &Fact| {
+            let mut bytes = [0; LENGTH];
+            let (first, last) = bytes.split_at_mut(16);
+            first.copy_from_slice(id.0.as_bytes());
+            last.copy_from_slice(&number.to_le_bytes());
+            bytes
+        };
+        self.facts.iter().flat_map(bytes).collect()
+    }
+
+    /// Whether an IOC is in it.
+    pub(super) fn holds(&self, id: IocId) -> bool {
+        self.facts.binary_search_by_key(&id, |(known, _)| *known).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u128) -> IocId {
+        IocId(Uuid::from_u128(n))
+    }
+
+    #[test]
+    fn a_ledger_tells_what_is_new_changed_and_gone() {
+        let first = Ledger::read(&[], Loss::Refuse);
+        first.see(vec![(id(2), 7), (id(1), 5), (id(1), 6)]);
+        first.see(vec![(id(3), 9)]);
+        let listed = first.listed();
+        assert_eq!((listed.listed, listed.gone.len(), listed.is_whole), (3, 0, true));
+        let second = Ledger::read(&listed.bytes(), Loss::Refuse);
+        assert_eq!(second.listed_before(), 3);
+        assert!(second.knew(&(id(1), 6)) && second.knew(&(id(3), 9)));
+        assert!(!second.knew(&(id(3), 8)) && !second.knew(&(id(4), 9)));
+        second.see(vec![(id(1), 5), (id(4), 1)]);
+        let listed = second.listed();
+        let mut gone = listed.gone.clone();
+        gone.sort_unstable();
+        assert_eq!((listed.listed, gone), (2, vec![id(2), id(3)]));
+        assert!(listed.holds(id(4)) && !listed.holds(id(2)));
+    }
+}

@@ -1,0 +1,267 @@
+//! Subscriptions of sources, what their fetches did, and what their lists hold.
+
+use std::collections::{HashMap, HashSet};
+
+use iocast_domain::{
+    id::{AccountId, ImportId, IocId, SourceId},
+    subscription::{Access, Coverage, FetchOutcome, FetchProgress, Subscription},
+    time::Timestamp,
+};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait as _, QueryFilter, QueryOrder, QuerySelect,
+};
+use uuid::Uuid;
+
+use crate::{
+    Conn, Page, PageOf, StoreResult,
+    accounts::account_id,
+    error::corrupt,
+    page::cursor,
+    row::{fetch, ioc_source, subscription, subscription_ledger, subscription_missing},
+};
+
+/// Ids in one statement.
+const IDS: usize = 1_000;
+
+mod write;
+
+/// What a fetch did.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// Its id.
+    pub id: Uuid,
+    /// The source it was for.
+    pub source_id: SourceId,
+    /// When it ended.
+    pub at: Timestamp,
+    /// What came of it.
+    pub outcome: FetchOutcome,
+    /// The status that the server answered with.
+    pub status: Option<u16>,
+    /// Bytes of the body.
+    pub bytes: u64,
+    /// IOCs that the list holds.
+    pub listed: u64,
+    /// IOCs that were not known.
+    pub added: u64,
+    /// IOCs of which something changed.
+    pub changed: u64,
+    /// IOCs that this source reports no more.
+    pub gone: u64,
+    /// Lines that were refused.
+    pub refused: u64,
+    /// The import that it made.
+    pub import_id: Option<ImportId>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// That an IOC is on a list.
+#[derive(Clone, Copy, Debug)]
+pub struct OnList {
+    /// When the list was last fetched.
+    pub at: Timestamp,
+    /// It is about to be fetched again.
+    pub is_due: bool,
+}
+
+fn to_subscription(row: subscription::Model) -> StoreResult<(AccountId, Subscription)> {
+    let subscription::Model {
+        source_id,
+        account_id: account,
+        url,
+        form,
+        every,
+        coverage,
+        grace,
+        access,
+        access_name,
+        secret,
+        paused,
+        next_at,
+        claimed_until: _,
+        tried_at,
+        ok_at,
+        changed_at,
+        failures,
+        error,
+        etag,
+        last_modified,
+        sha256,
+        listed,
+    } = row;
+    let wrong = |column: &'static str, code: i16| corrupt("subscriptions", column, code);
+    let of = Subscription {
+        source_id: SourceId(source_id),
+        url,
+        form,
+        every,
+        coverage: Coverage::from_code(coverage).ok_or_else(|| wrong("coverage", coverage))?,
+        grace,
+        access: Access::from_code(access).ok_or_else(|| wrong("access", access))?,
+        access_name,
+        secret,
+        paused,
+        progress: FetchProgress {
+            next_at: Timestamp::from_micros(next_at),
+            tried_at: tried_at.map(Timestamp::from_micros),
+            ok_at: ok_at.map(Timestamp::from_micros),
+            changed_at: changed_at.map(Timestamp::from_micros),
+            failures: u32::try_from(failures).unwrap_or_default(),
+            error,
+            etag,
+            last_modified,
+            sha256,
+            listed: u64::try_from(listed).unwrap_or_default(),
+        },
+    };
+    Ok((account_id("subscriptions", account)?, of))
+}
+
+fn to_fetch(row: fetch::Model) -> StoreResult<Fetch> {
+    let count = |number: i64| u64::try_from(number).unwrap_or_default();
+    Ok(Fetch {
+        id: row.id,
+        source_id: SourceId(row.source_id),
+        at: Timestamp::from_micros(row.at),
+        outcome: FetchOutcome::from_code(row.outcome)
+            .ok_or_else(|| corrupt("fetches", "outcome", row.outcome))?,
+        status: row.status.and_then(|status| u16::try_from(status).ok()),
+        bytes: count(row.bytes),
+        listed: count(row.listed),
+        added: count(row.added),
+        changed: count(row.changed),
+        gone: count(row.gone),
+        refused: count(row.refused),
+        import_id: row.import_id.map(ImportId),
+        error: row.error,
+    })
+}
+
+impl<C: ConnectionTrait> Conn<C> {
+    /// The subscription of a source.
+    pub async fn subscription_fetch(&self, source: SourceId) -> StoreResult<Option<Subscription>> {
+        let row = subscription::Entity::find_by_id(source.0).one(&self.0).await?;
+        row.map(|row| to_subscription(row).map(|(_, of)| of)).transpose()
+    }
+
+    /// The subscriptions of an account.
+    pub async fn subscription_list(&self, account: &AccountId) -> StoreResult<Vec<Subscription>> {
+        let rows = subscription::Entity::find()
+            .filter(subscription::Column::AccountId.eq(account.as_str()))
+            .order_by_asc(subscription::Column::SourceId)
+            .all(&self.0)
+            .await?;
+        rows.into_iter().map(|row| to_subscription(row).map(|(_, of)| of)).collect()
+    }
+
+    /// Subscriptions that are due by the product's clock, and that nobody is at by the real one.
+    pub async fn subscriptions_due(
+        &self,
+        now: Timestamp,
+        real_now: Timestamp,
+        limit: u64,
+    ) -> StoreResult<Vec<(AccountId, Subscription)>> {
+        let rows = subscription::Entity::find()
+            .filter(subscription::Column::Paused.eq(false))
+            .filter(subscription::Column::NextAt.lte(now.micros()))
+            .filter(subscription::Column::ClaimedUntil.lte(real_now.micros()))
+            .order_by_asc(subscription::Column::NextAt)
+            .limit(limit)
+            .all(&self.0)
+            .await?;
+        rows.into_iter().map(to_subscription).collect()
+    }
+
+    /// What the list of a source held when it was fetched last, in the form in which it was put.
+    pub async fn subscription_ledger(&self, source: SourceId) -> StoreResult<Vec<u8>> {
+        let rows = subscription_ledger::Entity::find()
+            .filter(subscription_ledger::Column::SourceId.eq(source.0))
+            .order_by_asc(subscription_ledger::Column::Number)
+            .all(&self.0)
+            .await?;
+        Ok(rows.into_iter().flat_map(|row| row.data).collect())
+    }
+
+    /// IOCs that a list does not hold any more, since this time or earlier.
+    pub async fn subscription_missing(
+        &self,
+        source: SourceId,
+        since: Timestamp,
+    ) -> StoreResult<Vec<IocId>> {
+        let find = subscription_missing::Entity::find()
+            .select_only()
+            .column(subscription_missing::Column::IocId)
+            .filter(subscription_missing::Column::SourceId.eq(source.0))
+            .filter(subscription_missing::Column::Since.lte(since.micros()));
+        let ids: Vec<Uuid> = find.into_tuple().all(&self.0).await?;
+        Ok(ids.into_iter().map(IocId).collect())
+    }
+
+    /// Of these IOCs, those that are on the full list of a source that reports them.
+    pub async fn listed(
+        &self,
+        iocs: &[IocId],
+        now: Timestamp,
+    ) -> StoreResult<HashMap<IocId, OnList>> {
+        let mut found = HashMap::new();
+        for chunk in iocs.chunks(IDS) {
+            let ids = || chunk.iter().map(|id| id.0);
+            let links = ioc_source::Entity::find()
+                .filter(ioc_source::Column::IocId.is_in(ids()))
+                .all(&self.0)
+                .await?;
+            let sources: HashSet<Uuid> = links.iter().map(|link| link.source_id).collect();
+            let full: HashMap<Uuid, OnList> = subscription::Entity::find()
+                .filter(subscription::Column::SourceId.is_in(sources))
+                .filter(subscription::Column::Coverage.eq(Coverage::Full.code()))
+                .all(&self.0)
+                .await?
+                .into_iter()
+                .filter_map(|row| {
+                    let is_due = !row.paused && row.next_at <= now.micros();
+                    let on = OnList { at: Timestamp::from_micros(row.ok_at?), is_due };
+                    Some((row.source_id, on))
+                })
+                .collect();
+            if full.is_empty() {
+                continue;
+            }
+            let missing: HashSet<(Uuid, Uuid)> = subscription_missing::Entity::find()
+                .filter(subscription_missing::Column::SourceId.is_in(full.keys().copied()))
+                .filter(subscription_missing::Column::IocId.is_in(ids()))
+                .all(&self.0)
+                .await?
+                .into_iter()
+                .map(|row| (row.source_id, row.ioc_id))
+                .collect();
+            for link in links {
+                let Some(on) = full.get(&link.source_id) else { continue };
+                if !missing.contains(&(link.source_id, link.ioc_id)) {
+                    let known = found.entry(IocId(link.ioc_id)).or_insert(*on);
+                    known.at = on.at.max(known.at);
+                    known.is_due |= on.is_due;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// What the fetches of a source did, latest first.
+    pub async fn fetch_list(&self, source: SourceId, page: &Page) -> StoreResult<PageOf<Fetch>> {
+        use fetch::Column;
+        let mut find = fetch::Entity::find().filter(Column::SourceId.eq(source.0));
+        if let Some((at, id)) = page.after.as_deref().map(cursor).transpose()? {
+            let same = Column::At.eq(at).and(Column::Id.lt(id));
+            find = find.filter(Column::At.lt(at).or(same));
+        }
+        let rows = find
+            .order_by_desc(Column::At)
+            .order_by_desc(Column::Id)
+            .limit(page.limit + 1)
+            .all(&self.0)
+            .await?;
+        let rows = rows.into_iter().map(to_fetch).collect::<StoreResult<Vec<_>>>()?;
+        Ok(PageOf::cut(rows, page.limit, |f| format!("{}.{}", f.at.micros(), f.id)))
+    }
+}

@@ -1,0 +1,303 @@
+//! Subscriptions of sources: what is fetched, how fresh it is, what fetches did.
+
+use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
+use iocast_app::{App, AppError, Fetch, Loss, NewSubscription, SubscriptionView};
+use iocast_domain::{
+    id::SourceId,
+    subscription::{Access, Coverage},
+    time::{HOUR, MINUTE, Timestamp},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use validator::Validate;
+
+use super::{Answer, List, imports::ImportOut};
+use crate::{
+    extract::{Body, Id, Paging, Query, Session},
+    problem::Problem,
+};
+
+/// A source's subscription.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SubscriptionOut {
+    /// The source.
+    source_id: String,
+    /// What is fetched.
+    url: String,
+    /// The form that a person chose; without one, iocast finds out.
+    form: Option<String>,
+    /// Minutes between two fetches.
+    every_minutes: i64,
+    /// `growing`: each fetch only adds. `full`: what is gone from the list is reported no more.
+    coverage: &'static str,
+    /// Hours for which what is gone from a full list stays.
+    grace_hours: i64,
+    /// How a fetch says who it is: `none`, `basic`, `bearer`, `header` or `query`.
+    access: &'static str,
+    /// The user's name, or that of the header or parameter.
+    access_name: String,
+    /// Whether there is a password, token or key. It is never shown.
+    has_secret: bool,
+    /// A person paused it.
+    paused: bool,
+    /// `never_fetched`, `fresh`, `failing` or `paused`.
+    freshness: &'static str,
+    /// When the next fetch is due.
+    #[schema(value_type = String, format = DateTime)]
+    next_at: Timestamp,
+    /// When the last fetch ended.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    tried_at: Option<Timestamp>,
+    /// When the last fetch ended that went well.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    ok_at: Option<Timestamp>,
+    /// When something in the list changed last.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    changed_at: Option<Timestamp>,
+    /// Fetches that failed since the last one that went well.
+    failures: u32,
+    /// Why the last fetch failed.
+    error: Option<String>,
+    /// IOCs in the list.
+    listed: u64,
+}
+
+impl From<SubscriptionView> for SubscriptionOut {
+    fn from(
+        SubscriptionView { subscription: of, has_secret, freshness }: SubscriptionView,
+    ) -> Self {
+        let progress = of.progress;
+        Self {
+            source_id: of.source_id.to_string(),
+            url: of.url,
+            form: of.form,
+            every_minutes: of.every / MINUTE,
+            coverage: of.coverage.word(),
+            grace_hours: of.grace / HOUR,
+            access: of.access.word(),
+            access_name: of.access_name,
+            has_secret,
+            paused: of.paused,
+            freshness: freshness.word(),
+            next_at: progress.next_at,
+            tried_at: progress.tried_at,
+            ok_at: progress.ok_at,
+            changed_at: progress.changed_at,
+            failures: progress.failures,
+            error: progress.error,
+            listed: progress.listed,
+        }
+    }
+}
+
+/// What a subscription is to be.
+#[derive(Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SubscriptionIn {
+    /// What is fetched: an address that begins with https:// or http://, without name and password.
+    #[validate(length(
+        max = 2_000,
+        code = "url_invalid",
+        message = "Give an address of at most 2,000 characters."
+    ))]
+    url: String,
+    /// What the list is, whatever its bytes look like: `json`, `table`, `list`, `report`, `html` or
+    /// `openioc`. Without it, or with `auto`, iocast finds out.
+    #[serde(default)]
+    form: Option<String>,
+    /// Minutes between two fetches: 5 to 43,200; 60 unless given.
+    #[serde(default)]
+    every_minutes: Option<i64>,
+    /// `growing` (unless given): each fetch only adds. `full`: the list is whole, and what is gone
+    /// from it is reported by this source no more.
+    #[serde(default)]
+    coverage: Option<String>,
+    /// Hours for which what is gone from a full list stays: 0 (unless given) to 2,160.
+    #[serde(default)]
+    grace_hours: Option<i64>,
+    /// How a fetch says who it is: `none` (unless given), `basic`, `bearer`, `header` or `query`.
+    #[serde(default)]
+    access: Option<String>,
+    /// The user's name, or that of the header (such as `Auth-Key`) or parameter.
+    #[serde(default)]
+    access_name: Option<String>,
+    /// The password, token or key. Left out, the one that is there stays.
+    #[serde(default)]
+    secret: Option<String>,
+    /// Whether it is paused.
+    #[serde(default)]
+    paused: bool,
+}
+
+fn word<T: std::str::FromStr<Err = String>>(
+    field: &str,
+    word: Option<&str>,
+    otherwise: T,
+) -> Result<T, AppError> {
+    word.filter(|word| !word.is_empty()).map_or(Ok(otherwise), |word| {
+        word.parse()
+            .map_err(|why| AppError::field(field, "word_unknown", format!("{field}: {why}.")))
+    })
+}
+
+impl SubscriptionIn {
+    fn checked(self) -> Result<NewSubscription, AppError> {
+        Ok(NewSubscription {
+            coverage: word("coverage", self.coverage.as_deref(), Coverage::Growing)?,
+            access: word("access", self.access.as_deref(), Access::None)?,
+            url: self.url,
+            form: self.form,
+            every: self.every_minutes.unwrap_or(60).saturating_mul(MINUTE),
+            grace: self.grace_hours.unwrap_or(0).saturating_mul(HOUR),
+            access_name: self.access_name,
+            secret: self.secret,
+            paused: self.paused,
+        })
+    }
+}
+
+/// What a page's form says.
+pub(crate) fn of_form(
+    text: impl Fn(&str) -> String,
+    number: impl Fn(&str) -> Result<Option<i64>, AppError>,
+    paused: bool,
+) -> Result<NewSubscription, AppError> {
+    let maybe = |name: &str| Some(text(name)).filter(|text| !text.is_empty());
+    SubscriptionIn {
+        url: text("url"),
+        form: maybe("form"),
+        every_minutes: number("every_minutes")?,
+        coverage: maybe("coverage"),
+        grace_hours: number("grace_hours")?,
+        access: maybe("access"),
+        access_name: maybe("access_name"),
+        secret: maybe("secret"),
+        paused,
+    }
+    .checked()
+}
+
+/// What a fetch did.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FetchOut {
+    /// Its id.
+    id: String,
+    /// When it ended.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// `taken`, `unchanged` or `failed`. After a failure nothing changed.
+    outcome: &'static str,
+    /// The status that the server answered with.
+    status: Option<u16>,
+    /// Bytes of the body.
+    bytes: u64,
+    /// IOCs that the list holds.
+    listed: u64,
+    /// IOCs that were not known.
+    new: u64,
+    /// IOCs of which something changed.
+    changed: u64,
+    /// IOCs that this source reports no more.
+    gone: u64,
+    /// Lines that were refused.
+    refused: u64,
+    /// The import that it made: `GET /imports/{id}` says more.
+    import_id: Option<String>,
+    /// Why it failed.
+    error: Option<String>,
+}
+
+impl From<Fetch> for FetchOut {
+    fn from(of: Fetch) -> Self {
+        Self {
+            id: of.id.to_string(),
+            at: of.at,
+            outcome: of.outcome.word(),
+            status: of.status,
+            bytes: of.bytes,
+            listed: of.listed,
+            new: of.added,
+            changed: of.changed,
+            gone: of.gone,
+            refused: of.refused,
+            import_id: of.import_id.map(|id| id.to_string()),
+            error: of.error,
+        }
+    }
+}
+
+/// How to fetch.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct FetchQuery {
+    /// Take a list that lost more than half of its IOCs: it is refused otherwise.
+    accept_loss: bool,
+}
+
+/// The subscription of a source, and how fresh it is.
+#[utoipa::path(tag = "sources", params(("id" = Uuid, Path)), responses((status = 200, body = SubscriptionOut), (status = 404, body = Problem)))]
+#[get("/sources/{id}/subscription")]
+pub(crate) async fn fetch(app: web::Data<App>, session: Session, id: Id) -> Answer {
+    let found = app.intake.subscription_fetch(&session.0, SourceId(id.0)).await?;
+    Ok(HttpResponse::Ok().json(SubscriptionOut::from(found)))
+}
+
+/// Have a source fetch a list by itself, or change what it fetches. The first fetch follows at once.
+#[utoipa::path(tag = "sources", request_body = SubscriptionIn, params(("id" = Uuid, Path)), responses((status = 200, body = SubscriptionOut), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[put("/sources/{id}/subscription")]
+pub(crate) async fn put(
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    body: Body<SubscriptionIn>,
+) -> Answer {
+    let new = body.value.checked()?;
+    let found = app.intake.subscription_put(&session.0, SourceId(id.0), new).await?;
+    Ok(HttpResponse::Ok().json(SubscriptionOut::from(found)))
+}
+
+/// End the subscription of a source. What it brought stays.
+#[utoipa::path(tag = "sources", params(("id" = Uuid, Path)), responses((status = 204), (status = 404, body = Problem)))]
+#[delete("/sources/{id}/subscription")]
+pub(crate) async fn end(app: web::Data<App>, session: Session, id: Id) -> Answer {
+    app.intake.subscription_delete(&session.0, SourceId(id.0)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Fetch a list now, and say what that did.
+#[utoipa::path(tag = "sources", params(("id" = Uuid, Path), FetchQuery), responses((status = 200, body = FetchOut), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[post("/sources/{id}/subscription/fetch")]
+pub(crate) async fn fetch_now(
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    query: Query<FetchQuery>,
+) -> Answer {
+    let loss = if query.0.accept_loss { Loss::Accept } else { Loss::Refuse };
+    let done = app.intake.subscription_fetch_now(&session.0, SourceId(id.0), loss).await?;
+    Ok(HttpResponse::Ok().json(FetchOut::from(done)))
+}
+
+/// Fetch a list and say what taking it would do. Nothing is written.
+#[utoipa::path(tag = "sources", params(("id" = Uuid, Path)), responses((status = 200, body = ImportOut), (status = 400, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+#[post("/sources/{id}/subscription/try")]
+pub(crate) async fn try_it(app: web::Data<App>, session: Session, id: Id) -> Answer {
+    let report = app.intake.subscription_try(&session.0, SourceId(id.0)).await?;
+    Ok(HttpResponse::Ok().json(ImportOut::from(report)))
+}
+
+/// What the fetches of a source did, latest first; they are kept for 90 days.
+#[utoipa::path(tag = "sources", params(("id" = Uuid, Path), Paging), responses((status = 200, body = List<FetchOut>), (status = 404, body = Problem)))]
+#[get("/sources/{id}/subscription/fetches")]
+pub(crate) async fn fetches(
+    request: HttpRequest,
+    app: web::Data<App>,
+    session: Session,
+    id: Id,
+    query: Query<Paging>,
+) -> Answer {
+    let page = query.0.page()?;
+    let found = app.intake.fetch_list(&session.0, SourceId(id.0), &page).await?;
+    Ok(super::list(&request, found.map(FetchOut::from)))
+}
