@@ -21,6 +21,7 @@ stories!(
     a_fetch_says_who_it_is,
     private_addresses_are_refused,
     what_stays_in_a_list_does_not_retire,
+    another_list_takes_the_place_of_the_first,
     a_list_is_tried_before_it_is_taken,
 );
 
@@ -310,8 +311,11 @@ fn a_fetch_says_who_it_is(app: &mut TestApp) {
             json!({ "access": "query", "access_name": "key", "secret": secret }),
             "GET /list.txt?key=lamp+river+seven ",
         ),
-        // The secret stays where none is given.
-        (json!({ "access": "bearer" }), "authorization: Bearer lamp river seven"),
+        // The secret stays where none is given, for the same server and access.
+        (
+            json!({ "access": "query", "access_name": "key", "every_minutes": 90 }),
+            "GET /list.txt?key=lamp+river+seven ",
+        ),
     ];
     for (access, said) in cases {
         let before = feed.asked.lock().unwrap().len();
@@ -337,6 +341,24 @@ fn a_fetch_says_who_it_is(app: &mut TestApp) {
         let mut body = json!({ "url": feed.url });
         body.as_object_mut().unwrap().extend(wrong.as_object().unwrap().clone());
         admin.put(&format!("/api/v1/sources/{own}/subscription"), body, 422);
+    }
+    // It goes to no other server, and comes back in no sentence.
+    let other = Feed::start("a.example\n");
+    let elsewhere = json!({ "url": other.url, "access": "query", "access_name": "key" });
+    admin.put(&format!("/api/v1/sources/{own}/subscription"), elsewhere, 422);
+    for (status, headers, body) in [
+        ("403 Forbidden", String::new(), "no such key: lamp river seven"),
+        (
+            "302 Found",
+            "Location: http://198.51.100.1/list.txt?key=lamp+river+seven\r\n".to_owned(),
+            "",
+        ),
+    ] {
+        *feed.answer.lock().unwrap() =
+            Reply { status, headers, body: body.into(), cut_after: None };
+        let done = fetch_now(&admin, &own, "");
+        assert_eq!(done["outcome"], "failed", "{done}");
+        assert!(!done.to_string().contains("river"), "{done}");
     }
     // Open to all again: the secret is gone.
     assert_eq!(subscribe(&admin, &own, &feed, json!({ "access": "none" }))["has_secret"], false);
@@ -378,10 +400,63 @@ fn what_stays_in_a_list_does_not_retire(app: &mut TestApp) {
     let ioc = admin.ioc("192.0.2.7");
     assert_eq!(ioc["state"], "active", "{ioc}");
     assert!(text(&ioc, "last_seen") > seen, "{ioc}");
-    // A growing list says nothing of what it held before.
-    subscribe(&admin, &own, &feed, json!({ "coverage": "growing", "every_minutes": 43_200 }));
+    // So with a list that only adds; what is not in it retires.
+    import(&admin, &own, &["192.0.2.8"]);
+    subscribe(&admin, &own, &feed, json!({ "coverage": "growing", "every_minutes": 600 }));
+    fetched(&admin, &own, 4);
+    for fetches in [5, 6] {
+        app.advance(&admin, "13d");
+        fetched(&admin, &own, fetches);
+    }
+    app.advance(&admin, "2h");
+    assert_eq!(admin.ioc("192.0.2.7")["state"], "active");
+    assert_eq!(admin.ioc("192.0.2.8")["state"], "retired");
+    // After a long outage what the list still holds is there again.
+    feed.answer.lock().unwrap().status = "500 Internal Server Error";
     app.advance(&admin, "20d");
+    eventually("the outage shows", || {
+        (subscription(&admin, &own)["freshness"] == "failing").then_some(())
+    });
+    // It is tried less and less often.
+    for _ in 0..10 {
+        assert_eq!(fetch_now(&admin, &own, "")["outcome"], "failed");
+    }
+    app.advance(&admin, "2h");
     assert_eq!(admin.ioc("192.0.2.7")["state"], "retired");
+    feed.says("192.0.2.7\n");
+    fetch_now(&admin, &own, "");
+    assert_eq!(admin.ioc("192.0.2.7")["state"], "active");
+}
+
+fn another_list_takes_the_place_of_the_first(app: &mut TestApp) {
+    let admin = allow_loopback(app);
+    let own = source(&admin);
+    let plain = device(&admin, "plain-list", json!({}));
+    let (first, second) =
+        (Feed::start("a.example\nb.example\n"), Feed::start("b.example\nc.example\n"));
+    subscribe(&admin, &own, &first, json!({ "coverage": "full" }));
+    settled(app, &plain.url, &["a.example", "b.example"]);
+    subscribe(&admin, &own, &second, json!({ "coverage": "full" }));
+    settled(app, &plain.url, &["b.example", "c.example"]);
+    // One that only adds keeps what is gone; whole again, it does not.
+    subscribe(&admin, &own, &second, json!({ "coverage": "growing" }));
+    fetched(&admin, &own, 3);
+    second.says("c.example\nd.example\n");
+    fetch_now(&admin, &own, "");
+    settled(app, &plain.url, &["b.example", "c.example", "d.example"]);
+    subscribe(&admin, &own, &second, json!({ "coverage": "full" }));
+    settled(app, &plain.url, &["c.example", "d.example"]);
+    // What a fetch took can be undone; then nothing is fetched until a person wants it.
+    let list = admin.get(&format!("/api/v1/sources/{own}/subscription/fetches"));
+    let taken = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|fetch| fetch["new"] == 1 && fetch["gone"] == 0)
+        .unwrap()
+        .clone();
+    admin.post(&format!("/api/v1/imports/{}/undo", text(&taken, "import_id")), json!({}), 200);
+    assert_eq!(subscription(&admin, &own)["freshness"], "paused");
 }
 
 fn a_list_is_tried_before_it_is_taken(app: &mut TestApp) {

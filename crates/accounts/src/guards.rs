@@ -1,6 +1,9 @@
 //! The account's guards: which are on, its own names, and the allow list.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use iocast_domain::{
     account::{Account, Module},
@@ -89,12 +92,9 @@ impl Accounts {
         fields.done()?;
         let (add, remove) = (add.unwrap_or_default(), remove.unwrap_or_default());
         self.guards_change(actor, async |_, guards| {
-            let is_in = |list: &[AllowEntry], entry: &AllowEntry| {
-                list.iter().any(|other| other.value == entry.value && other.scope == entry.scope)
-            };
-            let kept = |entry: &AllowEntry| !is_in(&remove, entry) && !is_in(&add, entry);
+            let gone: HashSet<_> = add.iter().chain(&remove).map(AllowEntry::key).collect();
             let mut all = guards.allow.clone();
-            all.retain(kept);
+            all.retain(|entry| !gone.contains(&entry.key()));
             all.extend(add);
             guards.allow = allow_list(all.into_iter().map(NewAllow::from))?;
             Ok(())
@@ -108,6 +108,7 @@ impl Accounts {
         change: impl AsyncFnOnce(&Txn, &mut Guards) -> AppResult<()>,
     ) -> AppResult<Guards> {
         let txn = self.context.store.write().await?;
+        txn.account_lock(&actor.account_id).await?;
         let account = txn.account_fetch(&actor.account_id).await?;
         let before = account.ok_or(AppError::NotFound("account"))?.guards;
         let mut after = before.clone();
@@ -117,7 +118,7 @@ impl Accounts {
         }
         self.check_scopes(&txn, actor, &before, &after).await?;
         txn.account_set_guards(&actor.account_id, &after).await?;
-        let detail = serde_json::json!({ "before": before, "after": after });
+        let detail = changes(&before, &after);
         self.context.audit(&txn, actor, "guards.update", &actor.account_id, &detail).await?;
         txn.commit().await?;
         self.context.changed.notify_one();
@@ -133,14 +134,14 @@ impl Accounts {
         after: &Guards,
     ) -> AppResult<()> {
         let now = self.context.now();
-        for entry in after.allow.iter().filter(|entry| !before.allow.contains(entry)) {
-            let there = match entry.scope {
-                AllowScope::Account => true,
-                AllowScope::Source(id) => txn.source_fetch(&actor.account_id, id).await?.is_some(),
-                AllowScope::Device(id) => {
-                    !txn.device_fetch_many(&actor.account_id, &[id]).await?.is_empty()
-                }
+        let known: HashSet<&AllowEntry> = before.allow.iter().collect();
+        let mut there_is: HashMap<AllowScope, bool> = HashMap::new();
+        for entry in after.allow.iter().filter(|entry| !known.contains(entry)) {
+            let there = match there_is.get(&entry.scope) {
+                Some(there) => *there,
+                None => self.is_there(txn, actor, entry.scope).await?,
             };
+            there_is.insert(entry.scope, there);
             let value = String::from(entry.value.clone());
             if !there {
                 return Err(AppError::field(
@@ -160,6 +161,15 @@ impl Accounts {
         Ok(())
     }
 
+    async fn is_there(&self, txn: &Txn, actor: &Actor, scope: AllowScope) -> AppResult<bool> {
+        let account = &actor.account_id;
+        Ok(match scope {
+            AllowScope::Account => true,
+            AllowScope::Source(id) => txn.source_fetch(account, id).await?.is_some(),
+            AllowScope::Device(id) => !txn.device_fetch_many(account, &[id]).await?.is_empty(),
+        })
+    }
+
     /// Takes entries off the allow lists that have ended.
     ///
     /// # Errors
@@ -173,11 +183,16 @@ impl Accounts {
             }
             for id in due {
                 let txn = self.context.store.write().await?;
+                txn.account_lock(&id).await?;
                 let Some(Account { mut guards, .. }) = txn.account_fetch(&id).await? else {
                     continue;
                 };
                 let ended: Vec<AllowEntry> =
                     guards.allow.extract_if(.., |entry| entry.is_over(now)).collect();
+                if ended.is_empty() {
+                    // Another replica was first.
+                    continue;
+                }
                 txn.account_set_guards(&id, &guards).await?;
                 let actor = Actor::watchdog(id.clone());
                 let detail = serde_json::json!({ "ended": ended });
@@ -188,6 +203,19 @@ impl Accounts {
         }
         Ok(())
     }
+}
+
+/// What changed, for the audit log. Of a long allow list only what came and what went.
+fn changes(before: &Guards, after: &Guards) -> serde_json::Value {
+    let only = |of: &Guards, other: &Guards| -> Vec<AllowEntry> {
+        let known: HashSet<&AllowEntry> = other.allow.iter().collect();
+        of.allow.iter().filter(|entry| !known.contains(entry)).cloned().collect()
+    };
+    let rest = |of: &Guards, allow| Guards { allow, ..of.clone() };
+    serde_json::json!({
+        "before": rest(before, only(before, after)),
+        "after": rest(after, only(after, before)),
+    })
 }
 
 fn known_guard(word: &str) -> Result<Refusal, FieldError> {

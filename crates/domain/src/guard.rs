@@ -125,7 +125,7 @@ impl Refusal {
 
 /// A name or network that the account never wants blocked: a domain with all below it, an address,
 /// or a network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum OwnName {
     /// A domain and everything below it.

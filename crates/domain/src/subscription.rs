@@ -125,10 +125,10 @@ pub struct FetchProgress {
 }
 
 impl Subscription {
-    /// Whether another one fetches the same list in the same form.
+    /// Whether another one fetches the same list, in the same form and as whole.
     #[must_use]
     pub fn fetches_the_same(&self, other: &Self) -> bool {
-        self.url == other.url && self.form == other.form
+        self.url == other.url && self.form == other.form && self.coverage == other.coverage
     }
 
     /// How fresh it is.

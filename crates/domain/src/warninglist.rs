@@ -125,7 +125,7 @@ pub const LISTS_MAX: usize = 500;
 /// Most entries of the lists of an account that are on.
 pub const ENTRIES_MAX: u64 = 2_000_000;
 /// Most bytes of memory of all regular expressions.
-const REGEX_MEMORY: usize = 16 << 20;
+const REGEX_MEMORY: usize = 4 << 20;
 
 /// Bytes that a network takes in the trie, with its lists.
 const NETWORK_MEMORY: usize = 120;
@@ -217,7 +217,8 @@ impl Warninglists {
     /// Whether a list keeps a value from all devices.
     #[must_use]
     pub fn withhold(&self, kind: Kind, value: &str) -> bool {
-        self.visit(kind, value, &mut |list| list.mode == ListMode::Withhold)
+        let any = self.lists.iter().any(|list| list.matched.mode == ListMode::Withhold);
+        any && self.visit(kind, value, &mut |list| list.mode == ListMode::Withhold)
     }
 
     /// Comes by lists that a value is on, some more than once, until `stop` says so. Gives whether
@@ -233,12 +234,13 @@ impl Warninglists {
         };
         let lower = value.to_ascii_lowercase();
         if self.values.of(value).any(&mut met)
-            || (lower != value && self.values.of(&lower).any(&mut met))
+            || (kind != Kind::Url && lower != value && self.values.of(&lower).any(&mut met))
         {
             return true;
         }
         let by_host = match host_of(kind, value) {
-            Some(HostOf::Name(name)) => {
+            // Of an address, the name behind the @ is no host that is met.
+            Some(HostOf::Name(name)) if kind != Kind::Email => {
                 ancestors(name).any(|name| self.hosts.of(name).any(&mut met))
                     || (kind == Kind::Domain && self.above.of(name).any(&mut met))
             }
@@ -247,7 +249,7 @@ impl Warninglists {
                 let under = self.networks.children(&network).map(|(_, lists)| lists);
                 over.chain(under).any(|lists| lists.iter().copied().any(&mut met))
             }
-            None => false,
+            Some(HostOf::Name(_)) | None => false,
         };
         if by_host {
             return true;

@@ -2,7 +2,7 @@
 //!
 //! A name is resolved once, judged, and connected to as it is, so that a name that is public when it
 //! is looked at can't lead into the private network afterwards. Redirects are followed on the same
-//! host only: a key that is meant for one server goes to no other.
+//! server only: a key that is meant for one goes to no other.
 
 use std::{
     io::{Read as _, Write},
@@ -30,7 +30,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long a server may take until it begins to answer.
 const ANSWER: Duration = Duration::from_secs(60);
 /// How long nothing may arrive.
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes of an answer that is no list, of which a sentence is made.
 const SHOWN: u64 = 400;
 
@@ -161,28 +161,23 @@ fn redirected(from: &Uri, answer: &Response<Body>) -> Result<Uri, Failure> {
     let status = Some(answer.status().as_u16());
     let wrong = |why: String| Failure { status, retry_after: None, why };
     let location = text(answer, header::LOCATION).unwrap_or_default();
-    let base = from.to_string();
-    let to: Uri = match location.parse::<Uri>() {
-        Ok(to) if to.authority().is_some() => to,
-        _ if location.starts_with('/') => {
-            let origin = base.split('/').take(3).collect::<Vec<_>>().join("/");
-            format!("{origin}{location}").parse().map_err(|_| {
-                wrong("The server redirected to an address that can't be read.".to_owned())
-            })?
-        }
-        _ => {
-            return Err(wrong(
-                "The server redirected to an address that can't be read.".to_owned(),
-            ));
-        }
-    };
-    let safer = to.scheme_str() == from.scheme_str() || to.scheme_str() == Some("https");
-    if to.host() != from.host() || !safer {
+    let unreadable = || wrong("The server redirected to an address that can't be read.".to_owned());
+    let base = url::Url::parse(&from.to_string()).map_err(|_| unreadable())?;
+    let mut to = base.join(&location).map_err(|_| unreadable())?;
+    to.set_fragment(None);
+    let safer = base.scheme() == "http"
+        && to.scheme() == "https"
+        && base.host() == to.host()
+        && base.port().is_none()
+        && to.port().is_none();
+    if base.origin() != to.origin() && !safer {
+        // What stands behind the path may be a key.
+        to.set_query(None);
         return Err(wrong(format!(
-            "The server redirects to {to}. iocast follows redirects on the same host only; if that is where the list is now, change the address of this subscription."
+            "The server redirects to {to}. iocast follows redirects on the same server only; if that is where the list is now, change the address of this subscription."
         )));
     }
-    Ok(to)
+    to.as_str().parse().map_err(|_| unreadable())
 }
 
 fn refused(mut answer: Response<Body>) -> Failure {

@@ -6,7 +6,6 @@ use iocast_domain::{
     id::{AccountId, IocId},
     time::HOUR,
 };
-use iocast_store::OnList;
 
 use crate::{AppResult, Intake};
 
@@ -50,36 +49,44 @@ impl Intake {
         Ok(retired)
     }
 
-    /// What a full list holds was seen when the list was fetched last: an IOC that stays in it is
-    /// not written at each fetch, but here, once in its lifetime. Gives those that are in none.
+    /// What a list holds was seen when the list was fetched last: an IOC that stays in it is not
+    /// written at each fetch, but here, once in its lifetime. Gives those that are in none.
     async fn keep_listed(&self, account: &AccountId, ids: Vec<IocId>) -> AppResult<Vec<IocId>> {
         let now = self.context.now();
-        let listed = self.context.store.read().listed(&ids, now).await?;
-        if listed.is_empty() {
+        let (mut seen, mut waiting) = (BTreeMap::new(), Vec::new());
+        for (of, brought) in self.context.store.read().subscribed(account, &ids).await? {
+            let Some(at) = of.progress.ok_at else { continue };
+            let ledger = self.ledger_of(of.source_id).await?;
+            let is_due = !of.paused && of.progress.next_at <= now;
+            for id in brought.into_iter().filter(|id| ledger.held(*id)) {
+                let known = seen.entry(id).or_insert(at);
+                *known = at.max(*known);
+                if is_due {
+                    waiting.push(id);
+                }
+            }
+        }
+        if seen.is_empty() {
             return Ok(ids);
         }
         let txn = self.context.store.write().await?;
         let seq = txn.account_next_seq(account, || self.context.now()).await?;
-        let kept: Vec<IocId> = listed.keys().copied().collect();
-        let (mut seen, mut waiting) = (HashSet::new(), Vec::new());
-        for (id, mut row) in txn.ioc_fetch_many(&kept).await? {
-            let Some(OnList { at, is_due }) = listed.get(&id).copied() else { continue };
-            if row.deleted {
-                continue;
-            }
-            if at > row.ioc.last_seen && at.plus(row.ioc.kind.lifetime()) > now {
+        let listed: Vec<IocId> = seen.keys().copied().collect();
+        let mut kept = HashSet::new();
+        for (id, mut row) in txn.ioc_fetch_many(&listed).await? {
+            let Some(at) = seen.get(&id).copied() else { continue };
+            if !row.deleted && at > row.ioc.last_seen && at.plus(row.ioc.kind.lifetime()) > now {
                 row.ioc.last_seen = at;
                 txn.ioc_update(account, &row, seq).await?;
-                seen.insert(id);
-            } else if is_due {
-                // The next fetch decides.
-                waiting.push(id);
+                kept.insert(id);
             }
         }
+        // The fetch that is about to be made decides.
+        waiting.retain(|id| !kept.contains(id));
         txn.ioc_postpone(&waiting, now.plus(WAITS)).await?;
         txn.commit().await?;
-        seen.extend(waiting);
-        Ok(ids.into_iter().filter(|id| !seen.contains(id)).collect())
+        kept.extend(waiting);
+        Ok(ids.into_iter().filter(|id| !kept.contains(id)).collect())
     }
 
     /// Writes the places of IOCs that an earlier version wrote without one, some at a time. Until

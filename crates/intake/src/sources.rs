@@ -184,6 +184,14 @@ impl Intake {
         txn.source_update(&actor.account_id, &after)
             .await
             .map_err(|e| taken(e, "name", "a source"))?;
+        if after.confidence != before.confidence
+            && let Some(mut of) = txn.subscription_fetch(id).await?
+        {
+            // Its reports are renewed at the next fetch.
+            (of.progress.sha256, of.progress.etag, of.progress.last_modified) = (None, None, None);
+            of.progress.next_at = self.context.now();
+            txn.subscription_put(&actor.account_id, &of).await?;
+        }
         if after.enabled != before.enabled || after.name != before.name {
             self.source_weighs_otherwise(&txn, &actor.account_id, id).await?;
         }

@@ -20,7 +20,9 @@ mod download;
 mod fetching;
 mod gone;
 mod ledger;
+mod outcome;
 
+use self::ledger::LedgerOptions;
 pub use self::ledger::{Ledger, Loss};
 pub(crate) use self::{fetching::AT_ONCE, ledger::fact};
 
@@ -88,6 +90,12 @@ fn purpose(source: SourceId) -> String {
 }
 
 impl Intake {
+    /// What the list of a source held when it was fetched last.
+    pub(crate) async fn ledger_of(&self, source: SourceId) -> AppResult<Ledger> {
+        let bytes = self.context.store.read().subscription_ledger(source).await?;
+        Ok(Ledger::read(&bytes, LedgerOptions::default()))
+    }
+
     /// The subscription of a source.
     ///
     /// # Errors
@@ -138,7 +146,16 @@ impl Intake {
         let txn = self.context.store.write().await?;
         txn.account_lock(&actor.account_id).await?;
         let before = txn.subscription_fetch(source).await?;
-        let kept = before.as_ref().map(|of| of.secret.clone()).unwrap_or_default();
+        // A secret goes to no other server than the one that it was given for.
+        let kept = before
+            .as_ref()
+            .filter(|of| {
+                url.as_deref().is_some_and(|url| same_origin(&of.url, url))
+                    && of.access == new.access
+                    && access_name.as_ref() == Some(&of.access_name)
+            })
+            .map(|of| of.secret.clone())
+            .unwrap_or_default();
         let secret = match (new.access, secret.flatten()) {
             (Access::None, _) => Vec::new(),
             (_, None) => kept,
@@ -150,7 +167,7 @@ impl Intake {
             return Err(AppError::field(
                 "secret",
                 "secret_missing",
-                "Give the password, token or key that goes with this access.",
+                "Give the password, token or key that goes with this access; it is kept only for the same server and the same kind of access.",
             ));
         }
         let mut after = Subscription {
@@ -264,6 +281,11 @@ impl Intake {
         let found = found.ok_or(AppError::NotFound("subscription"))?;
         self.fetch_dry(actor, found).await
     }
+}
+
+fn same_origin(one: &str, other: &str) -> bool {
+    let origin = |text: &str| url::Url::parse(text).map(|url| url.origin()).ok();
+    origin(one).is_some_and(|of| origin(other) == Some(of))
 }
 
 fn checked_url(url: &str) -> Result<String, FieldError> {

@@ -105,6 +105,7 @@ impl Intake {
         let read = self.context.spawn_blocking(move || Taken::of(file));
         let new = read.await.map_err(AppError::internal)?;
         let txn = self.context.store.write().await?;
+        txn.account_lock(&actor.account_id).await?;
         let known = txn.warninglist_by_name(&actor.account_id, &name).await?;
         if let Some(known) = &known
             && known.sha256 == new.sha256
@@ -147,6 +148,7 @@ impl Intake {
     ) -> AppResult<Warninglist> {
         actor.may_change(Module::Automation)?;
         let txn = self.context.store.write().await?;
+        txn.account_lock(&actor.account_id).await?;
         let known = txn.warninglist_fetch(&actor.account_id, id).await?;
         let known = known.ok_or(AppError::NotFound("warninglist"))?;
         if known.mode == mode {
@@ -173,6 +175,7 @@ impl Intake {
     pub async fn warninglist_delete(&self, actor: &Actor, id: WarninglistId) -> AppResult<()> {
         actor.may_change(Module::Automation)?;
         let txn = self.context.store.write().await?;
+        txn.account_lock(&actor.account_id).await?;
         let known = txn.warninglist_fetch(&actor.account_id, id).await?;
         let known = known.ok_or(AppError::NotFound("warninglist"))?;
         txn.warninglist_delete(id).await?;

@@ -1,7 +1,5 @@
 //! Subscriptions of sources, what their fetches did, and what their lists hold.
 
-use std::collections::{HashMap, HashSet};
-
 use iocast_domain::{
     id::{AccountId, ImportId, IocId, SourceId},
     subscription::{Access, Coverage, FetchOutcome, FetchProgress, Subscription},
@@ -54,15 +52,6 @@ pub struct Fetch {
     pub import_id: Option<ImportId>,
     /// Why it failed.
     pub error: Option<String>,
-}
-
-/// That an IOC is on a list.
-#[derive(Clone, Copy, Debug)]
-pub struct OnList {
-    /// When the list was last fetched.
-    pub at: Timestamp,
-    /// It is about to be fetched again.
-    pub is_due: bool,
 }
 
 fn to_subscription(row: subscription::Model) -> StoreResult<(AccountId, Subscription)> {
@@ -180,7 +169,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .order_by_asc(subscription_ledger::Column::Number)
             .all(&self.0)
             .await?;
-        Ok(rows.into_iter().flat_map(|row| row.data).collect())
+        Ok(rows.into_iter().map(|row| row.data).collect::<Vec<_>>().concat())
     }
 
     /// IOCs that a list does not hold any more, since this time or earlier.
@@ -198,50 +187,30 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(ids.into_iter().map(IocId).collect())
     }
 
-    /// Of these IOCs, those that are on the full list of a source that reports them.
-    pub async fn listed(
+    /// Which of these IOCs subscriptions have brought that were fetched well at least once, by
+    /// source.
+    pub async fn subscribed(
         &self,
+        account: &AccountId,
         iocs: &[IocId],
-        now: Timestamp,
-    ) -> StoreResult<HashMap<IocId, OnList>> {
-        let mut found = HashMap::new();
-        for chunk in iocs.chunks(IDS) {
-            let ids = || chunk.iter().map(|id| id.0);
-            let links = ioc_source::Entity::find()
-                .filter(ioc_source::Column::IocId.is_in(ids()))
-                .all(&self.0)
-                .await?;
-            let sources: HashSet<Uuid> = links.iter().map(|link| link.source_id).collect();
-            let full: HashMap<Uuid, OnList> = subscription::Entity::find()
-                .filter(subscription::Column::SourceId.is_in(sources))
-                .filter(subscription::Column::Coverage.eq(Coverage::Full.code()))
-                .all(&self.0)
-                .await?
-                .into_iter()
-                .filter_map(|row| {
-                    let is_due = !row.paused && row.next_at <= now.micros();
-                    let on = OnList { at: Timestamp::from_micros(row.ok_at?), is_due };
-                    Some((row.source_id, on))
-                })
-                .collect();
-            if full.is_empty() {
+    ) -> StoreResult<Vec<(Subscription, Vec<IocId>)>> {
+        let mut found = Vec::new();
+        for of in self.subscription_list(account).await? {
+            if of.progress.ok_at.is_none() {
                 continue;
             }
-            let missing: HashSet<(Uuid, Uuid)> = subscription_missing::Entity::find()
-                .filter(subscription_missing::Column::SourceId.is_in(full.keys().copied()))
-                .filter(subscription_missing::Column::IocId.is_in(ids()))
-                .all(&self.0)
-                .await?
-                .into_iter()
-                .map(|row| (row.source_id, row.ioc_id))
-                .collect();
-            for link in links {
-                let Some(on) = full.get(&link.source_id) else { continue };
-                if !missing.contains(&(link.source_id, link.ioc_id)) {
-                    let known = found.entry(IocId(link.ioc_id)).or_insert(*on);
-                    known.at = on.at.max(known.at);
-                    known.is_due |= on.is_due;
-                }
+            let mut ids = Vec::new();
+            for chunk in iocs.chunks(IDS) {
+                let find = ioc_source::Entity::find()
+                    .select_only()
+                    .column(ioc_source::Column::IocId)
+                    .filter(ioc_source::Column::SourceId.eq(of.source_id.0))
+                    .filter(ioc_source::Column::IocId.is_in(chunk.iter().map(|id| id.0)));
+                let some: Vec<Uuid> = find.into_tuple().all(&self.0).await?;
+                ids.extend(some.into_iter().map(IocId));
+            }
+            if !ids.is_empty() {
+                found.push((of, ids));
             }
         }
         Ok(found)

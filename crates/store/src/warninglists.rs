@@ -103,7 +103,7 @@ impl<C: ConnectionTrait> Conn<C> {
             .order_by_asc(warninglist_body::Column::Number)
             .all(&self.0)
             .await?;
-        Ok(rows.into_iter().flat_map(|row| row.data).collect())
+        Ok(rows.into_iter().map(|row| row.data).collect::<Vec<_>>().concat())
     }
 
     /// Accounts of which an entry of the allow list has ended.

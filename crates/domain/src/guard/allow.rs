@@ -38,7 +38,7 @@ impl AllowScope {
 }
 
 /// An entry of the allow list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]
 pub struct AllowEntry {
     /// A domain with all below it, an address, or a network.
@@ -56,6 +56,12 @@ impl AllowEntry {
     #[must_use]
     pub const fn plain(value: OwnName) -> Self {
         Self { value, comment: None, expires_at: None, scope: AllowScope::Account }
+    }
+
+    /// What it is for: of two of the same, one counts.
+    #[must_use]
+    pub fn key(&self) -> (&OwnName, AllowScope) {
+        (&self.value, self.scope)
     }
 
     /// Whether it ended.

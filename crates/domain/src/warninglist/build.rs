@@ -27,6 +27,8 @@ pub struct Builder {
     made: Warninglists,
     substrings: (Vec<String>, Vec<Number>, usize),
     regexes: (Vec<String>, Vec<Number>),
+    /// Regular expressions that were tried: one that can't be taken costs as much as one that can.
+    tried: usize,
 }
 
 impl Builder {
@@ -58,16 +60,16 @@ impl Builder {
             return Err(format!("an entry has at most {ENTRY_MAX} bytes"));
         }
         match matching {
-            Matching::Exact => self.made.values.insert(&whole(entry), number),
+            Matching::Exact => self.made.values.insert(&whole(entry), number)?,
             Matching::Hostname => {
                 let name = host_name(entry);
-                if name.is_empty() {
+                if !is_name(&name) {
                     return Err("this is no host name".to_owned());
                 }
                 for above in ancestors(&name).skip(1) {
-                    self.made.above.insert(above, number);
+                    self.made.above.insert(above, number)?;
                 }
-                self.made.hosts.insert(&name, number);
+                self.made.hosts.insert(&name, number)?;
             }
             Matching::Cidr => {
                 let network = network(entry)
@@ -93,7 +95,8 @@ impl Builder {
                 numbers.push(number);
             }
             Matching::Regex => {
-                if self.regexes.0.len() >= REGEXES_MAX {
+                self.tried += 1;
+                if self.tried > REGEXES_MAX {
                     return Err(format!(
                         "all lists together have at most {REGEXES_MAX} regular expressions"
                     ));
@@ -109,8 +112,12 @@ impl Builder {
     /// the sentence says.
     #[must_use]
     pub fn finish(self) -> (Warninglists, Option<String>) {
-        let Self { mut made, substrings: (texts, of_texts, _), regexes: (patterns, of_patterns) } =
-            self;
+        let Self {
+            mut made,
+            substrings: (texts, of_texts, _),
+            regexes: (mut patterns, of_patterns),
+            ..
+        } = self;
         let mut trouble = None;
         if !texts.is_empty() {
             match AhoCorasick::new(&texts) {
@@ -118,10 +125,17 @@ impl Builder {
                 Err(why) => trouble = Some(format!("The substrings are left out: {why}.")),
             }
         }
-        if !patterns.is_empty() {
+        // Those of lists that withhold come first, and are left out last.
+        while !patterns.is_empty() {
             match RegexSetBuilder::new(&patterns).size_limit(REGEX_MEMORY).build() {
-                Ok(set) => made.regexes = Some((set, of_patterns)),
-                Err(why) => trouble = Some(format!("The regular expressions are left out: {why}.")),
+                Ok(set) => {
+                    made.regexes = Some((set, of_patterns));
+                    break;
+                }
+                Err(why) => {
+                    trouble = Some(format!("Some regular expressions are left out: {why}."));
+                    patterns.truncate(patterns.len() / 2);
+                }
             }
         }
         (made, trouble)
@@ -144,4 +158,13 @@ fn host_name(entry: &str) -> String {
         return bare.to_ascii_lowercase();
     }
     normalise::domain(bare).unwrap_or_else(|_| bare.to_lowercase())
+}
+
+/// Whether this may be the name of a host: one part is enough.
+fn is_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
 }

@@ -7,6 +7,10 @@ use hashbrown::{HashTable, hash_table::Entry};
 
 use super::Number;
 
+/// Most bytes of all texts.
+const TEXT_MAX: usize = 128 << 20;
+/// What is said of what is too much.
+const FULL: &str = "the lists that are on are too long together";
 /// No further entry.
 const END: u32 = u32::MAX;
 
@@ -35,16 +39,19 @@ fn text_of<'a>(text: &'a str, key: &Key) -> &'a str {
 
 impl Keys {
     /// Adds a text of a list; once is enough.
-    pub(super) fn insert(&mut self, text: &str, list: Number) {
+    pub(super) fn insert(&mut self, text: &str, list: Number) -> Result<(), String> {
         let (Ok(at), Ok(start), Ok(length)) = (
             u32::try_from(self.keys.len()),
             u32::try_from(self.text.len()),
             u16::try_from(text.len()),
         ) else {
-            return;
+            return Err(FULL.to_owned());
         };
         if self.of(text).any(|known| known == list) {
-            return;
+            return Ok(());
+        }
+        if self.text.len() > TEXT_MAX {
+            return Err(FULL.to_owned());
         }
         let Self { text: all, keys, table, hasher } = self;
         let is_same =
@@ -69,6 +76,7 @@ impl Keys {
                 keys.push(new);
             }
         }
+        Ok(())
     }
 
     /// Bytes of memory that they take.

@@ -59,6 +59,7 @@ fn each_way_of_comparing() {
             &["Mail-in.", "@throwaway.example"],
         ),
         ("patterns", Matching::Regex, &["email-src"], &["/^(abuse|soc)@.*\\..*$/i"]),
+        ("any hosts", Matching::Hostname, &[], &["anywhere.example"]),
         ("anything", Matching::Exact, &[], &["all@kinds.example", "198.51.100.9"]),
     ]);
     let cases: &[(Kind, &str, &[&str])] = &[
@@ -77,6 +78,7 @@ fn each_way_of_comparing() {
         (Kind::Url, "http://vendor.example/x", &[]),
         (Kind::Url, "http://a.cdn.example/x", &["hosts"]),
         (Kind::Email, "me@cdn.example", &[]),
+        (Kind::Email, "me@anywhere.example", &[]),
         (Kind::Ipv4, "198.51.100.9", &["anything", "networks"]),
         (Kind::Ipv4, "198.51.0.0/16", &["networks"]),
         (Kind::Ipv4, "203.0.113.8", &[]),
@@ -122,7 +124,10 @@ fn what_can_not_be_compared_is_named() {
     let found = left_out(Matching::Regex, &["/a(?=b)/", "/(/", "/a{1000}{1000}{1000}/", "/ok/i"]);
     assert_eq!(found.count, 3, "{found:?}");
     assert_eq!(left_out(Matching::Substring, &["ab", "abc"]).count, 1);
-    assert_eq!(left_out(Matching::Hostname, &["*.", "a.example"]).count, 1);
+    assert_eq!(
+        left_out(Matching::Hostname, &["*.", "a.example", "a b.example", "a..example"]).count,
+        3
+    );
     assert_eq!(left_out(Matching::Exact, &[&"a".repeat(3_000)]).count, 1);
 }
 

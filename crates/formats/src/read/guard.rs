@@ -204,6 +204,12 @@ impl Written {
     }
 
     /// The object that was begun, so far.
+    pub(super) fn to_value(&self) -> Value {
+        let json = [self.json.as_slice(), b"}"].concat();
+        serde_json::from_slice(&json).unwrap_or_default()
+    }
+
+    /// The same, where nothing follows.
     pub(super) fn into_value(self) -> Value {
         serde_json::from_slice(&self.into_json()).unwrap_or_default()
     }

@@ -128,6 +128,9 @@ fn skip_bom<R: BufRead>(from: &mut R) -> Result<(), ReadError> {
     Ok(())
 }
 
+/// The number of a pulse, and what the pulse around it says.
+type Begun = (usize, Option<Arc<element::Labels>>);
+
 /// What is done with the things met on the way.
 pub(super) enum Pass<'a, 's> {
     /// Collect what holds for whole events and bundles.
@@ -217,7 +220,7 @@ impl Pass<'_, '_> {
 
     /// The indicators of a pulse begin: what holds for all of them may stand behind them. Gives its
     /// number.
-    fn pulse_begins<E: serde::de::Error>(&mut self) -> Result<usize, E> {
+    fn pulse_begins<E: serde::de::Error>(&mut self) -> Result<Begun, E> {
         Ok(match self {
             Pass::Learn(learning) if learning.pulses.len() >= misp::EVENTS_MAX => {
                 let most = misp::EVENTS_MAX;
@@ -227,25 +230,31 @@ impl Pass<'_, '_> {
             }
             Pass::Learn(learning) => {
                 learning.pulses.push(element::Labels::new());
-                learning.pulses.len() - 1
+                (learning.pulses.len() - 1, None)
             }
             Pass::Give(give) => {
                 let number = give.next_pulse;
                 give.next_pulse += 1;
-                give.pulse = give.learnt.and_then(|learnt| learnt.pulses.get(number)).cloned();
-                number
+                let labels = give.learnt.and_then(|learnt| learnt.pulses.get(number)).cloned();
+                (number, std::mem::replace(&mut give.pulse, labels))
             }
         })
     }
 
-    fn pulse_ends(&mut self, number: usize, own: guard::Written) {
+    /// They end; `own` is what the pulse says, if it was one.
+    fn pulse_ends(
+        &mut self,
+        number: usize,
+        outer: Option<Arc<element::Labels>>,
+        own: Option<&guard::Written>,
+    ) {
         match self {
             Pass::Learn(learning) => {
-                if let Some(labels) = learning.pulses.get_mut(number) {
-                    *labels = element::labels(&own.into_value());
+                if let (Some(labels), Some(own)) = (learning.pulses.get_mut(number), own) {
+                    *labels = element::labels(&own.to_value());
                 }
             }
-            Pass::Give(give) => give.pulse = None,
+            Pass::Give(give) => give.pulse = outer,
         }
     }
 
@@ -336,9 +345,8 @@ impl<'de> Visitor<'de> for Level<'_, '_, '_> {
                 }
             }
         }
-        if let Some(number) = pulse {
-            pass.pulse_ends(number, own);
-            return Ok(true);
+        if let Some((number, outer)) = pulse {
+            pass.pulse_ends(number, outer, (lists > 0).then_some(&own));
         }
         if lists > 0 {
             return Ok(true);

@@ -192,23 +192,25 @@ fn values<'t>(
     words.into_iter().filter_map(read).collect()
 }
 
-/// The values of a cell that holds several: between semicolons, bars and line ends, or all between
-/// blanks and commas. One that is none does not cost the others, unless it may be a sentence.
+/// The values of a cell that holds several: all between blanks and commas, or some between commas,
+/// semicolons, bars and line ends. One that is none does not cost the others, unless it may be a
+/// sentence.
 fn several(text: &str) -> Option<Vec<&str>> {
     let is = |word: &&str| list::word(word, &mut |_| {}).is_ok();
-    let parts = |separators: &[char], blanks: bool| -> Vec<&str> {
-        let ends = |c: char| separators.contains(&c) || blanks && c.is_whitespace();
+    let parts = |blanks: bool| -> Vec<&str> {
+        let ends =
+            |c: char| matches!(c, ',' | ';' | '|' | '\n' | '\r') || blanks && c.is_whitespace();
         text.split(ends).map(str::trim).filter(|part| !part.is_empty()).collect()
     };
-    let words = parts(&[',', ';', '|'], true);
+    let words = parts(true);
     if words.len() < 2 {
         return None;
     }
-    if words.iter().all(is) || text.contains([';', '|', '\n']) && words.iter().any(is) {
+    if words.iter().all(is) {
         return Some(words);
     }
-    // A word between commas is a value; several words are a sentence.
-    let listed = parts(&[','], false);
+    // One word between separators is a value; several words are a sentence.
+    let listed = parts(false);
     let is_list =
         listed.iter().all(|part| !part.contains(char::is_whitespace)) && listed.iter().any(is);
     is_list.then_some(listed)

@@ -33,52 +33,119 @@ struct Raw {
     #[serde(default)]
     description: String,
     #[serde(default)]
-    version: Option<Loose>,
+    version: Few,
     #[serde(default, rename = "type")]
-    matching: Option<Word>,
+    matching: Few,
     #[serde(default)]
-    matching_attributes: Vec<String>,
+    matching_attributes: Few,
     #[serde(default, alias = "WarninglistEntry")]
     list: Option<Entries>,
     #[serde(default, rename = "WarninglistType")]
-    types: Vec<TypeRow>,
+    types: Few,
     /// The list is inside.
     #[serde(default, rename = "Warninglist")]
     inner: Option<Box<Self>>,
 }
 
-#[derive(Deserialize)]
-struct TypeRow {
-    #[serde(rename = "type")]
-    word: String,
+/// Most attribute types.
+const FEW: usize = 200;
+
+/// The first words of a list, each a text, a number, or an object with a `value` or a `type`. What
+/// follows is passed over: nothing of it is kept.
+#[derive(Default)]
+struct Few(Vec<String>);
+
+impl<'de> Deserialize<'de> for Few {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(OfFew)
+    }
 }
 
-/// A number, or text that is one.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Loose {
-    Number(i64),
-    Text(String),
-}
+struct OfFew;
 
-/// A word, or a list of which the first one counts.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Word {
-    One(String),
-    Many(Vec<String>),
+impl<'de> Visitor<'de> for OfFew {
+    type Value = Few;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a word, or a list of words")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Few, E> {
+        Ok(Few(vec![text.to_owned()]))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Few, E> {
+        Ok(Few(vec![number.to_string()]))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Few, E> {
+        Ok(Few(vec![number.to_string()]))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Few, E> {
+        Ok(Few::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Few, A::Error> {
+        let mut all = Vec::new();
+        while all.len() < FEW {
+            let Some(Entry(word)) = seq.next_element()? else { return Ok(Few(all)) };
+            all.push(word);
+        }
+        while seq.next_element::<de::IgnoredAny>()?.is_some() {}
+        Ok(Few(all))
+    }
 }
 
 /// Entries: texts, numbers, objects with a `value`, or an object of values with their comments.
 #[derive(Default)]
 struct Entries(Vec<String>);
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Entry {
-    Text(String),
-    Number(serde_json::Number),
-    Row { value: String },
+/// An entry: a text, a number, or an object with a `value` or a `type`.
+struct Entry(String);
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(OfEntry)
+    }
+}
+
+struct OfEntry;
+
+impl<'de> Visitor<'de> for OfEntry {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, a number, or an object with a `value`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Entry, E> {
+        Ok(Entry(text.to_owned()))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Entry, E> {
+        Ok(Entry(number.to_string()))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Entry, E> {
+        Ok(Entry(number.to_string()))
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<Entry, E> {
+        Ok(Entry(number.to_string()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+        let mut value = None;
+        while let Some(key) = map.next_key::<String>()? {
+            if matches!(key.as_str(), "value" | "type") {
+                value = Some(map.next_value::<String>()?);
+            } else {
+                map.next_value::<de::IgnoredAny>()?;
+            }
+        }
+        value.map(Entry).ok_or_else(|| de::Error::missing_field("value"))
+    }
 }
 
 impl<'de> Deserialize<'de> for Entries {
@@ -98,12 +165,8 @@ impl<'de> Visitor<'de> for OfEntries {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Entries, A::Error> {
         let mut all = Vec::new();
-        while let Some(entry) = seq.next_element::<Entry>()? {
-            all.push(match entry {
-                Entry::Text(text) => text,
-                Entry::Number(number) => number.to_string(),
-                Entry::Row { value } => value,
-            });
+        while let Some(Entry(entry)) = seq.next_element()? {
+            all.push(entry);
             bounded(&all)?;
         }
         Ok(Entries(all))
@@ -218,26 +281,22 @@ fn list_of(raw: Raw) -> Result<ListFile, String> {
     if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
         return Err(format!("A warninglist has a `name` of 1 to {NAME_MAX} characters."));
     }
-    let version = match raw.version {
+    let version = match raw.version.0.first() {
         None => 1,
-        Some(Loose::Number(number)) => number,
-        Some(Loose::Text(text)) => text
+        Some(text) => text
             .parse()
-            .map_err(|_| format!("`{}` is no version: give a number.", clip(&text, 40)))?,
+            .map_err(|_| format!("`{}` is no version: give a number.", clip(text, 40)))?,
     };
-    let word = match raw.matching {
-        None => Matching::Exact.word().to_owned(),
-        Some(Word::One(word)) => word,
-        Some(Word::Many(words)) => words.into_iter().next().unwrap_or_default(),
-    };
-    let mut attributes = raw.matching_attributes;
-    attributes.extend(types.into_iter().chain(raw.types).map(|row| row.word));
+    let word =
+        raw.matching.0.into_iter().next().unwrap_or_else(|| Matching::Exact.word().to_owned());
+    let mut attributes = raw.matching_attributes.0;
+    attributes.extend(types.0.into_iter().chain(raw.types.0));
     Ok(ListFile {
         name: name.to_owned(),
         description: clip(raw.description.trim(), 1_000),
         version,
         matching: word.parse().map_err(|why| format!("The `type` {why}."))?,
-        attributes: attributes.iter().map(|word| clip(word, 60)).take(200).collect(),
+        attributes: attributes.iter().map(|word| clip(word, 60)).take(FEW).collect(),
         entries,
     })
 }
@@ -272,90 +331,4 @@ pub fn write(list: &ListFile, to: &mut dyn io::Write) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Cursor, Write as _};
-
-    use super::*;
-
-    fn read_one(text: &str) -> Result<ListFile, String> {
-        one(text.as_bytes())
-    }
-
-    #[test]
-    fn all_shapes_of_a_list() {
-        let plain = r#"{"name":"Top","description":"d","version":20260801,"type":"hostname","matching_attributes":["domain"],"list":["a.example",7]}"#;
-        let found = read_one(plain).unwrap();
-        assert_eq!(found.entries, ["a.example", "7"]);
-        assert_eq!((found.version, found.matching), (20_260_801, Matching::Hostname));
-        let commented =
-            r#"{"name":"Top","version":"3","type":["cidr"],"list":{"192.0.2.0/24":"office"}}"#;
-        let found = read_one(commented).unwrap();
-        assert_eq!((found.version, found.matching), (3, Matching::Cidr));
-        assert_eq!(found.entries, ["192.0.2.0/24"]);
-        let rest = r#"{"Warninglist":{"id":"1","name":"Top","type":"substring","version":"2","description":"d","enabled":true,"WarninglistEntry":[{"id":"1","value":"abc","warninglist_id":"1"}],"WarninglistType":[{"type":"url"}]}}"#;
-        let found = read_one(rest).unwrap();
-        assert_eq!(
-            (found.entries.as_slice(), found.attributes.as_slice()),
-            (["abc".to_owned()].as_slice(), ["url".to_owned()].as_slice())
-        );
-        assert_eq!(read_one(r#"{"name":"Top","list":[]}"#).unwrap().matching, Matching::Exact);
-    }
-
-    #[test]
-    fn what_is_no_list_says_why() {
-        for (text, why) in [
-            ("[]", "no warninglist"),
-            (r#"{"name":"x"}"#, "no `list`"),
-            (r#"{"list":["a"]}"#, "`name`"),
-            (r#"{"name":"x","type":"fuzzy","list":[]}"#, "string, hostname"),
-            (r#"{"name":"x","version":"new","list":[]}"#, "no version"),
-            (r#"{"name":"x","list":["a""#, "no warninglist"),
-        ] {
-            let said = read_one(text).unwrap_err();
-            assert!(said.contains(why), "{text}: {said}");
-        }
-    }
-
-    #[test]
-    fn an_archive_gives_each_of_its_lists() {
-        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        for (name, text) in [
-            ("main/lists/top/list.json", r#"{"name":"Top","list":["a.example"]}"#),
-            ("main/lists/bad/list.json", r#"{"name":"Bad","list":"#),
-            ("main/schema.json", r#"{"$schema":"x"}"#),
-            ("main/README.md", "hello"),
-        ] {
-            zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
-            zip.write_all(text.as_bytes()).unwrap();
-        }
-        let mut found = Vec::new();
-        read(zip.finish().unwrap(), &mut |list| {
-            found.push(list.map(|list| list.name).map_err(|(name, _)| name));
-            true
-        })
-        .unwrap();
-        assert_eq!(found, [Ok("Top".to_owned()), Err("main/lists/bad/list.json".to_owned())]);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn what_is_written_is_read_again(
-            name in "[a-zA-Z][a-z \"\\\\é]{0,20}[a-z]",
-            entries in proptest::collection::vec("\\PC{1,20}", 0..10),
-            version in 0_i64..99_999_999,
-        ) {
-            let list = ListFile {
-                name, description: "d".to_owned(), version, matching: Matching::Regex,
-                attributes: vec!["url".to_owned()], entries,
-            };
-            let mut bytes = Vec::new();
-            write(&list, &mut bytes).unwrap();
-            proptest::prop_assert_eq!(one(bytes.as_slice()).unwrap(), list);
-        }
-
-        #[test]
-        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
-            let _ = read(Cursor::new(bytes), &mut |_| true);
-        }
-    }
-}
+mod tests;

@@ -83,6 +83,22 @@ impl Intake {
         Ok(())
     }
 
+    /// Forgets an import that took nothing.
+    pub(crate) async fn import_forget(&self, id: Option<ImportId>) -> AppResult<()> {
+        let Some(id) = id else { return Ok(()) };
+        loop {
+            let txn = self.context.store.write().await?;
+            let forgotten = txn.import_lines_forget(id).await?;
+            if forgotten == 0 {
+                txn.import_record_forget(id).await?;
+            }
+            txn.commit().await?;
+            if forgotten == 0 {
+                return Ok(());
+            }
+        }
+    }
+
     /// Forgets refused lines after 30 days, bodies that wait for nobody, and imports after 400
     /// days.
     ///

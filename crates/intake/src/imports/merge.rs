@@ -124,9 +124,9 @@ impl Parsed {
 
 impl Parsed {
     /// Takes out what a list said before in the same way, and notes all that it says.
-    pub(super) fn leave_out_known(&mut self, ledger: &Ledger) {
-        let facts: Vec<_> =
-            self.sightings.iter().map(|(id, sighting)| fact(*id, sighting)).collect();
+    pub(super) fn leave_out_known(&mut self, ledger: &Ledger, confidence: Confidence) {
+        let of = |(id, sighting): &(IocId, Box<Sighting>)| fact(*id, sighting, confidence);
+        let facts: Vec<_> = self.sightings.iter().map(of).collect();
         let mut of = facts.iter();
         self.sightings.retain(|_| of.next().is_none_or(|fact| !ledger.knew(fact)));
         self.ids = self.sightings.iter().map(|(id, _)| *id).collect();

@@ -10,6 +10,7 @@ use iocast_domain::{
     source::Source,
     time::Timestamp,
 };
+use iocast_formats::read::{Input, form::Stated};
 use iocast_store::{StageWrite, Txn};
 use uuid::Uuid;
 
@@ -239,9 +240,10 @@ impl Import<'_> {
         self.documents = documents;
         self.report.read_as = self.read_as();
         self.reject(refused);
+        self.check_page()?;
         if self.request.mode == Mode::DryRun {
             if self.count_in_memory(progress).await? == Dry::Counted {
-                return Ok(());
+                return self.request.ledger.as_ref().map_or(Ok(()), |ledger| ledger.check());
             }
             let txn = self.intake.context.store.write().await?;
             txn.import_begin(self.id, &self.actor.account_id, self.alive_until()).await?;
@@ -258,6 +260,19 @@ impl Import<'_> {
             Mode::Review => self.wait_for_review().await,
             Mode::Take => self.promote(seen).await,
         }
+    }
+
+    /// Refuses a page where a list was fetched: more often a login than a list.
+    fn check_page(&self) -> AppResult<()> {
+        let chosen = matches!(self.request.stated, Stated::Chosen(_));
+        let is_page = self.documents.list.iter().any(|document| document.input == Input::Html);
+        if self.request.ledger.is_none() || chosen || !is_page {
+            return Ok(());
+        }
+        Err(AppError::Malformed(
+            "The server answered with a web page (HTML) in place of a list; it may ask for a login. If the list is that page, choose the form “a page”."
+                .to_owned(),
+        ))
     }
 
     /// Ends an import that failed. Gives what became of its record.

@@ -9,6 +9,7 @@ use iocast_domain::{
     id::{ImportId, IocId},
     import::{ImportState, Undone},
     ioc::{Change, Report, State},
+    subscription::FetchProgress,
 };
 use iocast_store::{ImportRecord, IocRow, Staged};
 use uuid::Uuid;
@@ -21,6 +22,8 @@ use crate::{Actor, AppError, AppResult, Intake};
 
 /// IOCs that are read and staged together.
 const BATCH: u64 = 2_000;
+/// Who makes the imports of a subscription.
+const BY_SUBSCRIPTION: &str = "subscription";
 /// IOCs that are listed.
 const LISTED: usize = 1_000;
 
@@ -109,6 +112,15 @@ impl Intake {
         txn.promote_undo(stage, account, record.source_id, number, rows).await?;
         if !txn.import_undone(record.id, plan.undone).await? {
             return Err(not_undoable(record.state));
+        }
+        // The next fetch would bring it again.
+        if let Some(mut of) = txn.subscription_fetch(record.source_id).await?
+            && record.made_by == BY_SUBSCRIPTION
+        {
+            of.paused = true;
+            of.progress = FetchProgress::default();
+            txn.subscription_forget_list(record.source_id).await?;
+            txn.subscription_put(account, &of).await?;
         }
         let detail = serde_json::json!({
             "source": record.source_name,

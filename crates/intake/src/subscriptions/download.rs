@@ -1,13 +1,13 @@
 //! The body of a list comes into the spool.
 
-use std::{fs::File, io::Read as _, path::Path, time::Duration};
+use std::{fs::File, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use iocast_domain::subscription::{Access, Subscription};
 use iocast_fetch::{Answer, Failure, Request};
 use iocast_formats::read::{
     Input,
-    form::{Stated, of_file_name, recognise},
+    form::{Stated, of_file_name},
 };
 
 use super::{fetching::plain, purpose};
@@ -15,8 +15,6 @@ use crate::{Intake, Spooled};
 
 /// How long a fetch may take, without taking what it brought.
 const TOTAL: Duration = Duration::from_secs(600);
-/// Bytes at the beginning of a body by which its form is found.
-const HEAD: u64 = 8 * 1024;
 
 /// A list that came.
 pub(super) struct Came {
@@ -40,10 +38,11 @@ impl Intake {
         tokio::fs::create_dir_all(self.spool()).await.map_err(broken)?;
         let spooled = Spooled(self.spool_path());
         let path = spooled.0.clone();
-        let asked = self.asked(of, compare)?;
+        let (asked, secrets) = self.asked(of, compare)?;
         let fetching = self.context.spawn_blocking(move || {
             let mut file = File::create(&path).map_err(broken)?;
-            let answer = iocast_fetch::get(&asked, &mut file)?;
+            let answer = iocast_fetch::get(&asked, &mut file)
+                .map_err(|failure| Failure { why: without(&failure.why, &secrets), ..failure })?;
             Ok::<_, Failure>((answer, path))
         });
         let (answer, path) = fetching.await.map_err(|error| plain(error.to_string()))??;
@@ -53,7 +52,6 @@ impl Intake {
         let (url, form) = (of.url.clone(), of.form.clone());
         let look = self.context.spawn_blocking(move || {
             let stated = stated(form.as_deref(), content_type.as_deref(), &url);
-            check_page(&path, stated)?;
             let (sha256, _) = crate::imports::digest(path).map_err(broken)?;
             Ok::<_, Failure>((stated, sha256))
         });
@@ -61,7 +59,7 @@ impl Intake {
         Ok(Some(Came { spooled, bytes, etag, last_modified, stated, sha256 }))
     }
 
-    fn asked(&self, of: &Subscription, compare: bool) -> Result<Request, Failure> {
+    fn asked(&self, of: &Subscription, compare: bool) -> Result<(Request, Vec<String>), Failure> {
         let secret = match of.access {
             Access::None => String::new(),
             _ => self.context.secrets.open(&purpose(of.source_id), &of.secret).ok_or_else(|| {
@@ -70,11 +68,14 @@ impl Intake {
         };
         let mut url = url::Url::parse(&of.url).map_err(|error| plain(error.to_string()))?;
         let mut headers = Vec::new();
+        // As they may come back in what a server says.
+        let mut secrets = vec![secret.clone()];
         match of.access {
             Access::None => {}
             Access::Basic => {
                 let pair = STANDARD.encode(format!("{}:{secret}", of.access_name));
                 headers.push(("authorization".to_owned(), format!("Basic {pair}")));
+                secrets.push(pair);
             }
             Access::Bearer => {
                 headers.push(("authorization".to_owned(), format!("Bearer {secret}")));
@@ -82,10 +83,15 @@ impl Intake {
             Access::Header => headers.push((of.access_name.clone(), secret)),
             Access::Query => {
                 url.query_pairs_mut().append_pair(&of.access_name, &secret);
+                secrets.extend(
+                    url::form_urlencoded::byte_serialize(secret.as_bytes())
+                        .map(str::to_owned)
+                        .reduce(|all, part| all + &part),
+                );
             }
         }
         let known = |text: &Option<String>| text.clone().filter(|_| compare);
-        Ok(Request {
+        let request = Request {
             url: url.to_string(),
             headers,
             etag: known(&of.progress.etag),
@@ -93,7 +99,8 @@ impl Intake {
             allowed: self.context.settings.fetch_networks.clone(),
             most: self.context.settings.import_max,
             total: TOTAL,
-        })
+        };
+        Ok((request, secrets))
     }
 }
 
@@ -120,21 +127,8 @@ fn stated(form: Option<&str>, content_type: Option<&str>, url: &str) -> Stated {
     }
 }
 
-/// Refuses a page in place of a list: more often a login than a list.
-fn check_page(path: &Path, stated: Stated) -> Result<(), Failure> {
-    if matches!(stated, Stated::Chosen(_)) {
-        return Ok(());
-    }
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
-    read.map_err(|error| plain(format!("The list can't be read: {error}.")))?;
-    if recognise(&head, Stated::Nothing) == Input::Html {
-        return Err(Failure {
-            status: Some(200),
-            ..plain(
-                "The server answered with a web page (HTML) in place of a list; it may ask for a login. If the list is that page, choose the form “a page”.",
-            )
-        });
-    }
-    Ok(())
+/// A sentence without the secrets that may be in it.
+fn without(why: &str, secrets: &[String]) -> String {
+    let known = secrets.iter().filter(|secret| !secret.is_empty());
+    known.fold(why.to_owned(), |why, secret| why.replace(secret.as_str(), "…"))
 }

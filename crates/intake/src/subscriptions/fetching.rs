@@ -5,31 +5,38 @@ use std::sync::Arc;
 use iocast_domain::{
     id::{AccountId, IocId, SourceId},
     ioc::Enrichment,
-    subscription::{Coverage, FetchOutcome, Subscription, retry_after},
-    time::{MINUTE, Timestamp},
+    subscription::{Coverage, FetchOutcome, Subscription},
+    time::{DAY, HOUR, Timestamp},
 };
 use iocast_fetch::Failure;
 use iocast_formats::read::Options;
-use iocast_store::Fetch;
+use iocast_store::{Fetch, Txn};
 
 use super::{
     Ledger, Loss,
     download::{Came, name_of},
+    ledger::LedgerOptions,
+    outcome::{failed, remember, succeeded},
 };
 use crate::{Actor, AppError, AppResult, ImportReport, ImportRequest, Intake, Mode, Trust};
 
 /// Lists that are fetched at once.
 pub(crate) const AT_ONCE: usize = 4;
+/// After so much silence (half of the shortest lifetime) all that a list holds is taken again, in
+/// microseconds.
+const RENEWED: i64 = 7 * DAY;
+/// Links of a source that are read at once.
+const LINKS: u64 = 10_000;
 /// For how long (real time) nobody else fetches a list that somebody fetches, in microseconds.
-const CLAIM: i64 = 30 * MINUTE;
+const CLAIM: i64 = HOUR;
 
 /// What came of a fetch.
-struct Fetched {
-    outcome: FetchOutcome,
-    came: Option<Came>,
-    report: ImportReport,
-    listed: u64,
-    gone: u64,
+pub(super) struct Fetched {
+    pub(super) outcome: FetchOutcome,
+    pub(super) came: Option<Came>,
+    pub(super) report: ImportReport,
+    pub(super) listed: u64,
+    pub(super) gone: u64,
 }
 
 impl Intake {
@@ -67,8 +74,9 @@ impl Intake {
     ) -> AppResult<Option<Fetch>> {
         let source = of.source_id;
         let real_now = self.context.clock.real_now();
+        let until = real_now.plus(CLAIM);
         let txn = self.context.store.write().await?;
-        if !txn.subscription_claim(source, real_now, real_now.plus(CLAIM)).await? {
+        if !txn.subscription_claim(source, real_now, until).await? {
             return Ok(None);
         }
         // As it is now that nobody else changes it.
@@ -76,10 +84,10 @@ impl Intake {
         txn.commit().await?;
         let Some(of) = of else { return Ok(None) };
         let fetched = self.fetch_and_take(account, &of, loss).await;
-        let settled = self.settle(account, of, fetched).await;
+        let settled = self.settle(account, of, fetched, until).await;
         if settled.is_err() {
             let txn = self.context.store.write().await?;
-            txn.subscription_release(source).await?;
+            txn.subscription_release(source, until).await?;
             txn.commit().await?;
         }
         settled.map(Some)
@@ -91,48 +99,73 @@ impl Intake {
         of: &Subscription,
         loss: Loss,
     ) -> Result<Fetched, Failure> {
-        let unchanged = |came| Fetched {
+        let unchanged = |came, gone| Fetched {
             outcome: FetchOutcome::Unchanged,
             came,
             report: ImportReport::default(),
             listed: of.progress.listed,
-            gone: 0,
+            gone,
         };
-        let came = self.download(of, true).await?;
-        let known = of.progress.sha256.as_deref();
-        let actor = Actor::subscription(account.clone());
+        // After a long silence, IOCs that the list still holds may be retired: all are taken again.
+        let now = self.context.now();
+        let renew = of.progress.ok_at.is_none_or(|at| at.plus(RENEWED) < now);
+        let came = self.download(of, !renew).await?;
+        let known = of.progress.sha256.as_deref().filter(|_| !renew);
         let came = match came {
             Some(came) if known != Some(came.sha256.as_str()) => came,
             same => {
                 // What was missing may be gone for good by now.
                 let gone = self.remove_missing(account, of).await.map_err(of_app)?;
-                return Ok(Fetched { gone, ..unchanged(same) });
+                return Ok(unchanged(same, gone));
             }
         };
-        let read = self.context.store.read();
-        let before = read.subscription_ledger(of.source_id).await.map_err(|e| of_app(e.into()))?;
-        let ledger = Arc::new(Ledger::read(&before, loss));
-        drop(before);
-        let request = request(of, &came, Mode::Take, Some(Arc::clone(&ledger)));
-        let report = self.take(&actor, of.source_id, request).await.map_err(of_app)?;
+        // One after the other: each takes all cores.
+        let alone = self.reading.lock().await;
+        let ledger = self.ledger(of, renew, loss).await.map_err(of_app)?;
+        let request = request(of, &came, Mode::Take, &ledger);
+        let mut report = self.take(account, of.source_id, request).await.map_err(of_app)?;
         let listed = ledger.listed().listed;
-        let gone = self.keep_list(account, of, &ledger).await.map_err(of_app)?;
+        let gone = self.keep_list(account, of, &ledger, &came).await.map_err(of_app)?;
+        drop(alone);
+        if report.accepted + report.updated + report.unchanged == 0 {
+            // Nothing was taken: the fetch is written down, and no import.
+            self.import_forget(report.id.take()).await.map_err(of_app)?;
+        }
         let some = report.accepted + report.updated + gone > 0;
         let outcome = if some { FetchOutcome::Taken } else { FetchOutcome::Unchanged };
         Ok(Fetched { outcome, came: Some(came), report, listed, gone })
     }
 
+    /// What the list held when it was fetched last.
+    async fn ledger(&self, of: &Subscription, renew: bool, loss: Loss) -> AppResult<Arc<Ledger>> {
+        let bytes = self.context.store.read().subscription_ledger(of.source_id).await?;
+        let full = of.coverage == Coverage::Full;
+        Ok(Arc::new(Ledger::read(&bytes, LedgerOptions { full, renew, loss })))
+    }
+
     async fn take(
         self: &Arc<Self>,
-        actor: &Actor,
+        account: &AccountId,
         source: SourceId,
         request: ImportRequest,
     ) -> AppResult<ImportReport> {
-        let source = self.source_fetch(actor, source).await?;
-        // One after the other: each takes all cores.
-        let _alone = self.reading.lock().await;
-        let begun = self.import_begin_in(actor, source, &request).await?;
-        self.import_run(actor, begun, request, &|_| {}, None).await
+        let actor = Actor::subscription(account.clone());
+        let source = self.source_fetch(&actor, source).await?;
+        let begun = self.import_begin_in(&actor, source, &request).await?;
+        self.import_run(&actor, begun, request, &|_| {}, None).await
+    }
+
+    /// The subscription, if it still fetches the same in the same way. Nobody changes it until the
+    /// transaction ends.
+    async fn still(
+        &self,
+        txn: &Txn,
+        account: &AccountId,
+        of: &Subscription,
+    ) -> AppResult<Option<Subscription>> {
+        txn.account_lock(account).await?;
+        let current = txn.subscription_fetch(of.source_id).await?;
+        Ok(current.filter(|now| now.fetches_the_same(of)))
     }
 
     /// Writes down what the list holds now, and removes what is gone for long enough. Gives how
@@ -142,19 +175,44 @@ impl Intake {
         account: &AccountId,
         of: &Subscription,
         ledger: &Ledger,
+        came: &Came,
     ) -> AppResult<u64> {
         let (source, now, listed) = (of.source_id, self.context.now(), ledger.listed());
+        let is_full = of.coverage == Coverage::Full;
+        let unknown = if is_full && ledger.is_first() {
+            self.not_listed(source, ledger).await?
+        } else {
+            Vec::new()
+        };
         let bytes = listed.bytes();
         let txn = self.context.store.write().await?;
+        let Some(mut current) = self.still(&txn, account, of).await? else { return Ok(0) };
         txn.subscription_ledger_put(source, &bytes).await?;
-        if of.coverage == Coverage::Full {
+        if is_full {
             let missing = txn.subscription_missing(source, now).await?;
             let back: Vec<IocId> = missing.into_iter().filter(|id| listed.holds(*id)).collect();
             txn.subscription_missing_forget(source, &back).await?;
             txn.subscription_missing_put(source, &listed.gone, now).await?;
+            txn.subscription_missing_put(source, &unknown, now).await?;
         }
+        // With what it holds: after a kill in between, an older body would look unchanged.
+        remember(&mut current, came, listed.listed);
+        txn.subscription_put(account, &current).await?;
         txn.commit().await?;
         self.remove_missing(account, of).await
+    }
+
+    /// What a source reports and its list does not hold, where it is not known what the list held
+    /// before.
+    async fn not_listed(&self, source: SourceId, ledger: &Ledger) -> AppResult<Vec<IocId>> {
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let ids = self.context.store.read().source_ioc_ids(source, after, LINKS).await?;
+            let Some(last) = ids.last() else { return Ok(found) };
+            after = Some(*last);
+            found.extend(ids.into_iter().map(IocId).filter(|id| !ledger.listed().holds(*id)));
+        }
     }
 
     /// Removes what a full list has not held for the time of grace.
@@ -167,6 +225,12 @@ impl Intake {
             return Ok(0);
         }
         let source = of.source_id;
+        let txn = self.context.store.write().await?;
+        let still = self.still(&txn, account, of).await?;
+        txn.commit().await?;
+        if still.is_none() {
+            return Ok(0);
+        }
         let since = self.context.now().plus(-of.grace);
         let due = self.context.store.read().subscription_missing(source, since).await?;
         let done = self.reports_remove(account, source, &due).await?;
@@ -189,7 +253,8 @@ impl Intake {
             .await
             .map_err(|failure| AppError::Conflict { code: "fetch_failed", detail: failure.why })?;
         let Some(came) = came else { return Ok(ImportReport::default()) };
-        let request = request(&of, &came, Mode::DryRun, None);
+        let ledger = self.ledger(&of, false, Loss::Refuse).await?;
+        let request = request(&of, &came, Mode::DryRun, &ledger);
         self.import(actor, of.source_id, request, &|_| {}).await
     }
 
@@ -199,6 +264,7 @@ impl Intake {
         account: &AccountId,
         mut of: Subscription,
         fetched: Result<Fetched, Failure>,
+        until: Timestamp,
     ) -> AppResult<Fetch> {
         let now = self.context.now();
         let chance = self.chance();
@@ -237,7 +303,7 @@ impl Intake {
             }
             txn.subscription_put(account, &current).await?;
         }
-        txn.subscription_release(of.source_id).await?;
+        txn.subscription_release(of.source_id, until).await?;
         txn.commit().await?;
         Ok(line)
     }
@@ -250,52 +316,6 @@ impl Intake {
     }
 }
 
-fn succeeded(
-    of: &mut Subscription,
-    line: &mut Fetch,
-    fetched: Fetched,
-    now: Timestamp,
-    chance: f64,
-) {
-    let Fetched { outcome, came, report, listed, gone } = fetched;
-    line.outcome = outcome;
-    line.status = Some(if came.is_some() { 200 } else { 304 });
-    line.listed = listed;
-    line.gone = gone;
-    line.added = report.accepted;
-    line.changed = report.updated;
-    line.refused = report.rejected_count;
-    line.import_id = report.id;
-    of.progress.next_at = of.after_success(now, chance);
-    let progress = &mut of.progress;
-    progress.tried_at = Some(now);
-    progress.ok_at = Some(now);
-    progress.failures = 0;
-    progress.error = None;
-    progress.listed = listed;
-    if outcome == FetchOutcome::Taken || progress.changed_at.is_none() {
-        progress.changed_at = Some(now);
-    }
-    if let Some(came) = came {
-        line.bytes = came.bytes;
-        progress.etag = came.etag;
-        progress.last_modified = came.last_modified;
-        progress.sha256 = Some(came.sha256);
-    }
-}
-
-fn failed(of: &mut Subscription, line: &mut Fetch, failure: Failure, now: Timestamp, chance: f64) {
-    let Failure { status, retry_after: asked, why } = failure;
-    line.status = status;
-    line.error = Some(why.clone());
-    let asked = asked.and_then(|text| retry_after(&text, now));
-    of.progress.next_at = of.after_failure(now, asked, chance);
-    let progress = &mut of.progress;
-    progress.tried_at = Some(now);
-    progress.failures = progress.failures.saturating_add(1);
-    progress.error = Some(why);
-}
-
 pub(super) fn plain(why: impl Into<String>) -> Failure {
     Failure { status: None, retry_after: None, why: why.into() }
 }
@@ -305,18 +325,13 @@ fn of_app(error: AppError) -> Failure {
     match error {
         AppError::Internal(error) => {
             tracing::error!(error = &*error as &dyn std::error::Error, "A fetch failed");
-            plain("Something went wrong on our side. Nothing was taken; it is tried again.")
+            plain("Something went wrong on our side; it is tried again.")
         }
         other => Failure { status: Some(200), ..plain(other.to_string()) },
     }
 }
 
-fn request(
-    of: &Subscription,
-    came: &Came,
-    mode: Mode,
-    ledger: Option<Arc<Ledger>>,
-) -> ImportRequest {
+fn request(of: &Subscription, came: &Came, mode: Mode, ledger: &Arc<Ledger>) -> ImportRequest {
     ImportRequest {
         path: came.spooled.0.clone(),
         file_name: Some(name_of(&of.url)),
@@ -325,7 +340,7 @@ fn request(
         also: Enrichment::default(),
         trust: Trust::Feed,
         mode,
-        ledger,
+        ledger: Some(Arc::clone(ledger)),
     }
 }
 

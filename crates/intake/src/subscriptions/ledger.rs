@@ -7,7 +7,12 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
-use iocast_domain::{id::IocId, ioc::Sighting, subscription::lost_too_much};
+use iocast_domain::{
+    id::IocId,
+    ioc::{Enrichment, Sighting},
+    source::Confidence,
+    subscription::lost_too_much,
+};
 use uuid::Uuid;
 
 use crate::{AppError, AppResult};
@@ -21,10 +26,26 @@ const LENGTH: usize = 24;
 pub(crate) type Fact = (IocId, u64);
 
 /// The fact of a sighting.
-pub(crate) fn fact(id: IocId, sighting: &Sighting) -> Fact {
+pub(crate) fn fact(id: IocId, sighting: &Sighting, confidence: Confidence) -> Fact {
+    if is_plain(sighting) {
+        // Most lists are of values alone, and have very many.
+        return (id, u64::from(u8::from(confidence)));
+    }
     let mut hasher = DefaultHasher::new();
-    hasher.write(format!("{sighting:?}").as_bytes());
+    // With the confidence of the source: where that changes, its reports do.
+    hasher.write(format!("{confidence:?} {sighting:?}").as_bytes());
     (id, hasher.finish())
+}
+
+/// Whether nothing is said of it but that it is there.
+fn is_plain(sighting: &Sighting) -> bool {
+    let Sighting { indicator: _, first_seen, last_seen, confidence, whitelist, enrichment } =
+        sighting;
+    first_seen.is_none()
+        && last_seen.is_none()
+        && confidence.is_none()
+        && whitelist.is_none()
+        && *enrichment == Enrichment::default()
 }
 
 /// What a list held, and what it holds.
@@ -32,9 +53,28 @@ pub(crate) fn fact(id: IocId, sighting: &Sighting) -> Fact {
 pub struct Ledger {
     /// In order.
     before: Vec<Fact>,
-    now: Mutex<Vec<Fact>>,
+    now: Mutex<Seen>,
     listed: OnceLock<Listed>,
-    loss: Loss,
+    options: LedgerOptions,
+}
+
+/// What was seen so far.
+#[derive(Debug, Default)]
+struct Seen {
+    facts: Vec<Fact>,
+    /// There were more facts than are kept.
+    truncated: bool,
+}
+
+/// How a list is compared with what it held.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LedgerOptions {
+    /// It is whole.
+    pub(super) full: bool,
+    /// Everything in it is taken again, also what it said before.
+    pub(super) renew: bool,
+    /// What becomes of it if it lost more than half.
+    pub(super) loss: Loss,
 }
 
 /// What becomes of a list that lost more than half.
@@ -49,13 +89,13 @@ pub enum Loss {
 
 impl Ledger {
     /// From the bytes in which it was kept.
-    pub(super) fn read(bytes: &[u8], loss: Loss) -> Self {
+    pub(super) fn read(bytes: &[u8], options: LedgerOptions) -> Self {
         let (facts, _) = bytes.as_chunks::<LENGTH>();
         let fact = |bytes: &[u8; LENGTH]| {
             let (id, number) = bytes.split_first_chunk::<16>()?;
             Some((IocId(Uuid::from_bytes(*id)), u64::from_le_bytes(number.try_into().ok()?)))
         };
-        Self { before: facts.iter().filter_map(fact).collect(), loss, ..Self::default() }
+        Self { before: facts.iter().filter_map(fact).collect(), options, ..Self::default() }
     }
 
     /// How many IOCs it held.
@@ -65,15 +105,26 @@ impl Ledger {
 
     /// Whether it said the same of an IOC.
     pub(crate) fn knew(&self, fact: &Fact) -> bool {
-        self.before.binary_search(fact).is_ok()
+        !self.options.renew && self.before.binary_search(fact).is_ok()
     }
 
     /// Takes in what a part of the list says.
     pub(crate) fn see(&self, facts: Vec<Fact>) {
         let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if now.len() <= FACTS_MAX {
-            now.extend(facts);
+        now.truncated |= now.facts.len() + facts.len() > FACTS_MAX;
+        if !now.truncated {
+            now.facts.extend(facts);
         }
+    }
+
+    /// Whether nothing is known of what it held.
+    pub(super) fn is_first(&self) -> bool {
+        self.before.is_empty()
+    }
+
+    /// Whether it held an IOC.
+    pub(crate) fn held(&self, id: IocId) -> bool {
+        self.before.binary_search_by_key(&id, |(known, _)| *known).is_ok()
     }
 
     /// What the list says, once all of it was seen.
@@ -87,10 +138,17 @@ impl Ledger {
     /// A sentence on what is wrong.
     pub(crate) fn check(&self) -> AppResult<()> {
         let (before, listed) = (self.listed_before(), self.listed().listed);
-        if listed == 0 {
+        let LedgerOptions { full, loss, .. } = self.options;
+        if full && !self.listed().is_whole {
+            return Err(AppError::Malformed(format!(
+                "The list has more than {FACTS_MAX} IOCs, too many for a whole list: let it only add (growing)."
+            )));
+        }
+        // A list that only adds may have nothing to add.
+        if listed == 0 && (full || before == 0) && loss == Loss::Refuse {
             return Err(AppError::Malformed("There is no IOC in it.".to_owned()));
         }
-        if self.loss == Loss::Refuse && lost_too_much(before, listed) {
+        if full && loss == Loss::Refuse && lost_too_much(before, listed) {
             return Err(AppError::Malformed(format!(
                 "The list held {before} IOCs and holds {listed} now: it lost more than half at once. If that is right, fetch it now and accept the loss."
             )));
@@ -100,15 +158,16 @@ impl Ledger {
 
     fn finish(&self) -> Listed {
         let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut facts = std::mem::take(&mut *now);
+        let Seen { mut facts, truncated } = std::mem::take(&mut *now);
         facts.sort_unstable();
         facts.dedup();
-        let is_whole = facts.len() <= FACTS_MAX;
+        let is_whole = !truncated;
         let mut gone: HashSet<IocId> = self.before.iter().map(|(id, _)| *id).collect();
         for (id, _) in &facts {
             gone.remove(id);
         }
-        Listed { listed: count(&facts), facts, is_whole, gone: gone.into_iter().collect() }
+        let gone = if is_whole { gone.into_iter().collect() } else { Vec::new() };
+        Listed { listed: count(&facts), facts, is_whole, gone }
     }
 }
 
@@ -162,12 +221,12 @@ mod tests {
 
     #[test]
     fn a_ledger_tells_what_is_new_changed_and_gone() {
-        let first = Ledger::read(&[], Loss::Refuse);
+        let first = Ledger::read(&[], LedgerOptions::default());
         first.see(vec![(id(2), 7), (id(1), 5), (id(1), 6)]);
         first.see(vec![(id(3), 9)]);
         let listed = first.listed();
         assert_eq!((listed.listed, listed.gone.len(), listed.is_whole), (3, 0, true));
-        let second = Ledger::read(&listed.bytes(), Loss::Refuse);
+        let second = Ledger::read(&listed.bytes(), LedgerOptions::default());
         assert_eq!(second.listed_before(), 3);
         assert!(second.knew(&(id(1), 6)) && second.knew(&(id(3), 9)));
         assert!(!second.knew(&(id(3), 8)) && !second.knew(&(id(4), 9)));

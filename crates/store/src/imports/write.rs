@@ -307,6 +307,12 @@ impl Txn {
         Ok(update.exec(&self.0).await?.rows_affected)
     }
 
+    /// Forgets an import.
+    pub async fn import_record_forget(&self, id: ImportId) -> StoreResult<()> {
+        import_record::Entity::delete_by_id(id.0).exec(&self.0).await?;
+        Ok(())
+    }
+
     /// Forgets imports that began before `before`, and have no lines left.
     pub async fn import_records_forget(&self, before: Timestamp) -> StoreResult<()> {
         import_record::Entity::delete_many()

@@ -99,11 +99,16 @@ impl Txn {
         Ok(claim.exec(&self.0).await?.rows_affected > 0)
     }
 
-    /// Lets others fetch a source again.
-    pub async fn subscription_release(&self, source: SourceId) -> StoreResult<()> {
+    /// Lets others fetch a source again that was claimed until then.
+    pub async fn subscription_release(
+        &self,
+        source: SourceId,
+        until: Timestamp,
+    ) -> StoreResult<()> {
         subscription::Entity::update_many()
             .col_expr(subscription::Column::ClaimedUntil, Expr::value(0_i64))
             .filter(subscription::Column::SourceId.eq(source.0))
+            .filter(subscription::Column::ClaimedUntil.eq(until.micros()))
             .exec(&self.0)
             .await?;
         Ok(())

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SubscriptionOut {
     /// The source.
-    source_id: String,
+    pub(crate) source_id: String,
     /// What is fetched.
     url: String,
     /// The form that a person chose; without one, iocast finds out.

@@ -1,5 +1,7 @@
 //! TIP → Sources: who reports IOCs, and bringing IOCs in by hand.
 
+use std::collections::BTreeMap;
+
 use actix_web::http::StatusCode;
 use iocast_app::{
     AppError, ImportRequest, Mode, NewSource, Options, SourcePatch, Spooled, Stated, Trust,
@@ -17,6 +19,7 @@ use super::{
 use crate::api::{
     imports::{ImportOut, stated},
     sources::SourceOut,
+    subscriptions::SubscriptionOut,
 };
 
 pub(crate) async fn list(visitor: PageContext) -> PageResult {
@@ -37,7 +40,17 @@ async fn list_page(
         .into_iter()
         .map(|s| view::value(SourceOut::from(s)))
         .collect();
-    Ok(visitor.page(status, "pages/sources.html", context! { sources, problem, sent }))
+    let subscriptions: BTreeMap<String, Value> = visitor
+        .app
+        .intake
+        .subscription_list(&visitor.actor)
+        .await?
+        .into_iter()
+        .map(SubscriptionOut::from)
+        .map(|of| (of.source_id.clone(), view::value(of)))
+        .collect();
+    let of_page = context! { sources, subscriptions, problem, sent };
+    Ok(visitor.page(status, "pages/sources.html", of_page))
 }
 
 pub(crate) async fn list_act(form: Form) -> PageResult {

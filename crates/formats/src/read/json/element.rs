@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use iocast_domain::time::clip;
 use serde_json::{Map, Value};
 
 use super::super::{
@@ -26,6 +27,11 @@ pub(in super::super) struct Element {
 /// Tags, families, actors and campaigns.
 pub(super) type Labels = Vec<(Role, Said)>;
 
+/// Labels of a kind that are taken from a pulse: no IOC keeps more.
+const LABELS_MAX: usize = 100;
+/// Longest label, in characters.
+const LABEL_MAX: usize = 250;
+
 /// What an object says of all that is in it.
 pub(super) fn labels(object: &Value) -> Labels {
     let all = object.as_object().map(said).unwrap_or_default();
@@ -35,7 +41,15 @@ pub(super) fn labels(object: &Value) -> Labels {
             Role::UserTags | Role::SystemTags | Role::Actors | Role::Campaigns | Role::Families
         )
     };
-    all.into_iter().filter(|(role, _)| holds(role)).collect()
+    let few = |(role, said): (Role, Said)| match said {
+        Said::Exact(mut texts) => {
+            texts.truncate(LABELS_MAX);
+            texts.iter_mut().for_each(|text| *text = clip(text, LABEL_MAX));
+            (role, Said::Exact(texts))
+        }
+        cell @ Said::Cell(_) => (role, cell),
+    };
+    all.into_iter().filter(|(role, _)| holds(role)).map(few).collect()
 }
 
 /// Keys of objects that are understood as a whole.
