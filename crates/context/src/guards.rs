@@ -59,9 +59,9 @@ impl GuardCache {
             made.push(Made { account: account.id.clone(), version: account.guards_version, guard });
             let mut left = MEMORY;
             let room = made.iter().rev().take_while(|made| {
-                let fits = left > 0;
+                let has_room = left > 0;
                 left = left.saturating_sub(SMALL + made.guard.lists().memory());
-                fits
+                has_room
             });
             let kept = room.count().min(KEPT);
             made.drain(..made.len() - kept);

@@ -20,9 +20,10 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let all = Options { live_links: first % 2 == 0, observables: true, ..Options::default() };
     let _ = read(input, &mut Cursor::new(text), all, &mut |item| {
-        if let Item::Sighting(sighting) = item {
-            let same = of_kind(sighting.kind, &sighting.value);
-            assert_eq!(same, Ok((sighting.kind, sighting.value.clone())), "{input:?}");
+        if let Item::Sighting(sighting) = item
+            && let Some((kind, value)) = sighting.indicator
+        {
+            assert_eq!(of_kind(kind, &value), Ok((kind, value.clone())), "{input:?}");
         }
         true
     });
