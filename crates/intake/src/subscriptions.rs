@@ -59,7 +59,7 @@ pub struct NewSubscription {
     pub access: Access,
     /// The user's name, or that of the header or parameter.
     pub access_name: Option<String>,
-    /// The password, token or key; none leaves the one that is there.
+    /// The password, token or key; none keeps the stored one.
     pub secret: Option<String>,
     /// Whether it rests.
     pub paused: bool,

@@ -52,7 +52,7 @@ impl Intake {
     }
 
     /// Takes the lists of a file: one list, or an archive of many. A list of a known name takes the
-    /// place of the one that is there, and does what that did; a new one does what `mode` says.
+    /// place of the old one and keeps its mode; a new one gets `mode`.
     ///
     /// # Errors
     /// If the file can't be read at all.

@@ -144,7 +144,7 @@ impl<C: ConnectionTrait> Conn<C> {
         rows.into_iter().map(|row| to_subscription(row).map(|(_, of)| of)).collect()
     }
 
-    /// Subscriptions that are due by the product's clock, and that nobody is at by the real one.
+    /// Subscriptions that are due by the product's clock and not claimed by the real one.
     pub async fn subscriptions_due(
         &self,
         now: Timestamp,

@@ -43,7 +43,7 @@ impl AllowScope {
 pub struct AllowEntry {
     /// A domain with all below it, an address, or a network.
     pub value: OwnName,
-    /// Why it is there.
+    /// Why it was added.
     pub comment: Option<String>,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
@@ -130,7 +130,7 @@ impl From<AllowEntry> for NewAllow {
 pub struct NewAllow {
     /// A domain, an address or a network.
     pub value: String,
-    /// Why it is there.
+    /// Why it was added.
     pub comment: Option<String>,
     /// When it ends.
     pub expires_at: Option<Timestamp>,

@@ -37,7 +37,7 @@ pub(crate) fn fact(id: IocId, sighting: &Sighting, confidence: Confidence) -> Fa
     (id, hasher.finish())
 }
 
-/// Whether nothing is said of it but that it is there.
+/// Whether the list says nothing but the value.
 fn is_plain(sighting: &Sighting) -> bool {
     let Sighting { indicator: _, first_seen, last_seen, confidence, whitelist, enrichment } =
         sighting;

@@ -76,7 +76,7 @@ pub(crate) struct GuardsIn {
 pub(crate) struct AllowOut {
     /// A domain (with all below it), an address or a network.
     value: String,
-    /// Why it is there.
+    /// Why it was added.
     comment: Option<String>,
     /// When it ends, and is taken off the list.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -117,7 +117,7 @@ pub(crate) enum AllowIn {
 pub(crate) struct AllowEntryIn {
     /// A domain (with all below it), an address or a network.
     value: String,
-    /// Why it is there; at most 500 characters.
+    /// Why it is added; at most 500 characters.
     #[serde(default)]
     comment: Option<String>,
     /// When it ends, and is taken off the list.

@@ -121,7 +121,8 @@ pub(crate) struct SubscriptionIn {
     /// The user's name, or that of the header (such as `Auth-Key`) or parameter.
     #[serde(default)]
     access_name: Option<String>,
-    /// The password, token or key. Left out, the one that is there stays.
+    /// The password, token or key. Without it, the stored one stays, for the same server and
+    /// access.
     #[serde(default)]
     secret: Option<String>,
     /// Whether it is paused.

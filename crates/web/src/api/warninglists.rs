@@ -129,8 +129,8 @@ pub(crate) struct ListsGivenOut {
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct AddQuery {
-    /// What new lists do: `off`, `warn` (unless given) or `withhold`. A list that is there already
-    /// goes on with what it does.
+    /// What new lists do: `off`, `warn` (unless given) or `withhold`. A list with the name of a stored
+    /// one keeps the mode of that one.
     mode: Option<String>,
 }
 
@@ -184,8 +184,8 @@ pub(crate) async fn all(request: HttpRequest, app: web::Data<App>, session: Sess
 }
 
 /// Give a warninglist, as MISP has it in a file (`list.json`) or answers with it, or a ZIP archive
-/// of many, such as that of the misp-warninglists repository. A list of a name that is there
-/// already takes the place of that one.
+/// of many, such as that of the misp-warninglists repository. A list with the name of a stored
+/// one replaces it and keeps its mode.
 #[utoipa::path(
     tag = "account",
     params(AddQuery),
