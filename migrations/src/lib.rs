@@ -32,6 +32,7 @@ mod m0021_left_events;
 mod m0022_imports;
 mod m0023_warninglists;
 mod m0024_subscriptions;
+mod m0025_protocols;
 mod table;
 
 /// What going back is answered with.
@@ -69,6 +70,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0022_imports::Migration),
             Box::new(m0023_warninglists::Migration),
             Box::new(m0024_subscriptions::Migration),
+            Box::new(m0025_protocols::Migration),
         ]
     }
 }

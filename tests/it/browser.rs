@@ -123,6 +123,14 @@ fn subscriptions() {
 }
 
 #[test]
+fn public_feeds() {
+    let mut app = TestApp::open(Engine::Sqlite);
+    // Nothing is fetched from the owners of feeds: nobody listens there.
+    app.reopen(|config| config.fetch_proxy = Some("http://127.0.0.1:9".to_owned()));
+    browse(&app, "public_feeds", json!({}));
+}
+
+#[test]
 fn warninglists() {
     on_sqlite("warninglists");
 }

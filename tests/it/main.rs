@@ -50,5 +50,6 @@ mod start_stop;
 mod subscriptions;
 mod taxii;
 mod tls;
+mod upstreams;
 mod warninglists;
 mod watchdog;

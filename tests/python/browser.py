@@ -734,6 +734,7 @@ def pages(site: Site) -> list[str]:
         f"/tip/iocs/{ids['iocs']}",
         "/tip/sources",
         f"/tip/sources/{source}",
+        "/tip/sources/public",
         f"/tip/sources/{source}/subscription",
         "/tip/imports",
         *(f"/tip/imports/{i['id']}{'?undo=1' if i['state'] == 'done' else ''}" for i in site.api("GET", "/imports?limit=3").json()["items"]),
@@ -1022,6 +1023,42 @@ def subscriptions(site: Site) -> None:
     page.get_by_role("button", name="End it").click()
     expect(page.locator("p.said")).to_contain_text("what it brought stays")
     feed.shutdown()
+
+
+def public_feeds(site: Site) -> None:
+    """A public feed is followed in two clicks; one that asks for a key says where to get it."""
+    site.sign_in()
+    page = site.page
+    page.goto("/tip/sources")
+    page.get_by_role("link", name="follow a public feed").click()
+    row = page.get_by_role("row", name=re.compile("URLhaus, online now"))
+    row.get_by_role("button").click()
+    expect(page.locator("main")).to_contain_text("abuse.ch asks for a key: https://urlhaus.abuse.ch/api/")
+    page.get_by_role("button", name="Follow CERT Polska warning list").click()
+    expect(page.locator("p.said")).to_contain_text("The source is made, and its first fetch is under way.")
+    source = page.url.split("/")[-2]
+    # The proxy of this test reaches nothing.
+    until(lambda: site.api("GET", f"/sources/{source}/subscription").json()["failures"], "the first fetch failed")
+    page.reload()
+    expect(page.locator("main")).to_contain_text("Failing: The server could not be reached")
+    assert page.input_value("#url") == "https://hole.cert.pl/domains/v2/domains.txt"
+    # What is said of few is folded away, and kept where a field is wrong.
+    page.get_by_text("What is taken of it").click()
+    page.get_by_label("domain", exact=True).check()
+    page.select_option("#tlp_most", "green")
+    page.fill("#tags", "feed:cert-pl\nphishing")
+    page.fill("#max_age_days", "0")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("main")).to_contain_text("Give 1 to 3,650 days.")
+    assert page.input_value("#tags") == "feed:cert-pl\nphishing"
+    page.fill("#max_age_days", "30")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("p.said")).to_contain_text("Saved")
+    kept = site.api("GET", f"/sources/{source}/subscription").json()
+    assert (kept["kinds"], kept["tlp_most"], kept["tags"], kept["max_age_days"]) == (["domain"], "green", ["feed:cert-pl", "phishing"], 30), kept
+    page.goto("/tip/sources/public")
+    page.get_by_role("link", name=re.compile("Followed.*CERT Polska")).click()
+    expect(page).to_have_url(re.compile(f"/tip/sources/{source}/subscription"))
 
 
 def warninglists(site: Site) -> None:

@@ -37,6 +37,8 @@ pub struct RulePatch {
     pub group_ids: Option<Vec<GroupId>>,
 }
 
+/// Most sources that a rule may ask for.
+const SOURCES_MOST: u8 = 50;
 /// Most IOCs that are looked at one by one to count what a rule chooses.
 const LOOKED_AT: u64 = 20_000;
 
@@ -70,6 +72,13 @@ impl Accounts {
             fields.take(there.then_some(()).ok_or_else(|| {
                 FieldError::new("group_ids", "group_unknown", format!("There is no IOC group {id}; list them with their devices at GET /api/v1/devices."))
             }));
+        }
+        if rule.criteria.min_sources.is_some_and(|count| !(1..=SOURCES_MOST).contains(&count)) {
+            fields.take::<()>(Err(FieldError::new(
+                "min_sources",
+                "sources_out_of_range",
+                "Give 1 to 50 sources.",
+            )));
         }
         if let (Some(from), Some(to)) = (rule.criteria.first_seen_from, rule.criteria.first_seen_to)
             && from >= to

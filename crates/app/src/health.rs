@@ -1,6 +1,6 @@
 //! Signs of life, and the ticks that keep things moving.
 
-use iocast_domain::{message::MessageState, time::SECOND};
+use iocast_domain::{message::MessageState, subscription::Freshness, time::SECOND};
 use iocast_store::Pool;
 use prometheus_client::metrics::histogram::Histogram;
 
@@ -41,6 +41,8 @@ pub struct Metrics {
     pub oldest_due: i64,
     /// Groups by [`iocast_domain::receipt::Protection::code`].
     pub protections: Vec<(String, u64)>,
+    /// Subscriptions by how fresh they are.
+    pub subscriptions: Vec<(Freshness, u64)>,
     /// What became of messages since the server started.
     pub delivered: Delivered,
     /// Answers to devices since the server started, by status.
@@ -111,6 +113,7 @@ impl App {
             oldest_due: figures.oldest_due,
             messages: figures.messages.clone(),
             protections: figures.protections.clone(),
+            subscriptions: figures.subscriptions.clone(),
             delivered: self.watch.delivered(),
             pulls: self.watch.answers(),
             pulls_dropped: self.watch.pulls_dropped(),

@@ -81,8 +81,8 @@ pub use iocast_intake::{
     AlertChange, AlertQuery, BulkEditResult, DocumentIoc, Extracted, ExtractedFile, Ignored,
     ImportReport, ImportRequest, ImportView, Intake, IocEdit, IocPatch, IocQuery, IocView,
     ListGiven, ListOutcome, Loss, Mode, NewAlert, NewDocument, NewSource, NewSubscription,
-    Progress, ReadAs, ReviewIoc, ReviewPage, SourcePatch, Spooled, SubscriptionView, Trust,
-    UndoPlan, WalkPage, WalkQuery, Walked, extracted_file,
+    Progress, PublicFeedView, ReadAs, ReviewIoc, ReviewPage, SourcePatch, Spooled,
+    SubscriptionView, Trust, UndoPlan, WalkPage, WalkQuery, Walked, extracted_file,
 };
 pub use iocast_notify::{
     Email, Failure, MailTransport, Mailer, Security, Smtp, Transport, Webhooks,
@@ -162,7 +162,7 @@ impl App {
                 Arc::clone(&serving) as _,
                 Arc::clone(&watch) as _,
             )),
-            intake: Arc::new(Intake::new(Arc::clone(&context))),
+            intake: Arc::new(Intake::new(Arc::clone(&context), Arc::clone(&watch) as _)),
             accounts: Arc::new(Accounts::new(
                 Arc::clone(&context),
                 Arc::clone(&serving) as _,

@@ -3,14 +3,14 @@
 use iocast_domain::{
     account::{Account, User},
     id::GroupId,
-    message::{Content, FullGroup, HeldGroup, NotTakenGroup},
+    message::{Content, FailingSource, FullGroup, HeldGroup, NotTakenGroup},
 };
 use iocast_store::Txn;
 use serde::{Deserialize, Serialize};
 
 use crate::Answer;
 
-/// What happened to a group, as it waits in a digest.
+/// What happened to a group or a source, as it waits in a digest.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum GroupNews {
     /// It reached its limit.
@@ -19,6 +19,10 @@ pub enum GroupNews {
     Held(GroupId, HeldGroup),
     /// A MISP does not take events of it.
     NotTaken(NotTakenGroup),
+    /// A source can't fetch.
+    SourceFailing(FailingSource),
+    /// It fetches again.
+    SourceRecovered(FailingSource),
 }
 
 /// Writes messages into the outbox. Delivery is tried later, outside the transaction.
@@ -26,7 +30,7 @@ pub trait Messages: Send + Sync {
     /// Whether messages are written at all.
     fn are_off(&self) -> bool;
 
-    /// Writes news of a group to all who get alerts, once for each `subject`.
+    /// Writes news to all who get alerts, once for each `subject`.
     fn tell<'a>(
         &'a self,
         txn: &'a Txn,

@@ -19,6 +19,8 @@ pub struct Settings {
     pub emulator: bool,
     /// Networks that are not public, and may be fetched from all the same.
     pub fetch_networks: Networks,
+    /// The proxy through which lists are fetched.
+    pub fetch_proxy: Option<String>,
     /// Most bytes of one import.
     pub import_max: u64,
     /// Bytes of compressed feed files kept in memory.

@@ -92,6 +92,25 @@ pub struct NotTakenGroup {
     pub link: String,
 }
 
+/// A source that fetches by itself, and could not for long, or can again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FailingSource {
+    /// Its name.
+    pub source: String,
+    /// Where it fetches: scheme, host and path.
+    pub address: String,
+    /// Since when no fetch went well.
+    pub since: Timestamp,
+    /// When one went well again, in a message that says so.
+    pub until: Option<Timestamp>,
+    /// Why the last one failed.
+    pub error: String,
+    /// IOCs that it brought and that its list held last.
+    pub listed: u64,
+    /// The page of its subscription.
+    pub link: String,
+}
+
 /// Why a message is written, with everything that it says. Where it is about many, the first are
 /// listed, and `more` counts the others.
 #[derive(Clone, Debug)]
@@ -131,6 +150,20 @@ pub enum Content {
         /// How many others.
         more: u64,
     },
+    /// Sources can't fetch.
+    SourceFailing {
+        /// The sources.
+        sources: Vec<FailingSource>,
+        /// How many others.
+        more: u64,
+    },
+    /// Sources fetch again.
+    SourceRecovered {
+        /// The sources.
+        sources: Vec<FailingSource>,
+        /// How many others.
+        more: u64,
+    },
     /// Whether mail arrives.
     Test {
         /// Who wants to know.
@@ -164,6 +197,8 @@ impl Content {
             Self::Limit { .. } => MessageKind::Limit,
             Self::Held { .. } => MessageKind::Held,
             Self::NotTaken { .. } => MessageKind::NotTaken,
+            Self::SourceFailing { .. } => MessageKind::SourceFailing,
+            Self::SourceRecovered { .. } => MessageKind::SourceRecovered,
             Self::Test { .. } => MessageKind::Test,
             Self::Invitation { .. } => MessageKind::Invitation,
             Self::PasswordReset { .. } => MessageKind::PasswordReset,

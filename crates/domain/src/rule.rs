@@ -11,6 +11,7 @@ use crate::{
     name::Name,
     source::Confidence,
     time::Timestamp,
+    tlp::Tlp,
 };
 
 /// Which lifecycle states a rule takes.
@@ -45,6 +46,10 @@ pub struct Criteria {
     pub first_seen_from: Option<Timestamp>,
     /// First seen before this time.
     pub first_seen_to: Option<Timestamp>,
+    /// Marked at most so strictly. What is not marked is chosen.
+    pub tlp_most: Option<Tlp>,
+    /// By so many of these sources.
+    pub min_sources: Option<u8>,
     /// And those on the remediation blocklist, of the same kinds, whatever the rest says.
     pub blocklist: bool,
     /// Came up in one of these alerts: an alert policy.
@@ -92,11 +97,17 @@ impl Criteria {
             self.tags.iter().any(|wanted| tags().any(|tag| tag.eq_ignore_ascii_case(wanted)))
         };
         let reported = || {
-            ioc.enrichment.reports.iter().any(|r| {
+            let counts = ioc.enrichment.reports.iter().filter(|r| {
                 enabled.contains(&r.source_id)
                     && any(self.source_ids.is_empty(), self.source_ids.contains(&r.source_id))
                     && self.min_confidence.is_none_or(|min| r.confidence >= min)
-            })
+            });
+            let wanted = usize::from(self.min_sources.unwrap_or(1).max(1));
+            counts.take(wanted).count() == wanted
+        };
+        let marked = || {
+            let tags = ioc.enrichment.user_tags.iter().chain(&ioc.enrichment.system_tags);
+            Tlp::strictest(tags.map(String::as_str))
         };
         if !any(self.kinds.is_empty(), self.kinds.contains(&ioc.kind)) {
             return false;
@@ -109,6 +120,7 @@ impl Criteria {
             && self.first_seen_from.is_none_or(|from| ioc.first_seen >= from)
             && self.first_seen_to.is_none_or(|to| ioc.first_seen < to)
             && (self.tags.is_empty() || tagged())
+            && self.tlp_most.is_none_or(|most| marked() <= Some(most))
             && self.alerts.as_ref().is_none_or(|alerts| alerts.choose(&ioc.enrichment.alerts))
             && reported()
     }
@@ -164,6 +176,15 @@ mod tests {
             ..Criteria::default()
         }));
         assert!(!chosen(Criteria { state: StateFilter::Retired, ..Criteria::default() }));
+        assert!(chosen(Criteria { min_sources: Some(1), ..Criteria::default() }));
+        assert!(!chosen(Criteria { min_sources: Some(2), ..Criteria::default() }));
+        let mut marked = ioc.clone();
+        marked.enrichment.system_tags.insert("tlp:amber".to_owned());
+        for (most, chosen) in [(Tlp::Green, false), (Tlp::Amber, true)] {
+            let criteria = Criteria { tlp_most: Some(most), ..Criteria::default() };
+            assert_eq!(criteria.choose(&marked, &on), chosen);
+            assert!(criteria.choose(&ioc, &on));
+        }
         assert!(chosen(Criteria { first_seen_from: Some(now), ..Criteria::default() }));
         assert!(!chosen(Criteria { first_seen_to: Some(now), ..Criteria::default() }));
     }

@@ -1,7 +1,12 @@
 //! Subscriptions: a source that fetches a list by itself, and how fresh it is.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+mod takes;
+
+pub use self::takes::Takes;
 use crate::{
     id::SourceId,
     ioc::words,
@@ -32,6 +37,23 @@ words! {
         Header = 4 "header",
         /// By a parameter of the URL.
         Query = 5 "query",
+        /// By a token that another server gives for a client's id and secret (OAuth2 client
+        /// credentials).
+        OAuth2 = 6 "oauth2",
+    }
+}
+
+words! {
+    /// What is fetched.
+    Protocol {
+        /// One file, in any form that can be imported.
+        File = 1 "file",
+        /// A MISP feed: a folder with `manifest.json` and one file for each event.
+        MispFeed = 2 "misp_feed",
+        /// A collection of a TAXII server, 2.0 or 2.1.
+        Taxii = 3 "taxii",
+        /// The IOCs of a Threat Command account, by its API.
+        ThreatCommand = 4 "threat_command",
     }
 }
 
@@ -69,6 +91,8 @@ pub const EVERY_MAX: i64 = 30 * DAY;
 pub const GRACE_MAX: i64 = 90 * DAY;
 /// How long a fetch that failed waits at first.
 const RETRY: i64 = MINUTE;
+/// Failures before people are written to.
+const OUT_AFTER: u32 = 3;
 /// A fetch is this late at most before its subscription counts as failing.
 const LATE: i64 = HOUR;
 
@@ -78,6 +102,8 @@ pub struct Subscription {
     /// The source; it has one subscription at most.
     pub source_id: SourceId,
     /// What is fetched.
+    pub protocol: Protocol,
+    /// Where it lies.
     pub url: String,
     /// Its form, where a person chose one: the word for it in the API.
     pub form: Option<String>,
@@ -93,10 +119,31 @@ pub struct Subscription {
     pub access_name: String,
     /// The password, token or key, encrypted; empty without one.
     pub secret: Vec<u8>,
+    /// The private key, in PEM, of the certificate that iocast shows, encrypted; empty without one.
+    pub tls_key: Vec<u8>,
     /// A person paused it.
     pub paused: bool,
+    /// What is said of few.
+    pub options: SubscriptionOptions,
     /// How it went so far.
     pub progress: FetchProgress,
+}
+
+/// What is said of few subscriptions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionOptions {
+    /// Which IOCs are taken of those that are fetched.
+    pub takes: Takes,
+    /// Tags for all of them.
+    pub tags: BTreeSet<String>,
+    /// Where the token of [`Access::OAuth2`] comes from.
+    pub token_url: Option<String>,
+    /// What the token is for.
+    pub scope: Option<String>,
+    /// Certificates, in PEM, of those who sign for the server, in place of the public ones.
+    pub ca: Option<String>,
+    /// The certificate, in PEM, that iocast shows to the server.
+    pub certificate: Option<String>,
 }
 
 /// How a subscription went so far.
@@ -122,13 +169,39 @@ pub struct FetchProgress {
     pub sha256: Option<String>,
     /// IOCs in the last body.
     pub listed: u64,
+    /// Up to where a collection was read.
+    pub cursor: Option<String>,
+    /// Since when no fetch went well.
+    pub failing_since: Option<Timestamp>,
+    /// The account's administrators were written to about that.
+    pub is_told: bool,
+}
+
+impl FetchProgress {
+    /// Forgets what the last body was: all of it is fetched and taken again.
+    pub fn forget_body(&mut self) {
+        (self.etag, self.last_modified, self.sha256, self.cursor) = (None, None, None, None);
+    }
 }
 
 impl Subscription {
     /// Whether another one fetches the same list, in the same form and as whole.
     #[must_use]
     pub fn fetches_the_same(&self, other: &Self) -> bool {
-        self.url == other.url && self.form == other.form && self.coverage == other.coverage
+        self.protocol == other.protocol
+            && self.url == other.url
+            && self.form == other.form
+            && self.coverage == other.coverage
+            && self.options.takes == other.options.takes
+    }
+
+    /// Whether it failed for long enough to write to people: after three failures, and an hour or
+    /// twice the pause between fetches, whichever is longer.
+    #[must_use]
+    pub fn is_out(&self, now: Timestamp) -> bool {
+        let FetchProgress { failures, failing_since, .. } = &self.progress;
+        let patience = (2 * self.every).max(HOUR);
+        *failures >= OUT_AFTER && failing_since.is_some_and(|since| since.plus(patience) <= now)
     }
 
     /// How fresh it is.
@@ -223,6 +296,7 @@ mod tests {
     fn subscription() -> Subscription {
         Subscription {
             source_id: SourceId(uuid::Uuid::nil()),
+            protocol: Protocol::File,
             url: String::new(),
             form: None,
             every: HOUR,
@@ -231,7 +305,9 @@ mod tests {
             access: Access::None,
             access_name: String::new(),
             secret: Vec::new(),
+            tls_key: Vec::new(),
             paused: false,
+            options: SubscriptionOptions::default(),
             progress: FetchProgress::default(),
         }
     }
@@ -264,6 +340,19 @@ mod tests {
         assert_eq!(of.freshness(at(2)), Freshness::Failing);
         of.paused = true;
         assert_eq!(of.freshness(at(2)), Freshness::Paused);
+    }
+
+    #[test]
+    fn people_are_written_to_after_three_failures_and_twice_the_pause() {
+        let mut of = subscription();
+        let at = |minutes: i64| Timestamp::from_micros(minutes * MINUTE);
+        of.progress.failures = 3;
+        of.progress.failing_since = Some(at(0));
+        assert!(!of.is_out(at(119)) && of.is_out(at(120)));
+        of.every = 5 * MINUTE;
+        assert!(!of.is_out(at(59)) && of.is_out(at(60)));
+        of.progress.failures = 2;
+        assert!(!of.is_out(at(600)));
     }
 
     #[test]

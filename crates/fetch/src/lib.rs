@@ -7,21 +7,20 @@
 use std::{
     io::{Read as _, Write},
     net::IpAddr,
-    sync::Arc,
     time::Duration,
 };
 
-use iocast_domain::special::{Networks, is_public};
+use iocast_domain::special::Networks;
 use ureq::{
-    Agent, Body, Error, Timeout,
-    config::Config,
+    Agent, Body, Error, Proxy, Timeout,
     http::{Response, StatusCode, Uri, header},
-    tls::{RootCerts, TlsConfig},
-    unversioned::{
-        resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver},
-        transport::{DefaultConnector, NextTimeout},
-    },
+    unversioned::transport::DefaultConnector,
 };
+
+mod judge;
+mod tls;
+
+use self::judge::{Judge, NotAllowed, may_reach};
 
 /// Redirects that are followed.
 const REDIRECTS: usize = 5;
@@ -33,20 +32,41 @@ const ANSWER: Duration = Duration::from_secs(60);
 const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes of an answer that is no list, of which a sentence is made.
 const SHOWN: u64 = 400;
+/// Bytes of an answer to a form.
+const FORM_MAX: u64 = 64 * 1024;
+/// When the last object of a page was added, in TAXII.
+const LAST_ADDED: header::HeaderName = header::HeaderName::from_static("x-taxii-date-added-last");
+
+/// How a server is reached, the same for all that is asked of it.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Further headers, each with its value.
+    pub headers: Vec<(String, String)>,
+    /// Networks that are not public, and may be fetched from all the same.
+    pub allowed: Networks,
+    /// Certificates, in PEM, of those who sign for the server, in place of the public ones.
+    pub ca: Option<String>,
+    /// The certificate that is shown to the server, and its key, in PEM.
+    pub identity: Option<(String, String)>,
+    /// A proxy through which all goes. It resolves names itself.
+    pub proxy: Option<String>,
+}
 
 /// What is asked for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// Where.
     pub url: String,
-    /// Further headers, each with its value.
+    /// What may come, as `Accept` says it; anything if it is empty.
+    pub accept: String,
+    /// Whether the body may come in gzip. It is kept as it comes.
+    pub gzip: bool,
+    /// Further headers of this request.
     pub headers: Vec<(String, String)>,
     /// `ETag` of the body that is known.
     pub etag: Option<String>,
     /// `Last-Modified` of the body that is known.
     pub last_modified: Option<String>,
-    /// Networks that are not public, and may be fetched from all the same.
-    pub allowed: Networks,
     /// Most bytes of a body.
     pub most: u64,
     /// How long all of it may take.
@@ -59,16 +79,24 @@ pub enum Answer {
     /// The body is the one that is known.
     NotModified,
     /// The body was written to the file.
-    Body {
-        /// Its length.
-        bytes: u64,
-        /// Its `ETag`.
-        etag: Option<String>,
-        /// Its `Last-Modified`.
-        last_modified: Option<String>,
-        /// Its `Content-Type`.
-        content_type: Option<String>,
-    },
+    Body(Head),
+}
+
+/// What a server says of a body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Its length.
+    pub bytes: u64,
+    /// Its `ETag`.
+    pub etag: Option<String>,
+    /// Its `Last-Modified`.
+    pub last_modified: Option<String>,
+    /// Its `Content-Type`.
+    pub content_type: Option<String>,
+    /// Its `Content-Range`: it is a part.
+    pub range: Option<String>,
+    /// When the last object in it was added, as TAXII says it.
+    pub last_added: Option<String>,
 }
 
 /// Why nothing came of it.
@@ -89,68 +117,144 @@ impl Failure {
     }
 }
 
-/// Fetches a list into `to`. It takes the thread until the end.
+/// Checks that a PEM text holds certificates.
 ///
 /// # Errors
-/// A sentence on what went wrong; `to` may hold a part of the body then.
-pub fn get(request: &Request, to: &mut impl Write) -> Result<Answer, Failure> {
-    let agent = agent(request);
-    let mut at: Uri = request
-        .url
-        .parse()
-        .map_err(|error| Failure::new(format!("The address can't be read: {error}.")))?;
-    for _ in 0..=REDIRECTS {
-        let answer = ask(&agent, request, &at)?;
-        let status = answer.status();
-        match status {
-            StatusCode::NOT_MODIFIED => return Ok(Answer::NotModified),
-            StatusCode::MOVED_PERMANENTLY
-            | StatusCode::FOUND
-            | StatusCode::SEE_OTHER
-            | StatusCode::TEMPORARY_REDIRECT
-            | StatusCode::PERMANENT_REDIRECT => at = redirected(&at, &answer)?,
-            StatusCode::OK => return body(request, answer, to),
-            _ => return Err(refused(answer)),
+/// If there is none in it.
+pub fn check_certificates(pem: &str) -> Result<(), Failure> {
+    tls::certificates(pem).map(|_| ())
+}
+
+/// Asks one server, over the same connections.
+#[derive(Debug)]
+pub struct Client {
+    agent: Agent,
+    headers: Vec<(String, String)>,
+    allowed: Networks,
+}
+
+impl Client {
+    /// A client of a server that is reached like this.
+    ///
+    /// # Errors
+    /// If a certificate, its key or the proxy can't be read.
+    pub fn new(access: Access) -> Result<Self, Failure> {
+        let Access { headers, allowed, ca, identity, proxy } = access;
+        let proxy = proxy.as_deref().map(Proxy::new).transpose().map_err(|error| {
+            Failure::new(format!("The proxy of `fetch_proxy` can't be used: {error}."))
+        })?;
+        let config = Agent::config_builder()
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(ANSWER))
+            .timeout_per_read(Some(SILENCE))
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .tls_config(tls::config(ca.as_deref(), identity.as_ref())?)
+            .user_agent("iocast");
+        let judge = Judge { allowed: allowed.clone(), proxied: proxy.is_some() };
+        let config = config.proxy(proxy).build();
+        let agent = Agent::with_parts(config, DefaultConnector::default(), judge);
+        Ok(Self { agent, headers, allowed })
+    }
+
+    /// Fetches a body into `to`. It takes the thread until the end.
+    ///
+    /// # Errors
+    /// A sentence on what went wrong; `to` may hold a part of the body then.
+    pub fn get(&self, request: &Request, to: &mut impl Write) -> Result<Answer, Failure> {
+        let mut at: Uri = request
+            .url
+            .parse()
+            .map_err(|error| Failure::new(format!("The address can't be read: {error}.")))?;
+        self.judge_literal(&at)?;
+        for _ in 0..=REDIRECTS {
+            let answer = self.ask(request, &at)?;
+            match answer.status() {
+                StatusCode::NOT_MODIFIED => return Ok(Answer::NotModified),
+                StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT => at = redirected(&at, &answer)?,
+                StatusCode::OK => return body(request, answer, to),
+                // Only of what was asked for in parts.
+                StatusCode::PARTIAL_CONTENT if request.asks_for_part() => {
+                    return body(request, answer, to);
+                }
+                _ => return Err(refused(answer)),
+            }
+        }
+        Err(Failure::new(format!("The server redirected more than {REDIRECTS} times.")))
+    }
+
+    /// An address that is a number is judged here too: a proxy would not ask.
+    fn judge_literal(&self, at: &Uri) -> Result<(), Failure> {
+        let host = at.host().unwrap_or_default().trim_matches(['[', ']']);
+        match host.parse::<IpAddr>() {
+            Ok(ip) if !may_reach(ip, &self.allowed) => {
+                Err(Failure::new(NotAllowed(ip).to_string()))
+            }
+            _ => Ok(()),
         }
     }
-    Err(Failure::new(format!("The server redirected more than {REDIRECTS} times.")))
+
+    fn ask(&self, request: &Request, at: &Uri) -> Result<Response<Body>, Failure> {
+        let accept = if request.accept.is_empty() { "*/*" } else { &request.accept };
+        let encoding = if request.gzip { "gzip" } else { "identity" };
+        let mut call = self
+            .agent
+            .get(at)
+            .header(header::ACCEPT_ENCODING, encoding)
+            .header(header::ACCEPT, accept);
+        for (name, value) in self.headers.iter().chain(&request.headers) {
+            call = call.header(name, value);
+        }
+        if let Some(etag) = &request.etag {
+            call = call.header(header::IF_NONE_MATCH, etag);
+        }
+        if let Some(date) = &request.last_modified {
+            call = call.header(header::IF_MODIFIED_SINCE, date);
+        }
+        let call = call.config().timeout_global(Some(request.total)).build();
+        call.call().map_err(|error| Failure::new(sentence(&error)))
+    }
+
+    /// Sends a form, and gives what comes back.
+    ///
+    /// # Errors
+    /// A sentence on what went wrong.
+    pub fn post_form(
+        &self,
+        url: &str,
+        form: &[(&str, &str)],
+        total: Duration,
+    ) -> Result<Vec<u8>, Failure> {
+        let at: Uri = url
+            .parse()
+            .map_err(|error| Failure::new(format!("The address can't be read: {error}.")))?;
+        self.judge_literal(&at)?;
+        let mut call = self.agent.post(&at).header(header::ACCEPT, "application/json");
+        for (name, value) in &self.headers {
+            call = call.header(name, value);
+        }
+        let call = call.config().timeout_global(Some(total)).build();
+        let answer =
+            call.send_form(form.iter().copied()).map_err(|error| Failure::new(sentence(&error)))?;
+        if answer.status() != StatusCode::OK {
+            return Err(refused(answer));
+        }
+        let mut bytes = Vec::new();
+        let request = Request { most: FORM_MAX, ..Request::default() };
+        body(&request, answer, &mut bytes)?;
+        Ok(bytes)
+    }
 }
 
-fn agent(request: &Request) -> Agent {
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::WebPki)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .build();
-    let config = Agent::config_builder()
-        .timeout_global(Some(request.total))
-        .timeout_connect(Some(CONNECT))
-        .timeout_recv_response(Some(ANSWER))
-        .timeout_per_read(Some(SILENCE))
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .http_status_as_error(false)
-        .proxy(None)
-        .tls_config(tls)
-        .user_agent("iocast")
-        .build();
-    let allowed = request.allowed.clone();
-    Agent::with_parts(config, DefaultConnector::default(), Judge { allowed })
-}
-
-fn ask(agent: &Agent, request: &Request, at: &Uri) -> Result<Response<Body>, Failure> {
-    // A body in gzip is kept as it is: who reads it unpacks it, within bounds.
-    let mut call =
-        agent.get(at).header(header::ACCEPT_ENCODING, "gzip").header(header::ACCEPT, "*/*");
-    for (name, value) in &request.headers {
-        call = call.header(name, value);
+impl Request {
+    fn asks_for_part(&self) -> bool {
+        self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("range"))
     }
-    if let Some(etag) = &request.etag {
-        call = call.header(header::IF_NONE_MATCH, etag);
-    }
-    if let Some(date) = &request.last_modified {
-        call = call.header(header::IF_MODIFIED_SINCE, date);
-    }
-    call.call().map_err(|error| Failure::new(sentence(&error)))
 }
 
 fn text(answer: &Response<Body>, name: header::HeaderName) -> Option<String> {
@@ -211,11 +315,13 @@ fn body(
     to: &mut impl Write,
 ) -> Result<Answer, Failure> {
     let stated: Option<u64> = text(&answer, header::CONTENT_LENGTH).and_then(|n| n.parse().ok());
-    let found = |bytes: u64, answer: &Response<Body>| Answer::Body {
+    let head = |bytes: u64, answer: &Response<Body>| Head {
         bytes,
         etag: text(answer, header::ETAG),
         last_modified: text(answer, header::LAST_MODIFIED),
         content_type: text(answer, header::CONTENT_TYPE),
+        range: text(answer, header::CONTENT_RANGE),
+        last_added: text(answer, LAST_ADDED),
     };
     let wrong = |why: String| Failure { status: Some(200), retry_after: None, why };
     let too_large = || {
@@ -251,7 +357,7 @@ fn body(
             Err(wrong(format!("The answer broke off after {bytes} of {length} bytes.")))
         }
         _ if bytes == 0 => Err(wrong("The answer is empty.".to_owned())),
-        _ => Ok(found(bytes, &answer)),
+        _ => Ok(Answer::Body(head(bytes, &answer))),
     }
 }
 
@@ -267,33 +373,5 @@ fn sentence(error: &Error) -> String {
         }
         Error::Timeout(_) => "The server took too long.".to_owned(),
         other => format!("The server could not be reached: {other}."),
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "The address leads to {0}, a private or special address; the operator can allow its network by `fetch_networks`."
-)]
-struct NotAllowed(IpAddr);
-
-/// Resolves a name, and refuses it where any of its addresses is special.
-#[derive(Debug)]
-struct Judge {
-    allowed: Networks,
-}
-
-impl Resolver for Judge {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, Error> {
-        let addresses = DefaultResolver::default().resolve(uri, config, timeout)?;
-        let may = |ip: IpAddr| is_public(ip) || self.allowed.overlap(&ip.to_canonical().into());
-        match addresses.iter().find(|address| !may(address.ip())) {
-            Some(special) => Err(Error::Other(Box::new(NotAllowed(special.ip())))),
-            None => Ok(addresses),
-        }
     }
 }

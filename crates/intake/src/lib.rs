@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use iocast_context::{Actor, AppError, AppResult, Context, Fields, taken};
+use iocast_context::{Actor, AppError, AppResult, Context, Fields, GroupNews, Messages, taken};
 
 mod alerts;
 mod imports;
@@ -25,7 +25,7 @@ pub use self::{
     },
     iocs::{IocPatch, IocQuery, IocView},
     sources::{NewSource, SourcePatch},
-    subscriptions::{Ledger, Loss, NewSubscription, SubscriptionView},
+    subscriptions::{Ledger, Loss, NewSubscription, PublicFeedView, SubscriptionView},
     walk::{BulkEditResult, DocumentIoc, IocEdit, NewDocument, WalkPage, WalkQuery, Walked},
     warninglists::{ListGiven, ListOutcome},
 };
@@ -33,6 +33,7 @@ pub use self::{
 /// Takes IOCs in.
 pub struct Intake {
     context: Arc<Context>,
+    messages: Arc<dyn Messages>,
     /// Held while the stage of an import is cleared.
     clearing: tokio::sync::Mutex<()>,
     /// Held while an import is read in the background.
@@ -44,11 +45,12 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Into the database of this context.
+    /// Into the database of this context. News of sources goes to `messages`.
     #[must_use]
-    pub fn new(context: Arc<Context>) -> Self {
+    pub fn new(context: Arc<Context>, messages: Arc<dyn Messages>) -> Self {
         Self {
             context,
+            messages,
             clearing: tokio::sync::Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             document: Arc::default(),

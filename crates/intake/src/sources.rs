@@ -188,7 +188,8 @@ impl Intake {
             && let Some(mut of) = txn.subscription_fetch(id).await?
         {
             // Its reports are renewed at the next fetch.
-            (of.progress.sha256, of.progress.etag, of.progress.last_modified) = (None, None, None);
+            of.progress.forget_body();
+            txn.subscription_sections_forget(id, None).await?;
             of.progress.next_at = self.context.now();
             txn.subscription_put(&actor.account_id, &of).await?;
         }

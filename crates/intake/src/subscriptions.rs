@@ -5,47 +5,41 @@ use std::sync::Arc;
 use iocast_domain::{
     account::Module,
     id::SourceId,
-    problem::FieldError,
     subscription::{
-        Access, Coverage, FetchProgress, Freshness, Subscription, checked_every, checked_grace,
+        Access, Coverage, FetchProgress, Freshness, Protocol, Subscription, SubscriptionOptions,
     },
     time::Timestamp,
 };
-use iocast_formats::read::Input;
 use iocast_store::{Fetch, Page, PageOf};
 
-use crate::{Actor, AppError, AppResult, Fields, ImportReport, Intake};
+use crate::{Actor, AppError, AppResult, ImportReport, Intake};
 
-mod download;
+mod checked;
 mod fetching;
+mod file;
 mod gone;
 mod ledger;
+mod misp_feed;
 mod outcome;
+mod public;
+mod taxii;
+mod threat_command;
+mod upstream;
 
+use self::checked::{Checked, checked, same_origin};
 use self::ledger::LedgerOptions;
-pub use self::ledger::{Ledger, Loss};
 pub(crate) use self::{fetching::AT_ONCE, ledger::fact};
-
-/// Longest address, in characters.
-const URL_MAX: usize = 2_000;
-/// Longest name or secret, in characters.
-const ACCESS_MAX: usize = 2_000;
-/// Headers that iocast sets itself.
-const OWN_HEADERS: &[&str] = &[
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "accept-encoding",
-    "if-none-match",
-    "if-modified-since",
-    "user-agent",
-];
+pub use self::{
+    ledger::{Ledger, Loss},
+    public::PublicFeedView,
+};
 
 /// What a subscription is to be.
 #[derive(Clone, Debug)]
 pub struct NewSubscription {
     /// What is fetched.
+    pub protocol: Protocol,
+    /// Where it lies.
     pub url: String,
     /// Its form, where a person chose one.
     pub form: Option<String>,
@@ -61,8 +55,12 @@ pub struct NewSubscription {
     pub access_name: Option<String>,
     /// The password, token or key; none keeps the stored one.
     pub secret: Option<String>,
+    /// The private key of the certificate that iocast shows, in PEM; none keeps the stored one.
+    pub certificate_key: Option<String>,
     /// Whether it rests.
     pub paused: bool,
+    /// What is said of few.
+    pub options: SubscriptionOptions,
 }
 
 /// A subscription, and how fresh it is.
@@ -79,9 +77,21 @@ pub struct SubscriptionView {
 impl SubscriptionView {
     fn of(mut subscription: Subscription, now: Timestamp) -> Self {
         let has_secret = !std::mem::take(&mut subscription.secret).is_empty();
+        subscription.tls_key = Vec::new();
         let freshness = subscription.freshness(now);
         Self { subscription, has_secret, freshness }
     }
+}
+
+/// A subscription as the audit log shows it.
+fn shown(of: &Subscription) -> serde_json::Value {
+    serde_json::json!({
+        "protocol": of.protocol, "url": of.url, "form": of.form, "every": of.every,
+        "coverage": of.coverage, "grace": of.grace, "access": of.access,
+        "access_name": of.access_name, "paused": of.paused, "tags": of.options.tags,
+        "token_url": of.options.token_url, "tlp_most": of.options.takes.tlp_most,
+        "kinds": of.options.takes.kinds,
+    })
 }
 
 /// For what the secret of a source's subscription is sealed.
@@ -92,8 +102,17 @@ fn purpose(source: SourceId) -> String {
 impl Intake {
     /// What the list of a source held when it was fetched last.
     pub(crate) async fn ledger_of(&self, source: SourceId) -> AppResult<Ledger> {
-        let bytes = self.context.store.read().subscription_ledger(source).await?;
-        Ok(Ledger::read(&bytes, LedgerOptions::default()))
+        Ok(Ledger::read(&self.listed_before(source).await?, LedgerOptions::default()))
+    }
+
+    /// The same, in the form in which it is kept.
+    async fn listed_before(&self, source: SourceId) -> AppResult<Vec<u8>> {
+        let read = self.context.store.read();
+        let mut bytes = read.subscription_ledger(source).await?;
+        for section in read.subscription_sections(source).await? {
+            bytes.extend(section.data);
+        }
+        Ok(bytes)
     }
 
     /// The subscription of a source.
@@ -134,53 +153,26 @@ impl Intake {
     ) -> AppResult<SubscriptionView> {
         actor.may_change(Module::Tip)?;
         let name = self.source_fetch(actor, source).await?.name;
-        let mut fields = Fields::default();
-        let url = fields.take(checked_url(&new.url));
-        let every = fields.take(checked_every(new.every));
-        let grace = fields.take(checked_grace(new.grace));
-        let form = fields.take(checked_form(new.form.as_deref()));
-        let access_name = fields.take(checked_name(new.access, new.access_name.as_deref()));
-        let secret = fields.take(checked_secret(new.secret.as_deref()));
-        fields.done()?;
-        let missing = || AppError::Invalid(Vec::new());
+        let checked = checked(&new)?;
         let txn = self.context.store.write().await?;
         txn.account_lock(&actor.account_id).await?;
         let before = txn.subscription_fetch(source).await?;
-        // A secret goes to no other server than the one that it was given for.
-        let kept = before
-            .as_ref()
-            .filter(|of| {
-                url.as_deref().is_some_and(|url| same_origin(&of.url, url))
-                    && of.access == new.access
-                    && access_name.as_ref() == Some(&of.access_name)
-            })
-            .map(|of| of.secret.clone())
-            .unwrap_or_default();
-        let secret = match (new.access, secret.flatten()) {
-            (Access::None, _) => Vec::new(),
-            (_, None) => kept,
-            (_, Some(plain)) => {
-                self.context.secrets.seal(&*self.context.entropy, &purpose(source), &plain)?
-            }
-        };
-        if new.access != Access::None && secret.is_empty() {
-            return Err(AppError::field(
-                "secret",
-                "secret_missing",
-                "Give the password, token or key that goes with this access; it is kept only for the same server and the same kind of access.",
-            ));
-        }
+        let (secret, tls_key) = self.sealed(source, before.as_ref(), &new, &checked)?;
+        let Checked { url, every, grace, form, access_name, options, .. } = checked;
         let mut after = Subscription {
             source_id: source,
-            url: url.ok_or_else(missing)?,
-            form: form.ok_or_else(missing)?,
-            every: every.ok_or_else(missing)?,
+            protocol: new.protocol,
+            url,
+            form,
+            every,
             coverage: new.coverage,
-            grace: grace.ok_or_else(missing)?,
+            grace,
             access: new.access,
-            access_name: access_name.ok_or_else(missing)?,
+            access_name,
             secret,
+            tls_key,
             paused: new.paused,
+            options,
             progress: before.as_ref().map(|of| of.progress.clone()).unwrap_or_default(),
         };
         let same_list = before.as_ref().is_some_and(|of| of.fetches_the_same(&after));
@@ -193,13 +185,6 @@ impl Intake {
         after.progress.failures = 0;
         txn.subscription_put(&actor.account_id, &after).await?;
         let action = if before.is_some() { "subscription.update" } else { "subscription.create" };
-        let shown = |of: &Subscription| {
-            serde_json::json!({
-                "url": of.url, "form": of.form, "every": of.every, "coverage": of.coverage,
-                "grace": of.grace, "access": of.access, "access_name": of.access_name,
-                "paused": of.paused,
-            })
-        };
         let detail = serde_json::json!({
             "source": name, "before": before.as_ref().map(shown), "after": shown(&after),
             "secret": new.secret.is_some(),
@@ -207,6 +192,52 @@ impl Intake {
         self.context.audit(&txn, actor, action, &source, &detail).await?;
         txn.commit().await?;
         Ok(SubscriptionView::of(after, self.context.now()))
+    }
+
+    /// The secret and the private key as they are kept. A secret goes to no other server than the
+    /// one that it was given for.
+    fn sealed(
+        &self,
+        source: SourceId,
+        before: Option<&Subscription>,
+        new: &NewSubscription,
+        checked: &Checked,
+    ) -> AppResult<(Vec<u8>, Vec<u8>)> {
+        let Checked { url, access_name, secret, key, options, .. } = checked;
+        let same_server = before
+            .filter(|of| same_origin(&of.url, url) && of.options.token_url == options.token_url);
+        let kept = same_server
+            .filter(|of| of.access == new.access && of.access_name == *access_name)
+            .map(|of| of.secret.clone());
+        let secret = match (new.access, secret) {
+            (Access::None, _) => Vec::new(),
+            (_, None) => kept.unwrap_or_default(),
+            (_, Some(plain)) => self.seal(source, plain)?,
+        };
+        if new.access != Access::None && secret.is_empty() {
+            return Err(AppError::field(
+                "secret",
+                "secret_missing",
+                "Give the password, token or key that goes with this access; it is kept only for the same server and the same kind of access.",
+            ));
+        }
+        let tls_key = match (&options.certificate, key) {
+            (None, _) => Vec::new(),
+            (Some(_), Some(plain)) => self.seal(source, plain)?,
+            (Some(_), None) => same_server.map(|of| of.tls_key.clone()).unwrap_or_default(),
+        };
+        if options.certificate.is_some() && tls_key.is_empty() {
+            return Err(AppError::field(
+                "certificate_key",
+                "secret_missing",
+                "Give the private key of the certificate; it is kept only for the same server.",
+            ));
+        }
+        Ok((secret, tls_key))
+    }
+
+    fn seal(&self, source: SourceId, plain: &str) -> AppResult<Vec<u8>> {
+        self.context.secrets.seal(&*self.context.entropy, &purpose(source), plain)
     }
 
     /// Ends the subscription of a source. What it brought stays.
@@ -281,75 +312,4 @@ impl Intake {
         let found = found.ok_or(AppError::NotFound("subscription"))?;
         self.fetch_dry(actor, found).await
     }
-}
-
-fn same_origin(one: &str, other: &str) -> bool {
-    let origin = |text: &str| url::Url::parse(text).map(|url| url.origin()).ok();
-    origin(one).is_some_and(|of| origin(other) == Some(of))
-}
-
-fn checked_url(url: &str) -> Result<String, FieldError> {
-    let url = url.trim();
-    let wrong = |why: &str| Err(FieldError::new("url", "url_invalid", why));
-    if url.chars().count() > URL_MAX {
-        return wrong("Give an address of at most 2,000 characters.");
-    }
-    let Ok(parsed) = url::Url::parse(url) else {
-        return wrong("Give a whole address, such as https://example.com/list.txt.");
-    };
-    if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
-        return wrong("Give an address that begins with https:// or http://.");
-    }
-    if !parsed.username().is_empty() || parsed.password().is_some() {
-        return wrong("Leave name and password out of the address; give them as access.");
-    }
-    Ok(parsed.to_string())
-}
-
-fn checked_form(form: Option<&str>) -> Result<Option<String>, FieldError> {
-    match form {
-        None | Some("" | "auto") => Ok(None),
-        Some(word) if Input::from_word(word).is_some() => Ok(Some(word.to_owned())),
-        Some(_) => Err(FieldError::new(
-            "form",
-            "form_invalid",
-            "form is one of auto, json, table, list, report, html, openioc.",
-        )),
-    }
-}
-
-fn checked_name(access: Access, name: Option<&str>) -> Result<String, FieldError> {
-    let name = name.unwrap_or_default().trim();
-    let wrong = |why: &str| Err(FieldError::new("access_name", "access_name_invalid", why));
-    let is_token = |name: &str| {
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-    };
-    match access {
-        Access::None | Access::Bearer => Ok(String::new()),
-        Access::Basic if name.chars().count() > ACCESS_MAX || name.contains(':') => {
-            wrong("A user name has no colon.")
-        }
-        Access::Header if OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) => {
-            wrong("iocast sets this header itself; give the name of another one.")
-        }
-        Access::Header if !is_token(name) => {
-            wrong("Give the name of the header, such as Auth-Key.")
-        }
-        Access::Query if !is_token(name) => wrong("Give the name of the parameter, such as key."),
-        Access::Basic | Access::Header | Access::Query => Ok(name.to_owned()),
-    }
-}
-
-fn checked_secret(secret: Option<&str>) -> Result<Option<String>, FieldError> {
-    let Some(secret) = secret.map(str::trim).filter(|secret| !secret.is_empty()) else {
-        return Ok(None);
-    };
-    if secret.chars().count() > ACCESS_MAX || secret.chars().any(char::is_control) {
-        return Err(FieldError::new(
-            "secret",
-            "secret_invalid",
-            "Give a secret of at most 2,000 characters, in one line.",
-        ));
-    }
-    Ok(Some(secret.to_owned()))
 }

@@ -1,14 +1,15 @@
 //! What messages say: subject, text and HTML from `web-templates/mail`, compiled in.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use iocast_domain::{
-    message::{Content, FullGroup, HeldGroup, NotTakenGroup},
+    message::{Content, FailingSource, FullGroup, HeldGroup, NotTakenGroup, SilentDevice},
     time::{Timestamp, clip},
 };
 use minijinja::{
     Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig, value::Serde,
 };
+use serde::Serialize;
 
 /// A message's words.
 #[derive(Clone, Debug)]
@@ -34,6 +35,10 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("held.html", include_str!("../../../web-templates/mail/held.html")),
     ("not_taken.txt", include_str!("../../../web-templates/mail/not_taken.txt")),
     ("not_taken.html", include_str!("../../../web-templates/mail/not_taken.html")),
+    ("source_failing.txt", include_str!("../../../web-templates/mail/source_failing.txt")),
+    ("source_failing.html", include_str!("../../../web-templates/mail/source_failing.html")),
+    ("source_recovered.txt", include_str!("../../../web-templates/mail/source_recovered.txt")),
+    ("source_recovered.html", include_str!("../../../web-templates/mail/source_recovered.html")),
     ("test.txt", include_str!("../../../web-templates/mail/test.txt")),
     ("test.html", include_str!("../../../web-templates/mail/test.html")),
     ("invitation.txt", include_str!("../../../web-templates/mail/invitation.txt")),
@@ -100,61 +105,40 @@ pub fn render(
 ) -> Result<Rendered, minijinja::Error> {
     let of = plain(account);
     let (name, subject, values) = match content {
-        Content::Warning { devices, more } => (
-            "warning",
-            about(
-                devices,
-                *more,
-                |d| format!("{} is silent", plain(&d.name)),
-                "devices are silent",
-                &of,
-            ),
-            context! { devices => Value::from(Serde(devices)), more },
-        ),
-        Content::Recovery { devices, more } => (
-            "recovery",
-            about(
-                devices,
-                *more,
-                |d| format!("{} pulls again", plain(&d.name)),
-                "devices pull again",
-                &of,
-            ),
-            context! { devices => Value::from(Serde(devices)), more },
-        ),
-        Content::Limit { groups, more } => (
-            "limit",
-            about(
-                groups,
-                *more,
-                |g| format!("{} on {} reached its limit", plain(&g.group), plain(&g.device)),
-                "IOC groups reached their limit",
-                &of,
-            ),
-            context! { groups => Value::from(Serde(groups)), more },
-        ),
-        Content::Held { groups, more } => (
-            "held",
-            about(
-                groups,
-                *more,
-                |g| format!("{} on {} is held back", plain(&g.group), plain(&g.device)),
-                "IOC groups are held back",
-                &of,
-            ),
-            context! { groups => Value::from(Serde(groups)), more },
-        ),
-        Content::NotTaken { groups, more } => (
-            "not_taken",
-            about(
-                groups,
-                *more,
-                |g| format!("MISP does not take {} from {}", plain(&g.group), plain(&g.device)),
-                "IOC groups are not taken by MISP",
-                &of,
-            ),
-            context! { groups => Value::from(Serde(groups)), more },
-        ),
+        Content::Warning { devices, more } => {
+            let one = |d: &SilentDevice| format!("{} is silent", plain(&d.name));
+            listed("warning", "devices", devices, *more, one, "devices are silent", &of)
+        }
+        Content::Recovery { devices, more } => {
+            let one = |d: &SilentDevice| format!("{} pulls again", plain(&d.name));
+            listed("recovery", "devices", devices, *more, one, "devices pull again", &of)
+        }
+        Content::Limit { groups, more } => {
+            let one = |g: &FullGroup| {
+                format!("{} on {} reached its limit", plain(&g.group), plain(&g.device))
+            };
+            listed("limit", "groups", groups, *more, one, "IOC groups reached their limit", &of)
+        }
+        Content::Held { groups, more } => {
+            let one =
+                |g: &HeldGroup| format!("{} on {} is held back", plain(&g.group), plain(&g.device));
+            listed("held", "groups", groups, *more, one, "IOC groups are held back", &of)
+        }
+        Content::NotTaken { groups, more } => {
+            let one = |g: &NotTakenGroup| {
+                format!("MISP does not take {} from {}", plain(&g.group), plain(&g.device))
+            };
+            let many = "IOC groups are not taken by MISP";
+            listed("not_taken", "groups", groups, *more, one, many, &of)
+        }
+        Content::SourceFailing { sources, more } => {
+            let one = |s: &FailingSource| format!("Source {} can't fetch", plain(&s.source));
+            listed("source_failing", "sources", sources, *more, one, "sources can't fetch", &of)
+        }
+        Content::SourceRecovered { sources, more } => {
+            let one = |s: &FailingSource| format!("Source {} fetches again", plain(&s.source));
+            listed("source_recovered", "sources", sources, *more, one, "sources fetch again", &of)
+        }
         Content::Test { asked_by } => {
             ("test", format!("Test message ({of})"), context! { asked_by })
         }
@@ -217,11 +201,33 @@ pub fn payload(
                 serde_json::json!({ "device": device, "group": group, "misp_uuid": misp, "events": events, "reason": reason, "link": link }),
             )
         }
+        Content::SourceFailing { sources, more } => {
+            ("source.failing", serde_json::json!({ "sources": sources, "more": more }))
+        }
+        Content::SourceRecovered { sources, more } => {
+            ("source.recovered", serde_json::json!({ "sources": sources, "more": more }))
+        }
         Content::Test { .. } | Content::Invitation { .. } | Content::PasswordReset { .. } => {
             return None;
         }
     };
     Some(serde_json::json!({ "type": kind, "timestamp": at, "account_id": account_id, "account": account, "data": data }).to_string())
+}
+
+/// A message about things of one kind: its template, its subject and what it says.
+fn listed<T: Serialize>(
+    template: &'static str,
+    things_are: &'static str,
+    things: &[T],
+    more: u64,
+    one: impl Fn(&T) -> String,
+    many: &str,
+    account: &str,
+) -> (&'static str, String, Value) {
+    let subject = about(things, more, one, many, account);
+    let values =
+        BTreeMap::from([(things_are, Value::from(Serde(things))), ("more", Value::from(more))]);
+    (template, subject, Value::from(values))
 }
 
 /// A subject: about the one thing, or about how many.

@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use iocast_context::{Actor, AppError, AppResult, Context};
-use iocast_domain::message::MessageState;
+use iocast_domain::{message::MessageState, subscription::Freshness};
 use subtle::ConstantTimeEq as _;
 
 mod audit;
@@ -30,6 +30,8 @@ pub struct Figures {
     pub oldest_due: i64,
     /// Groups by [`iocast_domain::receipt::Protection::code`].
     pub protections: Vec<(String, u64)>,
+    /// Subscriptions by how fresh they are.
+    pub subscriptions: Vec<(Freshness, u64)>,
 }
 
 /// Looks after the installation.
@@ -72,6 +74,12 @@ impl Ops {
                 oldest_due: messages.oldest_due.map_or(0, |at| self.context.now().since(at)),
                 messages: messages.by_state,
                 protections: self.context.store.read().protection_counts().await?,
+                subscriptions: self
+                    .context
+                    .store
+                    .read()
+                    .subscription_counts(self.context.now())
+                    .await?,
             })
         };
         let late =

@@ -10,13 +10,15 @@ use figment::{
     providers::{Format, Serialized, Toml},
 };
 use iocast_app::Role;
-use iocast_domain::{proxy::Proxies, special::Networks};
+use iocast_domain::proxy::Proxies;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
 mod environment;
 pub use self::environment::environment;
+
+mod fetching;
 
 mod mail;
 mod reference;
@@ -42,6 +44,9 @@ pub struct Config {
     /// Addresses and networks that are not public, and from which subscriptions may fetch all the
     /// same, separated by commas.
     pub fetch_networks: String,
+    /// Proxy through which subscriptions fetch, as `http://HOST:PORT`, with `USER:PASSWORD@` before
+    /// the host where it asks for them.
+    pub fetch_proxy: Option<String>,
     /// PostgreSQL, as `postgres://USER:PASSWORD@HOST/DATABASE`; the bundled SQLite in the data
     /// folder unless given.
     pub database_url: Option<String>,
@@ -124,6 +129,7 @@ impl Default for Config {
             tls_key: None,
             trusted_proxies: String::new(),
             fetch_networks: String::new(),
+            fetch_proxy: None,
             database_url: None,
             secrets_file: None,
             emulator: false,
@@ -279,6 +285,7 @@ impl Config {
         }
         self.trusted_proxies()?;
         self.fetch_networks()?;
+        self.fetch_proxy()?;
         self.role()?;
         if !matches!(self.log_format.as_str(), "text" | "json") {
             return wrong(format!(
@@ -345,23 +352,12 @@ impl Config {
         })
     }
 
-    /// From where subscriptions may fetch although it is not public.
-    ///
-    /// # Errors
-    /// Which entry is no address.
-    pub fn fetch_networks(&self) -> Result<Networks, ConfigError> {
-        self.fetch_networks.parse().map_err(|why| {
-            ConfigError::Invalid(format!(
-                "`fetch_networks` must be addresses and networks, parted by commas: {why}."
-            ))
-        })
-    }
-
     /// The settings as TOML, with passwords left out.
     #[must_use]
     pub fn shown(&self) -> String {
         let mut shown = self.clone();
         shown.database_url = shown.database_url.map(|url| redact(&url));
+        shown.fetch_proxy = shown.fetch_proxy.map(|url| redact(&url));
         for secret in [&mut shown.smtp_password, &mut shown.metrics_token] {
             *secret = secret.take().map(|_| "…".to_owned());
         }

@@ -58,7 +58,7 @@ pub use self::{
     pulls::{NewPull, PullDay, PullLine},
     receipts::{Client, EventReceipt, NewReceipt, Receipt, Withdrawal},
     stage::{PromoteOrder, StageCounts, StageWrite, Staged},
-    subscriptions::Fetch,
+    subscriptions::{Fetch, Section},
 };
 
 /// A connection that reads, or a transaction that also writes.

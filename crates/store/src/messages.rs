@@ -119,7 +119,7 @@ const STATES: [MessageState; 6] = [
     MessageState::Superseded,
     MessageState::Discarded,
 ];
-const KINDS: [MessageKind; 8] = [
+const KINDS: [MessageKind; 10] = [
     MessageKind::Warning,
     MessageKind::Recovery,
     MessageKind::Limit,
@@ -128,6 +128,8 @@ const KINDS: [MessageKind; 8] = [
     MessageKind::PasswordReset,
     MessageKind::Held,
     MessageKind::NotTaken,
+    MessageKind::SourceFailing,
+    MessageKind::SourceRecovered,
 ];
 
 pub(crate) fn state_code(state: MessageState) -> i16 {
@@ -158,6 +160,8 @@ pub(crate) fn kind_code(kind: MessageKind) -> i16 {
         MessageKind::PasswordReset => 6,
         MessageKind::Held => 7,
         MessageKind::NotTaken => 8,
+        MessageKind::SourceFailing => 9,
+        MessageKind::SourceRecovered => 10,
     }
 }
 

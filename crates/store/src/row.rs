@@ -49,6 +49,12 @@ row!(subscription, "subscriptions", {
     access: i16, access_name: String, secret: Vec<u8>, paused: bool, next_at: i64, claimed_until: i64,
     tried_at: Option<i64>, ok_at: Option<i64>, changed_at: Option<i64>, failures: i32, error: Option<String>,
     etag: Option<String>, last_modified: Option<String>, sha256: Option<String>, listed: i64,
+    protocol: i16, options: String, tls_key: Option<Vec<u8>>, cursor: Option<String>, failing_since: Option<i64>, told: bool,
+});
+row!(subscription_section, "subscription_sections", {
+    #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] name: String,
+    version: String, data: Vec<u8>,
 });
 row!(fetch, "fetches", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,

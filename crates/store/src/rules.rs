@@ -10,6 +10,7 @@ use iocast_domain::{
     rule::{Criteria, Rule, StateFilter},
     source::Confidence,
     time::Timestamp,
+    tlp::Tlp,
 };
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
@@ -38,6 +39,10 @@ struct StoredCriteria {
     state: StateFilter,
     first_seen_from: Option<Timestamp>,
     first_seen_to: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tlp_most: Option<Tlp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_sources: Option<u8>,
     blocklist: bool,
     alerts: Option<StoredAlerts>,
 }
@@ -62,6 +67,8 @@ impl From<Criteria> for StoredCriteria {
             state,
             first_seen_from,
             first_seen_to,
+            tlp_most,
+            min_sources,
             blocklist,
             alerts,
         } = criteria;
@@ -80,6 +87,8 @@ impl From<Criteria> for StoredCriteria {
             state,
             first_seen_from,
             first_seen_to,
+            tlp_most,
+            min_sources,
             blocklist,
             alerts,
         }
@@ -97,6 +106,8 @@ impl From<StoredCriteria> for Criteria {
             state,
             first_seen_from,
             first_seen_to,
+            tlp_most,
+            min_sources,
             blocklist,
             alerts,
         } = stored;
@@ -115,6 +126,8 @@ impl From<StoredCriteria> for Criteria {
             state,
             first_seen_from,
             first_seen_to,
+            tlp_most,
+            min_sources,
             blocklist,
             alerts,
         }

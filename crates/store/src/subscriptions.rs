@@ -2,11 +2,14 @@
 
 use iocast_domain::{
     id::{AccountId, ImportId, IocId, SourceId},
-    subscription::{Access, Coverage, FetchOutcome, FetchProgress, Subscription},
-    time::Timestamp,
+    subscription::{
+        Access, Coverage, FetchOutcome, FetchProgress, Freshness, Protocol, Subscription,
+    },
+    time::{HOUR, Timestamp},
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait as _, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait as _, QueryFilter, QueryOrder,
+    QuerySelect, Statement,
 };
 use uuid::Uuid;
 
@@ -15,13 +18,28 @@ use crate::{
     accounts::account_id,
     error::corrupt,
     page::cursor,
-    row::{fetch, ioc_source, subscription, subscription_ledger, subscription_missing},
+    row::{
+        fetch, ioc_source, subscription, subscription_ledger, subscription_missing,
+        subscription_section,
+    },
 };
 
 /// Ids in one statement.
 const IDS: usize = 1_000;
 
+mod options;
 mod write;
+
+/// A part of what a source fetches that has a name and a version of its own: an event of a feed.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// Its name.
+    pub name: String,
+    /// Its version: another one says something else.
+    pub version: String,
+    /// What it held, in the form in which it was put.
+    pub data: Vec<u8>,
+}
 
 /// What a fetch did.
 #[derive(Clone, Debug)]
@@ -78,10 +96,17 @@ fn to_subscription(row: subscription::Model) -> StoreResult<(AccountId, Subscrip
         last_modified,
         sha256,
         listed,
+        protocol,
+        options,
+        tls_key,
+        cursor,
+        failing_since,
+        told,
     } = row;
     let wrong = |column: &'static str, code: i16| corrupt("subscriptions", column, code);
     let of = Subscription {
         source_id: SourceId(source_id),
+        protocol: Protocol::from_code(protocol).ok_or_else(|| wrong("protocol", protocol))?,
         url,
         form,
         every,
@@ -90,7 +115,9 @@ fn to_subscription(row: subscription::Model) -> StoreResult<(AccountId, Subscrip
         access: Access::from_code(access).ok_or_else(|| wrong("access", access))?,
         access_name,
         secret,
+        tls_key: tls_key.unwrap_or_default(),
         paused,
+        options: options::read(&options)?,
         progress: FetchProgress {
             next_at: Timestamp::from_micros(next_at),
             tried_at: tried_at.map(Timestamp::from_micros),
@@ -102,6 +129,9 @@ fn to_subscription(row: subscription::Model) -> StoreResult<(AccountId, Subscrip
             last_modified,
             sha256,
             listed: u64::try_from(listed).unwrap_or_default(),
+            cursor,
+            failing_since: failing_since.map(Timestamp::from_micros),
+            is_told: told,
         },
     };
     Ok((account_id("subscriptions", account)?, of))
@@ -144,6 +174,32 @@ impl<C: ConnectionTrait> Conn<C> {
         rows.into_iter().map(|row| to_subscription(row).map(|(_, of)| of)).collect()
     }
 
+    /// How many subscriptions of all accounts are how fresh, by [`Subscription::freshness`].
+    pub async fn subscription_counts(&self, now: Timestamp) -> StoreResult<Vec<(Freshness, u64)>> {
+        let code = Freshness::code;
+        let sql = format!(
+            "SELECT CASE WHEN paused THEN {} WHEN failures > 0 OR (ok_at IS NOT NULL AND next_at < {}) THEN {} \
+             WHEN ok_at IS NOT NULL THEN {} ELSE {} END AS state, COUNT(*) AS total FROM subscriptions GROUP BY 1",
+            code(Freshness::Paused),
+            now.plus(-HOUR).micros(),
+            code(Freshness::Failing),
+            code(Freshness::Fresh),
+            code(Freshness::NeverFetched),
+        );
+        let rows = self
+            .0
+            .query_all_raw(Statement::from_string(self.0.get_database_backend(), sql))
+            .await?;
+        let mut counts = Vec::with_capacity(rows.len());
+        for row in rows {
+            let state: i32 = row.try_get("", "state")?;
+            let total: i64 = row.try_get("", "total")?;
+            let of = i16::try_from(state).ok().and_then(Freshness::from_code);
+            counts.extend(of.map(|of| (of, u64::try_from(total).unwrap_or_default())));
+        }
+        Ok(counts)
+    }
+
     /// Subscriptions that are due by the product's clock and not claimed by the real one.
     pub async fn subscriptions_due(
         &self,
@@ -170,6 +226,20 @@ impl<C: ConnectionTrait> Conn<C> {
             .all(&self.0)
             .await?;
         Ok(rows.into_iter().map(|row| row.data).collect::<Vec<_>>().concat())
+    }
+
+    /// The sections of a source.
+    pub async fn subscription_sections(&self, source: SourceId) -> StoreResult<Vec<Section>> {
+        let rows = subscription_section::Entity::find()
+            .filter(subscription_section::Column::SourceId.eq(source.0))
+            .all(&self.0)
+            .await?;
+        let section = |row: subscription_section::Model| Section {
+            name: row.name,
+            version: row.version,
+            data: row.data,
+        };
+        Ok(rows.into_iter().map(section).collect())
     }
 
     /// IOCs that a list does not hold any more, since this time or earlier.

@@ -31,6 +31,8 @@ const fn kind(news: &GroupNews) -> MessageKind {
         GroupNews::Full(_) => MessageKind::Limit,
         GroupNews::Held(..) => MessageKind::Held,
         GroupNews::NotTaken(_) => MessageKind::NotTaken,
+        GroupNews::SourceFailing(_) => MessageKind::SourceFailing,
+        GroupNews::SourceRecovered(_) => MessageKind::SourceRecovered,
     }
 }
 
@@ -38,14 +40,17 @@ const fn held(news: &GroupNews) -> Option<GroupId> {
     if let GroupNews::Held(group, _) = news { Some(*group) } else { None }
 }
 
-/// What a message about these groups says, if there are any.
+/// What a message about these groups or sources says, if there are any.
 fn content(news: Vec<GroupNews>, more: u64) -> Option<Content> {
     let (mut full, mut held, mut not_taken) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut failing, mut recovered) = (Vec::new(), Vec::new());
     for item in news {
         match item {
             GroupNews::Full(group) => full.push(group),
             GroupNews::Held(_, group) => held.push(group),
             GroupNews::NotTaken(group) => not_taken.push(group),
+            GroupNews::SourceFailing(source) => failing.push(source),
+            GroupNews::SourceRecovered(source) => recovered.push(source),
         }
     }
     // One message is about news of one kind.
@@ -55,6 +60,10 @@ fn content(news: Vec<GroupNews>, more: u64) -> Option<Content> {
         Some(Content::Held { groups: held, more })
     } else if !not_taken.is_empty() {
         Some(Content::NotTaken { groups: not_taken, more })
+    } else if !failing.is_empty() {
+        Some(Content::SourceFailing { sources: failing, more })
+    } else if !recovered.is_empty() {
+        Some(Content::SourceRecovered { sources: recovered, more })
     } else {
         None
     }
@@ -73,6 +82,8 @@ impl Watch {
             MessageKind::Limit => "IOC groups reached their limit",
             MessageKind::Held => "IOC groups are held back",
             MessageKind::NotTaken => "MISP does not take events",
+            MessageKind::SourceFailing => "Sources can't fetch",
+            MessageKind::SourceRecovered => "Sources fetch again",
             _ => "Devices are silent",
         };
         let words = Rendered {
@@ -83,7 +94,7 @@ impl Watch {
         self.new_message(account, kind, recipient, words)
     }
 
-    /// Writes messages about a group to all who get alerts, once for each `subject`.
+    /// Writes messages about a group or a source to all who get alerts, once for each `subject`.
     pub(crate) async fn group_messages(
         &self,
         txn: &Txn,

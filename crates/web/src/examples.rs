@@ -71,6 +71,7 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
             "/api/v1/sources/{id}/subscription",
             json!({ "url": "https://feeds.example.com/list.txt", "every_minutes": 60, "coverage": "full", "grace_hours": 24, "access": "header", "access_name": "Auth-Key", "secret": "lamp river seven coat" }),
         ),
+        (Post, "/api/v1/public-feeds/{id}/follow", json!({ "secret": "lamp river seven coat" })),
         (Patch, "/api/v1/sources/{id}", json!({ "confidence": 3 })),
         (Post, "/api/v1/imports/{id}/iocs", json!({ "choice": "leave_out", "ids": [] })),
         (Post, "/api/v1/imports/{id}/take", json!({ "tag": "phishing" })),

@@ -4,7 +4,9 @@ use std::{sync::atomic::AtomicU64, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use iocast_app::{App, Memory, Metrics, Pool, TaskAge};
-use iocast_domain::{message::MessageState, receipt::Protection, time::SECOND};
+use iocast_domain::{
+    message::MessageState, receipt::Protection, subscription::Freshness, time::SECOND,
+};
 use prometheus_client::{
     encoding::prometheus_text,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -78,6 +80,7 @@ fn text(metrics: &Metrics, requests: &RequestDurations) -> String {
     polls(&mut figures, metrics, requests);
     publishing(&mut figures, metrics);
     protection(&mut figures, metrics);
+    subscriptions(&mut figures, metrics);
     memory_and_database(&mut figures, metrics);
     let mut out = String::new();
     // Writing to a string does not fail.
@@ -281,6 +284,18 @@ fn protection(figures: &mut Figures<'_>, metrics: &Metrics) {
         "groups",
         "IOC groups by the most urgent state of protection, at most a minute or two old",
         Protection::CODES.iter().map(|state| (label("protection", *state), count(state) as f64)),
+    );
+}
+
+/// So are those without a subscription.
+fn subscriptions(figures: &mut Figures<'_>, metrics: &Metrics) {
+    let count = |state: Freshness| {
+        metrics.subscriptions.iter().find(|(of, _)| *of == state).map_or(0, |(_, total)| *total)
+    };
+    figures.gauges(
+        "subscriptions",
+        "Subscriptions of sources, by how fresh they are",
+        Freshness::ALL.iter().map(|of| (label("freshness", of.word()), count(*of) as f64)),
     );
 }
 

@@ -6,8 +6,8 @@ use utoipa_actix_web::{scope::scope, service_config::ServiceConfig};
 use crate::{
     api, docs, feed, metrics,
     pages::{
-        self, device, fetches, group, guards, help, imports, integrations, iocs, policy, settings,
-        setup, sign_in, sources,
+        self, device, fetches, group, guards, help, imports, integrations, iocs, policy,
+        public_feeds, settings, setup, sign_in, sources,
     },
     public, taxii,
 };
@@ -75,6 +75,8 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::imports::review::take)
             .service(api::imports::kept::undo_plan)
             .service(api::imports::kept::undo)
+            .service(api::public_feeds::list)
+            .service(api::public_feeds::follow)
             .service(api::subscriptions::fetch)
             .service(api::subscriptions::put)
             .service(api::subscriptions::end)
@@ -250,6 +252,11 @@ fn for_people(config: &mut web::ServiceConfig) {
             page("/tip/sources")
                 .route(web::get().to(sources::list))
                 .route(web::post().to(sources::list_act)),
+        )
+        .service(
+            page("/tip/sources/public")
+                .route(web::get().to(public_feeds::show))
+                .route(web::post().to(public_feeds::act)),
         )
         .service(
             page("/tip/sources/{id}")

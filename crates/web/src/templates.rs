@@ -33,6 +33,7 @@ const TEMPLATES: &[(&str, &str)] = files![
     "pages/device.html",
     "pages/feed.html",
     "pages/fetches.html",
+    "pages/public_feeds.html",
     "pages/file.html",
     "pages/forgotten.html",
     "pages/group.html",

@@ -19,6 +19,10 @@ pub enum MessageKind {
     Held,
     /// A MISP does not take events of a group.
     NotTaken,
+    /// A source fetches nothing any more.
+    SourceFailing,
+    /// It fetches again.
+    SourceRecovered,
     /// Somebody wants to see whether mail arrives.
     Test,
     /// A person is invited.

@@ -124,7 +124,19 @@ impl Parsed {
 
 impl Parsed {
     /// Takes out what a list said before in the same way, and notes all that it says.
-    pub(super) fn leave_out_known(&mut self, ledger: &Ledger, confidence: Confidence) {
+    pub(super) fn leave_out_known(
+        &mut self,
+        file: Option<&Arc<str>>,
+        ledger: &Ledger,
+        confidence: Confidence,
+    ) {
+        if Ledger::is_revoked(file.map(AsRef::as_ref)) {
+            ledger.revoke(self.sightings.iter().map(|(id, _)| *id));
+            self.sightings.clear();
+            self.ids.clear();
+            return;
+        }
+        self.sightings.retain(|(_, sighting)| ledger.takes(sighting));
         let of = |(id, sighting): &(IocId, Box<Sighting>)| fact(*id, sighting, confidence);
         let facts: Vec<_> = self.sightings.iter().map(of).collect();
         let mut of = facts.iter();
@@ -132,7 +144,7 @@ impl Parsed {
         self.ids = self.sightings.iter().map(|(id, _)| *id).collect();
         self.ids.sort_unstable();
         self.ids.dedup();
-        ledger.see(facts);
+        ledger.see(file, facts);
     }
 }
 

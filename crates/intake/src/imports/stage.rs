@@ -105,7 +105,7 @@ impl Import<'_> {
                         Parsed::of(pieces, file.as_deref(), &also, trusted, &namespace);
                     parsed.leave_out(&left_out);
                     if let Some(ledger) = &ledger {
-                        parsed.leave_out_known(ledger, trusted.confidence);
+                        parsed.leave_out_known(file.as_ref(), ledger, trusted.confidence);
                     }
                     parsed
                 }))

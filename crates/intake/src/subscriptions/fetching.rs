@@ -5,18 +5,19 @@ use std::sync::Arc;
 use iocast_domain::{
     id::{AccountId, IocId, SourceId},
     ioc::Enrichment,
-    subscription::{Coverage, FetchOutcome, Subscription},
+    subscription::{Coverage, FetchOutcome, Protocol, Subscription},
     time::{DAY, HOUR, Timestamp},
 };
 use iocast_fetch::Failure;
 use iocast_formats::read::Options;
-use iocast_store::{Fetch, Txn};
+use iocast_store::{Fetch, Section, Txn};
 
 use super::{
     Ledger, Loss,
-    download::{Came, name_of},
+    file::name_of,
     ledger::LedgerOptions,
     outcome::{failed, remember, succeeded},
+    upstream::{Came, file_name},
 };
 use crate::{Actor, AppError, AppResult, ImportReport, ImportRequest, Intake, Mode, Trust};
 
@@ -109,21 +110,21 @@ impl Intake {
         // After a long silence, IOCs that the list still holds may be retired: all are taken again.
         let now = self.context.now();
         let renew = of.progress.ok_at.is_none_or(|at| at.plus(RENEWED) < now);
-        let came = self.download(of, !renew).await?;
-        let known = of.progress.sha256.as_deref().filter(|_| !renew);
-        let came = match came {
-            Some(came) if known != Some(came.sha256.as_str()) => came,
-            same => {
-                // What was missing may be gone for good by now.
-                let gone = self.remove_missing(account, of).await.map_err(of_app)?;
-                return Ok(unchanged(same, gone));
-            }
+        let Some(came) = self.download(of, renew).await? else {
+            // What was missing may be gone for good by now.
+            let gone = self.remove_missing(account, of).await.map_err(of_app)?;
+            return Ok(unchanged(None, gone));
         };
         // One after the other: each takes all cores.
         let alone = self.reading.lock().await;
-        let ledger = self.ledger(of, renew, loss).await.map_err(of_app)?;
-        let request = request(of, &came, Mode::Take, &ledger);
-        let mut report = self.take(account, of.source_id, request).await.map_err(of_app)?;
+        let ledger = self.ledger(of, &came, renew, loss).await.map_err(of_app)?;
+        let mut report = match request(of, &came, Mode::Take, &ledger) {
+            Some(request) => self.take(account, of.source_id, request).await.map_err(of_app)?,
+            None => {
+                ledger.check().map_err(of_app)?;
+                ImportReport::default()
+            }
+        };
         let listed = ledger.listed().listed;
         let gone = self.keep_list(account, of, &ledger, &came).await.map_err(of_app)?;
         drop(alone);
@@ -137,10 +138,24 @@ impl Intake {
     }
 
     /// What the list held when it was fetched last.
-    async fn ledger(&self, of: &Subscription, renew: bool, loss: Loss) -> AppResult<Arc<Ledger>> {
-        let bytes = self.context.store.read().subscription_ledger(of.source_id).await?;
-        let full = of.coverage == Coverage::Full;
-        Ok(Arc::new(Ledger::read(&bytes, LedgerOptions { full, renew, loss })))
+    async fn ledger(
+        &self,
+        of: &Subscription,
+        came: &Came,
+        renew: bool,
+        loss: Loss,
+    ) -> AppResult<Arc<Ledger>> {
+        let options = LedgerOptions {
+            full: of.coverage == Coverage::Full,
+            renew,
+            loss,
+            stays: came.stays.clone(),
+            may_be_empty: of.protocol != Protocol::File,
+            takes: Some(of.options.takes.clone())
+                .filter(|takes| !takes.all())
+                .map(|takes| (takes, self.context.now())),
+        };
+        Ok(Arc::new(Ledger::read(&self.listed_before(of.source_id).await?, options)))
     }
 
     async fn take(
@@ -179,15 +194,30 @@ impl Intake {
     ) -> AppResult<u64> {
         let (source, now, listed) = (of.source_id, self.context.now(), ledger.listed());
         let is_full = of.coverage == Coverage::Full;
-        let unknown = if is_full && ledger.is_first() {
+        // Once all of it is known for the first time.
+        let is_new = of.progress.sha256.is_none() && came.sha256.is_some();
+        let unknown = if is_full && (is_new || ledger.is_first()) && !came.more {
             self.not_listed(source, ledger).await?
         } else {
             Vec::new()
         };
-        let bytes = listed.bytes();
         let txn = self.context.store.write().await?;
         let Some(mut current) = self.still(&txn, account, of).await? else { return Ok(0) };
-        txn.subscription_ledger_put(source, &bytes).await?;
+        if of.protocol == Protocol::MispFeed {
+            let section = |(name, version): &(String, String)| Section {
+                name: name.clone(),
+                version: version.clone(),
+                data: listed.section_bytes(&file_name(name)),
+            };
+            if ledger.is_renewed() {
+                txn.subscription_sections_forget(source, None).await?;
+            }
+            txn.subscription_sections_forget(source, Some(&came.gone)).await?;
+            txn.subscription_sections_put(source, came.versions.iter().map(section).collect())
+                .await?;
+        } else {
+            txn.subscription_ledger_put(source, &listed.bytes()).await?;
+        }
         if is_full {
             let missing = txn.subscription_missing(source, now).await?;
             let back: Vec<IocId> = missing.into_iter().filter(|id| listed.holds(*id)).collect();
@@ -249,12 +279,14 @@ impl Intake {
         of: Subscription,
     ) -> AppResult<ImportReport> {
         let came = self
-            .download(&of, false)
+            .download(&of, true)
             .await
             .map_err(|failure| AppError::Conflict { code: "fetch_failed", detail: failure.why })?;
         let Some(came) = came else { return Ok(ImportReport::default()) };
-        let ledger = self.ledger(&of, false, Loss::Refuse).await?;
-        let request = request(&of, &came, Mode::DryRun, &ledger);
+        let ledger = self.ledger(&of, &came, false, Loss::Refuse).await?;
+        let Some(request) = request(&of, &came, Mode::DryRun, &ledger) else {
+            return Ok(ImportReport::default());
+        };
         self.import(actor, of.source_id, request, &|_| {}).await
     }
 
@@ -292,6 +324,7 @@ impl Intake {
             Ok(fetched) => succeeded(&mut of, &mut line, fetched, now, chance),
             Err(failure) => failed(&mut of, &mut line, failure, now, chance),
         }
+        self.tell_of_outage(&txn, account, &mut of).await?;
         txn.fetch_insert(&line).await?;
         if let Some(mut current) = current.filter(|now| now.fetches_the_same(&before)) {
             let is_changed =
@@ -305,6 +338,7 @@ impl Intake {
         }
         txn.subscription_release(of.source_id, until).await?;
         txn.commit().await?;
+        self.messages.wake();
         Ok(line)
     }
 
@@ -331,31 +365,22 @@ fn of_app(error: AppError) -> Failure {
     }
 }
 
-fn request(of: &Subscription, came: &Came, mode: Mode, ledger: &Arc<Ledger>) -> ImportRequest {
-    ImportRequest {
-        path: came.spooled.0.clone(),
+/// How what came is imported; nothing where nothing came.
+fn request(
+    of: &Subscription,
+    came: &Came,
+    mode: Mode,
+    ledger: &Arc<Ledger>,
+) -> Option<ImportRequest> {
+    let system_tags = of.options.tags.clone();
+    Some(ImportRequest {
+        path: came.spooled.as_ref()?.0.clone(),
         file_name: Some(name_of(&of.url)),
         stated: came.stated,
         options: Options::default(),
-        also: Enrichment::default(),
+        also: Enrichment { system_tags, ..Enrichment::default() },
         trust: Trust::Feed,
         mode,
         ledger: Some(Arc::clone(ledger)),
-    }
-}
-
-impl Intake {
-    /// Fetches that a server was at which is not running any more are free again, on the bundled
-    /// database: no other server is at one. On PostgreSQL they lapse.
-    ///
-    /// # Errors
-    /// If the database does not answer.
-    pub async fn subscriptions_release(&self) -> AppResult<()> {
-        if self.context.store.is_bundled() {
-            let txn = self.context.store.write().await?;
-            txn.subscriptions_release_all().await?;
-            txn.commit().await?;
-        }
-        Ok(())
-    }
+    })
 }

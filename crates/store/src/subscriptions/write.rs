@@ -10,10 +10,10 @@ use sea_orm::{
     sea_query::{Expr, OnConflict},
 };
 
-use super::{Fetch, IDS};
+use super::{Fetch, IDS, Section, options};
 use crate::{
     StoreResult, Txn,
-    row::{fetch, subscription, subscription_ledger, subscription_missing},
+    row::{fetch, subscription, subscription_ledger, subscription_missing, subscription_section},
 };
 
 /// Bytes of a ledger in one row.
@@ -28,6 +28,7 @@ impl Txn {
     ) -> StoreResult<()> {
         let Subscription {
             source_id,
+            protocol,
             url,
             form,
             every,
@@ -36,7 +37,9 @@ impl Txn {
             access,
             access_name,
             secret,
+            tls_key,
             paused,
+            options,
             progress,
         } = of;
         let FetchProgress {
@@ -50,6 +53,9 @@ impl Txn {
             last_modified,
             sha256,
             listed,
+            cursor,
+            failing_since,
+            is_told,
         } = progress;
         let before = subscription::Entity::find_by_id(source_id.0).one(&self.0).await?;
         let row = subscription::Model {
@@ -75,6 +81,12 @@ impl Txn {
             last_modified: last_modified.clone(),
             sha256: sha256.clone(),
             listed: i64::try_from(*listed).unwrap_or(i64::MAX),
+            protocol: protocol.code(),
+            options: options::write(options)?,
+            tls_key: Some(tls_key.clone()),
+            cursor: cursor.clone(),
+            failing_since: failing_since.map(Timestamp::micros),
+            told: *is_told,
         };
         let row = row.into_active_model().reset_all();
         if before.is_some() {
@@ -141,6 +153,50 @@ impl Txn {
             .filter(subscription_missing::Column::SourceId.eq(source.0))
             .exec(&self.0)
             .await?;
+        self.subscription_sections_forget(source, None).await
+    }
+
+    /// Forgets sections of a source by name, or all.
+    pub async fn subscription_sections_forget(
+        &self,
+        source: SourceId,
+        names: Option<&[String]>,
+    ) -> StoreResult<()> {
+        let of_source = || {
+            subscription_section::Entity::delete_many()
+                .filter(subscription_section::Column::SourceId.eq(source.0))
+        };
+        let Some(names) = names else {
+            of_source().exec(&self.0).await?;
+            return Ok(());
+        };
+        for chunk in names.chunks(IDS) {
+            let names = chunk.iter().map(String::as_str);
+            of_source()
+                .filter(subscription_section::Column::Name.is_in(names))
+                .exec(&self.0)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down sections of a source, in place of those of their names.
+    pub async fn subscription_sections_put(
+        &self,
+        source: SourceId,
+        sections: Vec<Section>,
+    ) -> StoreResult<()> {
+        let names: Vec<String> = sections.iter().map(|section| section.name.clone()).collect();
+        self.subscription_sections_forget(source, Some(&names)).await?;
+        for Section { name, version, data } in sections {
+            let row = subscription_section::ActiveModel {
+                source_id: Set(source.0),
+                name: Set(name),
+                version: Set(version),
+                data: Set(data),
+            };
+            subscription_section::Entity::insert(row).exec_without_returning(&self.0).await?;
+        }
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use iocast_domain::{
     rule::{Criteria, Rule, StateFilter},
     source::Confidence,
     time::Timestamp,
+    tlp::Tlp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -48,6 +49,13 @@ pub(crate) struct CriteriaWire {
     /// First seen before this time.
     #[schema(value_type = Option<String>, format = DateTime)]
     first_seen_to: Option<Timestamp>,
+    /// Marked at most so strictly: `clear`, `green`, `amber`, `amber_strict` or `red`. What is not
+    /// marked is chosen.
+    #[schema(value_type = Option<String>)]
+    tlp_most: Option<Tlp>,
+    /// Reported by at least so many sources: 1 to 50; of those in `source_ids`, where it names some,
+    /// and by reports as sure as `min_confidence`.
+    min_sources: Option<u8>,
     /// And those on the remediation blocklist, of the same kinds, whatever the rest says.
     blocklist: bool,
     /// Came up in one of these alerts: with it the rule is an alert policy.
@@ -97,6 +105,8 @@ impl From<CriteriaWire> for Criteria {
             state,
             first_seen_from,
             first_seen_to,
+            tlp_most,
+            min_sources,
             blocklist,
             alerts,
         } = wire;
@@ -109,6 +119,8 @@ impl From<CriteriaWire> for Criteria {
             state,
             first_seen_from,
             first_seen_to,
+            tlp_most,
+            min_sources,
             blocklist,
             alerts: alerts.map(Into::into),
         }
@@ -126,6 +138,8 @@ impl From<Criteria> for CriteriaWire {
             state,
             first_seen_from,
             first_seen_to,
+            tlp_most,
+            min_sources,
             blocklist,
             alerts,
         } = criteria;
@@ -138,6 +152,8 @@ impl From<Criteria> for CriteriaWire {
             state,
             first_seen_from,
             first_seen_to,
+            tlp_most,
+            min_sources,
             blocklist,
             alerts: alerts.map(Into::into),
         }

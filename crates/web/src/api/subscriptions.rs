@@ -1,11 +1,15 @@
 //! Subscriptions of sources: what is fetched, how fresh it is, what fetches did.
 
+use std::collections::BTreeSet;
+
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
 use iocast_app::{App, AppError, Fetch, Loss, NewSubscription, SubscriptionView};
 use iocast_domain::{
     id::SourceId,
-    subscription::{Access, Coverage},
+    ioc::Kind,
+    subscription::{Access, Coverage, Protocol, SubscriptionOptions, Takes},
     time::{HOUR, MINUTE, Timestamp},
+    tlp::Tlp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -14,6 +18,7 @@ use validator::Validate;
 use super::{Answer, List, imports::ImportOut};
 use crate::{
     extract::{Body, Id, Paging, Query, Session},
+    pages::visit::Form,
     problem::Problem,
 };
 
@@ -22,7 +27,11 @@ use crate::{
 pub(crate) struct SubscriptionOut {
     /// The source.
     pub(crate) source_id: String,
-    /// What is fetched.
+    /// What is fetched: `file` (any form that can be imported), `misp_feed` (a folder with
+    /// manifest.json), `taxii` (a collection, 2.0 or 2.1), `threat_command` (the IOCs of an account,
+    /// by its API).
+    protocol: &'static str,
+    /// Where it lies.
     url: String,
     /// The form that a person chose; without one, iocast finds out.
     form: Option<String>,
@@ -32,12 +41,30 @@ pub(crate) struct SubscriptionOut {
     coverage: &'static str,
     /// Hours for which what is gone from a full list stays.
     grace_hours: i64,
-    /// How a fetch says who it is: `none`, `basic`, `bearer`, `header` or `query`.
+    /// How a fetch says who it is: `none`, `basic`, `bearer`, `header`, `query` or `oauth2`.
     access: &'static str,
     /// The user's name, or that of the header or parameter.
     access_name: String,
     /// Whether there is a password, token or key. It is never shown.
     has_secret: bool,
+    /// Where the token of `oauth2` comes from.
+    token_url: Option<String>,
+    /// What that token is for.
+    scope: Option<String>,
+    /// Certificates (PEM) of those who sign for the server, in place of the public ones.
+    ca: Option<String>,
+    /// The certificate (PEM) that iocast shows to the server. Its key is never shown.
+    certificate: Option<String>,
+    /// Tags for all IOCs of the source.
+    tags: BTreeSet<String>,
+    /// Only IOCs of these kinds are taken; all if it is empty.
+    pub(crate) kinds: Vec<&'static str>,
+    /// Only IOCs with one of these tags are taken; all if it is empty.
+    only_tags: Vec<String>,
+    /// IOCs marked more strictly are not taken: `clear`, `green`, `amber`, `amber_strict` or `red`.
+    tlp_most: Option<&'static str>,
+    /// IOCs last seen more days ago are not taken.
+    max_age_days: Option<u32>,
     /// A person paused it.
     paused: bool,
     /// `never_fetched`, `fresh`, `failing` or `paused`.
@@ -56,7 +83,10 @@ pub(crate) struct SubscriptionOut {
     changed_at: Option<Timestamp>,
     /// Fetches that failed since the last one that went well.
     failures: u32,
-    /// Why the last fetch failed.
+    /// Since when no fetch went well.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    failing_since: Option<Timestamp>,
+    /// Why the last fetch failed, or what it could not read.
     error: Option<String>,
     /// IOCs in the list.
     listed: u64,
@@ -67,8 +97,11 @@ impl From<SubscriptionView> for SubscriptionOut {
         SubscriptionView { subscription: of, has_secret, freshness }: SubscriptionView,
     ) -> Self {
         let progress = of.progress;
+        let SubscriptionOptions { takes, tags, token_url, scope, ca, certificate } = of.options;
+        let Takes { kinds, tags: only_tags, tlp_most, max_age_days } = takes;
         Self {
             source_id: of.source_id.to_string(),
+            protocol: of.protocol.word(),
             url: of.url,
             form: of.form,
             every_minutes: of.every / MINUTE,
@@ -77,6 +110,15 @@ impl From<SubscriptionView> for SubscriptionOut {
             access: of.access.word(),
             access_name: of.access_name,
             has_secret,
+            token_url,
+            scope,
+            ca,
+            certificate,
+            tags,
+            kinds: kinds.into_iter().map(Kind::word).collect(),
+            only_tags,
+            tlp_most: tlp_most.map(Tlp::word),
+            max_age_days,
             paused: of.paused,
             freshness: freshness.word(),
             next_at: progress.next_at,
@@ -84,6 +126,7 @@ impl From<SubscriptionView> for SubscriptionOut {
             ok_at: progress.ok_at,
             changed_at: progress.changed_at,
             failures: progress.failures,
+            failing_since: progress.failing_since,
             error: progress.error,
             listed: progress.listed,
         }
@@ -91,42 +134,59 @@ impl From<SubscriptionView> for SubscriptionOut {
 }
 
 /// What a subscription is to be.
-#[derive(Deserialize, Validate, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, Validate, ToSchema)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct SubscriptionIn {
-    /// What is fetched: an address that begins with https:// or http://, without name and password.
+    /// What is fetched: `file` (unless given), `misp_feed`, `taxii` or `threat_command`.
+    protocol: Option<String>,
+    /// Where it lies: an address that begins with https:// or http://, without name and password.
     #[validate(length(
         max = 2_000,
         code = "url_invalid",
         message = "Give an address of at most 2,000 characters."
     ))]
+    #[schema(required = true)]
     url: String,
-    /// What the list is, whatever its bytes look like: `json`, `table`, `list`, `report`, `html` or
+    /// What a file is, whatever its bytes look like: `json`, `table`, `list`, `report`, `html` or
     /// `openioc`. Without it, or with `auto`, iocast finds out.
-    #[serde(default)]
     form: Option<String>,
     /// Minutes between two fetches: 5 to 43,200; 60 unless given.
-    #[serde(default)]
     every_minutes: Option<i64>,
-    /// `growing` (unless given): each fetch only adds. `full`: the list is whole, and what is gone
-    /// from it is reported by this source no more.
-    #[serde(default)]
+    /// `growing`: each fetch only adds. `full`: what is gone from it is reported by this source no
+    /// more. Unless given, a file is growing and everything else is full.
     coverage: Option<String>,
     /// Hours for which what is gone from a full list stays: 0 (unless given) to 2,160.
-    #[serde(default)]
     grace_hours: Option<i64>,
-    /// How a fetch says who it is: `none` (unless given), `basic`, `bearer`, `header` or `query`.
-    #[serde(default)]
+    /// How a fetch says who it is: `none` (unless given), `basic`, `bearer`, `header`, `query` or
+    /// `oauth2` (client credentials).
     access: Option<String>,
-    /// The user's name, or that of the header (such as `Auth-Key`) or parameter.
-    #[serde(default)]
+    /// The user's name, or that of the header (such as `Auth-Key`) or parameter, or the client's id.
     access_name: Option<String>,
     /// The password, token or key. Without it, the stored one stays, for the same server and
     /// access.
-    #[serde(default)]
     secret: Option<String>,
+    /// Where the token of `oauth2` comes from.
+    token_url: Option<String>,
+    /// What that token is for.
+    scope: Option<String>,
+    /// Certificates (PEM) of those who sign for the server, in place of the public ones.
+    ca: Option<String>,
+    /// A certificate (PEM) that iocast shows to the server.
+    certificate: Option<String>,
+    /// The private key (PEM) of that certificate. Without it, the stored one stays, for the same
+    /// server.
+    certificate_key: Option<String>,
+    /// Tags for all IOCs of the source.
+    tags: BTreeSet<String>,
+    /// Only IOCs of these kinds are taken; all if it is empty.
+    kinds: Vec<String>,
+    /// Only IOCs with one of these tags are taken; all if it is empty.
+    only_tags: Vec<String>,
+    /// IOCs marked more strictly are not taken: `clear`, `green`, `amber`, `amber_strict` or `red`.
+    tlp_most: Option<String>,
+    /// IOCs last seen more days ago are not taken: 1 to 3,650.
+    max_age_days: Option<u32>,
     /// Whether it is paused.
-    #[serde(default)]
     paused: bool,
 }
 
@@ -143,8 +203,23 @@ fn word<T: std::str::FromStr<Err = String>>(
 
 impl SubscriptionIn {
     fn checked(self) -> Result<NewSubscription, AppError> {
+        let protocol = word("protocol", self.protocol.as_deref(), Protocol::File)?;
+        let usual = match protocol {
+            Protocol::File => Coverage::Growing,
+            Protocol::MispFeed | Protocol::Taxii | Protocol::ThreatCommand => Coverage::Full,
+        };
+        let tlp_most = self.tlp_most.filter(|word| !word.is_empty());
+        let tlp_most = tlp_most.map(|text| word("tlp_most", Some(&text), Tlp::Red)).transpose()?;
+        let kind = |text: &String| word("kinds", Some(text), Kind::Domain);
+        let takes = Takes {
+            kinds: self.kinds.iter().map(kind).collect::<Result<_, _>>()?,
+            tags: self.only_tags,
+            tlp_most,
+            max_age_days: self.max_age_days,
+        };
         Ok(NewSubscription {
-            coverage: word("coverage", self.coverage.as_deref(), Coverage::Growing)?,
+            protocol,
+            coverage: word("coverage", self.coverage.as_deref(), usual)?,
             access: word("access", self.access.as_deref(), Access::None)?,
             url: self.url,
             form: self.form,
@@ -152,28 +227,49 @@ impl SubscriptionIn {
             grace: self.grace_hours.unwrap_or(0).saturating_mul(HOUR),
             access_name: self.access_name,
             secret: self.secret,
+            certificate_key: self.certificate_key,
             paused: self.paused,
+            options: SubscriptionOptions {
+                takes,
+                tags: self.tags,
+                token_url: self.token_url,
+                scope: self.scope,
+                ca: self.ca,
+                certificate: self.certificate,
+            },
         })
     }
 }
 
 /// What a page's form says.
-pub(crate) fn of_form(
-    text: impl Fn(&str) -> String,
-    number: impl Fn(&str) -> Result<Option<i64>, AppError>,
-    paused: bool,
-) -> Result<NewSubscription, AppError> {
-    let maybe = |name: &str| Some(text(name)).filter(|text| !text.is_empty());
+pub(crate) fn of_form(form: &Form) -> Result<NewSubscription, AppError> {
+    let words = |name: &str| -> Vec<String> {
+        let words = form.text(name).split(['\n', ',']).map(str::trim);
+        words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    };
+    let days = form.number("max_age_days")?;
     SubscriptionIn {
-        url: text("url"),
-        form: maybe("form"),
-        every_minutes: number("every_minutes")?,
-        coverage: maybe("coverage"),
-        grace_hours: number("grace_hours")?,
-        access: maybe("access"),
-        access_name: maybe("access_name"),
-        secret: maybe("secret"),
-        paused,
+        protocol: form.maybe("protocol"),
+        url: form.text("url").to_owned(),
+        form: form.maybe("form"),
+        every_minutes: form.number("every_minutes")?,
+        coverage: form.maybe("coverage"),
+        grace_hours: form.number("grace_hours")?,
+        access: form.maybe("access"),
+        access_name: form.maybe("access_name"),
+        secret: form.maybe("secret"),
+        token_url: form.maybe("token_url"),
+        scope: form.maybe("scope"),
+        ca: form.maybe("ca"),
+        certificate: form.maybe("certificate"),
+        certificate_key: form.maybe("certificate_key"),
+        tags: words("tags").into_iter().collect(),
+        kinds: form.all("kinds").map(str::to_owned).collect(),
+        only_tags: words("only_tags"),
+        tlp_most: form.maybe("tlp_most"),
+        // Too many are refused with the bounds.
+        max_age_days: days.map(|days| u32::try_from(days).unwrap_or(u32::MAX)),
+        paused: form.on("paused"),
     }
     .checked()
 }

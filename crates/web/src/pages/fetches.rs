@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use iocast_app::{AppError, Loss, Page};
-use iocast_domain::{id::SourceId, subscription::FetchOutcome};
+use iocast_domain::{id::SourceId, ioc::Kind, subscription::FetchOutcome};
 use minijinja::{Value, context};
 
 use super::{
@@ -20,7 +20,7 @@ const ROWS: u64 = 50;
 
 pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
     let none = || Value::from(());
-    page(&visitor, SourceId(id.0), StatusCode::OK, none(), context! {}, none()).await
+    page(&visitor, SourceId(id.0), StatusCode::OK, none(), None, none()).await
 }
 
 async fn page(
@@ -28,16 +28,24 @@ async fn page(
     id: SourceId,
     status: StatusCode,
     problem: Value,
-    sent: Value,
+    sent: Option<&Form>,
     report: Value,
 ) -> PageResult {
     let (app, actor) = (&visitor.app, &visitor.actor);
     let source = app.intake.source_fetch(actor, id).await?;
     let subscription = match app.intake.subscription_fetch(actor, id).await {
-        Ok(found) => view::value(SubscriptionOut::from(found)),
-        Err(AppError::NotFound(_)) => Value::from(()),
+        Ok(found) => Some(SubscriptionOut::from(found)),
+        Err(AppError::NotFound(_)) => None,
         Err(error) => return Err(error.into()),
     };
+    // Of what was typed and not taken, or of what is stored.
+    let ticked: Vec<String> = match (sent, &subscription) {
+        (Some(form), _) => form.all("kinds").map(str::to_owned).collect(),
+        (None, Some(of)) => of.kinds.iter().map(|kind| (*kind).to_owned()).collect(),
+        (None, None) => Vec::new(),
+    };
+    let sent = sent.map_or_else(|| context! {}, |form| form.again());
+    let subscription = subscription.map_or_else(|| Value::from(()), view::value);
     let wanted = Page { limit: ROWS, after: visitor.query("cursor") };
     let found = app.intake.fetch_list(actor, id, &wanted).await?;
     let next = found.next.as_deref().map(|next| view::with_query(&visitor.request, "cursor", next));
@@ -45,7 +53,8 @@ async fn page(
         found.items.into_iter().map(|fetch| view::value(FetchOut::from(fetch))).collect();
     let of_page = context! {
         source => view::value(SourceOut::from(source)),
-        subscription, fetches, next, problem, sent, report,
+        subscription, fetches, next, problem, sent, ticked, report,
+        kinds => Kind::ALL.iter().map(|kind| kind.word()).collect::<Vec<_>>(),
     };
     Ok(visitor.page(status, "pages/fetches.html", of_page))
 }
@@ -59,19 +68,18 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
         return match app.intake.subscription_try(actor, id).await {
             Ok(report) => {
                 let report = view::value(ImportOut::from(report));
-                page(visitor, id, StatusCode::OK, none(), form.again(), report).await
+                page(visitor, id, StatusCode::OK, none(), Some(&form), report).await
             }
             Err(error) => {
                 let (status, problem) = problem(error)?;
-                page(visitor, id, status, problem, form.again(), none()).await
+                page(visitor, id, status, problem, Some(&form), none()).await
             }
         };
     }
     let outcome = async {
         match form.text("do") {
             "save" => {
-                let text = |name: &str| form.text(name).to_owned();
-                let new = of_form(text, |name| form.number(name), form.on("paused"))?;
+                let new = of_form(&form)?;
                 app.intake.subscription_put(actor, id, new).await?;
                 Ok((
                     here.clone(),
@@ -105,7 +113,7 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
         Ok((path, said)) => visitor.done(&path, &said),
         Err(error) => {
             let (status, problem) = problem(error)?;
-            page(visitor, id, status, problem, form.again(), Value::from(())).await
+            page(visitor, id, status, problem, Some(&form), Value::from(())).await
         }
     }
 }

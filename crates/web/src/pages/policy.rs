@@ -11,6 +11,7 @@ use iocast_domain::{
     rule::{Criteria, Rule, StateFilter},
     source::Confidence,
     time::{DAY, Timestamp},
+    tlp::Tlp,
 };
 use minijinja::{Value, context};
 
@@ -177,6 +178,13 @@ fn criteria(form: &Form) -> Result<Criteria, AppError> {
         state,
         first_seen_from: day("first_seen_from")?,
         first_seen_to: day("first_seen_to")?,
+        tlp_most: form
+            .maybe("tlp_most")
+            .map(|word| word.parse::<Tlp>())
+            .transpose()
+            .map_err(|why| AppError::field("tlp_most", "word_unknown", why))?,
+        // Too many are refused with the bounds.
+        min_sources: form.number("min_sources")?.map(|n| u8::try_from(n).unwrap_or(u8::MAX)),
         blocklist: !form.text("blocklist").is_empty(),
         alerts: if form.on("alerts") { Some(alerts(form)?) } else { None },
     })
