@@ -763,7 +763,9 @@ fn a_client_of_the_original_works_unchanged(app: &mut TestApp) {
 /// Has schemathesis make up calls from the OpenAPI document: none may end in 5xx or in an answer
 /// that is not described.
 fn generated(app: &TestApp, authorization: &str, paths: &[&str], least: usize) {
-    let examples = rounds::<u64>(50, 100).to_string();
+    // The engines differ in what the store does, which other stories look at: one takes fewer.
+    let usual = if app.database_url().is_some() { 20 } else { 50 };
+    let examples = rounds::<u64>(usual, 100).to_string();
     let python = std::env::var("IOCAST_PYTHON").unwrap();
     let done = Command::new(std::path::Path::new(&python).with_file_name("schemathesis"))
         .args(["run", &format!("{}/api/openapi.json", app.url), "--header", &format!("Authorization: {authorization}"), "--max-examples", &examples])

@@ -86,6 +86,10 @@ fn real_data_is_imported_and_pulled(app: &mut TestApp) {
     eventually("the group is full", || {
         (admin.get(&format!("/api/v1/groups/{}", scene.group))["published"] == 50_000).then_some(())
     });
+    if app.database_url().is_some() && std::env::var_os("IOCAST_LONG").is_none() {
+        // What clients get does not depend on the engine, and 50,000 attributes take them a minute.
+        return;
+    }
     // Moving the clock runs what is due: nothing is published any more while the clients pull.
     app.advance(&admin, "1s");
     let pulled = crate::clients::real_clients_pull(&scene.url, &app.account_id, &app.appliance_key);

@@ -788,6 +788,9 @@ def every_page_is_accessible(site: Site) -> None:
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         if wide > 0:
             found.append((path, scheme, width, f"{wide} px too wide"))
+        # Each theme and each width once: axe takes most of the time.
+        if (scheme == "light") != (width == 1280):
+            return
         for violation in axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]:
             if violation["impact"] in ("serious", "critical"):
                 found.append((path, scheme, width, violation["id"], violation["nodes"][0]["html"][:200], violation["nodes"][0]["failureSummary"][:300]))

@@ -4,7 +4,10 @@
 //! [`split`] takes the bytes apart, one after the other; what each piece means ([`Raw::items`]) can
 //! be found out on any thread.
 
-use std::io::{self, BufRead, Seek};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    io::{self, BufRead, Seek},
+};
 
 use iocast_domain::{
     ioc::{Kind, Sighting},
@@ -221,6 +224,18 @@ impl Raw {
             Piece::Report(prose) => prose.items(sink),
             Piece::OpenIoc(entry) => entry.items(sink),
         }
+    }
+
+    /// A number over all that decides what it says, and over `seed`; none of what is long, or
+    /// depends on more.
+    #[must_use]
+    pub fn number(&self, seed: u64) -> Option<u64> {
+        let Piece::List(line) = &self.0 else { return None };
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(seed);
+        line.mixed_with.hash(&mut hasher);
+        line.line.text.hash(&mut hasher);
+        Some(hasher.finish().max(1))
     }
 
     /// About how many bytes it takes, or what it becomes.

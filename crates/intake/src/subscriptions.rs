@@ -28,7 +28,7 @@ mod upstream;
 
 use self::checked::{Checked, checked, same_origin};
 use self::ledger::LedgerOptions;
-pub(crate) use self::{fetching::AT_ONCE, ledger::fact};
+pub(crate) use self::{fetching::AT_ONCE, ledger::Fact};
 pub use self::{
     ledger::{Ledger, Loss},
     public::PublicFeedView,

@@ -23,12 +23,14 @@ mod arguments;
 mod commands;
 mod document;
 mod inputs;
+mod sources;
 pub use self::{arguments::Cli, document::read_document};
 use self::{
     arguments::{
         AdminVerb, CliCommand, ConfigVerb, DataFlags, FixturesVerb, ImportFlags, MailVerb, Switch,
     },
     commands::{account_lines, command_once, import, print_account, text},
+    sources::sources,
 };
 
 /// Runs a command line. Exit codes: 0 done, 1 it did not work, 2 usage error.
@@ -141,6 +143,7 @@ async fn execute(cli: Cli) -> Result<(), String> {
             Ok(())
         }
         CliCommand::Import(flags) => bring_in(&settings, flags).await,
+        CliCommand::Sources { what } => sources(&settings, what).await,
         CliCommand::Admin { what } => administer(&settings, what).await,
         CliCommand::ReadDocument { .. } => Err("this runs without a runtime".to_owned()),
         CliCommand::Mail { what: MailVerb::Test { data, to, account, json } } => {

@@ -18,6 +18,7 @@ import time
 import urllib.parse
 
 import extractors
+import feeds as fetching
 import lists as list_figures
 from peers import Medallion, Nginx, OpenTaxii, RawSqlite, pymisp_feed, rotating, wrk
 import growth as growing
@@ -375,12 +376,18 @@ def receipts(table: Table, binary: str) -> None:
     noting.receipts(table, binary, table.before)
 
 
+def feeds(table: Table, binary: str) -> None:
+    """What fetching a list costs by how much changed."""
+    os.environ["IOCAST_FETCH_NETWORKS"] = "127.0.0.0/8"
+    fetching.feeds(table, binary, Server)
+
+
 def soak(table: Table, binary: str) -> None:
     """How memory develops under steady work."""
     soaking.soak(table, binary, Server)
 
 
-ROWS = {f.__name__.replace("_", "-"): f for f in [polls, many_devices, imports, publishing, taxii, many_groups, a_million, growth, receipts, noisy_neighbour, soak]}
+ROWS = {f.__name__.replace("_", "-"): f for f in [polls, many_devices, imports, publishing, taxii, many_groups, a_million, growth, receipts, feeds, noisy_neighbour, soak]}
 OWN = {"lists": list_figures.figures, "extractors": extractors.figures}
 
 

@@ -30,7 +30,7 @@ pub(super) struct ListLine {
 }
 
 /// What else stands in a list, so that a bare name is no domain for certain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Mixed {
     /// Nothing, or a few remarks.
     Nothing,

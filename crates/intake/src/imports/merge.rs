@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
+    hash::{DefaultHasher, Hasher as _},
     io::BufReader,
     num::NonZero,
     sync::Arc,
@@ -21,7 +22,7 @@ use uuid::Uuid;
 use super::{BATCH, Ignored, Sightings, Trust, WEIGHT, documents::Document};
 use crate::{
     AppError,
-    subscriptions::{Ledger, fact},
+    subscriptions::{Fact, Ledger},
 };
 
 /// The first bits of an id: very many of them take little room, and few ids share one.
@@ -51,6 +52,14 @@ pub(super) struct Trusted {
 }
 
 impl Trusted {
+    /// A number over all that, beside the line itself, decides what a line says.
+    pub(super) fn seed(self, also: &Enrichment) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let said = format!("{} {:?} {also:?}", env!("CARGO_PKG_VERSION"), self.confidence);
+        hasher.write(said.as_bytes());
+        hasher.finish()
+    }
+
     /// Takes out of a sighting what is for people to decide, and caps what it claims.
     fn apply(self, sighting: &mut Sighting, ignored: &mut Ignored) {
         if sighting.confidence.is_some_and(|claimed| claimed > self.confidence) {
@@ -74,10 +83,11 @@ impl Trusted {
 impl Parsed {
     pub(super) fn of(
         pieces: Vec<Raw>,
-        file: Option<&str>,
+        file: Option<&Arc<str>>,
         also: &Enrichment,
         trusted: Trusted,
         namespace: &Uuid,
+        ledger: Option<(&Ledger, u64)>,
     ) -> Self {
         let mut sightings = Vec::with_capacity(pieces.len());
         let (mut items, mut ignored) = (0, Ignored::default());
@@ -89,7 +99,20 @@ impl Parsed {
             }
             line
         };
+        let (mut lines, mut facts) = (Vec::new(), Vec::new());
         for piece in pieces {
+            let line = ledger.and_then(|(_, seed)| piece.number(seed)).unwrap_or_default();
+            if let Some((ledger, _)) = ledger.filter(|_| line != 0) {
+                let before = facts.len();
+                facts.extend(ledger.of_line(line));
+                if facts.len() > before {
+                    // It says what it said when it was read last.
+                    items += (facts.len() - before) as u64;
+                    continue;
+                }
+            }
+            let refused = rejected.len() + remarks.len();
+            let first = sightings.len();
             piece.items(&mut |item| {
                 items += 1;
                 match item {
@@ -104,11 +127,18 @@ impl Parsed {
                     Item::Remark(line) => remarks.push(in_file(line)),
                 }
             });
+            // What is refused of a line is said each time.
+            let line = if refused == rejected.len() + remarks.len() { line } else { 0 };
+            lines.resize(sightings.len().max(first), line);
         }
-        let mut ids: Vec<IocId> = sightings.iter().map(|(id, _)| *id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        Self { sightings, ids, items, rejected, remarks, ignored }
+        let mut parsed = Self { sightings, ids: Vec::new(), items, rejected, remarks, ignored };
+        if let Some((ledger, _)) = ledger {
+            parsed.leave_out_known(file, ledger, trusted.confidence, &lines, facts);
+        }
+        parsed.ids = parsed.sightings.iter().map(|(id, _)| *id).collect();
+        parsed.ids.sort_unstable();
+        parsed.ids.dedup();
+        parsed
     }
 }
 
@@ -123,27 +153,30 @@ impl Parsed {
 }
 
 impl Parsed {
-    /// Takes out what a list said before in the same way, and notes all that it says.
-    pub(super) fn leave_out_known(
+    /// Takes out what a list said before in the same way, and notes all that it says: of each
+    /// sighting, with its line, and the facts of lines that did not change.
+    fn leave_out_known(
         &mut self,
         file: Option<&Arc<str>>,
         ledger: &Ledger,
         confidence: Confidence,
+        lines: &[u64],
+        mut facts: Vec<Fact>,
     ) {
         if Ledger::is_revoked(file.map(AsRef::as_ref)) {
-            ledger.revoke(self.sightings.iter().map(|(id, _)| *id));
-            self.sightings.clear();
-            self.ids.clear();
+            ledger.revoke(self.sightings.drain(..).map(|(id, _)| id));
             return;
         }
-        self.sightings.retain(|(_, sighting)| ledger.takes(sighting));
-        let of = |(id, sighting): &(IocId, Box<Sighting>)| fact(*id, sighting, confidence);
-        let facts: Vec<_> = self.sightings.iter().map(of).collect();
-        let mut of = facts.iter();
-        self.sightings.retain(|_| of.next().is_none_or(|fact| !ledger.knew(fact)));
-        self.ids = self.sightings.iter().map(|(id, _)| *id).collect();
-        self.ids.sort_unstable();
-        self.ids.dedup();
+        let mut lines = lines.iter().copied();
+        self.sightings.retain(|(id, sighting)| {
+            let line = lines.next().unwrap_or_default();
+            if !ledger.takes(sighting) {
+                return false;
+            }
+            let fact = Fact::of(*id, sighting, confidence, line);
+            facts.push(fact);
+            !ledger.knew(&fact)
+        });
         ledger.see(file, facts);
     }
 }

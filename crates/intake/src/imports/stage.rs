@@ -13,6 +13,9 @@ use super::{
 };
 use crate::{AppError, AppResult};
 
+/// Batches without anything new after which a sign of life is written.
+const QUIET: u32 = 50;
+
 impl Import<'_> {
     /// Reads the body and lays what it says on the stage.
     pub(super) async fn stage(&mut self, progress: Progress<'_>) -> AppResult<()> {
@@ -26,6 +29,7 @@ impl Import<'_> {
         // What is being merged, and not laid on the stage yet.
         let mut merging: Option<JoinHandle<AppResult<Merged>>> = None;
         let mut open: Option<(Txn, u32)> = None;
+        let mut quiet = 0;
         while let Some(batch) = next {
             let Parsed { sightings, ids, items, rejected, remarks, ignored } =
                 batch.await.map_err(AppError::internal)?;
@@ -33,6 +37,14 @@ impl Import<'_> {
             self.reject(rejected);
             self.remark(remarks);
             self.report.ignored.add(ignored);
+            // Where a list says nothing new, nothing is written but a sign of life now and then.
+            if ids.is_empty() && self.lines.is_empty() && open.is_none() && quiet < QUIET {
+                quiet += 1;
+                progress(handled);
+                next = batches.recv().await;
+                continue;
+            }
+            quiet = 0;
             let (txn, nth) = match open.take() {
                 Some(open) => open,
                 None => (self.intake.context.store.write().await?, 1),
@@ -96,17 +108,16 @@ impl Import<'_> {
         let (also, namespace) = (Arc::new(also), self.namespace);
         let documents = Arc::clone(&self.documents.list);
         let trusted = Trusted { trust: self.request.trust, confidence: self.source.confidence };
+        let seed = trusted.seed(&also);
         let give = move |pieces: Vec<Raw>, file: Option<Arc<str>>| {
             let (also, left_out) = (Arc::clone(&also), Arc::clone(&left_out));
             let ledger = ledger.clone();
             sender
                 .blocking_send(tokio::task::spawn_blocking(move || {
-                    let mut parsed =
-                        Parsed::of(pieces, file.as_deref(), &also, trusted, &namespace);
+                    let ledger = ledger.as_deref().map(|ledger| (ledger, seed));
+                    let file = file.as_ref();
+                    let mut parsed = Parsed::of(pieces, file, &also, trusted, &namespace, ledger);
                     parsed.leave_out(&left_out);
-                    if let Some(ledger) = &ledger {
-                        parsed.leave_out_known(file.as_ref(), ledger, trusted.confidence);
-                    }
                     parsed
                 }))
                 .is_ok()

@@ -3,57 +3,33 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    hash::{DefaultHasher, Hasher as _},
     sync::{Arc, Mutex, OnceLock},
 };
 
 use iocast_domain::{
     id::IocId,
-    ioc::{Enrichment, Sighting},
-    source::Confidence,
+    ioc::Sighting,
     subscription::{Takes, lost_too_much},
     time::Timestamp,
 };
-use uuid::Uuid;
 
 use crate::{AppError, AppResult};
 
+mod facts;
+
+pub(crate) use self::facts::Fact;
+pub(super) use self::facts::facts;
+use self::facts::{bytes, key, place};
+
 /// Facts of a list that are kept; of a longer one nothing is remembered.
 pub(super) const FACTS_MAX: usize = 2_000_000;
-/// Bytes of a fact.
-const LENGTH: usize = 24;
-
-/// An IOC, and a number over what was said of it.
-pub(crate) type Fact = (IocId, u64);
-
-/// The fact of a sighting.
-pub(crate) fn fact(id: IocId, sighting: &Sighting, confidence: Confidence) -> Fact {
-    if is_plain(sighting) {
-        // Most lists are of values alone, and have very many.
-        return (id, u64::from(u8::from(confidence)));
-    }
-    let mut hasher = DefaultHasher::new();
-    // With the confidence of the source: where that changes, its reports do.
-    hasher.write(format!("{confidence:?} {sighting:?}").as_bytes());
-    (id, hasher.finish())
-}
-
-/// Whether the list says nothing but the value.
-fn is_plain(sighting: &Sighting) -> bool {
-    let Sighting { indicator: _, first_seen, last_seen, confidence, whitelist, enrichment } =
-        sighting;
-    first_seen.is_none()
-        && last_seen.is_none()
-        && confidence.is_none()
-        && whitelist.is_none()
-        && *enrichment == Enrichment::default()
-}
-
 /// What a list held, and what it holds.
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// In order.
     before: Vec<Fact>,
+    /// Lines that it had, in order, each with the place of its fact.
+    lines: Vec<(u64, u32)>,
     now: Mutex<Seen>,
     listed: OnceLock<Listed>,
     options: LedgerOptions,
@@ -121,7 +97,10 @@ impl Ledger {
             // Of several sections.
             before.sort_unstable();
         }
-        Self { before, options, ..Self::default() }
+        let places = before.iter().zip(0..).filter(|(fact, _)| fact.line != 0);
+        let mut lines: Vec<(u64, u32)> = places.map(|(fact, place)| (fact.line, place)).collect();
+        lines.sort_unstable();
+        Self { before, lines, options, ..Self::default() }
     }
 
     /// How many IOCs it held.
@@ -131,7 +110,23 @@ impl Ledger {
 
     /// Whether it said the same of an IOC.
     pub(crate) fn knew(&self, fact: &Fact) -> bool {
-        !self.options.renew && self.before.binary_search(fact).is_ok()
+        if self.options.renew {
+            return false;
+        }
+        let from = place(&self.before, key(fact.id), |known| key(known.id));
+        let behind = self.before.get(from..).unwrap_or_default().iter();
+        behind
+            .take_while(|known| known.id <= fact.id)
+            .any(|known| (known.id, known.number) == (fact.id, fact.number))
+    }
+
+    /// The facts of a line that it had, too; none if it had not.
+    pub(crate) fn of_line(&self, line: u64) -> impl Iterator<Item = &Fact> {
+        let lines = if self.options.renew { &[][..] } else { self.lines.as_slice() };
+        let from = place(lines, line, |(known, _)| *known);
+        let same = lines.get(from..).unwrap_or_default().iter();
+        same.take_while(move |(known, _)| *known == line)
+            .filter_map(|(_, place)| self.before.get(usize::try_from(*place).ok()?))
     }
 
     /// Whether an IOC is taken.
@@ -175,7 +170,7 @@ impl Ledger {
 
     /// Whether it held an IOC.
     pub(crate) fn held(&self, id: IocId) -> bool {
-        self.before.binary_search_by_key(&id, |(known, _)| *known).is_ok()
+        holds(&self.before, id)
     }
 
     /// What the list says, once all of it was seen.
@@ -214,8 +209,8 @@ impl Ledger {
             Stays::Nothing => {}
             Stays::Sections(others) => facts.extend(others),
             Stays::All => {
-                let seen: HashSet<IocId> = facts.iter().map(|(id, _)| *id).collect();
-                let stays = |(id, _): &&Fact| !seen.contains(id) && !revoked.contains(id);
+                let seen: HashSet<IocId> = facts.iter().map(|fact| fact.id).collect();
+                let stays = |of: &&Fact| !seen.contains(&of.id) && !revoked.contains(&of.id);
                 facts.extend(self.before.iter().filter(stays));
             }
         }
@@ -223,39 +218,35 @@ impl Ledger {
         facts.dedup();
         truncated |= facts.len() > FACTS_MAX;
         let is_whole = !truncated;
-        let mut gone: HashSet<IocId> = self.before.iter().map(|(id, _)| *id).collect();
-        for (id, _) in &facts {
-            gone.remove(id);
-        }
-        let gone = if is_whole { gone.into_iter().collect() } else { Vec::new() };
+        let gone = if is_whole { gone(&self.before, &facts) } else { Vec::new() };
         Listed { listed: count(&facts), facts, sections, is_whole, gone }
     }
 }
 
-fn bytes(facts: &[Fact]) -> Vec<u8> {
-    let bytes = |(id, number): &Fact| {
-        let mut bytes = [0; LENGTH];
-        let (first, last) = bytes.split_at_mut(16);
-        first.copy_from_slice(id.0.as_bytes());
-        last.copy_from_slice(&number.to_le_bytes());
-        bytes
-    };
-    facts.iter().flat_map(bytes).collect()
-}
-
-/// Facts from the bytes in which they were kept.
-pub(super) fn facts(bytes: &[u8]) -> Vec<Fact> {
-    let (facts, _) = bytes.as_chunks::<LENGTH>();
-    let fact = |bytes: &[u8; LENGTH]| {
-        let (id, number) = bytes.split_first_chunk::<16>()?;
-        Some((IocId(Uuid::from_bytes(*id)), u64::from_le_bytes(number.try_into().ok()?)))
-    };
-    facts.iter().filter_map(fact).collect()
-}
-
 /// The IOCs of facts that are in order.
 fn count(facts: &[Fact]) -> u64 {
-    facts.chunk_by(|(a, _), (b, _)| a == b).count() as u64
+    facts.chunk_by(|a, b| a.id == b.id).count() as u64
+}
+
+/// Whether an IOC is among facts that are in order.
+fn holds(facts: &[Fact], id: IocId) -> bool {
+    let from = place(facts, key(id), |known| key(known.id));
+    let behind = facts.get(from..).unwrap_or_default().iter();
+    behind.take_while(|known| known.id <= id).any(|known| known.id == id)
+}
+
+/// IOCs that were there before and are not now. Both are in order.
+fn gone(before: &[Fact], now: &[Fact]) -> Vec<IocId> {
+    let mut now = now.iter().map(|fact| fact.id).peekable();
+    let mut gone = Vec::new();
+    for same in before.chunk_by(|a, b| a.id == b.id) {
+        let Some(Fact { id, .. }) = same.first() else { continue };
+        while now.next_if(|there| there < id).is_some() {}
+        if now.peek() != Some(id) {
+            gone.push(*id);
+        }
+    }
+    gone
 }
 
 /// What a list says.
@@ -289,65 +280,81 @@ impl Listed {
 
     /// Whether an IOC is in it.
     pub(super) fn holds(&self, id: IocId) -> bool {
-        self.facts.binary_search_by_key(&id, |(known, _)| *known).is_ok()
+        holds(&self.facts, id)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn id(n: u128) -> IocId {
         IocId(Uuid::from_u128(n))
     }
 
+    fn fact(n: u128, number: u64) -> Fact {
+        Fact { id: id(n), number, line: 0 }
+    }
+
     #[test]
     fn a_ledger_tells_what_is_new_changed_and_gone() {
         let first = Ledger::read(&[], LedgerOptions::default());
-        first.see(None, vec![(id(2), 7), (id(1), 5), (id(1), 6)]);
-        first.see(None, vec![(id(3), 9)]);
+        first.see(None, vec![fact(2, 7), fact(1, 5), fact(1, 6)]);
+        first.see(None, vec![fact(3, 9)]);
         let listed = first.listed();
         assert_eq!((listed.listed, listed.gone.len(), listed.is_whole), (3, 0, true));
         let second = Ledger::read(&listed.bytes(), LedgerOptions::default());
         assert_eq!(second.listed_before(), 3);
-        assert!(second.knew(&(id(1), 6)) && second.knew(&(id(3), 9)));
-        assert!(!second.knew(&(id(3), 8)) && !second.knew(&(id(4), 9)));
-        second.see(None, vec![(id(1), 5), (id(4), 1)]);
+        assert!(second.knew(&fact(1, 6)) && second.knew(&fact(3, 9)));
+        assert!(!second.knew(&fact(3, 8)) && !second.knew(&fact(4, 9)));
+        second.see(None, vec![fact(1, 5), fact(4, 1)]);
         let listed = second.listed();
-        let mut gone = listed.gone.clone();
-        gone.sort_unstable();
-        assert_eq!((listed.listed, gone), (2, vec![id(2), id(3)]));
+        assert_eq!((listed.listed, listed.gone.clone()), (2, vec![id(2), id(3)]));
         assert!(listed.holds(id(4)) && !listed.holds(id(2)));
     }
 
+    #[test]
+    fn a_line_that_did_not_change_says_what_it_said() {
+        let line = |n: u128, line: u64| Fact { line, ..fact(n, 5) };
+        // One line with two IOCs, and one with one.
+        let before = [line(1, 77), line(2, 77), line(3, 99), fact(4, 5)];
+        let ledger = Ledger::read(&bytes(&before), LedgerOptions::default());
+        let of = |n: u64| ledger.of_line(n).map(|fact| fact.id).collect::<Vec<_>>();
+        assert_eq!((of(77), of(99), of(1)), (vec![id(1), id(2)], vec![id(3)], Vec::new()));
+        let renewed = LedgerOptions { renew: true, ..LedgerOptions::default() };
+        assert_eq!(Ledger::read(&bytes(&before), renewed).of_line(77).count(), 0);
+    }
+
     fn ids(facts: &[Fact]) -> Vec<IocId> {
-        facts.iter().map(|(id, _)| *id).collect()
+        facts.iter().map(|fact| fact.id).collect()
     }
 
     #[test]
     fn what_is_new_leaves_the_rest_and_takes_back_what_it_names() {
-        let before = bytes(&[(id(1), 5), (id(2), 5), (id(3), 5)]);
+        let before = bytes(&[fact(1, 5), fact(2, 5), fact(3, 5)]);
         let options = LedgerOptions { full: true, stays: Stays::All, ..LedgerOptions::default() };
         let ledger = Ledger::read(&before, options);
-        ledger.see(None, vec![(id(2), 6), (id(4), 5)]);
+        ledger.see(None, vec![fact(2, 6), fact(4, 5)]);
         ledger.revoke([id(3), id(4)].into_iter());
         let listed = ledger.listed();
-        assert_eq!(listed.facts, [(id(1), 5), (id(2), 6), (id(4), 5)]);
+        assert_eq!(listed.facts, [fact(1, 5), fact(2, 6), fact(4, 5)]);
         assert_eq!(listed.gone, [id(3)]);
     }
 
     #[test]
     fn sections_that_did_not_change_stay() {
         // 1 stands in two sections, of which one changes.
-        let before = bytes(&[(id(1), 5), (id(3), 5), (id(1), 5), (id(2), 5)]);
-        let stays = Stays::Sections(vec![(id(1), 5), (id(2), 5)]);
+        let before = [bytes(&[fact(1, 5), fact(3, 5)]), bytes(&[fact(1, 5), fact(2, 5)])].concat();
+        let stays = Stays::Sections(vec![fact(1, 5), fact(2, 5)]);
         let options = LedgerOptions { full: true, stays, ..LedgerOptions::default() };
         let ledger = Ledger::read(&before, options);
-        ledger.see(Some(&"a.json".into()), vec![(id(4), 5)]);
+        ledger.see(Some(&"a.json".into()), vec![fact(4, 5)]);
         let listed = ledger.listed();
         assert_eq!(ids(&listed.facts), [id(1), id(2), id(4)]);
         assert_eq!(listed.gone, [id(3)]);
         assert_eq!(ids(&facts(&listed.section_bytes("a.json"))), [id(4)]);
-        assert!(listed.section_bytes("b.json").is_empty());
+        assert!(facts(&listed.section_bytes("b.json")).is_empty());
     }
 }

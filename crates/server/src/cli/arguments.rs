@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::sources::SourcesVerb;
+
 /// iocast gets indicators of compromise onto every device that polls it.
 #[derive(Debug, Parser)]
 #[command(
@@ -145,6 +147,11 @@ pub(super) enum CliCommand {
     /// pages, OpenIOC, PDF, Office documents, mails, also in ZIP, gzip or tar, told apart by what they hold. Ends with 1 if nothing was
     /// taken.
     Import(ImportFlags),
+    /// Sources that fetch by themselves: list them, follow a public feed, fetch now.
+    Sources {
+        #[command(subcommand)]
+        what: SourcesVerb,
+    },
     /// What only the operator may do: new passwords, modules.
     Admin {
         #[command(subcommand)]

@@ -1,0 +1,142 @@
+//! What a list says, in few bytes: each IOC with a number over all that is said of it and, where it
+//! stands in a line of its own, a number over that line. What did not change is told by these
+//! numbers, without reading it.
+
+use std::hash::{DefaultHasher, Hasher as _};
+
+use iocast_domain::{
+    id::IocId,
+    ioc::{Enrichment, Sighting},
+    source::Confidence,
+};
+use uuid::Uuid;
+
+/// Bytes of a fact.
+const LENGTH: usize = 32;
+/// Bytes of a fact without its line, as they were kept at first.
+const LENGTH_FIRST: usize = 24;
+/// The id with which facts begin that know their lines.
+const MARK: [u8; 16] = [0xff; 16];
+/// Entries that are looked at around the place where one is expected.
+const NEAR: usize = 32;
+
+/// An IOC, and what a list says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Fact {
+    /// The IOC.
+    pub(crate) id: IocId,
+    /// A number over what is said of it.
+    pub(crate) number: u64,
+    /// A number over the line in which it stands; 0 where it has none of its own.
+    pub(crate) line: u64,
+}
+
+impl Fact {
+    /// The fact of a sighting.
+    pub(crate) fn of(id: IocId, sighting: &Sighting, confidence: Confidence, line: u64) -> Self {
+        if is_plain(sighting) {
+            // Most lists are of values alone, and have very many.
+            return Self { id, number: u64::from(u8::from(confidence)), line };
+        }
+        let mut hasher = DefaultHasher::new();
+        // With the confidence of the source: where that changes, its reports do.
+        hasher.write(format!("{confidence:?} {sighting:?}").as_bytes());
+        Self { id, number: hasher.finish(), line }
+    }
+
+    fn bytes(&self) -> [u8; LENGTH] {
+        let mut bytes = [0; LENGTH];
+        let (id, rest) = bytes.split_at_mut(16);
+        let (number, line) = rest.split_at_mut(8);
+        id.copy_from_slice(self.id.0.as_bytes());
+        number.copy_from_slice(&self.number.to_le_bytes());
+        line.copy_from_slice(&self.line.to_le_bytes());
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let (id, rest) = bytes.split_first_chunk::<16>()?;
+        let (number, rest) = rest.split_first_chunk::<8>()?;
+        let line = rest.first_chunk::<8>().map_or(0, |line| u64::from_le_bytes(*line));
+        Some(Self { id: IocId(Uuid::from_bytes(*id)), number: u64::from_le_bytes(*number), line })
+    }
+}
+
+/// Whether a list says nothing but the value.
+fn is_plain(sighting: &Sighting) -> bool {
+    let Sighting { indicator: _, first_seen, last_seen, confidence, whitelist, enrichment } =
+        sighting;
+    first_seen.is_none()
+        && last_seen.is_none()
+        && confidence.is_none()
+        && whitelist.is_none()
+        && *enrichment == Enrichment::default()
+}
+
+/// The bytes in which facts are kept. Those of several lists may stand behind each other.
+pub(in super::super) fn bytes(facts: &[Fact]) -> Vec<u8> {
+    let mark = Fact { id: IocId(Uuid::from_bytes(MARK)), number: 0, line: 0 };
+    std::iter::once(&mark).chain(facts).flat_map(Fact::bytes).collect()
+}
+
+/// Facts from the bytes in which they were kept.
+pub(in super::super) fn facts(bytes: &[u8]) -> Vec<Fact> {
+    let length = if bytes.starts_with(&MARK) { LENGTH } else { LENGTH_FIRST };
+    let found = bytes.chunks_exact(length).filter_map(Fact::read);
+    found.filter(|fact| *fact.id.0.as_bytes() != MARK).collect()
+}
+
+/// The place of the first entry whose key is not lower, in a list that is in order of its keys and
+/// whose keys lie evenly between 0 and the highest number, as those of ids and hashes do.
+pub(super) fn place<T>(list: &[T], key: u64, of: impl Fn(&T) -> u64) -> usize {
+    let length = list.len() as u128;
+    // It is lower than the length.
+    let expected = usize::try_from((u128::from(key) * length) >> 64).unwrap_or_default();
+    let (mut from, mut to, mut step) = (expected, expected, NEAR);
+    while from > 0 && list.get(from).is_none_or(|entry| of(entry) >= key) {
+        from = from.saturating_sub(step);
+        step *= 4;
+    }
+    step = NEAR;
+    while to < list.len() && list.get(to).is_some_and(|entry| of(entry) < key) {
+        to = to.saturating_add(step).min(list.len());
+        step *= 4;
+    }
+    let between = list.get(from..to).unwrap_or_default();
+    from + between.partition_point(|entry| of(entry) < key)
+}
+
+/// The first bits of an id. Those of ids that are made of values lie evenly.
+pub(super) fn key(id: IocId) -> u64 {
+    u64::from_be_bytes(*id.0.as_bytes().first_chunk::<8>().unwrap_or(&[0; 8]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_are_read_back_with_and_without_lines() {
+        let fact = |n: u128| Fact { id: IocId(Uuid::from_u128(n)), number: 7, line: n as u64 };
+        let (one, two) = ([fact(1), fact(2)], [fact(3)]);
+        assert_eq!(facts(&[bytes(&one), bytes(&two)].concat()), [fact(1), fact(2), fact(3)]);
+        assert_eq!(facts(&bytes(&[])), []);
+        assert_eq!(facts(&[]), []);
+        let first: Vec<u8> = one.iter().flat_map(|fact| fact.bytes()[..24].to_vec()).collect();
+        assert_eq!(facts(&first), one.map(|fact| Fact { line: 0, ..fact }));
+    }
+
+    #[test]
+    fn a_place_is_found_wherever_keys_lie() {
+        let evenly: Vec<u64> = (0..1_000).map(|n| n * (u64::MAX / 1_000)).collect();
+        let crowded: Vec<u64> = (0..1_000).map(|n| n / 3).collect();
+        let high: Vec<u64> = (0..1_000).map(|n| u64::MAX - 1_000 + n).collect();
+        for list in [evenly, crowded, high, vec![5], Vec::new()] {
+            let wanted = list.iter().copied().chain([0, 1, 5, 6, 333, 334, u64::MAX / 2, u64::MAX]);
+            for key in wanted.collect::<Vec<_>>() {
+                let right = list.partition_point(|entry| *entry < key);
+                assert_eq!(place(&list, key, |entry| *entry), right, "{key}");
+            }
+        }
+    }
+}

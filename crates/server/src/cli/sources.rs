@@ -1,0 +1,130 @@
+//! `iocast sources`: what sources fetch by themselves.
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::{Settings, arguments::DataFlags, commands::text, password, show};
+use crate::shell::{Command, SourcesCommand};
+
+/// Of which account, and how to print.
+#[derive(Debug, Args)]
+pub(super) struct SourcesFlags {
+    #[command(flatten)]
+    data: DataFlags,
+    /// Account ID or name; needed where there are several.
+    #[arg(long, value_name = "ACCOUNT")]
+    account: Option<String>,
+    /// Print one JSON object and nothing else.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SourcesVerb {
+    /// List the sources of the account, and how fresh they are.
+    List {
+        #[command(flatten)]
+        flags: SourcesFlags,
+    },
+    /// List well-known public feeds.
+    Feeds {
+        #[command(flatten)]
+        flags: SourcesFlags,
+    },
+    /// Make a source that follows a public feed.
+    Follow {
+        /// Which, as `iocast sources feeds` names it.
+        feed: String,
+        /// Address of a mirror, where it is not fetched from its owner.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// Read the key that its owner gave from standard input.
+        #[arg(long)]
+        key_stdin: bool,
+        #[command(flatten)]
+        flags: SourcesFlags,
+    },
+    /// Fetch a source now. Ends with 1 if the fetch failed.
+    Fetch {
+        /// Its name or id.
+        source: String,
+        /// Take a list that lost more than half of its IOCs.
+        #[arg(long, conflicts_with = "dry_run")]
+        accept_loss: bool,
+        /// Say what would happen, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        flags: SourcesFlags,
+    },
+}
+
+pub(super) async fn sources(settings: &Settings, what: SourcesVerb) -> Result<(), String> {
+    let (what, flags) = match what {
+        SourcesVerb::List { flags } => (SourcesCommand::List, flags),
+        SourcesVerb::Feeds { flags } => (SourcesCommand::Feeds, flags),
+        SourcesVerb::Follow { feed, url, key_stdin, flags } => {
+            let secret = password(key_stdin)?;
+            (SourcesCommand::Follow { feed, url, secret }, flags)
+        }
+        SourcesVerb::Fetch { source, accept_loss, dry_run, flags } => {
+            (SourcesCommand::Fetch { source, accept_loss, dry_run }, flags)
+        }
+    };
+    let SourcesFlags { data, account, json } = flags;
+    let said = what.clone();
+    let made = settings.once(data, Command::Sources { account, what }).await?;
+    show(json, &made, || print(&said, &made));
+    match text(&made, "outcome").as_str() {
+        "failed" => Err(text(&made, "error")),
+        _ => Ok(()),
+    }
+}
+
+fn print(what: &SourcesCommand, made: &Value) {
+    let items = || made.get("items").and_then(Value::as_array).into_iter().flatten();
+    let n = |key: &str| made.get(key).and_then(Value::as_u64).unwrap_or_default();
+    match what {
+        SourcesCommand::List => {
+            for source in items() {
+                let of = source.get("subscription").filter(|of| !of.is_null());
+                let fresh = of.map_or_else(|| "by hand".to_owned(), |of| text(of, "freshness"));
+                let error = of.map(|of| text(of, "error")).unwrap_or_default();
+                println!("{:<40} {:<15} {error}", text(source, "name"), fresh.replace('_', " "));
+            }
+        }
+        SourcesCommand::Feeds => {
+            for feed in items() {
+                let key = match feed.get("needs_key").and_then(Value::as_bool) {
+                    Some(true) => format!(" (key: {})", text(feed, "page")),
+                    _ => String::new(),
+                };
+                println!(
+                    "{:<20} {}: {}{key}",
+                    text(feed, "id"),
+                    text(feed, "name"),
+                    text(feed, "holds")
+                );
+            }
+        }
+        SourcesCommand::Follow { .. } => {
+            println!("The source is made; its first fetch follows at once.");
+        }
+        SourcesCommand::Fetch { dry_run: true, .. } => println!(
+            "Nothing was written. It would bring {} new, {} changed, {} seen again, {} refused.",
+            n("accepted"),
+            n("updated"),
+            n("unchanged"),
+            n("rejected_count")
+        ),
+        SourcesCommand::Fetch { .. } if text(made, "outcome") != "failed" => println!(
+            "Fetched: {} new, {} changed, {} gone, {} refused; {} in it.",
+            n("new"),
+            n("changed"),
+            n("gone"),
+            n("refused"),
+            n("listed")
+        ),
+        SourcesCommand::Fetch { .. } => {}
+    }
+}
