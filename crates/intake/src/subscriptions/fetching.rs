@@ -15,7 +15,7 @@ use iocast_store::{Fetch, Section, Txn};
 use super::{
     Ledger, Loss,
     file::name_of,
-    ledger::LedgerOptions,
+    ledger::{Kept, LedgerOptions},
     outcome::{failed, remember, succeeded},
     upstream::{Came, file_name},
 };
@@ -216,7 +216,11 @@ impl Intake {
             txn.subscription_sections_put(source, came.versions.iter().map(section).collect())
                 .await?;
         } else {
-            txn.subscription_ledger_put(source, &listed.bytes()).await?;
+            match ledger.kept() {
+                Kept::Same => {}
+                Kept::All(bytes) => txn.subscription_ledger_put(source, &bytes).await?,
+                Kept::Changes(bytes) => txn.subscription_ledger_add(source, &bytes).await?,
+            }
         }
         if is_full {
             let missing = txn.subscription_missing(source, now).await?;

@@ -19,7 +19,7 @@ mod facts;
 
 pub(crate) use self::facts::Fact;
 pub(super) use self::facts::facts;
-use self::facts::{bytes, key, place};
+use self::facts::{bytes, changed_bytes, key, place, without};
 
 /// Facts of a list that are kept; of a longer one nothing is remembered.
 pub(super) const FACTS_MAX: usize = 2_000_000;
@@ -28,6 +28,8 @@ pub(super) const FACTS_MAX: usize = 2_000_000;
 pub struct Ledger {
     /// In order.
     before: Vec<Fact>,
+    /// How many facts were kept as changes of it.
+    changes: usize,
     /// Lines that it had, in order, each with the place of its fact.
     lines: Vec<(u64, u32)>,
     now: Mutex<Seen>,
@@ -92,7 +94,7 @@ pub enum Loss {
 impl Ledger {
     /// From the bytes in which it was kept.
     pub(super) fn read(bytes: &[u8], options: LedgerOptions) -> Self {
-        let mut before = facts(bytes);
+        let (mut before, changes) = facts(bytes);
         if !before.is_sorted() {
             // Of several sections.
             before.sort_unstable();
@@ -100,7 +102,7 @@ impl Ledger {
         let places = before.iter().zip(0..).filter(|(fact, _)| fact.line != 0);
         let mut lines: Vec<(u64, u32)> = places.map(|(fact, place)| (fact.line, place)).collect();
         lines.sort_unstable();
-        Self { before, lines, options, ..Self::default() }
+        Self { before, changes, lines, options, ..Self::default() }
     }
 
     /// How many IOCs it held.
@@ -156,6 +158,24 @@ impl Ledger {
             now.sections.entry(Arc::clone(section)).or_default().extend(&facts);
         }
         now.facts.extend(facts);
+    }
+
+    /// What is to be kept of what it holds now.
+    pub(super) fn kept(&self) -> Kept {
+        let listed = self.listed();
+        if !listed.is_whole {
+            return Kept::All(Vec::new());
+        }
+        let gone = without(&self.before, &listed.facts);
+        let new = without(&listed.facts, &self.before);
+        if gone.is_empty() && new.is_empty() {
+            return Kept::Same;
+        }
+        // Once changes are many, all of it takes less room.
+        if self.before.is_empty() || self.changes + gone.len() + new.len() > self.before.len() / 4 {
+            return Kept::All(bytes(&listed.facts));
+        }
+        Kept::Changes(changed_bytes(&gone, &new))
     }
 
     /// Whether nothing is known of what it held.
@@ -249,6 +269,17 @@ fn gone(before: &[Fact], now: &[Fact]) -> Vec<IocId> {
     gone
 }
 
+/// What is to be kept of what a list holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// What is kept already.
+    Same,
+    /// These bytes, in place of what is kept.
+    All(Vec<u8>),
+    /// These bytes, behind what is kept.
+    Changes(Vec<u8>),
+}
+
 /// What a list says.
 #[derive(Debug)]
 pub(super) struct Listed {
@@ -265,12 +296,7 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// The bytes in which it is kept.
-    pub(super) fn bytes(&self) -> Vec<u8> {
-        if self.is_whole { bytes(&self.facts) } else { Vec::new() }
-    }
-
-    /// The same of one section.
+    /// The bytes in which what one section says is kept.
     pub(super) fn section_bytes(&self, name: &str) -> Vec<u8> {
         let mut facts = self.sections.get(name).cloned().unwrap_or_default();
         facts.sort_unstable();
@@ -305,7 +331,8 @@ mod tests {
         first.see(None, vec![fact(3, 9)]);
         let listed = first.listed();
         assert_eq!((listed.listed, listed.gone.len(), listed.is_whole), (3, 0, true));
-        let second = Ledger::read(&listed.bytes(), LedgerOptions::default());
+        let Kept::All(mut kept) = first.kept() else { panic!("nothing was kept before") };
+        let second = Ledger::read(&kept, LedgerOptions::default());
         assert_eq!(second.listed_before(), 3);
         assert!(second.knew(&fact(1, 6)) && second.knew(&fact(3, 9)));
         assert!(!second.knew(&fact(3, 8)) && !second.knew(&fact(4, 9)));
@@ -313,6 +340,21 @@ mod tests {
         let listed = second.listed();
         assert_eq!((listed.listed, listed.gone.clone()), (2, vec![id(2), id(3)]));
         assert!(listed.holds(id(4)) && !listed.holds(id(2)));
+        // So much is kept as a whole again; a small change stands behind what was kept.
+        let Kept::All(all) = second.kept() else { panic!("most of it changed") };
+        kept = all;
+        let many: Vec<Fact> = (10..100).map(|n| fact(n, 1)).collect();
+        for (n, out) in [(200, 10), (201, 11)] {
+            let ledger = Ledger::read(&kept, LedgerOptions::default());
+            let facts = many.iter().filter(|of| of.id > id(out)).copied();
+            ledger.see(None, facts.chain((200..=n).map(|n| fact(n, 1))).collect());
+            match ledger.kept() {
+                Kept::All(all) => kept = all,
+                Kept::Changes(changes) => kept.extend(changes),
+                Kept::Same => panic!("something changed"),
+            }
+            assert_eq!(Ledger::read(&kept, LedgerOptions::default()).before, ledger.listed().facts);
+        }
     }
 
     #[test]
@@ -354,7 +396,7 @@ mod tests {
         let listed = ledger.listed();
         assert_eq!(ids(&listed.facts), [id(1), id(2), id(4)]);
         assert_eq!(listed.gone, [id(3)]);
-        assert_eq!(ids(&facts(&listed.section_bytes("a.json"))), [id(4)]);
-        assert!(facts(&listed.section_bytes("b.json")).is_empty());
+        assert_eq!(ids(&facts(&listed.section_bytes("a.json")).0), [id(4)]);
+        assert!(facts(&listed.section_bytes("b.json")).0.is_empty());
     }
 }

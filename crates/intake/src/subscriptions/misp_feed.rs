@@ -197,7 +197,7 @@ fn stays(upstream: &mut Upstream, came: &Came) -> Vec<super::ledger::Fact> {
         came.versions.iter().map(|(name, _)| name).chain(&came.gone).map(String::as_str).collect();
     let sections = std::mem::take(&mut upstream.sections);
     let stay = sections.iter().filter(|section| !others.contains(section.name.as_str()));
-    stay.flat_map(|section| facts(&section.data)).collect()
+    stay.flat_map(|section| facts(&section.data).0).collect()
 }
 
 #[cfg(test)]

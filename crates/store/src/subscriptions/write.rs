@@ -6,7 +6,8 @@ use iocast_domain::{
     time::Timestamp,
 };
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait, EntityTrait, IntoActiveModel as _, QueryFilter, Set,
+    ActiveModelTrait as _, ColumnTrait, EntityTrait, IntoActiveModel as _, QueryFilter,
+    QuerySelect, Set,
     sea_query::{Expr, OnConflict},
 };
 
@@ -214,6 +215,24 @@ impl Txn {
             };
             subscription_ledger::Entity::insert(row).exec_without_returning(&self.0).await?;
         }
+        Ok(())
+    }
+
+    /// Writes down what changed of what the list of a source holds, behind what is there.
+    pub async fn subscription_ledger_add(&self, source: SourceId, data: &[u8]) -> StoreResult<()> {
+        let last: Option<Option<i32>> = subscription_ledger::Entity::find()
+            .select_only()
+            .column_as(subscription_ledger::Column::Number.max(), "last")
+            .filter(subscription_ledger::Column::SourceId.eq(source.0))
+            .into_tuple()
+            .one(&self.0)
+            .await?;
+        let row = subscription_ledger::ActiveModel {
+            source_id: Set(source.0),
+            number: Set(last.flatten().map_or(0, |last| last + 1)),
+            data: Set(data.to_vec()),
+        };
+        subscription_ledger::Entity::insert(row).exec_without_returning(&self.0).await?;
         Ok(())
     }
 

@@ -17,6 +17,8 @@ const LENGTH: usize = 32;
 const LENGTH_FIRST: usize = 24;
 /// The id with which facts begin that know their lines.
 const MARK: [u8; 16] = [0xff; 16];
+/// As how many facts a change counts, beside those in it: it has a row of its own.
+const EACH: usize = 256;
 /// Entries that are looked at around the place where one is expected.
 const NEAR: usize = 32;
 
@@ -73,17 +75,71 @@ fn is_plain(sighting: &Sighting) -> bool {
         && *enrichment == Enrichment::default()
 }
 
-/// The bytes in which facts are kept. Those of several lists may stand behind each other.
-pub(in super::super) fn bytes(facts: &[Fact]) -> Vec<u8> {
-    let mark = Fact { id: IocId(Uuid::from_bytes(MARK)), number: 0, line: 0 };
-    std::iter::once(&mark).chain(facts).flat_map(Fact::bytes).collect()
+/// What a mark says of the facts behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    /// They stand there.
+    There = 0,
+    /// They stand there no more.
+    Gone = 1,
 }
 
-/// Facts from the bytes in which they were kept.
-pub(in super::super) fn facts(bytes: &[u8]) -> Vec<Fact> {
+/// The mark before facts.
+fn mark(says: Mark) -> Fact {
+    Fact { id: IocId(Uuid::from_bytes(MARK)), number: says as u64, line: 0 }
+}
+
+/// The bytes in which facts are kept. Those of several lists may stand behind each other.
+pub(in super::super) fn bytes(facts: &[Fact]) -> Vec<u8> {
+    std::iter::once(&mark(Mark::There)).chain(facts).flat_map(Fact::bytes).collect()
+}
+
+/// The bytes of what changed, to stand behind those of what was there.
+pub(super) fn changed_bytes(gone: &[Fact], new: &[Fact]) -> Vec<u8> {
+    let mark = mark(Mark::Gone);
+    let gone = std::iter::once(&mark).chain(gone).flat_map(Fact::bytes);
+    gone.chain(bytes(new)).collect()
+}
+
+/// Facts from the bytes in which they were kept, and how much of these is about changes: in facts.
+pub(in super::super) fn facts(bytes: &[u8]) -> (Vec<Fact>, usize) {
     let length = if bytes.starts_with(&MARK) { LENGTH } else { LENGTH_FIRST };
-    let found = bytes.chunks_exact(length).filter_map(Fact::read);
-    found.filter(|fact| *fact.id.0.as_bytes() != MARK).collect()
+    let (mut there, mut gone) = (Vec::with_capacity(bytes.len() / length), Vec::new());
+    let (mut says, mut changes) = (Mark::There, 0);
+    for fact in bytes.chunks_exact(length).filter_map(Fact::read) {
+        if *fact.id.0.as_bytes() == MARK {
+            says = if fact.number == Mark::Gone as u64 { Mark::Gone } else { Mark::There };
+            changes += usize::from(says == Mark::Gone) * EACH;
+            continue;
+        }
+        changes += usize::from(changes > 0);
+        if says == Mark::Gone { gone.push(fact) } else { there.push(fact) }
+    }
+    if !gone.is_empty() {
+        take_out(&mut there, gone);
+    }
+    (there, changes)
+}
+
+/// Takes out facts that stand there no more, each as often as it went: one may have come back since.
+fn take_out(there: &mut Vec<Fact>, mut gone: Vec<Fact>) {
+    there.sort_unstable();
+    gone.sort_unstable();
+    let mut gone = gone.into_iter().peekable();
+    there.retain(|fact| {
+        while gone.next_if(|out| out < fact).is_some() {}
+        gone.next_if_eq(fact).is_none()
+    });
+}
+
+/// What stands in one list of facts and not in the other. Both are in order.
+pub(super) fn without(list: &[Fact], other: &[Fact]) -> Vec<Fact> {
+    let mut other = other.iter().peekable();
+    let is_out = |fact: &&Fact| {
+        while other.next_if(|there| there < fact).is_some() {}
+        other.peek() != Some(fact)
+    };
+    list.iter().filter(is_out).copied().collect()
 }
 
 /// The place of the first entry whose key is not lower, in a list that is in order of its keys and
@@ -119,11 +175,31 @@ mod tests {
     fn facts_are_read_back_with_and_without_lines() {
         let fact = |n: u128| Fact { id: IocId(Uuid::from_u128(n)), number: 7, line: n as u64 };
         let (one, two) = ([fact(1), fact(2)], [fact(3)]);
-        assert_eq!(facts(&[bytes(&one), bytes(&two)].concat()), [fact(1), fact(2), fact(3)]);
-        assert_eq!(facts(&bytes(&[])), []);
-        assert_eq!(facts(&[]), []);
+        let read = |bytes: &[u8]| facts(bytes).0;
+        assert_eq!(read(&[bytes(&one), bytes(&two)].concat()), [fact(1), fact(2), fact(3)]);
+        assert_eq!((read(&bytes(&[])), read(&[])), (vec![], vec![]));
         let first: Vec<u8> = one.iter().flat_map(|fact| fact.bytes()[..24].to_vec()).collect();
-        assert_eq!(facts(&first), one.map(|fact| Fact { line: 0, ..fact }));
+        assert_eq!(read(&first), one.map(|fact| Fact { line: 0, ..fact }));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn changes_stand_behind_what_was_there(
+            states in proptest::collection::vec(proptest::collection::btree_set(0..20_u128, 0..12), 1..6)
+        ) {
+            let list = |of: &std::collections::BTreeSet<u128>| {
+                let fact = |n: &u128| Fact { id: IocId(Uuid::from_u128(*n)), number: 1, line: 2 };
+                of.iter().map(fact).collect::<Vec<_>>()
+            };
+            let mut kept = bytes(&list(&states[0]));
+            for pair in states.windows(2) {
+                let (before, now) = (list(&pair[0]), list(&pair[1]));
+                kept.extend(changed_bytes(&without(&before, &now), &without(&now, &before)));
+            }
+            let (mut found, _) = facts(&kept);
+            found.sort_unstable();
+            proptest::prop_assert_eq!(found, list(states.last().unwrap()));
+        }
     }
 
     #[test]
