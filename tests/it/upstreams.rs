@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     lists::{device, import, python, settled, source},
+    shell::{iocast_on, try_iocast_on},
     support::{Admin, Engine, TestApp, basic, eventually, send, stories, text},
 };
 
@@ -26,20 +27,21 @@ stories!(
     an_account_of_the_original_is_followed,
     a_list_behind_oauth2_and_client_certificates,
     only_what_a_source_takes_comes_in,
+    sources_are_fetched_from_the_shell,
     rules_ask_for_marks_and_for_several_sources,
     a_public_feed_is_followed_in_one_step,
     people_are_told_once_of_a_source_that_fails_and_recovers,
 );
 
 /// A folder that is served as it is, and what was asked of it.
-struct Site {
-    url: String,
+pub(crate) struct Site {
+    pub(crate) url: String,
     folder: PathBuf,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Site {
-    fn serve(folder: &Path) -> Self {
+    pub(crate) fn serve(folder: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let site = Self { url, folder: folder.to_owned(), asked: Arc::default() };
@@ -54,7 +56,7 @@ impl Site {
     }
 
     /// The paths that were asked for since this was last called.
-    fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 }
@@ -80,21 +82,21 @@ fn answer(mut stream: TcpStream, folder: &Path, asked: &Mutex<Vec<String>>) -> s
     stream.write_all(&body)
 }
 
-fn open(app: &mut TestApp) -> Admin {
+pub(crate) fn open(app: &mut TestApp) -> Admin {
     app.reopen(|config| config.fetch_networks = "127.0.0.0/8".to_owned());
     app.admin()
 }
 
-fn subscribe(admin: &Admin, source: &str, what: Value) -> Value {
+pub(crate) fn subscribe(admin: &Admin, source: &str, what: Value) -> Value {
     admin.put(&format!("/api/v1/sources/{source}/subscription"), what, 200)
 }
 
-fn subscription(admin: &Admin, source: &str) -> Value {
+pub(crate) fn subscription(admin: &Admin, source: &str) -> Value {
     admin.get(&format!("/api/v1/sources/{source}/subscription"))
 }
 
 /// Fetches now, whatever is under way.
-fn fetch(admin: &Admin, source: &str, query: &str) -> Value {
+pub(crate) fn fetch(admin: &Admin, source: &str, query: &str) -> Value {
     let path = format!("/api/v1/sources/{source}/subscription/fetch{query}");
     eventually("nobody else fetches", || {
         let answer =
@@ -106,12 +108,12 @@ fn fetch(admin: &Admin, source: &str, query: &str) -> Value {
 const FIRST: &str = "5f0b5c4e-0000-4000-8000-000000000001";
 const SECOND: &str = "5f0b5c4e-0000-4000-8000-000000000002";
 
-fn event(uuid: &str, stamp: u32, attributes: &Value) -> Value {
+pub(crate) fn event(uuid: &str, stamp: u32, attributes: &Value) -> Value {
     json!({ "uuid": uuid, "info": "Campaign", "date": "2026-11-01", "timestamp": stamp,
         "tags": ["tlp:green", "misp-galaxy:threat-actor=\"APT Test\""], "attributes": attributes })
 }
 
-fn write_feed(folder: &Path, events: &Value) {
+pub(crate) fn write_feed(folder: &Path, events: &Value) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/misp_feed.py");
     python(&[script, folder.to_str().unwrap()], &events.to_string());
 }
@@ -308,10 +310,10 @@ fn another_iocast_is_followed_by_taxii(app: &mut TestApp) {
 }
 
 /// A program that the test talks to until it ends.
-struct Running(Child, Value);
+pub(crate) struct Running(Child, pub(crate) Value);
 
 impl Running {
-    fn start(script: &str, args: &[&str]) -> Self {
+    pub(crate) fn start(script: &str, args: &[&str]) -> Self {
         let mut child = Command::new(std::env::var("IOCAST_PYTHON").expect("IOCAST_PYTHON"))
             .arg(format!("{}/python/{script}", env!("CARGO_MANIFEST_DIR")))
             .args(args)
@@ -332,10 +334,39 @@ impl Drop for Running {
     }
 }
 
-fn indicator(n: u32, value: &str, modified: &str) -> Value {
+pub(crate) fn indicator(n: u32, value: &str, modified: &str) -> Value {
     json!({ "type": "indicator", "spec_version": "2.1", "id": format!("indicator--00000000-0000-4000-8000-{n:012}"),
         "created": "2026-11-01T00:00:00.000Z", "modified": modified, "valid_from": "2026-11-01T00:00:00Z",
         "pattern_type": "stix", "pattern": format!("[domain-name:value = '{value}']") })
+}
+
+/// The collection of a TAXII server.
+fn collection(server: &Running) -> String {
+    format!(
+        "http://127.0.0.1:{}/root/collections/{}/",
+        server.1["port"],
+        text(&server.1, "collection")
+    )
+}
+
+/// A subscription to it.
+pub(crate) fn taxii_access(server: &Running) -> Value {
+    json!({ "protocol": "taxii", "url": collection(server), "access": "basic", "paused": true,
+        "access_name": "reader", "secret": "lamp river seven" })
+}
+
+/// Adds objects to it.
+pub(crate) fn add_objects(server: &Running, objects: &Value) {
+    let headers = [
+        ("authorization", basic("reader", "lamp river seven")),
+        ("content-type", "application/taxii+json;version=2.1".to_owned()),
+        ("accept", "application/taxii+json;version=2.1".to_owned()),
+    ];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let body = json!({ "objects": objects }).to_string();
+    let url = format!("{}objects/", collection(server));
+    let answer = send("POST", &url, &headers, Some(body.as_bytes()));
+    assert_eq!(answer.status, 202, "{}", answer.text());
 }
 
 fn a_taxii_server_is_followed_page_by_page(app: &mut TestApp) {
@@ -343,27 +374,11 @@ fn a_taxii_server_is_followed_page_by_page(app: &mut TestApp) {
     let own = source(&admin);
     let plain = device(&admin, "plain-list", json!({}));
     let server = Running::start("taxii_server.py", &[]);
-    let url = format!(
-        "http://127.0.0.1:{}/root/collections/{}/",
-        server.1["port"],
-        text(&server.1, "collection")
-    );
-    let add = |objects: Value| {
-        let headers = [
-            ("authorization", basic("reader", "lamp river seven")),
-            ("content-type", "application/taxii+json;version=2.1".to_owned()),
-            ("accept", "application/taxii+json;version=2.1".to_owned()),
-        ];
-        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
-        let body = json!({ "objects": objects }).to_string();
-        let answer = send("POST", &format!("{url}objects/"), &headers, Some(body.as_bytes()));
-        assert_eq!(answer.status, 202, "{}", answer.text());
-    };
+    let url = collection(&server);
+    let add = |objects: Value| add_objects(&server, &objects);
     let since = "2026-11-01T00:00:00.000Z";
     add((0..5).map(|n| indicator(n, &format!("h{n}.example"), since)).collect());
-    let whole = json!({ "protocol": "taxii", "url": url, "access": "basic", "paused": true,
-        "access_name": "reader", "secret": "lamp river seven" });
-    subscribe(&admin, &own, whole);
+    subscribe(&admin, &own, taxii_access(&server));
     let first = fetch(&admin, &own, "");
     assert_eq!((&first["outcome"], &first["new"]), (&json!("taken"), &json!(5)), "{first}");
     settled(
@@ -502,6 +517,7 @@ fn a_list_behind_oauth2_and_client_certificates(app: &mut TestApp) {
     admin.put(&format!("/api/v1/sources/{own}/subscription"), elsewhere, 422);
     for (name, value) in [
         ("ca", json!("no certificate")),
+        ("certificate", json!(authority)),
         ("certificate_key", json!("no key")),
         ("token_url", Value::Null),
         ("access_name", json!("")),
@@ -661,11 +677,56 @@ fn people_are_told_once_of_a_source_that_fails_and_recovers(app: &mut TestApp) {
     let said = text(&message, "text");
     assert!(said.contains("404") && said.contains("list.txt") && !said.contains("river"), "{said}");
     assert_eq!(admin.get("/api/v1/sources").to_string().matches(&own).count(), 1);
-    fs::copy(&list, folder.path().join("list.txt?key=river")).unwrap();
+    // The address is corrected, as the message says.
+    let corrected = json!({ "url": format!("{}/list.txt", site.url), "every_minutes": 60 });
+    subscribe(&admin, &own, corrected);
     fetch(&admin, &own, "");
     app.advance(&admin, "10m");
     eventually("and that it is over", || (subjects("fetches again") > 0).then_some(()));
     app.advance(&admin, "3h");
     assert_eq!((subjects("can't fetch"), subjects("fetches again")), (1, 1));
     assert_eq!(subscription(&admin, &own)["failing_since"], Value::Null);
+}
+
+fn sources_are_fetched_from_the_shell(app: &mut TestApp) {
+    let admin = open(app);
+    let own = source(&admin);
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::serve(folder.path());
+    fs::write(folder.path().join("list.txt"), "a.example\nb.example\n").unwrap();
+    let url = format!("{}/list.txt", site.url);
+    let what = json!({ "url": url, "paused": true, "coverage": "full" });
+    subscribe(&admin, &own, what);
+    // On PostgreSQL a command does the work itself, with settings of its own.
+    let settings = folder.path().join("iocast.toml");
+    fs::write(&settings, "fetch_networks = \"127.0.0.0/8\"\n").unwrap();
+    let config = ["--config", settings.to_str().unwrap()];
+    let run = |args: &[&str]| iocast_on(app, &[&config, args].concat(), None);
+    assert_eq!(
+        run(&["sources", "fetch", "own FEED", "--dry-run"]),
+        "Nothing was written. It would bring 2 new, 0 changed, 0 seen again, 0 refused.\n"
+    );
+    assert_eq!(
+        run(&["sources", "fetch", "Own feed"]),
+        "Fetched: 2 new, 0 changed, 0 gone, 0 refused; 2 in it.\n"
+    );
+    assert!(run(&["sources", "list"]).contains("Own feed"));
+    assert!(run(&["sources", "feeds"]).contains("openphish"));
+    // One with a key: it is read from standard input, and the source shows beside the others.
+    let follow = ["sources", "follow", "urlhaus-online", "--key-stdin", "--url", &url, "--json"];
+    let made: Value = serde_json::from_str(&iocast_on(
+        app,
+        &[&config[..], &follow].concat(),
+        Some("lamp river\n"),
+    ))
+    .unwrap();
+    assert_eq!(made["url"], json!(url), "{made}");
+    assert!(admin.get("/api/v1/sources").to_string().contains("URLhaus, online now"));
+    // What went wrong is said, and ends with 1.
+    fs::remove_file(folder.path().join("list.txt")).unwrap();
+    let again = [&config[..], &["sources", "fetch", "Own feed"]].concat();
+    let (ok, _, error) = try_iocast_on(app, &again, None);
+    assert!(!ok && error.contains("404"), "{error}");
+    let (ok, _, error) = try_iocast_on(app, &["sources", "fetch", "Nobody"], None);
+    assert!(!ok && error.contains("There is no source `Nobody`"), "{error}");
 }

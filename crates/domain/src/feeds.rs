@@ -194,6 +194,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
         )
     },
     PublicFeed {
+        coverage: Coverage::Growing,
         holds: "SHA-256 hashes of malware",
         licence: "CC0; commercial use may need a subscription",
         ..open(
@@ -226,17 +227,6 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
             "Phishing.Database",
             "https://github.com/Phishing-Database/Phishing.Database",
             "https://raw.githubusercontent.com/Phishing-Database/Phishing.Database/master/phishing-domains-ACTIVE.txt",
-        )
-    },
-    PublicFeed {
-        holds: "phishing URLs that people verified",
-        licence: "see its page",
-        ..open(
-            "phishtank",
-            "PhishTank, online and verified",
-            "Cisco Talos",
-            "https://phishtank.org/developer_info.php",
-            "https://data.phishtank.com/data/online-valid.csv",
         )
     },
     PublicFeed {
@@ -276,6 +266,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
         )
     },
     PublicFeed {
+        coverage: Coverage::Growing,
         every_minutes: 15,
         holds: "URLs that give out malware",
         licence: "CC0; commercial use may need a subscription",

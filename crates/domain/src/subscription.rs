@@ -178,6 +178,21 @@ pub struct FetchProgress {
 }
 
 impl FetchProgress {
+    /// Of a subscription of which nothing is known any more: what people were told of it stays.
+    #[must_use]
+    pub fn started_over(&self) -> Self {
+        Self { failing_since: self.failing_since, is_told: self.is_told, ..Self::default() }
+    }
+
+    /// Whether the last body is the same one.
+    #[must_use]
+    pub fn same_body(&self, other: &Self) -> bool {
+        self.etag == other.etag
+            && self.last_modified == other.last_modified
+            && self.sha256 == other.sha256
+            && self.cursor == other.cursor
+    }
+
     /// Forgets what the last body was: all of it is fetched and taken again.
     pub fn forget_body(&mut self) {
         (self.etag, self.last_modified, self.sha256, self.cursor) = (None, None, None, None);
@@ -193,6 +208,8 @@ impl Subscription {
             && self.form == other.form
             && self.coverage == other.coverage
             && self.options.takes == other.options.takes
+            // Accounts of one server are several lists.
+            && (self.protocol == Protocol::File || self.access_name == other.access_name)
     }
 
     /// Whether it failed for long enough to write to people: after three failures, and an hour or

@@ -7,7 +7,7 @@
 use std::{
     io::{Read as _, Write},
     net::IpAddr,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use iocast_domain::special::Networks;
@@ -30,8 +30,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(60);
 /// How long nothing may arrive.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Bytes of an answer that is no list, of which a sentence is made.
-const SHOWN: u64 = 400;
+/// Bytes of an answer that is no list, of which a sentence is made. The caller takes secrets out of
+/// it, and shortens it.
+const SHOWN: u64 = 4_000;
 /// Bytes of an answer to a form.
 const FORM_MAX: u64 = 64 * 1024;
 /// When the last object of a page was added, in TAXII.
@@ -125,6 +126,14 @@ pub fn check_certificates(pem: &str) -> Result<(), Failure> {
     tls::certificates(pem).map(|_| ())
 }
 
+/// Checks that a private key goes with a certificate.
+///
+/// # Errors
+/// If one of them can't be read, or they belong to two.
+pub fn check_identity(certificate: &str, key: &str) -> Result<(), Failure> {
+    tls::check_identity(certificate, key)
+}
+
 /// Asks one server, over the same connections.
 #[derive(Debug)]
 pub struct Client {
@@ -168,8 +177,9 @@ impl Client {
             .parse()
             .map_err(|error| Failure::new(format!("The address can't be read: {error}.")))?;
         self.judge_literal(&at)?;
+        let until = Instant::now() + request.total;
         for _ in 0..=REDIRECTS {
-            let answer = self.ask(request, &at)?;
+            let answer = self.ask(request, &at, until)?;
             match answer.status() {
                 StatusCode::NOT_MODIFIED => return Ok(Answer::NotModified),
                 StatusCode::MOVED_PERMANENTLY
@@ -199,7 +209,7 @@ impl Client {
         }
     }
 
-    fn ask(&self, request: &Request, at: &Uri) -> Result<Response<Body>, Failure> {
+    fn ask(&self, request: &Request, at: &Uri, until: Instant) -> Result<Response<Body>, Failure> {
         let accept = if request.accept.is_empty() { "*/*" } else { &request.accept };
         let encoding = if request.gzip { "gzip" } else { "identity" };
         let mut call = self
@@ -216,7 +226,8 @@ impl Client {
         if let Some(date) = &request.last_modified {
             call = call.header(header::IF_MODIFIED_SINCE, date);
         }
-        let call = call.config().timeout_global(Some(request.total)).build();
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let call = call.config().timeout_global(Some(left)).build();
         call.call().map_err(|error| Failure::new(sentence(&error)))
     }
 
@@ -326,7 +337,7 @@ fn body(
     let wrong = |why: String| Failure { status: Some(200), retry_after: None, why };
     let too_large = || {
         wrong(format!(
-            "The list is larger than {} bytes, the most that is taken; raise import_max_bytes.",
+            "The answer is larger than {} bytes, the most that is taken; of files, import_max_bytes says how many.",
             request.most
         ))
     };

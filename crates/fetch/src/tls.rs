@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use rustls::{
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    sign::CertifiedKey,
+};
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use crate::Failure;
@@ -16,6 +20,7 @@ pub(crate) fn config(
         Some(pem) => RootCerts::new_with_certs(&certificates(pem)?),
     };
     let own = identity.map(|(certificate, key)| {
+        check_identity(certificate, key)?;
         let key = PrivateKey::from_pem(key.as_bytes())
             .map_err(|_| Failure::new("The private key of the certificate is no PEM."))?;
         Ok::<_, Failure>(ClientCert::new_with_certs(&certificates(certificate)?, key))
@@ -25,6 +30,21 @@ pub(crate) fn config(
         .client_cert(own.transpose()?)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .build())
+}
+
+/// Checks that a private key goes with a certificate.
+///
+/// # Errors
+/// If one of them can't be read, or they belong to two.
+pub(crate) fn check_identity(certificate: &str, key: &str) -> Result<(), Failure> {
+    let wrong = |why: &str| Failure::new(why);
+    let chain: Vec<CertificateDer<'static>> =
+        certificates(certificate)?.iter().map(|one| one.der().to_vec().into()).collect();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+        .map_err(|_| wrong("The private key of the certificate is no PEM."))?;
+    CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
+        .map(|_| ())
+        .map_err(|_| wrong("The private key does not go with the certificate."))
 }
 
 /// The certificates of a PEM text.

@@ -238,6 +238,15 @@ impl Raw {
         Some(hasher.finish().max(1))
     }
 
+    /// A number over the id of the STIX object that it is.
+    #[must_use]
+    pub fn object(&self) -> Option<u64> {
+        let Piece::Json(piece) = &self.0 else { return None };
+        let mut hasher = DefaultHasher::new();
+        piece.object_id()?.hash(&mut hasher);
+        Some(hasher.finish().max(1))
+    }
+
     /// About how many bytes it takes, or what it becomes.
     #[must_use]
     pub fn weight(&self) -> usize {

@@ -189,7 +189,7 @@ impl Intake {
         {
             // Its reports are renewed at the next fetch.
             of.progress.forget_body();
-            txn.subscription_sections_forget(id, None).await?;
+            txn.subscription_sections_stale(id).await?;
             of.progress.next_at = self.context.now();
             txn.subscription_put(&actor.account_id, &of).await?;
         }

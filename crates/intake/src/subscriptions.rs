@@ -5,9 +5,7 @@ use std::sync::Arc;
 use iocast_domain::{
     account::Module,
     id::SourceId,
-    subscription::{
-        Access, Coverage, FetchProgress, Freshness, Protocol, Subscription, SubscriptionOptions,
-    },
+    subscription::{Access, Coverage, Freshness, Protocol, Subscription, SubscriptionOptions},
     time::Timestamp,
 };
 use iocast_store::{Fetch, Page, PageOf};
@@ -15,9 +13,11 @@ use iocast_store::{Fetch, Page, PageOf};
 use crate::{Actor, AppError, AppResult, ImportReport, Intake};
 
 mod checked;
+mod claim;
 mod fetching;
 mod file;
 mod gone;
+mod kept_list;
 mod ledger;
 mod misp_feed;
 mod outcome;
@@ -178,8 +178,12 @@ impl Intake {
         let same_list = before.as_ref().is_some_and(|of| of.fetches_the_same(&after));
         if !same_list {
             // Another list: nothing is known of it.
-            after.progress = FetchProgress::default();
+            after.progress = after.progress.started_over();
             txn.subscription_forget_list(source).await?;
+        } else if before.as_ref().is_some_and(|of| of.options.tags != after.options.tags) {
+            // Its IOCs get the new tags at the next fetch.
+            after.progress.forget_body();
+            txn.subscription_sections_stale(source).await?;
         }
         after.progress.next_at = self.context.now();
         after.progress.failures = 0;
@@ -289,7 +293,7 @@ impl Intake {
         // It goes on if the line of the client breaks.
         let fetching = self
             .context
-            .in_background(async move { intake.fetch_one(&account, found, loss).await });
+            .in_background(async move { intake.fetch_all(&account, found, loss).await });
         fetching.await.map_err(AppError::internal)??.ok_or_else(|| AppError::Conflict {
             code: "being_fetched",
             detail: "This list is being fetched at the moment; look at it again in a minute."

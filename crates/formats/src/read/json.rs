@@ -44,6 +44,14 @@ impl Piece {
         }
     }
 
+    /// The id of the STIX object that it is.
+    pub(super) fn object_id(&self) -> Option<String> {
+        match self {
+            Self::Object(element) => element.object_id(),
+            Self::Bare(..) | Self::Attribute(_) => None,
+        }
+    }
+
     pub(super) fn items(self, sink: &mut dyn FnMut(Item)) {
         match self {
             Self::Bare(place, text) => element::bare(place, &text, sink),

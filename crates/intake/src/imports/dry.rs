@@ -59,6 +59,9 @@ impl Import<'_> {
                 self.report = before;
                 self.known_same.clear();
                 self.lines.clear();
+                if let Some(ledger) = &self.request.ledger {
+                    ledger.begin_again();
+                }
                 return Ok(Dry::TooMuch);
             }
         }

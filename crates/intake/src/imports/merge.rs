@@ -25,6 +25,9 @@ use crate::{
     subscriptions::{Fact, Ledger},
 };
 
+/// Things that are met, with nothing new among them, before a sign of life is written.
+const QUIET: u64 = 100_000;
+
 /// The first bits of an id: very many of them take little room, and few ids share one.
 pub(super) fn mark(id: IocId) -> u32 {
     let [a, b, c, d, ..] = *id.0.as_bytes();
@@ -101,8 +104,17 @@ impl Parsed {
         };
         let (mut lines, mut facts) = (Vec::new(), Vec::new());
         for piece in pieces {
-            let line = ledger.and_then(|(_, seed)| piece.number(seed)).unwrap_or_default();
-            if let Some((ledger, _)) = ledger.filter(|_| line != 0) {
+            let object = ledger.filter(|(ledger, _)| ledger.goes_by_objects());
+            let line = match (ledger, object) {
+                (Some(_), Some((ledger, _))) => {
+                    let object = piece.object().unwrap_or_default();
+                    ledger.touch(object);
+                    object
+                }
+                (Some((_, seed)), None) => piece.number(seed).unwrap_or_default(),
+                (None, _) => 0,
+            };
+            if let Some((ledger, _)) = ledger.filter(|_| line != 0 && object.is_none()) {
                 let before = facts.len();
                 facts.extend(ledger.of_line(line));
                 if facts.len() > before {
@@ -128,7 +140,8 @@ impl Parsed {
                 }
             });
             // What is refused of a line is said each time.
-            let line = if refused == rejected.len() + remarks.len() { line } else { 0 };
+            let is_whole = refused == rejected.len() + remarks.len() || object.is_some();
+            let line = if is_whole { line } else { 0 };
             lines.resize(sightings.len().max(first), line);
         }
         let mut parsed = Self { sightings, ids: Vec::new(), items, rejected, remarks, ignored };
@@ -139,6 +152,26 @@ impl Parsed {
         parsed.ids.sort_unstable();
         parsed.ids.dedup();
         parsed
+    }
+}
+
+impl Parsed {
+    /// Whether so little of it is to be merged that more may go with it.
+    pub(super) fn is_small(&self) -> bool {
+        self.sightings.len() < BATCH / 4 && self.items < QUIET && self.rejected.len() < BATCH
+    }
+
+    /// Takes in what comes behind it.
+    pub(super) fn join(&mut self, more: Self) {
+        let Self { sightings, ids, items, rejected, remarks, ignored } = more;
+        self.sightings.extend(sightings);
+        self.ids.extend(ids);
+        self.ids.sort_unstable();
+        self.ids.dedup();
+        self.items += items;
+        self.rejected.extend(rejected);
+        self.remarks.extend(remarks);
+        self.ignored.add(ignored);
     }
 }
 
@@ -163,14 +196,20 @@ impl Parsed {
         lines: &[u64],
         mut facts: Vec<Fact>,
     ) {
-        if Ledger::is_revoked(file.map(AsRef::as_ref)) {
-            ledger.revoke(self.sightings.drain(..).map(|(id, _)| id));
+        let mut lines = lines.iter().copied();
+        if ledger.is_revoked(file.map(AsRef::as_ref)) {
+            let revoked = self.sightings.drain(..);
+            // What an object holds is known by the object.
+            ledger.revoke(
+                revoked.filter(|_| lines.next().unwrap_or_default() == 0).map(|(id, _)| id),
+            );
             return;
         }
-        let mut lines = lines.iter().copied();
+        let mut not_taken = Vec::new();
         self.sightings.retain(|(id, sighting)| {
             let line = lines.next().unwrap_or_default();
             if !ledger.takes(sighting) {
+                not_taken.extend((line == 0).then_some(*id));
                 return false;
             }
             let fact = Fact::of(*id, sighting, confidence, line);
@@ -178,6 +217,7 @@ impl Parsed {
             !ledger.knew(&fact)
         });
         ledger.see(file, facts);
+        ledger.revoke(not_taken.into_iter());
     }
 }
 

@@ -13,9 +13,6 @@ use super::{
 };
 use crate::{AppError, AppResult};
 
-/// Batches without anything new after which a sign of life is written.
-const QUIET: u32 = 50;
-
 impl Import<'_> {
     /// Reads the body and lays what it says on the stage.
     pub(super) async fn stage(&mut self, progress: Progress<'_>) -> AppResult<()> {
@@ -29,22 +26,19 @@ impl Import<'_> {
         // What is being merged, and not laid on the stage yet.
         let mut merging: Option<JoinHandle<AppResult<Merged>>> = None;
         let mut open: Option<(Txn, u32)> = None;
-        let mut quiet = 0;
         while let Some(batch) = next {
-            let Parsed { sightings, ids, items, rejected, remarks, ignored } =
-                batch.await.map_err(AppError::internal)?;
+            let mut parsed = batch.await.map_err(AppError::internal)?;
+            // Of a list that says little new, what is new of several batches goes together.
+            while parsed.is_small() && open.is_none() {
+                let Some(more) = batches.recv().await else { break };
+                parsed.join(more.await.map_err(AppError::internal)?);
+                progress(handled + parsed.items);
+            }
+            let Parsed { sightings, ids, items, rejected, remarks, ignored } = parsed;
             handled += items;
             self.reject(rejected);
             self.remark(remarks);
             self.report.ignored.add(ignored);
-            // Where a list says nothing new, nothing is written but a sign of life now and then.
-            if ids.is_empty() && self.lines.is_empty() && open.is_none() && quiet < QUIET {
-                quiet += 1;
-                progress(handled);
-                next = batches.recv().await;
-                continue;
-            }
-            quiet = 0;
             let (txn, nth) = match open.take() {
                 Some(open) => open,
                 None => (self.intake.context.store.write().await?, 1),

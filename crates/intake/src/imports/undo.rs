@@ -9,7 +9,6 @@ use iocast_domain::{
     id::{ImportId, IocId},
     import::{ImportState, Undone},
     ioc::{Change, Report, State},
-    subscription::FetchProgress,
 };
 use iocast_store::{ImportRecord, IocRow, Staged};
 use uuid::Uuid;
@@ -118,7 +117,7 @@ impl Intake {
             && record.made_by == BY_SUBSCRIPTION
         {
             of.paused = true;
-            of.progress = FetchProgress::default();
+            of.progress = of.progress.started_over();
             txn.subscription_forget_list(record.source_id).await?;
             txn.subscription_put(account, &of).await?;
         }

@@ -60,6 +60,15 @@ pub(super) fn checked(new: &NewSubscription) -> AppResult<Checked> {
     let secret = fields.take(checked_secret(new.secret.as_deref()));
     let key = fields.take(checked_key(new.certificate_key.as_deref()));
     let options = fields.take(checked_options(new.access, &new.options));
+    if let (Some(Some(key)), Some(certificate)) =
+        (&key, options.as_ref().and_then(|options| options.certificate.as_ref()))
+    {
+        let goes = iocast_fetch::check_identity(certificate, key);
+        let wrong = |why: iocast_fetch::Failure| {
+            FieldError::new("certificate_key", "pem_invalid", why.to_string())
+        };
+        fields.take(goes.map_err(wrong));
+    }
     fields.done()?;
     let missing = || AppError::Invalid(Vec::new());
     Ok(Checked {

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 
 use iocast_domain::{
-    id::{AccountId, IocId, SourceId},
+    id::{AccountId, SourceId},
     ioc::Enrichment,
     subscription::{Coverage, FetchOutcome, Protocol, Subscription},
-    time::{DAY, HOUR, Timestamp},
+    time::{DAY, Timestamp},
 };
 use iocast_fetch::Failure;
 use iocast_formats::read::Options;
-use iocast_store::{Fetch, Section, Txn};
+use iocast_store::Fetch;
 
 use super::{
     Ledger, Loss,
     file::name_of,
-    ledger::{Kept, LedgerOptions},
-    outcome::{failed, remember, succeeded},
-    upstream::{Came, file_name},
+    ledger::LedgerOptions,
+    outcome::{failed, succeeded},
+    upstream::Came,
 };
 use crate::{Actor, AppError, AppResult, ImportReport, ImportRequest, Intake, Mode, Trust};
 
@@ -26,10 +26,8 @@ pub(crate) const AT_ONCE: usize = 4;
 /// After so much silence (half of the shortest lifetime) all that a list holds is taken again, in
 /// microseconds.
 const RENEWED: i64 = 7 * DAY;
-/// Links of a source that are read at once.
-const LINKS: u64 = 10_000;
-/// For how long (real time) nobody else fetches a list that somebody fetches, in microseconds.
-const CLAIM: i64 = HOUR;
+/// Parts that follow the first one, where a person fetches.
+const PARTS: usize = 200;
 
 /// What came of a fetch.
 pub(super) struct Fetched {
@@ -50,7 +48,8 @@ impl Intake {
         if free == 0 || self.context.is_closing() {
             return Ok(());
         }
-        let (now, real_now) = (self.context.now(), self.context.clock.real_now());
+        let now = self.context.now();
+        let real_now = self.context.store.shared_now(self.context.clock.real_now()).await?;
         let due = self.context.store.read().subscriptions_due(now, real_now, free).await?;
         for (account, of) in due {
             let Ok(permit) = Arc::clone(&self.fetching).try_acquire_owned() else { break };
@@ -74,24 +73,53 @@ impl Intake {
         loss: Loss,
     ) -> AppResult<Option<Fetch>> {
         let source = of.source_id;
-        let real_now = self.context.clock.real_now();
-        let until = real_now.plus(CLAIM);
-        let txn = self.context.store.write().await?;
-        if !txn.subscription_claim(source, real_now, until).await? {
-            return Ok(None);
-        }
-        // As it is now that nobody else changes it.
-        let of = txn.subscription_fetch(source).await?;
-        txn.commit().await?;
-        let Some(of) = of else { return Ok(None) };
-        let fetched = self.fetch_and_take(account, &of, loss).await;
-        let settled = self.settle(account, of, fetched, until).await;
+        let Some((of, mut claim)) = self.claim(source).await? else { return Ok(None) };
+        let fetched = tokio::select! {
+            fetched = self.fetch_and_take(account, &of, loss) => fetched,
+            // Another process is at it: it says what came of that.
+            lost = claim.keep(self) => return lost.map(|()| None),
+        };
+        let settled = self.settle(account, of, fetched, claim.until).await;
         if settled.is_err() {
             let txn = self.context.store.write().await?;
-            txn.subscription_release(source, until).await?;
+            txn.subscription_release(source, claim.until).await?;
             txn.commit().await?;
         }
         settled.map(Some)
+    }
+
+    /// The same, until all of it came; a source that is paused would get the first part only.
+    pub(super) async fn fetch_all(
+        self: &Arc<Self>,
+        account: &AccountId,
+        of: Subscription,
+        loss: Loss,
+    ) -> AppResult<Option<Fetch>> {
+        let source = of.source_id;
+        let Some(mut all) = self.fetch_one(account, of, loss).await? else { return Ok(None) };
+        for _ in 0..PARTS {
+            let found = self.context.store.read().subscription_fetch(source).await?;
+            let is_part = |of: &Subscription| {
+                of.protocol != Protocol::File
+                    && of.progress.sha256.is_none()
+                    && of.progress.error.is_none()
+            };
+            let Some(rest) = found.filter(is_part) else { break };
+            let Some(done) = self.fetch_one(account, rest, loss).await? else { break };
+            let Fetch { added, changed, gone, refused, bytes, .. } = all;
+            all = Fetch {
+                added: added + done.added,
+                changed: changed + done.changed,
+                gone: gone + done.gone,
+                refused: refused + done.refused,
+                bytes: bytes + done.bytes,
+                ..done
+            };
+            if all.outcome == FetchOutcome::Failed {
+                break;
+            }
+        }
+        Ok(Some(all))
     }
 
     async fn fetch_and_take(
@@ -147,10 +175,12 @@ impl Intake {
     ) -> AppResult<Arc<Ledger>> {
         let options = LedgerOptions {
             full: of.coverage == Coverage::Full,
-            renew,
+            renew: renew || came.renews,
             loss,
             stays: came.stays.clone(),
             may_be_empty: of.protocol != Protocol::File,
+            by_objects: of.protocol == Protocol::Taxii,
+            revokes: of.protocol != Protocol::File,
             takes: Some(of.options.takes.clone())
                 .filter(|takes| !takes.all())
                 .map(|takes| (takes, self.context.now())),
@@ -168,112 +198,6 @@ impl Intake {
         let source = self.source_fetch(&actor, source).await?;
         let begun = self.import_begin_in(&actor, source, &request).await?;
         self.import_run(&actor, begun, request, &|_| {}, None).await
-    }
-
-    /// The subscription, if it still fetches the same in the same way. Nobody changes it until the
-    /// transaction ends.
-    async fn still(
-        &self,
-        txn: &Txn,
-        account: &AccountId,
-        of: &Subscription,
-    ) -> AppResult<Option<Subscription>> {
-        txn.account_lock(account).await?;
-        let current = txn.subscription_fetch(of.source_id).await?;
-        Ok(current.filter(|now| now.fetches_the_same(of)))
-    }
-
-    /// Writes down what the list holds now, and removes what is gone for long enough. Gives how
-    /// many IOCs it removed.
-    async fn keep_list(
-        self: &Arc<Self>,
-        account: &AccountId,
-        of: &Subscription,
-        ledger: &Ledger,
-        came: &Came,
-    ) -> AppResult<u64> {
-        let (source, now, listed) = (of.source_id, self.context.now(), ledger.listed());
-        let is_full = of.coverage == Coverage::Full;
-        // Once all of it is known for the first time.
-        let is_new = of.progress.sha256.is_none() && came.sha256.is_some();
-        let unknown = if is_full && (is_new || ledger.is_first()) && !came.more {
-            self.not_listed(source, ledger).await?
-        } else {
-            Vec::new()
-        };
-        let txn = self.context.store.write().await?;
-        let Some(mut current) = self.still(&txn, account, of).await? else { return Ok(0) };
-        if of.protocol == Protocol::MispFeed {
-            let section = |(name, version): &(String, String)| Section {
-                name: name.clone(),
-                version: version.clone(),
-                data: listed.section_bytes(&file_name(name)),
-            };
-            if ledger.is_renewed() {
-                txn.subscription_sections_forget(source, None).await?;
-            }
-            txn.subscription_sections_forget(source, Some(&came.gone)).await?;
-            txn.subscription_sections_put(source, came.versions.iter().map(section).collect())
-                .await?;
-        } else {
-            match ledger.kept() {
-                Kept::Same => {}
-                Kept::All(bytes) => txn.subscription_ledger_put(source, &bytes).await?,
-                Kept::Changes(bytes) => txn.subscription_ledger_add(source, &bytes).await?,
-            }
-        }
-        if is_full {
-            let missing = txn.subscription_missing(source, now).await?;
-            let back: Vec<IocId> = missing.into_iter().filter(|id| listed.holds(*id)).collect();
-            txn.subscription_missing_forget(source, &back).await?;
-            txn.subscription_missing_put(source, &listed.gone, now).await?;
-            txn.subscription_missing_put(source, &unknown, now).await?;
-        }
-        // With what it holds: after a kill in between, an older body would look unchanged.
-        remember(&mut current, came, listed.listed);
-        txn.subscription_put(account, &current).await?;
-        txn.commit().await?;
-        self.remove_missing(account, of).await
-    }
-
-    /// What a source reports and its list does not hold, where it is not known what the list held
-    /// before.
-    async fn not_listed(&self, source: SourceId, ledger: &Ledger) -> AppResult<Vec<IocId>> {
-        let mut found = Vec::new();
-        let mut after = None;
-        loop {
-            let ids = self.context.store.read().source_ioc_ids(source, after, LINKS).await?;
-            let Some(last) = ids.last() else { return Ok(found) };
-            after = Some(*last);
-            found.extend(ids.into_iter().map(IocId).filter(|id| !ledger.listed().holds(*id)));
-        }
-    }
-
-    /// Removes what a full list has not held for the time of grace.
-    async fn remove_missing(
-        self: &Arc<Self>,
-        account: &AccountId,
-        of: &Subscription,
-    ) -> AppResult<u64> {
-        if of.coverage != Coverage::Full {
-            return Ok(0);
-        }
-        let source = of.source_id;
-        let txn = self.context.store.write().await?;
-        let still = self.still(&txn, account, of).await?;
-        txn.commit().await?;
-        if still.is_none() {
-            return Ok(0);
-        }
-        let since = self.context.now().plus(-of.grace);
-        let due = self.context.store.read().subscription_missing(source, since).await?;
-        let done = self.reports_remove(account, source, &due).await?;
-        if !done.is_empty() {
-            let txn = self.context.store.write().await?;
-            txn.subscription_missing_forget(source, &done).await?;
-            txn.commit().await?;
-        }
-        Ok(done.len() as u64)
     }
 
     /// Says what taking a list would do.
@@ -330,7 +254,11 @@ impl Intake {
         }
         self.tell_of_outage(&txn, account, &mut of).await?;
         txn.fetch_insert(&line).await?;
-        if let Some(mut current) = current.filter(|now| now.fetches_the_same(&before)) {
+        let is_same = |now: &Subscription| {
+            let body = |progress| now.progress.same_body(progress);
+            now.fetches_the_same(&before) && (body(&before.progress) || body(&of.progress))
+        };
+        if let Some(mut current) = current.filter(is_same) {
             let is_changed =
                 Subscription { progress: before.progress.clone(), ..current.clone() } != before;
             current.progress = of.progress;
@@ -359,7 +287,7 @@ pub(super) fn plain(why: impl Into<String>) -> Failure {
 }
 
 /// What went wrong on our side, or with what the list holds.
-fn of_app(error: AppError) -> Failure {
+pub(super) fn of_app(error: AppError) -> Failure {
     match error {
         AppError::Internal(error) => {
             tracing::error!(error = &*error as &dyn std::error::Error, "A fetch failed");

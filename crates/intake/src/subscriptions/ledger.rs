@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
 };
 
 use iocast_domain::{
@@ -19,7 +19,7 @@ mod facts;
 
 pub(crate) use self::facts::Fact;
 pub(super) use self::facts::facts;
-use self::facts::{bytes, changed_bytes, key, place, without};
+use self::facts::{Lines, bytes, changed_bytes, is_marked, key, place, without};
 
 /// Facts of a list that are kept; of a longer one nothing is remembered.
 pub(super) const FACTS_MAX: usize = 2_000_000;
@@ -28,10 +28,12 @@ pub(super) const FACTS_MAX: usize = 2_000_000;
 pub struct Ledger {
     /// In order.
     before: Vec<Fact>,
+    /// It was kept in the form that knows no lines.
+    is_first_form: bool,
     /// How many facts were kept as changes of it.
     changes: usize,
-    /// Lines that it had, in order, each with the place of its fact.
-    lines: Vec<(u64, u32)>,
+    /// Where the facts of its lines are.
+    lines: Lines,
     now: Mutex<Seen>,
     listed: OnceLock<Listed>,
     options: LedgerOptions,
@@ -45,6 +47,8 @@ struct Seen {
     sections: HashMap<Arc<str>, Vec<Fact>>,
     /// IOCs that were taken back.
     revoked: HashSet<IocId>,
+    /// Objects that came, taken back or not: what they said before holds no more.
+    objects: HashSet<u64>,
     /// There were more facts than are kept.
     truncated: bool,
 }
@@ -55,7 +59,8 @@ pub(super) enum Stays {
     /// That it is gone: all of it came.
     #[default]
     Nothing,
-    /// That it stays, unless it is taken back: what came is what is new.
+    /// That it stays, unless it is taken back, or stands in an object that came: what came is what
+    /// is new.
     All,
     /// That these facts stay: they stand in sections that did not change.
     Sections(Vec<Fact>),
@@ -77,6 +82,10 @@ pub(super) struct LedgerOptions {
     pub(super) stays: Stays,
     /// Nothing in it is no fault: its protocol says so.
     pub(super) may_be_empty: bool,
+    /// What it says is known by the STIX objects that say it.
+    pub(super) by_objects: bool,
+    /// It says what was taken back, in a file of its own.
+    pub(super) revokes: bool,
     /// What is taken of it, at which time.
     pub(super) takes: Option<(Takes, Timestamp)>,
 }
@@ -99,10 +108,9 @@ impl Ledger {
             // Of several sections.
             before.sort_unstable();
         }
-        let places = before.iter().zip(0..).filter(|(fact, _)| fact.line != 0);
-        let mut lines: Vec<(u64, u32)> = places.map(|(fact, place)| (fact.line, place)).collect();
-        lines.sort_unstable();
-        Self { before, changes, lines, options, ..Self::default() }
+        let lines = if options.renew { Lines::default() } else { Lines::of(&before) };
+        let is_first_form = !is_marked(bytes);
+        Self { before, is_first_form, changes, lines, options, ..Self::default() }
     }
 
     /// How many IOCs it held.
@@ -124,11 +132,8 @@ impl Ledger {
 
     /// The facts of a line that it had, too; none if it had not.
     pub(crate) fn of_line(&self, line: u64) -> impl Iterator<Item = &Fact> {
-        let lines = if self.options.renew { &[][..] } else { self.lines.as_slice() };
-        let from = place(lines, line, |(known, _)| *known);
-        let same = lines.get(from..).unwrap_or_default().iter();
-        same.take_while(move |(known, _)| *known == line)
-            .filter_map(|(_, place)| self.before.get(usize::try_from(*place).ok()?))
+        let places = self.lines.places(line);
+        places.filter_map(|place| self.before.get(usize::try_from(place).ok()?))
     }
 
     /// Whether an IOC is taken.
@@ -137,19 +142,37 @@ impl Ledger {
     }
 
     /// Whether a file of an import says what was taken back.
-    pub(crate) fn is_revoked(file: Option<&str>) -> bool {
-        file == Some(REVOKED)
+    pub(crate) fn is_revoked(&self, file: Option<&str>) -> bool {
+        self.options.revokes && file == Some(REVOKED)
+    }
+
+    /// Whether what it says is known by the STIX objects that say it.
+    pub(crate) fn goes_by_objects(&self) -> bool {
+        self.options.by_objects
+    }
+
+    /// Notes that an object came.
+    pub(crate) fn touch(&self, object: u64) {
+        self.now().objects.insert(object);
+    }
+
+    /// Forgets what was seen: the list is read from its beginning.
+    pub(crate) fn begin_again(&self) {
+        *self.now() = Seen::default();
+    }
+
+    fn now(&self) -> MutexGuard<'_, Seen> {
+        self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Takes in what is said of that which was taken back.
     pub(crate) fn revoke(&self, iocs: impl Iterator<Item = IocId>) {
-        let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        now.revoked.extend(iocs);
+        self.now().revoked.extend(iocs);
     }
 
     /// Takes in what a part of the list says, which may have a name.
     pub(crate) fn see(&self, section: Option<&Arc<str>>, facts: Vec<Fact>) {
-        let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut now = self.now();
         now.truncated |= now.facts.len() + facts.len() > FACTS_MAX;
         if now.truncated {
             return;
@@ -171,8 +194,11 @@ impl Ledger {
         if gone.is_empty() && new.is_empty() {
             return Kept::Same;
         }
-        // Once changes are many, all of it takes less room.
-        if self.before.is_empty() || self.changes + gone.len() + new.len() > self.before.len() / 4 {
+        // Once changes are many, all of it takes less room; behind the first form stands nothing.
+        if self.is_first_form
+            || self.before.is_empty()
+            || self.changes + gone.len() + new.len() > self.before.len() / 4
+        {
             return Kept::All(bytes(&listed.facts));
         }
         Kept::Changes(changed_bytes(&gone, &new))
@@ -181,11 +207,6 @@ impl Ledger {
     /// Whether nothing is known of what it held.
     pub(super) fn is_first(&self) -> bool {
         self.before.is_empty()
-    }
-
-    /// Whether everything in it is taken again.
-    pub(super) fn is_renewed(&self) -> bool {
-        self.options.renew
     }
 
     /// Whether it held an IOC.
@@ -223,14 +244,19 @@ impl Ledger {
     }
 
     fn finish(&self) -> Listed {
-        let mut now = self.now.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Seen { mut facts, sections, revoked, mut truncated } = std::mem::take(&mut *now);
+        let seen = std::mem::take(&mut *self.now());
+        let Seen { mut facts, sections, revoked, mut objects, mut truncated } = seen;
+        // What is no object is known by its IOCs.
+        objects.remove(&0);
         match &self.options.stays {
             Stays::Nothing => {}
             Stays::Sections(others) => facts.extend(others),
             Stays::All => {
                 let seen: HashSet<IocId> = facts.iter().map(|fact| fact.id).collect();
-                let stays = |of: &&Fact| !seen.contains(&of.id) && !revoked.contains(&of.id);
+                let stays = |of: &&Fact| match of.line {
+                    0 => !seen.contains(&of.id) && !revoked.contains(&of.id),
+                    object => !objects.contains(&object),
+                };
                 facts.extend(self.before.iter().filter(stays));
             }
         }
@@ -311,92 +337,4 @@ impl Listed {
 }
 
 #[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn id(n: u128) -> IocId {
-        IocId(Uuid::from_u128(n))
-    }
-
-    fn fact(n: u128, number: u64) -> Fact {
-        Fact { id: id(n), number, line: 0 }
-    }
-
-    #[test]
-    fn a_ledger_tells_what_is_new_changed_and_gone() {
-        let first = Ledger::read(&[], LedgerOptions::default());
-        first.see(None, vec![fact(2, 7), fact(1, 5), fact(1, 6)]);
-        first.see(None, vec![fact(3, 9)]);
-        let listed = first.listed();
-        assert_eq!((listed.listed, listed.gone.len(), listed.is_whole), (3, 0, true));
-        let Kept::All(mut kept) = first.kept() else { panic!("nothing was kept before") };
-        let second = Ledger::read(&kept, LedgerOptions::default());
-        assert_eq!(second.listed_before(), 3);
-        assert!(second.knew(&fact(1, 6)) && second.knew(&fact(3, 9)));
-        assert!(!second.knew(&fact(3, 8)) && !second.knew(&fact(4, 9)));
-        second.see(None, vec![fact(1, 5), fact(4, 1)]);
-        let listed = second.listed();
-        assert_eq!((listed.listed, listed.gone.clone()), (2, vec![id(2), id(3)]));
-        assert!(listed.holds(id(4)) && !listed.holds(id(2)));
-        // So much is kept as a whole again; a small change stands behind what was kept.
-        let Kept::All(all) = second.kept() else { panic!("most of it changed") };
-        kept = all;
-        let many: Vec<Fact> = (10..100).map(|n| fact(n, 1)).collect();
-        for (n, out) in [(200, 10), (201, 11)] {
-            let ledger = Ledger::read(&kept, LedgerOptions::default());
-            let facts = many.iter().filter(|of| of.id > id(out)).copied();
-            ledger.see(None, facts.chain((200..=n).map(|n| fact(n, 1))).collect());
-            match ledger.kept() {
-                Kept::All(all) => kept = all,
-                Kept::Changes(changes) => kept.extend(changes),
-                Kept::Same => panic!("something changed"),
-            }
-            assert_eq!(Ledger::read(&kept, LedgerOptions::default()).before, ledger.listed().facts);
-        }
-    }
-
-    #[test]
-    fn a_line_that_did_not_change_says_what_it_said() {
-        let line = |n: u128, line: u64| Fact { line, ..fact(n, 5) };
-        // One line with two IOCs, and one with one.
-        let before = [line(1, 77), line(2, 77), line(3, 99), fact(4, 5)];
-        let ledger = Ledger::read(&bytes(&before), LedgerOptions::default());
-        let of = |n: u64| ledger.of_line(n).map(|fact| fact.id).collect::<Vec<_>>();
-        assert_eq!((of(77), of(99), of(1)), (vec![id(1), id(2)], vec![id(3)], Vec::new()));
-        let renewed = LedgerOptions { renew: true, ..LedgerOptions::default() };
-        assert_eq!(Ledger::read(&bytes(&before), renewed).of_line(77).count(), 0);
-    }
-
-    fn ids(facts: &[Fact]) -> Vec<IocId> {
-        facts.iter().map(|fact| fact.id).collect()
-    }
-
-    #[test]
-    fn what_is_new_leaves_the_rest_and_takes_back_what_it_names() {
-        let before = bytes(&[fact(1, 5), fact(2, 5), fact(3, 5)]);
-        let options = LedgerOptions { full: true, stays: Stays::All, ..LedgerOptions::default() };
-        let ledger = Ledger::read(&before, options);
-        ledger.see(None, vec![fact(2, 6), fact(4, 5)]);
-        ledger.revoke([id(3), id(4)].into_iter());
-        let listed = ledger.listed();
-        assert_eq!(listed.facts, [fact(1, 5), fact(2, 6), fact(4, 5)]);
-        assert_eq!(listed.gone, [id(3)]);
-    }
-
-    #[test]
-    fn sections_that_did_not_change_stay() {
-        // 1 stands in two sections, of which one changes.
-        let before = [bytes(&[fact(1, 5), fact(3, 5)]), bytes(&[fact(1, 5), fact(2, 5)])].concat();
-        let stays = Stays::Sections(vec![fact(1, 5), fact(2, 5)]);
-        let options = LedgerOptions { full: true, stays, ..LedgerOptions::default() };
-        let ledger = Ledger::read(&before, options);
-        ledger.see(Some(&"a.json".into()), vec![fact(4, 5)]);
-        let listed = ledger.listed();
-        assert_eq!(ids(&listed.facts), [id(1), id(2), id(4)]);
-        assert_eq!(listed.gone, [id(3)]);
-        assert_eq!(ids(&facts(&listed.section_bytes("a.json")).0), [id(4)]);
-        assert!(facts(&listed.section_bytes("b.json")).0.is_empty());
-    }
-}
+mod tests;

@@ -1,12 +1,15 @@
 //! A MISP feed: `manifest.json` says which events there are and when each changed; only those that
 //! changed are fetched, and each is compared with what it held before.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    io::Cursor,
+};
 
 use iocast_fetch::{Failure, Request};
-use iocast_formats::read::{Input, form::Stated};
+use iocast_formats::read::{Input, Options, form::Stated, read};
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -22,8 +25,10 @@ const EVENTS_MAX: usize = 50_000;
 const AT_ONCE: usize = 400;
 /// Bytes of events that are fetched at once.
 const BYTES: u64 = 64 << 20;
-/// Events that can't be read before a fetch ends.
-const MISSING_MAX: u64 = 20;
+/// Bytes of the manifest.
+const MANIFEST_BYTES: u64 = 64 << 20;
+/// Longest version of an event, in bytes.
+const VERSION_MAX: usize = 100;
 /// Bytes of one event.
 const EVENT_BYTES: u64 = 64 << 20;
 
@@ -47,7 +52,7 @@ pub(super) fn fetch(upstream: &mut Upstream) -> Result<Option<Came>, Failure> {
         accept: "application/json, */*;q=0.1".to_owned(),
         etag: upstream.known.etag.clone(),
         last_modified: upstream.known.last_modified.clone(),
-        most: upstream.most,
+        most: upstream.most.min(MANIFEST_BYTES),
         ..Request::default()
     };
     let Some((head, body)) = upstream.get_bytes(request)? else { return Ok(None) };
@@ -60,7 +65,9 @@ pub(super) fn fetch(upstream: &mut Upstream) -> Result<Option<Came>, Failure> {
     let known = versions(&upstream.sections);
     let mut changed: Vec<(&String, &String)> = manifest
         .iter()
-        .filter(|(name, version)| known.get(name.as_str()) != Some(&version.as_str()))
+        .filter(|(name, version)| {
+            upstream.all || known.get(name.as_str()) != Some(&version.as_str())
+        })
         .collect();
     // Newest first: what matters most comes first.
     changed.sort_by(|(a, at), (b, before)| (before.len(), before, b).cmp(&(at.len(), at, a)));
@@ -70,15 +77,14 @@ pub(super) fn fetch(upstream: &mut Upstream) -> Result<Option<Came>, Failure> {
         .map(|name| (*name).to_owned())
         .collect();
     let mut came = Came::new(None, head.bytes, Stated::Hint(Input::Json));
+    came.all = upstream.all;
     let mut bundle = None;
     let mut missing = Missing::default();
-    for (name, version) in &changed {
-        let enough = came.versions.len() >= AT_ONCE || came.bytes > BYTES || !upstream.has_time();
-        if enough && !came.versions.is_empty() {
-            came.more = true;
-            break;
-        }
-        if missing.count >= MISSING_MAX {
+    let bytes = BYTES.min(upstream.most / 2);
+    for (asked, (name, version)) in changed.iter().enumerate() {
+        if asked >= AT_ONCE || came.bytes > bytes || !upstream.has_time() {
+            // Where none of them could be read, the same ones would be asked for again at once.
+            came.more = !came.versions.is_empty();
             break;
         }
         let Some(event) = event(upstream, &base, name, &mut missing)? else { continue };
@@ -88,6 +94,8 @@ pub(super) fn fetch(upstream: &mut Upstream) -> Result<Option<Came>, Failure> {
         };
         into.add(&file_name(name), &event)?;
         came.bytes += event.len() as u64;
+        // What it held is to be taken again.
+        came.renews |= known.get(name.as_str()).is_some_and(|version| version.is_empty());
         came.versions.push(((*name).clone(), (*version).clone()));
     }
     came.gone = gone;
@@ -144,6 +152,9 @@ fn manifest(body: &[u8]) -> Result<HashMap<String, String>, Failure> {
             Value::String(text) => text,
             other => other.to_string(),
         };
+        if version.is_empty() || version.len() > VERSION_MAX || version.contains('\0') {
+            return None;
+        }
         (id.hyphenated().to_string() == name.to_ascii_lowercase()).then_some((name, version))
     };
     Ok(found.into_iter().filter_map(entry).collect())
@@ -165,17 +176,22 @@ fn event(
     };
     let body = match upstream.get_bytes(request) {
         Ok(found) => found.map(|(_, body)| body).unwrap_or_default(),
-        Err(Failure { status: Some(404 | 410), why, .. }) => {
+        // The server answered, and not with this event.
+        Err(Failure { status: Some(_), why, .. }) => {
             missing.add(name, &why);
             return Ok(None);
         }
         Err(failure) => return Err(failure),
     };
-    if serde_json::from_slice::<&RawValue>(&body).is_err() {
-        missing.add(name, "it is no JSON");
-        return Ok(None);
+    // One that can't be read would hold up all others.
+    let options = Options::default();
+    match read(Input::Json, &mut Cursor::new(&body), options, &mut |_| true) {
+        Ok(()) => Ok(Some(body)),
+        Err(error) => {
+            missing.add(name, &error.to_string());
+            Ok(None)
+        }
     }
-    Ok(Some(body))
 }
 
 impl Missing {

@@ -1,7 +1,8 @@
 //! A collection of a TAXII server: objects that were added since the last fetch, page by page.
 
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
+use iocast_domain::time::Timestamp;
 use iocast_fetch::{Failure, Head, Request};
 use iocast_formats::read::{Input, form::Stated};
 use serde::Deserialize;
@@ -21,6 +22,10 @@ const PAGES: usize = 200;
 const BYTES: u64 = 64 << 20;
 /// Bytes of one page.
 const PAGE_BYTES: u64 = 64 << 20;
+/// Bytes of one object; a longer one holds a file.
+const OBJECT_BYTES: usize = 512 * 1024;
+/// Longest name of a next page, in bytes.
+const NEXT_MAX: usize = 1_000;
 /// How 2.1 is asked for.
 const TAXII_21: &str = "application/taxii+json;version=2.1";
 /// How 2.0 is asked for.
@@ -36,20 +41,29 @@ enum Version {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Cursor {
     version: Version,
-    /// When the last object was added that is known; nothing if the server does not say so.
-    added: Option<String>,
+    /// After when objects were added that are asked for; nothing for all of them.
+    after: Option<String>,
+    /// Of a fetch that ended early: the next page, and when the last object was added so far.
+    rest: Option<(String, Option<String>)>,
 }
 
 impl Cursor {
     fn read(text: &str) -> Option<Self> {
-        let (version, added) = text.split_once(' ')?;
-        let version = if version == "2.0" { Version::V20 } else { Version::V21 };
-        Some(Self { version, added: Some(added.to_owned()).filter(|added| !added.is_empty()) })
+        let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let mut parts = text.split('\n');
+        let version = if parts.next()? == "2.0" { Version::V20 } else { Version::V21 };
+        let after = parts.next().and_then(given);
+        let rest = parts.next().and_then(given).map(|next| (next, parts.next().and_then(given)));
+        Some(Self { version, after, rest })
     }
 
     fn text(&self) -> String {
         let version = if self.version == Version::V20 { "2.0" } else { "2.1" };
-        format!("{version} {}", self.added.as_deref().unwrap_or_default())
+        let mut text = format!("{version}\n{}", self.after.as_deref().unwrap_or_default());
+        if let Some((next, last)) = &self.rest {
+            let _ = write!(text, "\n{next}\n{}", last.as_deref().unwrap_or_default());
+        }
+        text
     }
 }
 
@@ -65,33 +79,50 @@ struct Envelope<'e> {
 }
 
 /// What is looked at of an object before it is read.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Peek {
-    #[serde(default)]
+    id: Option<String>,
     revoked: Value,
+    valid_until: Option<String>,
 }
 
-/// Objects as they lie in a bundle.
+/// Objects that came: of each its last version.
 #[derive(Default)]
 struct Objects {
-    text: String,
-    count: usize,
+    list: Vec<(String, bool)>,
+    places: HashMap<String, usize>,
+    /// Those that are too long to be read.
+    left_out: u64,
 }
 
 impl Objects {
-    fn push(&mut self, json: &str) {
-        let begin = if self.count == 0 {
-            r#"{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000000","objects":["#
-        } else {
-            ","
-        };
-        let _ = write!(self.text, "{begin}{json}");
-        self.count += 1;
+    fn take(&mut self, json: &str, now: Timestamp) -> Result<(), Failure> {
+        if json.len() > OBJECT_BYTES {
+            self.left_out += 1;
+            return Ok(());
+        }
+        let Peek { id, revoked, valid_until } = serde_json::from_str(json).map_err(no_object)?;
+        let ended = valid_until.and_then(|until| Timestamp::parse(&until).ok());
+        let is_out = revoked == Value::Bool(true) || ended.is_some_and(|until| until <= now);
+        let json = if is_out { not_revoked(json)? } else { json.to_owned() };
+        let known = id.as_ref().and_then(|id| self.places.get(id)).copied();
+        if let Some(known) = known.and_then(|place| self.list.get_mut(place)) {
+            *known = (json, is_out);
+            return Ok(());
+        }
+        self.places.extend(id.map(|id| (id, self.list.len())));
+        self.list.push((json, is_out));
+        Ok(())
     }
 
-    fn finish(mut self) -> Option<String> {
-        self.text.push_str("]}");
-        (self.count > 0).then_some(self.text)
+    /// A bundle of those that hold, or of those that are out.
+    fn bundle(&self, out: bool) -> Option<String> {
+        let some: Vec<&str> =
+            self.list.iter().filter(|(_, is)| *is == out).map(|(json, _)| json.as_str()).collect();
+        let begin =
+            r#"{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000000","objects":["#;
+        (!some.is_empty()).then(|| format!("{begin}{}]}}", some.join(",")))
     }
 }
 
@@ -101,51 +132,54 @@ struct Reading<'u> {
     url: url::Url,
     /// From where on it reads.
     from: Cursor,
-    /// How far it came.
+    now: Timestamp,
+    /// When the last object was added that came.
     added: Option<String>,
-    live: Objects,
-    revoked: Objects,
+    objects: Objects,
     bytes: u64,
     pages: usize,
 }
 
 /// Fetches what was added; nothing if nothing was.
-pub(super) fn fetch(upstream: &Upstream) -> Result<Option<Came>, Failure> {
+pub(super) fn fetch(upstream: &Upstream, now: Timestamp) -> Result<Option<Came>, Failure> {
     let known = upstream.known.cursor.as_deref().and_then(Cursor::read);
-    let is_first = known.as_ref().is_none_or(|cursor| cursor.added.is_none());
-    let mut reading = Reading {
-        upstream,
-        url: objects(&upstream.url),
-        from: known.clone().unwrap_or(Cursor { version: Version::V21, added: None }),
-        added: None,
-        live: Objects::default(),
-        revoked: Objects::default(),
-        bytes: 0,
-        pages: 0,
-    };
-    let more = match reading.read() {
+    // All that there is comes at once.
+    let is_whole = known.as_ref().is_none_or(|of| of.after.is_none() && of.rest.is_none());
+    let from = known.clone().unwrap_or(Cursor { version: Version::V21, after: None, rest: None });
+    let mut reading = Reading::begin(upstream, from.clone(), now);
+    let rest = match reading.read() {
         // An old server knows only 2.0, and says so in several ways.
         Err(Failure { status: Some(406 | 415), .. }) if known.is_none() => {
             reading.from.version = Version::V20;
             reading.read()?
         }
+        // The server does not know any more where the next page is.
+        Err(Failure { status: Some(400 | 404 | 422), .. }) if from.rest.is_some() => {
+            let after = from.rest.and_then(|(_, last)| last).or(from.after);
+            let from = Cursor { version: from.version, after, rest: None };
+            reading = Reading::begin(upstream, from, now);
+            reading.read()?
+        }
         other => other?,
     };
-    let Reading { from, added, live, revoked, bytes, .. } = reading;
-    if more && added.is_none() {
-        return Err(plain(
-            "The collection has more objects than are fetched at once, and the server does not say when they were added (X-TAXII-Date-Added-Last), so that the rest could not follow.",
-        ));
-    }
+    let Reading { from, added, objects, bytes, .. } = reading;
+    let more = rest.is_some();
     let mut came = Came::new(None, bytes, Stated::Hint(Input::Json));
     came.more = more;
-    // The first time, what came is all that there is.
-    came.stays = if is_first && !more { Stays::Nothing } else { Stays::All };
-    let cursor = Cursor { added: added.or_else(|| from.added.clone()), version: from.version };
+    came.stays = if is_whole && !more { Stays::Nothing } else { Stays::All };
+    let cursor = match rest {
+        Some(next) => Cursor { rest: Some((next, added)), ..from },
+        None => Cursor { after: added.or(from.after), version: from.version, rest: None },
+    };
+    if more && known.as_ref() == Some(&cursor) {
+        return Err(plain("The server gives the same objects again and again."));
+    }
     came.cursor = Some(cursor.text());
+    let left_out = objects.left_out;
+    came.missing = (left_out > 0).then(|| format!("{left_out} objects are too long to be read."));
     let mut bundle: Option<Bundle> = None;
-    for (name, objects) in [("objects.json", live), (REVOKED, revoked)] {
-        let Some(text) = objects.finish() else { continue };
+    for (name, out) in [("objects.json", false), (REVOKED, true)] {
+        let Some(text) = objects.bundle(out) else { continue };
         let into = match &mut bundle {
             Some(bundle) => bundle,
             None => bundle.insert(Bundle::create(upstream)?),
@@ -154,7 +188,7 @@ pub(super) fn fetch(upstream: &Upstream) -> Result<Option<Came>, Failure> {
     }
     came.spooled = bundle.map(Bundle::finish).transpose()?;
     let is_known = upstream.known.cursor == came.cursor && upstream.known.sha256.is_some();
-    if came.spooled.is_none() && is_known {
+    if came.spooled.is_none() && is_known && !is_whole {
         return Ok(None);
     }
     // There is no body to compare: the cursor says whether something is new.
@@ -170,48 +204,60 @@ fn objects(url: &url::Url) -> url::Url {
     url
 }
 
-impl Reading<'_> {
-    /// Reads pages. Gives whether there are more.
-    fn read(&mut self) -> Result<bool, Failure> {
-        let (mut next, mut start) = (None, 0);
+impl<'u> Reading<'u> {
+    fn begin(upstream: &'u Upstream, from: Cursor, now: Timestamp) -> Self {
+        Self {
+            upstream,
+            url: objects(&upstream.url),
+            added: from.rest.as_ref().and_then(|(_, last)| last.clone()),
+            from,
+            now,
+            objects: Objects::default(),
+            bytes: 0,
+            pages: 0,
+        }
+    }
+
+    /// Reads pages. Gives where the next one is, where there are more than are fetched at once.
+    fn read(&mut self) -> Result<Option<String>, Failure> {
+        let mut next = self.from.rest.as_ref().map(|(next, _)| next.clone());
+        let most = BYTES.min(self.upstream.most / 2);
         loop {
-            let request = self.request(next.as_deref(), start);
+            let request = self.request(next.as_deref());
             let found = match self.upstream.get_bytes(request) {
                 Ok(found) => found,
                 // Behind the last object of 2.0.
                 Err(Failure { status: Some(416), .. }) if self.from.version == Version::V20 => {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 Err(failure) => return Err(self.explained(failure)),
             };
-            let Some((head, body)) = found else { return Ok(false) };
-            let (more, objects, following) = self.take(&head, &body)?;
+            let Some((head, body)) = found else { return Ok(None) };
+            let before = self.objects.list.len();
+            let following = self.take(&head, &body, next.as_deref())?;
             self.pages += 1;
-            start += objects;
+            if following.is_none() {
+                return Ok(None);
+            }
+            // Some servers name all pages the same.
+            if following == next && self.objects.list.len() == before {
+                return Err(plain("The server gives the same page again and again."));
+            }
             next = following;
-            if !more || objects == 0 {
-                return Ok(false);
-            }
-            let enough = self.pages >= PAGES || self.bytes > BYTES || !self.upstream.has_time();
-            if enough {
-                return Ok(true);
-            }
-            if self.from.version == Version::V21 && next.is_none() {
-                return Err(plain(
-                    "The server says that there are more objects, and not where (next).",
-                ));
+            if self.pages >= PAGES || self.bytes > most || !self.upstream.has_time() {
+                return Ok(next);
             }
         }
     }
 
-    fn request(&self, next: Option<&str>, start: usize) -> Request {
+    fn request(&self, next: Option<&str>) -> Request {
         let mut url = self.url.clone();
         let mut headers = Vec::new();
         let has = |url: &url::Url, name: &str| url.query_pairs().any(|(key, _)| key == name);
-        if let Some(added) = self.from.added.as_deref()
+        if let Some(after) = self.from.after.as_deref()
             && !has(&url, "added_after")
         {
-            url.query_pairs_mut().append_pair("added_after", added);
+            url.query_pairs_mut().append_pair("added_after", after);
         }
         let accept = match self.from.version {
             Version::V21 => {
@@ -224,6 +270,7 @@ impl Reading<'_> {
                 TAXII_21
             }
             Version::V20 => {
+                let start: usize = next.and_then(|start| start.parse().ok()).unwrap_or_default();
                 let range = format!("items={start}-{}", start + PAGE - 1);
                 headers.push(("range".to_owned(), range));
                 TAXII_20
@@ -238,39 +285,55 @@ impl Reading<'_> {
         }
     }
 
-    /// Takes in a page. Gives whether there are more, how many objects it had, and where the next
-    /// one is.
-    fn take(&mut self, head: &Head, body: &[u8]) -> Result<(bool, usize, Option<String>), Failure> {
+    /// Takes in a page. Gives where the next one is.
+    fn take(
+        &mut self,
+        head: &Head,
+        body: &[u8],
+        this: Option<&str>,
+    ) -> Result<Option<String>, Failure> {
         let page: Envelope<'_> = serde_json::from_slice(body).map_err(|_| {
             plain("The answer holds no STIX objects. Give the address of a collection, as the server's list of collections says it.")
         })?;
         for object in &page.objects {
-            let peek: Peek = serde_json::from_str(object.get())
-                .map_err(|_| plain("The answer holds something that is no STIX object."))?;
-            match peek.revoked {
-                Value::Bool(true) => self.revoked.push(&not_revoked(object.get())?),
-                _ => self.live.push(object.get()),
-            }
+            self.objects.take(object.get(), self.now)?;
         }
         self.bytes += head.bytes;
         if let Some(last) = &head.last_added {
             self.added = Some(last.clone());
         }
-        let more = match self.from.version {
-            Version::V21 => page.more,
-            Version::V20 => head.range.as_deref().is_some_and(is_cut),
-        };
-        Ok((more, page.objects.len(), page.next))
+        let count = page.objects.len();
+        match self.from.version {
+            _ if count == 0 => Ok(None),
+            Version::V21 if !page.more => Ok(None),
+            Version::V21 => match page.next {
+                Some(next) if next.len() <= NEXT_MAX && !next.contains(['\n', '\0']) => {
+                    Ok(Some(next))
+                }
+                _ => {
+                    Err(plain("The server says that there are more objects, and not where (next)."))
+                }
+            },
+            Version::V20 => {
+                let start: usize = this.and_then(|start| start.parse().ok()).unwrap_or_default();
+                let is_cut = head.range.as_deref().is_some_and(is_cut);
+                Ok(is_cut.then(|| (start + count).to_string()))
+            }
+        }
     }
 
     fn explained(&self, failure: Failure) -> Failure {
-        if matches!(failure.status, Some(404)) {
+        if failure.status == Some(404) && self.from.rest.is_none() {
             let why =
                 format!("{} Give the address of a collection: …/collections/<id>/.", failure.why);
             return Failure { why, ..failure };
         }
         failure
     }
+}
+
+fn no_object(_: serde_json::Error) -> Failure {
+    plain("The answer holds something that is no STIX object.")
 }
 
 /// Whether `items 0-99/250` leaves something.
@@ -288,50 +351,12 @@ fn is_cut(range: &str) -> bool {
 
 /// An object without the mark that it is taken back, so that the values in it are read.
 fn not_revoked(json: &str) -> Result<String, Failure> {
-    let unreadable = |_| plain("The answer holds something that is no STIX object.");
     let mut object: serde_json::Map<String, Value> =
-        serde_json::from_str(json).map_err(unreadable)?;
+        serde_json::from_str(json).map_err(no_object)?;
     object.remove("revoked");
     object.remove("valid_until");
-    serde_json::to_string(&object).map_err(unreadable)
+    serde_json::to_string(&object).map_err(no_object)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_say_whether_something_is_left() {
-        for (range, cut) in [
-            ("items 0-99/250", true),
-            ("items 0-99/100", false),
-            ("items=200-249/250", false),
-            ("items 0-99/*", true),
-            ("bytes 0-1", false),
-        ] {
-            assert_eq!(is_cut(range), cut, "{range}");
-        }
-    }
-
-    #[test]
-    fn a_cursor_is_read_back() {
-        for added in [None, Some("2026-11-30T10:00:00.000001Z".to_owned())] {
-            for version in [Version::V20, Version::V21] {
-                let cursor = Cursor { version, added: added.clone() };
-                assert_eq!(Cursor::read(&cursor.text()), Some(cursor));
-            }
-        }
-    }
-
-    #[test]
-    fn objects_lie_behind_their_collection() {
-        for given in
-            ["https://h.example/c/1", "https://h.example/c/1/", "https://h.example/c/1/objects/"]
-        {
-            assert_eq!(
-                objects(&url::Url::parse(given).unwrap()).as_str(),
-                "https://h.example/c/1/objects/"
-            );
-        }
-    }
-}
+mod tests;

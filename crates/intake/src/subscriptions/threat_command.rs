@@ -1,6 +1,8 @@
 //! The IOCs of a Threat Command account, by its API: those that changed since the last fetch, page by
 //! page. What is retired or whitelisted there is reported by this source no more.
 
+use std::collections::HashMap;
+
 use iocast_domain::time::{DAY, Timestamp};
 use iocast_fetch::{Failure, Request};
 use iocast_formats::read::{Input, form::Stated};
@@ -17,6 +19,8 @@ use super::{
 const PAGE: usize = 1_000;
 /// Pages that are fetched at once; the others follow.
 const PAGES: usize = 200;
+/// Bytes of IOCs that are fetched at once.
+const BYTES: usize = 64 << 20;
 /// Bytes of one page.
 const PAGE_BYTES: u64 = 32 << 20;
 /// The API goes back so far.
@@ -91,26 +95,53 @@ impl Ioc {
     }
 }
 
+/// IOCs that came, each in the form of our own JSON, and whether it is out.
+#[derive(Default)]
+struct Iocs {
+    list: Vec<(String, bool)>,
+    places: HashMap<String, usize>,
+    bytes: usize,
+}
+
+impl Iocs {
+    /// Takes one in: what came last of a value holds.
+    fn take(&mut self, ioc: Ioc) {
+        let (value, is_out) = (ioc.value.clone(), ioc.is_out());
+        let json = ioc.own().to_string();
+        self.bytes += json.len() + value.len();
+        match self.places.get(&value).and_then(|place| self.list.get_mut(*place)) {
+            Some(known) => *known = (json, is_out),
+            None => {
+                self.places.insert(value, self.list.len());
+                self.list.push((json, is_out));
+            }
+        }
+    }
+
+    fn array(&self, out: bool) -> Option<String> {
+        let some: Vec<&str> =
+            self.list.iter().filter(|(_, is)| *is == out).map(|(json, _)| json.as_str()).collect();
+        (!some.is_empty()).then(|| format!("[{}]", some.join(",")))
+    }
+}
+
 /// Fetches IOCs that changed; nothing if none did.
 pub(super) fn fetch(upstream: &Upstream, now: Timestamp) -> Result<Option<Came>, Failure> {
-    let from = upstream.known.cursor.clone().unwrap_or_else(|| now.plus(-WINDOW).to_string());
-    let is_first = upstream.known.cursor.is_none();
-    let (mut live, mut revoked) = (Vec::new(), Vec::new());
+    let known = upstream.known.cursor.as_deref().and_then(|text| Timestamp::parse(text).ok());
+    let from = known.unwrap_or_else(|| now.plus(-WINDOW));
+    let mut iocs = Iocs::default();
     let mut came = Came::new(None, 0, Stated::Chosen(Input::Json));
-    let mut last = from.clone();
+    let mut last = from;
     let mut offset = None;
+    let most = usize::try_from(upstream.most / 2).unwrap_or(usize::MAX).min(BYTES);
     for nth in 1.. {
-        let page = page(upstream, &from, offset.as_deref(), &mut came.bytes)?;
+        let page = page(upstream, from, offset.as_deref(), &mut came.bytes)?;
         let count = page.content.len();
         for ioc in page.content {
-            if let Some(at) = ioc.last_update_date.as_ref().filter(|at| **at > last) {
-                last.clone_from(at);
-            }
-            if ioc.is_out() {
-                revoked.push(ioc.own());
-            } else {
-                live.push(ioc.own());
-            }
+            // What lies ahead of our clock would hide what comes until then.
+            let at = ioc.last_update_date.as_deref().and_then(|at| Timestamp::parse(at).ok());
+            last = last.max(at.unwrap_or(last).min(now));
+            iocs.take(ioc);
         }
         offset = match page.next_offset {
             Value::String(next) if !next.is_empty() && count > 0 => Some(next),
@@ -119,7 +150,7 @@ pub(super) fn fetch(upstream: &Upstream, now: Timestamp) -> Result<Option<Came>,
         if offset.is_none() {
             break;
         }
-        if nth >= PAGES || !upstream.has_time() {
+        if nth >= PAGES || iocs.bytes > most || !upstream.has_time() {
             came.more = true;
             break;
         }
@@ -129,32 +160,29 @@ pub(super) fn fetch(upstream: &Upstream, now: Timestamp) -> Result<Option<Came>,
             "The account has more IOCs of one moment than are fetched at once, so that the rest could not follow.",
         ));
     }
-    let is_known = upstream.known.sha256.is_some() && live.is_empty() && revoked.is_empty();
-    if is_known {
+    if upstream.known.sha256.is_some() && iocs.list.is_empty() {
         return Ok(None);
     }
     let mut bundle: Option<Bundle> = None;
-    for (name, iocs) in [("iocs.json", live), (REVOKED, revoked)] {
-        if iocs.is_empty() {
-            continue;
-        }
+    for (name, out) in [("iocs.json", false), (REVOKED, true)] {
+        let Some(text) = iocs.array(out) else { continue };
         let into = match &mut bundle {
             Some(bundle) => bundle,
             None => bundle.insert(Bundle::create(upstream)?),
         };
-        let text = serde_json::to_vec(&iocs).map_err(|error| plain(error.to_string()))?;
-        into.add(name, &text)?;
+        into.add(name, text.as_bytes())?;
     }
     came.spooled = bundle.map(Bundle::finish).transpose()?;
-    came.stays = if is_first && !came.more { Stays::Nothing } else { Stays::All };
-    came.cursor = Some(last);
+    // The API gives no more than half a year: what is older stays until it is out.
+    came.stays = Stays::All;
+    came.cursor = Some(last.to_string());
     came.sha256 = Some(String::new()).filter(|_| !came.more);
     Ok(Some(came))
 }
 
 fn page(
     upstream: &Upstream,
-    from: &str,
+    from: Timestamp,
     offset: Option<&str>,
     bytes: &mut u64,
 ) -> Result<Page, Failure> {
@@ -164,7 +192,7 @@ fn page(
         url.set_path(&format!("{path}/public/v3/iocs"));
     }
     url.query_pairs_mut()
-        .append_pair("lastUpdatedFrom", from)
+        .append_pair("lastUpdatedFrom", &from.to_string())
         .append_pair("limit", &PAGE.to_string());
     if let Some(offset) = offset {
         url.query_pairs_mut().append_pair("offset", offset);

@@ -9,16 +9,26 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use iocast_domain::subscription::{Access as How, FetchProgress, Protocol, Subscription};
+use iocast_domain::{
+    subscription::{Access as How, FetchProgress, Protocol, Subscription},
+    time::clip,
+};
 use iocast_fetch::{Access, Answer, Client, Failure, Head, Request};
 use iocast_formats::read::form::Stated;
 use iocast_store::Section;
 use serde::Deserialize;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-use super::{fetching::plain, file, ledger::Stays, misp_feed, purpose, taxii, threat_command};
-use crate::{Intake, Spooled};
+use super::{
+    fetching::{of_app, plain},
+    file,
+    ledger::Stays,
+    misp_feed, purpose, taxii, threat_command,
+};
+use crate::{AppError, Intake, Spooled};
 
+/// Most characters of what is said of a failure.
+const SAID: usize = 600;
 /// How long a fetch may take, without taking what it brought.
 const TOTAL: Duration = Duration::from_secs(600);
 
@@ -42,8 +52,12 @@ pub(super) struct Came {
     pub(super) gone: Vec<String>,
     /// More is to be fetched at once.
     pub(super) more: bool,
-    /// What could not be fetched, and is tried again next time.
+    /// What could not be read, and is tried again next time.
     pub(super) missing: Option<String>,
+    /// All of it was asked for, also what is known.
+    pub(super) all: bool,
+    /// What it says is taken again, also where it said the same before.
+    pub(super) renews: bool,
 }
 
 impl Came {
@@ -61,6 +75,8 @@ impl Came {
             gone: Vec::new(),
             more: false,
             missing: None,
+            all: false,
+            renews: false,
         }
     }
 }
@@ -73,6 +89,8 @@ pub(super) struct Upstream {
     pub(super) form: Option<String>,
     /// What is known of it; nothing where all of it is wanted.
     pub(super) known: FetchProgress,
+    /// All of it is wanted.
+    pub(super) all: bool,
     /// Sections that are known.
     pub(super) sections: Vec<Section>,
     /// Where what comes may lie, and files beside it.
@@ -111,8 +129,11 @@ impl Upstream {
         }
     }
 
+    /// A failure without the secrets that may be in what the server said, and no longer than people
+    /// read.
     fn without_secrets(&self, failure: Failure) -> Failure {
-        Failure { why: without(&failure.why, &self.secrets), ..failure }
+        let why = clip(&without(&failure.why, &self.secrets), SAID);
+        Failure { why, ..failure }
     }
 
     /// Whether something may still be asked for.
@@ -136,7 +157,16 @@ pub(super) fn broken(error: std::io::Error) -> Failure {
 /// A sentence without the secrets that may be in it.
 fn without(why: &str, secrets: &[String]) -> String {
     let known = secrets.iter().filter(|secret| !secret.is_empty());
-    known.fold(why.to_owned(), |why, secret| why.replace(secret.as_str(), "…"))
+    known.fold(why.to_owned(), |why, secret| {
+        let encoded: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        let quoted = serde_json::to_string(secret).unwrap_or_default();
+        // Without the quotation marks around it.
+        let quoted = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
+        [secret.as_str(), &encoded, quoted]
+            .iter()
+            .filter(|form| !form.is_empty())
+            .fold(why, |why, form| why.replace(form, "…"))
+    })
 }
 
 /// Files of an import in one archive, each with its name.
@@ -178,9 +208,9 @@ impl Intake {
         all: bool,
     ) -> Result<Option<Came>, Failure> {
         tokio::fs::create_dir_all(self.spool()).await.map_err(broken)?;
-        let sections = if of.protocol == Protocol::MispFeed && !all {
+        let sections = if of.protocol == Protocol::MispFeed {
             let found = self.context.store.read().subscription_sections(of.source_id).await;
-            found.map_err(|error| plain(error.to_string()))?
+            found.map_err(|error| of_app(error.into()))?
         } else {
             Vec::new()
         };
@@ -195,6 +225,7 @@ impl Intake {
                 url,
                 form,
                 known,
+                all,
                 sections,
                 spool,
                 most,
@@ -208,11 +239,11 @@ impl Intake {
             match upstream.protocol {
                 Protocol::File => file::fetch(&upstream),
                 Protocol::MispFeed => misp_feed::fetch(&mut upstream),
-                Protocol::Taxii => taxii::fetch(&upstream),
+                Protocol::Taxii => taxii::fetch(&upstream, now),
                 Protocol::ThreatCommand => threat_command::fetch(&upstream, now),
             }
         });
-        fetching.await.map_err(|error| plain(error.to_string()))?
+        fetching.await.map_err(|error| of_app(AppError::internal(error)))?
     }
 
     /// How the server is reached, at which address, and the secrets in that.
@@ -237,9 +268,6 @@ impl Intake {
             How::Header => headers.push((of.access_name.clone(), secret)),
             How::Query => {
                 url.query_pairs_mut().append_pair(&of.access_name, &secret);
-                let encoded: String =
-                    url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-                secrets.push(encoded);
             }
         }
         let identity = match &of.options.certificate {

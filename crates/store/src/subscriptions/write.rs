@@ -3,11 +3,12 @@
 use iocast_domain::{
     id::{AccountId, IocId, SourceId},
     subscription::{FetchProgress, Subscription},
-    time::Timestamp,
+    time::{MINUTE, Timestamp},
 };
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait, EntityTrait, IntoActiveModel as _, QueryFilter,
-    QuerySelect, Set,
+    ActiveModelTrait as _,
+    ActiveValue::NotSet,
+    ColumnTrait, EntityTrait, IntoActiveModel as _, QueryFilter, QuerySelect, Set,
     sea_query::{Expr, OnConflict},
 };
 
@@ -17,6 +18,8 @@ use crate::{
     row::{fetch, subscription, subscription_ledger, subscription_missing, subscription_section},
 };
 
+/// By how much a renewal may lengthen a claim: a claim of somebody else is longer.
+const RENEWAL: i64 = 2 * MINUTE;
 /// Bytes of a ledger in one row.
 const PIECE: usize = 1 << 20;
 
@@ -58,7 +61,7 @@ impl Txn {
             failing_since,
             is_told,
         } = progress;
-        let before = subscription::Entity::find_by_id(source_id.0).one(&self.0).await?;
+        let is_there = subscription::Entity::find_by_id(source_id.0).one(&self.0).await?.is_some();
         let row = subscription::Model {
             source_id: source_id.0,
             account_id: account.to_string(),
@@ -72,7 +75,7 @@ impl Txn {
             secret: secret.clone(),
             paused: *paused,
             next_at: next_at.micros(),
-            claimed_until: before.as_ref().map_or(0, |row| row.claimed_until),
+            claimed_until: 0,
             tried_at: tried_at.map(Timestamp::micros),
             ok_at: ok_at.map(Timestamp::micros),
             changed_at: changed_at.map(Timestamp::micros),
@@ -90,7 +93,9 @@ impl Txn {
             told: *is_told,
         };
         let row = row.into_active_model().reset_all();
-        if before.is_some() {
+        if is_there {
+            // Who fetches it claims it, and renews that, at any moment.
+            let row = subscription::ActiveModel { claimed_until: NotSet, ..row };
             row.update(&self.0).await?;
         } else {
             row.insert(&self.0).await?;
@@ -112,7 +117,21 @@ impl Txn {
         Ok(claim.exec(&self.0).await?.rows_affected > 0)
     }
 
-    /// Lets others fetch a source again that was claimed until then.
+    /// Claims a source for longer that is claimed until `from`. Gives false if it is not any more.
+    pub async fn subscription_renew(
+        &self,
+        source: SourceId,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> StoreResult<bool> {
+        let renew = subscription::Entity::update_many()
+            .col_expr(subscription::Column::ClaimedUntil, Expr::value(until.micros()))
+            .filter(subscription::Column::SourceId.eq(source.0))
+            .filter(subscription::Column::ClaimedUntil.eq(from.micros()));
+        Ok(renew.exec(&self.0).await?.rows_affected > 0)
+    }
+
+    /// Lets others fetch a source again that was claimed until then, or a renewal later.
     pub async fn subscription_release(
         &self,
         source: SourceId,
@@ -121,7 +140,8 @@ impl Txn {
         subscription::Entity::update_many()
             .col_expr(subscription::Column::ClaimedUntil, Expr::value(0_i64))
             .filter(subscription::Column::SourceId.eq(source.0))
-            .filter(subscription::Column::ClaimedUntil.eq(until.micros()))
+            .filter(subscription::Column::ClaimedUntil.gte(until.micros()))
+            .filter(subscription::Column::ClaimedUntil.lte(until.plus(RENEWAL).micros()))
             .exec(&self.0)
             .await?;
         Ok(())
@@ -178,6 +198,17 @@ impl Txn {
                 .exec(&self.0)
                 .await?;
         }
+        Ok(())
+    }
+
+    /// Has all sections of a source be fetched and taken again: their versions are forgotten, and
+    /// what they held is not.
+    pub async fn subscription_sections_stale(&self, source: SourceId) -> StoreResult<()> {
+        subscription_section::Entity::update_many()
+            .col_expr(subscription_section::Column::Version, Expr::value(""))
+            .filter(subscription_section::Column::SourceId.eq(source.0))
+            .exec(&self.0)
+            .await?;
         Ok(())
     }
 

@@ -39,7 +39,8 @@ async fn page(
         Err(error) => return Err(error.into()),
     };
     // Of what was typed and not taken, or of what is stored.
-    let ticked: Vec<String> = match (sent, &subscription) {
+    let saved = sent.filter(|form| form.text("do") == "save");
+    let ticked: Vec<String> = match (saved, &subscription) {
         (Some(form), _) => form.all("kinds").map(str::to_owned).collect(),
         (None, Some(of)) => of.kinds.iter().map(|kind| (*kind).to_owned()).collect(),
         (None, None) => Vec::new(),

@@ -70,6 +70,18 @@ impl Element {
         self.json.len()
     }
 
+    /// The id of the STIX object that it is.
+    pub(super) fn object_id(&self) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Identified {
+            #[serde(rename = "type")]
+            kind: String,
+            id: String,
+        }
+        let Identified { kind, id } = serde_json::from_slice(&self.json).ok()?;
+        id.strip_prefix(&kind).is_some_and(|rest| rest.starts_with("--")).then_some(id)
+    }
+
     pub(super) fn items(self, sink: &mut dyn FnMut(Item)) {
         let Self { place, json, graph, options, labels } = self;
         let object = match serde_json::from_slice(&json) {

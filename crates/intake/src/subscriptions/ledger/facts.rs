@@ -2,7 +2,10 @@
 //! stands in a line of its own, a number over that line. What did not change is told by these
 //! numbers, without reading it.
 
-use std::hash::{DefaultHasher, Hasher as _};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    hash::{DefaultHasher, Hasher as _},
+};
 
 use iocast_domain::{
     id::IocId,
@@ -101,9 +104,14 @@ pub(super) fn changed_bytes(gone: &[Fact], new: &[Fact]) -> Vec<u8> {
     gone.chain(bytes(new)).collect()
 }
 
+/// Whether facts are kept in the form that knows their lines.
+pub(super) fn is_marked(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MARK)
+}
+
 /// Facts from the bytes in which they were kept, and how much of these is about changes: in facts.
 pub(in super::super) fn facts(bytes: &[u8]) -> (Vec<Fact>, usize) {
-    let length = if bytes.starts_with(&MARK) { LENGTH } else { LENGTH_FIRST };
+    let length = if is_marked(bytes) { LENGTH } else { LENGTH_FIRST };
     let (mut there, mut gone) = (Vec::with_capacity(bytes.len() / length), Vec::new());
     let (mut says, mut changes) = (Mark::There, 0);
     for fact in bytes.chunks_exact(length).filter_map(Fact::read) {
@@ -140,6 +148,33 @@ pub(super) fn without(list: &[Fact], other: &[Fact]) -> Vec<Fact> {
         other.peek() != Some(fact)
     };
     list.iter().filter(is_out).copied().collect()
+}
+
+/// Where the facts of lines are, by the number over the line. Most lines have one fact.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    first: HashMap<u64, u32>,
+    others: HashMap<u64, Vec<u32>>,
+}
+
+impl Lines {
+    pub(super) fn of(facts: &[Fact]) -> Self {
+        let first = HashMap::with_capacity(facts.len());
+        let mut lines = Self { first, others: HashMap::new() };
+        let of_line = facts.iter().zip(0..).filter(|(fact, _)| fact.line != 0);
+        for (fact, place) in of_line {
+            match lines.first.entry(fact.line) {
+                Entry::Vacant(free) => drop(free.insert(place)),
+                Entry::Occupied(_) => lines.others.entry(fact.line).or_default().push(place),
+            }
+        }
+        lines
+    }
+
+    pub(super) fn places(&self, line: u64) -> impl Iterator<Item = u32> {
+        let others = self.others.get(&line).into_iter().flatten();
+        self.first.get(&line).into_iter().chain(others).copied()
+    }
 }
 
 /// The place of the first entry whose key is not lower, in a list that is in order of its keys and
