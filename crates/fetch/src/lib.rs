@@ -383,6 +383,7 @@ fn sentence(error: &Error) -> String {
             format!("The server did not answer within {} seconds.", ANSWER.as_secs())
         }
         Error::Timeout(_) => "The server took too long.".to_owned(),
+        Error::Io(error) => format!("The server could not be reached: {error}."),
         other => format!("The server could not be reached: {other}."),
     }
 }
