@@ -48,6 +48,7 @@ mod rollbacks;
 mod settings;
 mod setup_forms;
 mod shell;
+mod sources;
 mod start_stop;
 mod subscriptions;
 mod taxii;

@@ -48,21 +48,33 @@ impl Intake {
         if free == 0 || self.context.is_closing() {
             return Ok(());
         }
-        let now = self.context.now();
-        let real_now = self.context.store.shared_now(self.context.clock.real_now()).await?;
-        let due = self.context.store.read().subscriptions_due(now, real_now, free).await?;
-        for (account, of) in due {
+        for due in self.due(free).await? {
             let Ok(permit) = Arc::clone(&self.fetching).try_acquire_owned() else { break };
             let intake = Arc::clone(self);
             self.context.in_background(async move {
-                let source = of.source_id;
-                if let Err(error) = intake.fetch_one(&account, of, Loss::Refuse).await {
-                    tracing::warn!(source.id = %source, error = &error as &dyn std::error::Error, "The fetch for source {source} could not be written down; it is tried again");
+                let mut next = Some(due);
+                // Where many are due, each is followed by another one at once.
+                while let Some((account, of)) = next.take() {
+                    let source = of.source_id;
+                    match intake.fetch_one(&account, of, Loss::Refuse).await {
+                        Ok(_) if intake.context.is_closing() => {}
+                        Ok(_) => next = intake.due(1).await.ok().and_then(|mut due| due.pop()),
+                        Err(error) => {
+                            tracing::warn!(source.id = %source, error = &error as &dyn std::error::Error, "The fetch for source {source} could not be written down; it is tried again");
+                        }
+                    }
                 }
                 drop(permit);
             });
         }
         Ok(())
+    }
+
+    /// Some subscriptions that are due and that nobody fetches.
+    async fn due(&self, count: u64) -> AppResult<Vec<(AccountId, Subscription)>> {
+        let now = self.context.now();
+        let real_now = self.context.store.shared_now(self.context.clock.real_now()).await?;
+        Ok(self.context.store.read().subscriptions_due(now, real_now, count).await?)
     }
 
     /// Fetches a list and takes it. Gives nothing if somebody else is at it.
