@@ -166,11 +166,11 @@ fn what_the_filter_takes_no_more_leaves_and_new_tags_come(app: &mut TestApp) {
     add_objects(&server, &json!([marked(2, "b.example", 2, "red")]));
     assert_eq!(fetch(&admin, &own, "")["gone"], 1);
     settled(app, &plain.url, &["a.example"]);
-    // New tags come to what is there.
+    // IOCs that were fetched before get new tags.
     subscribe(&admin, &own, with(json!(["feed:partner"])));
     let done = fetch(&admin, &own, "");
     assert_eq!((&done["gone"], &done["listed"]), (&json!(0), &json!(1)), "{done}");
-    eventually("the tag is there", || {
+    eventually("the IOC has the tag", || {
         admin.ioc("a.example")["system_tags"].to_string().contains("feed:partner").then_some(())
     });
 }

@@ -65,7 +65,7 @@ const fn open(
 pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         holds: "IP addresses that attacked in the last 48 hours",
-        licence: "free to use; see its page",
+        licence: "see its page",
         ..open(
             "blocklist-de",
             "blocklist.de, all",
@@ -78,7 +78,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
         protocol: Protocol::MispFeed,
         every_minutes: 360,
         holds: "events of public reports",
-        licence: "free to use; see its page",
+        licence: "see its page",
         ..open(
             "botvrij-osint",
             "Botvrij.eu",
@@ -89,7 +89,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     },
     PublicFeed {
         holds: "domains that steal data from people in Poland",
-        licence: "free to use; see its page",
+        licence: "see its page",
         ..open(
             "cert-pl",
             "CERT Polska warning list",
@@ -101,7 +101,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 360,
         holds: "IP addresses that attack sensors",
-        licence: "free to use; see its page",
+        licence: "see its page",
         ..open(
             "cins-army",
             "CINS Army",
@@ -114,7 +114,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
         protocol: Protocol::MispFeed,
         every_minutes: 360,
         holds: "events of public reports, with actors and families",
-        licence: "free to use; each event says how far it may be passed on",
+        licence: "see its page; each event says how far it may be passed on",
         ..open(
             "circl-osint",
             "CIRCL OSINT",
@@ -126,7 +126,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 360,
         holds: "IP addresses that try passwords over SSH",
-        licence: "non-commercial use; see its page",
+        licence: "perhaps only non-commercial use; see its page",
         ..open(
             "dataplane-ssh",
             "DataPlane.org, SSH passwords",
@@ -138,7 +138,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 720,
         holds: "IP addresses of compromised hosts",
-        licence: "BSD; see its page",
+        licence: "see its page",
         ..open(
             "et-compromised",
             "Emerging Threats, compromised hosts",
@@ -149,7 +149,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     },
     PublicFeed {
         holds: "IP addresses of botnet command servers",
-        licence: "CC0; commercial use may need a subscription",
+        licence: "fair use is free; commercial use may need a subscription",
         ..open(
             "feodo-ips",
             "Feodo Tracker",
@@ -161,7 +161,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 720,
         holds: "networks and IP addresses of several lists, few false positives",
-        licence: "of the lists it is made of; see its page",
+        licence: "see its page",
         ..open(
             "firehol-level1",
             "FireHOL level 1",
@@ -172,7 +172,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     },
     PublicFeed {
         holds: "IP addresses that attack",
-        licence: "free to use; see its page",
+        licence: "see its page",
         ..open(
             "greensnow",
             "GreenSnow",
@@ -184,7 +184,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 1440,
         holds: "IP addresses that stand on three or more public lists",
-        licence: "Unlicense",
+        licence: "see its page",
         ..open(
             "ipsum-3",
             "IPsum, level 3",
@@ -196,7 +196,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         coverage: Coverage::Growing,
         holds: "SHA-256 hashes of malware",
-        licence: "CC0; commercial use may need a subscription",
+        licence: "fair use is free; commercial use may need a subscription",
         ..open(
             "bazaar-sha256",
             "MalwareBazaar, last 48 hours",
@@ -208,7 +208,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 720,
         holds: "phishing URLs",
-        licence: "personal and research use; see its page",
+        licence: "perhaps only non-commercial use; see its page",
         ..open(
             "openphish",
             "OpenPhish community",
@@ -220,7 +220,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 1440,
         holds: "domains of phishing pages",
-        licence: "MIT",
+        licence: "see its page",
         ..open(
             "phishing-database",
             "Phishing.Database, active domains",
@@ -232,7 +232,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 720,
         holds: "networks that are leased or stolen for crime",
-        licence: "free with attribution; see its page",
+        licence: "see its page",
         ..open(
             "spamhaus-drop",
             "Spamhaus DROP",
@@ -244,7 +244,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 1440,
         holds: "domains of stalkerware",
-        licence: "CC BY 4.0",
+        licence: "see its page",
         ..open(
             "stalkerware",
             "Stalkerware indicators",
@@ -256,7 +256,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         protocol: Protocol::MispFeed,
         holds: "IOCs of malware with families, an event a day",
-        licence: "CC0; commercial use may need a subscription",
+        licence: "fair use is free; commercial use may need a subscription",
         ..open(
             "threatfox-misp",
             "ThreatFox (MISP)",
@@ -269,7 +269,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
         coverage: Coverage::Growing,
         every_minutes: 15,
         holds: "URLs that give out malware",
-        licence: "CC0; commercial use may need a subscription",
+        licence: "fair use is free; commercial use may need a subscription",
         access: Access::Query,
         access_name: "auth-key",
         ..open(
@@ -283,7 +283,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 15,
         holds: "URLs that give out malware at the moment",
-        licence: "CC0; commercial use may need a subscription",
+        licence: "fair use is free; commercial use may need a subscription",
         access: Access::Query,
         access_name: "auth-key",
         ..open(

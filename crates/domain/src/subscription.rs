@@ -178,7 +178,7 @@ pub struct FetchProgress {
 }
 
 impl FetchProgress {
-    /// Of a subscription of which nothing is known any more: what people were told of it stays.
+    /// The progress of a list that is read from its beginning. Messages about an outage stay known.
     #[must_use]
     pub fn started_over(&self) -> Self {
         Self { failing_since: self.failing_since, is_told: self.is_told, ..Self::default() }

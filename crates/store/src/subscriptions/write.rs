@@ -249,7 +249,7 @@ impl Txn {
         Ok(())
     }
 
-    /// Writes down what changed of what the list of a source holds, behind what is there.
+    /// Adds changes to what is stored of the list of a source.
     pub async fn subscription_ledger_add(&self, source: SourceId, data: &[u8]) -> StoreResult<()> {
         let last: Option<Option<i32>> = subscription_ledger::Entity::find()
             .select_only()
