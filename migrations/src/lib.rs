@@ -33,6 +33,7 @@ mod m0022_imports;
 mod m0023_warninglists;
 mod m0024_subscriptions;
 mod m0025_protocols;
+mod m0026_quality;
 mod table;
 
 /// What going back is answered with.
@@ -71,6 +72,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0023_warninglists::Migration),
             Box::new(m0024_subscriptions::Migration),
             Box::new(m0025_protocols::Migration),
+            Box::new(m0026_quality::Migration),
         ]
     }
 }

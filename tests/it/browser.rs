@@ -131,6 +131,17 @@ fn public_feeds() {
 }
 
 #[test]
+fn sources_fail_recover_and_are_compared() {
+    let mut app = TestApp::open(Engine::Sqlite);
+    let _post = crate::watchdog::with_post(&mut app);
+    app.reopen(|config| config.fetch_networks = "127.0.0.0/8".to_owned());
+    let folder = tempfile::tempdir().unwrap();
+    let site = crate::upstreams::Site::serve(folder.path());
+    let feed = json!({ "feed": site.url, "folder": folder.path() });
+    browse(&app, "sources_fail_recover_and_are_compared", feed);
+}
+
+#[test]
 fn warninglists() {
     on_sqlite("warninglists");
 }

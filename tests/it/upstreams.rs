@@ -441,7 +441,7 @@ fn an_account_of_the_original_is_followed(app: &mut TestApp) {
 }
 
 /// A certificate for 127.0.0.1, signed by itself.
-fn certificate(folder: &Path, name: &str) -> (String, String) {
+pub(crate) fn certificate(folder: &Path, name: &str) -> (String, String) {
     let (key, pem) = (folder.join(format!("{name}.key")), folder.join(format!("{name}.pem")));
     let done = Command::new("openssl")
         .args([

@@ -691,6 +691,9 @@ def furnish(site: Site) -> None:
     # An address that nobody may fetch from: the page says so.
     site.api("PUT", f"/sources/{source}/subscription", json={"url": "http://127.0.0.1:9/list.txt", "coverage": "full"})
     until(lambda: site.api("GET", f"/sources/{source}/subscription").json()["error"], "the fetch failed")
+    second = site.api("POST", "/sources", json={"name": "Second feed", "confidence": 2}).json()["id"]
+    site.api("POST", f"/sources/{second}/iocs", json={"iocs": [{"value": f"host{n}.example"} for n in range(40, 70)]})
+    site.api("POST", "/sources/quality/count")
     review = "review-a.example\nhttp://review-b.example/x\n10.0.0.1\nno indicator\n"
     site.api("POST", f"/sources/{source}/iocs?review=true&file_name=for-review.txt", data=review, headers={"Content-Type": "text/plain"})
     ioc = site.api("GET", "/iocs?limit=1").json()["items"][0]["id"]
@@ -736,6 +739,7 @@ def pages(site: Site) -> list[str]:
         "/tip/sources",
         f"/tip/sources/{source}",
         "/tip/sources/public",
+        "/tip/sources/quality",
         f"/tip/sources/{source}/subscription",
         "/tip/imports",
         *(f"/tip/imports/{i['id']}{'?undo=1' if i['state'] == 'done' else ''}" for i in site.api("GET", "/imports?limit=3").json()["items"]),
@@ -1063,6 +1067,82 @@ def public_feeds(site: Site) -> None:
     page.goto("/tip/sources/public")
     page.get_by_role("link", name=re.compile("Followed.*CERT Polska")).click()
     expect(page).to_have_url(re.compile(f"/tip/sources/{source}/subscription"))
+
+
+def sources_fail_recover_and_are_compared(site: Site) -> None:
+    """A source is tried, taken, fails, is written about, recovers, and is compared with another one."""
+    page, feed = site.page, site.scene
+    file = pathlib.Path(feed["folder"]) / "list.csv"
+    file.write_text("boese;stufe\na.example;high\nb.example;low\n")
+    site.sign_in()
+    page.goto("/tip/sources")
+    page.fill("#name", "Own list")
+    page.get_by_role("button", name="Add source").click()
+    source = page.url.split("/")[-1]
+    page.get_by_role("link", name="Its subscription").click()
+    page.fill("#url", f"{feed['feed']}/list.csv")
+    page.fill("#every_minutes", "60")
+    page.select_option("#coverage", "full")
+    page.get_by_text("Times, pages and columns").click()
+    page.fill("#columns", "boese = value\nstufe = colour")
+    page.check("input[name=paused]")
+    page.get_by_role("button", name=re.compile("^(Save|Subscribe)$")).click()
+    expect(page.locator("main")).to_contain_text("`colour` is nothing that a column holds.")
+    assert page.input_value("#url").endswith("/list.csv")
+    page.fill("#columns", "boese = value\nstufe = severity")
+    page.get_by_role("button", name=re.compile("^(Save|Subscribe)$")).click()
+    expect(page.locator("p.said")).to_contain_text("Saved")
+    page.get_by_role("button", name="Try it, write nothing").click()
+    report = page.locator("#import-report")
+    expect(report).to_contain_text("This is what the import would do")
+    expect(report.get_by_role("row", name=re.compile("a.example domain is new .* high"))).to_be_visible()
+    assert site.api("GET", "/iocs").json()["items"] == []
+    page.get_by_role("button", name="Fetch now", exact=True).click()
+    expect(page.locator("p.said")).to_contain_text("Fetched: 2 new, 0 changed, 0 gone.")
+    expect(page.locator("main")).to_contain_text("Last fetched well")
+    # It fails for hours: the page says why, and one message does.
+    file.rename(file.with_suffix(".away"))
+    for _ in range(4):
+        site.api("POST", "/emulator/clock", json={"advance": "1h"})
+        page.get_by_role("button", name="Fetch now", exact=True).click()
+        expect(page.locator("p.said")).to_contain_text("The fetch failed, and nothing changed")
+    page.goto("/tip/sources")
+    row = page.get_by_role("row", name=re.compile("Own list"))
+    expect(row).to_contain_text("404")
+    until(lambda: "fetch" in site.api("GET", "/outbox").text, "a message is written")
+    page.goto("/settings/mail")
+    expect(page.locator("main")).to_contain_text("Source Own list can't fetch")
+    file.with_suffix(".away").rename(file)
+    page.goto(f"/tip/sources/{source}/subscription")
+    page.get_by_role("button", name="Fetch now", exact=True).click()
+    expect(page.locator("p.said")).to_contain_text("Fetched: nothing changed.")
+    page.goto("/settings/mail")
+    expect(page.locator("main")).to_contain_text("Source Own list fetches again")
+    # Two sources are compared.
+    other = site.api("POST", "/sources", json={"name": "Second list", "confidence": 2}).json()["id"]
+    site.api("POST", f"/sources/{other}/iocs", data="b.example\nc.example\nd.example\ne.example\n", headers={"Content-Type": "text/plain"})
+    page.goto("/tip/sources")
+    page.get_by_role("link", name="Compare the sources").click()
+    page.get_by_role("button", name="Count now").click()
+    expect(page.locator("p.said")).to_contain_text("The sources are counted.")
+    each = page.get_by_role("region", name="Each source").get_by_role("row", name=re.compile("Own list"))
+    expect(each).to_contain_text("50 %")
+    matrix = page.get_by_role("region", name="Overlap of sources")
+    expect(matrix.get_by_role("row", name=re.compile("^Own list")).get_by_role("cell").nth(1)).to_have_text(re.compile("50 %|itself"))
+    expect(matrix).to_contain_text("25 %")
+    page.get_by_role("link", name="Own list").first.click()
+    expect(page.get_by_role("heading", name="IOCs by day")).to_be_visible()
+    # Limits of its own.
+    page.fill("#lifetime_days", "0")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("main")).to_contain_text("Give a lifetime of 1 to 3,650 days.")
+    page.fill("#lifetime_days", "20")
+    page.select_option("#severity_most", "medium")
+    page.get_by_label("url", exact=True).fill("7")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("p.said")).to_contain_text("The changes are saved.")
+    limits = site.api("GET", f"/sources/{source}").json()["limits"]
+    assert limits == {"lifetime_days": 20, "lifetimes": {"url": 7}, "severity_most": "medium"}, limits
 
 
 def warninglists(site: Site) -> None:

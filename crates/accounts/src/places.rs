@@ -136,8 +136,8 @@ impl Accounts {
             .into_iter()
             .filter(|rule| rule.enabled)
             .collect();
-        let enabled = enabled(&read, actor).await?;
-        let chosen = ioc.as_ref().map(|ioc| choose(&rules, ioc, &enabled)).unwrap_or_default();
+        let (enabled, now) = (enabled(&read, actor).await?, self.context.now());
+        let chosen = ioc.as_ref().map(|ioc| choose(&rules, ioc, &enabled, now)).unwrap_or_default();
         let named: BTreeSet<GroupId> = members
             .iter()
             .map(|(group, _)| *group)
@@ -345,9 +345,14 @@ async fn enabled(read: &Reader, actor: &Actor) -> AppResult<EnabledSources> {
 }
 
 /// The rules that choose an IOC, by group.
-fn choose(rules: &[Rule], ioc: &Ioc, enabled: &EnabledSources) -> BTreeMap<GroupId, Vec<String>> {
+fn choose(
+    rules: &[Rule],
+    ioc: &Ioc,
+    enabled: &EnabledSources,
+    now: Timestamp,
+) -> BTreeMap<GroupId, Vec<String>> {
     let mut chosen: BTreeMap<GroupId, Vec<String>> = BTreeMap::new();
-    for rule in rules.iter().filter(|rule| rule.criteria.choose(ioc, enabled)) {
+    for rule in rules.iter().filter(|rule| rule.criteria.choose(ioc, enabled, now)) {
         for group in &rule.group_ids {
             chosen.entry(*group).or_default().push(rule.name.to_string());
         }

@@ -39,6 +39,8 @@ pub struct RulePatch {
 
 /// Most sources that a rule may ask for.
 const SOURCES_MOST: u8 = 50;
+/// Oldest IOCs that a rule may ask for, in days.
+const AGE_MOST: u16 = 3_650;
 /// Most IOCs that are looked at one by one to count what a rule chooses.
 const LOOKED_AT: u64 = 20_000;
 
@@ -78,6 +80,20 @@ impl Accounts {
                 "min_sources",
                 "sources_out_of_range",
                 "Give 1 to 50 sources.",
+            )));
+        }
+        if rule.criteria.max_age_days.is_some_and(|days| !(1..=AGE_MOST).contains(&days)) {
+            fields.take::<()>(Err(FieldError::new(
+                "max_age_days",
+                "age_out_of_range",
+                "Give 1 to 3,650 days.",
+            )));
+        }
+        if rule.criteria.min_score.is_some_and(|score| !(1..=100).contains(&score)) {
+            fields.take::<()>(Err(FieldError::new(
+                "min_score",
+                "score_out_of_range",
+                "Give a score of 1 to 100.",
             )));
         }
         if let (Some(from), Some(to)) = (rule.criteria.first_seen_from, rule.criteria.first_seen_to)
@@ -174,9 +190,13 @@ impl Accounts {
         let wanted =
             |id: &SourceId| criteria.source_ids.is_empty() || criteria.source_ids.contains(id);
         let sources: Vec<SourceId> = enabled.iter().copied().filter(wanted).collect();
-        if criteria.tags.is_empty()
-            && criteria.min_confidence.is_none()
-            && criteria.alerts.is_none()
+        let Criteria { tags, min_confidence, alerts, tlp_most, min_sources, .. } = criteria;
+        if tags.is_empty()
+            && min_confidence.is_none()
+            && alerts.is_none()
+            && tlp_most.is_none()
+            && min_sources.is_none_or(|count| count <= 1)
+            && !criteria.go_by_age()
         {
             // The remediation blocklist is no column: what is on it comes on top.
             return Ok(Chosen {
@@ -184,12 +204,13 @@ impl Accounts {
                 at_least: criteria.blocklist,
             });
         }
-        // Tags, alerts and the confidence of reports are no columns: the latest are looked at one
-        // by one.
+        // Tags, alerts, reports and scores are no columns: the latest are looked at one by one.
+        let now = self.context.now();
         let latest = read.ioc_choosable(&actor.account_id, criteria, &sources, LOOKED_AT).await?;
         let at_least = criteria.blocklist || latest.len() as u64 == LOOKED_AT;
         Ok(Chosen {
-            iocs: latest.iter().filter(|row| criteria.choose(&row.ioc, &enabled)).count() as u64,
+            iocs: latest.iter().filter(|row| criteria.choose(&row.ioc, &enabled, now)).count()
+                as u64,
             at_least,
         })
     }

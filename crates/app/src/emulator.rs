@@ -70,6 +70,7 @@ impl App {
         self.publishing.offers_tick().await?;
         let publications = self.publishing.publish_all().await?;
         self.accounts.protections_tick().await?;
+        self.intake.quality_tick().await?;
         self.watch.watch_tick(0).await?;
         self.watch.deliver_and_wait().await?;
         self.prune().await?;

@@ -81,8 +81,9 @@ pub use iocast_intake::{
     AlertChange, AlertQuery, BulkEditResult, DocumentIoc, Extracted, ExtractedFile, Ignored,
     ImportReport, ImportRequest, ImportView, Intake, IocEdit, IocPatch, IocQuery, IocView,
     ListGiven, ListOutcome, Loss, Mode, NewAlert, NewDocument, NewSource, NewSubscription,
-    Progress, PublicFeedView, ReadAs, ReviewIoc, ReviewPage, SourcePatch, Spooled,
-    SubscriptionView, Trust, UndoPlan, WalkPage, WalkQuery, Walked, extracted_file,
+    PreviewRow, Progress, PublicFeedView, RatedSource, ReadAs, ReviewIoc, ReviewPage, SourcePatch,
+    SourceQuality, Spooled, SubscriptionView, Trust, UndoPlan, WalkPage, WalkQuery, Walked,
+    extracted_file,
 };
 pub use iocast_notify::{
     Email, Failure, MailTransport, Mailer, Security, Smtp, Transport, Webhooks,
@@ -95,9 +96,9 @@ pub use iocast_serving::{
 };
 use iocast_store::Store;
 pub use iocast_store::{
-    AlertFilter, AuditFilter, AuditLine, Channel, Fetch, ImportFilter, ImportLine, MessageRow,
-    OutageMessage, OutageRow, Page, PageOf, Pool, PublicationLine, PullLine, Receipt, ReviewFilter,
-    ReviewRow, SessionRow,
+    AlertFilter, AuditFilter, AuditLine, Channel, CountedSource, Fetch, Handled, ImportFilter,
+    ImportLine, MessageRow, OutageMessage, OutageRow, Page, PageOf, Pool, PublicationLine,
+    PullLine, Receipt, ReviewFilter, ReviewRow, SessionRow,
 };
 pub use iocast_watch::{Client, Delivered, PullNote, PullUnderWay, Watch, Watched};
 

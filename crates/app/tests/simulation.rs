@@ -188,6 +188,7 @@ impl World {
             public_url: "https://iocast.example".to_owned(),
             trusted_proxies: iocast_domain::proxy::Proxies::default(),
             fetch_networks: iocast_domain::special::Networks::default(),
+            fetch_folders: Vec::new(),
             fetch_proxy: None,
             data: folder.path().to_owned(),
             program: std::path::PathBuf::new(),

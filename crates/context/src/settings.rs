@@ -19,6 +19,8 @@ pub struct Settings {
     pub emulator: bool,
     /// Networks that are not public, and may be fetched from all the same.
     pub fetch_networks: Networks,
+    /// Folders of this machine that subscriptions may read.
+    pub fetch_folders: Vec<PathBuf>,
     /// The proxy through which lists are fetched.
     pub fetch_proxy: Option<String>,
     /// Most bytes of one import.

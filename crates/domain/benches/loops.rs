@@ -38,6 +38,7 @@ fn iocs(value: impl Fn(usize) -> (Kind, String)) -> Vec<Ioc> {
                     confidence: Confidence::MEDIUM,
                     reported_at: 0,
                     first_at: 0,
+                    lifetime_days: None,
                 }],
                 user_tags: [format!("case-{}", n % 50), format!("g{}", n % 1_000)].into(),
                 ..Enrichment::default()
@@ -59,9 +60,9 @@ fn detect_and_normalise(value: &str) -> Result<(Kind, String), String> {
 #[divan::bench(args = [Criteria::default(), Criteria { tags: vec!["g7".to_owned()], ..Criteria::default() }])]
 fn choose(bencher: Bencher<'_, '_>, criteria: &Criteria) {
     let (iocs, enabled) = (domains(), EnabledSources::from([SOURCE]));
-    bencher
-        .counter(ItemsCount::new(MANY))
-        .bench_local(|| iocs.iter().filter(|ioc| criteria.choose(ioc, &enabled)).count());
+    bencher.counter(ItemsCount::new(MANY)).bench_local(|| {
+        iocs.iter().filter(|ioc| criteria.choose(ioc, &enabled, iocs[0].last_seen)).count()
+    });
 }
 
 #[divan::bench(args = [1_000, MANY])]

@@ -57,8 +57,9 @@ macro_rules! words {
 
 pub(crate) use words;
 
+mod age;
 mod merge;
-pub use self::merge::{Change, Sighting, merge, unite};
+pub use self::merge::{Change, Reporter, Sighting, merge, unite};
 
 words! {
     /// What an IOC is. An address may be a single one or a CIDR block.
@@ -145,6 +146,10 @@ pub struct Report {
     /// When it was first received, in UTC microseconds; 0 where that was before it was kept.
     #[serde(rename = "f", default)]
     pub first_at: i64,
+    /// Days for which the IOC stays Active after it was last seen, where the source has a lifetime
+    /// of its own for it.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub lifetime_days: Option<u16>,
 }
 
 /// A remark of a person about an IOC.
@@ -278,18 +283,6 @@ impl Ioc {
     #[must_use]
     pub fn rated(&self) -> bool {
         self.enrichment.user_severity.is_some() || self.enrichment.reported_severity.is_some()
-    }
-
-    /// When it retires unless it is seen again.
-    #[must_use]
-    pub fn retires_at(&self) -> Timestamp {
-        self.last_seen.plus(self.kind.lifetime())
-    }
-
-    /// Active while younger than its kind's lifetime at `now`.
-    #[must_use]
-    pub fn state_at(&self, now: Timestamp) -> State {
-        if now >= self.retires_at() { State::Retired } else { State::Active }
     }
 }
 

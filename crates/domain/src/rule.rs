@@ -9,6 +9,7 @@ use crate::{
     id::{AccountId, GroupId, RuleId, SourceId},
     ioc::{Ioc, Kind, Severity, State, Whitelist},
     name::Name,
+    score::{age_days, score},
     source::Confidence,
     time::Timestamp,
     tlp::Tlp,
@@ -50,6 +51,10 @@ pub struct Criteria {
     pub tlp_most: Option<Tlp>,
     /// By so many of these sources.
     pub min_sources: Option<u8>,
+    /// Last seen at most so many UTC days ago.
+    pub max_age_days: Option<u16>,
+    /// With at least this score: see [`crate::score::score`].
+    pub min_score: Option<u8>,
     /// And those on the remediation blocklist, of the same kinds, whatever the rest says.
     pub blocklist: bool,
     /// Came up in one of these alerts: an alert policy.
@@ -83,9 +88,16 @@ pub type EnabledSources = HashSet<SourceId>;
 pub type SourceRanks = HashMap<SourceId, u32>;
 
 impl Criteria {
-    /// Whether the criteria choose this IOC. Reports of sources that are off don't count.
+    /// Whether what they choose may change without a change, because a day has passed.
     #[must_use]
-    pub fn choose(&self, ioc: &Ioc, enabled: &EnabledSources) -> bool {
+    pub const fn go_by_age(&self) -> bool {
+        self.max_age_days.is_some() || self.min_score.is_some()
+    }
+
+    /// Whether the criteria choose this IOC on the UTC day of `now`. Reports of sources that are off
+    /// don't count.
+    #[must_use]
+    pub fn choose(&self, ioc: &Ioc, enabled: &EnabledSources, now: Timestamp) -> bool {
         let any = |list: bool, hit: bool| list || hit;
         let state = match self.state {
             StateFilter::Active => ioc.state == State::Active,
@@ -122,7 +134,9 @@ impl Criteria {
             && (self.tags.is_empty() || tagged())
             && self.tlp_most.is_none_or(|most| marked() <= Some(most))
             && self.alerts.as_ref().is_none_or(|alerts| alerts.choose(&ioc.enrichment.alerts))
+            && self.max_age_days.is_none_or(|most| age_days(ioc, now) <= i64::from(most))
             && reported()
+            && self.min_score.is_none_or(|min| score(ioc, enabled, now) >= min)
     }
 }
 
@@ -135,7 +149,10 @@ pub fn may_leave(ioc: &Ioc) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ioc::{Enrichment, Report};
+    use crate::{
+        ioc::{Enrichment, Report},
+        time::DAY,
+    };
 
     #[test]
     fn criteria_are_all_asked_and_sources_that_are_off_do_not_count() {
@@ -155,15 +172,16 @@ mod tests {
                     confidence: Confidence::MEDIUM,
                     reported_at: 0,
                     first_at: 0,
+                    lifetime_days: None,
                 }],
                 user_tags: ["Phishing".to_owned()].into(),
                 ..Enrichment::default()
             },
         };
         let on = EnabledSources::from([source]);
-        let chosen = |criteria: Criteria| criteria.choose(&ioc, &on);
+        let chosen = |criteria: Criteria| criteria.choose(&ioc, &on, now);
         assert!(chosen(Criteria::default()));
-        assert!(!Criteria::default().choose(&ioc, &EnabledSources::new()));
+        assert!(!Criteria::default().choose(&ioc, &EnabledSources::new(), now));
         assert!(chosen(Criteria { tags: vec!["phishing".into()], ..Criteria::default() }));
         assert!(!chosen(Criteria { kinds: vec![Kind::Url], ..Criteria::default() }));
         assert!(!chosen(Criteria { severities: vec![Severity::High], ..Criteria::default() }));
@@ -182,9 +200,15 @@ mod tests {
         marked.enrichment.system_tags.insert("tlp:amber".to_owned());
         for (most, chosen) in [(Tlp::Green, false), (Tlp::Amber, true)] {
             let criteria = Criteria { tlp_most: Some(most), ..Criteria::default() };
-            assert_eq!(criteria.choose(&marked, &on), chosen);
-            assert!(criteria.choose(&ioc, &on));
+            assert_eq!(criteria.choose(&marked, &on, now), chosen);
+            assert!(criteria.choose(&ioc, &on, now));
         }
+        let later = |criteria: &Criteria, days| criteria.choose(&ioc, &on, now.plus(days * DAY));
+        let young = Criteria { max_age_days: Some(3), ..Criteria::default() };
+        assert!(later(&young, 3) && !later(&young, 4) && young.go_by_age());
+        // A domain of medium confidence begins with 60 points and has 90 days.
+        let strong = Criteria { min_score: Some(40), ..Criteria::default() };
+        assert!(later(&strong, 30) && !later(&strong, 31) && strong.go_by_age());
         assert!(chosen(Criteria { first_seen_from: Some(now), ..Criteria::default() }));
         assert!(!chosen(Criteria { first_seen_to: Some(now), ..Criteria::default() }));
     }

@@ -172,6 +172,7 @@ mod tests {
             confidence,
             reported_at: 0,
             first_at: 0,
+            lifetime_days: None,
         }];
         let at = Timestamp::parse(seen).unwrap();
         let enrichment = Enrichment {

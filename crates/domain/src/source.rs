@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+mod limits;
+
+pub use self::limits::{LIFETIME_MAX, SourceLimits};
 use crate::{id::SourceId, ioc::Severity, problem::FieldError, time::Timestamp};
 
 /// How much a source, or one report of it, is trusted: 1 (low) to 3 (high).
@@ -74,6 +77,8 @@ pub struct Source {
     pub kind: SourceKind,
     /// What it is about; may be empty.
     pub description: String,
+    /// What it may claim, and for how long its IOCs stay.
+    pub limits: SourceLimits,
 }
 
 /// Reads a source name: 1 to 100 characters without control characters or `"`, trimmed.

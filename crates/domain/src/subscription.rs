@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+mod schedule;
 mod takes;
 
-pub use self::takes::Takes;
+pub use self::{schedule::Schedule, takes::Takes};
 use crate::{
     id::SourceId,
     ioc::words,
@@ -54,6 +55,8 @@ words! {
         Taxii = 3 "taxii",
         /// The IOCs of a Threat Command account, by its API.
         ThreatCommand = 4 "threat_command",
+        /// All files in a folder of the machine that iocast runs on.
+        Folder = 5 "folder",
     }
 }
 
@@ -144,6 +147,16 @@ pub struct SubscriptionOptions {
     pub ca: Option<String>,
     /// The certificate, in PEM, that iocast shows to the server.
     pub certificate: Option<String>,
+    /// At which times it is fetched, in place of a pause between two fetches.
+    pub schedule: Option<Schedule>,
+    /// Where the next page of a JSON file is: the names that lead to it, parted by dots, such as
+    /// `meta.next`.
+    pub next_field: Option<String>,
+    /// The parameter that takes what stands there; without one, that is the address of the page.
+    pub next_parameter: Option<String>,
+    /// What the columns of a table hold, where that is not found by itself: as
+    /// `iocast_formats::read::Columns` reads it.
+    pub columns: Option<String>,
 }
 
 /// How a subscription went so far.
@@ -208,6 +221,9 @@ impl Subscription {
             && self.form == other.form
             && self.coverage == other.coverage
             && self.options.takes == other.options.takes
+            && self.options.columns == other.options.columns
+            && self.options.next_field == other.options.next_field
+            && self.options.next_parameter == other.options.next_parameter
             // Accounts of one server are several lists.
             && (self.protocol == Protocol::File || self.access_name == other.access_name)
     }
@@ -217,7 +233,7 @@ impl Subscription {
     #[must_use]
     pub fn is_out(&self, now: Timestamp) -> bool {
         let FetchProgress { failures, failing_since, .. } = &self.progress;
-        let patience = (2 * self.every).max(HOUR);
+        let patience = (2 * self.pause(now)).max(HOUR);
         *failures >= OUT_AFTER && failing_since.is_some_and(|since| since.plus(patience) <= now)
     }
 
@@ -237,10 +253,23 @@ impl Subscription {
     }
 
     /// When the next fetch is due after one that went well. `chance` from 0 to 1 spreads fetches of
-    /// many subscriptions over a tenth of the pause.
+    /// many subscriptions over a tenth of the pause, or over a minute after the time of a schedule.
     #[must_use]
     pub fn after_success(&self, now: Timestamp, chance: f64) -> Timestamp {
-        now.plus(self.every + spread(self.every, chance))
+        match self.options.schedule.as_ref().map(|schedule| schedule.next(now)) {
+            Some(Some(next)) => next.plus(spread(10 * MINUTE, chance)),
+            // No time comes any more: once in the longest pause.
+            Some(None) => now.plus(EVERY_MAX),
+            None => now.plus(self.every + spread(self.every, chance)),
+        }
+    }
+
+    /// The time between two fetches that go well, in microseconds.
+    fn pause(&self, now: Timestamp) -> i64 {
+        let schedule = self.options.schedule.as_ref();
+        let next = schedule.and_then(|schedule| Some((schedule, schedule.next(now)?)));
+        let gap = next.and_then(|(schedule, next)| Some(schedule.next(next)?.since(next)));
+        gap.unwrap_or(self.every)
     }
 
     /// The same after one that failed: a minute, two, four, up to the pause between fetches; later
@@ -248,7 +277,7 @@ impl Subscription {
     #[must_use]
     pub fn after_failure(&self, now: Timestamp, asked: Option<i64>, chance: f64) -> Timestamp {
         let doubled = RETRY.saturating_mul(1 << self.progress.failures.min(20));
-        let wait = doubled.min(self.every).max(asked.unwrap_or(0).min(DAY));
+        let wait = doubled.min(self.pause(now)).max(asked.unwrap_or(0).min(DAY));
         now.plus(wait + spread(wait, chance))
     }
 }
@@ -307,83 +336,4 @@ pub fn retry_after(text: &str, now: Timestamp) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn subscription() -> Subscription {
-        Subscription {
-            source_id: SourceId(uuid::Uuid::nil()),
-            protocol: Protocol::File,
-            url: String::new(),
-            form: None,
-            every: HOUR,
-            coverage: Coverage::Full,
-            grace: 0,
-            access: Access::None,
-            access_name: String::new(),
-            secret: Vec::new(),
-            tls_key: Vec::new(),
-            paused: false,
-            options: SubscriptionOptions::default(),
-            progress: FetchProgress::default(),
-        }
-    }
-
-    #[test]
-    fn it_waits_longer_after_each_failure_and_never_longer_than_its_pause() {
-        let now = Timestamp::from_micros(0);
-        let mut of = subscription();
-        let mut waits = Vec::new();
-        for failures in [0, 1, 2, 5, 6, 40] {
-            of.progress.failures = failures;
-            waits.push(of.after_failure(now, None, 0.0).micros() / MINUTE);
-        }
-        assert_eq!(waits, [1, 2, 4, 32, 60, 60]);
-        assert_eq!(of.after_failure(now, Some(3 * HOUR), 0.0).micros(), 3 * HOUR);
-        assert_eq!(of.after_failure(now, Some(30 * DAY), 0.0).micros(), DAY);
-        assert_eq!(of.after_success(now, 0.5).micros(), HOUR + 3 * MINUTE);
-    }
-
-    #[test]
-    fn how_fresh_it_is() {
-        let mut of = subscription();
-        let at = |hours: i64| Timestamp::from_micros(hours * HOUR);
-        assert_eq!(of.freshness(at(0)), Freshness::NeverFetched);
-        of.progress.ok_at = Some(at(1));
-        of.progress.next_at = at(2);
-        assert_eq!(of.freshness(at(2)), Freshness::Fresh);
-        assert_eq!(of.freshness(at(4)), Freshness::Failing);
-        of.progress.failures = 1;
-        assert_eq!(of.freshness(at(2)), Freshness::Failing);
-        of.paused = true;
-        assert_eq!(of.freshness(at(2)), Freshness::Paused);
-    }
-
-    #[test]
-    fn people_are_written_to_after_three_failures_and_twice_the_pause() {
-        let mut of = subscription();
-        let at = |minutes: i64| Timestamp::from_micros(minutes * MINUTE);
-        of.progress.failures = 3;
-        of.progress.failing_since = Some(at(0));
-        assert!(!of.is_out(at(119)) && of.is_out(at(120)));
-        of.every = 5 * MINUTE;
-        assert!(!of.is_out(at(59)) && of.is_out(at(60)));
-        of.progress.failures = 2;
-        assert!(!of.is_out(at(600)));
-    }
-
-    #[test]
-    fn a_list_that_lost_more_than_half_is_not_believed() {
-        assert!(!lost_too_much(19, 0) && !lost_too_much(20, 10));
-        assert!(lost_too_much(20, 9) && lost_too_much(1_000, 0));
-    }
-
-    #[test]
-    fn retry_after_is_read() {
-        let now = Timestamp::parse("2026-11-30T10:00:00Z").unwrap();
-        assert_eq!(retry_after("120", now), Some(120 * SECOND));
-        assert_eq!(retry_after("Mon, 30 Nov 2026 10:00:30 GMT", now), Some(30 * SECOND));
-        assert_eq!(retry_after("Mon, 30 Nov 2026 09:00:00 GMT", now), Some(0));
-        assert_eq!(retry_after("soon", now), None);
-    }
-}
+mod tests;

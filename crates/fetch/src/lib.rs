@@ -12,14 +12,16 @@ use std::{
 
 use iocast_domain::special::Networks;
 use ureq::{
-    Agent, Body, Error, Proxy, Timeout,
+    Agent, Body, Proxy,
     http::{Response, StatusCode, Uri, header},
     unversioned::transport::DefaultConnector,
 };
 
+mod answers;
 mod judge;
 mod tls;
 
+use self::answers::{next_of, redirected, refused, sentence};
 use self::judge::{Judge, NotAllowed, may_reach};
 
 /// Redirects that are followed.
@@ -72,6 +74,8 @@ pub struct Request {
     pub most: u64,
     /// How long all of it may take.
     pub total: Duration,
+    /// From which byte on it is asked for, after what came before; see [`Failure::cut`].
+    pub part_from: Option<u64>,
 }
 
 /// What a server answered.
@@ -98,6 +102,8 @@ pub struct Head {
     pub range: Option<String>,
     /// When the last object in it was added, as TAXII says it.
     pub last_added: Option<String>,
+    /// Where the next page is, as `Link` says it.
+    pub next: Option<String>,
 }
 
 /// Why nothing came of it.
@@ -110,11 +116,13 @@ pub struct Failure {
     pub retry_after: Option<String>,
     /// A sentence for people.
     pub why: String,
+    /// Of a body that broke off, its `ETag`: the rest may be asked for.
+    pub cut: Option<String>,
 }
 
 impl Failure {
     fn new(why: impl Into<String>) -> Self {
-        Self { status: None, retry_after: None, why: why.into() }
+        Self { status: None, retry_after: None, why: why.into(), cut: None }
     }
 }
 
@@ -187,11 +195,23 @@ impl Client {
                 | StatusCode::SEE_OTHER
                 | StatusCode::TEMPORARY_REDIRECT
                 | StatusCode::PERMANENT_REDIRECT => at = redirected(&at, &answer)?,
-                StatusCode::OK => return body(request, answer, to),
                 // Only of what was asked for in parts.
                 StatusCode::PARTIAL_CONTENT if request.asks_for_part() => {
+                    let range = text(&answer, header::CONTENT_RANGE).unwrap_or_default();
+                    let begins = request.part_from.map(|from| format!("bytes {from}-"));
+                    if begins.is_some_and(|begins| !range.starts_with(&begins)) {
+                        return Err(Failure::new(
+                            "The server sent another part than was asked for.",
+                        ));
+                    }
                     return body(request, answer, to);
                 }
+                StatusCode::OK if request.part_from.is_some() => {
+                    return Err(Failure::new(
+                        "The answer broke off, and the server has another version by now; it is tried again.",
+                    ));
+                }
+                StatusCode::OK => return body(request, answer, to),
                 _ => return Err(refused(answer)),
             }
         }
@@ -272,54 +292,6 @@ fn text(answer: &Response<Body>, name: header::HeaderName) -> Option<String> {
     answer.headers().get(name)?.to_str().ok().map(str::to_owned)
 }
 
-fn redirected(from: &Uri, answer: &Response<Body>) -> Result<Uri, Failure> {
-    let status = Some(answer.status().as_u16());
-    let wrong = |why: String| Failure { status, retry_after: None, why };
-    let location = text(answer, header::LOCATION).unwrap_or_default();
-    let unreadable = || wrong("The server redirected to an address that can't be read.".to_owned());
-    let base = url::Url::parse(&from.to_string()).map_err(|_| unreadable())?;
-    let mut to = base.join(&location).map_err(|_| unreadable())?;
-    to.set_fragment(None);
-    let safer = base.scheme() == "http"
-        && to.scheme() == "https"
-        && base.host() == to.host()
-        && base.port().is_none()
-        && to.port().is_none();
-    if base.origin() != to.origin() && !safer {
-        // What stands behind the path may be a key.
-        to.set_query(None);
-        return Err(wrong(format!(
-            "The server redirects to {to}. iocast follows redirects on the same server only; if that is where the list is now, change the address of this subscription."
-        )));
-    }
-    to.as_str().parse().map_err(|_| unreadable())
-}
-
-fn refused(mut answer: Response<Body>) -> Failure {
-    let status = answer.status();
-    let retry_after = text(&answer, header::RETRY_AFTER);
-    let mut beginning = Vec::new();
-    // What can't be read is not shown.
-    let _ = answer.body_mut().as_reader().take(SHOWN).read_to_end(&mut beginning);
-    let said = String::from_utf8_lossy(&beginning);
-    let said: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let is_page = said.trim_start().starts_with('<');
-    let said = if is_page || said.trim().is_empty() {
-        String::new()
-    } else {
-        format!(" It says: {}", said.trim())
-    };
-    let hint = match status.as_u16() {
-        401 | 403 => " Check the access of this subscription.",
-        404 | 410 => " Check the address.",
-        429 => " It is asked too often.",
-        _ => "",
-    };
-    let name = status.canonical_reason().unwrap_or_default();
-    let why = format!("The server answered {} {name}.{hint}{said}", status.as_u16());
-    Failure { status: Some(status.as_u16()), retry_after, why }
-}
-
 fn body(
     request: &Request,
     mut answer: Response<Body>,
@@ -333,8 +305,11 @@ fn body(
         content_type: text(answer, header::CONTENT_TYPE),
         range: text(answer, header::CONTENT_RANGE),
         last_added: text(answer, LAST_ADDED),
+        next: text(answer, header::LINK).and_then(|links| next_of(&links)),
     };
-    let wrong = |why: String| Failure { status: Some(200), retry_after: None, why };
+    let wrong = |why: String| Failure { status: Some(200), ..Failure::new(why) };
+    let etag = text(&answer, header::ETAG);
+    let cut = |why: String| Failure { cut: etag.clone(), ..wrong(why) };
     let too_large = || {
         wrong(format!(
             "The answer is larger than {} bytes, the most that is taken; of files, import_max_bytes says how many.",
@@ -348,9 +323,9 @@ fn body(
     let mut buffer = vec![0; 64 * 1024];
     let mut reader = answer.body_mut().with_config().limit(u64::MAX).reader();
     loop {
-        let read = reader.read(&mut buffer).map_err(|error| {
-            wrong(format!("The answer broke off after {bytes} bytes: {error}."))
-        })?;
+        let read = reader
+            .read(&mut buffer)
+            .map_err(|error| cut(format!("The answer broke off after {bytes} bytes: {error}.")))?;
         let Some(some) = buffer.get(..read).filter(|some| !some.is_empty()) else { break };
         bytes += read as u64;
         if bytes > request.most {
@@ -365,25 +340,9 @@ fn body(
     drop(reader);
     match stated {
         Some(length) if length != bytes => {
-            Err(wrong(format!("The answer broke off after {bytes} of {length} bytes.")))
+            Err(cut(format!("The answer broke off after {bytes} of {length} bytes.")))
         }
         _ if bytes == 0 => Err(wrong("The answer is empty.".to_owned())),
         _ => Ok(Answer::Body(head(bytes, &answer))),
-    }
-}
-
-fn sentence(error: &Error) -> String {
-    match error {
-        Error::Other(other) if other.is::<NotAllowed>() => other.to_string(),
-        Error::HostNotFound => "The name of the server is not known to DNS.".to_owned(),
-        Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
-            format!("The server could not be reached within {} seconds.", CONNECT.as_secs())
-        }
-        Error::Timeout(Timeout::RecvResponse) => {
-            format!("The server did not answer within {} seconds.", ANSWER.as_secs())
-        }
-        Error::Timeout(_) => "The server took too long.".to_owned(),
-        Error::Io(error) => format!("The server could not be reached: {error}."),
-        other => format!("The server could not be reached: {other}."),
     }
 }

@@ -47,6 +47,7 @@ fn iocs() -> Vec<Ioc> {
                 confidence: Confidence::MEDIUM,
                 reported_at: STAMP,
                 first_at: 0,
+                lifetime_days: None,
             }],
             user_tags: [format!("case-{}", n % 50), format!("g{}", n % 1_000)].into(),
             system_tags: ["phishing".to_owned()].into(),

@@ -33,6 +33,7 @@ pub mod unpack;
 pub mod warninglist;
 
 use list::ListLine;
+pub use table::Columns;
 
 /// The form of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -274,9 +275,23 @@ pub fn split<R: BufRead + Seek>(
     options: Options,
     sink: Sink<'_>,
 ) -> Result<(), ReadError> {
+    split_by(input, from, options, None, sink)
+}
+
+/// As [`split`], where a person says what the columns of a table hold.
+///
+/// # Errors
+/// As [`split`].
+pub fn split_by<R: BufRead + Seek>(
+    input: Input,
+    from: &mut R,
+    options: Options,
+    columns: Option<&Columns>,
+    sink: Sink<'_>,
+) -> Result<(), ReadError> {
     match input {
         Input::Json => json::split(from, options, sink),
-        Input::Table => table::split(from, options, sink),
+        Input::Table => table::split(from, options, columns, sink),
         Input::List => list::split(from, sink),
         Input::Report => report::split(from, options, sink),
         Input::Html => html::split(from, options, sink),

@@ -7,11 +7,11 @@ use std::{collections::HashSet, path::PathBuf, sync::Arc};
 use iocast_domain::{
     alert::Alert,
     id::{ImportId, IocId, SourceId},
-    ioc::{Enrichment, Sighting},
-    source::Source,
+    ioc::{Enrichment, Kind, Severity, Sighting},
+    source::{Confidence, Source},
     time::{HOUR, Timestamp},
 };
-use iocast_formats::read::{Input, Options, Rejected, form::Stated};
+use iocast_formats::read::{Columns, Input, Options, Rejected, form::Stated};
 use iocast_store::ImportLine;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -72,6 +72,8 @@ pub struct ImportRequest {
     pub stated: Stated,
     /// What the reader shall take.
     pub options: Options,
+    /// What the columns of a table hold, where a person said so.
+    pub columns: Option<Arc<Columns>>,
     /// What holds for every IOC in it: tags, families.
     pub also: Enrichment,
     /// Whose decisions the body may hold.
@@ -111,13 +113,16 @@ pub struct Ignored {
     pub user_tags: u64,
     /// Confidences above the source's own, which were lowered to it.
     pub confidence: u64,
+    /// Severities above the worst one that the source may report, which were lowered to it.
+    #[serde(default)]
+    pub severity: u64,
 }
 
 impl Ignored {
     /// A sentence for each kind.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
-        let Self { whitelist, user_tags, confidence } = *self;
+        let Self { whitelist, user_tags, confidence, severity } = *self;
         let all = [
             (
                 whitelist,
@@ -125,6 +130,10 @@ impl Ignored {
             ),
             (user_tags, "IOCs came with user tags; they were taken as tags of the source."),
             (confidence, "confidences were above that of the source, and lowered to it."),
+            (
+                severity,
+                "severities were above the worst one that the source may report, and lowered to it.",
+            ),
         ];
         all.into_iter()
             .filter(|(count, _)| *count > 0)
@@ -136,6 +145,7 @@ impl Ignored {
         self.whitelist += other.whitelist;
         self.user_tags += other.user_tags;
         self.confidence += other.confidence;
+        self.severity += other.severity;
     }
 }
 
@@ -169,6 +179,30 @@ pub struct ImportReport {
     pub left_out: u64,
     /// Nothing was written.
     pub dry_run: bool,
+    /// Of a dry run, the first IOCs that would be new or change, as they would be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub preview: Vec<PreviewRow>,
+}
+
+/// An IOC as an import would make it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PreviewRow {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its value.
+    pub value: String,
+    /// Whether it would be new.
+    pub is_new: bool,
+    /// First seen.
+    pub first_seen: Timestamp,
+    /// Last seen.
+    pub last_seen: Timestamp,
+    /// The severity that would count.
+    pub severity: Severity,
+    /// The confidence that this source's report would have.
+    pub confidence: Option<Confidence>,
+    /// Its tags.
+    pub tags: Vec<String>,
 }
 
 /// Told on the way: how many sightings were handled.
@@ -290,6 +324,7 @@ impl Intake {
             file_name: None,
             stated: Stated::Chosen(Input::Json),
             options,
+            columns: None,
             also,
             trust: Trust::Restore,
             mode: Mode::Take,

@@ -6,6 +6,8 @@ use iocast_domain::{
     account::Module,
     id::{IocId, SourceId},
     ioc::{Comment, Ioc, Severity, Whitelist, label},
+    rule::EnabledSources,
+    score::score,
     source::Source,
     warninglist::ListMatch,
 };
@@ -23,6 +25,8 @@ pub struct IocView {
     pub sources: HashMap<SourceId, Source>,
     /// The warninglists that it is on.
     pub lists: Vec<ListMatch>,
+    /// Its score today.
+    pub score: u8,
 }
 
 /// What people may change of an IOC.
@@ -64,8 +68,12 @@ impl Intake {
             .collect();
         let account = self.context.store.read().account_fetch(&actor.account_id).await?;
         let guard = self.context.guard(&account.ok_or(AppError::NotFound("account"))?).await?;
+        let now = self.context.now();
+        let enabled: EnabledSources =
+            all.values().filter(|source| source.enabled).map(|source| source.id).collect();
         let view = |row: IocRow| {
             let lists = guard.lists().matches(row.ioc.kind, &row.ioc.value);
+            let score = score(&row.ioc, &enabled, now);
             let sources = row
                 .ioc
                 .enrichment
@@ -73,7 +81,7 @@ impl Intake {
                 .iter()
                 .filter_map(|r| all.get(&r.source_id).map(|s| (s.id, s.clone())))
                 .collect();
-            IocView { ioc: row.ioc, sources, lists }
+            IocView { ioc: row.ioc, sources, lists, score }
         };
         Ok(rows.into_iter().map(view).collect())
     }

@@ -10,6 +10,7 @@ use iocast_context::{Actor, AppError, AppResult, Context, Fields, GroupNews, Mes
 mod alerts;
 mod imports;
 mod iocs;
+mod quality;
 mod respell;
 mod retire;
 mod sources;
@@ -20,10 +21,12 @@ mod warninglists;
 pub use self::{
     alerts::{AlertChange, AlertQuery, NewAlert},
     imports::{
-        Extracted, ExtractedFile, Ignored, ImportReport, ImportRequest, ImportView, Mode, Progress,
-        ReadAs, ReviewIoc, ReviewPage, Spooled, Trust, UndoPlan, extracted_file,
+        Extracted, ExtractedFile, Ignored, ImportReport, ImportRequest, ImportView, Mode,
+        PreviewRow, Progress, ReadAs, ReviewIoc, ReviewPage, Spooled, Trust, UndoPlan,
+        extracted_file,
     },
     iocs::{IocPatch, IocQuery, IocView},
+    quality::{RatedSource, SourceQuality},
     sources::{NewSource, SourcePatch},
     subscriptions::{Ledger, Loss, NewSubscription, PublicFeedView, SubscriptionView},
     walk::{BulkEditResult, DocumentIoc, IocEdit, NewDocument, WalkPage, WalkQuery, Walked},

@@ -75,7 +75,7 @@ impl Intake {
         let mut kept = HashSet::new();
         for (id, mut row) in txn.ioc_fetch_many(&listed).await? {
             let Some(at) = seen.get(&id).copied() else { continue };
-            if !row.deleted && at > row.ioc.last_seen && at.plus(row.ioc.kind.lifetime()) > now {
+            if !row.deleted && at > row.ioc.last_seen && at.plus(row.ioc.lifetime()) > now {
                 row.ioc.last_seen = at;
                 txn.ioc_update(account, &row, seq).await?;
                 kept.insert(id);

@@ -6,7 +6,7 @@ use iocast_domain::{
     account::Module,
     id::{AccountId, SourceId},
     problem::FieldError,
-    source::{Confidence, Source, SourceKind, parse_source_name},
+    source::{Confidence, Source, SourceKind, SourceLimits, parse_source_name},
     time::clip,
 };
 use iocast_store::Txn;
@@ -31,13 +31,22 @@ pub struct NewSource {
     pub kind: SourceKind,
     /// What it is about.
     pub description: String,
+    /// What it may claim, and for how long its IOCs stay.
+    pub limits: SourceLimits,
 }
 
 impl NewSource {
     /// A feed that is on.
     #[must_use]
     pub fn feed(name: String, confidence: i64) -> Self {
-        Self { name, confidence, enabled: true, kind: SourceKind::Feed, description: String::new() }
+        Self {
+            name,
+            confidence,
+            enabled: true,
+            kind: SourceKind::Feed,
+            description: String::new(),
+            limits: SourceLimits::default(),
+        }
     }
 }
 
@@ -50,6 +59,8 @@ pub struct SourcePatch {
     pub confidence: Option<i64>,
     /// On or off.
     pub enabled: Option<bool>,
+    /// What it may claim, and for how long its IOCs stay, for reports from now on.
+    pub limits: Option<SourceLimits>,
 }
 
 fn confidence(level: i64) -> Result<Confidence, FieldError> {
@@ -73,8 +84,9 @@ impl Intake {
         let mut fields = Fields::default();
         let name = fields.take(parse_source_name(&new.name));
         let level = fields.take(confidence(new.confidence));
+        let limits = fields.take(new.limits.checked());
         fields.done()?;
-        let (Some(name), Some(confidence)) = (name, level) else {
+        let (Some(name), Some(confidence), Some(limits)) = (name, level, limits) else {
             return Err(AppError::Invalid(Vec::new()));
         };
         let source = Source {
@@ -85,6 +97,7 @@ impl Intake {
             created_at: self.context.now(),
             kind: new.kind,
             description: clip(&new.description, 2_000),
+            limits,
         };
         let txn = self.context.store.write().await?;
         txn.source_insert(&actor.account_id, &source)
@@ -165,7 +178,7 @@ impl Intake {
         patch: SourcePatch,
     ) -> AppResult<Source> {
         actor.may_change(Module::Tip)?;
-        let SourcePatch { name, confidence: level, enabled } = patch;
+        let SourcePatch { name, confidence: level, enabled, limits } = patch;
         let txn = self.context.store.write().await?;
         // Nobody changes it between reading and writing.
         txn.account_lock(&actor.account_id).await?;
@@ -179,12 +192,15 @@ impl Intake {
         if let Some(level) = level.and_then(|l| fields.take(confidence(l))) {
             after.confidence = level;
         }
+        if let Some(limits) = limits.and_then(|of| fields.take(of.checked())) {
+            after.limits = limits;
+        }
         after.enabled = enabled.unwrap_or(before.enabled);
         fields.done()?;
         txn.source_update(&actor.account_id, &after)
             .await
             .map_err(|e| taken(e, "name", "a source"))?;
-        if after.confidence != before.confidence
+        if (after.confidence != before.confidence || after.limits != before.limits)
             && let Some(mut of) = txn.subscription_fetch(id).await?
         {
             // Its reports are renewed at the next fetch.
@@ -275,5 +291,8 @@ impl Intake {
 }
 
 fn shown(source: &Source) -> serde_json::Value {
-    serde_json::json!({ "name": source.name, "confidence": u8::from(source.confidence), "enabled": source.enabled })
+    serde_json::json!({
+        "name": source.name, "confidence": u8::from(source.confidence), "enabled": source.enabled,
+        "limits": source.limits,
+    })
 }

@@ -16,6 +16,7 @@ mod checked;
 mod claim;
 mod fetching;
 mod file;
+mod folder;
 mod gone;
 mod kept_list;
 mod ledger;
@@ -59,6 +60,10 @@ pub struct NewSubscription {
     pub certificate_key: Option<String>,
     /// Whether it rests.
     pub paused: bool,
+    /// At which times it is fetched, as by cron, in place of a pause.
+    pub cron: Option<String>,
+    /// The time zone of those.
+    pub time_zone: Option<String>,
     /// What is said of few.
     pub options: SubscriptionOptions,
 }
@@ -91,6 +96,8 @@ fn shown(of: &Subscription) -> serde_json::Value {
         "access_name": of.access_name, "paused": of.paused, "tags": of.options.tags,
         "token_url": of.options.token_url, "tlp_most": of.options.takes.tlp_most,
         "kinds": of.options.takes.kinds,
+        "cron": of.options.schedule.as_ref().map(|of| (of.text(), of.zone())),
+        "next_field": of.options.next_field, "columns": of.options.columns,
     })
 }
 
@@ -153,7 +160,7 @@ impl Intake {
     ) -> AppResult<SubscriptionView> {
         actor.may_change(Module::Tip)?;
         let name = self.source_fetch(actor, source).await?.name;
-        let checked = checked(&new)?;
+        let checked = checked(&new, self.context.now(), &self.context.settings.fetch_folders)?;
         let txn = self.context.store.write().await?;
         txn.account_lock(&actor.account_id).await?;
         let before = txn.subscription_fetch(source).await?;

@@ -11,7 +11,7 @@ use iocast_domain::{
     id::{IocId, SourceId},
     ioc::{Comment, Ioc, LABELS_MAX, Severity, Whitelist, ioc_id, label},
     normalise::detect,
-    source::{Source, SourceKind},
+    source::{Source, SourceKind, SourceLimits},
     time::Timestamp,
 };
 use iocast_store::{IocFilter, IocRow};
@@ -275,6 +275,7 @@ impl Intake {
                         enabled: true,
                         kind: SourceKind::Document,
                         description,
+                        limits: SourceLimits::default(),
                     },
                 )
                 .await?;

@@ -29,6 +29,7 @@ use uuid::Uuid;
 use self::loaded::LoadedIocs;
 use crate::{AppResult, GroupNews, Publishing};
 
+mod aged;
 mod blobs;
 mod changes;
 mod choose;
@@ -173,7 +174,7 @@ impl<'a> PublicationJob<'a> {
     }
 
     fn chosen(&self, ioc: &Ioc) -> bool {
-        self.rules.iter().any(|criteria| criteria.choose(ioc, &self.enabled))
+        self.rules.iter().any(|criteria| criteria.choose(ioc, &self.enabled, self.now))
     }
 
     fn verdict(&self, row: &IocRow) -> Verdict {
@@ -255,11 +256,15 @@ impl<'a> PublicationJob<'a> {
             publication: number,
             live: plan.live,
             cut: Truncation::of(plan.limit_cut, not_for_device),
-            due_at: plan.due_at.into_iter().chain(boundary.as_ref().and_then(|b| b.count_at)).min(),
+            due_at: [plan.due_at, boundary.as_ref().and_then(|b| b.count_at), self.next_day()]
+                .into_iter()
+                .flatten()
+                .min(),
             latest_stamp: plan.latest_stamp,
             boundary,
             kept_at: (self.state.frozen, self.state.restored),
             restored: self.restored(number),
+            aged_day: self.goes_by_age().then(|| self.today()),
             withdrawals_only: false,
         };
         Ok(Ready {

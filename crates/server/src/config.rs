@@ -44,6 +44,8 @@ pub struct Config {
     /// Addresses and networks that are not public, and from which subscriptions may fetch all the
     /// same, separated by commas.
     pub fetch_networks: String,
+    /// Folders of this machine that subscriptions may read: whole paths, separated by commas.
+    pub fetch_folders: String,
     /// Proxy through which subscriptions fetch, as `http://HOST:PORT`, with `USER:PASSWORD@` before
     /// the host where it asks for them.
     pub fetch_proxy: Option<String>,
@@ -129,6 +131,7 @@ impl Default for Config {
             tls_key: None,
             trusted_proxies: String::new(),
             fetch_networks: String::new(),
+            fetch_folders: String::new(),
             fetch_proxy: None,
             database_url: None,
             secrets_file: None,
@@ -285,6 +288,7 @@ impl Config {
         }
         self.trusted_proxies()?;
         self.fetch_networks()?;
+        self.fetch_folders()?;
         self.fetch_proxy()?;
         self.role()?;
         if !matches!(self.log_format.as_str(), "text" | "json") {

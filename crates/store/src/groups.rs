@@ -268,5 +268,6 @@ fn group_row(of: &Group) -> StoreResult<group::ActiveModel> {
         let_through: NotSet,
         boundary: NotSet,
         restored: NotSet,
+        aged_day: NotSet,
     })
 }

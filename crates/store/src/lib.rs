@@ -25,6 +25,7 @@ mod page;
 mod protections;
 mod publications;
 mod pulls;
+mod quality;
 mod receipts;
 mod refused;
 mod respell;
@@ -56,8 +57,9 @@ pub use self::{
         PublishState,
     },
     pulls::{NewPull, PullDay, PullLine},
+    quality::{CountedSource, Handled, IdRange, LastCount, TakenImport},
     receipts::{Client, EventReceipt, NewReceipt, Receipt, Withdrawal},
-    stage::{PromoteOrder, StageCounts, StageWrite, Staged},
+    stage::{PromoteOrder, StageCounts, StageWrite, Staged, id_ranges},
     subscriptions::{Fetch, Section},
 };
 

@@ -98,6 +98,7 @@ impl Txn {
         let links = sources.iter().map(|source| ioc_source::ActiveModel {
             source_id: Set(source.0),
             ioc_id: Set(row.ioc.id.0),
+            first_at: Set(None),
         });
         let once = OnConflict::columns([ioc_source::Column::SourceId, ioc_source::Column::IocId])
             .do_nothing()

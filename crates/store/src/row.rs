@@ -27,7 +27,21 @@ row!(key, "keys", {
     account_id: String, kind: i16, device_id: Option<Uuid>, prefix: String, hash: String,
     created_at: i64, expires_at: Option<i64>, revoked_at: Option<i64>, last_used_at: Option<i64>,
 });
-row!(source, "sources", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, name: String, folded: String, confidence: i16, enabled: bool, created_at: i64, kind: i16, description: String });
+row!(source, "sources", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, name: String, folded: String, confidence: i16, enabled: bool, created_at: i64, kind: i16, description: String, limits: String });
+row!(source_day, "source_days", {
+    #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] day: i64,
+    counted_at: i64, iocs: i64, only_here: i64, timed: i64, first_here: i64, never_sent: i64, kept_back: i64, in_groups: i64, handled: i64, refused: i64,
+});
+row!(source_overlap, "source_overlaps", {
+    #[sea_orm(primary_key, auto_increment = false)] source_a: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)] source_b: Uuid,
+    account_id: String, iocs: i64,
+});
+row!(source_count, "source_counts", {
+    #[sea_orm(primary_key, auto_increment = false)] account_id: String,
+    day: i64, counted_at: Option<i64>, imports_until: i64, claimed_until: i64,
+});
 row!(change, "changes", { #[sea_orm(primary_key, auto_increment = false)] account_id: String, #[sea_orm(primary_key, auto_increment = false)] seq: i64, at: i64 });
 row!(alert, "alerts", {
     #[sea_orm(primary_key, auto_increment = false)] account_id: String,
@@ -41,7 +55,7 @@ row!(ioc, "iocs", {
     first_seen: i64, last_seen: i64, severity: i16, state: i16, retires_at: i64, whitelist: i16, enrichment: String,
     created_at: i64, deleted_at: Option<i64>, precedence: Option<i64>, first_seq: i64,
 });
-row!(ioc_source, "ioc_sources", { #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid });
+row!(ioc_source, "ioc_sources", { #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid, first_at: Option<i64> });
 row!(import, "imports", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, alive_until: i64, review: bool });
 row!(subscription, "subscriptions", {
     #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid,
@@ -114,7 +128,7 @@ row!(group, "ioc_groups", {
     config_version: i64, applied_config: i64, applied_seq: i64, publication: i64, live: i32, cut: String,
     due_at: Option<i64>, latest_stamp: Option<i64>, claim_token: Option<Uuid>, claim_until: i64, limit_told: bool,
     kind: Option<i16>, collapse: bool, frozen: Option<i64>, held: Option<String>, held_until: Option<i64>, held_seq: Option<i64>, held_config: Option<i64>, let_through: Option<i64>,
-    boundary: Option<String>, restored: Option<i64>,
+    boundary: Option<String>, restored: Option<i64>, aged_day: Option<i64>,
 });
 row!(rule, "rules", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, name: String, folded: String, enabled: bool, criteria: String, created_at: i64 });
 row!(rule_group, "rule_groups", { #[sea_orm(primary_key, auto_increment = false)] rule_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid });

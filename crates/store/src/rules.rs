@@ -43,6 +43,10 @@ struct StoredCriteria {
     tlp_most: Option<Tlp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     min_sources: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_age_days: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_score: Option<u8>,
     blocklist: bool,
     alerts: Option<StoredAlerts>,
 }
@@ -69,6 +73,8 @@ impl From<Criteria> for StoredCriteria {
             first_seen_to,
             tlp_most,
             min_sources,
+            max_age_days,
+            min_score,
             blocklist,
             alerts,
         } = criteria;
@@ -89,6 +95,8 @@ impl From<Criteria> for StoredCriteria {
             first_seen_to,
             tlp_most,
             min_sources,
+            max_age_days,
+            min_score,
             blocklist,
             alerts,
         }
@@ -108,6 +116,8 @@ impl From<StoredCriteria> for Criteria {
             first_seen_to,
             tlp_most,
             min_sources,
+            max_age_days,
+            min_score,
             blocklist,
             alerts,
         } = stored;
@@ -128,6 +138,8 @@ impl From<StoredCriteria> for Criteria {
             first_seen_to,
             tlp_most,
             min_sources,
+            max_age_days,
+            min_score,
             blocklist,
             alerts,
         }

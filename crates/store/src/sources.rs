@@ -27,6 +27,7 @@ fn to_source(row: source::Model) -> StoreResult<Source> {
         created_at,
         kind,
         description,
+        limits,
     } = row;
     let confidence = u8::try_from(confidence)
         .ok()
@@ -45,12 +46,13 @@ fn to_source(row: source::Model) -> StoreResult<Source> {
         created_at: Timestamp::from_micros(created_at),
         kind,
         description,
+        limits: serde_json::from_str(&limits).map_err(|e| corrupt("sources", "limits", e))?,
     })
 }
 
-fn to_row(account: &AccountId, source: &Source) -> source::ActiveModel {
-    let Source { id, name, confidence, enabled, created_at, kind, description } = source;
-    source::ActiveModel {
+fn to_row(account: &AccountId, source: &Source) -> StoreResult<source::ActiveModel> {
+    let Source { id, name, confidence, enabled, created_at, kind, description, limits } = source;
+    Ok(source::ActiveModel {
         id: Set(id.0),
         account_id: Set(account.to_string()),
         name: Set(name.clone()),
@@ -63,7 +65,8 @@ fn to_row(account: &AccountId, source: &Source) -> source::ActiveModel {
             SourceKind::Document => 2,
         }),
         description: Set(description.clone()),
-    }
+        limits: Set(serde_json::to_string(limits).map_err(|e| corrupt("sources", "limits", e))?),
+    })
 }
 
 impl<C: ConnectionTrait> Conn<C> {
@@ -153,13 +156,13 @@ impl<C: ConnectionTrait> Conn<C> {
 impl Txn {
     /// Writes a new source.
     pub async fn source_insert(&self, account: &AccountId, new: &Source) -> StoreResult<()> {
-        to_row(account, new).insert(&self.0).await?;
+        to_row(account, new)?.insert(&self.0).await?;
         Ok(())
     }
 
     /// Writes a changed source.
     pub async fn source_update(&self, account: &AccountId, changed: &Source) -> StoreResult<()> {
-        to_row(account, changed).update(&self.0).await?;
+        to_row(account, changed)?.update(&self.0).await?;
         Ok(())
     }
 
@@ -171,7 +174,7 @@ impl Txn {
             .filter(source::Column::AccountId.eq(account.as_str()))
             .exec(&self.0)
             .await?;
-        Ok(())
+        self.source_counts_delete(id).await
     }
 
     /// Deletes some links of a source that was deleted. Gives how many.

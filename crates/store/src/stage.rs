@@ -24,7 +24,7 @@ use crate::{
 
 mod promote;
 use self::promote::IDENTITY;
-pub use self::promote::PromoteOrder;
+pub use self::promote::{PromoteOrder, id_ranges};
 
 /// Most rows in one statement: 16 columns each, under SQLite's 32,766 variables.
 const ROWS: usize = 1_000;

@@ -25,6 +25,7 @@ pub(crate) mod outages;
 pub(crate) mod outbox;
 pub(crate) mod protection;
 pub(crate) mod public_feeds;
+pub(crate) mod quality;
 pub(crate) mod receipts;
 pub(crate) mod rules;
 pub(crate) mod sessions;

@@ -28,6 +28,7 @@ pub(crate) mod iocs;
 mod kept;
 pub(crate) mod policy;
 pub(crate) mod public_feeds;
+pub(crate) mod quality;
 pub(crate) mod settings;
 pub(crate) mod setup;
 pub(crate) mod sign_in;

@@ -7,7 +7,7 @@ use crate::{
     api, docs, feed, metrics,
     pages::{
         self, device, fetches, group, guards, help, imports, integrations, iocs, policy,
-        public_feeds, settings, setup, sign_in, sources,
+        public_feeds, quality, settings, setup, sign_in, sources,
     },
     public, taxii,
 };
@@ -62,6 +62,9 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::rules::delete)
             .service(api::sources::create)
             .service(api::sources::list)
+            .service(api::quality::fetch)
+            .service(api::quality::count)
+            .service(api::quality::days)
             .service(api::sources::fetch)
             .service(api::sources::update)
             .service(api::sources::delete)
@@ -257,6 +260,11 @@ fn for_people(config: &mut web::ServiceConfig) {
             page("/tip/sources/public")
                 .route(web::get().to(public_feeds::show))
                 .route(web::post().to(public_feeds::act)),
+        )
+        .service(
+            page("/tip/sources/quality")
+                .route(web::get().to(quality::show))
+                .route(web::post().to(quality::act)),
         )
         .service(
             page("/tip/sources/{id}")

@@ -34,6 +34,7 @@ const TEMPLATES: &[(&str, &str)] = files![
     "pages/feed.html",
     "pages/fetches.html",
     "pages/public_feeds.html",
+    "pages/quality.html",
     "pages/file.html",
     "pages/forgotten.html",
     "pages/group.html",

@@ -282,7 +282,7 @@ fn psql(sql: &str) {
     psql_on(&format!("{}/postgres", postgres()), sql);
 }
 
-fn psql_on(database: &str, sql: &str) {
+pub(crate) fn psql_on(database: &str, sql: &str) {
     let done =
         Command::new("psql").arg(database).args(["-q", "-c", sql]).output().expect("psql runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));

@@ -66,6 +66,7 @@ impl Accounts {
             .filter(|s| s.enabled)
             .map(|s| s.id)
             .collect();
+        let now = self.context.now();
         let members = read.member_list(id, filter, page).await?;
         let ids: Vec<IocId> = members.items.iter().map(|m| m.ioc_id).collect();
         let mut iocs = read.ioc_fetch_many(&ids).await?;
@@ -76,7 +77,7 @@ impl Accounts {
                 let ioc = iocs.remove(&m.ioc_id)?.ioc;
                 let rules = rules
                     .iter()
-                    .filter(|r| r.criteria.choose(&ioc, &enabled))
+                    .filter(|r| r.criteria.choose(&ioc, &enabled, now))
                     .map(|r| r.name.to_string())
                     .collect();
                 Some(GroupIoc {

@@ -144,6 +144,7 @@ fn an_entry_for_a_source_or_a_device_holds_only_there() {
                 confidence: crate::source::Confidence::LOW,
                 reported_at: 0,
                 first_at: 0,
+                lifetime_days: None,
             })
             .collect();
         ioc

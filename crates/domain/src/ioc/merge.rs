@@ -3,7 +3,7 @@
 use super::{Enrichment, Ioc, Kind, Report, State, Whitelist};
 use crate::{
     id::{IocId, SourceId},
-    source::Confidence,
+    source::{Confidence, Source, SourceLimits},
     time::Timestamp,
 };
 
@@ -35,6 +35,23 @@ pub enum Change {
     Unchanged,
 }
 
+/// Who reports an IOC.
+#[derive(Clone, Copy, Debug)]
+pub struct Reporter<'a> {
+    /// The source.
+    pub source: SourceId,
+    /// The confidence of its reports unless they bring their own.
+    pub confidence: Confidence,
+    /// For how long its IOCs stay.
+    pub limits: &'a SourceLimits,
+}
+
+impl<'a> From<&'a Source> for Reporter<'a> {
+    fn from(source: &'a Source) -> Self {
+        Self { source: source.id, confidence: source.confidence, limits: &source.limits }
+    }
+}
+
 /// Makes one IOC of a sighting and what was known before. The order of sightings doesn't matter for
 /// anything but the alert ID and a source's confidence, where the later word counts.
 pub fn merge(
@@ -43,15 +60,20 @@ pub fn merge(
     kind: Kind,
     value: String,
     seen: Sighting,
-    source: SourceId,
-    default_confidence: Confidence,
+    by: Reporter<'_>,
     now: Timestamp,
 ) -> (Ioc, Change) {
+    let Reporter { source, confidence: default_confidence, limits } = by;
     let last_seen = seen.last_seen.map_or(now, |t| t.min(now));
     let first_seen = seen.first_seen.map_or(last_seen, |t| t.min(last_seen));
     let confidence = seen.confidence.unwrap_or(default_confidence);
-    let report =
-        Report { source_id: source, confidence, reported_at: now.micros(), first_at: now.micros() };
+    let report = Report {
+        source_id: source,
+        confidence,
+        reported_at: now.micros(),
+        first_at: now.micros(),
+        lifetime_days: limits.lifetime(kind),
+    };
     let Some(before) = known else {
         let mut enrichment = Enrichment { reports: vec![report], ..Enrichment::default() };
         enrichment.absorb(&seen.enrichment);
@@ -82,7 +104,10 @@ pub fn merge(
     after.enrichment.absorb(&seen.enrichment);
     let reports = &mut after.enrichment.reports;
     match reports.iter_mut().find(|r| r.source_id == source) {
-        Some(report) => report.confidence = confidence,
+        Some(known) => {
+            known.confidence = confidence;
+            known.lifetime_days = report.lifetime_days;
+        }
         None => reports.push(report),
     }
     reports.sort_by_key(|r| r.source_id);

@@ -2,6 +2,7 @@
 
 use crate::{
     ioc::{Kind, Sighting},
+    source::Confidence,
     time::{DAY, Timestamp},
     tlp::Tlp,
 };
@@ -15,6 +16,8 @@ pub struct Takes {
     pub tags: Vec<String>,
     /// Marked at most so strictly. What is not marked is taken.
     pub tlp_most: Option<Tlp>,
+    /// By a report at least this sure. What says nothing of that is taken.
+    pub min_confidence: Option<Confidence>,
     /// Seen at most so many days ago. What has no date is taken.
     pub max_age_days: Option<u32>,
 }
@@ -39,6 +42,7 @@ impl Takes {
             && (self.tags.is_empty()
                 || tags().any(|tag| self.tags.iter().any(|of| of.eq_ignore_ascii_case(tag))))
             && self.tlp_most.is_none_or(|most| Tlp::strictest(tags()) <= Some(most))
+            && sighting.confidence.is_none_or(|of| Some(of) >= self.min_confidence)
             && self
                 .max_age_days
                 .zip(seen)
@@ -57,6 +61,7 @@ mod tests {
         let sighting = Sighting {
             indicator: Some((Kind::Domain, "evil.example".to_owned())),
             last_seen: Some(now.plus(-5 * DAY)),
+            confidence: Some(Confidence::MEDIUM),
             enrichment: Enrichment {
                 system_tags: ["tlp:amber".to_owned(), "phishing".to_owned()].into(),
                 ..Enrichment::default()
@@ -74,8 +79,15 @@ mod tests {
         assert!(!take(Takes { tlp_most: Some(Tlp::Green), ..all() }));
         assert!(take(Takes { max_age_days: Some(5), ..all() }));
         assert!(!take(Takes { max_age_days: Some(4), ..all() }));
+        assert!(take(Takes { min_confidence: Some(Confidence::MEDIUM), ..all() }));
+        assert!(!take(Takes { min_confidence: Some(Confidence::HIGH), ..all() }));
         let bare = Sighting { indicator: sighting.indicator.clone(), ..Sighting::default() };
-        let strict = Takes { tlp_most: Some(Tlp::Clear), max_age_days: Some(0), ..all() };
+        let strict = Takes {
+            tlp_most: Some(Tlp::Clear),
+            min_confidence: Some(Confidence::HIGH),
+            max_age_days: Some(0),
+            ..all()
+        };
         assert!(strict.take(&bare, now));
     }
 }

@@ -160,7 +160,7 @@ pub fn recognise(head: &[u8], stated: Stated) -> Input {
             return Input::Html;
         }
     }
-    let layout = Layout::find(text, head.len() < HEAD);
+    let layout = Layout::find(text, head.len() < HEAD, None);
     let named = layout.is_some_and(|layout| layout.named && layout.columns() > 1);
     match hint {
         Some(Input::Table | Input::Report) => hint.unwrap_or(Input::List),

@@ -113,7 +113,7 @@ impl Entry {
             return sink(Rejected::item(*line, content, reason));
         };
         let cells = [(role, Said::Cell(content.clone()))];
-        table::indicators(*line, &cells, super::Options::default(), sink);
+        table::indicators(*line, &cells, false, sink);
     }
 }
 

@@ -21,9 +21,11 @@ use super::{
     list, misp, plain, send, unclean,
 };
 
+mod columns;
 mod layout;
 mod rows;
 
+pub use self::columns::Columns;
 pub(super) use self::layout::Layout;
 use self::rows::Rows;
 
@@ -31,7 +33,7 @@ use self::rows::Rows;
 #[derive(Debug)]
 pub(super) struct Row {
     layout: Arc<Layout>,
-    options: Options,
+    only_to_ids: bool,
     line: u64,
     cells: csv::ByteRecord,
 }
@@ -39,11 +41,12 @@ pub(super) struct Row {
 pub(super) fn split<R: BufRead + Seek>(
     from: &mut R,
     options: Options,
+    columns: Option<&Columns>,
     sink: Sink<'_>,
 ) -> Result<(), ReadError> {
     let (sample, whole) = plain::sample(from)?;
     guard::rewind(from)?;
-    let layout = Layout::find(&sample, whole).ok_or_else(|| {
+    let layout = Layout::find(&sample, whole, columns).ok_or_else(|| {
         ReadError::Malformed(
             "No column of the table holds indicators. Name one `value` in the first line; for a list without a header send text/plain.".to_owned(),
         )
@@ -52,7 +55,8 @@ pub(super) fn split<R: BufRead + Seek>(
     let mut rows = Rows::new(from, &layout)?;
     let mut cells = csv::ByteRecord::new();
     while let Some(line) = rows.read(&mut cells)? {
-        let row = Row { layout: Arc::clone(&layout), options, line, cells: cells.clone() };
+        let only_to_ids = options.only_to_ids;
+        let row = Row { layout: Arc::clone(&layout), only_to_ids, line, cells: cells.clone() };
         send(sink, Piece::Table(row))?;
     }
     Ok(())
@@ -79,7 +83,7 @@ impl Row {
         {
             return;
         }
-        indicators(self.line, &cells, self.options, sink);
+        indicators(self.line, &cells, self.only_to_ids, sink);
     }
 }
 
@@ -87,7 +91,7 @@ impl Row {
 pub(super) fn indicators(
     line: u64,
     cells: &[(Role, Said)],
-    options: Options,
+    only_to_ids: bool,
     sink: &mut dyn FnMut(Item),
 ) {
     let mut facts = Facts::default();
@@ -95,7 +99,7 @@ pub(super) fn indicators(
         facts.take(*role, said);
     }
     facts.finish();
-    if options.only_to_ids && facts.to_ids == Some(false) {
+    if only_to_ids && facts.to_ids == Some(false) {
         return;
     }
     let first = |wanted: fn(Role) -> bool| {

@@ -3,19 +3,22 @@
 use std::collections::HashMap;
 
 use iocast_domain::{
-    id::IocId,
-    ioc::{Change, State},
+    id::{IocId, SourceId},
+    ioc::{Change, Ioc, State},
 };
 use iocast_store::{StageCounts, Staged};
 
 use super::{
-    Import, Progress,
+    Import, ImportReport, PreviewRow, Progress,
     merge::{Parsed, merge_all, unreadable},
 };
 use crate::{AppError, AppResult};
 
 /// IOCs of which something is new that are kept in memory; of more, the stage of an import is used.
 const ROWS_MAX: usize = 20_000;
+
+/// IOCs that are shown as they would be.
+const SHOWN: usize = 20;
 
 /// How far it came.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,12 +46,16 @@ impl Import<'_> {
             let known = self.intake.context.store.read().ioc_fetch_many(&ids).await?;
             let staged: HashMap<IocId, Staged> =
                 ids.iter().filter_map(|id| Some((*id, rows.get(id)?.clone()))).collect();
-            let (source, confidence, now) = (self.source.id, self.source.confidence, self.now);
-            let merging = self.intake.context.spawn_blocking(move || {
-                merge_all(sightings, &staged, known, source, confidence, now)
-            });
+            let (source, now) = (self.source.clone(), self.now);
+            let merging = self
+                .intake
+                .context
+                .spawn_blocking(move || merge_all(sightings, &staged, known, &source, now));
             let (changed, same) = merging.await.map_err(AppError::internal)?;
             for row in changed {
+                if self.report.preview.len() < SHOWN {
+                    self.report.preview.push(preview(&row, self.source.id));
+                }
                 self.known_same.remove(&row.ioc.id);
                 rows.insert(row.ioc.id, row);
             }
@@ -56,7 +63,8 @@ impl Import<'_> {
             progress(handled);
             if rows.len() > ROWS_MAX {
                 // Said again by the one that reads it from the beginning.
-                self.report = before;
+                let preview = std::mem::take(&mut self.report.preview);
+                self.report = ImportReport { preview, ..before };
                 self.known_same.clear();
                 self.lines.clear();
                 if let Some(ledger) = &self.request.ledger {
@@ -68,6 +76,21 @@ impl Import<'_> {
         reading.await.map_err(AppError::internal)?.map_err(unreadable)?;
         self.count_in(counts(rows.values()));
         Ok(Dry::Counted)
+    }
+}
+
+fn preview(row: &Staged, source: SourceId) -> PreviewRow {
+    let Ioc { kind, value, first_seen, last_seen, enrichment, .. } = &row.ioc;
+    let report = enrichment.reports.iter().find(|report| report.source_id == source);
+    PreviewRow {
+        kind: *kind,
+        value: value.clone(),
+        is_new: row.change == Change::Accepted,
+        first_seen: *first_seen,
+        last_seen: *last_seen,
+        severity: row.ioc.severity(),
+        confidence: report.map(|report| report.confidence),
+        tags: enrichment.user_tags.iter().chain(&enrichment.system_tags).cloned().collect(),
     }
 }
 

@@ -10,12 +10,12 @@ use std::{
 };
 
 use iocast_domain::{
-    id::{IocId, SourceId},
+    id::IocId,
     ioc::{Enrichment, Sighting, ioc_id_in, merge},
-    source::Confidence,
+    source::{Confidence, Source, SourceLimits},
     time::Timestamp,
 };
-use iocast_formats::read::{Item, Options, Raw, ReadError, Rejected, split};
+use iocast_formats::read::{Columns, Item, Options, Raw, ReadError, Rejected, split_by};
 use iocast_store::{IocRow, PromoteOrder, StageWrite, Staged};
 use uuid::Uuid;
 
@@ -48,23 +48,32 @@ pub(super) struct Parsed {
 }
 
 /// How far a body is trusted.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Trusted {
     pub(super) trust: Trust,
     pub(super) confidence: Confidence,
+    pub(super) limits: SourceLimits,
 }
 
 impl Trusted {
     /// A number over all that, beside the line itself, decides what a line says.
-    pub(super) fn seed(self, also: &Enrichment) -> u64 {
+    pub(super) fn seed(&self, also: &Enrichment) -> u64 {
         let mut hasher = DefaultHasher::new();
         let said = format!("{} {:?} {also:?}", env!("CARGO_PKG_VERSION"), self.confidence);
         hasher.write(said.as_bytes());
+        if !self.limits.is_none() {
+            hasher.write(format!("{:?}", self.limits).as_bytes());
+        }
         hasher.finish()
     }
 
     /// Takes out of a sighting what is for people to decide, and caps what it claims.
-    fn apply(self, sighting: &mut Sighting, ignored: &mut Ignored) {
+    fn apply(&self, sighting: &mut Sighting, ignored: &mut Ignored) {
+        let severity = &mut sighting.enrichment.reported_severity;
+        if let Some(most) = self.limits.severity_most.filter(|most| *severity > Some(*most)) {
+            *severity = Some(most);
+            ignored.severity += 1;
+        }
         if sighting.confidence.is_some_and(|claimed| claimed > self.confidence) {
             sighting.confidence = Some(self.confidence);
             ignored.confidence += 1;
@@ -88,7 +97,7 @@ impl Parsed {
         pieces: Vec<Raw>,
         file: Option<&Arc<str>>,
         also: &Enrichment,
-        trusted: Trusted,
+        trusted: &Trusted,
         namespace: &Uuid,
         ledger: Option<(&Ledger, u64)>,
     ) -> Self {
@@ -146,7 +155,7 @@ impl Parsed {
         }
         let mut parsed = Self { sightings, ids: Vec::new(), items, rejected, remarks, ignored };
         if let Some((ledger, _)) = ledger {
-            parsed.leave_out_known(file, ledger, trusted.confidence, &lines, facts);
+            parsed.leave_out_known(file, ledger, trusted, &lines, facts);
         }
         parsed.ids = parsed.sightings.iter().map(|(id, _)| *id).collect();
         parsed.ids.sort_unstable();
@@ -192,7 +201,7 @@ impl Parsed {
         &mut self,
         file: Option<&Arc<str>>,
         ledger: &Ledger,
-        confidence: Confidence,
+        trusted: &Trusted,
         lines: &[u64],
         mut facts: Vec<Fact>,
     ) {
@@ -212,7 +221,9 @@ impl Parsed {
                 not_taken.extend((line == 0).then_some(*id));
                 return false;
             }
-            let fact = Fact::of(*id, sighting, confidence, line);
+            let kind = sighting.indicator.as_ref().map(|(kind, _)| *kind);
+            let lifetime = kind.and_then(|kind| trusted.limits.lifetime(kind));
+            let fact = Fact::of(*id, sighting, (trusted.confidence, lifetime), line);
             facts.push(fact);
             !ledger.knew(&fact)
         });
@@ -235,8 +246,7 @@ pub(super) fn merge_all(
     mut sightings: Sightings,
     staged: &HashMap<IocId, Staged>,
     mut known: HashMap<IocId, IocRow>,
-    source: SourceId,
-    confidence: Confidence,
+    source: &Source,
     now: Timestamp,
 ) -> (Vec<Staged>, Vec<IocId>) {
     // Deleted by a person, or taken back with the only import that brought it, and reported again:
@@ -263,7 +273,7 @@ pub(super) fn merge_all(
                 (None, Some(row)) => (Some(row.ioc.clone()), row.created_at, None),
                 (None, None) => (None, now.micros(), None),
             };
-            let (ioc, changed) = merge(base, id, kind, value, *sighting, source, confidence, now);
+            let (ioc, changed) = merge(base, id, kind, value, *sighting, source.into(), now);
             // Within one import an IOC counts once, by the most that happened to it.
             let change = change.map_or(changed, |earlier| earlier.min(changed));
             earlier = Some(Staged { ioc, created_at, change });
@@ -312,13 +322,15 @@ pub(super) fn cores() -> usize {
 pub(super) fn split_document(
     document: &Document,
     options: Options,
+    columns: Option<&Columns>,
     give: &impl Fn(Vec<Raw>, Option<Arc<str>>) -> bool,
 ) -> Result<(), ReadError> {
     let Document { path, file: name, out_of: _, input } = document;
     let file = File::open(path).map_err(ReadError::Io)?;
     let mut batch = Vec::with_capacity(BATCH);
     let mut weight = 0;
-    split(*input, &mut BufReader::with_capacity(256 * 1024, file), options, &mut |raw| {
+    let mut from = BufReader::with_capacity(256 * 1024, file);
+    split_by(*input, &mut from, options, columns, &mut |raw| {
         weight += raw.weight();
         batch.push(raw);
         if batch.len() < BATCH && weight < WEIGHT {

@@ -66,7 +66,8 @@ impl Import<'_> {
         let counts = txn.stage_counts(self.id).await?;
         self.count_in(counts);
         let order = self.order.of_rows();
-        txn.promote_staging(self.id, account, self.source.id, seq, &counts, order).await?;
+        let by = (self.source.id, self.now);
+        txn.promote_staging(self.id, account, by, seq, &counts, order).await?;
         let ImportReport { accepted, updated, unchanged, rejected_count, ignored, .. } =
             self.report;
         let detail = serde_json::json!({

@@ -98,19 +98,24 @@ impl Import<'_> {
     ) -> (mpsc::Receiver<JoinHandle<Parsed>>, JoinHandle<Result<(), ReadError>>) {
         let (sender, batches) = mpsc::channel(cores());
         let left_out = Arc::clone(&self.left_out);
-        let ImportRequest { options, also, ledger, .. } = self.request.clone();
+        let ImportRequest { options, also, ledger, columns, .. } = self.request.clone();
         let (also, namespace) = (Arc::new(also), self.namespace);
         let documents = Arc::clone(&self.documents.list);
-        let trusted = Trusted { trust: self.request.trust, confidence: self.source.confidence };
+        let trusted = Trusted {
+            trust: self.request.trust,
+            confidence: self.source.confidence,
+            limits: self.source.limits.clone(),
+        };
         let seed = trusted.seed(&also);
         let give = move |pieces: Vec<Raw>, file: Option<Arc<str>>| {
             let (also, left_out) = (Arc::clone(&also), Arc::clone(&left_out));
+            let trusted = trusted.clone();
             let ledger = ledger.clone();
             sender
                 .blocking_send(tokio::task::spawn_blocking(move || {
                     let ledger = ledger.as_deref().map(|ledger| (ledger, seed));
                     let file = file.as_ref();
-                    let mut parsed = Parsed::of(pieces, file, &also, trusted, &namespace, ledger);
+                    let mut parsed = Parsed::of(pieces, file, &also, &trusted, &namespace, ledger);
                     parsed.leave_out(&left_out);
                     parsed
                 }))
@@ -119,7 +124,9 @@ impl Import<'_> {
         (
             batches,
             self.intake.context.spawn_blocking(move || {
-                documents.iter().try_for_each(|document| split_document(document, options, &give))
+                let columns = columns.as_deref();
+                let mut each = documents.iter();
+                each.try_for_each(|document| split_document(document, options, columns, &give))
             }),
         )
     }
@@ -175,10 +182,10 @@ impl Import<'_> {
         staged: HashMap<IocId, Staged>,
         known: HashMap<IocId, IocRow>,
     ) -> JoinHandle<AppResult<Merged>> {
-        let (source, confidence, now) = (self.source.id, self.source.confidence, self.now);
+        let (source, now) = (self.source.clone(), self.now);
         let (store, import) = (self.intake.context.store.clone(), self.id);
         self.intake.context.spawn_blocking(move || {
-            let (rows, same) = merge_all(sightings, &staged, known, source, confidence, now);
+            let (rows, same) = merge_all(sightings, &staged, known, &source, now);
             Ok(Merged { write: store.stage_write(import, &rows)?, rows, same })
         })
     }

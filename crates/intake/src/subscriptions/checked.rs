@@ -1,10 +1,15 @@
 //! What a subscription may say.
 
+use std::path::{Component, Path, PathBuf};
+
 use iocast_domain::{
     problem::FieldError,
-    subscription::{Access, SubscriptionOptions, Takes, checked_every, checked_grace},
+    subscription::{
+        Access, Protocol, Schedule, SubscriptionOptions, Takes, checked_every, checked_grace,
+    },
+    time::Timestamp,
 };
-use iocast_formats::read::Input;
+use iocast_formats::read::{Columns, Input};
 
 use super::NewSubscription;
 use crate::{AppError, AppResult, Fields};
@@ -50,16 +55,46 @@ pub(super) struct Checked {
 ///
 /// # Errors
 /// All rules that it breaks.
-pub(super) fn checked(new: &NewSubscription) -> AppResult<Checked> {
+pub(super) fn checked(
+    new: &NewSubscription,
+    now: Timestamp,
+    folders: &[PathBuf],
+) -> AppResult<Checked> {
     let mut fields = Fields::default();
-    let url = fields.take(checked_url("url", &new.url));
+    let url = fields.take(match new.protocol {
+        Protocol::Folder => checked_folder(&new.url, folders),
+        _ => checked_url("url", &new.url),
+    });
     let every = fields.take(checked_every(new.every));
     let grace = fields.take(checked_grace(new.grace));
     let form = fields.take(checked_form(new.form.as_deref()));
     let access_name = fields.take(checked_name(new.access, new.access_name.as_deref()));
     let secret = fields.take(checked_secret(new.secret.as_deref()));
     let key = fields.take(checked_key(new.certificate_key.as_deref()));
-    let options = fields.take(checked_options(new.access, &new.options));
+    let mut options = fields.take(checked_options(new.access, &new.options));
+    if let Some(cron) = new.cron.as_deref().filter(|cron| !cron.trim().is_empty()) {
+        let schedule = fields.take(Schedule::parse(cron, new.time_zone.as_deref(), now));
+        if let Some(options) = &mut options {
+            options.schedule = schedule;
+        }
+    }
+    // Names of columns are asked of a table only.
+    let columns = options.as_ref().is_some_and(|options| options.columns.is_some());
+    if columns && form.as_ref().is_some_and(|form| form.as_deref().unwrap_or("table") != "table") {
+        fields.take::<()>(Err(FieldError::new(
+            "columns",
+            "columns_without_table",
+            "Only a table has columns: say that the file is a table, or name none.",
+        )));
+    }
+    let form = if columns { Some(Some("table".to_owned())) } else { form };
+    if new.protocol == Protocol::Folder && new.access != Access::None {
+        fields.take::<()>(Err(FieldError::new(
+            "access",
+            "access_not_asked",
+            "A folder asks for no access; leave it at none.",
+        )));
+    }
     if let (Some(Some(key)), Some(certificate)) =
         (&key, options.as_ref().and_then(|options| options.certificate.as_ref()))
     {
@@ -175,8 +210,19 @@ fn checked_options(
     access: Access,
     options: &SubscriptionOptions,
 ) -> Result<SubscriptionOptions, FieldError> {
-    let SubscriptionOptions { takes, tags, token_url, scope, ca, certificate } = options;
-    let Takes { kinds, tags: only, tlp_most, max_age_days } = takes;
+    let SubscriptionOptions {
+        takes,
+        tags,
+        token_url,
+        scope,
+        ca,
+        certificate,
+        schedule: _,
+        next_field,
+        next_parameter,
+        columns,
+    } = options;
+    let Takes { kinds, tags: only, tlp_most, min_confidence, max_age_days } = takes;
     if max_age_days.is_some_and(|days| days == 0 || days > AGE_MAX) {
         return Err(FieldError::new("max_age_days", "age_out_of_range", "Give 1 to 3,650 days."));
     }
@@ -190,6 +236,7 @@ fn checked_options(
             kinds: kinds.clone(),
             tags: checked_tags("only_tags", only.iter())?,
             tlp_most: *tlp_most,
+            min_confidence: *min_confidence,
             max_age_days: *max_age_days,
         },
         tags: checked_tags("tags", tags.iter())?.into_iter().collect(),
@@ -197,7 +244,49 @@ fn checked_options(
         token_url,
         ca: checked_certificate("ca", ca.as_deref())?,
         certificate: checked_certificate("certificate", certificate.as_deref())?,
+        schedule: None,
+        next_field: checked_word("next_field", next_field.as_deref())?,
+        next_parameter: checked_word("next_parameter", next_parameter.as_deref())?,
+        columns: checked_columns(columns.as_deref())?,
     })
+}
+
+/// A folder of the machine that iocast runs on, under one that the operator allows.
+fn checked_folder(url: &str, allowed: &[PathBuf]) -> Result<String, FieldError> {
+    let wrong = |why: &str| FieldError::new("url", "url_invalid", why);
+    let parsed = url::Url::parse(url.trim());
+    let path = parsed.as_ref().ok().and_then(|url| url.to_file_path().ok());
+    let (Ok(parsed), Some(path)) = (parsed, path) else {
+        return Err(wrong("Give the folder as an address, such as file:///srv/feeds/own."));
+    };
+    if !is_under(&path, allowed) {
+        return Err(wrong(
+            "This folder is not allowed: the operator names folders that may be read in the setting `fetch_folders`.",
+        ));
+    }
+    Ok(parsed.to_string())
+}
+
+/// Whether a path lies in one of some folders, or is one of them, as written.
+pub(super) fn is_under(path: &Path, folders: &[PathBuf]) -> bool {
+    let is_plain = path.components().all(|part| part != Component::ParentDir);
+    is_plain && folders.iter().any(|folder| path.starts_with(folder))
+}
+
+fn checked_word(field: &str, word: Option<&str>) -> Result<Option<String>, FieldError> {
+    let Some(word) = word.map(str::trim).filter(|word| !word.is_empty()) else { return Ok(None) };
+    if word.chars().count() > TAG_MAX || word.chars().any(char::is_control) {
+        return Err(FieldError::new(field, "word_invalid", "Give at most 100 characters."));
+    }
+    Ok(Some(word.to_owned()))
+}
+
+fn checked_columns(text: Option<&str>) -> Result<Option<String>, FieldError> {
+    let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()) else { return Ok(None) };
+    match text.parse::<Columns>() {
+        Ok(_) => Ok(Some(text.replace('\r', ""))),
+        Err(why) => Err(FieldError::new("columns", "columns_invalid", why)),
+    }
 }
 
 fn checked_tags<'t>(

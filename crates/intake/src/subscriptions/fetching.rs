@@ -185,14 +185,15 @@ impl Intake {
         renew: bool,
         loss: Loss,
     ) -> AppResult<Arc<Ledger>> {
+        let is_files = matches!(of.protocol, Protocol::File | Protocol::Folder);
         let options = LedgerOptions {
             full: of.coverage == Coverage::Full,
             renew: renew || came.renews,
             loss,
             stays: came.stays.clone(),
-            may_be_empty: of.protocol != Protocol::File,
+            may_be_empty: !is_files,
             by_objects: of.protocol == Protocol::Taxii,
-            revokes: of.protocol != Protocol::File,
+            revokes: !is_files,
             takes: Some(of.options.takes.clone())
                 .filter(|takes| !takes.all())
                 .map(|takes| (takes, self.context.now())),
@@ -295,7 +296,7 @@ impl Intake {
 }
 
 pub(super) fn plain(why: impl Into<String>) -> Failure {
-    Failure { status: None, retry_after: None, why: why.into() }
+    Failure { status: None, retry_after: None, why: why.into(), cut: None }
 }
 
 /// What went wrong on our side, or with what the list holds.
@@ -322,6 +323,7 @@ fn request(
         file_name: Some(name_of(&of.url)),
         stated: came.stated,
         options: Options::default(),
+        columns: of.options.columns.as_ref().and_then(|text| text.parse().ok()).map(Arc::new),
         also: Enrichment { system_tags, ..Enrichment::default() },
         trust: Trust::Feed,
         mode,

@@ -61,7 +61,7 @@ pub(super) fn failed(
     now: Timestamp,
     chance: f64,
 ) {
-    let Failure { status, retry_after: asked, why } = failure;
+    let Failure { status, retry_after: asked, why, cut: _ } = failure;
     line.status = status;
     line.error = Some(why.clone());
     let asked = asked.and_then(|text| retry_after(&text, now));

@@ -70,6 +70,8 @@ impl Intake {
             secret,
             certificate_key: None,
             paused: false,
+            cron: None,
+            time_zone: None,
             options: SubscriptionOptions::default(),
         };
         let made = self.subscription_put(actor, source, new).await;

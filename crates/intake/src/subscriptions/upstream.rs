@@ -21,7 +21,7 @@ use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use super::{
     fetching::{of_app, plain},
-    file,
+    file, folder,
     ledger::Stays,
     misp_feed, purpose, taxii, threat_command,
 };
@@ -81,6 +81,14 @@ impl Came {
     }
 }
 
+/// How the next page of a JSON file is named.
+pub(super) struct Paging {
+    /// Where it stands, its names parted by dots; without it, `Link` is asked.
+    pub(super) field: Option<String>,
+    /// The parameter that takes what stands there.
+    pub(super) parameter: Option<String>,
+}
+
 /// What is fetched, and by whom.
 pub(super) struct Upstream {
     pub(super) protocol: Protocol,
@@ -97,6 +105,8 @@ pub(super) struct Upstream {
     pub(super) spool: PathBuf,
     /// Most bytes.
     pub(super) most: u64,
+    /// How the next page of a file is named.
+    pub(super) paging: Paging,
     client: Client,
     /// As they may come back in what a server says.
     secrets: Vec<String>,
@@ -144,7 +154,9 @@ impl Upstream {
     /// A fresh file beside the others.
     pub(super) fn file(&self, name: &str) -> Result<(Spooled, File), Failure> {
         let path = self.spool.with_extension(name);
-        let file = File::create(&path).map_err(broken)?;
+        let mut options = File::options();
+        let options = options.read(true).write(true).create(true).truncate(true);
+        let file = options.open(&path).map_err(broken)?;
         Ok((Spooled(path), file))
     }
 }
@@ -218,6 +230,11 @@ impl Intake {
         let known = if all { FetchProgress::default() } else { of.progress.clone() };
         let (protocol, form) = (of.protocol, of.form.clone());
         let (spool, most) = (self.spool_path(), self.context.settings.import_max);
+        let paging = Paging {
+            field: of.options.next_field.clone(),
+            parameter: of.options.next_parameter.clone(),
+        };
+        let folders = self.context.settings.fetch_folders.clone();
         let (token, now) = (self.token_request(of)?, self.context.now());
         let fetching = self.context.spawn_blocking(move || {
             let mut upstream = Upstream {
@@ -229,6 +246,7 @@ impl Intake {
                 sections,
                 spool,
                 most,
+                paging,
                 client: Client::new(access.clone())?,
                 secrets,
                 until: Instant::now() + TOTAL,
@@ -238,6 +256,7 @@ impl Intake {
             }
             match upstream.protocol {
                 Protocol::File => file::fetch(&upstream),
+                Protocol::Folder => folder::fetch(&upstream, &folders),
                 Protocol::MispFeed => misp_feed::fetch(&mut upstream),
                 Protocol::Taxii => taxii::fetch(&upstream, now),
                 Protocol::ThreatCommand => threat_command::fetch(&upstream, now),

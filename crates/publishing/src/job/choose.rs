@@ -15,7 +15,7 @@ use iocast_domain::{
 use iocast_formats::write::list;
 use iocast_store::{IocRow, MemberRow};
 
-use super::{MemberChanges, MembershipChange, PublicationJob, Verdict};
+use super::{MemberChanges, MembershipChange, PublicationJob, Verdict, aged::LookedAt};
 use crate::AppResult;
 
 impl PublicationJob<'_> {
@@ -44,20 +44,10 @@ impl PublicationJob<'_> {
     /// Looks only at what changed; none if the limit would be exceeded.
     async fn select_changed(&self) -> AppResult<Option<MemberChanges>> {
         let mut choice = MemberChanges::default();
-        let mut after = None;
+        let mut done = LookedAt::BEGIN;
         let mut growth: i64 = 0;
         loop {
-            let page = self
-                .service
-                .scheduler
-                .changed(
-                    &self.read,
-                    &self.account.id,
-                    (self.state.applied_seq, self.target_seq),
-                    after,
-                )
-                .await?;
-            let Some(last) = page.last() else {
+            let Some(page) = self.next_page(&mut done).await? else {
                 // Who joins or leaves a group that collapses may cover others, or have covered
                 // them.
                 let moved = !choice.joins.is_empty()
@@ -66,7 +56,6 @@ impl PublicationJob<'_> {
                     });
                 return Ok((!(moved && self.collapses())).then_some(choice));
             };
-            after = Some((last.seq, last.ioc.id));
             let ids: Vec<IocId> = page.iter().map(|r| r.ioc.id).collect();
             let members = self.members_of(&ids).await?;
             for row in page.iter() {

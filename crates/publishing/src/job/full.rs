@@ -14,7 +14,9 @@ use iocast_domain::{
 };
 use iocast_store::{IocRow, MemberRow};
 
-use super::{MemberChanges, MembershipChange, PublicationJob, Verdict, select::COUNT_AGAIN};
+use super::{
+    MemberChanges, MembershipChange, PublicationJob, Verdict, aged::LookedAt, select::COUNT_AGAIN,
+};
 use crate::AppResult;
 
 mod steps;
@@ -102,20 +104,8 @@ impl Changed {
         };
         // More than have room need not be kept.
         let mut selection = Selection::new(work.limit());
-        let mut after = None;
-        loop {
-            let page = work
-                .service
-                .scheduler
-                .changed(
-                    &work.read,
-                    &work.account.id,
-                    (work.state.applied_seq, work.target_seq),
-                    after,
-                )
-                .await?;
-            let Some(last) = page.last() else { break };
-            after = Some((last.seq, last.ioc.id));
+        let mut done = LookedAt::BEGIN;
+        while let Some(page) = work.next_page(&mut done).await? {
             let ids: Vec<IocId> = page.iter().map(|r| r.ioc.id).collect();
             let mut members = work.read.member_of_iocs(work.row.group.id, &ids).await?;
             for row in page.iter() {

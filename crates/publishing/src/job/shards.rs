@@ -104,7 +104,7 @@ pub(super) fn fingerprint(
     let start = Timestamp::from_micros(0);
     let mut seen = ioc.clone();
     if format.is_log() {
-        let step = ioc.kind.lifetime() / 7;
+        let step = ioc.lifetime() / 7;
         seen.last_seen = Timestamp::from_micros(ioc.last_seen.micros() / step * step);
         seen.first_seen = ioc.first_seen.min(ioc.last_seen);
     }

@@ -221,6 +221,7 @@ impl Ready<'_> {
             let state = &self.work.state;
             self.update.applied_config = state.applied_config;
             self.update.applied_seq = state.applied_seq;
+            self.update.aged_day = state.aged_day;
             self.update.withdrawals_only = true;
         }
         self

@@ -123,6 +123,7 @@ pub(crate) async fn open(
         public_url,
         trusted_proxies: config.trusted_proxies()?,
         fetch_networks: config.fetch_networks()?,
+        fetch_folders: config.fetch_folders()?,
         fetch_proxy: config.fetch_proxy()?,
         data: data.clone(),
         program: config.program.clone(),

@@ -44,6 +44,14 @@ pub(super) enum SourcesVerb {
         #[command(flatten)]
         flags: SourcesFlags,
     },
+    /// Compare the sources: what only one reports, what they share, who is first.
+    Quality {
+        /// Count them first; otherwise the last count is shown, which is made once a day.
+        #[arg(long)]
+        count: bool,
+        #[command(flatten)]
+        flags: SourcesFlags,
+    },
     /// Fetch a source now. Ends with 1 if the fetch failed.
     Fetch {
         /// Its name or id.
@@ -67,6 +75,7 @@ pub(super) async fn sources(settings: &Settings, what: SourcesVerb) -> Result<()
             let secret = password(key_stdin)?;
             (SourcesCommand::Follow { feed, url, secret }, flags)
         }
+        SourcesVerb::Quality { count, flags } => (SourcesCommand::Quality { count }, flags),
         SourcesVerb::Fetch { source, accept_loss, dry_run, flags } => {
             (SourcesCommand::Fetch { source, accept_loss, dry_run }, flags)
         }
@@ -104,6 +113,29 @@ fn print(what: &SourcesCommand, made: &Value) {
                     text(feed, "id"),
                     text(feed, "name"),
                     text(feed, "holds")
+                );
+            }
+        }
+        SourcesCommand::Quality { .. } => {
+            match made.get("counted_at").and_then(Value::as_str) {
+                Some(at) => println!("Counted {at}"),
+                None => println!("Not counted yet; --count counts."),
+            }
+            println!(
+                "{:<40} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
+                "source", "IOCs", "only here", "first", "kept back", "not sent", "in groups"
+            );
+            for of in items() {
+                let n = |key: &str| of.get(key).and_then(Value::as_u64).unwrap_or_default();
+                println!(
+                    "{:<40} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
+                    text(of, "name"),
+                    n("iocs"),
+                    n("only_here"),
+                    n("first_here"),
+                    n("kept_back"),
+                    n("never_sent"),
+                    n("in_groups")
                 );
             }
         }

@@ -1,5 +1,7 @@
 //! From where and how subscriptions fetch.
 
+use std::path::{Component, PathBuf};
+
 use iocast_domain::special::Networks;
 
 use super::{Config, ConfigError};
@@ -15,6 +17,25 @@ impl Config {
                 "`fetch_networks` must be addresses and networks, parted by commas: {why}."
             ))
         })
+    }
+
+    /// Folders that subscriptions may read.
+    ///
+    /// # Errors
+    /// Which entry is no path from the root.
+    pub fn fetch_folders(&self) -> Result<Vec<PathBuf>, ConfigError> {
+        let entries = self.fetch_folders.split(',').map(str::trim).filter(|path| !path.is_empty());
+        let folder = |path: &str| {
+            let folder = PathBuf::from(path);
+            let is_plain = folder.components().all(|part| part != Component::ParentDir);
+            if folder.is_absolute() && is_plain {
+                return Ok(folder);
+            }
+            Err(ConfigError::Invalid(format!(
+                "`fetch_folders` must be paths from the root, separated by commas; `{path}` is none."
+            )))
+        };
+        entries.map(folder).collect()
     }
 
     /// The proxy through which subscriptions fetch.

@@ -73,6 +73,7 @@ pub(super) async fn execute(
         file.ok_or_else(|| AppError::Malformed("No file came with the import.".to_owned()))?;
     let request = ImportRequest {
         ledger: None,
+        columns: None,
         path,
         file_name: Some(clip(&import.name, 250)).filter(|name| !name.is_empty()),
         stated,

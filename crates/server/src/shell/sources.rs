@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use iocast_app::{Actor, App, AppError, AppResult, Loss, SubscriptionView};
-use iocast_domain::{id::SourceId, source::Source};
+use iocast_app::{Actor, App, AppError, AppResult, Loss, RatedSource, SubscriptionView};
+use iocast_domain::{id::SourceId, quality::SourceCounts, source::Source};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -17,6 +17,8 @@ pub(crate) enum SourcesCommand {
     Feeds,
     /// Make a source that follows a public feed.
     Follow { feed: String, url: Option<String>, secret: Option<String> },
+    /// Say how good they are, after counting them where that is asked.
+    Quality { count: bool },
     /// Fetch one now, or say what fetching it would do.
     Fetch { source: String, accept_loss: bool, dry_run: bool },
 }
@@ -53,6 +55,29 @@ pub(super) async fn execute(
         SourcesCommand::Follow { feed, url, secret } => {
             let made = app.intake.public_feed_follow(actor, &feed, secret, url).await?;
             Ok(json!({ "source_id": made.subscription.source_id, "url": made.subscription.url }))
+        }
+        SourcesCommand::Quality { count } => {
+            let found = if count {
+                app.intake.sources_count_now(actor).await?
+            } else {
+                app.intake.source_quality(actor).await?
+            };
+            let line = |of: &RatedSource| {
+                let SourceCounts { iocs, only, timed, first, never_sent, kept_back, in_groups } =
+                    of.counts;
+                json!({
+                    "id": of.source_id, "name": of.name, "enabled": of.enabled, "iocs": iocs,
+                    "only_here": only, "timed": timed, "first_here": first,
+                    "never_sent": never_sent, "kept_back": kept_back, "in_groups": in_groups,
+                    "handled": of.handled.handled, "refused": of.handled.refused,
+                })
+            };
+            let pair = |(a, b, iocs): &(SourceId, SourceId, u64)| json!({ "source_a": a, "source_b": b, "iocs": iocs });
+            Ok(json!({
+                "counted_at": found.counted_at,
+                "items": found.sources.iter().map(line).collect::<Vec<_>>(),
+                "overlaps": found.overlaps.iter().map(pair).collect::<Vec<_>>(),
+            }))
         }
         SourcesCommand::Fetch { source, accept_loss, dry_run } => {
             let source = named(app, actor, &source).await?;

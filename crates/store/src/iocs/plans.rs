@@ -141,7 +141,7 @@ async fn every_list_walks_along_an_index_of_postgresql() {
          CASE WHEN g % 8 = 0 THEN 'elpmaxe.' || g END, g, g, g % 3, 1 + g % 2, g, 0, repeat('x', 600), g, NULL, g % 1000, 0 FROM generate_series(1, 100000) g";
     db.execute_unprepared(rows).await.unwrap();
     db.execute_unprepared(
-        "INSERT INTO ioc_sources SELECT '00000000-0000-0000-0000-000000000000', id FROM iocs",
+        "INSERT INTO ioc_sources (source_id, ioc_id) SELECT '00000000-0000-0000-0000-000000000000', id FROM iocs",
     )
     .await
     .unwrap();

@@ -116,6 +116,9 @@ pub struct PublishState {
     pub frozen: Option<i64>,
     /// See [`crate::GroupRow::restored`].
     pub restored: Option<i64>,
+    /// The UTC day (days since 1970) on which its members were last judged by their age; none
+    /// where no rule goes by age.
+    pub aged_day: Option<i64>,
 }
 
 /// A part as it is stored.
@@ -197,6 +200,8 @@ pub struct GroupUpdate {
     pub kept_at: (Option<i64>, Option<i64>),
     /// What restores that from now on.
     pub restored: Option<i64>,
+    /// See [`PublishState::aged_day`].
+    pub aged_day: Option<i64>,
     /// Whether it only takes out what was withdrawn, and the rest waits: a hold stays as it is.
     pub withdrawals_only: bool,
 }
@@ -338,5 +343,6 @@ pub(super) fn to_state(row: &group::Model) -> StoreResult<PublishState> {
         boundary: row.boundary.as_deref().and_then(|b| serde_json::from_str(b).ok()),
         frozen: row.frozen,
         restored: row.restored,
+        aged_day: row.aged_day,
     })
 }

@@ -82,6 +82,7 @@ impl Txn {
             boundary,
             kept_at: (frozen, was_restored),
             restored,
+            aged_day,
             withdrawals_only,
         } = update;
         let as_it_was = |column: group::Column, value: &Option<i64>| match value {
@@ -102,6 +103,7 @@ impl Txn {
             )
             .col_expr(group::Column::ClaimUntil, Expr::value(0_i64))
             .col_expr(group::Column::Restored, Expr::value(*restored))
+            .col_expr(group::Column::AgedDay, Expr::value(*aged_day))
             .filter(group::Column::Id.eq(id.0))
             .filter(as_it_was(group::Column::Frozen, frozen))
             .filter(as_it_was(group::Column::Restored, was_restored))

@@ -1,6 +1,9 @@
 //! What an import staged becomes visible, in slices.
 
-use iocast_domain::id::{AccountId, SourceId};
+use iocast_domain::{
+    id::{AccountId, SourceId},
+    time::Timestamp,
+};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter,
     sea_query::{Expr, OnConflict, Order, Query, SelectStatement},
@@ -11,6 +14,7 @@ use super::{CARRIED, StageCounts, of, swept};
 use crate::{
     StoreResult, Txn,
     error::corrupt,
+    quality::IdRange,
     row::{import, ioc, ioc_source, staged},
 };
 
@@ -31,10 +35,10 @@ pub enum PromoteOrder {
     AsStaged,
 }
 
-/// Ids cut into equal ranges of about [`PROMOTED_AT_ONCE`] rows each: ids are spread evenly. Gives
-/// where each begins, the first bits of it.
-fn slices(rows: u64) -> impl Iterator<Item = (Uuid, Option<Uuid>)> {
-    let count = rows.div_ceil(PROMOTED_AT_ONCE).clamp(1, 1 << 16).next_power_of_two();
+/// Ids of IOCs cut into equal ranges of about `each` of `rows`: ids are spread evenly. Gives where
+/// each begins and ends; the last one is open.
+pub fn id_ranges(rows: u64, each: u64) -> impl Iterator<Item = IdRange> {
+    let count = rows.div_ceil(each).clamp(1, 1 << 16).next_power_of_two();
     let begin = move |slice: u64| Uuid::from_u128(u128::from(slice * ((1 << 16) / count)) << 112);
     (0..count).map(move |slice| (begin(slice), (slice + 1 < count).then(|| begin(slice + 1))))
 }
@@ -51,8 +55,8 @@ fn staged_between(import: Uuid, first: i64, behind: i64) -> SelectStatement {
 }
 
 impl Txn {
-    /// Makes all that an import staged seen, as reports of `source` under the account's change
-    /// number `seq`, and ends the import. What lay on the stage is left to [`Txn::stage_clear`].
+    /// Makes all that an import staged seen, under the account's change number `seq`, as reports
+    /// `by` a source that came at a time, and ends the import. What lay on the stage is left to [`Txn::stage_clear`].
     ///
     /// # Errors
     /// [`Unusable`](crate::StoreError::Unusable) if the import was taken for dead and swept.
@@ -60,7 +64,7 @@ impl Txn {
         &self,
         import: Uuid,
         account: &AccountId,
-        source: SourceId,
+        by: (SourceId, Timestamp),
         seq: i64,
         counts: &StageCounts,
         order: PromoteOrder,
@@ -78,11 +82,11 @@ impl Txn {
             for first in (low..=high).step_by(PROMOTED_AT_ONCE as usize) {
                 let slice = || staged_between(import, first, first + PROMOTED_AT_ONCE as i64);
                 self.promote_iocs(slice(), account, seq).await?;
-                self.promote_links(slice(), source).await?;
+                self.promote_links(slice(), by).await?;
             }
             return Ok(());
         }
-        for (first, behind) in slices(rows) {
+        for (first, behind) in id_ranges(rows, PROMOTED_AT_ONCE) {
             let slice = || {
                 let mut slice = of(import);
                 slice.and_where(staged::Column::Id.gte(first));
@@ -90,7 +94,7 @@ impl Txn {
                 slice
             };
             self.promote_iocs(slice(), account, seq).await?;
-            self.promote_links(slice(), source).await?;
+            self.promote_links(slice(), by).await?;
         }
         Ok(())
     }
@@ -111,7 +115,7 @@ impl Txn {
         if import::Entity::delete_by_id(import).exec(&self.0).await?.rows_affected == 0 {
             return Err(swept());
         }
-        for (first, behind) in slices(rows) {
+        for (first, behind) in id_ranges(rows, PROMOTED_AT_ONCE) {
             let slice = || {
                 let mut slice = of(import);
                 slice.and_where(staged::Column::Id.gte(first));
@@ -181,13 +185,14 @@ impl Txn {
     async fn promote_links(
         &self,
         mut staged: SelectStatement,
-        source: SourceId,
+        (source, at): (SourceId, Timestamp),
     ) -> StoreResult<()> {
         staged.expr(Expr::value(source.0)).column(staged::Column::Id);
+        staged.expr(Expr::value(at.micros()));
         let key = [ioc_source::Column::SourceId, ioc_source::Column::IocId];
         let insert = Query::insert()
             .into_table(ioc_source::Entity)
-            .columns(key)
+            .columns(key.into_iter().chain([ioc_source::Column::FirstAt]))
             .select_from(staged)
             .map_err(|e| corrupt("ioc_sources", "columns", e))?
             .on_conflict(OnConflict::columns(key).do_nothing().to_owned())
@@ -207,7 +212,7 @@ mod tests {
             let id = Uuid::from_u128(id);
             let mut before = None;
             let mut found = 0;
-            for (first, behind) in slices(rows) {
+            for (first, behind) in id_ranges(rows, PROMOTED_AT_ONCE) {
                 proptest::prop_assert!(before.is_none_or(|b| b == first), "no gap");
                 before = behind;
                 found += u32::from(id >= first && behind.is_none_or(|b| id < b));

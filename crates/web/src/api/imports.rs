@@ -200,6 +200,7 @@ pub(crate) async fn create(
         trust,
         mode,
         ledger: None,
+        columns: None,
     };
     if query.0.background && mode != Mode::DryRun {
         return in_background(&app, actor, source, import, spooled, key).await;

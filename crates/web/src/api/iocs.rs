@@ -115,8 +115,11 @@ pub(crate) struct IocOut {
     severity: &'static str,
     /// Whether anybody gave a severity.
     severity_rated: bool,
-    /// 0 to 100.
+    /// 0 to 100, where a source gave one.
     score: Option<f64>,
+    /// What rules with `min_score` go by: 0 to 100. It falls evenly from the day last seen to 0 at
+    /// the end of the lifetime.
+    score_today: u8,
     /// The alert it came up in.
     alert_id: Option<String>,
     /// Tags set by users.
@@ -141,7 +144,7 @@ pub(crate) struct IocOut {
 
 impl From<IocView> for IocOut {
     fn from(view: IocView) -> Self {
-        let IocView { ioc, sources, lists } = view;
+        let IocView { ioc, sources, lists, score } = view;
         let (severity, severity_rated) = (ioc.severity().word(), ioc.rated());
         let e = ioc.enrichment;
         let reports = e.reports.iter().filter_map(|r| {
@@ -164,6 +167,7 @@ impl From<IocView> for IocOut {
             severity,
             severity_rated,
             score: e.score,
+            score_today: score,
             alert_id: e.alert_id,
             user_tags: e.user_tags.into_iter().collect(),
             system_tags: e.system_tags.into_iter().collect(),

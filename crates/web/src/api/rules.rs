@@ -56,6 +56,14 @@ pub(crate) struct CriteriaWire {
     /// Reported by at least so many sources: 1 to 50; of those in `source_ids`, where it names some,
     /// and by reports as sure as `min_confidence`.
     min_sources: Option<u8>,
+    /// Last seen at most so many UTC days ago: 1 to 3,650. An IOC leaves at the midnight (UTC) after
+    /// that.
+    max_age_days: Option<u16>,
+    /// With at least this score today (`score_today` of the IOC): 1 to 100. It begins with the score
+    /// that a source gave; without one, with the surest report (40, 60 or 80 points), 5 points for
+    /// each further source up to 10, and 10 points for high or 5 for medium severity. It falls
+    /// evenly from the day last seen to 0 at the end of the IOC's lifetime.
+    min_score: Option<u8>,
     /// And those on the remediation blocklist, of the same kinds, whatever the rest says.
     blocklist: bool,
     /// Came up in one of these alerts: with it the rule is an alert policy.
@@ -107,6 +115,8 @@ impl From<CriteriaWire> for Criteria {
             first_seen_to,
             tlp_most,
             min_sources,
+            max_age_days,
+            min_score,
             blocklist,
             alerts,
         } = wire;
@@ -121,6 +131,8 @@ impl From<CriteriaWire> for Criteria {
             first_seen_to,
             tlp_most,
             min_sources,
+            max_age_days,
+            min_score,
             blocklist,
             alerts: alerts.map(Into::into),
         }
@@ -140,6 +152,8 @@ impl From<Criteria> for CriteriaWire {
             first_seen_to,
             tlp_most,
             min_sources,
+            max_age_days,
+            min_score,
             blocklist,
             alerts,
         } = criteria;
@@ -154,6 +168,8 @@ impl From<Criteria> for CriteriaWire {
             first_seen_to,
             tlp_most,
             min_sources,
+            max_age_days,
+            min_score,
             blocklist,
             alerts: alerts.map(Into::into),
         }

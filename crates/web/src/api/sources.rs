@@ -1,8 +1,15 @@
 //! Sources of IOCs.
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::StatusCode, patch, post, web};
 use iocast_app::{App, NewSource, SourcePatch};
-use iocast_domain::{id::SourceId, source::Source, time::Timestamp};
+use iocast_domain::{
+    id::SourceId,
+    ioc::{Kind, Severity},
+    source::{Source, SourceLimits},
+    time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use validator::Validate;
@@ -24,6 +31,39 @@ pub(crate) struct SourceIn {
     /// Switched on unless said otherwise.
     #[serde(default = "yes")]
     enabled: bool,
+    /// What it may claim, and for how long its IOCs stay.
+    #[serde(default)]
+    limits: LimitsWire,
+}
+
+/// What a source may claim, and for how long its IOCs stay. It counts for reports from now on.
+#[derive(Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitsWire {
+    /// Days for which its IOCs stay active after they were last seen: 1 to 3,650. Left out: as usual
+    /// for their kind. An IOC of several sources stays for the longest time that one of them has.
+    lifetime_days: Option<u16>,
+    /// The same for some kinds: `{"url": 30}`.
+    #[schema(value_type = BTreeMap<String, u16>)]
+    lifetimes: BTreeMap<Kind, u16>,
+    /// The worst severity that it may report: `low`, `medium` or `high`. A worse one counts as this
+    /// one.
+    #[schema(value_type = Option<String>)]
+    severity_most: Option<Severity>,
+}
+
+impl From<LimitsWire> for SourceLimits {
+    fn from(wire: LimitsWire) -> Self {
+        let LimitsWire { lifetime_days, lifetimes, severity_most } = wire;
+        Self { lifetime_days, lifetimes, severity_most }
+    }
+}
+
+impl From<SourceLimits> for LimitsWire {
+    fn from(limits: SourceLimits) -> Self {
+        let SourceLimits { lifetime_days, lifetimes, severity_most } = limits;
+        Self { lifetime_days, lifetimes, severity_most }
+    }
 }
 
 fn yes() -> bool {
@@ -43,6 +83,9 @@ pub(crate) struct SourcePatchIn {
     /// On or off; reports of a source that is off don't count.
     #[serde(default)]
     enabled: Option<bool>,
+    /// What it may claim, whole, for reports from now on.
+    #[serde(default)]
+    limits: Option<LimitsWire>,
 }
 
 /// A source.
@@ -59,12 +102,22 @@ pub(crate) struct SourceOut {
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// What it may claim, and for how long its IOCs stay.
+    limits: LimitsWire,
 }
 
 impl From<Source> for SourceOut {
     fn from(source: Source) -> Self {
-        let Source { id, name, confidence, enabled, created_at, kind: _, description: _ } = source;
-        Self { id: id.to_string(), name, confidence: confidence.into(), enabled, created_at }
+        let Source { id, name, confidence, enabled, created_at, kind: _, description: _, limits } =
+            source;
+        Self {
+            id: id.to_string(),
+            name,
+            confidence: confidence.into(),
+            enabled,
+            created_at,
+            limits: limits.into(),
+        }
     }
 }
 
@@ -77,13 +130,17 @@ pub(crate) async fn create(
     session: Session,
     body: Body<SourceIn>,
 ) -> Answer {
-    let SourceIn { name, confidence, enabled } = body.value;
+    let SourceIn { name, confidence, enabled, limits } = body.value;
     let make = async {
         Ok(SourceOut::from(
             app.intake
                 .source_create(
                     &session.0,
-                    NewSource { enabled, ..NewSource::feed(name, confidence) },
+                    NewSource {
+                        enabled,
+                        limits: limits.into(),
+                        ..NewSource::feed(name, confidence)
+                    },
                 )
                 .await?,
         ))
@@ -117,12 +174,10 @@ pub(crate) async fn update(
     id: Id,
     body: Body<SourcePatchIn>,
 ) -> Answer {
-    let SourcePatchIn { name, confidence, enabled } = body.value;
-    Ok(HttpResponse::Ok().json(SourceOut::from(
-        app.intake
-            .source_update(&session.0, SourceId(id.0), SourcePatch { name, confidence, enabled })
-            .await?,
-    )))
+    let SourcePatchIn { name, confidence, enabled, limits } = body.value;
+    let patch = SourcePatch { name, confidence, enabled, limits: limits.map(Into::into) };
+    let source = app.intake.source_update(&session.0, SourceId(id.0), patch).await?;
+    Ok(HttpResponse::Ok().json(SourceOut::from(source)))
 }
 
 /// Delete a source. Its IOCs stay, but its reports count no more.

@@ -3,24 +3,25 @@
 use std::collections::BTreeSet;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, post, put, web};
-use iocast_app::{App, AppError, Fetch, Loss, NewSubscription, SubscriptionView};
+use iocast_app::{App, Fetch, Loss, SubscriptionView};
 use iocast_domain::{
     id::SourceId,
     ioc::Kind,
-    subscription::{Access, Coverage, Protocol, SubscriptionOptions, Takes},
+    subscription::{SubscriptionOptions, Takes},
     time::{HOUR, MINUTE, Timestamp},
     tlp::Tlp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use validator::Validate;
 
 use super::{Answer, List, imports::ImportOut};
 use crate::{
     extract::{Body, Id, Paging, Query, Session},
-    pages::visit::Form,
     problem::Problem,
 };
+
+mod given;
+pub(crate) use self::given::{SubscriptionIn, of_form};
 
 /// A source's subscription.
 #[derive(Serialize, ToSchema)]
@@ -29,7 +30,7 @@ pub(crate) struct SubscriptionOut {
     pub(crate) source_id: String,
     /// What is fetched: `file` (any form that can be imported), `misp_feed` (a folder with
     /// manifest.json), `taxii` (a collection, 2.0 or 2.1), `threat_command` (the IOCs of an account,
-    /// by its API).
+    /// by its API), `folder` (all files in a folder of the machine of iocast).
     protocol: &'static str,
     /// Where it lies.
     url: String,
@@ -63,8 +64,20 @@ pub(crate) struct SubscriptionOut {
     only_tags: Vec<String>,
     /// IOCs marked more strictly are not taken: `clear`, `green`, `amber`, `amber_strict` or `red`.
     tlp_most: Option<&'static str>,
+    /// IOCs that the list itself is less sure of are not taken: 1 (low) to 3 (high).
+    min_confidence: Option<u8>,
     /// IOCs last seen more days ago are not taken.
     max_age_days: Option<u32>,
+    /// At which times it is fetched, in place of a pause, as cron takes them.
+    cron: Option<String>,
+    /// The time zone of `cron`.
+    time_zone: Option<&'static str>,
+    /// Of a file in JSON, where the address of the next page stands.
+    next_field: Option<String>,
+    /// The parameter that takes what stands there.
+    next_parameter: Option<String>,
+    /// What columns of a table hold.
+    columns: Option<String>,
     /// A person paused it.
     paused: bool,
     /// `never_fetched`, `fresh`, `failing` or `paused`.
@@ -97,8 +110,19 @@ impl From<SubscriptionView> for SubscriptionOut {
         SubscriptionView { subscription: of, has_secret, freshness }: SubscriptionView,
     ) -> Self {
         let progress = of.progress;
-        let SubscriptionOptions { takes, tags, token_url, scope, ca, certificate } = of.options;
-        let Takes { kinds, tags: only_tags, tlp_most, max_age_days } = takes;
+        let SubscriptionOptions {
+            takes,
+            tags,
+            token_url,
+            scope,
+            ca,
+            certificate,
+            schedule,
+            next_field,
+            next_parameter,
+            columns,
+        } = of.options;
+        let Takes { kinds, tags: only_tags, tlp_most, min_confidence, max_age_days } = takes;
         Self {
             source_id: of.source_id.to_string(),
             protocol: of.protocol.word(),
@@ -118,7 +142,13 @@ impl From<SubscriptionView> for SubscriptionOut {
             kinds: kinds.into_iter().map(Kind::word).collect(),
             only_tags,
             tlp_most: tlp_most.map(Tlp::word),
+            min_confidence: min_confidence.map(u8::from),
             max_age_days,
+            cron: schedule.as_ref().map(|of| of.text().to_owned()),
+            time_zone: schedule.map(|of| of.zone()),
+            next_field,
+            next_parameter,
+            columns,
             paused: of.paused,
             freshness: freshness.word(),
             next_at: progress.next_at,
@@ -131,147 +161,6 @@ impl From<SubscriptionView> for SubscriptionOut {
             listed: progress.listed,
         }
     }
-}
-
-/// What a subscription is to be.
-#[derive(Default, Deserialize, Validate, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct SubscriptionIn {
-    /// What is fetched: `file` (unless given), `misp_feed`, `taxii` or `threat_command`.
-    protocol: Option<String>,
-    /// Where it lies: an address that begins with https:// or http://, without name and password.
-    #[validate(length(
-        max = 2_000,
-        code = "url_invalid",
-        message = "Give an address of at most 2,000 characters."
-    ))]
-    #[schema(required = true)]
-    url: String,
-    /// What a file is, whatever its bytes look like: `json`, `table`, `list`, `report`, `html` or
-    /// `openioc`. Without it, or with `auto`, iocast finds out.
-    form: Option<String>,
-    /// Minutes between two fetches: 5 to 43,200; 60 unless given.
-    every_minutes: Option<i64>,
-    /// `growing`: each fetch only adds. `full`: what is gone from it is reported by this source no
-    /// more. Unless given, a file is growing and everything else is full.
-    coverage: Option<String>,
-    /// Hours for which what is gone from a full list stays: 0 (unless given) to 2,160.
-    grace_hours: Option<i64>,
-    /// How a fetch says who it is: `none` (unless given), `basic`, `bearer`, `header`, `query` or
-    /// `oauth2` (client credentials).
-    access: Option<String>,
-    /// The user's name, or that of the header (such as `Auth-Key`) or parameter, or the client's id.
-    access_name: Option<String>,
-    /// The password, token or key. Without it, the stored one stays, for the same server and
-    /// access.
-    secret: Option<String>,
-    /// Where the token of `oauth2` comes from.
-    token_url: Option<String>,
-    /// What that token is for.
-    scope: Option<String>,
-    /// Certificates (PEM) of those who sign for the server, in place of the public ones.
-    ca: Option<String>,
-    /// A certificate (PEM) that iocast shows to the server.
-    certificate: Option<String>,
-    /// The private key (PEM) of that certificate. Without it, the stored one stays, for the same
-    /// server.
-    certificate_key: Option<String>,
-    /// Tags for all IOCs of the source.
-    tags: BTreeSet<String>,
-    /// Only IOCs of these kinds are taken; all if it is empty.
-    kinds: Vec<String>,
-    /// Only IOCs with one of these tags are taken; all if it is empty.
-    only_tags: Vec<String>,
-    /// IOCs marked more strictly are not taken: `clear`, `green`, `amber`, `amber_strict` or `red`.
-    tlp_most: Option<String>,
-    /// IOCs last seen more days ago are not taken: 1 to 3,650.
-    max_age_days: Option<u32>,
-    /// Whether it is paused.
-    paused: bool,
-}
-
-fn word<T: std::str::FromStr<Err = String>>(
-    field: &str,
-    word: Option<&str>,
-    otherwise: T,
-) -> Result<T, AppError> {
-    word.filter(|word| !word.is_empty()).map_or(Ok(otherwise), |word| {
-        word.parse()
-            .map_err(|why| AppError::field(field, "word_unknown", format!("{field}: {why}.")))
-    })
-}
-
-impl SubscriptionIn {
-    fn checked(self) -> Result<NewSubscription, AppError> {
-        let protocol = word("protocol", self.protocol.as_deref(), Protocol::File)?;
-        let usual = match protocol {
-            Protocol::File => Coverage::Growing,
-            Protocol::MispFeed | Protocol::Taxii | Protocol::ThreatCommand => Coverage::Full,
-        };
-        let tlp_most = self.tlp_most.filter(|word| !word.is_empty());
-        let tlp_most = tlp_most.map(|text| word("tlp_most", Some(&text), Tlp::Red)).transpose()?;
-        let kind = |text: &String| word("kinds", Some(text), Kind::Domain);
-        let takes = Takes {
-            kinds: self.kinds.iter().map(kind).collect::<Result<_, _>>()?,
-            tags: self.only_tags,
-            tlp_most,
-            max_age_days: self.max_age_days,
-        };
-        Ok(NewSubscription {
-            protocol,
-            coverage: word("coverage", self.coverage.as_deref(), usual)?,
-            access: word("access", self.access.as_deref(), Access::None)?,
-            url: self.url,
-            form: self.form,
-            every: self.every_minutes.unwrap_or(60).saturating_mul(MINUTE),
-            grace: self.grace_hours.unwrap_or(0).saturating_mul(HOUR),
-            access_name: self.access_name,
-            secret: self.secret,
-            certificate_key: self.certificate_key,
-            paused: self.paused,
-            options: SubscriptionOptions {
-                takes,
-                tags: self.tags,
-                token_url: self.token_url,
-                scope: self.scope,
-                ca: self.ca,
-                certificate: self.certificate,
-            },
-        })
-    }
-}
-
-/// What a page's form says.
-pub(crate) fn of_form(form: &Form) -> Result<NewSubscription, AppError> {
-    let words = |name: &str| -> Vec<String> {
-        let words = form.text(name).split(['\n', ',']).map(str::trim);
-        words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
-    };
-    let days = form.number("max_age_days")?;
-    SubscriptionIn {
-        protocol: form.maybe("protocol"),
-        url: form.text("url").to_owned(),
-        form: form.maybe("form"),
-        every_minutes: form.number("every_minutes")?,
-        coverage: form.maybe("coverage"),
-        grace_hours: form.number("grace_hours")?,
-        access: form.maybe("access"),
-        access_name: form.maybe("access_name"),
-        secret: form.maybe("secret"),
-        token_url: form.maybe("token_url"),
-        scope: form.maybe("scope"),
-        ca: form.maybe("ca"),
-        certificate: form.maybe("certificate"),
-        certificate_key: form.maybe("certificate_key"),
-        tags: words("tags").into_iter().collect(),
-        kinds: form.all("kinds").map(str::to_owned).collect(),
-        only_tags: words("only_tags"),
-        tlp_most: form.maybe("tlp_most"),
-        // Too many are refused with the bounds.
-        max_age_days: days.map(|days| u32::try_from(days).unwrap_or(u32::MAX)),
-        paused: form.on("paused"),
-    }
-    .checked()
 }
 
 /// What a fetch did.

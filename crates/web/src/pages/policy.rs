@@ -185,6 +185,8 @@ fn criteria(form: &Form) -> Result<Criteria, AppError> {
             .map_err(|why| AppError::field("tlp_most", "word_unknown", why))?,
         // Too many are refused with the bounds.
         min_sources: form.number("min_sources")?.map(|n| u8::try_from(n).unwrap_or(u8::MAX)),
+        max_age_days: form.number("max_age_days")?.map(|n| u16::try_from(n).unwrap_or(u16::MAX)),
+        min_score: form.number("min_score")?.map(|n| u8::try_from(n).unwrap_or(u8::MAX)),
         blocklist: !form.text("blocklist").is_empty(),
         alerts: if form.on("alerts") { Some(alerts(form)?) } else { None },
     })

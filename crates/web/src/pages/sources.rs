@@ -8,7 +8,8 @@ use iocast_app::{
 };
 use iocast_domain::{
     id::SourceId,
-    ioc::{Enrichment, label},
+    ioc::{Enrichment, Kind, Severity, label},
+    source::SourceLimits,
 };
 use minijinja::{Value, context};
 
@@ -113,7 +114,13 @@ async fn page(
 ) -> PageResult {
     let source = visitor.app.intake.source_fetch(&visitor.actor, id).await?;
     let iocs = visitor.app.intake.source_ioc_count(&visitor.actor, id).await?;
-    let of_page = context! { source => view::value(SourceOut::from(source)), iocs, problem, sent, report, max => visitor.app.context.settings.import_max };
+    let days = visitor.app.intake.source_days(&visitor.actor, id).await?;
+    let of_page = context! {
+        source => view::value(SourceOut::from(source)), iocs, problem, sent, report,
+        max => visitor.app.context.settings.import_max,
+        kinds => Kind::ALL.iter().map(|kind| kind.word()).collect::<Vec<_>>(),
+        chart => super::quality::chart(&days),
+    };
     Ok(visitor.page(status, "pages/source.html", of_page))
 }
 
@@ -128,6 +135,7 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
                     name: Some(form.text("name").to_owned()),
                     confidence: form.number("confidence")?,
                     enabled: Some(form.on("enabled")),
+                    limits: Some(limits(&form)?),
                 };
                 app.intake.source_update(actor, id, patch).await?;
                 Ok((format!("/tip/sources/{id}"), "The changes are saved.".to_owned()))
@@ -183,6 +191,27 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     }
 }
 
+/// What a source may claim, and for how long its IOCs stay.
+fn limits(form: &Form) -> Result<SourceLimits, AppError> {
+    // Too many days are refused with the bounds.
+    let days = |number: i64| u16::try_from(number).unwrap_or(u16::MAX);
+    let mut lifetimes = BTreeMap::new();
+    for kind in Kind::ALL {
+        if let Some(number) = form.number(&format!("lifetime_{}", kind.word()))? {
+            lifetimes.insert(*kind, days(number));
+        }
+    }
+    Ok(SourceLimits {
+        lifetime_days: form.number("lifetime_days")?.map(days),
+        lifetimes,
+        severity_most: form
+            .maybe("severity_most")
+            .map(|word| word.parse::<Severity>())
+            .transpose()
+            .map_err(|why| AppError::field("severity_most", "word_unknown", why))?,
+    })
+}
+
 /// Imports a text that was pasted; files go to the API, by the page's script.
 async fn paste(form: &Form, id: SourceId) -> Result<ImportOut, AppError> {
     let (app, actor) = (&form.visitor.app, &form.visitor.actor);
@@ -217,6 +246,7 @@ async fn paste(form: &Form, id: SourceId) -> Result<ImportOut, AppError> {
             _ => Mode::Take,
         },
         ledger: None,
+        columns: None,
     };
     Ok(ImportOut::from(app.intake.import(actor, id, request, &|_| {}).await?))
 }

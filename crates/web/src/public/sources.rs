@@ -40,7 +40,8 @@ pub(crate) struct SourcesOut {
 
 impl From<Source> for ThreatCommandSource {
     fn from(source: Source) -> Self {
-        let Source { id, name, confidence, enabled, created_at: _, kind, description } = source;
+        let Source { id, name, confidence, enabled, created_at: _, kind, description, limits: _ } =
+            source;
         Self {
             id: id.to_string(),
             name,

@@ -113,7 +113,7 @@ impl Element {
             cells.retain(|(role, _)| !role.is_value() || *role == Role::Value);
         }
         cells.extend(labels.iter().flat_map(|labels| labels.iter().cloned()));
-        table::indicators(place, &cells, options, sink);
+        table::indicators(place, &cells, options.only_to_ids, sink);
     }
 }
 

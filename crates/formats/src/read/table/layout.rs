@@ -1,8 +1,11 @@
 //! Finds out how a table is laid out: separator, header, and what its columns hold.
 
-use super::super::{
-    fields::{Role, role},
-    kinds, list,
+use super::{
+    super::{
+        fields::{Role, role},
+        kinds, list,
+    },
+    Columns,
 };
 
 /// Separators that are tried; among equals, the last one counts.
@@ -33,7 +36,11 @@ impl Layout {
 
     /// From the beginning of a table; `whole` if there is no more. Nothing where no column holds
     /// indicators.
-    pub(in super::super) fn find(sample: &str, whole: bool) -> Option<Self> {
+    pub(in super::super) fn find(
+        sample: &str,
+        whole: bool,
+        said: Option<&Columns>,
+    ) -> Option<Self> {
         let mut lines: Vec<&str> = lines(sample);
         if !whole && lines.len() > 1 {
             // The last one is cut.
@@ -45,10 +52,12 @@ impl Layout {
         });
         let begin = usize::from(given.is_some());
         let separators: Vec<u8> = given.map_or_else(|| SEPARATORS.to_vec(), |sign| vec![sign]);
-        let headed = header(&lines, begin, &separators);
-        let (separator, above, mut columns) = match headed {
-            Some((separator, line, columns)) => (separator, line + 1, columns),
-            None => (common(&lines, begin, &separators)?, begin, Vec::new()),
+        let headed = header(&lines, begin, &separators, said);
+        let (separator, above, names, mut columns) = match headed {
+            Some(Header { separator, line, names, columns }) => {
+                (separator, line + 1, names, columns)
+            }
+            None => (common(&lines, begin, &separators)?, begin, Vec::new(), Vec::new()),
         };
         let blanks = blanks(&lines, above, separator);
         let rows: Vec<Vec<String>> = lines
@@ -63,6 +72,9 @@ impl Layout {
             judge_named(&mut columns, &rows);
         } else {
             columns = by_content(&rows);
+        }
+        if let Some(said) = said {
+            said.apply(&names, &mut columns);
         }
         columns.iter().flatten().any(|role| role.is_value()).then(|| Self {
             separator,
@@ -105,12 +117,24 @@ fn is_indicator(text: &str) -> bool {
     list::word(text, &mut |_| {}).is_ok()
 }
 
-/// The header: the separator, its line, and what the columns are called.
+/// The header of a table.
+struct Header {
+    separator: u8,
+    line: usize,
+    /// What the columns are called.
+    names: Vec<String>,
+    /// What they hold by that.
+    columns: Vec<Option<Role>>,
+}
+
+/// The header, where there is one.
 fn header(
     lines: &[&str],
     begin: usize,
     separators: &[u8],
-) -> Option<(u8, usize, Vec<Option<Role>>)> {
+    said: Option<&Columns>,
+) -> Option<Header> {
+    let by_person = |cell: &String| said.and_then(|said| said.by_name(cell));
     for (at, line) in lines.iter().enumerate().skip(begin).take(ABOVE_MAX) {
         let commented = line.starts_with('#');
         let bare = line.trim_start_matches('#').trim_start_matches("fields").trim_start();
@@ -119,18 +143,19 @@ fn header(
             .map(|separator| (*separator, cells(bare, *separator)))
             .filter(|(_, cells)| cells.len() > 1 || !commented)
             .map(|(separator, cells)| {
-                let roles: Vec<_> = cells.iter().map(|cell| role(cell)).collect();
+                let of_cell = |cell| by_person(cell).unwrap_or_else(|| role(cell));
+                let roles: Vec<_> = cells.iter().map(of_cell).collect();
                 (roles.iter().flatten().count(), separator, cells, roles)
             })
             .max_by_key(|(known, _, cells, _)| (*known, cells.len()));
         let Some((known, separator, cells, roles)) = best else { continue };
         let holds = |wanted: fn(Role) -> bool| roles.iter().flatten().any(|role| wanted(*role));
         let enough = known >= 2 || !commented && known * 2 >= cells.len();
-        if enough
+        let is_header = enough
             && (holds(Role::is_value) || holds(|role| role == Role::Kind) && cells.len() > 1)
-            && !cells.iter().any(|cell| is_indicator(cell))
-        {
-            return Some((separator, at, roles));
+            || cells.iter().any(|cell| by_person(cell).is_some());
+        if is_header && !cells.iter().any(|cell| is_indicator(cell)) {
+            return Some(Header { separator, line: at, names: cells, columns: roles });
         }
         // Rows have begun.
         if !commented && cells.iter().any(|cell| is_indicator(cell)) {

@@ -49,6 +49,7 @@ pub(super) fn rich() -> (Enrichment, SourceNames) {
             confidence: Confidence::MEDIUM,
             reported_at: 0,
             first_at: 0,
+            lifetime_days: None,
         }],
         user_tags: set("mine"),
         system_tags: BTreeSet::from(["tlp:amber".to_owned(), "phishing kit".to_owned()]),
@@ -232,7 +233,7 @@ proptest::proptest! {
         let (_, names) = rich();
         let source = *names.keys().next().unwrap();
         let enrichment = Enrichment {
-            reports: vec![Report { source_id: source, confidence: Confidence::try_from(level).unwrap(), reported_at: 0 , first_at: 0}],
+            reports: vec![Report { source_id: source, confidence: Confidence::try_from(level).unwrap(), reported_at: 0 , first_at: 0, lifetime_days: None}],
             user_tags: user, system_tags: system, threat_actors: actors, campaigns, malware_families: families, alert_id: alert,
             reported_severity: severity.map(|i| Severity::ALL[i]),
             ..Enrichment::default()

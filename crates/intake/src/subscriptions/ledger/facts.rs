@@ -37,15 +37,25 @@ pub(crate) struct Fact {
 }
 
 impl Fact {
-    /// The fact of a sighting.
-    pub(crate) fn of(id: IocId, sighting: &Sighting, confidence: Confidence, line: u64) -> Self {
+    /// The fact of a sighting, with the confidence of its source and the days for which the source
+    /// has it stay.
+    pub(crate) fn of(
+        id: IocId,
+        sighting: &Sighting,
+        (confidence, lifetime): (Confidence, Option<u16>),
+        line: u64,
+    ) -> Self {
+        let days = u64::from(lifetime.unwrap_or_default());
         if is_plain(sighting) {
             // Most lists are of values alone, and have very many.
-            return Self { id, number: u64::from(u8::from(confidence)), line };
+            return Self { id, number: days << 8 | u64::from(u8::from(confidence)), line };
         }
         let mut hasher = DefaultHasher::new();
         // With the confidence of the source: where that changes, its reports do.
         hasher.write(format!("{confidence:?} {sighting:?}").as_bytes());
+        if days > 0 {
+            hasher.write_u64(days);
+        }
         Self { id, number: hasher.finish(), line }
     }
 

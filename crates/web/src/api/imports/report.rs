@@ -1,6 +1,7 @@
 //! What an import did, as it is answered.
 
-use iocast_app::{Document, ImportReport, Input, ReadAs, Rejected};
+use iocast_app::{Document, ImportReport, Input, PreviewRow, ReadAs, Rejected};
+use iocast_domain::time::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -120,6 +121,48 @@ pub(crate) struct ImportOut {
     left_out: u64,
     /// Nothing was written.
     pub(crate) dry_run: bool,
+    /// Of a dry run, the first 20 IOCs that would be new or change, as they would be.
+    preview: Vec<PreviewOut>,
+}
+
+/// An IOC as an import would make it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PreviewOut {
+    /// Kind.
+    kind: &'static str,
+    /// Value.
+    value: String,
+    /// Whether it would be new.
+    new: bool,
+    /// First seen.
+    #[schema(value_type = String, format = DateTime)]
+    first_seen: Timestamp,
+    /// Last seen.
+    #[schema(value_type = String, format = DateTime)]
+    last_seen: Timestamp,
+    /// The severity that would count.
+    severity: &'static str,
+    /// The confidence of this source's report: 1 to 3.
+    confidence: Option<u8>,
+    /// Tags.
+    tags: Vec<String>,
+}
+
+impl From<PreviewRow> for PreviewOut {
+    fn from(row: PreviewRow) -> Self {
+        let PreviewRow { kind, value, is_new, first_seen, last_seen, severity, confidence, tags } =
+            row;
+        Self {
+            kind: kind.word(),
+            value,
+            new: is_new,
+            first_seen,
+            last_seen,
+            severity: severity.word(),
+            confidence: confidence.map(u8::from),
+            tags,
+        }
+    }
 }
 
 impl From<ImportReport> for ImportOut {
@@ -138,6 +181,7 @@ impl From<ImportReport> for ImportOut {
             ignored,
             left_out,
             dry_run,
+            preview,
         } = report;
         let line = |r: Rejected| RejectedOut { line: r.line, value: r.value, reason: r.reason };
         Self {
@@ -154,6 +198,7 @@ impl From<ImportReport> for ImportOut {
             read_as: read_as.into_iter().map(ReadAsOut::from).collect(),
             left_out,
             dry_run,
+            preview: preview.into_iter().map(PreviewOut::from).collect(),
         }
     }
 }

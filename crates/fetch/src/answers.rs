@@ -1,0 +1,90 @@
+//! What servers answer, and sentences about it.
+
+use std::io::Read as _;
+
+use ureq::{
+    Body, Error, Timeout,
+    http::{Response, Uri, header},
+};
+
+use crate::{ANSWER, CONNECT, Failure, SHOWN, judge::NotAllowed, text};
+
+/// Where a server redirects to: on the same server only.
+pub(crate) fn redirected(from: &Uri, answer: &Response<Body>) -> Result<Uri, Failure> {
+    let status = Some(answer.status().as_u16());
+    let wrong = |why: String| Failure { status, ..Failure::new(why) };
+    let location = text(answer, header::LOCATION).unwrap_or_default();
+    let unreadable = || wrong("The server redirected to an address that can't be read.".to_owned());
+    let base = url::Url::parse(&from.to_string()).map_err(|_| unreadable())?;
+    let mut to = base.join(&location).map_err(|_| unreadable())?;
+    to.set_fragment(None);
+    let safer = base.scheme() == "http"
+        && to.scheme() == "https"
+        && base.host() == to.host()
+        && base.port().is_none()
+        && to.port().is_none();
+    if base.origin() != to.origin() && !safer {
+        // What stands behind the path may be a key.
+        to.set_query(None);
+        return Err(wrong(format!(
+            "The server redirects to {to}. iocast follows redirects on the same server only; if that is where the list is now, change the address of this subscription."
+        )));
+    }
+    to.as_str().parse().map_err(|_| unreadable())
+}
+
+/// What is said of an answer that is no list.
+pub(crate) fn refused(mut answer: Response<Body>) -> Failure {
+    let status = answer.status();
+    let retry_after = text(&answer, header::RETRY_AFTER);
+    let mut beginning = Vec::new();
+    // What can't be read is not shown.
+    let _ = answer.body_mut().as_reader().take(SHOWN).read_to_end(&mut beginning);
+    let said = String::from_utf8_lossy(&beginning);
+    let said: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let is_page = said.trim_start().starts_with('<');
+    let said = if is_page || said.trim().is_empty() {
+        String::new()
+    } else {
+        format!(" It says: {}", said.trim())
+    };
+    let hint = match status.as_u16() {
+        401 | 403 => " Check the access of this subscription.",
+        404 | 410 => " Check the address.",
+        429 => " It is asked too often.",
+        _ => "",
+    };
+    let name = status.canonical_reason().unwrap_or_default();
+    let why = format!("The server answered {} {name}.{hint}{said}", status.as_u16());
+    Failure { status: Some(status.as_u16()), retry_after, ..Failure::new(why) }
+}
+
+/// The address of the next page in a `Link` header.
+pub(crate) fn next_of(links: &str) -> Option<String> {
+    links.split(',').find_map(|link| {
+        let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+        let is_next = |part: &str| {
+            let (name, value) = part.split_once('=').unwrap_or_default();
+            name.trim().eq_ignore_ascii_case("rel")
+                && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
+        };
+        rest.split(';').any(is_next).then(|| target.to_owned())
+    })
+}
+
+/// What is said where no answer came.
+pub(crate) fn sentence(error: &Error) -> String {
+    match error {
+        Error::Other(other) if other.is::<NotAllowed>() => other.to_string(),
+        Error::HostNotFound => "The name of the server is not known to DNS.".to_owned(),
+        Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
+            format!("The server could not be reached within {} seconds.", CONNECT.as_secs())
+        }
+        Error::Timeout(Timeout::RecvResponse) => {
+            format!("The server did not answer within {} seconds.", ANSWER.as_secs())
+        }
+        Error::Timeout(_) => "The server took too long.".to_owned(),
+        Error::Io(error) => format!("The server could not be reached: {error}."),
+        other => format!("The server could not be reached: {other}."),
+    }
+}

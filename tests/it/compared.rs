@@ -1,0 +1,209 @@
+//! Sources compared, how long their IOCs stay, what they may claim, and rules that go by age and
+//! score.
+
+use serde_json::{Value, json};
+
+use crate::{
+    lists::{device, import, settled, source},
+    shell::iocast_on,
+    support::{Admin, TestApp, eventually, stories, text},
+};
+
+stories!(
+    sources_are_compared,
+    a_source_has_lifetimes_and_limits_of_its_own,
+    rules_go_by_age_and_score,
+    a_full_group_lets_go_of_what_is_too_old,
+);
+
+fn named(admin: &Admin, name: &str) -> String {
+    text(&admin.post("/api/v1/sources", json!({ "name": name, "confidence": 2 }), 201), "id")
+}
+
+/// What was counted of a source.
+fn counted(quality: &Value, source: &str) -> Value {
+    let all = quality["sources"].as_array().unwrap();
+    all.iter().find(|of| of["source_id"] == source).unwrap().clone()
+}
+
+fn sources_are_compared(app: &mut TestApp) {
+    let admin = app.admin();
+    let (one, two) = (source(&admin), named(&admin, "Second feed"));
+    let before = admin.get("/api/v1/sources/quality");
+    assert_eq!(before["counted_at"], Value::Null);
+    let plain = device(&admin, "plain-list", json!({}));
+    import(&admin, &one, &["a.example", "b.example", "c.example", "d.example"]);
+    app.advance(&admin, "1h");
+    import(&admin, &two, &["c.example", "d.example", "e.example"]);
+    // Lines that are none count as refused.
+    admin.import(&two, "text/csv", "value\nf.example\nno indicator at all\n", 200);
+    app.advance(&admin, "1h");
+    import(&admin, &one, &["e.example"]);
+    let of = admin.get("/api/v1/iocs?value=a.example");
+    let path = format!("/api/v1/iocs/{}", text(&of["items"][0], "id"));
+    admin.patch(&path, json!({ "whitelist": "never_sent" }), 200);
+    // What the account protects is kept back by its groups.
+    admin.patch("/api/v1/account/guards", json!({ "own": ["b.example"] }), 200);
+    settled(app, &plain.url, &["c.example", "d.example", "e.example", "f.example"]);
+    let quality = admin.post("/api/v1/sources/quality/count", json!({}), 200);
+    assert!(quality["counted_at"].is_string());
+    assert_eq!(
+        counted(&quality, &one)["counts"],
+        json!({ "iocs": 5, "only_here": 2, "timed": 3, "first_here": 2, "never_sent": 1,
+            "kept_back": 1, "in_groups": 3 })
+    );
+    let second = counted(&quality, &two);
+    assert_eq!(
+        second["counts"],
+        json!({ "iocs": 4, "only_here": 1, "timed": 3, "first_here": 1, "never_sent": 0,
+            "kept_back": 0, "in_groups": 4 })
+    );
+    assert_eq!((&second["handled"], &second["refused"]), (&json!(5), &json!(1)));
+    let overlap = &quality["overlaps"].as_array().unwrap()[..];
+    assert!(overlap.len() == 1 && overlap[0]["iocs"] == 3, "{overlap:?}");
+    // Counted twice on one day, imports count once.
+    let again = admin.post("/api/v1/sources/quality/count", json!({}), 200);
+    assert_eq!(counted(&again, &two)["handled"], 5);
+    // The next day is a row of its own, which the clock brings.
+    app.advance(&admin, "24h");
+    let days = |source: &str| admin.get(&format!("/api/v1/sources/{source}/quality"));
+    eventually("the next day is counted", || {
+        (days(&one)["items"].as_array().unwrap().len() >= 2).then_some(())
+    });
+    assert_eq!(days(&one)["items"][0]["counts"]["iocs"], 5);
+    assert_eq!(days(&two)["items"][0]["handled"], 0);
+    assert!(iocast_on(app, &["sources", "quality"], None).contains("Second feed"));
+    // A source that is deleted leaves nothing behind.
+    admin.delete(&format!("/api/v1/sources/{two}"), 204);
+    let after = admin.get("/api/v1/sources/quality");
+    assert_eq!(after["overlaps"], json!([]));
+    assert_eq!(admin.get_status(&format!("/api/v1/sources/{two}/quality")), 404);
+}
+
+fn a_source_has_lifetimes_and_limits_of_its_own(app: &mut TestApp) {
+    let admin = app.admin();
+    let limits =
+        json!({ "lifetime_days": 3, "lifetimes": { "url": 6 }, "severity_most": "medium" });
+    let body = json!({ "name": "Short feed", "confidence": 2, "limits": limits });
+    let made = admin.post("/api/v1/sources", body, 201);
+    assert_eq!(made["limits"], limits);
+    let short = text(&made, "id");
+    let plain = device(&admin, "plain-list", json!({}));
+    let list = json!([
+        { "value": "a.example", "severity": "high" },
+        { "value": "both.example", "severity": "low" },
+        { "value": "http://u.example/x" },
+    ]);
+    let report = admin.import(&short, "application/json", &list.to_string(), 200);
+    assert!(report["ignored"].to_string().contains("worst one"), "{report}");
+    import(&admin, &source(&admin), &["both.example"]);
+    let a = admin.get("/api/v1/iocs?value=a.example");
+    assert_eq!(a["items"][0]["severity"], "medium");
+    settled(app, &plain.url, &["a.example", "both.example", "http://u.example/x"]);
+    app.advance(&admin, "73h");
+    // What a source with the usual lifetime reports as well stays for that.
+    settled(app, &plain.url, &["both.example", "http://u.example/x"]);
+    app.advance(&admin, "73h");
+    settled(app, &plain.url, &["both.example"]);
+    // Reports from now on have what the source is changed to.
+    let path = format!("/api/v1/sources/{short}");
+    admin.patch(&path, json!({ "limits": { "lifetime_days": 30 } }), 200);
+    import(&admin, &short, &["a.example"]);
+    app.advance(&admin, "100h");
+    settled(app, &plain.url, &["a.example", "both.example"]);
+    for wrong in [
+        json!({ "lifetime_days": 0 }),
+        json!({ "lifetimes": { "domain": 3_651 } }),
+        json!({ "lifetimes": { "mutex": 3 } }),
+    ] {
+        let answer = admin.send(
+            "PATCH",
+            &path,
+            &[("content-type", "application/json")],
+            Some(json!({ "limits": wrong }).to_string().as_bytes()),
+        );
+        assert!(matches!(answer.status, 400 | 422), "{}", answer.text());
+    }
+}
+
+fn rules_go_by_age_and_score(app: &mut TestApp) {
+    let admin = app.admin();
+    let own = source(&admin);
+    let (plain, misp) =
+        (device(&admin, "plain-list", json!({})), device(&admin, "misp", json!({})));
+    let now = admin.get("/api/v1/emulator/clock");
+    let today = &text(&now, "now")[..10];
+    let list = json!([
+        { "value": "new.example", "last_seen": format!("{today}T00:00:00Z"), "first_seen": format!("{today}T00:00:00Z") },
+        { "value": "weak.example", "score": 20, "last_seen": format!("{today}T00:00:00Z") },
+    ]);
+    admin.import(&own, "application/json", &list.to_string(), 200);
+    settled(app, &plain.url, &["new.example", "weak.example"]);
+    let rules = admin.get("/api/v1/rules");
+    let rule_of = |group: &str| {
+        let all = rules["items"].as_array().unwrap();
+        let of = all.iter().find(|rule| rule["group_ids"].to_string().contains(group)).unwrap();
+        format!("/api/v1/rules/{}", text(of, "id"))
+    };
+    let criteria = json!({ "criteria": { "min_score": 40, "max_age_days": 20 } });
+    let changed = admin.patch(&rule_of(&plain.group), criteria.clone(), 200);
+    assert_eq!(changed["criteria"]["min_score"], 40);
+    // 20 points are too few, whatever the age.
+    settled(app, &plain.url, &["new.example"]);
+    let ioc = admin.get("/api/v1/iocs?value=new.example");
+    assert_eq!(ioc["items"][0]["score_today"], 60);
+    admin.patch(&rule_of(&misp.group), json!({ "criteria": { "max_age_days": 2 } }), 200);
+    app.advance(&admin, "48h");
+    settled(app, &plain.url, &["new.example"]);
+    assert_eq!(admin.get(&format!("/api/v1/groups/{}", misp.group))["published"], 2);
+    // Nothing changes but the day, and each leaves on its own.
+    app.advance(&admin, "24h");
+    eventually("the event holds them no more", || {
+        (admin.get(&format!("/api/v1/groups/{}", misp.group))["published"] == 0).then_some(())
+    });
+    settled(app, &plain.url, &["new.example"]);
+    app.advance(&admin, "432h");
+    settled(app, &plain.url, &[]);
+    // Seen again, it is back.
+    import(&admin, &own, &["new.example"]);
+    settled(app, &plain.url, &["new.example"]);
+    for wrong in [
+        json!({ "min_score": 0 }),
+        json!({ "min_score": 101 }),
+        json!({ "max_age_days": 0 }),
+        json!({ "max_age_days": 3_651 }),
+    ] {
+        admin.patch(&rule_of(&plain.group), json!({ "criteria": wrong }), 422);
+    }
+}
+
+fn a_full_group_lets_go_of_what_is_too_old(app: &mut TestApp) {
+    let admin = app.admin();
+    let own = source(&admin);
+    let plain = device(&admin, "plain-list", json!({ "limit": 3 }));
+    let rules = admin.get("/api/v1/rules");
+    let rule = format!("/api/v1/rules/{}", text(&rules["items"][0], "id"));
+    let now = admin.get("/api/v1/emulator/clock");
+    let today = text(&now, "now");
+    let day = &today[..10];
+    // Severe ones take the room; others wait behind the boundary.
+    let of = |value: &str, severity: &str, seen: &str| json!({ "value": value, "severity": severity, "last_seen": seen, "first_seen": seen });
+    let noon = format!("{day}T00:00:00Z");
+    let list = json!([
+        of("a.example", "high", &noon),
+        of("b.example", "high", &noon),
+        of("c.example", "high", &noon),
+    ]);
+    admin.import(&own, "application/json", &list.to_string(), 200);
+    app.advance(&admin, "72h");
+    let later = text(&admin.get("/api/v1/emulator/clock"), "now");
+    let later = format!("{}T00:00:00Z", &later[..10]);
+    let list = json!([of("d.example", "low", &later), of("e.example", "low", &later)]);
+    admin.import(&own, "application/json", &list.to_string(), 200);
+    admin.patch(&rule, json!({ "criteria": { "max_age_days": 5 } }), 200);
+    settled(app, &plain.url, &["a.example", "b.example", "c.example"]);
+    app.advance(&admin, "72h");
+    // More than half of the group goes at once by age, which the guard against shrinking does not
+    // see in a group as small as this.
+    settled(app, &plain.url, &["d.example", "e.example"]);
+}
