@@ -255,8 +255,19 @@ fn paged() -> String {
                 "/loop" => body["meta"] = json!({ "next": "/loop" }),
                 "/away" => body["meta"] = json!({ "next": "http://198.51.100.7/next" }),
                 "/link" if more => {
-                    link = format!("Link: </link?page={}>; rel=\"next\"\r\n", page + 1);
+                    link = format!(
+                        "Link: <http://h/>; rel=\"help\"\r\nLink: </link?of=1,2&page={}>; rel=\"next\"\r\n",
+                        page + 1
+                    );
                 }
+                "/keyed" if !query.contains("key=river") => {
+                    let _ = write!(stream, "HTTP/1.1 401 No key\r\nContent-Length: 0\r\n\r\n");
+                    continue;
+                }
+                "/keyed" if more => {
+                    body["meta"] = json!({ "next": format!("/keyed?page={}", page + 1) });
+                }
+                "/else" => link = "Link: <http://198.51.100.7/>; rel=next\r\n".to_owned(),
                 _ => {}
             }
             let body = body.to_string();
@@ -280,6 +291,10 @@ fn json_comes_in_pages(app: &mut TestApp) {
         ("next", json!({ "next_field": "meta.next" })),
         ("cursor?all=1", json!({ "next_field": "cursor", "next_parameter": "page" })),
         ("link", json!({})),
+        (
+            "keyed",
+            json!({ "next_field": "meta.next", "access": "query", "access_name": "key", "secret": "river" }),
+        ),
     ] {
         let mut what =
             json!({ "url": format!("{base}/{path}"), "paused": true, "coverage": "full" });
@@ -301,6 +316,11 @@ fn json_comes_in_pages(app: &mut TestApp) {
         let failed = fetch(&admin, &own, "");
         assert!(text(&failed, "error").contains(why), "{failed}");
     }
+    // A page that is cut off there would take away all that stands behind it.
+    let what = json!({ "url": format!("{base}/else"), "paused": true, "coverage": "full" });
+    subscribe(&admin, &own, what);
+    let failed = fetch(&admin, &own, "");
+    assert!(text(&failed, "error").contains("on another server"), "{failed}");
     settled(app, &plain.url, &all);
 }
 
@@ -331,6 +351,11 @@ fn a_table_in_other_words(app: &mut TestApp) {
     assert_eq!(admin.get("/api/v1/iocs")["items"], json!([]));
     assert_eq!(fetch(&admin, &own, "")["new"], 2);
     assert_eq!(admin.get("/api/v1/iocs?value=corp.example")["items"], json!([]));
+    // A column that its owner renamed is missed: victims would pass for indicators.
+    let renamed = "opfer;angreifer;gesehen;stufe\ncorp.example;evil.example;2026-10-20;hoch\n";
+    fs::write(folder.path().join("table.csv"), renamed).unwrap();
+    let failed = fetch(&admin, &own, "");
+    assert!(text(&failed, "error").contains("no column `victim`"), "{failed}");
     let refuse = |columns: &str, form: &str| {
         let mut body = what.clone();
         body["columns"] = json!(columns);
@@ -373,6 +398,22 @@ fn a_folder_is_followed(app: &mut TestApp) {
     let changed = fetch(&admin, &own, "");
     assert_eq!((&changed["new"], &changed["gone"]), (&json!(1), &json!(2)), "{changed}");
     settled(app, &plain.url, &["c.example", "half.example"]);
+    // A page is one file among others; one that can't be read takes nothing away.
+    fs::write(feeds.join("report.html"), "<html><body>hxxp://d[.]example/x</body></html>").unwrap();
+    fetch(&admin, &own, "");
+    let url_of_d = ["c.example", "half.example", "http://d.example/x"];
+    settled(app, &plain.url, &url_of_d);
+    fs::write(feeds.join("more/c.csv"), [0x1f, 0x8b, 8, 0, 1, 2, 3]).unwrap();
+    let failed = fetch(&admin, &own, "");
+    assert!(text(&failed, "error").contains("more/c.csv in the folder can't be read"), "{failed}");
+    settled(app, &plain.url, &url_of_d);
+    fs::write(feeds.join("more/c.csv"), "value,severity\nc.example,high\n").unwrap();
+    fs::create_dir_all(feeds.join("1/2/3/4/5")).unwrap();
+    let failed = fetch(&admin, &own, "");
+    assert!(text(&failed, "error").contains("deeper than 4 folders"), "{failed}");
+    fs::remove_dir_all(feeds.join("1")).unwrap();
+    fs::remove_file(feeds.join("report.html")).unwrap();
+    fetch(&admin, &own, "");
     // Other folders are refused, by name and by link.
     for wrong in [
         url(&secret),
@@ -424,9 +465,14 @@ fn a_list_is_fetched_at_certain_times(app: &mut TestApp) {
     eventually("the clock brings the next one", || {
         (subscription(&admin, &own)["listed"] == 2).then_some(())
     });
-    for (field, wrong) in [("cron", "every day"), ("cron", "* * * * *"), ("time_zone", "Mars")] {
+    for (field, wrong) in [
+        ("cron", json!("every day")),
+        ("cron", json!("* * * * *")),
+        ("time_zone", json!("Mars")),
+        ("next_parameter", json!("cursor")),
+    ] {
         let mut body = what.clone();
-        body[field] = json!(wrong);
+        body[field] = wrong;
         let said = admin.put(&format!("/api/v1/sources/{own}/subscription"), body, 422);
         assert!(said.to_string().contains(field), "{said}");
     }

@@ -67,6 +67,17 @@ if (form) {
       table.setAttribute("aria-label", title);
       card.append(element("p", `${title}${more}:`), table);
     };
+    if (r.preview?.length) {
+      const title = `The first ${number(r.preview.length)} that are new or change, as they would be`;
+      const head = element("tr", null, ...["Value", "Kind", "It", "Severity", "Tags"].map((w) => element("th", w)));
+      const rows = r.preview.map((p) => element("tr", null, element("td", null, element("code", p.value)), element("td", p.kind), element("td", p.new ? "is new" : "changes"), element("td", p.severity), element("td", p.tags.join(", "))));
+      const table = element("div", null, element("table", null, element("thead", null, head), element("tbody", null, ...rows)));
+      table.className = "scroll";
+      table.tabIndex = 0;
+      table.setAttribute("role", "region");
+      table.setAttribute("aria-label", title);
+      card.append(element("p", `${title}:`), table);
+    }
     listed("Refused lines", r.rejected, r.rejected_count);
     listed("Fields left out of IOCs that were taken", r.remarks, r.remarks_count);
     report.replaceChildren(card);

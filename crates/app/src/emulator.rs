@@ -66,6 +66,7 @@ impl App {
         txn.commit().await?;
         self.clock_follow().await?;
         let retired = self.intake.retire_tick().await?;
+        self.intake.listed_tick().await?;
         self.accounts.guards_tick().await?;
         self.publishing.offers_tick().await?;
         let publications = self.publishing.publish_all().await?;

@@ -12,10 +12,11 @@ const EACH_SOURCE: i64 = 5;
 /// Points for sources beyond the first, at most.
 const SOURCES_MOST: i64 = 10;
 
-/// The score of an IOC on the UTC day of `now`, from 0 to 100. It begins with the score that a
-/// source gave. Without one, it begins with the surest report (40, 60 or 80 points), gets 5 points
-/// for each further source up to 10, and 10 or 5 points for a severity of high or medium. From the
-/// day on which it was last seen it falls evenly, to 0 at the end of its lifetime. Reports of sources that are off don't count; without any, the
+/// The score of an IOC on the UTC day of `now`, from 0 to 100. It begins with the surest report (40,
+/// 60 or 80 points), gets 5 points for each further source up to 10, and 10 or 5 points for a
+/// severity of high or medium. A lower score that a source gave takes its place: what a file claims
+/// weighs no more than its source is trusted with. From the day on which the IOC was last seen it
+/// falls evenly, to 0 at the end of its lifetime. Reports of sources that are off don't count; without any, the
 /// score is 0.
 #[must_use]
 pub fn score(ioc: &Ioc, enabled: &EnabledSources, now: Timestamp) -> u8 {
@@ -33,7 +34,7 @@ pub fn score(ioc: &Ioc, enabled: &EnabledSources, now: Timestamp) -> u8 {
         + severity;
     #[expect(clippy::cast_possible_truncation, reason = "0 to 100")]
     let given = ioc.enrichment.score.map(|score| score.clamp(0.0, 100.0).round() as i64);
-    let begins = given.unwrap_or(counted);
+    let begins = given.map_or(counted, |given| given.min(counted));
     let lifetime = ioc.lifetime() / DAY;
     let left = lifetime - age_days(ioc, now);
     u8::try_from((begins * left.clamp(0, lifetime) / lifetime.max(1)).clamp(0, 100)).unwrap_or(0)
@@ -96,6 +97,8 @@ mod tests {
         let mut given = ioc(&[3], Severity::High, seen);
         given.enrichment.score = Some(28.0);
         assert_eq!((score(&given, &on, seen), score(&given, &on, at(7))), (28, 14));
+        given.enrichment.score = Some(100.0);
+        assert_eq!(score(&given, &on, seen), 90, "a file claims no more than its source may");
         // The day counts, not the hour: all IOCs of a day fall at midnight UTC.
         let of_one = ioc(&[3], Severity::High, seen);
         let (late, midnight) = (seen.plus(DAY * 3 / 8 - 1), seen.plus(DAY * 3 / 8));

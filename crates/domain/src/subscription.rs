@@ -277,7 +277,10 @@ impl Subscription {
     #[must_use]
     pub fn after_failure(&self, now: Timestamp, asked: Option<i64>, chance: f64) -> Timestamp {
         let doubled = RETRY.saturating_mul(1 << self.progress.failures.min(20));
-        let wait = doubled.min(self.pause(now)).max(asked.unwrap_or(0).min(DAY));
+        let scheduled = self.options.schedule.as_ref().and_then(|schedule| schedule.next(now));
+        // The next time of a schedule is not jumped over.
+        let most = scheduled.map_or(self.every, |next| next.since(now));
+        let wait = doubled.min(most).max(asked.unwrap_or(0).min(DAY));
         now.plus(wait + spread(wait, chance))
     }
 }

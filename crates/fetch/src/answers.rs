@@ -7,7 +7,7 @@ use ureq::{
     http::{Response, Uri, header},
 };
 
-use crate::{ANSWER, CONNECT, Failure, SHOWN, judge::NotAllowed, text};
+use crate::{ANSWER, CONNECT, Failure, Request, SHOWN, judge::NotAllowed, text};
 
 /// Where a server redirects to: on the same server only.
 pub(crate) fn redirected(from: &Uri, answer: &Response<Body>) -> Result<Uri, Failure> {
@@ -59,17 +59,47 @@ pub(crate) fn refused(mut answer: Response<Body>) -> Failure {
     Failure { status: Some(status.as_u16()), retry_after, ..Failure::new(why) }
 }
 
-/// The address of the next page in a `Link` header.
-pub(crate) fn next_of(links: &str) -> Option<String> {
-    links.split(',').find_map(|link| {
-        let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+/// Whether an answer is all that stands behind a byte of the body that broke off.
+pub(crate) fn is_the_rest(answer: &Response<Body>, from: u64, request: &Request) -> bool {
+    let range = text(answer, header::CONTENT_RANGE).unwrap_or_default();
+    let part = range.strip_prefix("bytes ").and_then(|part| {
+        let (span, total) = part.split_once('/')?;
+        let (first, last) = span.split_once('-')?;
+        Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, total.parse::<u64>().ok()?))
+    });
+    let is_rest = part.is_some_and(|(first, last, total)| first == from && last + 1 == total);
+    // A server may know no `If-Range`.
+    let asked = request.headers.iter().find(|(name, _)| name == "if-range");
+    let same =
+        text(answer, header::ETAG).is_none_or(|etag| asked.is_none_or(|(_, known)| *known == etag));
+    is_rest && same
+}
+
+/// The address of the next page, as `Link` headers say it.
+pub(crate) fn next_page(answer: &Response<Body>) -> Option<String> {
+    let links = answer.headers().get_all(header::LINK).iter();
+    links.filter_map(|links| links.to_str().ok()).find_map(next_of)
+}
+
+/// The address of the next page in one `Link` header.
+fn next_of(links: &str) -> Option<String> {
+    let mut rest = links;
+    // Addresses may hold commas; what stands between them says what each one is.
+    while let Some((_, link)) = rest.split_once('<') {
+        let (target, behind) = link.split_once('>')?;
+        let parameters = behind.split('<').next().unwrap_or_default();
         let is_next = |part: &str| {
             let (name, value) = part.split_once('=').unwrap_or_default();
+            let value = value.trim().trim_end_matches(',').trim().trim_matches('"');
             name.trim().eq_ignore_ascii_case("rel")
-                && value.trim().trim_matches('"').eq_ignore_ascii_case("next")
+                && value.split_whitespace().any(|word| word.eq_ignore_ascii_case("next"))
         };
-        rest.split(';').any(is_next).then(|| target.to_owned())
-    })
+        if parameters.split(';').any(is_next) {
+            return Some(target.to_owned());
+        }
+        rest = behind;
+    }
+    None
 }
 
 /// What is said where no answer came.
@@ -86,5 +116,24 @@ pub(crate) fn sentence(error: &Error) -> String {
         Error::Timeout(_) => "The server took too long.".to_owned(),
         Error::Io(error) => format!("The server could not be reached: {error}."),
         other => format!("The server could not be reached: {other}."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_among_links() {
+        for (links, next) in [
+            ("<https://h/p?page=2>; rel=\"next\"", Some("https://h/p?page=2")),
+            ("<a>; rel=\"prev\", <b?ids=1,2>; title=x; rel=next", Some("b?ids=1,2")),
+            ("<a>; rel=\"last next\",<b>; rel=prev", Some("a")),
+            ("<https://h/wp-json/>; rel=\"https://api.w.org/\"", None),
+            ("next", None),
+            ("", None),
+        ] {
+            assert_eq!(next_of(links).as_deref(), next, "{links}");
+        }
     }
 }

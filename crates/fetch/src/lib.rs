@@ -21,7 +21,7 @@ mod answers;
 mod judge;
 mod tls;
 
-use self::answers::{next_of, redirected, refused, sentence};
+use self::answers::{is_the_rest, next_page, redirected, refused, sentence};
 use self::judge::{Judge, NotAllowed, may_reach};
 
 /// Redirects that are followed.
@@ -197,12 +197,9 @@ impl Client {
                 | StatusCode::PERMANENT_REDIRECT => at = redirected(&at, &answer)?,
                 // Only of what was asked for in parts.
                 StatusCode::PARTIAL_CONTENT if request.asks_for_part() => {
-                    let range = text(&answer, header::CONTENT_RANGE).unwrap_or_default();
-                    let begins = request.part_from.map(|from| format!("bytes {from}-"));
-                    if begins.is_some_and(|begins| !range.starts_with(&begins)) {
-                        return Err(Failure::new(
-                            "The server sent another part than was asked for.",
-                        ));
+                    if request.part_from.is_some_and(|from| !is_the_rest(&answer, from, request)) {
+                        let why = "The server sent another part than was asked for.";
+                        return Err(Failure::new(why));
                     }
                     return body(request, answer, to);
                 }
@@ -305,7 +302,7 @@ fn body(
         content_type: text(answer, header::CONTENT_TYPE),
         range: text(answer, header::CONTENT_RANGE),
         last_added: text(answer, LAST_ADDED),
-        next: text(answer, header::LINK).and_then(|links| next_of(&links)),
+        next: next_page(answer),
     };
     let wrong = |why: String| Failure { status: Some(200), ..Failure::new(why) };
     let etag = text(&answer, header::ETAG);

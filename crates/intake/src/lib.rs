@@ -3,13 +3,14 @@
 //! A body is spooled, taken apart on one thread and understood on all, merged onto a stage in
 //! small writes, and made seen by one transaction under the account's next change number.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicI64};
 
 use iocast_context::{Actor, AppError, AppResult, Context, Fields, GroupNews, Messages, taken};
 
 mod alerts;
 mod imports;
 mod iocs;
+mod listed;
 mod quality;
 mod respell;
 mod retire;
@@ -45,6 +46,8 @@ pub struct Intake {
     document: Arc<std::sync::Mutex<()>>,
     /// Lists that are fetched at once.
     fetching: Arc<tokio::sync::Semaphore>,
+    /// When IOCs of lists were last looked at, in UTC microseconds; 0 if they never were.
+    listed_at: AtomicI64,
 }
 
 impl Intake {
@@ -58,6 +61,7 @@ impl Intake {
             reading: tokio::sync::Mutex::default(),
             document: Arc::default(),
             fetching: Arc::new(tokio::sync::Semaphore::new(subscriptions::AT_ONCE)),
+            listed_at: AtomicI64::new(0),
         }
     }
 }

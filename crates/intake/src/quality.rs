@@ -150,7 +150,9 @@ impl Intake {
             if self.context.is_closing() {
                 return Ok(());
             }
-            self.sources_count(&account).await?;
+            if let Err(error) = self.sources_count(&account).await {
+                tracing::warn!(account.id = %account, error = &error as &dyn std::error::Error, "The sources of account {account} could not be counted; it is tried again");
+            }
             self.context.task_alive("quality");
         }
         let txn = self.context.store.write().await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use iocast_domain::{
     account::Module,
-    id::{AccountId, SourceId},
+    id::{AccountId, IocId, SourceId},
     problem::FieldError,
     source::{Confidence, Source, SourceKind, SourceLimits, parse_source_name},
     time::clip,
@@ -241,9 +241,9 @@ impl Intake {
         self.context.audit(&txn, actor, "source.delete", &id, &shown(&source)).await?;
         txn.commit().await?;
         self.context.changed.notify_one();
-        let intake = Arc::clone(self);
+        let (intake, account) = (Arc::clone(self), actor.account_id.clone());
         self.context.in_background(async move {
-            if let Err(error) = intake.source_unlink(id).await {
+            if let Err(error) = intake.source_unlink(id, Some(&account)).await {
                 tracing::warn!(source.id = %id, error = &error as &dyn std::error::Error, "The links of source {id}, which was deleted, could not be deleted; it is tried again within the hour");
             }
         });
@@ -266,10 +266,21 @@ impl Intake {
         Ok(txn.source_touch_iocs(account, id, seq).await?)
     }
 
-    /// Deletes the links of a deleted source, some at a time.
-    async fn source_unlink(&self, id: SourceId) -> AppResult<()> {
+    /// Deletes the links of a deleted source, some at a time. What it said of lifetimes counts no
+    /// more.
+    async fn source_unlink(&self, id: SourceId, account: Option<&AccountId>) -> AppResult<()> {
         loop {
+            let ids = match account {
+                Some(_) => {
+                    let read = self.context.store.read();
+                    read.source_ioc_ids(id, None, UNLINKED_AT_ONCE).await?
+                }
+                None => Vec::new(),
+            };
             let txn = self.context.store.write().await?;
+            if let Some(account) = account {
+                self.lifetimes_forget(&txn, account, id, ids).await?;
+            }
             let deleted = txn.source_unlink_some(id, UNLINKED_AT_ONCE).await?;
             txn.commit().await?;
             if deleted == 0 || self.context.is_closing() {
@@ -278,13 +289,39 @@ impl Intake {
         }
     }
 
+    /// Takes the lifetimes out of reports of a source.
+    async fn lifetimes_forget(
+        &self,
+        txn: &Txn,
+        account: &AccountId,
+        source: SourceId,
+        ids: Vec<uuid::Uuid>,
+    ) -> AppResult<()> {
+        let mut seq = None;
+        let ids: Vec<IocId> = ids.into_iter().map(IocId).collect();
+        for mut row in txn.ioc_fetch_many(&ids).await?.into_values().filter(|row| !row.deleted) {
+            let reports = row.ioc.enrichment.reports.iter_mut();
+            let mut of_source = reports.filter(|report| report.source_id == source);
+            if of_source.next().and_then(|report| report.lifetime_days.take()).is_some() {
+                let number = match seq {
+                    Some(number) => number,
+                    None => txn.account_next_seq(account, || self.context.now()).await?,
+                };
+                seq = Some(number);
+                row.ioc.state = row.ioc.state_at(self.context.now());
+                txn.ioc_update(account, &row, number).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes links of sources that were deleted before iocast was stopped.
     ///
     /// # Errors
     /// If the database does not answer.
     pub async fn sources_tick(&self) -> AppResult<()> {
         for id in self.context.store.read().source_linked_and_gone().await? {
-            self.source_unlink(id).await?;
+            self.source_unlink(id, None).await?;
         }
         Ok(())
     }

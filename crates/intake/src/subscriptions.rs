@@ -12,6 +12,7 @@ use iocast_store::{Fetch, Page, PageOf};
 
 use crate::{Actor, AppError, AppResult, ImportReport, Intake};
 
+mod bundle;
 mod checked;
 mod claim;
 mod fetching;
@@ -21,6 +22,7 @@ mod gone;
 mod kept_list;
 mod ledger;
 mod misp_feed;
+mod named;
 mod outcome;
 mod public;
 mod taxii;

@@ -87,6 +87,7 @@ fn work(app: &Arc<App>, tasks: &mut Supervisor) {
     );
     tick(app, tasks, RETIRE, "guards", |app| async move { app.accounts.guards_tick().await });
     tick(app, tasks, PRUNE, "places", |app| async move { app.intake.places_tick().await });
+    tick(app, tasks, RETIRE, "listed", |app| async move { app.intake.listed_tick().await });
     tick(app, tasks, RETIRE, "quality", |app| async move { app.intake.quality_tick().await });
     tick(app, tasks, PRUNE, "sources", |app| async move { app.intake.sources_tick().await });
     tick(app, tasks, RETIRE, "offers", |app| async move {

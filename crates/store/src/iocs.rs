@@ -36,6 +36,7 @@ use self::conditions::{
 };
 
 mod precedence;
+mod seen;
 
 /// Most ids in one statement: few enough for SQLite's 32,766 variables.
 const ROWS: usize = 1_000;

@@ -6,7 +6,7 @@ use iocast_domain::{
     ioc::Whitelist,
     member::MembershipState,
     quality::{SourceCounts, SourceDay},
-    time::Timestamp,
+    time::{DAY, Timestamp},
 };
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait as _, JoinType, QueryFilter,
@@ -27,6 +27,9 @@ mod write;
 
 /// Most rows in one statement.
 const ROWS: usize = 1_000;
+
+/// Longer than any import takes, in microseconds.
+const LONGEST: i64 = DAY;
 
 /// IOCs whose ids are from the first on and below the second, which may be open.
 pub type IdRange = (Uuid, Option<Uuid>);
@@ -56,7 +59,7 @@ pub struct CountedSource {
 pub struct LastCount {
     /// When; none if they never were.
     pub counted_at: Option<Timestamp>,
-    /// Imports that began before this are counted.
+    /// Imports that ended before this are counted.
     pub imports_until: Timestamp,
 }
 
@@ -248,8 +251,8 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(ids.into_iter().map(IocId).collect())
     }
 
-    /// Imports of an account that began in a span and were taken: by id, some at a time; each with
-    /// its source, what it met, and its report.
+    /// Imports of an account that ended in a span and were taken: in order of their beginning, some
+    /// at a time; each with its source, what it met, and its report.
     pub async fn imports_taken_between(
         &self,
         account: &AccountId,
@@ -269,8 +272,10 @@ impl<C: ConnectionTrait> Conn<C> {
             ])
             .filter(Column::AccountId.eq(account.as_str()))
             .filter(Column::State.eq(ImportState::Done.code()))
-            .filter(Column::StartedAt.gte(from.micros()))
-            .filter(Column::StartedAt.lt(to.micros()));
+            // By an index; no import runs as long as that.
+            .filter(Column::StartedAt.gte(from.plus(-LONGEST).micros()))
+            .filter(Column::EndedAt.gte(from.micros()))
+            .filter(Column::EndedAt.lt(to.micros()));
         if let Some((at, id)) = after {
             let same = Column::StartedAt.eq(at).and(Column::Id.gt(id));
             find = find.filter(Column::StartedAt.gt(at).or(same));

@@ -41,6 +41,29 @@ impl<C: ConnectionTrait> Conn<C> {
             .collect()
     }
 
+    /// The ids of a page of the IOCs that a group keeps back, by id.
+    pub async fn refused_ids(
+        &self,
+        id: GroupId,
+        after: Option<IocId>,
+        limit: u64,
+    ) -> StoreResult<Vec<IocId>> {
+        let mut find = refused::Entity::find()
+            .select_only()
+            .column(refused::Column::IocId)
+            .filter(refused::Column::GroupId.eq(id.0));
+        if let Some(after) = after {
+            find = find.filter(refused::Column::IocId.gt(after.0));
+        }
+        let ids: Vec<Uuid> = find
+            .order_by_asc(refused::Column::IocId)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.0)
+            .await?;
+        Ok(ids.into_iter().map(IocId).collect())
+    }
+
     /// How many IOCs each of some groups keeps back; those that keep back none are left out.
     pub async fn refused_totals(&self, groups: &[GroupId]) -> StoreResult<HashMap<GroupId, u64>> {
         let rows: Vec<(Uuid, i64)> = refused::Entity::find()

@@ -13,8 +13,8 @@ use iocast_domain::{
     tlp::Tlp,
 };
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, Set,
+    ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect, Set,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -176,6 +176,27 @@ fn rule_row(of: &Rule) -> StoreResult<rule::ActiveModel> {
 }
 
 impl<C: ConnectionTrait> Conn<C> {
+    /// What rules that are on ask for and that go by age, each with its account.
+    pub async fn rules_by_age(&self) -> StoreResult<Vec<(AccountId, Criteria)>> {
+        let named = Condition::any()
+            .add(rule::Column::Criteria.contains("max_age_days"))
+            .add(rule::Column::Criteria.contains("min_score"));
+        let rows = rule::Entity::find()
+            .filter(rule::Column::Enabled.eq(true))
+            .filter(named)
+            .all(&self.0)
+            .await?;
+        let mut found = Vec::new();
+        for row in rows {
+            let account = crate::accounts::account_id("rules", row.account_id.clone())?;
+            let rule = to_rule(row, Vec::new())?;
+            if rule.criteria.go_by_age() {
+                found.push((account, rule.criteria));
+            }
+        }
+        Ok(found)
+    }
+
     async fn rules_with_groups(
         &self,
         rows: Vec<rule::Model>,

@@ -35,6 +35,12 @@ impl SourceLimits {
         self.lifetimes.get(&kind).copied().or(self.lifetime_days)
     }
 
+    /// The shortest lifetime that it gives, in days.
+    #[must_use]
+    pub fn shortest(&self) -> Option<u16> {
+        self.lifetimes.values().copied().chain(self.lifetime_days).min()
+    }
+
     /// Whether it says nothing.
     #[must_use]
     pub fn is_none(&self) -> bool {
@@ -73,6 +79,7 @@ mod tests {
         };
         assert_eq!(limits.lifetime(Kind::Url), Some(2));
         assert_eq!(limits.lifetime(Kind::Domain), Some(10));
+        assert_eq!((limits.shortest(), SourceLimits::default().shortest()), (Some(2), None));
         assert_eq!(SourceLimits::default().lifetime(Kind::Url), None);
         assert!(limits.clone().checked().is_ok());
         let long = SourceLimits { lifetimes: [(Kind::Url, 3_651)].into(), ..limits.clone() };

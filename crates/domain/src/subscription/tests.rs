@@ -43,7 +43,7 @@ fn a_schedule_says_when_it_is_fetched() {
     assert_eq!(of.after_success(now, 0.0), noon);
     assert_eq!(of.after_success(now, 1.0), noon.plus(MINUTE));
     of.progress.failures = 40;
-    assert_eq!(of.after_failure(now, None, 0.0), now.plus(6 * HOUR));
+    assert_eq!(of.after_failure(now, None, 0.0), noon);
     of.progress.failing_since = Some(now);
     assert!(!of.is_out(now.plus(11 * HOUR)) && of.is_out(now.plus(12 * HOUR)));
 }

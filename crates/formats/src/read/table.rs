@@ -51,6 +51,11 @@ pub(super) fn split<R: BufRead + Seek>(
             "No column of the table holds indicators. Name one `value` in the first line; for a list without a header send text/plain.".to_owned(),
         )
     })?;
+    if let Some(name) = &layout.missing {
+        return Err(ReadError::Malformed(format!(
+            "The table has no column `{name}`, which is named for it. Its owner may have changed it: say again what its columns hold."
+        )));
+    }
     let layout = Arc::new(layout);
     let mut rows = Rows::new(from, &layout)?;
     let mut cells = csv::ByteRecord::new();

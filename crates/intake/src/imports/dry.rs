@@ -46,16 +46,27 @@ impl Import<'_> {
             let known = self.intake.context.store.read().ioc_fetch_many(&ids).await?;
             let staged: HashMap<IocId, Staged> =
                 ids.iter().filter_map(|id| Some((*id, rows.get(id)?.clone()))).collect();
+            // In the order in which they stand in the file.
+            let room = SHOWN.saturating_sub(self.report.preview.len());
+            let mut first: Vec<IocId> = Vec::new();
+            for (id, _) in &sightings {
+                if first.len() >= room * 4 {
+                    break;
+                }
+                if !first.contains(id) {
+                    first.push(*id);
+                }
+            }
             let (source, now) = (self.source.clone(), self.now);
             let merging = self
                 .intake
                 .context
                 .spawn_blocking(move || merge_all(sightings, &staged, known, &source, now));
             let (changed, same) = merging.await.map_err(AppError::internal)?;
+            let of = |id: &IocId| changed.iter().find(|row| row.ioc.id == *id);
+            let shown = first.iter().filter_map(of).take(room);
+            self.report.preview.extend(shown.map(|row| preview(row, self.source.id)));
             for row in changed {
-                if self.report.preview.len() < SHOWN {
-                    self.report.preview.push(preview(&row, self.source.id));
-                }
                 self.known_same.remove(&row.ioc.id);
                 rows.insert(row.ioc.id, row);
             }

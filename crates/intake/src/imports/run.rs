@@ -10,7 +10,7 @@ use iocast_domain::{
     source::Source,
     time::Timestamp,
 };
-use iocast_formats::read::{Input, form::Stated};
+use iocast_formats::read::{Input, Rejected, form::Stated};
 use iocast_store::{StageWrite, Txn};
 use uuid::Uuid;
 
@@ -239,6 +239,7 @@ impl Import<'_> {
         let (documents, refused) = self.intake.documents(self.request).await?;
         self.documents = documents;
         self.report.read_as = self.read_as();
+        self.check_folder(&refused)?;
         self.reject(refused);
         self.check_page()?;
         if self.request.mode == Mode::DryRun {
@@ -262,11 +263,23 @@ impl Import<'_> {
         }
     }
 
+    /// Refuses a folder of which a file can't be read: what stood in it would look gone.
+    fn check_folder(&self, refused: &[Rejected]) -> AppResult<()> {
+        let is_folder = self.request.ledger.as_ref().is_some_and(|ledger| ledger.is_folder());
+        match refused.first().filter(|_| is_folder) {
+            Some(Rejected { value, reason, .. }) => Err(AppError::Malformed(format!(
+                "{value} in the folder can't be read, and nothing was taken: {reason}"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// Refuses a page where a list was fetched: more often a login than a list.
     fn check_page(&self) -> AppResult<()> {
         let chosen = matches!(self.request.stated, Stated::Chosen(_));
         let is_page = self.documents.list.iter().any(|document| document.input == Input::Html);
-        if self.request.ledger.is_none() || chosen || !is_page {
+        let is_list = self.request.ledger.as_ref().is_some_and(|ledger| !ledger.is_folder());
+        if !is_list || chosen || !is_page {
             return Ok(());
         }
         Err(AppError::Malformed(

@@ -88,6 +88,27 @@ pub(super) fn checked(
         )));
     }
     let form = if columns { Some(Some("table".to_owned())) } else { form };
+    let without = |field: &'static str, why: &str| Err(FieldError::new(field, "not_used", why));
+    let filled =
+        |text: &Option<String>| text.as_deref().is_some_and(|text| !text.trim().is_empty());
+    if filled(&new.time_zone) && !filled(&new.cron) {
+        fields.take::<()>(without("time_zone", "A time zone goes with times: give cron, too."));
+    }
+    if filled(&new.options.next_parameter) && !filled(&new.options.next_field) {
+        fields.take::<()>(without(
+            "next_parameter",
+            "Say where the next page is named, too: next_field.",
+        ));
+    }
+    if filled(&new.options.next_field) && new.protocol != Protocol::File {
+        fields.take::<()>(without(
+            "next_field",
+            "Only a file comes in pages that name the next one.",
+        ));
+    }
+    if columns && !matches!(new.protocol, Protocol::File | Protocol::Folder) {
+        fields.take::<()>(without("columns", "Only files have columns."));
+    }
     if new.protocol == Protocol::Folder && new.access != Access::None {
         fields.take::<()>(Err(FieldError::new(
             "access",

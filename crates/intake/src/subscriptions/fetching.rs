@@ -23,8 +23,8 @@ use crate::{Actor, AppError, AppResult, ImportReport, ImportRequest, Intake, Mod
 
 /// Lists that are fetched at once.
 pub(crate) const AT_ONCE: usize = 4;
-/// After so much silence (half of the shortest lifetime) all that a list holds is taken again, in
-/// microseconds.
+/// After so much silence (half of the shortest lifetime of a kind) all that a list holds is taken
+/// again, in microseconds.
 const RENEWED: i64 = 7 * DAY;
 /// Parts that follow the first one, where a person fetches.
 const PARTS: usize = 200;
@@ -149,7 +149,8 @@ impl Intake {
         };
         // After a long silence, IOCs that the list still holds may be retired: all are taken again.
         let now = self.context.now();
-        let renew = of.progress.ok_at.is_none_or(|at| at.plus(RENEWED) < now);
+        let renewed = self.renewed_after(account, of.source_id).await.map_err(of_app)?;
+        let renew = of.progress.ok_at.is_none_or(|at| at.plus(renewed) < now);
         let Some(came) = self.download(of, renew).await? else {
             // What was missing may be gone for good by now.
             let gone = self.remove_missing(account, of).await.map_err(of_app)?;
@@ -177,6 +178,13 @@ impl Intake {
         Ok(Fetched { outcome, came: Some(came), report, listed, gone })
     }
 
+    /// After how much silence all that a list holds is taken again: half of its shortest lifetime.
+    async fn renewed_after(&self, account: &AccountId, source: SourceId) -> AppResult<i64> {
+        let source = self.context.store.read().source_fetch(account, source).await?;
+        let shortest = source.and_then(|source| source.limits.shortest());
+        Ok(shortest.map_or(RENEWED, |days| RENEWED.min(i64::from(days) * DAY / 2)))
+    }
+
     /// What the list held when it was fetched last.
     async fn ledger(
         &self,
@@ -194,6 +202,7 @@ impl Intake {
             may_be_empty: !is_files,
             by_objects: of.protocol == Protocol::Taxii,
             revokes: !is_files,
+            is_folder: of.protocol == Protocol::Folder,
             takes: Some(of.options.takes.clone())
                 .filter(|takes| !takes.all())
                 .map(|takes| (takes, self.context.now())),

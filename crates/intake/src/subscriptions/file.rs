@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     fs::File,
-    io::{Read as _, Seek as _},
+    io::{BufReader, Seek as _},
 };
 
 use iocast_fetch::{Answer, Failure, Head, Request};
@@ -11,12 +11,13 @@ use iocast_formats::read::{
     Input,
     form::{Stated, of_file_name},
 };
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    bundle::Bundle,
     fetching::plain,
-    upstream::{Bundle, Came, Paging, Upstream, broken},
+    named::named,
+    upstream::{Came, Paging, Upstream, broken},
 };
 use crate::Spooled;
 
@@ -24,7 +25,7 @@ use crate::Spooled;
 const RESUMED: usize = 5;
 /// Pages, at most.
 const PAGES: usize = 1_000;
-/// Bytes of a page in which the address of the next one is looked for.
+/// Bytes of a page, at most.
 const PAGE_BYTES: u64 = 64 << 20;
 
 /// Fetches the file; nothing if it is the one that is known.
@@ -105,24 +106,15 @@ fn next_page(
         // What else a server links to is no page of a list.
         let is_json = head.content_type.as_deref().is_some_and(|of| of.contains("json"));
         let next = head.next.as_deref().filter(|_| is_json);
-        return Ok(next.and_then(|next| joined(at, next).ok()));
+        return next.map(|next| joined(upstream, at, next)).transpose();
     };
-    if head.bytes > PAGE_BYTES {
-        return Err(plain(format!("A page is larger than {PAGE_BYTES} bytes.")));
-    }
     page.rewind().map_err(broken)?;
-    let mut bytes = Vec::new();
-    page.read_to_end(&mut bytes).map_err(broken)?;
-    let Ok(body) = serde_json::from_slice::<Value>(&bytes) else {
+    let names: Vec<&str> = field.split('.').collect();
+    let Ok(next) = named(&names, &mut BufReader::new(page)) else {
         return Err(plain("The page is no JSON, in which the next one could be named."));
     };
-    let named = field.split('.').try_fold(&body, |within, name| within.get(name));
-    let next = match named {
-        Some(Value::String(text)) if !text.is_empty() => text.clone(),
-        Some(Value::Number(number)) => number.to_string(),
-        _ => return Ok(None),
-    };
-    let Some(parameter) = parameter else { return joined(at, &next).map(Some) };
+    let Some(next) = next else { return Ok(None) };
+    let Some(parameter) = parameter else { return joined(upstream, at, &next).map(Some) };
     let mut url = upstream.url.clone();
     let others: Vec<(String, String)> = url
         .query_pairs()
@@ -134,12 +126,21 @@ fn next_page(
 }
 
 /// An address that a page names: on the same server, which alone is given the key.
-fn joined(at: &url::Url, next: &str) -> Result<url::Url, Failure> {
-    let Ok(url) = at.join(next) else {
+fn joined(upstream: &Upstream, at: &url::Url, next: &str) -> Result<url::Url, Failure> {
+    let Ok(mut url) = at.join(next) else {
         return Err(plain("The address of the next page can't be read."));
     };
+    // A server behind a proxy may not know that it is reached by TLS.
+    if url.host() == at.host() && url.port().is_none() && at.port().is_none() {
+        let _ = url.set_scheme(at.scheme());
+    }
     if url.origin() != at.origin() {
         return Err(plain("The next page is on another server, which is not asked."));
+    }
+    if let Some((name, key)) = &upstream.key
+        && url.query_pairs().all(|(known, _)| known != *name)
+    {
+        url.query_pairs_mut().append_pair(name, key);
     }
     Ok(url)
 }
@@ -154,10 +155,9 @@ fn pages(
     let (mut bundle, mut hasher) = (Bundle::create(upstream)?, Sha256::new());
     let mut bytes = 0_u64;
     let mut keep = |number: usize, path: &Spooled| {
-        let body = std::fs::read(&path.0).map_err(broken)?;
-        bytes += body.len() as u64;
-        hasher.update(&body);
-        bundle.add(&format!("page-{number:05}"), &body).map(|()| bytes)
+        let body = File::open(&path.0).map_err(broken)?;
+        bytes += bundle.copy(&format!("page-{number:05}"), body, upstream.most, &mut hasher)?;
+        Ok::<_, Failure>(bytes)
     };
     keep(1, first)?;
     let mut seen: HashSet<url::Url> = [upstream.url.clone()].into();

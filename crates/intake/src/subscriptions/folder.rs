@@ -6,7 +6,6 @@
 
 use std::{
     fs::{self, File, Metadata},
-    io::Read as _,
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
@@ -16,23 +15,21 @@ use iocast_formats::read::{Input, form::Stated};
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    bundle::Bundle,
     checked::is_under,
     fetching::plain,
-    upstream::{Bundle, Came, Upstream},
+    upstream::{Came, Upstream},
 };
 
-/// Files, at most.
-const FILES_MAX: usize = 10_000;
+/// Files, at most: as many as an archive that is imported may hold.
+const FILES_MAX: usize = 1_000;
 /// Folders in folders, at most.
 const DEPTH: usize = 4;
-/// Bytes of a file, at most: it is held in memory while it is put aside.
-const FILE_BYTES: u64 = 256 << 20;
 
 /// A file of the folder, as it was seen.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
-    /// Its path in the folder.
-    name: String,
+    path: PathBuf,
     bytes: u64,
     /// When it was changed last, in nanoseconds.
     changed: u128,
@@ -54,24 +51,21 @@ pub(super) fn fetch(upstream: &Upstream, allowed: &[PathBuf]) -> Result<Option<C
     if upstream.known.etag.as_deref() == Some(state.as_str()) {
         return Ok(None);
     }
-    let (mut bundle, mut hasher, mut bytes) = (Bundle::create(upstream)?, Sha256::new(), 0_u64);
-    for file in &before {
-        let path = folder.join(&file.name);
-        let mut body = Vec::new();
-        let opened = File::open(&path).map_err(|error| unreadable(&path, &error))?;
-        let mut opened = opened.take(FILE_BYTES + 1);
-        opened.read_to_end(&mut body).map_err(|error| unreadable(&path, &error))?;
-        bytes += body.len() as u64;
-        if body.len() as u64 > FILE_BYTES || bytes > upstream.most {
+    let (mut bundle, mut hasher) = (Bundle::create(upstream)?, Sha256::new());
+    let mut bytes = 0;
+    for Seen { path, .. } in &before {
+        let within = path.strip_prefix(&folder).unwrap_or(path);
+        let name = within.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
+        let body = File::open(path).map_err(|error| unreadable(path, &error))?;
+        hasher.update(name.as_bytes());
+        hasher.update([0]);
+        bytes += bundle.copy(&name, body, upstream.most, &mut hasher)?;
+        if bytes > upstream.most {
             return Err(plain(format!(
-                "The files of the folder are larger than {} bytes, the most that is taken; import_max_bytes says how many.",
-                upstream.most.min(FILE_BYTES)
+                "The files of the folder are larger than {} bytes together, the most that is taken; import_max_bytes says how many.",
+                upstream.most
             )));
         }
-        hasher.update(file.name.as_bytes());
-        hasher.update([0]);
-        hasher.update(&body);
-        bundle.add(&file.name, &body)?;
     }
     if list(&folder)? != before {
         return Err(plain(
@@ -92,29 +86,38 @@ pub(super) fn fetch(upstream: &Upstream, allowed: &[PathBuf]) -> Result<Option<C
 /// The files of a folder, by name.
 fn list(folder: &Path) -> Result<Vec<Seen>, Failure> {
     let mut found = Vec::new();
-    add(folder, "", 0, &mut found)?;
+    add(folder, 0, &mut found)?;
     found.sort_unstable();
     Ok(found)
 }
 
-fn add(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<Seen>) -> Result<(), Failure> {
+fn add(folder: &Path, depth: usize, found: &mut Vec<Seen>) -> Result<(), Failure> {
+    if depth > DEPTH {
+        return Err(plain(format!(
+            "{} lies deeper than {DEPTH} folders in the folder that is followed; follow it by itself.",
+            folder.display()
+        )));
+    }
     let entries = fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
     for entry in entries {
         let entry = entry.map_err(|error| unreadable(folder, &error))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
         if name.starts_with('.') || name.ends_with(".tmp") || name.ends_with(".part") {
             continue;
         }
         // Links are not followed: they may lead anywhere.
         let metadata = entry.metadata().map_err(|error| unreadable(&entry.path(), &error))?;
-        let name = format!("{prefix}{name}");
-        if metadata.is_dir() && depth < DEPTH {
-            add(&entry.path(), &format!("{name}/"), depth + 1, found)?;
+        if metadata.is_dir() {
+            add(&entry.path(), depth + 1, found)?;
         } else if metadata.is_file() && metadata.len() > 0 {
-            found.push(Seen { name, bytes: metadata.len(), changed: changed(&metadata) });
+            let (bytes, changed) = (metadata.len(), changed(&metadata));
+            found.push(Seen { path: entry.path(), bytes, changed });
         }
         if found.len() > FILES_MAX {
-            return Err(plain(format!("The folder holds more than {FILES_MAX} files.")));
+            return Err(plain(format!(
+                "The folder holds more than {FILES_MAX} files; put what belongs together into one file, or follow several folders."
+            )));
         }
     }
     Ok(())
@@ -128,8 +131,8 @@ fn changed(metadata: &Metadata) -> u128 {
 /// A short text over the files, which changes when one of them does.
 fn state(files: &[Seen]) -> String {
     let mut hasher = Sha256::new();
-    for Seen { name, bytes, changed } in files {
-        hasher.update(name.as_bytes());
+    for Seen { path, bytes, changed } in files {
+        hasher.update(path.as_os_str().as_encoded_bytes());
         hasher.update(format!("\0{bytes} {changed}\n").as_bytes());
     }
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()

@@ -86,6 +86,8 @@ pub(super) struct LedgerOptions {
     pub(super) by_objects: bool,
     /// It says what was taken back, in a file of its own.
     pub(super) revokes: bool,
+    /// It is a folder of files.
+    pub(super) is_folder: bool,
     /// What is taken of it, at which time.
     pub(super) takes: Option<(Takes, Timestamp)>,
 }
@@ -144,6 +146,11 @@ impl Ledger {
     /// Whether a file of an import says what was taken back.
     pub(crate) fn is_revoked(&self, file: Option<&str>) -> bool {
         self.options.revokes && file == Some(REVOKED)
+    }
+
+    /// Whether it is a folder of files.
+    pub(crate) fn is_folder(&self) -> bool {
+        self.options.is_folder
     }
 
     /// Whether what it says is known by the STIX objects that say it.
@@ -212,6 +219,11 @@ impl Ledger {
     /// Whether it held an IOC.
     pub(crate) fn held(&self, id: IocId) -> bool {
         holds(&self.before, id)
+    }
+
+    /// The IOCs that it held, each once.
+    pub(crate) fn ids(&self) -> Vec<IocId> {
+        self.before.chunk_by(|a, b| a.id == b.id).filter_map(|of| Some(of.first()?.id)).collect()
     }
 
     /// What the list says, once all of it was seen.

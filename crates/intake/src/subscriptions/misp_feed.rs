@@ -14,9 +14,10 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
+    bundle::Bundle,
     fetching::plain,
     ledger::{Stays, facts},
-    upstream::{Bundle, Came, Upstream, file_name, versions},
+    upstream::{Came, Upstream, file_name, versions},
 };
 
 /// Events of a feed, at most.

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
+    bundle::Bundle,
     fetching::plain,
     ledger::{REVOKED, Stays},
-    upstream::{Bundle, Came, Upstream},
+    upstream::{Came, Upstream},
 };
 
 /// Objects of a page.

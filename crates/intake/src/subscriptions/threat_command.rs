@@ -10,9 +10,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    bundle::Bundle,
     fetching::plain,
     ledger::{REVOKED, Stays},
-    upstream::{Bundle, Came, Upstream},
+    upstream::{Came, Upstream},
 };
 
 /// IOCs of a page; the API gives no more.

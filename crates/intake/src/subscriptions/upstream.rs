@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    io::Write as _,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -17,7 +16,6 @@ use iocast_fetch::{Access, Answer, Client, Failure, Head, Request};
 use iocast_formats::read::form::Stated;
 use iocast_store::Section;
 use serde::Deserialize;
-use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use super::{
     fetching::{of_app, plain},
@@ -107,6 +105,8 @@ pub(super) struct Upstream {
     pub(super) most: u64,
     /// How the next page of a file is named.
     pub(super) paging: Paging,
+    /// The parameter that is the key of this access, and the key.
+    pub(super) key: Option<(String, String)>,
     client: Client,
     /// As they may come back in what a server says.
     secrets: Vec<String>,
@@ -181,36 +181,6 @@ fn without(why: &str, secrets: &[String]) -> String {
     })
 }
 
-/// Files of an import in one archive, each with its name.
-pub(super) struct Bundle {
-    spooled: Spooled,
-    archive: ZipWriter<File>,
-}
-
-impl Bundle {
-    pub(super) fn create(upstream: &Upstream) -> Result<Self, Failure> {
-        let (spooled, file) = upstream.file("zip")?;
-        Ok(Self { spooled, archive: ZipWriter::new(file) })
-    }
-
-    pub(super) fn add(&mut self, name: &str, body: &[u8]) -> Result<(), Failure> {
-        // It is read once, right after.
-        let options = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Stored)
-            .large_file(true);
-        self.archive
-            .start_file(name, options)
-            .map_err(|error| broken(error.into()))
-            .and_then(|()| self.archive.write_all(body).map_err(broken))
-    }
-
-    pub(super) fn finish(self) -> Result<Spooled, Failure> {
-        let finished = self.archive.finish().map_err(|error| broken(error.into()));
-        finished.and_then(|mut file| file.flush().map_err(broken))?;
-        Ok(self.spooled)
-    }
-}
-
 impl Intake {
     /// Fetches what is new to the spool; nothing if it is what is known. With `all`, what is known
     /// is fetched, too.
@@ -234,6 +204,9 @@ impl Intake {
             field: of.options.next_field.clone(),
             parameter: of.options.next_parameter.clone(),
         };
+        let key = (of.access == How::Query)
+            .then(|| secrets.first().map(|secret| (of.access_name.clone(), secret.clone())))
+            .flatten();
         let folders = self.context.settings.fetch_folders.clone();
         let (token, now) = (self.token_request(of)?, self.context.now());
         let fetching = self.context.spawn_blocking(move || {
@@ -247,6 +220,7 @@ impl Intake {
                 spool,
                 most,
                 paging,
+                key,
                 client: Client::new(access.clone())?,
                 secrets,
                 until: Instant::now() + TOTAL,

@@ -1,5 +1,6 @@
 //! What a publication looks at where it goes by what changed: the IOCs that changed since the last
-//! one and, once a day where a rule goes by age, the members that it chooses no more.
+//! one and, once a day where a rule goes by age, the members and those kept back that it chooses no
+//! more.
 
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ pub(super) enum LookedAt {
     Changes(Option<(i64, IocId)>),
     /// Members, behind this one.
     Members(Option<String>),
+    /// IOCs that are kept back, behind this one.
+    KeptBack(Option<IocId>),
     /// All of it.
     All,
 }
@@ -33,6 +36,11 @@ impl PublicationJob<'_> {
     /// Whether a rule may drop an IOC because a day has passed.
     pub(super) fn goes_by_age(&self) -> bool {
         self.rules.iter().any(Criteria::go_by_age)
+    }
+
+    /// Whether members are to be judged by their age: nobody did on this day.
+    pub(super) fn is_new_day(&self) -> bool {
+        self.goes_by_age() && self.state.aged_day.is_none_or(|day| day < self.today())
     }
 
     /// When the next day begins, where that matters, in UTC microseconds.
@@ -56,18 +64,27 @@ impl PublicationJob<'_> {
                         *done = LookedAt::Changes(Some((last.seq, last.ioc.id)));
                         return Ok(Some(page));
                     }
-                    let is_new_day = self.state.aged_day.is_none_or(|day| day < self.today());
-                    *done = if is_new_day && self.goes_by_age() {
-                        LookedAt::Members(None)
-                    } else {
-                        LookedAt::All
-                    };
+                    *done = if self.is_new_day() { LookedAt::Members(None) } else { LookedAt::All };
                 }
                 LookedAt::Members(after) => {
-                    let (page, next) = self.aged(after.take()).await?;
-                    *done = next.map_or(LookedAt::All, |next| LookedAt::Members(Some(next)));
-                    if !page.is_empty() {
-                        return Ok(Some(Arc::new(page)));
+                    let filter = IocFilter::default();
+                    let page = Page { limit: PAGE as u64, after: after.take() };
+                    let members = self.read.member_list(self.row.group.id, &filter, &page).await?;
+                    *done = match members.next {
+                        Some(next) => LookedAt::Members(Some(next)),
+                        None => LookedAt::KeptBack(None),
+                    };
+                    let ids: Vec<IocId> = members.items.iter().map(|of| of.ioc_id).collect();
+                    if let Some(aged) = self.aged(&ids).await? {
+                        return Ok(Some(aged));
+                    }
+                }
+                LookedAt::KeptBack(after) => {
+                    let group = self.row.group.id;
+                    let ids = self.read.refused_ids(group, *after, PAGE as u64).await?;
+                    *done = ids.last().map_or(LookedAt::All, |id| LookedAt::KeptBack(Some(*id)));
+                    if let Some(aged) = self.aged(&ids).await? {
+                        return Ok(Some(aged));
                     }
                 }
                 LookedAt::All => return Ok(None),
@@ -75,18 +92,14 @@ impl PublicationJob<'_> {
         }
     }
 
-    /// Of a page of the members, the IOCs that are chosen no more and did not change.
-    async fn aged(&self, after: Option<String>) -> AppResult<(Vec<IocRow>, Option<String>)> {
-        let page = Page { limit: PAGE as u64, after };
-        let members =
-            self.read.member_list(self.row.group.id, &IocFilter::default(), &page).await?;
-        let ids: Vec<IocId> = members.items.iter().map(|member| member.ioc_id).collect();
-        let mut rows: Vec<IocRow> = self.read.ioc_fetch_many(&ids).await?.into_values().collect();
+    /// Of these IOCs, those that are chosen no more and did not change.
+    async fn aged(&self, ids: &[IocId]) -> AppResult<Option<Arc<Vec<IocRow>>>> {
+        let mut rows: Vec<IocRow> = self.read.ioc_fetch_many(ids).await?.into_values().collect();
         // What changed is looked at in any case, now or next time.
         rows.retain(|row| {
             row.seq <= self.state.applied_seq && self.verdict(row) == Verdict::Unchosen
         });
         rows.sort_by_key(|row| row.ioc.id);
-        Ok((rows, members.next))
+        Ok((!rows.is_empty()).then(|| Arc::new(rows)))
     }
 }

@@ -39,6 +39,9 @@ impl PublicationJob<'_> {
                 return Ok(Some(choice));
             }
             count_at = Some(self.now.micros() + COUNT_AGAIN);
+        } else if self.is_new_day() {
+            // What waits behind the boundary grew older, too.
+            count_at = count_at.or(Some(self.now.micros() + COUNT_AGAIN));
         }
         let mut changed = Changed::of(self).await?;
         let place = match changed.settle(self, &boundary.place).await? {

@@ -59,10 +59,10 @@ pub(crate) struct CriteriaWire {
     /// Last seen at most so many UTC days ago: 1 to 3,650. An IOC leaves at the midnight (UTC) after
     /// that.
     max_age_days: Option<u16>,
-    /// With at least this score today (`score_today` of the IOC): 1 to 100. It begins with the score
-    /// that a source gave; without one, with the surest report (40, 60 or 80 points), 5 points for
-    /// each further source up to 10, and 10 points for high or 5 for medium severity. It falls
-    /// evenly from the day last seen to 0 at the end of the IOC's lifetime.
+    /// With at least this score today (`score_today` of the IOC): 1 to 100. It begins with the surest
+    /// report (40, 60 or 80 points), 5 points for each further source up to 10, and 10 points for
+    /// high or 5 for medium severity, or with a lower score that a source gave. It falls evenly from
+    /// the day last seen to 0 at the end of the IOC's lifetime.
     min_score: Option<u8>,
     /// And those on the remediation blocklist, of the same kinds, whatever the rest says.
     blocklist: bool,

@@ -72,7 +72,21 @@ impl Columns {
     /// What a column of this name holds, where it is named.
     pub(super) fn by_name(&self, name: &str) -> Option<Option<Role>> {
         let name = folded(name);
+        if name.bytes().all(|b| b.is_ascii_digit()) {
+            // A number says which column it is.
+            return None;
+        }
         self.0.iter().find(|(known, _)| *known == name).map(|(_, role)| *role)
+    }
+
+    /// The first one that a table with these names and so many columns does not have.
+    pub(super) fn missing(&self, names: &[String], columns: usize) -> Option<&str> {
+        let names: Vec<String> = names.iter().map(|name| folded(name)).collect();
+        let is_there = |key: &str| match key.parse::<usize>() {
+            Ok(number) => (1..=columns).contains(&number),
+            Err(_) => names.iter().any(|name| name == key),
+        };
+        self.0.iter().map(|(key, _)| key.as_str()).find(|key| !is_there(key))
     }
 
     /// Sets those that are given by number, and keeps other columns from being taken for values

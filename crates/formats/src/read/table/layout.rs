@@ -26,6 +26,8 @@ pub(in super::super) struct Layout {
     pub(super) columns: Vec<Option<Role>>,
     /// A header names the columns.
     pub(in super::super) named: bool,
+    /// A column that a person named and that is not there.
+    pub(super) missing: Option<String>,
 }
 
 impl Layout {
@@ -73,15 +75,19 @@ impl Layout {
         } else {
             columns = by_content(&rows);
         }
+        let mut missing = None;
         if let Some(said) = said {
+            missing = said.missing(&names, columns.len()).map(str::to_owned);
             said.apply(&names, &mut columns);
         }
-        columns.iter().flatten().any(|role| role.is_value()).then(|| Self {
+        let has_values = columns.iter().flatten().any(|role| role.is_value());
+        (has_values || missing.is_some()).then(|| Self {
             separator,
             above: u64::try_from(above).unwrap_or(u64::MAX),
             blanks,
             columns,
             named,
+            missing,
         })
     }
 }

@@ -115,7 +115,12 @@ impl<'w, 'a> Steps<'w, 'a> {
             self.step = (self.step * 4).min(PAGE as u64);
             for row in page.rows()? {
                 let verdict = self.work.verdict(&row);
-                if verdict == Verdict::Wanted || matches!(self.way, Way::Members) {
+                let is_member = matches!(self.way, Way::Members);
+                // A member that a rule drops because a day has passed leaves for that.
+                if is_member && verdict == Verdict::Unchosen && self.work.goes_by_age() {
+                    continue;
+                }
+                if verdict == Verdict::Wanted || is_member {
                     self.ready.push_back((self.work.place_of(&row.ioc), row));
                 } else if verdict.refusal().is_some() {
                     self.refused.push((row.ioc.id, verdict.refusal()));
