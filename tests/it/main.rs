@@ -18,6 +18,7 @@ mod documents;
 mod durability;
 mod edges;
 mod every_page;
+mod faulty;
 mod feed;
 mod followed;
 mod full;

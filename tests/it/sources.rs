@@ -175,6 +175,25 @@ fn sources_are_fetched_from_the_shell(app: &mut TestApp) {
     .unwrap();
     assert_eq!(made["url"], json!(url), "{made}");
     assert!(admin.get("/api/v1/sources").to_string().contains("URLhaus, online now"));
+    // All that the API says can be said here.
+    let body = json!({ "url": url, "paused": true, "cron": "15 6 * * *" }).to_string();
+    let said = iocast_on(app, &["sources", "subscribe", "Third feed", "-"], Some(&body));
+    assert!(said.contains("fetches by itself"), "{said}");
+    let third = admin.get("/api/v1/sources")["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|of| of["name"] == "Third feed")
+        .cloned();
+    let third = text(&third.unwrap(), "id");
+    assert_eq!(subscription(&admin, &third)["cron"], "15 6 * * *");
+    iocast_on(app, &["sources", "limit", "Third feed", "-"], Some("{\"lifetime_days\": 9}"));
+    assert_eq!(admin.get(&format!("/api/v1/sources/{third}"))["limits"]["lifetime_days"], 9);
+    iocast_on(app, &["sources", "unsubscribe", "third feed"], None);
+    assert_eq!(admin.get_status(&format!("/api/v1/sources/{third}/subscription")), 404);
+    let (ok, _, error) =
+        try_iocast_on(app, &["sources", "limit", "Own feed", "-"], Some("{\"days\": 9}"));
+    assert!(!ok && error.contains("days"), "{error}");
     // What went wrong is said, and ends with 1.
     fs::remove_file(folder.path().join("list.txt")).unwrap();
     let again = [&config[..], &["sources", "fetch", "Own feed"]].concat();

@@ -336,7 +336,7 @@ pub(crate) fn indicator(n: u32, value: &str, modified: &str) -> Value {
 }
 
 /// The collection of a TAXII server.
-fn collection(server: &Running) -> String {
+pub(crate) fn collection(server: &Running) -> String {
     format!(
         "http://127.0.0.1:{}/root/collections/{}/",
         server.1["port"],

@@ -26,7 +26,10 @@ mod trace;
 
 use self::connections::Connections;
 
-pub use self::metrics::RequestDurations;
+pub use self::{
+    api::{sources::limits_of, subscriptions::subscription_of},
+    metrics::RequestDurations,
+};
 
 /// The headers that every answer carries unless it says otherwise.
 pub use trace::SECURITY_HEADERS;

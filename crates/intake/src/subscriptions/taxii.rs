@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt::Write as _};
 
-use iocast_domain::time::Timestamp;
+use iocast_domain::time::{DAY, Timestamp};
 use iocast_fetch::{Failure, Head, Request};
 use iocast_formats::read::{Input, form::Stated};
 use serde::Deserialize;
@@ -46,6 +46,8 @@ struct Cursor {
     after: Option<String>,
     /// Of a fetch that ended early: the next page, and when the last object was added so far.
     rest: Option<(String, Option<String>)>,
+    /// The UTC day on which all objects were last asked for, in days since 1970.
+    whole: Option<i64>,
 }
 
 impl Cursor {
@@ -54,17 +56,39 @@ impl Cursor {
         let mut parts = text.split('\n');
         let version = if parts.next()? == "2.0" { Version::V20 } else { Version::V21 };
         let after = parts.next().and_then(given);
-        let rest = parts.next().and_then(given).map(|next| (next, parts.next().and_then(given)));
-        Some(Self { version, after, rest })
+        let (next, last) = (parts.next().and_then(given), parts.next().and_then(given));
+        let whole = parts.next().and_then(|day| day.parse().ok());
+        Some(Self { version, after, rest: next.map(|next| (next, last)), whole })
     }
 
     fn text(&self) -> String {
         let version = if self.version == Version::V20 { "2.0" } else { "2.1" };
         let mut text = format!("{version}\n{}", self.after.as_deref().unwrap_or_default());
-        if let Some((next, last)) = &self.rest {
-            let _ = write!(text, "\n{next}\n{}", last.as_deref().unwrap_or_default());
+        let rest = self.rest.as_ref().map(|(next, last)| (next.as_str(), last.as_deref()));
+        if rest.is_some() || self.whole.is_some() {
+            let (next, last) = rest.unwrap_or_default();
+            let _ = write!(text, "\n{next}\n{}", last.unwrap_or_default());
+        }
+        if let Some(day) = self.whole {
+            let _ = write!(text, "\n{day}");
         }
         text
+    }
+
+    /// From where on a fetch reads. 2.0 does not say of an object when its last version was added:
+    /// servers give what changed or was revoked only to those who ask for all objects, which is
+    /// done once a day.
+    fn begin(known: Option<Self>, now: Timestamp) -> Self {
+        let today = now.micros().div_euclid(DAY);
+        let start = Self { version: Version::V21, after: None, rest: None, whole: Some(today) };
+        match known {
+            None => start,
+            Some(known) if known.version == Version::V20 && known.rest.is_none() => {
+                let after = known.after.filter(|_| known.whole == Some(today));
+                Self { version: known.version, after, ..start }
+            }
+            Some(known) => known,
+        }
     }
 }
 
@@ -144,9 +168,9 @@ struct Reading<'u> {
 /// Fetches what was added; nothing if nothing was.
 pub(super) fn fetch(upstream: &Upstream, now: Timestamp) -> Result<Option<Came>, Failure> {
     let known = upstream.known.cursor.as_deref().and_then(Cursor::read);
+    let from = Cursor::begin(known.clone(), now);
     // All that there is comes at once.
-    let is_whole = known.as_ref().is_none_or(|of| of.after.is_none() && of.rest.is_none());
-    let from = known.clone().unwrap_or(Cursor { version: Version::V21, after: None, rest: None });
+    let is_whole = from.after.is_none() && from.rest.is_none();
     let mut reading = Reading::begin(upstream, from.clone(), now);
     let rest = match reading.read() {
         // An old server knows only 2.0, and says so in several ways.
@@ -157,7 +181,7 @@ pub(super) fn fetch(upstream: &Upstream, now: Timestamp) -> Result<Option<Came>,
         // The server does not know any more where the next page is.
         Err(Failure { status: Some(400 | 404 | 422), .. }) if from.rest.is_some() => {
             let after = from.rest.and_then(|(_, last)| last).or(from.after);
-            let from = Cursor { version: from.version, after, rest: None };
+            let from = Cursor { after, rest: None, ..from };
             reading = Reading::begin(upstream, from, now);
             reading.read()?
         }
@@ -170,7 +194,7 @@ pub(super) fn fetch(upstream: &Upstream, now: Timestamp) -> Result<Option<Came>,
     came.stays = if is_whole && !more { Stays::Nothing } else { Stays::All };
     let cursor = match rest {
         Some(next) => Cursor { rest: Some((next, added)), ..from },
-        None => Cursor { after: added.or(from.after), version: from.version, rest: None },
+        None => Cursor { after: added.or_else(|| from.after.clone()), rest: None, ..from },
     };
     if more && known.as_ref() == Some(&cursor) {
         return Err(plain("The server gives the same objects again and again."));

@@ -1,5 +1,11 @@
 //! `iocast sources`: what sources fetch by themselves.
 
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -44,6 +50,35 @@ pub(super) enum SourcesVerb {
         #[command(flatten)]
         flags: SourcesFlags,
     },
+    /// Have a source fetch by itself, or change what it fetches. It is made where it is not there.
+    Subscribe {
+        /// Its name.
+        source: String,
+        /// What it fetches: a file with the JSON body of `PUT /api/v1/sources/{id}/subscription`, or -
+        /// for standard input.
+        #[arg(value_name = "FILE")]
+        body: PathBuf,
+        #[command(flatten)]
+        flags: SourcesFlags,
+    },
+    /// End the subscription of a source. What it brought stays.
+    Unsubscribe {
+        /// Its name or id.
+        source: String,
+        #[command(flatten)]
+        flags: SourcesFlags,
+    },
+    /// Say what a source may claim, and for how long its IOCs stay.
+    Limit {
+        /// Its name or id.
+        source: String,
+        /// A file with JSON, such as {"lifetime_days": 30, "severity_most": "medium"}, or - for standard
+        /// input.
+        #[arg(value_name = "FILE")]
+        body: PathBuf,
+        #[command(flatten)]
+        flags: SourcesFlags,
+    },
     /// Compare the sources: what only one reports, what they share, who is first.
     Quality {
         /// Count them first; otherwise the last count is shown, which is made once a day.
@@ -75,6 +110,15 @@ pub(super) async fn sources(settings: &Settings, what: SourcesVerb) -> Result<()
             let secret = password(key_stdin)?;
             (SourcesCommand::Follow { feed, url, secret }, flags)
         }
+        SourcesVerb::Subscribe { source, body, flags } => {
+            (SourcesCommand::Subscribe { source, body: read(&body)? }, flags)
+        }
+        SourcesVerb::Unsubscribe { source, flags } => {
+            (SourcesCommand::Unsubscribe { source }, flags)
+        }
+        SourcesVerb::Limit { source, body, flags } => {
+            (SourcesCommand::Limit { source, body: read(&body)? }, flags)
+        }
         SourcesVerb::Quality { count, flags } => (SourcesCommand::Quality { count }, flags),
         SourcesVerb::Fetch { source, accept_loss, dry_run, flags } => {
             (SourcesCommand::Fetch { source, accept_loss, dry_run }, flags)
@@ -88,6 +132,20 @@ pub(super) async fn sources(settings: &Settings, what: SourcesVerb) -> Result<()
         "failed" => Err(text(&made, "error")),
         _ => Ok(()),
     }
+}
+
+/// Most bytes of a body.
+const BODY_MAX: u64 = 1 << 20;
+
+/// The text of a file, or of standard input.
+fn read(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(BODY_MAX).read_to_string(&mut text)
+    } else {
+        File::open(path).and_then(|file| file.take(BODY_MAX).read_to_string(&mut text))
+    };
+    read.map(|_| text).map_err(|error| format!("{} can't be read: {error}.", path.display()))
 }
 
 fn print(what: &SourcesCommand, made: &Value) {
@@ -138,6 +196,15 @@ fn print(what: &SourcesCommand, made: &Value) {
                     n("in_groups")
                 );
             }
+        }
+        SourcesCommand::Subscribe { .. } => {
+            println!("The source fetches by itself from now on; the first fetch follows at once.");
+        }
+        SourcesCommand::Unsubscribe { .. } => {
+            println!("The subscription is ended; what it brought stays.");
+        }
+        SourcesCommand::Limit { .. } => {
+            println!("The limits are saved; they hold for reports from now on.");
         }
         SourcesCommand::Follow { .. } => {
             println!("The source is made; its first fetch follows at once.");

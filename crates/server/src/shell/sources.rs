@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use iocast_app::{Actor, App, AppError, AppResult, Loss, RatedSource, SubscriptionView};
+use iocast_app::{
+    Actor, App, AppError, AppResult, Loss, RatedSource, SourcePatch, SubscriptionView,
+};
 use iocast_domain::{id::SourceId, quality::SourceCounts, source::Source};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -17,6 +19,12 @@ pub(crate) enum SourcesCommand {
     Feeds,
     /// Make a source that follows a public feed.
     Follow { feed: String, url: Option<String>, secret: Option<String> },
+    /// Have one fetch by itself, as the body of the API says; it is made where it is not there.
+    Subscribe { source: String, body: String },
+    /// End the subscription of one.
+    Unsubscribe { source: String },
+    /// Say what one may claim, and for how long its IOCs stay, as the API does.
+    Limit { source: String, body: String },
     /// Say how good they are, after counting them where that is asked.
     Quality { count: bool },
     /// Fetch one now, or say what fetching it would do.
@@ -56,29 +64,25 @@ pub(super) async fn execute(
             let made = app.intake.public_feed_follow(actor, &feed, secret, url).await?;
             Ok(json!({ "source_id": made.subscription.source_id, "url": made.subscription.url }))
         }
-        SourcesCommand::Quality { count } => {
-            let found = if count {
-                app.intake.sources_count_now(actor).await?
-            } else {
-                app.intake.source_quality(actor).await?
-            };
-            let line = |of: &RatedSource| {
-                let SourceCounts { iocs, only, timed, first, never_sent, kept_back, in_groups } =
-                    of.counts;
-                json!({
-                    "id": of.source_id, "name": of.name, "enabled": of.enabled, "iocs": iocs,
-                    "only_here": only, "timed": timed, "first_here": first,
-                    "never_sent": never_sent, "kept_back": kept_back, "in_groups": in_groups,
-                    "handled": of.handled.handled, "refused": of.handled.refused,
-                })
-            };
-            let pair = |(a, b, iocs): &(SourceId, SourceId, u64)| json!({ "source_a": a, "source_b": b, "iocs": iocs });
-            Ok(json!({
-                "counted_at": found.counted_at,
-                "items": found.sources.iter().map(line).collect::<Vec<_>>(),
-                "overlaps": found.overlaps.iter().map(pair).collect::<Vec<_>>(),
-            }))
+        SourcesCommand::Subscribe { source, body } => {
+            let new = iocast_web::subscription_of(&body)?;
+            let of = app.intake.source_named(actor, &source, 2).await?;
+            let made = app.intake.subscription_put(actor, of.id, new).await?;
+            Ok(json!({ "source_id": of.id, "subscription": subscription(&made) }))
         }
+        SourcesCommand::Unsubscribe { source } => {
+            let source = named(app, actor, &source).await?;
+            app.intake.subscription_delete(actor, source).await?;
+            Ok(json!({ "source_id": source }))
+        }
+        SourcesCommand::Limit { source, body } => {
+            let limits = Some(iocast_web::limits_of(&body)?);
+            let source = named(app, actor, &source).await?;
+            let patch = SourcePatch { limits, ..SourcePatch::default() };
+            let changed = app.intake.source_update(actor, source, patch).await?;
+            Ok(json!({ "source_id": source, "limits": changed.limits }))
+        }
+        SourcesCommand::Quality { count } => quality(app, actor, count).await,
         SourcesCommand::Fetch { source, accept_loss, dry_run } => {
             let source = named(app, actor, &source).await?;
             if dry_run {
@@ -94,6 +98,30 @@ pub(super) async fn execute(
             }))
         }
     }
+}
+
+/// How good sources are, counted first where that is asked.
+async fn quality(app: &Arc<App>, actor: &Actor, count: bool) -> AppResult<Value> {
+    let found = if count {
+        app.intake.sources_count_now(actor).await?
+    } else {
+        app.intake.source_quality(actor).await?
+    };
+    let line = |of: &RatedSource| {
+        let SourceCounts { iocs, only, timed, first, never_sent, kept_back, in_groups } = of.counts;
+        json!({
+            "id": of.source_id, "name": of.name, "enabled": of.enabled, "iocs": iocs,
+            "only_here": only, "timed": timed, "first_here": first,
+            "never_sent": never_sent, "kept_back": kept_back, "in_groups": in_groups,
+            "handled": of.handled.handled, "refused": of.handled.refused,
+        })
+    };
+    let pair = |(a, b, iocs): &(SourceId, SourceId, u64)| json!({ "source_a": a, "source_b": b, "iocs": iocs });
+    Ok(json!({
+        "counted_at": found.counted_at,
+        "items": found.sources.iter().map(line).collect::<Vec<_>>(),
+        "overlaps": found.overlaps.iter().map(pair).collect::<Vec<_>>(),
+    }))
 }
 
 fn subscription(of: &SubscriptionView) -> Value {

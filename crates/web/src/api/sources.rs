@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, delete, get, http::StatusCode, patch, post, web};
-use iocast_app::{App, NewSource, SourcePatch};
+use iocast_app::{App, AppError, NewSource, SourcePatch};
 use iocast_domain::{
     id::SourceId,
     ioc::{Kind, Severity},
@@ -50,6 +50,16 @@ pub(crate) struct LimitsWire {
     /// one.
     #[schema(value_type = Option<String>)]
     severity_most: Option<Severity>,
+}
+
+/// Limits as the body of `PATCH /sources/{id}` says them.
+///
+/// # Errors
+/// If it is no such object.
+pub fn limits_of(body: &str) -> Result<SourceLimits, AppError> {
+    let wire: LimitsWire =
+        serde_json::from_str(body).map_err(|error| AppError::Malformed(format!("{error}.")))?;
+    Ok(wire.into())
 }
 
 impl From<LimitsWire> for SourceLimits {

@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod given;
+pub use self::given::subscription_of;
 pub(crate) use self::given::{SubscriptionIn, of_form};
 
 /// A source's subscription.

@@ -20,8 +20,11 @@ fn a_cursor_is_read_back() {
     for after in [None, at()] {
         for version in [Version::V20, Version::V21] {
             for rest in rests.clone() {
-                let cursor = Cursor { version, after: after.clone(), rest };
-                assert_eq!(Cursor::read(&cursor.text()), Some(cursor));
+                for whole in [None, Some(20_000)] {
+                    let (after, rest) = (after.clone(), rest.clone());
+                    let cursor = Cursor { version, after, rest, whole };
+                    assert_eq!(Cursor::read(&cursor.text()), Some(cursor));
+                }
             }
         }
     }

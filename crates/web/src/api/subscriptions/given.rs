@@ -163,6 +163,16 @@ impl SubscriptionIn {
     }
 }
 
+/// A subscription as the body of `PUT /sources/{id}/subscription` says it.
+///
+/// # Errors
+/// If it is not such a body, or a word in it is not known.
+pub fn subscription_of(body: &str) -> Result<NewSubscription, AppError> {
+    let given: SubscriptionIn =
+        serde_json::from_str(body).map_err(|error| AppError::Malformed(format!("{error}.")))?;
+    given.checked()
+}
+
 /// What a page's form says.
 pub(crate) fn of_form(form: &Form) -> Result<NewSubscription, AppError> {
     let words = |name: &str| -> Vec<String> {
