@@ -26,6 +26,7 @@ mod hostile;
 mod import_history;
 mod imports;
 mod intake;
+mod integrators;
 mod keys;
 mod killed_fetches;
 mod kills;

@@ -71,6 +71,8 @@ pub enum AlertChange {
 pub struct AlertQuery {
     /// What the store filters by.
     pub filter: AlertFilter,
+    /// With one of these tags.
+    pub tags: Vec<String>,
     /// Found in one of these kinds of places.
     pub source_types: Vec<String>,
     /// Found in one of these networks.
@@ -89,13 +91,19 @@ pub struct AlertQuery {
 
 impl AlertQuery {
     fn fits(&self, alert: &Alert) -> bool {
-        let plain = |text: &str| text.replace(' ', "").to_lowercase();
+        // `PasteSites` is asked for, and `Paste Site` is shown.
+        let plain =
+            |text: &str| text.replace(' ', "").to_lowercase().trim_end_matches('s').to_owned();
         let word = |wanted: &[String], is: &str| {
             wanted.is_empty() || wanted.iter().any(|w| plain(w) == plain(is))
         };
         let AlertText { source, assignees, iocs, .. } = &alert.text;
         let (from, to) = self.published;
-        word(&self.source_types, &source.kind)
+        let tagged = |wanted: &String| {
+            alert.text.tags.iter().any(|tag| tag.name.eq_ignore_ascii_case(wanted))
+        };
+        (self.tags.is_empty() || self.tags.iter().any(tagged))
+            && word(&self.source_types, &source.kind)
             && word(&self.networks, &source.network)
             && from.is_none_or(|from| source.date.is_some_and(|at| at >= from))
             && to.is_none_or(|to| source.date.is_some_and(|at| at <= to))
@@ -183,9 +191,22 @@ impl Intake {
         seq: i64,
     ) -> AppResult<()> {
         self.remember(txn, actor, alert, seq).await?;
+        let updated_at = self.alert_moment(txn, actor).await?;
+        let alert = &Alert { updated_at, ..alert.clone() };
         txn.alert_insert(&actor.account_id, alert).await.map_err(|e| taken(e, "id", "an alert"))?;
         let shown = json!({ "type": alert.kind, "severity": alert.severity, "title": alert.text.title, "iocs": alert.text.iocs.len() });
         self.context.audit(txn, actor, "alert.create", &alert.id, &shown).await
+    }
+
+    /// When an alert changes: in whole milliseconds, as it is shown, and later than every other
+    /// change of the account. A client goes on from the last one that it was shown.
+    async fn alert_moment(&self, txn: &Txn, actor: &Actor) -> AppResult<Timestamp> {
+        const MILLISECOND: i64 = 1_000;
+        let last = txn.alert_last_change(&actor.account_id).await?;
+        let now = self.context.now().micros() / MILLISECOND * MILLISECOND;
+        let behind =
+            last.map_or(now, |last| last.micros() / MILLISECOND * MILLISECOND + MILLISECOND);
+        Ok(Timestamp::from_micros(now.max(behind)))
     }
 
     /// Has the IOCs of an alert remember it as it is. Taking `seq` locked the account's row: nobody
@@ -307,7 +328,7 @@ impl Intake {
         if after == before {
             return Ok(false);
         }
-        after.updated_at = self.context.now().max(before.updated_at);
+        after.updated_at = self.alert_moment(&txn, actor).await?;
         txn.alert_update(&actor.account_id, &after).await?;
         if after.severity != before.severity {
             let seq = txn.account_next_seq(&actor.account_id, || self.context.now()).await?;

@@ -10,6 +10,7 @@ use iocast_context::{Actor, AppError, AppResult, Context, Fields, GroupNews, Mes
 mod alerts;
 mod imports;
 mod iocs;
+mod known;
 mod listed;
 mod quality;
 mod respell;

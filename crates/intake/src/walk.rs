@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::{Actor, AppError, AppResult, ImportReport, Intake, NewSource, iocs::check_comment};
 
 /// Most IOCs in one call.
-const AT_ONCE: usize = 10_000;
+pub(crate) const AT_ONCE: usize = 10_000;
 /// Which IOCs to walk through. Empty lists ask for nothing.
 #[derive(Clone, Debug, Default)]
 pub struct WalkQuery {

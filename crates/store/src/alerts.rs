@@ -81,6 +81,17 @@ impl<C: ConnectionTrait> Conn<C> {
             .transpose()
     }
 
+    /// When an alert of an account changed last.
+    pub async fn alert_last_change(&self, account: &AccountId) -> StoreResult<Option<Timestamp>> {
+        let find = alert::Entity::find()
+            .select_only()
+            .column(alert::Column::UpdatedAt)
+            .filter(alert::Column::AccountId.eq(account.as_str()))
+            .order_by_desc(alert::Column::UpdatedAt)
+            .limit(1);
+        Ok(find.into_tuple().one(&self.0).await?.map(Timestamp::from_micros))
+    }
+
     /// Alerts of an account in order of (last change, id), behind a place in that order.
     pub async fn alert_list(
         &self,

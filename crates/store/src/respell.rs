@@ -65,7 +65,7 @@ impl<C: ConnectionTrait> Conn<C> {
 }
 
 impl Txn {
-    /// WriterQueueGuard until no other process respells.
+    /// Waits until no other process respells.
     pub async fn respell_lock(&self) -> StoreResult<()> {
         if self.0.get_database_backend() == sea_orm::DbBackend::Postgres {
             let lock = Statement::from_sql_and_values(

@@ -97,7 +97,7 @@ impl Write {
         }
     }
 
-    /// WriterQueueGuard for a statement, and remembers if it failed. One that is dropped on the way
+    /// Waits for a statement, and remembers if it failed. One that is dropped on the way
     /// stays unanswered for good.
     async fn watched<T>(
         &self,

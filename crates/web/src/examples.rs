@@ -81,6 +81,16 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
         (Post, "/api/v1/emulator/fixtures", json!({ "load": "small" })),
         (Post, "/public/v1/iocs/rescan", json!({ "IocValue": value })),
         (Post, "/public/v1/iocs/tags", json!([{ "iocValue": value, "tag": "phishing" }])),
+        (
+            Post,
+            "/public/v1/apps/splunk/iocs/tags/batch",
+            json!([{ "iocValue": value, "tag": "splunk" }]),
+        ),
+        (
+            Post,
+            "/public/v1/apps/splunk/iocs/comments/batch",
+            json!([{ "iocValue": value, "comment": "Seen in Splunk" }]),
+        ),
         (Patch, "/public/v2/iocs/severity", json!([{ "iocValue": value, "severity": "High" }])),
         (Post, "/public/v2/iocs/severity", json!([{ "iocValue": value, "severity": "High" }])),
         (

@@ -59,6 +59,7 @@ pub fn serve(
             .app_data(requests.clone())
             .wrap(from_fn(trace::around))
             .wrap(from_fn(trace::head_as_get))
+            .wrap(from_fn(public::without_slash))
             .wrap(from_fn(feed::feed_fast_path))
             .into_utoipa_app()
             .configure(routes::api)

@@ -5,9 +5,11 @@
 use std::fmt;
 
 use actix_web::{
-    FromRequest, HttpRequest, HttpResponse, ResponseError,
-    dev::Payload,
-    http::{StatusCode, header},
+    Error, FromRequest, HttpRequest, HttpResponse, ResponseError,
+    body::MessageBody,
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::{StatusCode, Uri, header},
+    middleware::Next,
     web,
 };
 use futures_util::{StreamExt as _, future::LocalBoxFuture};
@@ -21,6 +23,8 @@ pub(crate) mod account;
 pub(crate) mod alerts;
 pub(crate) mod bulk_edit;
 pub(crate) mod iocs;
+mod lenient;
+pub(crate) mod partners;
 pub(crate) mod sources;
 
 /// Most bytes of a body.
@@ -47,6 +51,11 @@ impl Refusal {
     /// A parameter or body that breaks a rule.
     pub(crate) fn unprocessable(sentence: impl Into<String>) -> Self {
         Self::text(StatusCode::UNPROCESSABLE_ENTITY, sentence)
+    }
+
+    /// Whether it says that something in the body can't be done.
+    pub(crate) fn is_about_the_body(&self) -> bool {
+        matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY)
     }
 
     /// `{"error": {"name", "message"}}`.
@@ -152,12 +161,15 @@ impl FromRequest for Program {
                 .accounts
                 .api_authenticate(text(header::AUTHORIZATION), caller(&request))
                 .await?;
-            if request.headers().contains_key("account-id") {
+            let named = request.headers().get("account-id").map(|id| id.as_bytes().trim_ascii());
+            if named
+                .is_some_and(|id| !id.eq_ignore_ascii_case(actor.account_id.as_str().as_bytes()))
+            {
                 // Sub-accounts are the original's; answering for the main account would be
                 // answering for another customer.
                 return Err(Refusal::text(
                     StatusCode::BAD_REQUEST,
-                    "The Account-Id header names a sub-account, and iocast has none: leave it out.",
+                    "The Account-Id header names another account than this one. iocast has no sub-accounts: leave it out, or send the account's own ID.",
                 ));
             }
             Ok(Self(actor))
@@ -189,7 +201,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             }
             // PostgreSQL stores no NUL; where it came from a device it is no text at all.
             if bytes.contains(&0) || bytes.windows(6).any(|six| six == b"\\u0000") {
-                return Err(Refusal::unprocessable("LeaveReason NUL characters out of the body."));
+                return Err(Refusal::unprocessable("Leave NUL characters out of the body."));
             }
             serde_json::from_slice(&bytes).map(Self).map_err(|error| {
                 Refusal::unprocessable(format!("The body is not what this call takes: {error}."))
@@ -213,11 +225,18 @@ impl Params {
     }
 
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
+        let is_set = move |(n, v): &&(String, String)| n == name && !lenient::is_unset(v);
+        self.0.iter().filter(is_set).map(|(_, v)| v.as_str())
     }
 
     pub(crate) fn one<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.all(name).next()
+    }
+
+    /// A parameter as it is, which may be a word that stands for what is not set.
+    pub(crate) fn raw(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(n, v)| n == name && !v.is_empty());
+        found.map(|(_, v)| v.as_str())
     }
 
     /// Every value of a parameter, read.
@@ -231,6 +250,29 @@ impl Params {
             read(text).ok_or_else(|| Refusal::unprocessable(format!("{name} is one of {allowed}.")))
         };
         self.all(name).map(one).collect()
+    }
+
+    /// A parameter that is set and that nobody here knows: it may be a filter of the original, and
+    /// what is not filtered must not pass for filtered.
+    pub(crate) fn unknown(&self, known: &[&str]) -> Option<&str> {
+        let is_known = |name: &str| known.contains(&name) || HARMLESS.contains(&name);
+        let unknown = self.0.iter().find(|(name, v)| !lenient::is_unset(v) && !is_known(name));
+        unknown.map(|(name, _)| name.as_str())
+    }
+
+    /// Refuses a filter that nobody here knows.
+    pub(crate) fn check(&self, known: &[&str]) -> Result<(), Refusal> {
+        match self.unknown(known) {
+            None => Ok(()),
+            Some(name) => Err(Refusal::unprocessable(format!(
+                "iocast does not know the parameter {name}, and would answer more than was asked for: leave it out."
+            ))),
+        }
+    }
+
+    /// One of several words, of which none has an alert or IOC here.
+    pub(crate) fn asks_for_nothing(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.one(name).is_some())
     }
 
     pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, Refusal> {
@@ -254,6 +296,10 @@ impl Params {
         }
     }
 }
+
+/// Parameters that narrow nothing: whatever they say, the answer is right.
+const HARMLESS: &[&str] =
+    &["limit", "offset", "syncId", "sort", "sortBy", "order", "orderBy", "appName", "version", "_"];
 
 /// ISO 8601 with milliseconds and Z, as the original writes times.
 pub(crate) fn iso(at: Timestamp) -> String {
@@ -285,6 +331,26 @@ pub(crate) fn kinds_of(word: &str) -> Option<Vec<Kind>> {
 pub(crate) fn capital(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// The original takes a slash behind a path.
+pub(crate) async fn without_slash<B: MessageBody>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let path = request.path();
+    // Behind these stands a value, which may end with one.
+    let is_value = ["/enrich/", "/investigate/"].iter().any(|of| path.contains(of));
+    if let Some(bare) = path.strip_suffix('/').filter(|of| of.starts_with("/public/") && !is_value)
+    {
+        let query = Some(request.query_string()).filter(|query| !query.is_empty());
+        let bare = query.map_or_else(|| bare.to_owned(), |query| format!("{bare}?{query}"));
+        if let Ok(uri) = bare.parse::<Uri>() {
+            request.match_info_mut().get_mut().update(&uri);
+            request.head_mut().uri = uri;
+        }
+    }
+    next.call(request).await
 }
 
 /// What the original does and we don't.

@@ -30,7 +30,7 @@ pub(super) enum MembershipChange {
 #[derive(Debug, Default)]
 pub(super) struct MemberChanges {
     pub(super) joins: Vec<IocId>,
-    /// Those of them that are at loaded.
+    /// Those of them that are loaded.
     pub(super) loaded: LoadedIocs,
     pub(super) edits: Vec<(MemberRow, MembershipChange)>,
     /// Parts that hold a tombstone of somebody who joins.

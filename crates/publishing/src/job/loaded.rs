@@ -35,7 +35,7 @@ impl LoadedIocs {
 }
 
 impl PublicationJob<'_> {
-    /// These IOCs: those that are at loaded are handed out, the others read.
+    /// These IOCs: those that are loaded are handed out, the others read.
     pub(super) async fn load(
         &self,
         loaded: &mut LoadedIocs,
@@ -55,7 +55,7 @@ impl PublicationJob<'_> {
         Ok(found)
     }
 
-    /// Something short about each of these IOCs, which stay at loaded.
+    /// Something short about each of these IOCs, which stay loaded.
     pub(super) async fn summaries<T>(
         &self,
         loaded: &LoadedIocs,

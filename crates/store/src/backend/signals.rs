@@ -26,7 +26,7 @@ impl Signal {
 pub struct Signals(pub(super) PgListener);
 
 impl Signals {
-    /// WriterQueueGuard for the next one. None means that some may have been missed: the line to
+    /// Waits for the next one. None means that some may have been missed: the line to
     /// the database was cut, and stands again.
     ///
     /// # Errors

@@ -16,6 +16,20 @@ pub(crate) async fn test_credentials(_program: Program) -> Answer {
     Ok(HttpResponse::Ok().finish())
 }
 
+/// The same, as some clients ask.
+#[utoipa::path(tag = "Threat Command: account", responses((status = 200), (status = 401)), security(("basic" = [])))]
+#[get("/v1/test-credentials")]
+pub(crate) async fn test_credentials_read(_program: Program) -> Answer {
+    Ok(HttpResponse::Ok().finish())
+}
+
+/// Whether there is a version of this API.
+#[utoipa::path(tag = "Threat Command: account", responses((status = 200), (status = 401)), security(("basic" = [])))]
+#[head("/v1/api/version")]
+pub(crate) async fn version_asked(_program: Program) -> Answer {
+    Ok(HttpResponse::Ok().finish())
+}
+
 /// The version of this API.
 #[utoipa::path(tag = "Threat Command: account", responses((status = 200, body = Object), (status = 401)), security(("basic" = [])))]
 #[get("/v1/api/version")]
@@ -30,8 +44,12 @@ pub(crate) async fn version(_program: Program) -> Answer {
 #[get("/v1/account/system-modules")]
 pub(crate) async fn system_modules(program: Program) -> Answer {
     let has = |module| program.0.modules.has(module);
-    Ok(HttpResponse::Ok()
-        .json(json!({ "Automation": has(Module::Automation), "TIP": has(Module::Tip), "ThreatCommand": false, "VulnerabilityRiskAnalyzer": false })))
+    // `VirtualAppliance` is what sends IOCs to devices, `IOC` the intelligence platform.
+    Ok(HttpResponse::Ok().json(json!({
+        "Discovery": false, "Remediation": has(Module::Automation), "IOC": has(Module::Tip),
+        "VirtualAppliance": has(Module::Automation), "InvestigationPage": false, "ThreatLibrary": false,
+        "IntelliFind": false, "Cve": false,
+    })))
 }
 
 /// A person of the account.
@@ -43,7 +61,10 @@ pub(crate) struct ThreatCommandUser {
     email: String,
     /// `Admin` or `Analyst`.
     role: &'static str,
+    first_name: String,
+    last_name: String,
     is_active: bool,
+    is_deleted: bool,
 }
 
 /// The people of the account.
@@ -65,9 +86,13 @@ pub(crate) async fn users_details(
     let role = |role| if role == Role::Admin { "Admin" } else { "Analyst" };
     let people = app.accounts.user_list(&program.0).await?.into_iter().map(|u| ThreatCommandUser {
         id: u.id.to_string(),
-        email: u.email,
+        email: u.email.clone(),
         role: role(u.role),
+        // People are known by their addresses.
+        first_name: u.email.split('@').next().unwrap_or_default().to_owned(),
+        last_name: String::new(),
         is_active: u.active,
+        is_deleted: false,
     });
     let people: Vec<ThreatCommandUser> = people
         .filter(|u| {

@@ -20,6 +20,29 @@ pub(crate) use self::change::{
     add, add_tag, assign, block, blocked, close, remove_tag, reopen, set_severity, unassign,
 };
 
+/// What a list may be asked for.
+const FILTERS: &[&str] = &[
+    "alertType",
+    "severity",
+    "sourceType",
+    "networkType",
+    "foundDateFrom",
+    "foundDateTo",
+    "sourceDateFrom",
+    "sourceDateTo",
+    "lastUpdatedFrom",
+    "lastUpdatedTo",
+    "assigned",
+    "isFlagged",
+    "isClosed",
+    "hasIoc",
+    "tags",
+    "matchedAssetValue",
+    "remediationStatus",
+    "enterpriseTactics",
+    "geolocation",
+    "assetTags",
+];
 /// Alerts on a page of the list with offset, at most and unless given.
 const PAGE: (usize, usize) = (1_000, 50);
 const TYPES: &str = "AttackIndication, DataLeakage, Phishing, BrandSecurity, ExploitableData, vip";
@@ -63,7 +86,7 @@ impl Params {
 
     /// A time as milliseconds since 1970, as older clients send it, or as ISO 8601.
     fn moment(&self, name: &str) -> Result<Option<Timestamp>, Refusal> {
-        match self.one(name).and_then(|text| text.parse::<i64>().ok()) {
+        match self.one(name).and_then(super::lenient::number) {
             Some(millis) => Ok(Some(Timestamp::from_micros(millis.saturating_mul(1_000)))),
             None => self.time(name),
         }
@@ -72,6 +95,7 @@ impl Params {
 
 /// What the parameters of a list ask for; none where they ask for what no alert has here.
 fn wanted(params: &Params) -> Result<Option<AlertQuery>, Refusal> {
+    params.check(FILTERS)?;
     let filter = AlertFilter {
         kinds: params.words_as::<AlertKind>("alertType", TYPES)?,
         severities: params.words_as::<Severity>("severity", SEVERITIES)?,
@@ -80,14 +104,14 @@ fn wanted(params: &Params) -> Result<Option<AlertQuery>, Refusal> {
         updated: (params.moment("lastUpdatedFrom")?, params.moment("lastUpdatedTo")?),
     };
     // No alert is flagged here, none has assets of a company, and none is taken down.
-    if params.flag("isFlagged")? == Some(true)
-        || params.one("matchedAssetValue").is_some()
-        || params.one("remediationStatus").is_some()
-    {
+    let none_has =
+        ["matchedAssetValue", "remediationStatus", "enterpriseTactics", "geolocation", "assetTags"];
+    if params.flag("isFlagged")? == Some(true) || params.asks_for_nothing(&none_has) {
         return Ok(None);
     }
     Ok(Some(AlertQuery {
         filter,
+        tags: params.words("tags"),
         source_types: params.words("sourceType"),
         networks: params.words("networkType"),
         published: (params.moment("sourceDateFrom")?, params.moment("sourceDateTo")?),
@@ -98,13 +122,18 @@ fn wanted(params: &Params) -> Result<Option<AlertQuery>, Refusal> {
     }))
 }
 
-async fn ids(request: &HttpRequest, app: &App, program: &Program) -> Answer {
+pub(super) async fn ids(request: &HttpRequest, app: &App, program: &Program) -> Answer {
     let mut ids: Vec<String> = Vec::new();
-    if let Some(mut query) = wanted(&Params::of(request)?)? {
+    let params = Params::of(request)?;
+    // A client that asks by the day found goes on from the last one that it was given.
+    let by_day = params.one("foundDateFrom").is_some();
+    let mut days = Vec::new();
+    if let Some(mut query) = wanted(&params)? {
         // A page at a time: of all that are found only their ids are kept.
         loop {
             let page = app.intake.alert_list(&program.0, &query).await?;
             ids.extend(page.iter().map(|alert| alert.id.as_str().to_owned()));
+            days.extend(page.iter().map(|alert| alert.found_at));
             match page.last() {
                 Some(last) if page.len() == query.limit => {
                     query.after = Some((last.updated_at, last.id.clone()));
@@ -115,6 +144,11 @@ async fn ids(request: &HttpRequest, app: &App, program: &Program) -> Answer {
     }
     if ids.is_empty() {
         return Ok(HttpResponse::NoContent().finish());
+    }
+    if by_day {
+        let mut found: Vec<_> = days.into_iter().zip(ids).collect();
+        found.sort();
+        ids = found.into_iter().map(|(_, id)| id).collect();
     }
     Ok(HttpResponse::Ok().json(ids))
 }
@@ -186,12 +220,13 @@ pub(crate) async fn updated(request: HttpRequest, app: web::Data<App>, program: 
             .filter(|n| (1..=PAGE.0).contains(n))
             .ok_or_else(|| Refusal::unprocessable("limit is 1 to 1000."))?,
     };
+    // A number of entries is the beginning, or nothing that anybody was given.
+    let offset = params.one("offset").filter(|text| *text != "0");
     let place = |text: &str| {
         text.split_once("::")
             .and_then(|(at, id)| Some((Timestamp::parse(at).ok()?, id.parse().ok()?)))
     };
-    let after = params
-        .one("offset")
+    let after = offset
         .map(|text| {
             place(text).ok_or_else(|| {
                 Refusal::unprocessable("offset is the nextOffset of the page before.")
@@ -209,7 +244,7 @@ pub(crate) async fn updated(request: HttpRequest, app: web::Data<App>, program: 
     let more = found.len() > limit;
     found.truncate(limit);
     let next_offset =
-        found.last().filter(|_| more).map(|last| format!("{}::{}", last.updated_at, last.id));
+        found.last().filter(|_| more).map(|last| format!("{}::{}", iso(last.updated_at), last.id));
     let content = found
         .into_iter()
         .map(|alert| UpdatedOut { id: alert.id.to_string(), updated_at: iso(alert.updated_at) })
@@ -255,5 +290,10 @@ fn complete(alert: Alert) -> Value {
 #[utoipa::path(tag = "Threat Command: alerts", params(("id" = String, Path)), responses((status = 200, body = Object), (status = 401), (status = 404)), security(("basic" = [])))]
 #[get("/v1/data/alerts/get-complete-alert/{id}")]
 pub(crate) async fn fetch(app: web::Data<App>, program: Program, id: web::Path<String>) -> Answer {
-    Ok(HttpResponse::Ok().json(complete(app.intake.alert_fetch(&program.0, &id_of(&id)?).await?)))
+    one(&app, &program, &id).await
+}
+
+pub(super) async fn one(app: &App, program: &Program, id: &str) -> Answer {
+    let alert = app.intake.alert_fetch(&program.0, &id_of(id)?).await?;
+    Ok(HttpResponse::Ok().json(complete(alert)))
 }

@@ -2,7 +2,11 @@
 
 use actix_web::{HttpResponse, delete, http::StatusCode, patch, post, web};
 use iocast_app::{App, IocEdit};
-use iocast_domain::ioc::{Severity, Whitelist};
+use iocast_domain::{
+    ioc::{Severity, Whitelist},
+    normalise::detect,
+    time::clip,
+};
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -42,10 +46,19 @@ pub(crate) struct TagIn {
 #[utoipa::path(tag = "Threat Command: IOCs", request_body = Vec<TagIn>, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 422)), security(("basic" = [])))]
 #[post("/v1/iocs/tags")]
 pub(crate) async fn tags(app: web::Data<App>, program: Program, body: Json<Vec<TagIn>>) -> Answer {
+    add_tags(&app, &program, body.0).await
+}
+
+pub(super) async fn add_tags(app: &App, program: &Program, body: Vec<TagIn>) -> Answer {
+    // The original refuses what is no IOC as a body that breaks a rule.
+    if let Some(wrong) = body.iter().find(|one| detect(&one.ioc_value).is_err()) {
+        let value = clip(&wrong.ioc_value, 200);
+        return Err(Refusal::unprocessable(format!("`{value}` is no IOC.")));
+    }
     bulk_edit(
-        &app,
-        &program,
-        body.0.into_iter().map(|t| (t.ioc_value, IocEdit::Tag(t.tag))).collect(),
+        app,
+        program,
+        body.into_iter().map(|t| (t.ioc_value, IocEdit::Tag(t.tag))).collect(),
         Some("TagExist"),
     )
     .await?;
@@ -70,8 +83,16 @@ async fn set_severity(app: &App, program: &Program, body: Vec<SeverityIn>) -> An
             .map_err(|_none| Refusal::unprocessable("severity is one of High, Medium, Low."))?;
         all.push((one.ioc_value, IocEdit::Severity(wanted)));
     }
-    bulk_edit(app, program, all, Some("SeverityNotChanged")).await?;
-    Ok(HttpResponse::Ok().json(json!({ "content": { "success": true } })))
+    match bulk_edit(app, program, all, Some("SeverityNotChanged")).await {
+        Ok(()) => Ok(HttpResponse::Ok().json(json!({ "content": { "success": true } }))),
+        // Odd as it is: a change that failed is told with 200.
+        Err(refusal) if refusal.is_about_the_body() => {
+            let reason = refusal.to_string();
+            Ok(HttpResponse::Ok()
+                .json(json!({ "content": { "success": false, "reason": reason } })))
+        }
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// Sets severities. `SeverityNotChanged` where all were so.
@@ -112,13 +133,12 @@ pub(crate) async fn comments(
     program: Program,
     body: Json<Vec<CommentIn>>,
 ) -> Answer {
-    bulk_edit(
-        &app,
-        &program,
-        body.0.into_iter().map(|c| (c.ioc_value, IocEdit::Comment(c.comment))).collect(),
-        None,
-    )
-    .await?;
+    add_comments(&app, &program, body.0).await
+}
+
+pub(super) async fn add_comments(app: &App, program: &Program, body: Vec<CommentIn>) -> Answer {
+    let all = body.into_iter().map(|c| (c.ioc_value, IocEdit::Comment(c.comment))).collect();
+    bulk_edit(app, program, all, None).await?;
     Ok(success())
 }
 
@@ -146,6 +166,9 @@ pub(crate) async fn whitelist(
 ) -> Answer {
     let state =
         |whitelisted| if whitelisted { Whitelist::NeverSent } else { Whitelist::AlwaysSent };
+    // What the account does not have yet is known from then on, so that it is never sent.
+    let values: Vec<&str> = body.0.iocs.iter().map(|one| one.value.as_str()).collect();
+    app.intake.iocs_known(&program.0, &values).await?;
     bulk_edit(
         &app,
         &program,
@@ -174,24 +197,21 @@ pub(crate) async fn unwhitelist(
     program: Program,
     body: Json<ValuesIn>,
 ) -> Answer {
-    bulk_edit(
-        &app,
-        &program,
-        body.0.iocs.into_iter().map(|v| (v, IocEdit::Whitelist(Whitelist::Default))).collect(),
-        None,
-    )
-    .await?;
-    Ok(success())
+    let all = body.0.iocs.into_iter().map(|v| (v, IocEdit::Whitelist(Whitelist::Default)));
+    take_back(&app, &program, all.collect()).await
 }
 
-async fn set_blocklist(app: &App, program: &Program, values: ValuesIn, on: bool) -> Answer {
-    bulk_edit(
-        app,
-        program,
-        values.iocs.into_iter().map(|v| (v, IocEdit::Blocklist(on))).collect(),
-        Some("IocBlocklistStatusNotChanged"),
-    )
-    .await?;
+/// Takes back what was said; of what is not there, nothing was.
+async fn take_back(app: &App, program: &Program, all: Vec<(String, IocEdit)>) -> Answer {
+    let mut there = Vec::with_capacity(all.len());
+    for (value, edit) in all {
+        if app.intake.ioc_by_value(&program.0, &value).await?.is_some() {
+            there.push((value, edit));
+        }
+    }
+    if !there.is_empty() {
+        bulk_edit(app, program, there, None).await?;
+    }
     Ok(success())
 }
 
@@ -204,7 +224,9 @@ pub(crate) async fn blocklist(
     program: Program,
     body: Json<ValuesIn>,
 ) -> Answer {
-    set_blocklist(&app, &program, body.0, true).await
+    let all = body.0.iocs.into_iter().map(|v| (v, IocEdit::Blocklist(true))).collect();
+    bulk_edit(&app, &program, all, Some("IocBlocklistStatusNotChanged")).await?;
+    Ok(success())
 }
 
 /// Takes IOCs off the remediation blocklist.
@@ -215,5 +237,6 @@ pub(crate) async fn unblocklist(
     program: Program,
     body: Json<ValuesIn>,
 ) -> Answer {
-    set_blocklist(&app, &program, body.0, false).await
+    let all = body.0.iocs.into_iter().map(|v| (v, IocEdit::Blocklist(false))).collect();
+    take_back(&app, &program, all).await
 }

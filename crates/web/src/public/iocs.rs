@@ -2,10 +2,13 @@
 
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use iocast_app::{App, IocQuery, WalkQuery, Walked};
+use std::sync::Arc;
+
 use iocast_domain::{
     id::SourceId,
     ioc::{Kind, Severity, State, Whitelist},
     normalise::detect,
+    source::Source,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -15,8 +18,28 @@ use super::{Answer, Params, Program, Refusal, capital, iso, kinds_of, type_word}
 
 mod first;
 use self::first::sources;
+pub(super) use self::first::{all, enriched, value_of};
 pub(crate) use self::first::{by_value_v1, csv, enrich, list_v1, quota, rescan, rescan_status};
 
+/// What a list may be asked for.
+const FILTERS: &[&str] = &[
+    "type",
+    "severity",
+    "status",
+    "sourceId",
+    "sourceIds",
+    "whitelisted",
+    "firstSeenFrom",
+    "firstSeenTo",
+    "lastSeenFrom",
+    "lastSeenTo",
+    "lastUpdatedFrom",
+    "lastUpdatedTo",
+    "killChainPhases",
+    "enterpriseTactics",
+    "geolocation",
+    "subType",
+];
 /// IOCs on a page at most, and unless given.
 const PAGE: u64 = 1_000;
 
@@ -78,16 +101,28 @@ impl From<Walked> for ThreatCommandIoc {
             related_malware: list(&enrichment.malware_families),
             related_campaigns: list(&enrichment.campaigns),
             related_threat_actors: list(&enrichment.threat_actors),
-            reported_feeds: feeds
-                .into_iter()
-                .map(|(source, confidence_level)| FeedOut {
-                    id: source.id.to_string(),
-                    name: source.name.clone(),
-                    confidence_level,
-                })
-                .collect(),
+            reported_feeds: reported_feeds(feeds, enrichment.blocklisted),
         }
     }
+}
+
+/// The feeds that count, as the original names them. Clients take the first one without looking
+/// whether there is one: an IOC whose sources are all off or deleted has one that says so.
+fn reported_feeds(feeds: Vec<(Arc<Source>, u8)>, is_blocked: bool) -> Vec<FeedOut> {
+    let named = |id: &str, name: &str, confidence_level| FeedOut {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        confidence_level,
+    };
+    let own = feeds.into_iter().map(|(of, level)| named(&of.id.to_string(), &of.name, level));
+    let mut all: Vec<FeedOut> = own.collect();
+    if is_blocked {
+        all.push(named("remediation-blocklist", "Remediation Blocklist", 3));
+    }
+    if all.is_empty() {
+        all.push(named("none", "No active source", 1));
+    }
+    all
 }
 
 /// A page of IOCs.
@@ -102,6 +137,7 @@ pub(crate) struct IocsOut {
 /// Which IOCs the parameters of a list ask for, sources by the name that they have there. None
 /// where they ask for what no IOC has.
 fn filter(params: &Params, sources: &str) -> Result<Option<IocQuery>, Refusal> {
+    params.check(FILTERS)?;
     let kinds = params.read("type", kinds_of, "IpAddresses, Urls, Domains, Hashes, Emails")?;
     let pending = |text: &str| text.eq_ignore_ascii_case("PendingEnrichment");
     let severities = params.read(
@@ -113,8 +149,9 @@ fn filter(params: &Params, sources: &str) -> Result<Option<IocQuery>, Refusal> {
     let sources =
         params.read(sources, |text| text.parse().ok().map(SourceId), "the ids of sources")?;
     // Every IOC here is rated, and none has a kill chain phase.
+    let none_has = ["killChainPhases", "enterpriseTactics", "geolocation", "subType"];
     if (!severities.is_empty() && severities.iter().all(Option::is_none))
-        || params.one("killChainPhases").is_some()
+        || params.asks_for_nothing(&none_has)
     {
         return Ok(None);
     }
@@ -156,11 +193,12 @@ fn wanted(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
         updated_to: params.time("lastUpdatedTo")?,
         filter,
         limit,
-        offset: params.one("offset").map(str::to_owned),
+        // A number of entries is the beginning, or nothing that anybody was given.
+        offset: params.one("offset").filter(|text| *text != "0").map(str::to_owned),
     }))
 }
 
-async fn page(request: &HttpRequest, app: &App, program: &Program) -> Answer {
+pub(super) async fn page(request: &HttpRequest, app: &App, program: &Program) -> Answer {
     let Some(query) = wanted(&Params::of(request)?)? else {
         return Ok(HttpResponse::Ok().json(IocsOut { content: Vec::new(), next_offset: None }));
     };
@@ -209,7 +247,7 @@ async fn by_value(
 ) -> Result<Option<Walked>, Refusal> {
     let params = Params::of(request)?;
     let value =
-        params.one("iocValue").ok_or_else(|| Refusal::unprocessable("iocValue is needed."))?;
+        params.raw("iocValue").ok_or_else(|| Refusal::unprocessable("iocValue is needed."))?;
     // The original knows no e-mail addresses here, and has nothing to say of what is no IOC.
     match detect(value) {
         Err(_) | Ok((Kind::Email, _)) => Ok(None),

@@ -7,12 +7,13 @@ use iocast_domain::{
     ioc::Severity,
     normalise::detect,
     source::{Source, SourceKind},
+    time::clip,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::{Answer, Json, Program, Refusal, kinds_of};
+use super::{Answer, Json, Program, Refusal, kinds_of, lenient};
 
 /// A source.
 #[derive(Serialize, ToSchema)]
@@ -64,6 +65,10 @@ fn source_type(kind: SourceKind) -> &'static str {
 #[utoipa::path(tag = "Threat Command: sources", responses((status = 200, body = SourcesOut), (status = 401)), security(("basic" = [])))]
 #[get("/v1/iocs/sources")]
 pub(crate) async fn list(app: web::Data<App>, program: Program) -> Answer {
+    listed(&app, &program).await
+}
+
+pub(super) async fn listed(app: &App, program: &Program) -> Answer {
     let (files, feeds): (Vec<Source>, Vec<Source>) = app
         .intake
         .source_list(&program.0)
@@ -93,16 +98,16 @@ pub(crate) struct IocIn {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct DetailsIn {
     name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null")]
     description: String,
     /// 1 to 3; 2 unless given.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::whole")]
     confidence_level: Option<i64>,
     /// For all of its IOCs.
     #[serde(default)]
     severity: Option<String>,
     /// For all of its IOCs.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null")]
     tags: Vec<String>,
 }
 
@@ -111,7 +116,7 @@ pub(crate) struct DetailsIn {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct DocumentIn {
     document_details: DetailsIn,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null")]
     iocs: Vec<IocIn>,
 }
 
@@ -122,19 +127,30 @@ pub(crate) struct MoreIn {
     iocs: Vec<IocIn>,
 }
 
+/// Values that are named as left out, at most.
+const LEFT_OUT_MAX: usize = 100;
+
+/// What is taken, and the first of those that are left out.
+struct Readable {
+    iocs: Vec<DocumentIoc>,
+    left_out: Vec<String>,
+}
+
 /// The IOCs that are what they say they are; the others are left out, as the original does.
 fn readable(
     iocs: Vec<IocIn>,
     severity: Option<Severity>,
     tags: &[String],
-) -> Result<Vec<DocumentIoc>, Refusal> {
-    let mut found = Vec::with_capacity(iocs.len());
+) -> Result<Readable, Refusal> {
+    let mut found = Readable { iocs: Vec::with_capacity(iocs.len()), left_out: Vec::new() };
     for IocIn { kind, value } in iocs {
         let kinds = kinds_of(&kind).ok_or_else(|| {
             Refusal::unprocessable("Type is one of IpAddresses, Urls, Domains, Hashes, Emails.")
         })?;
         if detect(&value).is_ok_and(|(kind, _)| kinds.contains(&kind)) {
-            found.push(DocumentIoc { value, severity, tags: tags.to_vec() });
+            found.iocs.push(DocumentIoc { value, severity, tags: tags.to_vec() });
+        } else if found.left_out.len() < LEFT_OUT_MAX {
+            found.left_out.push(clip(&value, 200));
         }
     }
     Ok(found)
@@ -145,13 +161,16 @@ fn readable(
 #[post("/v1/iocs/add-source")]
 pub(crate) async fn add(app: web::Data<App>, program: Program, body: Json<DocumentIn>) -> Answer {
     let DocumentIn { document_details, iocs } = body.0;
+    if iocs.is_empty() {
+        return Err(Refusal::unprocessable("MissingIocs"));
+    }
     let DetailsIn { name, description, confidence_level, severity, tags } = document_details;
     let severity = severity
         .filter(|s| !s.is_empty())
         .map(|s| s.parse::<Severity>())
         .transpose()
         .map_err(|_none| Refusal::unprocessable("Severity is one of high, medium, low."))?;
-    let iocs = readable(iocs, severity, &tags)?;
+    let Readable { iocs, left_out } = readable(iocs, severity, &tags)?;
     let new = NewDocument { name, description, confidence: confidence_level.unwrap_or(2) };
     match app.intake.document_add(&program.0, new, iocs).await {
         Ok((source, report)) => Ok(HttpResponse::Ok().json(json!({
@@ -159,6 +178,7 @@ pub(crate) async fn add(app: web::Data<App>, program: Program, body: Json<Docume
             "Data": {
                 "sourceDetails": { "_id": source.id.to_string(), "SourceType": source_type(source.kind) },
                 "iocSavedCount": report.accepted + report.updated + report.unchanged,
+                "leftOut": left_out,
             },
         }))),
         // Odd as it is: a name that is taken is told with 200.
@@ -184,9 +204,9 @@ pub(crate) async fn extend(
     id: web::Path<String>,
     body: Json<MoreIn>,
 ) -> Answer {
-    let iocs = readable(body.0.iocs, None, &[])?;
+    let Readable { iocs, left_out } = readable(body.0.iocs, None, &[])?;
     let report = app.intake.document_extend(&program.0, id_of(&id)?, &iocs).await?;
-    Ok(HttpResponse::Ok().json(json!({ "Success": true, "Data": { "iocSavedCount": report.accepted + report.updated + report.unchanged } })))
+    Ok(HttpResponse::Ok().json(json!({ "Success": true, "Data": { "iocSavedCount": report.accepted + report.updated + report.unchanged, "leftOut": left_out } })))
 }
 
 /// Deletes a source; IOCs that nobody else reported leave the groups.

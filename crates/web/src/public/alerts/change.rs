@@ -12,7 +12,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
-    super::{Answer, Json, Program, Refusal, type_word},
+    super::{Answer, Json, Program, Refusal, lenient, type_word},
     REASONS, SEVERITIES, TYPES, id_of, word,
 };
 
@@ -20,9 +20,10 @@ use super::{
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct AlertSourceIn {
-    #[serde(rename = "Type")]
+    #[serde(rename = "Type", deserialize_with = "lenient::null")]
     kind: String,
     /// `ClearWeb` or `DarkWeb`.
+    #[serde(deserialize_with = "lenient::null")]
     network_type: String,
     #[serde(rename = "URL")]
     url: Option<String>,
@@ -35,22 +36,23 @@ pub(crate) struct AlertSourceIn {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct AlertDetailsIn {
     title: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null")]
     description: String,
     /// `AttackIndication`, `DataLeakage`, `Phishing`, `BrandSecurity`, `ExploitableData` or `vip`.
     #[serde(rename = "Type")]
     kind: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null")]
     sub_type: String,
     /// `High`, `Medium` or `Low`.
     severity: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null")]
     source: AlertSourceIn,
     /// IOCs that came up in it, by value.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null")]
     related_iocs: Vec<String>,
-    #[serde(default)]
-    #[schema(ignore)]
+    /// They are not kept; the answer's header `X-Left-Out` says so.
+    #[serde(default, deserialize_with = "lenient::null")]
+    #[schema(value_type = Vec<Object>)]
     images: Vec<Value>,
 }
 
@@ -63,7 +65,7 @@ pub(crate) struct AlertIn {
     details: AlertDetailsIn,
     /// IOCs that came up in it, by value; the same as in the details, where the original shows them
     /// too.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::null")]
     related_iocs: Vec<String>,
 }
 
@@ -76,7 +78,7 @@ fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, Refusal> 
 }
 
 /// Makes an alert; answers its id as text.
-#[utoipa::path(tag = "Threat Command: alerts", request_body = AlertIn, responses((status = 200, body = String, content_type = "text/plain"), (status = 401), (status = 422), (status = 501)), security(("basic" = [])))]
+#[utoipa::path(tag = "Threat Command: alerts", request_body = AlertIn, responses((status = 200, body = String, content_type = "text/plain"), (status = 401), (status = 422)), security(("basic" = [])))]
 #[put("/v1/data/alerts/add-alert")]
 pub(crate) async fn add(app: web::Data<App>, program: Program, body: Json<AlertIn>) -> Answer {
     let AlertIn { found_date, details, mut related_iocs } = body.0;
@@ -90,12 +92,6 @@ pub(crate) async fn add(app: web::Data<App>, program: Program, body: Json<AlertI
         related_iocs: more,
         images,
     } = details;
-    if !images.is_empty() {
-        return Err(Refusal::text(
-            StatusCode::NOT_IMPLEMENTED,
-            "iocast keeps no screenshots: leave Images out.",
-        ));
-    }
     related_iocs.extend(more);
     let kind = kind.as_deref().and_then(word).ok_or_else(|| {
         Refusal::unprocessable(format!("Type is one of {TYPES}; scenarios are not known here."))
@@ -122,7 +118,11 @@ pub(crate) async fn add(app: web::Data<App>, program: Program, body: Json<AlertI
         iocs: related_iocs,
     };
     let id = app.intake.alert_add(&program.0, new).await?;
-    Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(id.to_string()))
+    let mut answer = HttpResponse::Ok();
+    if !images.is_empty() {
+        answer.insert_header(("x-left-out", "Images"));
+    }
+    Ok(answer.content_type("text/plain; charset=utf-8").body(id.to_string()))
 }
 
 async fn change(
@@ -148,11 +148,11 @@ pub(crate) struct CloseIn {
     #[serde(default)]
     free_text: Option<String>,
     /// Only where the reason is `FalsePositive`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::flag")]
     is_hidden: bool,
     /// 0 to 5.
-    #[serde(default)]
-    rate: Option<u8>,
+    #[serde(default, deserialize_with = "lenient::whole")]
+    rate: Option<i64>,
 }
 
 /// Closes an alert; what was sent for it stays where it is.
@@ -170,9 +170,11 @@ pub(crate) async fn close(
     if hidden && reason != CloseReason::FalsePositive {
         return Err(Refusal::unprocessable("IsHidden goes only with the reason FalsePositive."));
     }
-    if rate.is_some_and(|rate| rate > 5) {
-        return Err(Refusal::unprocessable("Rate is 0 to 5."));
-    }
+    let rate = match rate.map(u8::try_from) {
+        None => None,
+        Some(Ok(rate @ 0..=5)) => Some(rate),
+        Some(_) => return Err(Refusal::unprocessable("Rate is 0 to 5.")),
+    };
     changed(
         &app,
         &program,

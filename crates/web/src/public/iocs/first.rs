@@ -59,28 +59,30 @@ pub(crate) async fn by_value_v1(
 )]
 #[get("/v1/iocs/complete-iocs-list")]
 pub(crate) async fn list_v1(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
-    const MOST: u64 = 10_000;
-    let Some(filter) = filter(&Params::of(&request)?, "sourceId")? else {
+    let found = all(&Params::of(&request)?, &app, &program).await?;
+    if found.is_empty() {
         return Ok(HttpResponse::NoContent().finish());
-    };
-    let iocs = app
-        .intake
-        .ioc_walk(&program.0, &WalkQuery { filter, limit: MOST, ..WalkQuery::default() })
-        .await?;
-    if iocs.next.is_some() {
+    }
+    let of = |walked| first_version(&program.0.account_id, walked);
+    Ok(HttpResponse::Ok().json(found.into_iter().map(of).collect::<Vec<_>>()))
+}
+
+/// All IOCs that the parameters of a list without pages ask for.
+pub(in super::super) async fn all(
+    params: &Params,
+    app: &App,
+    program: &Program,
+) -> Result<Vec<Walked>, Refusal> {
+    const MOST: u64 = 10_000;
+    let Some(filter) = filter(params, "sourceId")? else { return Ok(Vec::new()) };
+    let query = WalkQuery { filter, limit: MOST, ..WalkQuery::default() };
+    let found = app.intake.ioc_walk(&program.0, &query).await?;
+    if found.next.is_some() {
         return Err(Refusal::unprocessable(
-            "More than 10,000 IOCs fit: ask for fewer, or walk through the pages of /public/v3/iocs.",
+            "There are more than 10,000 such IOCs: ask for fewer, or walk through the pages of /public/v3/iocs.",
         ));
     }
-    if iocs.iocs.is_empty() {
-        return Ok(HttpResponse::NoContent().finish());
-    }
-    Ok(HttpResponse::Ok().json(
-        iocs.iocs
-            .into_iter()
-            .map(|walked| first_version(&program.0.account_id, walked))
-            .collect::<Vec<_>>(),
-    ))
+    Ok(found.iocs)
 }
 
 pub(super) fn sources(walked: &Walked) -> Vec<Value> {
@@ -159,9 +161,25 @@ fn row(walked: Walked) -> String {
 pub(crate) async fn enrich(
     app: web::Data<App>,
     program: Program,
+    request: HttpRequest,
     value: web::Path<String>,
 ) -> Answer {
-    let value = value.into_inner();
+    let value = value_of(&request, "/iocs/enrich/", value.into_inner());
+    enriched(&app, &program, value).await
+}
+
+/// The value behind a path. Clients send URLs as they are, with their query: those are taken as
+/// they were sent. Others are unescaped.
+pub(in super::super) fn value_of(request: &HttpRequest, behind: &str, plain: String) -> String {
+    let target = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
+    match target.split_once(behind) {
+        Some((_, value)) if value.contains("://") => value.to_owned(),
+        _ => plain,
+    }
+}
+
+/// What is known of a value.
+pub(in super::super) async fn enriched(app: &App, program: &Program, value: String) -> Answer {
     let failed = |status: &str, reason: &str| {
         Ok(HttpResponse::Ok()
             .json(json!({ "OriginalValue": value, "Status": status, "FailedReason": reason })))
@@ -181,9 +199,22 @@ pub(crate) async fn enrich(
         "RelatedMalwares": [], "RelatedThreatActors": [], "RelatedCampaigns": [], "FirstSeen": null, "LastSeen": null, "UpdateDate": null,
         "Whitelisted": false, "Severity": { "Value": "Low", "Score": null, "Origin": "system" },
         // Others look these up; iocast tells what it was told.
-        "DnsRecords": [], "Resolutions": [], "Subdomains": [], "Whois": {}, "Antivirus": {},
+        "DnsRecords": [], "Resolutions": [], "Subdomains": [], "Antivirus": {},
+        "AntivirusDetectedEngines": 0, "AntivirusTotalEngines": 0, "AntivirusDetections": [], "AntivirusDetectionRatio": "0/0",
+        "Whois": {
+            "Current": {
+                "RegistrationDetails": { "CreatedDate": null, "UpdatedDate": null, "ExpiresDate": null, "Statuses": [], "NameServers": [] },
+                "Registrant": {}, "Administrative": {}, "Technical": {}, "Registrar": {},
+            },
+            "History": [],
+        },
         "RelatedHashes": { "downloaded": [], "communicating": [], "referencing": [] },
     });
+    if kinds_are_hashes(kind)
+        && let Value::Object(data) = &mut data
+    {
+        data.insert("RelatedHashes".to_owned(), json!([]));
+    }
     if let Some(walked) = known {
         let sources = sources(&walked);
         let system_tags = list(&walked.ioc.enrichment.system_tags);
@@ -200,6 +231,10 @@ pub(crate) async fn enrich(
         }
     }
     Ok(HttpResponse::Ok().json(json!({ "OriginalValue": value, "Status": "Done", "Data": data })))
+}
+
+const fn kinds_are_hashes(kind: Kind) -> bool {
+    matches!(kind, Kind::Md5 | Kind::Sha1 | Kind::Sha256)
 }
 
 /// How much of the day's quota is left.
