@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     lists::source,
     public::Client,
-    support::{Admin, TestApp, send, stories, text},
+    support::{Admin, TestApp, basic, send, stories, text},
 };
 
 stories!(
@@ -15,6 +15,7 @@ stories!(
     xsoar_goes_on_from_what_it_was_shown,
     an_unknown_filter_never_widens_an_answer,
     what_is_said_of_unknown_values_is_taken_or_refused,
+    faults_come_on_demand,
 );
 
 fn alert(client: &Client, title: &str, found: Value, tag: Option<&str>) -> String {
@@ -265,4 +266,63 @@ fn what_is_said_of_unknown_values_is_taken_or_refused(app: &mut TestApp) {
     let answer = client.ask("PATCH", "/v2/iocs/severity", Some(severity));
     assert_eq!((answer.status, &answer.json()["content"]["success"]), (200, &json!(false)));
     assert!(text(&answer.json()["content"], "reason").contains("unknown.example"));
+}
+
+fn faults_come_on_demand(app: &mut TestApp) {
+    let admin = app.admin();
+    let client = Client::new(app, &admin);
+    iocs(&admin);
+    let faults = "/api/v1/emulator/faults";
+    let page = "/v3/iocs?lastUpdatedFrom=2026-10-01T00:00:00Z";
+    let busy = json!({ "path": "/public/v3/iocs", "method": "get", "times": 2, "status": 429, "retry_after": 7, "body": "slow down" });
+    let made = admin.post(faults, busy, 201);
+    for _ in 0..2 {
+        let answer = client.ask("GET", page, None);
+        let said = (answer.status, answer.text());
+        assert_eq!(said, (429, "slow down".to_owned()));
+        assert_eq!(
+            (answer.header("retry-after"), answer.header("x-fault")),
+            ("7", text(&made, "id").as_str())
+        );
+    }
+    // It met as many as it should; other methods and paths met none of it.
+    assert_eq!(client.ask("GET", page, None).status, 200);
+    assert_eq!(admin.get(faults)["items"][0]["met"], 2);
+    // The line breaks in the middle of an answer, a device's too.
+    let device = crate::lists::device(&admin, "plain-list", json!({}));
+    let all = ["a.example", "http://b.example/x?q=1%20&r=2", "44d88612fea8a8f36de82e1278abb02f"];
+    crate::lists::settled(app, &device.url, &all);
+    admin.post(faults, json!({ "path": "/feeds/*", "drop_after_bytes": 5, "times": 1 }), 201);
+    let pull = || {
+        let own = basic(&app.account_id, &app.appliance_key);
+        crate::support::try_send("GET", &device.url, &[("authorization", &own)], None)
+    };
+    assert!(pull().is_err(), "half an answer is none");
+    assert_eq!(pull().unwrap().status, 200);
+    // A slow one comes whole.
+    let until = text(&admin.get("/api/v1/emulator/clock"), "now");
+    let slow = json!({ "path": "/public/*", "bytes_per_second": 2_000, "delay_ms": 10, "until": "2026-11-03T10:30:00Z" });
+    admin.post(faults, slow, 201);
+    assert_eq!(client.get(page)["content"].as_array().unwrap().len(), 3, "{until}");
+    assert_eq!(admin.get(faults)["items"][2]["met"], 1);
+    app.advance(&admin, "1h");
+    client.get(page);
+    assert_eq!(admin.get(faults)["items"][2]["met"], 1, "its time is over");
+    let one = text(&admin.get(faults)["items"][0], "id");
+    admin.delete(&format!("{faults}/{one}"), 204);
+    admin.delete(&format!("{faults}/{one}"), 404);
+    admin.delete(faults, 204);
+    assert_eq!(admin.get(faults)["items"], json!([]));
+    for wrong in [
+        json!({ "path": "public", "status": 500 }),
+        json!({ "path": "/public/*" }),
+        json!({ "path": "/public/*", "status": 99 }),
+        json!({ "path": "/public/*", "delay_ms": 600_001 }),
+        json!({ "path": "/public/*", "bytes_per_second": 1 }),
+    ] {
+        admin.post(faults, wrong, 422);
+    }
+    // There are none outside the emulator.
+    app.reopen(|config| config.emulator = false);
+    assert_eq!(app.admin().get_status(faults), 404);
 }

@@ -15,6 +15,7 @@ pub(crate) mod audit;
 pub(crate) mod device_types;
 pub(crate) mod devices;
 pub(crate) mod emulator;
+pub(crate) mod faults;
 pub(crate) mod groups;
 pub(crate) mod guards;
 pub(crate) mod health;

@@ -79,6 +79,11 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
         (Post, "/api/v1/mail/test", json!({ "to": "admin@example.com" })),
         (Post, "/api/v1/emulator/clock", json!({ "advance": "49h" })),
         (Post, "/api/v1/emulator/fixtures", json!({ "load": "small" })),
+        (
+            Post,
+            "/api/v1/emulator/faults",
+            json!({ "path": "/public/v3/iocs", "method": "GET", "times": 2, "status": 429, "retry_after": 1 }),
+        ),
         (Post, "/public/v1/iocs/rescan", json!({ "IocValue": value })),
         (Post, "/public/v1/iocs/tags", json!([{ "iocValue": value, "tag": "phishing" }])),
         (

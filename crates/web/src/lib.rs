@@ -14,6 +14,7 @@ mod docs;
 mod enums;
 mod examples;
 mod extract;
+mod faults;
 mod feed;
 mod metrics;
 mod pages;
@@ -51,16 +52,19 @@ pub fn serve(
     let of_thread = connections.of_thread(workers);
     let app = web::Data::from(app);
     let requests = web::Data::new(requests);
+    let faults = web::Data::new(faults::Faults::default());
     let document = web::Data::new(docs::document_at(&app.context.settings.public_url));
     let server = HttpServer::new(move || {
         App::new()
             .app_data(app.clone())
             .app_data(document.clone())
             .app_data(requests.clone())
+            .app_data(faults.clone())
             .wrap(from_fn(trace::around))
             .wrap(from_fn(trace::head_as_get))
             .wrap(from_fn(public::without_slash))
             .wrap(from_fn(feed::feed_fast_path))
+            .wrap(from_fn(faults::inject))
             .into_utoipa_app()
             .configure(routes::api)
             .configure(routes::public)

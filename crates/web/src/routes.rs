@@ -109,7 +109,11 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::emulator::clock)
             .service(api::emulator::advance)
             .service(api::emulator::fixtures_load)
-            .service(api::emulator::fixtures_reset),
+            .service(api::emulator::fixtures_reset)
+            .service(api::faults::add)
+            .service(api::faults::list)
+            .service(api::faults::clear)
+            .service(api::faults::end),
     );
 }
 

@@ -26,7 +26,7 @@ mod client;
 pub(crate) mod misp;
 mod post;
 
-pub(crate) use client::{Admin, Answer, Device, Feed, agent, basic, send};
+pub(crate) use client::{Admin, Answer, Device, Feed, agent, basic, send, try_send};
 pub(crate) use post::Post;
 
 /// Which database.
