@@ -140,7 +140,7 @@ pub(crate) async fn fetch(app: web::Data<App>, session: Session) -> Answer {
     Ok(HttpResponse::Ok().json(QualityOut::from(found)))
 }
 
-/// Count the sources now. Over ten million IOCs that takes about a minute.
+/// Count the sources now. Over a million IOCs that takes some seconds.
 #[utoipa::path(tag = "sources", responses((status = 200, body = QualityOut), (status = 409, body = Problem)))]
 #[post("/sources/quality/count")]
 pub(crate) async fn count(app: web::Data<App>, session: Session) -> Answer {
