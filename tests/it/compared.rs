@@ -1,6 +1,7 @@
 //! Sources compared, how long their IOCs stay, what they may claim, and rules that go by age and
 //! score.
 
+use iocast_server::Clock as _;
 use serde_json::{Value, json};
 
 use crate::{
@@ -8,6 +9,7 @@ use crate::{
     shell::iocast_on,
     support::{Admin, TestApp, eventually, stories, text},
     upstreams::{Site, fetch, open, subscribe},
+    watchdog::HOUR,
 };
 
 stories!(
@@ -228,6 +230,21 @@ fn a_full_group_lets_go_of_what_is_too_old(app: &mut TestApp) {
     let group = || admin.get(&format!("/api/v1/groups/{}", plain.group));
     settled(app, &plain.url, &["g.example", "h.example"]);
     assert_eq!(group()["published"], 2);
+    // Full, with others waiting; then old members go and better ones come at the same moment.
+    app.advance(&admin, "48h");
+    let today =
+        || format!("{}T00:00:00Z", &text(&admin.get("/api/v1/emulator/clock"), "now")[..10]);
+    let add = |values: &[&str], severity: &str| {
+        let seen = today();
+        let list: Vec<Value> = values.iter().map(|value| of(value, severity, &seen)).collect();
+        admin.import(&own, "application/json", &Value::from(list).to_string(), 200);
+    };
+    add(&["i.example", "j.example", "k.example"], "low");
+    settled(app, &plain.url, &["g.example", "h.example", "i.example"]);
+    app.clock.advance(24 * HOUR);
+    add(&["l.example", "m.example", "n.example"], "high");
+    settled(app, &plain.url, &["l.example", "m.example", "n.example"]);
+    assert_eq!(group()["published"], 3);
 }
 
 fn what_a_list_holds_does_not_grow_old(app: &mut TestApp) {

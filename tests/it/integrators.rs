@@ -285,7 +285,7 @@ fn faults_come_on_demand(app: &mut TestApp) {
             ("7", text(&made, "id").as_str())
         );
     }
-    // It met as many as it should; other methods and paths met none of it.
+    // It met as many as it should; other methods and paths did not.
     assert_eq!(client.ask("GET", page, None).status, 200);
     assert_eq!(admin.get(faults)["items"][0]["met"], 2);
     // The line breaks in the middle of an answer, a device's too.

@@ -392,7 +392,7 @@ fn a_folder_is_followed(app: &mut TestApp) {
     assert_eq!((&taken["new"], &taken["error"]), (&json!(3), &Value::Null), "{taken}");
     settled(app, &plain.url, &["a.example", "b.example", "c.example"]);
     assert_eq!(fetch(&admin, &own, "")["outcome"], "unchanged");
-    // What is gone from the folder is reported no more; what came is there.
+    // Files that are gone are reported no more; new ones are.
     fs::remove_file(feeds.join("a.txt")).unwrap();
     fs::rename(feeds.join("half.txt.tmp"), feeds.join("half.txt")).unwrap();
     let changed = fetch(&admin, &own, "");
