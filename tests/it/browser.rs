@@ -101,6 +101,11 @@ fn every_error_of_the_add_dialog() {
 }
 
 #[test]
+fn the_emulator() {
+    on_sqlite("the_emulator");
+}
+
+#[test]
 fn with_the_keyboard_only() {
     on_sqlite("with_the_keyboard_only");
 }

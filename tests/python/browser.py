@@ -750,6 +750,7 @@ def pages(site: Site) -> list[str]:
         "/settings/mail",
         "/settings/audit",
         "/settings/profile",
+        "/emulator",
         *(pages_of_edge(site, edge) if edge else []),
     ]
 
@@ -1031,6 +1032,47 @@ def subscriptions(site: Site) -> None:
     page.get_by_role("button", name="End it").click()
     expect(page.locator("p.said")).to_contain_text("what it brought stays")
     feed.shutdown()
+
+
+def the_emulator(site: Site) -> None:
+    """Fixtures are loaded, a scenario runs, calls meet a fault, and what a client asked is downloaded."""
+    site.sign_in()
+    page = site.page
+    page.get_by_role("link", name="Emulator").click()
+    expect(page.locator("main")).to_contain_text("No request meets a fault.")
+    page.get_by_role("button", name="Load small").click()
+    expect(page.locator("p.said")).to_contain_text("Loaded: 5 sources, 31 IOCs, 2 alerts, 4 devices.")
+    page.get_by_role("button", name="Load small").click()
+    expect(page.locator("p.trouble")).to_contain_text("The account has fixtures already")
+    page.get_by_role("button", name="Start key_is_rotated").click()
+    run = page.get_by_role("row", name=re.compile("^key is rotated .*First key: ")).first
+    expect(run).to_contain_text("The first key has expired")
+    page.fill("#advance", "10m")
+    page.get_by_role("button", name="Advance").click()
+    expect(page.get_by_role("row", name=re.compile("^key is rotated .*Ended")).first).to_be_visible()
+    # A fault is added; a wrong one keeps what was typed.
+    page.get_by_text("Add a fault").click()
+    page.fill("#path", "public")
+    page.fill("#times", "2")
+    page.get_by_role("button", name="Add the fault").click()
+    expect(page.locator("#path-wrong")).to_contain_text("Give a path such as /public/v3/iocs")
+    assert page.input_value("#times") == "2"
+    page.fill("#path", "/public/*")
+    page.get_by_role("button", name="Add the fault").click()
+    expect(page.locator("p.said")).to_contain_text("Requests of /public/* meet a fault from now on.")
+    key = site.api("POST", "/keys", json={"kind": "api"}).json()["secret"]
+    account = site.api("GET", "/account").json()["id"]
+    asked = requests.get(f"{site.url}/public/v1/api/version", auth=(account, key), headers={"User-Agent": "integrator/1.0"}, timeout=10)
+    assert (asked.status_code, asked.headers["Retry-After"]) == (429, "1"), asked.headers
+    page.reload()
+    expect(page.locator("tr", has_text="status 429")).to_contain_text("1 more")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="HAR of integrator/1.0").click()
+    log = json.loads(pathlib.Path(download.value.path()).read_text())["log"]
+    assert log["entries"][0]["response"]["status"] == 429 and key not in json.dumps(log), log
+    page.get_by_role("button", name="End all").click()
+    page.get_by_role("button", name="Delete the recordings").click()
+    expect(page.locator("main")).to_contain_text("No client has asked yet.")
 
 
 def public_feeds(site: Site) -> None:

@@ -25,6 +25,45 @@ pub struct Advanced {
     pub delivered: Delivered,
 }
 
+impl Advanced {
+    /// This, and what a later step did.
+    #[must_use]
+    pub fn and(self, later: Self) -> Self {
+        Self {
+            now: later.now,
+            retired: self.retired + later.retired,
+            publications: self.publications + later.publications,
+            watched: Watched {
+                outages: self.watched.outages + later.watched.outages,
+                messages: self.watched.messages + later.watched.messages,
+            },
+            delivered: Delivered {
+                sent: self.delivered.sent + later.delivered.sent,
+                failed: self.delivered.failed + later.delivered.failed,
+                dead: self.delivered.dead + later.delivered.dead,
+                superseded: self.delivered.superseded + later.delivered.superseded,
+            },
+        }
+    }
+}
+
+/// A span by which the clock may be moved, in microseconds.
+///
+/// # Errors
+/// If it is not readable, or too long.
+pub fn advance_span(span: &str) -> AppResult<i64> {
+    let micros =
+        parse_span(span).map_err(|message| AppError::field("advance", "span_invalid", message))?;
+    if micros > ADVANCE_MAX {
+        return Err(AppError::field(
+            "advance",
+            "span_too_long",
+            "Advance the clock by at most ten years at a time.",
+        ));
+    }
+    Ok(micros)
+}
+
 impl App {
     /// Puts the product's clock where the emulator has it: where it was when it last ran, or where
     /// another replica moved it.
@@ -44,19 +83,19 @@ impl App {
     /// # Errors
     /// If there is no emulator, or the span is not readable.
     pub async fn clock_advance(&self, actor: &Actor, span: &str) -> AppResult<Advanced> {
+        let micros = advance_span(span)?;
+        self.clock_advance_by(actor, micros).await
+    }
+
+    /// The same by microseconds.
+    ///
+    /// # Errors
+    /// As [`Self::clock_advance`].
+    pub async fn clock_advance_by(&self, actor: &Actor, micros: i64) -> AppResult<Advanced> {
         if !self.context.settings.emulator {
             return Err(AppError::NotFound("endpoint"));
         }
         actor.may_write()?;
-        let micros = parse_span(span)
-            .map_err(|message| AppError::field("advance", "span_invalid", message))?;
-        if micros > ADVANCE_MAX {
-            return Err(AppError::field(
-                "advance",
-                "span_too_long",
-                "Advance the clock by at most ten years at a time.",
-            ));
-        }
         self.watch.pulls_end().await?;
         let (delivered, watched) = (self.watch.delivered(), self.watch.watched_so_far());
         let txn = self.context.store.write().await?;

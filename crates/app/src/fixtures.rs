@@ -19,11 +19,33 @@ use crate::{
     NewSource, SourcePatch,
 };
 
-/// A world by its name, with a line on what is in it.
-pub const FIXTURES: &[(&str, &str)] = &[(
-    "small",
-    "5 sources, one of them off; 31 IOCs: every kind in every severity, retired, whitelisted, blocklisted; 2 alerts: open, closed; 4 devices: synced, silent, not connected, paused",
-)];
+/// A world: its name, what is in it, and how many IOCs it has beside those of the small one.
+#[derive(Clone, Copy, Debug)]
+pub struct Fixtures {
+    /// Its name.
+    pub name: &'static str,
+    /// What is in it.
+    pub about: &'static str,
+    more: u32,
+}
+
+/// The worlds.
+pub const FIXTURES: &[Fixtures] = &[
+    Fixtures {
+        name: "small",
+        about: "5 sources, one of them off; 31 IOCs: every kind in every severity, retired, whitelisted, blocklisted; 2 alerts: open, closed; 4 devices: synced, silent, not connected, paused",
+        more: 0,
+    },
+    Fixtures { name: "medium", about: "the small one, and a source with 5,000 IOCs", more: 5_000 },
+    Fixtures {
+        name: "large",
+        about: "the small one, and a source with 250,000 IOCs; takes a minute",
+        more: 250_000,
+    },
+];
+
+/// IOCs of a large world that are imported at once.
+const AT_ONCE: u32 = 25_000;
 
 /// What was loaded or emptied.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -42,7 +64,7 @@ pub struct FixtureReport {
 
 /// A value of each kind, told apart by a number; all from names and networks that are kept for
 /// documentation.
-fn value(kind: Kind, n: u32) -> String {
+pub(crate) fn value(kind: Kind, n: u32) -> String {
     match kind {
         Kind::Domain => format!("host{n}.fixture.example"),
         Kind::Url => format!("http://host{n}.fixture.example/path/{n}?q=1"),
@@ -96,18 +118,16 @@ impl App {
     ///
     /// # Errors
     /// If there is no such world, or something of its names is there already.
-    #[expect(clippy::too_many_lines, reason = "a made-up world, told in order")]
     pub async fn fixtures_load(&self, actor: &Actor, name: &str) -> AppResult<FixtureReport> {
         actor.may_change(Module::Tip)?;
         actor.may_change(Module::Automation)?;
-        if !FIXTURES.iter().any(|(known, _)| *known == name) {
-            let known: Vec<String> =
-                FIXTURES.iter().map(|(name, what)| format!("{name} ({what})")).collect();
+        let Some(world) = FIXTURES.iter().find(|known| known.name == name) else {
+            let known = FIXTURES.iter().map(|of| format!("{} ({})", of.name, of.about));
             return Err(AppError::Malformed(format!(
                 "There are no fixtures `{name}`; there are: {}.",
-                known.join(", ")
+                known.collect::<Vec<_>>().join(", ")
             )));
-        }
+        };
         let fixture = |name: &str| name.starts_with("Fixture ");
         let devices = self.context.store.read().device_list_all(&actor.account_id).await?;
         let there = self.context.store.read().source_list(&actor.account_id).await?;
@@ -140,6 +160,7 @@ impl App {
                     .await?;
             }
         }
+        report.iocs += self.fixture_more(actor, world.more).await?;
         self.fixture_alerts(actor).await?;
         report.alerts = 2;
         report.sources = self.context.store.read().source_list(&actor.account_id).await?.len()
@@ -154,31 +175,11 @@ impl App {
             ("Fixture not connected", None, false),
             ("Fixture paused", Some(5 * DAY), true),
         ] {
-            let device = self
-                .accounts
-                .device_create(
-                    actor,
-                    NewDevice {
-                        name: name.to_owned(),
-                        device_type: "misp".to_owned(),
-                        ioc_limit: None,
-                    },
-                )
-                .await?
-                .device
-                .id;
-            let group = NewGroup {
-                name: name.to_owned(),
-                kind: None,
-                limit: Some(1_000),
-                collapse: false,
-                source_priority: Vec::new(),
-                notify_on_limit: true,
-                default_rule: true,
-            };
-            let group = self.group_create(actor, device, group).await?.view.row.group.id;
-            self.fixture_pulled(actor, device, group, last_pull.map(|span| now.plus(-span)))
-                .await?;
+            let (device, group) = self.made_up_device(actor, name).await?;
+            if let Some(span) = last_pull {
+                self.device_backdate(actor, device).await?;
+                self.made_up_pull(device, group, now.plus(-span)).await?;
+            }
             if paused {
                 self.accounts
                     .device_update(
@@ -241,25 +242,74 @@ impl App {
         Ok(())
     }
 
-    /// Makes a device as if it had been there for a week, and had pulled.
-    async fn fixture_pulled(
+    /// A source with many IOCs, kinds and severities in turn.
+    async fn fixture_more(&self, actor: &Actor, more: u32) -> AppResult<u64> {
+        if more == 0 {
+            return Ok(0);
+        }
+        const KINDS: [Kind; 7] =
+            [Kind::Domain, Kind::Url, Kind::Ipv6, Kind::Sha256, Kind::Md5, Kind::Sha1, Kind::Email];
+        let source = NewSource::feed("Fixture bulk".to_owned(), 2);
+        let source = self.intake.source_create(actor, source).await?.id;
+        let now = self.context.now();
+        let one = |n: u32| {
+            let turn = |of: usize| n as usize % of;
+            let (kind, severity) =
+                (KINDS[turn(KINDS.len())], Severity::ALL[turn(Severity::ALL.len())]);
+            let seen = now.plus(-HOUR * i64::from(n % 200)).to_string();
+            json!({ "value": value(kind, 1_000 + n), "severity": severity.word(), "last_seen": seen, "user_tags": ["fixture"] })
+        };
+        let mut taken = 0;
+        for first in (0..more).step_by(AT_ONCE as usize) {
+            let list: Vec<Value> = (first..more.min(first + AT_ONCE)).map(one).collect();
+            taken += self.intake.import_list(actor, source, &list).await?.accepted;
+        }
+        Ok(taken)
+    }
+
+    /// A MISP device with one group of its name, and a rule for all IOCs.
+    pub(crate) async fn made_up_device(
         &self,
         actor: &Actor,
-        id: DeviceId,
-        group: GroupId,
-        at: Option<Timestamp>,
-    ) -> AppResult<()> {
-        let Some(at) = at else { return Ok(()) };
+        name: &str,
+    ) -> AppResult<(DeviceId, GroupId)> {
+        let device =
+            NewDevice { name: name.to_owned(), device_type: "misp".to_owned(), ioc_limit: None };
+        let device = self.accounts.device_create(actor, device).await?.device.id;
+        let group = NewGroup {
+            name: name.to_owned(),
+            kind: None,
+            limit: Some(1_000),
+            collapse: false,
+            source_priority: Vec::new(),
+            notify_on_limit: true,
+            default_rule: true,
+        };
+        Ok((device, self.group_create(actor, device, group).await?.view.row.group.id))
+    }
+
+    /// Makes a device as if it had been there for a week.
+    pub(crate) async fn device_backdate(&self, actor: &Actor, id: DeviceId) -> AppResult<()> {
         let txn = self.context.store.write().await?;
         txn.device_lock(&actor.account_id, id).await?;
         let mut device =
             txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
-        (device.created_at, device.watched_since) =
-            (self.context.now().plus(-7 * DAY), self.context.now().plus(-7 * DAY));
+        let week = self.context.now().plus(-7 * DAY);
+        (device.created_at, device.watched_since) = (week, week);
         txn.device_update(&device).await?;
+        Ok(txn.commit().await?)
+    }
+
+    /// A pull of a device that does not exist.
+    pub(crate) async fn made_up_pull(
+        &self,
+        device: DeviceId,
+        group: GroupId,
+        at: Timestamp,
+    ) -> AppResult<()> {
         let pull = NewPull {
             id: self.context.entropy.uuid(),
-            device_id: id,
+            device_id: device,
             group_id: group,
             at,
             address: "192.0.2.7".to_owned(),
@@ -269,6 +319,7 @@ impl App {
             status: 200,
             bytes: 1_000,
         };
+        let txn = self.context.store.write().await?;
         txn.pull_insert_many(&[PullLine { pull, first_at: at, count: 1, reason: None, events: 0 }])
             .await?;
         Ok(txn.commit().await?)

@@ -66,10 +66,11 @@ pub use iocast_accounts::{
 };
 pub use iocast_context::{
     Actor, AppError, AppResult, Caller, Context, Idempotent, Known, Pulled, Replay, Role, Secrets,
-    Settings, TaskAge, Who, database_is_used,
+    Settings, TaskAge, Who, credentials, database_is_used,
 };
 use iocast_domain::time::{Clock, Entropy};
 pub use iocast_formats::{
+    gzip::inflate_start,
     read::{
         Input, Options, Rejected,
         document::Document,
@@ -107,11 +108,13 @@ mod feeds;
 mod fixtures;
 mod groups;
 mod health;
+mod scenarios;
 
 pub use self::{
-    emulator::Advanced,
-    fixtures::{FIXTURES, FixtureReport},
+    emulator::{Advanced, advance_span},
+    fixtures::{FIXTURES, FixtureReport, Fixtures},
     health::{Metrics, Readiness},
+    scenarios::{Action, SCENARIOS, Scenario, Step},
 };
 
 /// The application: the services, and what needs more than one of them.

@@ -82,6 +82,12 @@ impl Timestamp {
         self.utc().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
     }
 
+    /// `Mon Jul 29 2019 13:11:29 GMT+0000 (Coordinated Universal Time)`, as a browser writes it.
+    #[must_use]
+    pub fn written_out(self) -> String {
+        self.utc().format("%a %b %d %Y %H:%M:%S GMT+0000 (Coordinated Universal Time)").to_string()
+    }
+
     /// ISO 8601 with six decimals and a numeric offset, as MISP's `first_seen` wants it.
     #[must_use]
     pub fn misp(self) -> String {

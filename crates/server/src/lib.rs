@@ -20,4 +20,4 @@ pub use shutdown::Shutdown;
 
 /// What else a test needs of the crates: the OpenAPI document and the clock's trait.
 pub use iocast_domain::time::{Clock, Entropy, Timestamp};
-pub use iocast_web::openapi;
+pub use iocast_web::{openapi, threat_command_openapi};

@@ -15,9 +15,11 @@ use utoipa::{
     },
 };
 use utoipa_actix_web::AppExt as _;
-use utoipa_swagger_ui::{Config, serve};
+use utoipa_swagger_ui::{Config, Url, serve};
 
 use crate::{enums, examples, routes};
+
+pub(crate) mod threat_command;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -213,7 +215,10 @@ pub(crate) async fn ui(request: HttpRequest) -> HttpResponse {
             .insert_header((header::LOCATION, "/api/docs/"))
             .finish();
     }
-    let config = std::sync::Arc::new(Config::from("/api/openapi.json").use_base_layout());
+    let config = std::sync::Arc::new(Config::new([
+        Url::with_primary("Management and Threat Command", "/api/openapi.json", true),
+        Url::new("Threat Command alone", "/api/threat-command.json"),
+    ]));
     match serve(file, config) {
         Ok(Some(found)) => HttpResponse::Ok()
             .content_type(found.content_type)

@@ -43,6 +43,7 @@ fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
     vec![
         (&["ProtectionOut.state"], words(Protection::CODES)),
         (&["ImportRecordOut.state", "/api/v1/imports?state"], words(ImportState::ALL)),
+        (&["FixturesIn.load"], words(iocast_app::FIXTURES.iter().map(|of| of.name))),
         (&["SelectIn.choice"], words([Choice::Take, Choice::LeaveOut])),
         (&["/api/v1/imports/{id}/iocs?change"], words(["new", "changed", "seen_again"])),
         (&["WarninglistOut.type"], words(Matching::ALL)),

@@ -79,6 +79,7 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
         (Post, "/api/v1/mail/test", json!({ "to": "admin@example.com" })),
         (Post, "/api/v1/emulator/clock", json!({ "advance": "49h" })),
         (Post, "/api/v1/emulator/fixtures", json!({ "load": "small" })),
+        (Post, "/api/v1/emulator/scenarios", json!({ "run": "ioc_is_whitelisted" })),
         (
             Post,
             "/api/v1/emulator/faults",
@@ -96,6 +97,14 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
             "/public/v1/apps/splunk/iocs/comments/batch",
             json!([{ "iocValue": value, "comment": "Seen in Splunk" }]),
         ),
+        (
+            Post,
+            "/public/v2/app/splunk/iocs/whitelist",
+            json!({ "iocs": [{ "value": value, "whitelisted": true }] }),
+        ),
+        (Post, "/public/v1/apps/splunk/iocs/sync/report", json!({ "lastSyncIocs": 3 })),
+        (Post, "/public/v1/apps/splunk/alerts/sync-report", json!({ "lastSyncAlerts": 1 })),
+        (Post, "/public/v1/apps/splunk/cves/sync-report", json!({ "lastSyncCvesCount": 0 })),
         (Patch, "/public/v2/iocs/severity", json!([{ "iocValue": value, "severity": "High" }])),
         (Post, "/public/v2/iocs/severity", json!([{ "iocValue": value, "severity": "High" }])),
         (

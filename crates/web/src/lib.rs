@@ -11,10 +11,10 @@ mod api;
 mod connections;
 mod csv;
 mod docs;
+mod emulator;
 mod enums;
 mod examples;
 mod extract;
-mod faults;
 mod feed;
 mod metrics;
 mod pages;
@@ -50,21 +50,28 @@ pub fn serve(
 ) -> io::Result<Server> {
     let connections = Connections::new(workers, app.context.settings.trusted_proxies.clone());
     let of_thread = connections.of_thread(workers);
+    let emulator = Arc::new(emulator::Emulator::default());
+    if app.context.settings.emulator {
+        tokio::spawn(emulator::tick(Arc::clone(&app), Arc::clone(&emulator)));
+    }
     let app = web::Data::from(app);
     let requests = web::Data::new(requests);
-    let faults = web::Data::new(faults::Faults::default());
-    let document = web::Data::new(docs::document_at(&app.context.settings.public_url));
+    let emulator = web::Data::from(emulator);
+    let document = docs::document_at(&app.context.settings.public_url);
+    let threat_command = web::Data::new(docs::threat_command::document(&document));
+    let document = web::Data::new(document);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(app.clone())
             .app_data(document.clone())
+            .app_data(threat_command.clone())
             .app_data(requests.clone())
-            .app_data(faults.clone())
+            .app_data(emulator.clone())
             .wrap(from_fn(trace::around))
             .wrap(from_fn(trace::head_as_get))
             .wrap(from_fn(public::without_slash))
             .wrap(from_fn(feed::feed_fast_path))
-            .wrap(from_fn(faults::inject))
+            .wrap(from_fn(emulator::around))
             .into_utoipa_app()
             .configure(routes::api)
             .configure(routes::public)
@@ -125,6 +132,12 @@ pub fn serve_metrics(
 /// If a file can't be read, or is no template.
 pub fn override_templates(folder: &Path) -> io::Result<()> {
     templates::override_from(folder)
+}
+
+/// The OpenAPI document of the Threat Command part alone.
+#[must_use]
+pub fn threat_command_openapi() -> serde_json::Value {
+    docs::threat_command::document(&docs::document()).0
 }
 
 /// The OpenAPI document, made from the code.

@@ -18,6 +18,7 @@ use crate::{
 };
 
 pub(crate) mod device;
+pub(crate) mod emulator;
 pub(crate) mod fetches;
 pub(crate) mod group;
 pub(crate) mod guards;

@@ -275,11 +275,10 @@ impl Params {
         names.iter().any(|name| self.one(name).is_some())
     }
 
+    /// A time: ISO 8601, or milliseconds since 1970 and `MM/DD/YYYY` as older clients send it.
     pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, Refusal> {
-        // A plus that was not escaped arrives as a blank.
         let read = |text: &str| {
-            Timestamp::parse(&text.replace(' ', "+"))
-                .or_else(|_| Timestamp::parse(text))
+            lenient::time(text)
                 .map_err(|message| Refusal::unprocessable(format!("{name}: {message}")))
         };
         self.one(name).map(read).transpose()
@@ -298,8 +297,19 @@ impl Params {
 }
 
 /// Parameters that narrow nothing: whatever they say, the answer is right.
-const HARMLESS: &[&str] =
-    &["limit", "offset", "syncId", "sort", "sortBy", "order", "orderBy", "appName", "version", "_"];
+const HARMLESS: &[&str] = &[
+    "limit",
+    "offset",
+    "syncId",
+    "sort",
+    "sortBy",
+    "order",
+    "orderBy",
+    "appName",
+    "version",
+    "encloseValueWithQuotes",
+    "_",
+];
 
 /// ISO 8601 with milliseconds and Z, as the original writes times.
 pub(crate) fn iso(at: Timestamp) -> String {
@@ -333,7 +343,7 @@ pub(crate) fn capital(word: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// The original takes a slash behind a path.
+/// The original takes a slash behind a path, and two before it.
 pub(crate) async fn without_slash<B: MessageBody>(
     mut request: ServiceRequest,
     next: Next<B>,
@@ -341,8 +351,9 @@ pub(crate) async fn without_slash<B: MessageBody>(
     let path = request.path();
     // Behind these stands a value, which may end with one.
     let is_value = ["/enrich/", "/investigate/"].iter().any(|of| path.contains(of));
-    if let Some(bare) = path.strip_suffix('/').filter(|of| of.starts_with("/public/") && !is_value)
-    {
+    let bare = path.strip_prefix('/').filter(|of| of.starts_with("/public/")).unwrap_or(path);
+    let bare = bare.strip_suffix('/').filter(|_| !is_value).unwrap_or(bare);
+    if bare.len() < path.len() && bare.starts_with("/public/") {
         let query = Some(request.query_string()).filter(|query| !query.is_empty());
         let bare = query.map_or_else(|| bare.to_owned(), |query| format!("{bare}?{query}"));
         if let Ok(uri) = bare.parse::<Uri>() {

@@ -6,7 +6,7 @@ use utoipa_actix_web::{scope::scope, service_config::ServiceConfig};
 use crate::{
     api, docs, feed, metrics,
     pages::{
-        self, device, fetches, group, guards, help, imports, integrations, iocs, policy,
+        self, device, emulator, fetches, group, guards, help, imports, integrations, iocs, policy,
         public_feeds, quality, settings, setup, sign_in, sources,
     },
     public, taxii,
@@ -113,7 +113,14 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::faults::add)
             .service(api::faults::list)
             .service(api::faults::clear)
-            .service(api::faults::end),
+            .service(api::faults::end)
+            .service(api::scenarios::list)
+            .service(api::scenarios::start)
+            .service(api::scenarios::runs)
+            .service(api::scenarios::stop)
+            .service(api::recordings::list)
+            .service(api::recordings::fetch)
+            .service(api::recordings::clear),
     );
 }
 
@@ -126,13 +133,21 @@ pub(crate) fn public(config: &mut ServiceConfig<'_>) {
             .service(public::account::version_asked)
             .service(public::account::version)
             .service(public::partners::elastic)
-            .service(public::partners::splunk)
-            .service(public::partners::splunk_sources)
-            .service(public::partners::splunk_alerts)
-            .service(public::partners::splunk_alert)
-            .service(public::partners::splunk_tags)
-            .service(public::partners::splunk_comments)
-            .service(public::partners::splunk_investigate)
+            .service(public::partners::splunk::system_modules)
+            .service(public::partners::splunk::users)
+            .service(public::partners::splunk::list)
+            .service(public::partners::splunk::feeds)
+            .service(public::partners::splunk::alert_list)
+            .service(public::partners::splunk::alert)
+            .service(public::partners::splunk::tags)
+            .service(public::partners::splunk::comments)
+            .service(public::partners::splunk::investigate)
+            .service(public::partners::splunk::whitelist)
+            .service(public::partners::splunk::whitelisted)
+            .service(public::partners::splunk::iocs_read)
+            .service(public::partners::splunk::alerts_read)
+            .service(public::partners::splunk::cves_read)
+            .service(public::partners::splunk::cves)
             .service(public::partners::used_credits)
             .service(public::partners::used_assets)
             .service(public::partners::takedown_status)
@@ -205,6 +220,8 @@ pub(crate) fn other(config: &mut web::ServiceConfig) {
         .route("/taxii{path:(/.*)?}", web::to(taxii::v20))
         .route("/metrics", web::get().to(metrics::guarded))
         .route("/api/openapi.json", web::get().to(docs::openapi_json))
+        .route("/api/threat-command.json", web::get().to(docs::threat_command::json))
+        .route("/api/threat-command.postman.json", web::get().to(docs::threat_command::postman))
         .route("/api/docs", web::get().to(docs::ui))
         .route("/api/docs/{file:.*}", web::get().to(docs::ui))
         .route("/assets/{file}", web::get().to(pages::asset))
@@ -337,5 +354,11 @@ fn for_people(config: &mut web::ServiceConfig) {
         )
         .service(page("/help").route(web::get().to(help::list)))
         .service(page("/help/{page}").route(web::get().to(help::read)))
-        .service(page("/emulator/clock").route(web::post().to(settings::advance)));
+        .service(
+            page("/emulator")
+                .route(web::get().to(emulator::show))
+                .route(web::post().to(emulator::act)),
+        )
+        .service(page("/emulator/recordings/{id}").route(web::get().to(emulator::recording)))
+        .service(page("/emulator/clock").route(web::post().to(emulator::advance)));
 }

@@ -31,6 +31,7 @@ const TEMPLATES: &[(&str, &str)] = files![
     "parts/report.html",
     "pages/audit.html",
     "pages/device.html",
+    "pages/emulator.html",
     "pages/feed.html",
     "pages/fetches.html",
     "pages/public_feeds.html",

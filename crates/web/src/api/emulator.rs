@@ -9,6 +9,7 @@ use validator::Validate;
 
 use super::Answer;
 use crate::{
+    emulator::{Emulator, advance as advance_clock},
     extract::{Body, Session},
     problem::Problem,
 };
@@ -108,7 +109,7 @@ pub(crate) async fn clock(app: web::Data<App>, _session: Session) -> Answer {
 #[derive(Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FixturesIn {
-    /// `small`.
+    /// `small`, `medium` or `large`.
     load: String,
 }
 
@@ -151,7 +152,7 @@ pub(crate) async fn fixtures_reset(app: web::Data<App>, session: Session) -> Ans
 }
 
 /// Without the emulator its endpoints are not there.
-fn here(app: &App) -> Result<(), Problem> {
+pub(super) fn here(app: &App) -> Result<(), Problem> {
     if app.context.settings.emulator { Ok(()) } else { Err(AppError::NotFound("endpoint").into()) }
 }
 
@@ -160,9 +161,11 @@ fn here(app: &App) -> Result<(), Problem> {
 #[post("/emulator/clock")]
 pub(crate) async fn advance(
     app: web::Data<App>,
+    emulator: web::Data<Emulator>,
     session: Session,
     body: Body<AdvanceIn>,
 ) -> Answer {
-    let done = app.clock_advance(&session.0, &body.value.advance).await?;
+    here(&app)?;
+    let done = advance_clock(&app, &emulator, &session.0, &body.value.advance).await?;
     Ok(HttpResponse::Ok().json(ClockOut::from(done)))
 }

@@ -16,8 +16,8 @@ use validator::Validate;
 
 use super::{Answer, List, whole};
 use crate::{
+    emulator::{Emulator, Fault, MOST, What},
     extract::{Body, Id, Session},
-    faults::{Fault, Faults, MOST, What},
     problem::Problem,
 };
 
@@ -32,38 +32,38 @@ const BODY_MAX: usize = 65_536;
 pub(crate) struct FaultIn {
     /// The path that it meets, such as `/public/v3/iocs`; with `*` at the end, all that begin so. Calls
     /// under `/api/v1/emulator/` and of `/api/v1/sessions` meet none.
-    path: String,
+    pub(crate) path: String,
     /// One method, such as `GET`; every one unless given.
     #[serde(default)]
-    method: Option<String>,
+    pub(crate) method: Option<String>,
     /// How many requests it meets; all unless given.
     #[serde(default)]
-    times: Option<u32>,
+    pub(crate) times: Option<u32>,
     /// Until when it meets them, by the product's clock.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
-    until: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
     /// The answer is this status, and nothing is done: 200 to 599.
     #[serde(default)]
-    status: Option<u16>,
+    pub(crate) status: Option<u16>,
     /// The body of that answer.
     #[serde(default)]
-    body: String,
+    pub(crate) body: String,
     /// Its `Content-Type`; text unless given.
     #[serde(default)]
-    content_type: Option<String>,
+    pub(crate) content_type: Option<String>,
     /// Seconds in its `Retry-After`.
     #[serde(default)]
-    retry_after: Option<u32>,
+    pub(crate) retry_after: Option<u32>,
     /// Milliseconds that the request waits first: 0 to 600,000.
     #[serde(default)]
-    delay_ms: u64,
+    pub(crate) delay_ms: u64,
     /// The line breaks after so many bytes of the body.
     #[serde(default)]
-    drop_after_bytes: Option<u64>,
+    pub(crate) drop_after_bytes: Option<u64>,
     /// The body comes with so many bytes a second, 10 or more.
     #[serde(default)]
-    bytes_per_second: Option<u32>,
+    pub(crate) bytes_per_second: Option<u32>,
 }
 
 /// A fault.
@@ -110,14 +110,14 @@ impl From<Fault> for FaultOut {
     }
 }
 
-fn allowed(app: &App, actor: &Actor) -> Result<(), AppError> {
+pub(crate) fn allowed(app: &App, actor: &Actor) -> Result<(), AppError> {
     if !app.context.settings.emulator {
         return Err(AppError::NotFound("endpoint"));
     }
     actor.may_write()
 }
 
-fn checked(given: FaultIn, id: Uuid) -> Result<Fault, AppError> {
+pub(crate) fn checked(given: FaultIn, id: Uuid) -> Result<Fault, AppError> {
     let FaultIn {
         path,
         method,
@@ -179,13 +179,13 @@ fn checked(given: FaultIn, id: Uuid) -> Result<Fault, AppError> {
 #[post("/emulator/faults")]
 pub(crate) async fn add(
     app: web::Data<App>,
-    faults: web::Data<Faults>,
+    emulator: web::Data<Emulator>,
     session: Session,
     body: Body<FaultIn>,
 ) -> Answer {
     allowed(&app, &session.0)?;
     let fault = checked(body.value, app.context.entropy.uuid())?;
-    if !faults.add(fault.clone()) {
+    if !emulator.faults.add(fault.clone()) {
         return Err(AppError::Conflict {
             code: "too_many_faults",
             detail: format!("There are {MOST} faults already; clear them first."),
@@ -200,11 +200,11 @@ pub(crate) async fn add(
 #[get("/emulator/faults")]
 pub(crate) async fn list(
     app: web::Data<App>,
-    faults: web::Data<Faults>,
+    emulator: web::Data<Emulator>,
     session: Session,
 ) -> Answer {
     allowed(&app, &session.0)?;
-    Ok(whole(faults.list().into_iter().map(FaultOut::from).collect()))
+    Ok(whole(emulator.faults.list().into_iter().map(FaultOut::from).collect()))
 }
 
 /// End all faults.
@@ -212,11 +212,11 @@ pub(crate) async fn list(
 #[delete("/emulator/faults")]
 pub(crate) async fn clear(
     app: web::Data<App>,
-    faults: web::Data<Faults>,
+    emulator: web::Data<Emulator>,
     session: Session,
 ) -> Answer {
     allowed(&app, &session.0)?;
-    faults.clear(None);
+    emulator.faults.clear(None);
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -225,12 +225,12 @@ pub(crate) async fn clear(
 #[delete("/emulator/faults/{id}")]
 pub(crate) async fn end(
     app: web::Data<App>,
-    faults: web::Data<Faults>,
+    emulator: web::Data<Emulator>,
     session: Session,
     id: Id,
 ) -> Answer {
     allowed(&app, &session.0)?;
-    if faults.clear(Some(id.0)) == 0 {
+    if emulator.faults.clear(Some(id.0)) == 0 {
         return Err(AppError::NotFound("fault").into());
     }
     Ok(HttpResponse::NoContent().finish())

@@ -18,12 +18,13 @@ macro_rules! files {
 }
 
 /// Every page, in the order in which they are listed.
-const FILES: [(&str, &str); 9] = files![
+const FILES: [(&str, &str); 10] = files![
     "getting-started",
     "devices",
     "iocs",
     "silence",
     "threat-command",
+    "conformance",
     "configuration",
     "operations",
     "replicas",
@@ -31,7 +32,8 @@ const FILES: [(&str, &str); 9] = files![
 ];
 
 /// Which page explains which place in the product; the first that matches.
-const EXPLAINS: [(&str, &str); 9] = [
+const EXPLAINS: [(&str, &str); 10] = [
+    ("/emulator", "threat-command#faults-on-demand"),
     ("/automation/policy", "iocs#which-iocs-a-group-holds"),
     ("/automation/groups", "iocs"),
     ("/automation", "devices"),

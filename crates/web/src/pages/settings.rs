@@ -1,7 +1,7 @@
-//! Settings: subscription, users, mail, audit log; and the emulator's clock.
+//! Settings: subscription, users, mail, audit log.
 
 use actix_web::http::StatusCode;
-use iocast_app::{AppError, FixtureReport, NewKey, Page, UserPatch};
+use iocast_app::{AppError, NewKey, Page, UserPatch};
 use iocast_domain::{
     account::Role,
     id::{KeyId, MessageId, UserId},
@@ -15,7 +15,7 @@ use super::{
     view,
     visit::{Form, PageContext, PageResult, problem},
 };
-use crate::api::{account::UserOut, emulator::ClockOut, keys::KeyOut, outbox::MessageOut};
+use crate::api::{account::UserOut, keys::KeyOut, outbox::MessageOut};
 
 mod audit;
 use self::audit::LINES;
@@ -82,25 +82,6 @@ pub(crate) async fn subscription_act(form: Form) -> PageResult {
         },
         "revoke" => {
             app.accounts.key_revoke(actor, None, KeyId(form.id("id")?)).await.map(|()| None)
-        }
-        "fixtures_load" | "fixtures_reset" if app.context.settings.emulator => {
-            let load = form.text("do") == "fixtures_load";
-            let done = if load {
-                app.fixtures_load(actor, "small").await
-            } else {
-                app.fixtures_reset(actor).await
-            };
-            let what = if load { "Loaded" } else { "Emptied" };
-            let said = |r: FixtureReport| {
-                format!(
-                    "{what}: {} sources, {} IOCs, {} alerts, {} devices.",
-                    r.sources, r.iocs, r.alerts, r.devices
-                )
-            };
-            match done {
-                Ok(report) => return visitor.done("/automation/integrations", &said(report)),
-                Err(error) => Err(error),
-            }
         }
         "alerts" => match form.number("silent_after_hours") {
             Ok(hours) => app
@@ -280,25 +261,4 @@ pub(crate) async fn mail_act(form: Form) -> PageResult {
             mail_page(visitor, status, problem, form.again(), Value::from(())).await
         }
     }
-}
-
-/// Moves the product's clock, from the bar that every page has in emulator mode.
-pub(crate) async fn advance(form: Form) -> PageResult {
-    let visitor = &form.visitor;
-    let back =
-        Some(form.text("here")).filter(|h| view::is_place(h)).unwrap_or("/automation/integrations");
-    let said = match visitor
-        .app
-        .clone()
-        .into_inner()
-        .clock_advance(&visitor.actor, form.text("advance"))
-        .await
-    {
-        Ok(done) => ClockOut::from(done).sentence(),
-        Err(error) => {
-            let (_, problem) = problem(error)?;
-            problem.get_attr("detail").map(|d| d.to_string()).unwrap_or_default()
-        }
-    };
-    visitor.done(back, &said)
 }

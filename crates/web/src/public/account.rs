@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, get, head, web};
 use iocast_app::App;
 use iocast_domain::account::{Module, Role};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{Answer, Params, Program};
@@ -43,13 +43,18 @@ pub(crate) async fn version(_program: Program) -> Answer {
 #[utoipa::path(tag = "Threat Command: account", responses((status = 200, body = Object), (status = 401)), security(("basic" = [])))]
 #[get("/v1/account/system-modules")]
 pub(crate) async fn system_modules(program: Program) -> Answer {
+    Ok(HttpResponse::Ok().json(modules(&program)))
+}
+
+/// `Discovery` finds alerts, `VirtualAppliance` is what sends IOCs to devices, `IOC` the intelligence
+/// platform.
+pub(super) fn modules(program: &Program) -> Value {
     let has = |module| program.0.modules.has(module);
-    // `VirtualAppliance` is what sends IOCs to devices, `IOC` the intelligence platform.
-    Ok(HttpResponse::Ok().json(json!({
-        "Discovery": false, "Remediation": has(Module::Automation), "IOC": has(Module::Tip),
+    json!({
+        "Discovery": has(Module::Tip), "Remediation": has(Module::Automation), "IOC": has(Module::Tip),
         "VirtualAppliance": has(Module::Automation), "InvestigationPage": false, "ThreatLibrary": false,
         "IntelliFind": false, "Cve": false,
-    })))
+    })
 }
 
 /// A person of the account.
@@ -79,7 +84,12 @@ pub(crate) async fn users_details(
     app: web::Data<App>,
     program: Program,
 ) -> Answer {
-    let params = Params::of(&request)?;
+    people(&request, &app, &program).await
+}
+
+/// The people that the parameters ask for.
+pub(super) async fn people(request: &HttpRequest, app: &App, program: &Program) -> Answer {
+    let params = Params::of(request)?;
     let fits = |name: &str, value: &str| {
         params.one(name).is_none_or(|wanted| wanted.eq_ignore_ascii_case(value))
     };

@@ -11,7 +11,7 @@ use iocast_domain::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Answer, Params, Program, Refusal, capital, iso};
 
@@ -43,6 +43,56 @@ const FILTERS: &[&str] = &[
     "geolocation",
     "assetTags",
 ];
+/// Which alerts. Lists of words are repeated, indexed or behind commas. A parameter that is not known
+/// is refused.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes the parameters; Params reads them")]
+pub(crate) struct AlertFilters {
+    /// `AttackIndication`, `DataLeakage`, `Phishing`, `BrandSecurity`, `ExploitableData` or `vip`.
+    alert_type: Option<Vec<String>>,
+    /// `High`, `Medium` or `Low`.
+    severity: Option<Vec<String>>,
+    /// Such as `Paste Site`.
+    source_type: Option<Vec<String>>,
+    /// `ClearWeb` or `DarkWeb`.
+    network_type: Option<Vec<String>>,
+    /// Milliseconds since 1970, or ISO 8601.
+    found_date_from: Option<String>,
+    /// As above.
+    found_date_to: Option<String>,
+    /// As above.
+    source_date_from: Option<String>,
+    /// As above.
+    source_date_to: Option<String>,
+    /// As above.
+    last_updated_from: Option<String>,
+    /// As above.
+    last_updated_to: Option<String>,
+    /// Whether a person looks after it.
+    assigned: Option<bool>,
+    /// None is flagged here.
+    is_flagged: Option<bool>,
+    /// Whether it is closed.
+    is_closed: Option<bool>,
+    /// Whether it has IOCs.
+    has_ioc: Option<bool>,
+    /// With one of these tags.
+    tags: Option<Vec<String>>,
+    /// No alert has one here: none is found.
+    matched_asset_value: Option<Vec<String>>,
+    /// No alert has one here: none is found.
+    remediation_status: Option<Vec<String>>,
+    /// No alert has one here: none is found.
+    enterprise_tactics: Option<Vec<String>>,
+    /// No alert has one here: none is found.
+    geolocation: Option<Vec<String>>,
+    /// No alert has one here: none is found.
+    asset_tags: Option<Vec<String>>,
+    /// Of the app that asks; changes nothing.
+    sync_id: Option<String>,
+}
+
 /// Alerts on a page of the list with offset, at most and unless given.
 const PAGE: (usize, usize) = (1_000, 50);
 const TYPES: &str = "AttackIndication, DataLeakage, Phishing, BrandSecurity, ExploitableData, vip";
@@ -83,14 +133,6 @@ impl Params {
             })
             .collect()
     }
-
-    /// A time as milliseconds since 1970, as older clients send it, or as ISO 8601.
-    fn moment(&self, name: &str) -> Result<Option<Timestamp>, Refusal> {
-        match self.one(name).and_then(super::lenient::number) {
-            Some(millis) => Ok(Some(Timestamp::from_micros(millis.saturating_mul(1_000)))),
-            None => self.time(name),
-        }
-    }
 }
 
 /// What the parameters of a list ask for; none where they ask for what no alert has here.
@@ -100,8 +142,8 @@ fn wanted(params: &Params) -> Result<Option<AlertQuery>, Refusal> {
         kinds: params.words_as::<AlertKind>("alertType", TYPES)?,
         severities: params.words_as::<Severity>("severity", SEVERITIES)?,
         closed: params.flag("isClosed")?,
-        found: (params.moment("foundDateFrom")?, params.moment("foundDateTo")?),
-        updated: (params.moment("lastUpdatedFrom")?, params.moment("lastUpdatedTo")?),
+        found: (params.time("foundDateFrom")?, params.time("foundDateTo")?),
+        updated: (params.time("lastUpdatedFrom")?, params.time("lastUpdatedTo")?),
     };
     // No alert is flagged here, none has assets of a company, and none is taken down.
     let none_has =
@@ -114,7 +156,7 @@ fn wanted(params: &Params) -> Result<Option<AlertQuery>, Refusal> {
         tags: params.words("tags"),
         source_types: params.words("sourceType"),
         networks: params.words("networkType"),
-        published: (params.moment("sourceDateFrom")?, params.moment("sourceDateTo")?),
+        published: (params.time("sourceDateFrom")?, params.time("sourceDateTo")?),
         assigned: params.flag("assigned")?,
         has_iocs: params.flag("hasIoc")?,
         after: None,
@@ -156,13 +198,7 @@ pub(super) async fn ids(request: &HttpRequest, app: &App, program: &Program) -> 
 /// The ids of alerts, oldest change first. 204 for none.
 #[utoipa::path(
     tag = "Threat Command: alerts",
-    params(
-        ("alertType" = Option<String>, Query, description = "Repeated, indexed or behind commas"), ("severity" = Option<String>, Query),
-        ("sourceType" = Option<String>, Query), ("networkType" = Option<String>, Query),
-        ("foundDateFrom" = Option<String>, Query, description = "Milliseconds since 1970, or ISO 8601"), ("foundDateTo" = Option<String>, Query),
-        ("sourceDateFrom" = Option<String>, Query), ("sourceDateTo" = Option<String>, Query),
-        ("assigned" = Option<bool>, Query), ("isFlagged" = Option<bool>, Query), ("isClosed" = Option<bool>, Query), ("hasIoc" = Option<bool>, Query)
-    ),
+    params(AlertFilters),
     responses((status = 200, body = Vec<String>), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v1/data/alerts/alerts-list")]
@@ -173,7 +209,7 @@ pub(crate) async fn list_v1(request: HttpRequest, app: web::Data<App>, program: 
 /// The same.
 #[utoipa::path(
     tag = "Threat Command: alerts",
-    params(("alertType" = Option<String>, Query), ("severity" = Option<String>, Query), ("isClosed" = Option<bool>, Query), ("hasIoc" = Option<bool>, Query)),
+    params(AlertFilters),
     responses((status = 200, body = Vec<String>), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v2/data/alerts/alerts-list")]
@@ -202,23 +238,29 @@ pub(crate) struct UpdatesOut {
 /// Alerts in order of their last change, page by page.
 #[utoipa::path(
     tag = "Threat Command: alerts",
-    params(
-        ("lastUpdatedFrom" = Option<String>, Query), ("lastUpdatedTo" = Option<String>, Query), ("alertType" = Option<String>, Query),
-        ("severity" = Option<String>, Query), ("isClosed" = Option<bool>, Query), ("hasIoc" = Option<bool>, Query),
-        ("limit" = Option<u64>, Query, description = "1 to 1000; 50 unless given"), ("offset" = Option<String>, Query, description = "nextOffset of the page before")
-    ),
+    params(AlertFilters, ("limit" = Option<u64>, Query, description = "1 to 1000; 50 unless given"), ("offset" = Option<String>, Query, description = "nextOffset of the page before")),
     responses((status = 200, body = UpdatesOut), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v1/data/alerts/update-alerts")]
 pub(crate) async fn updated(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
-    let params = Params::of(&request)?;
+    Ok(HttpResponse::Ok().json(updates(&request, &app, &program, PAGE.0).await?))
+}
+
+/// A page of alerts in order of their last change.
+pub(super) async fn updates(
+    request: &HttpRequest,
+    app: &App,
+    program: &Program,
+    most: usize,
+) -> Result<UpdatesOut, Refusal> {
+    let params = Params::of(request)?;
     let limit = match params.one("limit") {
         None => PAGE.1,
         Some(text) => text
             .parse()
             .ok()
-            .filter(|n| (1..=PAGE.0).contains(n))
-            .ok_or_else(|| Refusal::unprocessable("limit is 1 to 1000."))?,
+            .filter(|n| (1..=most).contains(n))
+            .ok_or_else(|| Refusal::unprocessable(format!("limit is 1 to {most}.")))?,
     };
     // A number of entries is the beginning, or nothing that anybody was given.
     let offset = params.one("offset").filter(|text| *text != "0");
@@ -249,7 +291,7 @@ pub(crate) async fn updated(request: HttpRequest, app: web::Data<App>, program: 
         .into_iter()
         .map(|alert| UpdatedOut { id: alert.id.to_string(), updated_at: iso(alert.updated_at) })
         .collect();
-    Ok(HttpResponse::Ok().json(UpdatesOut { content, next_offset }))
+    Ok(UpdatesOut { content, next_offset })
 }
 
 /// An alert in the original's words.
@@ -294,6 +336,10 @@ pub(crate) async fn fetch(app: web::Data<App>, program: Program, id: web::Path<S
 }
 
 pub(super) async fn one(app: &App, program: &Program, id: &str) -> Answer {
-    let alert = app.intake.alert_fetch(&program.0, &id_of(id)?).await?;
-    Ok(HttpResponse::Ok().json(complete(alert)))
+    Ok(HttpResponse::Ok().json(whole(app, program, id).await?))
+}
+
+/// All of an alert.
+pub(super) async fn whole(app: &App, program: &Program, id: &str) -> Result<Value, Refusal> {
+    Ok(complete(app.intake.alert_fetch(&program.0, &id_of(id)?).await?))
 }

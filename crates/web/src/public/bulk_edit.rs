@@ -164,16 +164,19 @@ pub(crate) async fn whitelist(
     program: Program,
     body: Json<WhitelistIn>,
 ) -> Answer {
+    set_whitelist(&app, &program, body.0).await
+}
+
+pub(super) async fn set_whitelist(app: &App, program: &Program, body: WhitelistIn) -> Answer {
     let state =
         |whitelisted| if whitelisted { Whitelist::NeverSent } else { Whitelist::AlwaysSent };
     // What the account does not have yet is known from then on, so that it is never sent.
-    let values: Vec<&str> = body.0.iocs.iter().map(|one| one.value.as_str()).collect();
+    let values: Vec<&str> = body.iocs.iter().map(|one| one.value.as_str()).collect();
     app.intake.iocs_known(&program.0, &values).await?;
     bulk_edit(
-        &app,
-        &program,
-        body.0
-            .iocs
+        app,
+        program,
+        body.iocs
             .into_iter()
             .map(|i| (i.value, IocEdit::Whitelist(state(i.whitelisted))))
             .collect(),

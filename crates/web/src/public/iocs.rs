@@ -8,17 +8,20 @@ use iocast_domain::{
     id::SourceId,
     ioc::{Kind, Severity, State, Whitelist},
     normalise::detect,
+    rule::EnabledSources,
+    score::score,
     source::Source,
+    time::Timestamp,
 };
 use serde::Serialize;
-use serde_json::json;
-use utoipa::ToSchema;
+use serde_json::{Number, json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Answer, Params, Program, Refusal, capital, iso, kinds_of, type_word};
 
 mod first;
 use self::first::sources;
-pub(super) use self::first::{all, enriched, value_of};
+pub(super) use self::first::{all, known_of, value_of};
 pub(crate) use self::first::{by_value_v1, csv, enrich, list_v1, quota, rescan, rescan_status};
 
 /// What a list may be asked for.
@@ -40,8 +43,62 @@ const FILTERS: &[&str] = &[
     "geolocation",
     "subType",
 ];
+/// Which IOCs. Lists of words are repeated (`type=Domains&type=Urls`) or indexed (`type[0]=Domains`).
+/// A parameter that is not known is refused.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes the parameters; Params reads them")]
+pub(crate) struct IocFilters {
+    /// `IpAddresses`, `Urls`, `Domains`, `Hashes` or `Emails`.
+    #[param(rename = "type")]
+    kind: Option<Vec<String>>,
+    /// `High`, `Medium`, `Low` or `PendingEnrichment`, which none is here.
+    severity: Option<Vec<String>>,
+    /// `Active` or `Retired`.
+    status: Option<Vec<String>>,
+    /// Reported by one of these.
+    source_ids: Option<Vec<String>>,
+    /// The same.
+    source_id: Option<String>,
+    /// Whether a person set it to never sent.
+    whitelisted: Option<bool>,
+    /// ISO 8601, or milliseconds since 1970.
+    first_seen_from: Option<String>,
+    /// As above.
+    first_seen_to: Option<String>,
+    /// As above.
+    last_seen_from: Option<String>,
+    /// As above.
+    last_seen_to: Option<String>,
+    /// As above.
+    last_updated_to: Option<String>,
+    /// No IOC has one here: none is found.
+    kill_chain_phases: Option<Vec<String>>,
+    /// No IOC has one here: none is found.
+    enterprise_tactics: Option<Vec<String>>,
+    /// No IOC has one here: none is found.
+    geolocation: Option<Vec<String>>,
+    /// No IOC has one here: none is found.
+    sub_type: Option<Vec<String>>,
+    /// Of the app that asks; changes nothing.
+    sync_id: Option<String>,
+}
+
+/// The part of a list of IOCs.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[expect(dead_code, reason = "describes the parameters; Params reads them")]
+pub(crate) struct IocPart {
+    /// ISO 8601; of this time or later, within the last six months.
+    last_updated_from: String,
+    /// IOCs at most: 1 to 1000, 1000 unless given.
+    limit: Option<u64>,
+    /// `nextOffset` of the page before.
+    offset: Option<String>,
+}
+
 /// IOCs on a page at most, and unless given.
-const PAGE: u64 = 1_000;
+pub(super) const PAGE: u64 = 1_000;
 
 /// A source that reported an IOC.
 #[derive(Serialize, ToSchema)]
@@ -65,11 +122,15 @@ pub(crate) struct ThreatCommandIoc {
     status: String,
     /// `High`, `Medium` or `Low`.
     severity: String,
-    /// 0 to 100, or null.
-    score: Option<f64>,
+    /// 0 to 100: what its sources say, or else iocast's own.
+    #[schema(value_type = f64)]
+    score: Number,
     first_seen: String,
     last_seen: String,
     last_update_date: String,
+    /// The country of an address: of those only, and not known here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    geolocation: Option<&'static str>,
     whitelisted: bool,
     tags: Vec<String>,
     related_malware: Vec<String>,
@@ -78,13 +139,23 @@ pub(crate) struct ThreatCommandIoc {
     reported_feeds: Vec<FeedOut>,
 }
 
+/// A score as a number: 85 and not 85.0, which clients with strict types refuse.
+fn shown(score: f64) -> Number {
+    #[expect(clippy::cast_possible_truncation, reason = "0 to 100")]
+    let whole = || Number::from(score as i64);
+    if score.fract() == 0.0 { whole() } else { Number::from_f64(score).unwrap_or_else(whole) }
+}
+
 fn list(of: &std::collections::BTreeSet<String>) -> Vec<String> {
     of.iter().cloned().collect()
 }
 
-impl From<Walked> for ThreatCommandIoc {
-    fn from(walked: Walked) -> Self {
+impl ThreatCommandIoc {
+    /// An IOC as it is now.
+    fn of(walked: Walked, now: Timestamp) -> Self {
         let Walked { ioc, updated_at, feeds } = walked;
+        let enabled: EnabledSources = feeds.iter().map(|(source, _)| source.id).collect();
+        let own = f64::from(score(&ioc, &enabled, now));
         let severity = capital(ioc.severity().word());
         let enrichment = ioc.enrichment;
         Self {
@@ -92,10 +163,11 @@ impl From<Walked> for ThreatCommandIoc {
             kind: type_word(ioc.kind),
             status: capital(ioc.state.word()),
             severity,
-            score: enrichment.score,
+            score: shown(enrichment.score.unwrap_or(own)),
             first_seen: iso(ioc.first_seen),
             last_seen: iso(ioc.last_seen),
             last_update_date: iso(updated_at),
+            geolocation: matches!(ioc.kind, Kind::Ipv4 | Kind::Ipv6).then_some(""),
             whitelisted: ioc.whitelist == Whitelist::NeverSent,
             tags: list(&enrichment.user_tags),
             related_malware: list(&enrichment.malware_families),
@@ -134,9 +206,8 @@ pub(crate) struct IocsOut {
     next_offset: Option<String>,
 }
 
-/// Which IOCs the parameters of a list ask for, sources by the name that they have there. None
-/// where they ask for what no IOC has.
-fn filter(params: &Params, sources: &str) -> Result<Option<IocQuery>, Refusal> {
+/// Which IOCs the parameters of a list ask for. None where they ask for what no IOC has.
+fn filter(params: &Params) -> Result<Option<IocQuery>, Refusal> {
     params.check(FILTERS)?;
     let kinds = params.read("type", kinds_of, "IpAddresses, Urls, Domains, Hashes, Emails")?;
     let pending = |text: &str| text.eq_ignore_ascii_case("PendingEnrichment");
@@ -146,8 +217,9 @@ fn filter(params: &Params, sources: &str) -> Result<Option<IocQuery>, Refusal> {
         "High, Medium, Low, PendingEnrichment",
     )?;
     let states = params.read("status", |text| text.parse::<State>().ok(), "Active, Retired")?;
-    let sources =
-        params.read(sources, |text| text.parse().ok().map(SourceId), "the ids of sources")?;
+    let source = |text: &str| text.parse().ok().map(SourceId);
+    let mut sources = params.read("sourceIds", source, "the ids of sources")?;
+    sources.extend(params.read("sourceId", source, "the ids of sources")?);
     // Every IOC here is rated, and none has a kill chain phase.
     let none_has = ["killChainPhases", "enterpriseTactics", "geolocation", "subType"];
     if (!severities.is_empty() && severities.iter().all(Option::is_none))
@@ -173,12 +245,17 @@ fn filter(params: &Params, sources: &str) -> Result<Option<IocQuery>, Refusal> {
 
 /// What the parameters of a list with pages ask for.
 fn wanted(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
-    let updated_from = params.time("lastUpdatedFrom")?;
-    if updated_from.is_none() {
+    if params.one("lastUpdatedFrom").is_none() {
         return Err(Refusal::unprocessable(
             "lastUpdatedFrom is needed: a time such as 2026-11-01T00:00:00.000Z.",
         ));
     }
+    walk(params)
+}
+
+/// The same, from the beginning unless it says from when.
+fn walk(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
+    let updated_from = params.time("lastUpdatedFrom")?;
     let limit = match params.one("limit") {
         None => PAGE,
         Some(text) => text
@@ -187,7 +264,7 @@ fn wanted(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
             .filter(|n| (1..=PAGE).contains(n))
             .ok_or_else(|| Refusal::unprocessable("limit is 1 to 1000."))?,
     };
-    let Some(filter) = filter(params, "sourceIds")? else { return Ok(None) };
+    let Some(filter) = filter(params)? else { return Ok(None) };
     Ok(Some(WalkQuery {
         updated_from,
         updated_to: params.time("lastUpdatedTo")?,
@@ -203,8 +280,9 @@ pub(super) async fn page(request: &HttpRequest, app: &App, program: &Program) ->
         return Ok(HttpResponse::Ok().json(IocsOut { content: Vec::new(), next_offset: None }));
     };
     let page = app.intake.ioc_walk(&program.0, &query).await?;
+    let now = app.context.now();
     Ok(HttpResponse::Ok().json(IocsOut {
-        content: page.iocs.into_iter().map(ThreatCommandIoc::from).collect(),
+        content: page.iocs.into_iter().map(|of| ThreatCommandIoc::of(of, now)).collect(),
         next_offset: page.next,
     }))
 }
@@ -212,16 +290,7 @@ pub(super) async fn page(request: &HttpRequest, app: &App, program: &Program) ->
 /// The IOCs in order of their last change.
 #[utoipa::path(
     tag = "Threat Command: IOCs",
-    params(
-        ("lastUpdatedFrom" = String, Query, description = "ISO 8601; of this time or later, within the last six months"),
-        ("lastUpdatedTo" = Option<String>, Query), ("lastSeenFrom" = Option<String>, Query), ("lastSeenTo" = Option<String>, Query),
-        ("firstSeenFrom" = Option<String>, Query), ("firstSeenTo" = Option<String>, Query),
-        ("type" = Option<Vec<String>>, Query, description = "IpAddresses, Urls, Domains, Hashes, Emails; repeated, or as type[0]="),
-        ("severity" = Option<Vec<String>>, Query, description = "High, Medium, Low, PendingEnrichment"),
-        ("status" = Option<String>, Query, description = "Active or Retired"), ("whitelisted" = Option<bool>, Query),
-        ("sourceIds" = Option<Vec<String>>, Query), ("killChainPhases" = Option<Vec<String>>, Query),
-        ("limit" = Option<u64>, Query, description = "1 to 1000"), ("offset" = Option<String>, Query, description = "nextOffset of the page before")
-    ),
+    params(IocPart, IocFilters),
     responses((status = 200, body = IocsOut), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v3/iocs")]
@@ -232,7 +301,7 @@ pub(crate) async fn list_v3(request: HttpRequest, app: web::Data<App>, program: 
 /// The same in its older version.
 #[utoipa::path(
     tag = "Threat Command: IOCs",
-    params(("lastUpdatedFrom" = String, Query), ("limit" = Option<u64>, Query), ("offset" = Option<String>, Query)),
+    params(IocPart, IocFilters),
     responses((status = 200, body = IocsOut), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v2/iocs")]
@@ -268,7 +337,7 @@ pub(crate) async fn by_value_v3(
     program: Program,
 ) -> Answer {
     Ok(match by_value(&request, &app, &program).await? {
-        Some(walked) => HttpResponse::Ok().json(ThreatCommandIoc::from(walked)),
+        Some(walked) => HttpResponse::Ok().json(ThreatCommandIoc::of(walked, app.context.now())),
         None => HttpResponse::NoContent().finish(),
     })
 }
@@ -289,7 +358,7 @@ pub(crate) async fn by_value_v2(
         return Ok(HttpResponse::NoContent().finish());
     };
     let (sources, system_tags) = (sources(&walked), list(&walked.ioc.enrichment.system_tags));
-    let ioc = ThreatCommandIoc::from(walked);
+    let ioc = ThreatCommandIoc::of(walked, app.context.now());
     Ok(HttpResponse::Ok().json(json!({
         "Value": ioc.value, "Type": ioc.kind, "Score": ioc.score, "Severity": ioc.severity, "Status": ioc.status, "Whitelist": ioc.whitelisted,
         "FirstSeen": ioc.first_seen, "LastSeen": ioc.last_seen, "LastUpdate": ioc.last_update_date, "Sources": sources, "SystemTags": system_tags,

@@ -1,6 +1,7 @@
 //! What production clients of the original send for one and the same thing: null for what is unset,
 //! numbers as texts and with a fraction.
 
+use iocast_domain::time::Timestamp;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 
@@ -29,6 +30,20 @@ pub(super) fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D
 pub(super) fn number(text: &str) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     fraction.bytes().all(|digit| digit == b'0').then(|| whole.parse().ok()).flatten()
+}
+
+/// A time: ISO 8601, milliseconds since 1970, or `MM/DD/YYYY`.
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
+    if let Some(milliseconds) = number(text) {
+        return Ok(Timestamp::from_micros(milliseconds.saturating_mul(1_000)));
+    }
+    let parts: Vec<&str> = text.split('/').collect();
+    let day = match parts.as_slice() {
+        [month, day, year] => format!("{year}-{month:0>2}-{day:0>2}"),
+        // A plus that was not escaped arrives as a blank.
+        _ => text.replace(' ', "+"),
+    };
+    Timestamp::parse(&day).or_else(|_| Timestamp::parse(text))
 }
 
 /// `true`, `"true"`, `1`; null is false.

@@ -65,10 +65,10 @@ fn source_type(kind: SourceKind) -> &'static str {
 #[utoipa::path(tag = "Threat Command: sources", responses((status = 200, body = SourcesOut), (status = 401)), security(("basic" = [])))]
 #[get("/v1/iocs/sources")]
 pub(crate) async fn list(app: web::Data<App>, program: Program) -> Answer {
-    listed(&app, &program).await
+    Ok(HttpResponse::Ok().json(listed(&app, &program).await?))
 }
 
-pub(super) async fn listed(app: &App, program: &Program) -> Answer {
+pub(super) async fn listed(app: &App, program: &Program) -> Result<SourcesOut, Refusal> {
     let (files, feeds): (Vec<Source>, Vec<Source>) = app
         .intake
         .source_list(&program.0)
@@ -76,11 +76,7 @@ pub(super) async fn listed(app: &App, program: &Program) -> Answer {
         .into_iter()
         .partition(|s| s.kind == SourceKind::Document);
     let out = |sources: Vec<Source>| sources.into_iter().map(ThreatCommandSource::from).collect();
-    Ok(HttpResponse::Ok().json(SourcesOut {
-        intelligence_feed: out(feeds),
-        files: out(files),
-        emails: Vec::new(),
-    }))
+    Ok(SourcesOut { intelligence_feed: out(feeds), files: out(files), emails: Vec::new() })
 }
 
 /// An IOC of a document.

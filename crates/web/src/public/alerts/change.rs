@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, get, http::StatusCode, patch, put, web};
 use iocast_app::{AlertChange, App, AppError, IocEdit, NewAlert};
 use iocast_domain::{
-    alert::{AlertSource, CloseReason, Closing},
+    alert::{AlertKind, AlertSource, CloseReason, Closing},
     id::UserId,
     time::Timestamp,
 };
@@ -67,12 +67,13 @@ pub(crate) struct AlertIn {
     /// too.
     #[serde(default, deserialize_with = "lenient::null")]
     related_iocs: Vec<String>,
+    /// Instead of `Type` and `SubType`: the alert is an attack indication of this subtype.
+    scenario: Option<String>,
 }
 
 fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, Refusal> {
     let read = |text: String| {
-        Timestamp::parse(&text)
-            .map_err(|message| Refusal::unprocessable(format!("{name}: {message}")))
+        lenient::time(&text).map_err(|message| Refusal::unprocessable(format!("{name}: {message}")))
     };
     text.filter(|text| !text.is_empty()).map(read).transpose()
 }
@@ -81,21 +82,27 @@ fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, Refusal> 
 #[utoipa::path(tag = "Threat Command: alerts", request_body = AlertIn, responses((status = 200, body = String, content_type = "text/plain"), (status = 401), (status = 422)), security(("basic" = [])))]
 #[put("/v1/data/alerts/add-alert")]
 pub(crate) async fn add(app: web::Data<App>, program: Program, body: Json<AlertIn>) -> Answer {
-    let AlertIn { found_date, details, mut related_iocs } = body.0;
+    let AlertIn { found_date, details, mut related_iocs, scenario } = body.0;
     let AlertDetailsIn {
         title,
         description,
         kind,
-        sub_type,
+        mut sub_type,
         severity,
         source,
         related_iocs: more,
         images,
     } = details;
     related_iocs.extend(more);
-    let kind = kind.as_deref().and_then(word).ok_or_else(|| {
-        Refusal::unprocessable(format!("Type is one of {TYPES}; scenarios are not known here."))
-    })?;
+    let kind = match (kind, scenario) {
+        // What a scenario stands for is not known here: it is kept as the subtype.
+        (None, Some(scenario)) if !scenario.is_empty() => {
+            sub_type = scenario;
+            Some(AlertKind::AttackIndication)
+        }
+        (kind, _) => kind.as_deref().and_then(word),
+    };
+    let kind = kind.ok_or_else(|| Refusal::unprocessable(format!("Type is one of {TYPES}.")))?;
     let severity = severity
         .parse()
         .map_err(|_none| Refusal::unprocessable(format!("Severity is one of {SEVERITIES}.")))?;

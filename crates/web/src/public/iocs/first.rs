@@ -2,33 +2,41 @@
 
 use actix_web::{HttpRequest, HttpResponse, get, http::StatusCode, post, web};
 use iocast_app::{App, WalkQuery, Walked};
-use iocast_domain::{id::AccountId, ioc::Kind, normalise::detect};
+use iocast_domain::{
+    id::{AccountId, SourceId},
+    ioc::Kind,
+    normalise::detect,
+    time::Timestamp,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{
     super::{Answer, Params, Program, Refusal, type_word},
-    PAGE, ThreatCommandIoc, by_value, filter, list, wanted,
+    IocFilters, PAGE, ThreatCommandIoc, by_value, filter, list, walk,
 };
 
 /// An IOC as version 1 wrote it: one source, the severity nested.
-fn first_version(account: &AccountId, walked: Walked) -> Value {
+fn first_version(account: &AccountId, walked: Walked, now: Timestamp) -> Value {
     let (id, domain) =
         (walked.ioc.id, matches!(walked.ioc.kind, Kind::Domain).then(|| walked.ioc.value.clone()));
-    let source = walked
-        .feeds
-        .iter()
-        .max_by_key(|(_, level)| *level)
-        .map(|(source, level)| (source.id.to_string(), source.name.clone(), *level));
-    let (source_id, source_name, confidence) =
-        source.map_or((None, None, None), |(id, name, level)| (Some(id), Some(name), Some(level)));
-    let ioc = ThreatCommandIoc::from(walked);
+    let (source_id, source_name, confidence) = surest(&walked);
+    let ioc = ThreatCommandIoc::of(walked, now);
     json!({
         "_id": id, "AccountID": account, "SourceID": source_id, "Source": { "Name": source_name, "Confidence": confidence },
         "Type": ioc.kind, "Value": ioc.value, "Domain": domain, "Status": ioc.status, "Severity": { "Value": ioc.severity, "Score": ioc.score },
         "FirstSeen": ioc.first_seen, "LastSeen": ioc.last_seen, "Flags": { "IsInAlexa": false }, "Enrichment": { "Status": "Done", "Data": {} },
     })
+}
+
+/// The source that is surest: id, name and confidence.
+fn surest(walked: &Walked) -> (String, String, u8) {
+    let source = walked.feeds.iter().max_by_key(|(_, level)| *level);
+    source.map_or_else(
+        || ("none".to_owned(), "No active source".to_owned(), 1),
+        |(source, level)| (source.id.to_string(), source.name.clone(), *level),
+    )
 }
 
 /// One IOC as the first version writes it.
@@ -44,7 +52,9 @@ pub(crate) async fn by_value_v1(
     program: Program,
 ) -> Answer {
     Ok(match by_value(&request, &app, &program).await? {
-        Some(walked) => HttpResponse::Ok().json(first_version(&program.0.account_id, walked)),
+        Some(walked) => {
+            HttpResponse::Ok().json(first_version(&program.0.account_id, walked, app.context.now()))
+        }
         None => HttpResponse::NoContent().finish(),
     })
 }
@@ -53,8 +63,7 @@ pub(crate) async fn by_value_v1(
 /// more than 10,000 none is given.
 #[utoipa::path(
     tag = "Threat Command: IOCs",
-    params(("type" = Option<Vec<String>>, Query), ("severity" = Option<Vec<String>>, Query), ("sourceId" = Option<String>, Query),
-        ("firstSeenFrom" = Option<String>, Query), ("firstSeenTo" = Option<String>, Query), ("lastSeenFrom" = Option<String>, Query), ("lastSeenTo" = Option<String>, Query)),
+    params(IocFilters),
     responses((status = 200, body = Vec<Object>), (status = 204), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v1/iocs/complete-iocs-list")]
@@ -63,7 +72,8 @@ pub(crate) async fn list_v1(request: HttpRequest, app: web::Data<App>, program: 
     if found.is_empty() {
         return Ok(HttpResponse::NoContent().finish());
     }
-    let of = |walked| first_version(&program.0.account_id, walked);
+    let now = app.context.now();
+    let of = |walked| first_version(&program.0.account_id, walked, now);
     Ok(HttpResponse::Ok().json(found.into_iter().map(of).collect::<Vec<_>>()))
 }
 
@@ -74,7 +84,7 @@ pub(in super::super) async fn all(
     program: &Program,
 ) -> Result<Vec<Walked>, Refusal> {
     const MOST: u64 = 10_000;
-    let Some(filter) = filter(params, "sourceId")? else { return Ok(Vec::new()) };
+    let Some(filter) = filter(params)? else { return Ok(Vec::new()) };
     let query = WalkQuery { filter, limit: MOST, ..WalkQuery::default() };
     let found = app.intake.ioc_walk(&program.0, &query).await?;
     if found.next.is_some() {
@@ -93,61 +103,81 @@ pub(super) fn sources(walked: &Walked) -> Vec<Value> {
         .collect()
 }
 
-const COLUMNS: [&str; 14] = [
+/// Clients read the first ten by their place; the others are ours.
+const COLUMNS: [&str; 18] = [
+    "ID",
     "Value",
     "Type",
-    "Status",
-    "Severity",
-    "Score",
     "First Seen",
     "Last Seen",
+    "Severity",
+    "Source ID",
+    "Source Name",
+    "Source Confidence",
+    "Source Severity",
+    "Status",
+    "Score",
     "Last Update",
     "Whitelisted",
     "Tags",
     "Malware",
     "Campaigns",
     "Threat Actors",
-    "Sources",
 ];
 
 /// Every IOC as a table, streamed.
 #[utoipa::path(
     tag = "Threat Command: IOCs",
-    params(("lastUpdatedFrom" = String, Query)),
+    params(("lastUpdatedFrom" = Option<String>, Query, description = "From the beginning unless given"), IocFilters, ("encloseValueWithQuotes" = Option<bool>, Query, description = "Every cell is quoted, whatever it says")),
     responses((status = 200, body = String, content_type = "text/csv"), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v1-1/iocs/iocs-details-csv")]
 pub(crate) async fn csv(request: HttpRequest, app: web::Data<App>, program: Program) -> Answer {
-    let query = wanted(&Params::of(&request)?)?;
+    let query = walk(&Params::of(&request)?)?;
     let first = query.map(|query| WalkQuery { limit: PAGE, ..query });
     Ok(crate::csv::streamed("iocs.csv", &COLUMNS, first, move |query| {
         let (app, actor) = (app.clone(), program.0.clone());
         async move {
             let page = app.intake.ioc_walk(&actor, &query).await?;
-            let lines = page.iocs.into_iter().map(row).collect();
+            let now = app.context.now();
+            let lines = page
+                .iocs
+                .into_iter()
+                .map(|walked| row(walked, &query.filter.sources, now))
+                .collect();
             Ok((lines, page.next.map(|offset| WalkQuery { offset: Some(offset), ..query })))
         }
     }))
 }
 
-fn row(walked: Walked) -> String {
-    let ioc = ThreatCommandIoc::from(walked);
-    let feeds: Vec<&str> = ioc.reported_feeds.iter().map(|f| f.name.as_str()).collect();
+/// A line of the table, with the source that was asked for, or else the surest.
+fn row(mut walked: Walked, asked: &[SourceId], now: Timestamp) -> String {
+    let id = walked.ioc.id.to_string();
+    let (first_seen, last_seen) = (walked.ioc.first_seen, walked.ioc.last_seen);
+    if walked.feeds.iter().any(|(source, _)| asked.contains(&source.id)) {
+        walked.feeds.retain(|(source, _)| asked.contains(&source.id));
+    }
+    let (source_id, source_name, confidence) = surest(&walked);
+    let ioc = ThreatCommandIoc::of(walked, now);
     crate::csv::line(&[
+        id,
         ioc.value.clone(),
         ioc.kind.to_owned(),
-        ioc.status.clone(),
+        first_seen.written_out(),
+        last_seen.written_out(),
         ioc.severity.clone(),
-        ioc.score.map(|s| s.to_string()).unwrap_or_default(),
-        ioc.first_seen.clone(),
-        ioc.last_seen.clone(),
+        source_id,
+        source_name,
+        confidence.to_string(),
+        ioc.severity.clone(),
+        ioc.status.clone(),
+        ioc.score.to_string(),
         ioc.last_update_date.clone(),
         ioc.whitelisted.to_string(),
         ioc.tags.join(";"),
         ioc.related_malware.join(";"),
         ioc.related_campaigns.join(";"),
         ioc.related_threat_actors.join(";"),
-        feeds.join(";"),
     ])
 }
 
@@ -178,20 +208,29 @@ pub(in super::super) fn value_of(request: &HttpRequest, behind: &str, plain: Str
     }
 }
 
-/// What is known of a value.
-pub(in super::super) async fn enriched(app: &App, program: &Program, value: String) -> Answer {
-    let failed = |status: &str, reason: &str| {
-        Ok(HttpResponse::Ok()
-            .json(json!({ "OriginalValue": value, "Status": status, "FailedReason": reason })))
-    };
-    let Ok((kind, normal)) = detect(&value) else {
-        return failed("Invalid", "The value is no IOC.");
+/// What is known of a value, as the answer of the asynchronous call.
+async fn enriched(app: &App, program: &Program, value: String) -> Answer {
+    let known = known_of(app, program, &value).await?;
+    Ok(HttpResponse::Ok().json(match known {
+        Ok(data) => json!({ "OriginalValue": value, "Status": "Done", "Data": data }),
+        Err((status, reason)) => {
+            json!({ "OriginalValue": value, "Status": status, "FailedReason": reason })
+        }
+    }))
+}
+
+/// What is known of a value; else a status and why.
+pub(in super::super) async fn known_of(
+    app: &App,
+    program: &Program,
+    value: &str,
+) -> Result<Result<Value, (&'static str, &'static str)>, Refusal> {
+    let Ok((kind, normal)) = detect(value) else {
+        return Ok(Err(("Invalid", "The value is no IOC.")));
     };
     let Some(_) = app.accounts.quota_take(&program.0).await? else {
-        return failed(
-            "QuotaExceeded",
-            "The quota of the day is used up; see /public/v1/iocs/quota.",
-        );
+        let reason = "The quota of the day is used up; see /public/v1/iocs/quota.";
+        return Ok(Err(("QuotaExceeded", reason)));
     };
     let known = app.intake.ioc_by_value(&program.0, &normal).await?;
     let mut data = json!({
@@ -200,7 +239,7 @@ pub(in super::super) async fn enriched(app: &App, program: &Program, value: Stri
         "Whitelisted": false, "Severity": { "Value": "Low", "Score": null, "Origin": "system" },
         // Others look these up; iocast tells what it was told.
         "DnsRecords": [], "Resolutions": [], "Subdomains": [], "Antivirus": {},
-        "AntivirusDetectedEngines": 0, "AntivirusTotalEngines": 0, "AntivirusDetections": [], "AntivirusDetectionRatio": "0/0",
+        "AntivirusDetectedEngines": "0/0", "AntivirusTotalEngines": 0, "AntivirusDetections": [], "AntivirusDetectionRatio": "0%",
         "Whois": {
             "Current": {
                 "RegistrationDetails": { "CreatedDate": null, "UpdatedDate": null, "ExpiresDate": null, "Statuses": [], "NameServers": [] },
@@ -219,7 +258,7 @@ pub(in super::super) async fn enriched(app: &App, program: &Program, value: Stri
         let sources = sources(&walked);
         let system_tags = list(&walked.ioc.enrichment.system_tags);
         let origin = if walked.ioc.enrichment.user_severity.is_some() { "user" } else { "system" };
-        let ioc = ThreatCommandIoc::from(walked);
+        let ioc = ThreatCommandIoc::of(walked, app.context.now());
         let more = json!({
             "Sources": sources, "SystemTags": system_tags, "Tags": ioc.tags, "Status": ioc.status, "IsKnownIoc": true, "RelatedMalwares": ioc.related_malware,
             "RelatedThreatActors": ioc.related_threat_actors, "RelatedCampaigns": ioc.related_campaigns, "FirstSeen": ioc.first_seen,
@@ -230,7 +269,7 @@ pub(in super::super) async fn enriched(app: &App, program: &Program, value: Stri
             data.extend(more);
         }
     }
-    Ok(HttpResponse::Ok().json(json!({ "OriginalValue": value, "Status": "Done", "Data": data })))
+    Ok(Ok(data))
 }
 
 const fn kinds_are_hashes(kind: Kind) -> bool {

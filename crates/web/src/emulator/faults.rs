@@ -1,5 +1,4 @@
 //! Faults on demand, for those who build a client: an answer that is late, refused, cut off or slow.
-//! Only the emulator has them, each process its own, in memory.
 
 use std::{
     collections::VecDeque,
@@ -15,14 +14,12 @@ use std::{
 
 use actix_web::{
     Error, HttpResponse,
-    body::{BodySize, BoxBody, EitherBody, MessageBody},
+    body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::{StatusCode, header},
     middleware::Next,
-    web,
 };
 use bytes::Bytes;
-use iocast_app::App;
 use iocast_domain::time::Timestamp;
 use tokio::time::Sleep;
 use uuid::Uuid;
@@ -105,8 +102,14 @@ impl Faults {
     }
 
     /// The first one that a request meets. One that met as many as it should stays listed, and
-    /// meets no more.
-    fn meet(&self, method: &str, path: &str, now: Timestamp) -> Option<(Uuid, What)> {
+    /// meets no more. What ends faults meets none.
+    pub(super) fn meet(&self, method: &str, path: &str, now: Timestamp) -> Option<(Uuid, What)> {
+        let is_spared = ["/api/v1/emulator/", "/api/v1/sessions", "/emulator"];
+        if self.count.load(Ordering::Relaxed) == 0
+            || is_spared.iter().any(|of| path.starts_with(of))
+        {
+            return None;
+        }
         let mut all = self.all();
         let fault = all.iter_mut().find(|fault| {
             let is_path = match fault.path.strip_suffix('*') {
@@ -124,22 +127,14 @@ impl Faults {
     }
 }
 
-/// Does to a request what was asked for. What ends faults meets none.
-pub(crate) async fn inject<B: MessageBody + 'static>(
+/// Answers a request as a fault has it, or as usual without one.
+pub(super) async fn apply<B: MessageBody + 'static>(
+    fault: Option<(Uuid, What)>,
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let faults = request.app_data::<web::Data<Faults>>().cloned();
-    let found = faults.filter(|of| of.count.load(Ordering::Relaxed) > 0).and_then(|faults| {
-        let path = request.path();
-        let now = request.app_data::<web::Data<App>>()?.context.now();
-        if path.starts_with("/api/v1/emulator/") || path.starts_with("/api/v1/sessions") {
-            return None;
-        }
-        faults.meet(request.method().as_str(), path, now)
-    });
-    let Some((id, what)) = found else {
-        return next.call(request).await.map(ServiceResponse::map_into_left_body);
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Some((id, what)) = fault else {
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     };
     let What { delay, status, body, content_type, retry_after, drop_after, rate } = what;
     if !delay.is_zero() {
@@ -161,13 +156,12 @@ pub(crate) async fn inject<B: MessageBody + 'static>(
         answer.headers_mut().insert(name, value);
     }
     if drop_after.is_none() && rate.is_none() {
-        return Ok(answer.map_into_right_body());
+        return Ok(answer);
     }
-    let limited = answer.map_body(|_, body| {
+    Ok(answer.map_body(|_, body| {
         let rest = Bytes::new();
         BoxBody::new(Limited { body, rest, drop_after, rate, pause: None })
-    });
-    Ok(limited.map_into_right_body())
+    }))
 }
 
 /// A body that comes slowly, or not to its end.
