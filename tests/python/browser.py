@@ -1045,11 +1045,11 @@ def the_emulator(site: Site) -> None:
     page.get_by_role("button", name="Load small").click()
     expect(page.locator("p.trouble")).to_contain_text("The account has fixtures already")
     page.get_by_role("button", name="Start key_is_rotated").click()
-    run = page.get_by_role("row", name=re.compile("^key is rotated .*First key: ")).first
+    run = page.get_by_role("row", name=re.compile("^key_is_rotated .*First key: ")).first
     expect(run).to_contain_text("The first key has expired")
     page.fill("#advance", "10m")
     page.get_by_role("button", name="Advance").click()
-    expect(page.get_by_role("row", name=re.compile("^key is rotated .*Ended")).first).to_be_visible()
+    expect(page.get_by_role("row", name=re.compile("^key_is_rotated .*Ended")).first).to_be_visible()
     # A fault is added; a wrong one keeps what was typed.
     page.get_by_text("Add a fault").click()
     page.fill("#path", "public")

@@ -70,7 +70,7 @@ pub(crate) fn value(kind: Kind, n: u32) -> String {
         Kind::Url => format!("http://host{n}.fixture.example/path/{n}?q=1"),
         Kind::Email => format!("person{n}@fixture.example"),
         Kind::Ipv4 => format!("203.0.113.{n}"),
-        Kind::Ipv6 => format!("2001:db8::{n:x}"),
+        Kind::Ipv6 => format!("2001:db8::{:x}:{:x}", n >> 16, n & 0xffff),
         Kind::Md5 => format!("{n:032x}"),
         Kind::Sha1 => format!("{n:040x}"),
         Kind::Sha256 => format!("{n:064x}"),
