@@ -34,6 +34,7 @@ mod m0023_warninglists;
 mod m0024_subscriptions;
 mod m0025_protocols;
 mod m0026_quality;
+mod m0027_fetched;
 mod table;
 
 /// What going back is answered with.
@@ -73,6 +74,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0024_subscriptions::Migration),
             Box::new(m0025_protocols::Migration),
             Box::new(m0026_quality::Migration),
+            Box::new(m0027_fetched::Migration),
         ]
     }
 }

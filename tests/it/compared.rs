@@ -49,26 +49,51 @@ fn sources_are_compared(app: &mut TestApp) {
     admin.patch(&path, json!({ "whitelist": "never_sent" }), 200);
     // What the account protects is kept back by its groups.
     admin.patch("/api/v1/account/guards", json!({ "own": ["b.example"] }), 200);
-    settled(app, &plain.url, &["c.example", "d.example", "e.example", "f.example"]);
+    let misp = device(&admin, "misp", json!({}));
+    let published = |count: u64| {
+        for group in [&plain.group, &misp.group] {
+            let path = format!("/api/v1/groups/{group}");
+            eventually("it is published", || {
+                (admin.get(&path)["published"] == count).then_some(())
+            });
+        }
+    };
+    published(4);
     let quality = admin.post("/api/v1/sources/quality/count", json!({}), 200);
     assert!(quality["counted_at"].is_string());
     assert_eq!(
         counted(&quality, &one)["counts"],
         json!({ "iocs": 5, "only_here": 2, "timed": 3, "first_here": 2, "never_sent": 1,
-            "kept_back": 1, "in_groups": 3 })
+            "kept_back": 1, "in_groups": 3, "fetched": 0 })
     );
     let second = counted(&quality, &two);
     assert_eq!(
         second["counts"],
         json!({ "iocs": 4, "only_here": 1, "timed": 3, "first_here": 1, "never_sent": 0,
-            "kept_back": 0, "in_groups": 4 })
+            "kept_back": 0, "in_groups": 4, "fetched": 0 })
     );
     assert_eq!((&second["handled"], &second["refused"]), (&json!(5), &json!(1)));
     let overlap = &quality["overlaps"].as_array().unwrap()[..];
     assert!(overlap.len() == 1 && overlap[0]["iocs"] == 3, "{overlap:?}");
-    // Counted twice on one day, imports count once.
+    // Counted twice on one day, imports count once. What the MISP fetched of its events has arrived.
+    app.device().feed(&misp.url);
+    app.advance(&admin, "0s");
     let again = admin.post("/api/v1/sources/quality/count", json!({}), 200);
     assert_eq!(counted(&again, &two)["handled"], 5);
+    let fetched = |quality: &Value| {
+        [&one, &two].map(|of| counted(quality, of)["counts"]["fetched"].as_u64().unwrap())
+    };
+    assert_eq!(fetched(&again), [3, 4]);
+    // What comes later has not, until a device fetches it: here a list, whole.
+    app.advance(&admin, "1h");
+    import(&admin, &two, &["g.example"]);
+    published(5);
+    let count = || admin.post("/api/v1/sources/quality/count", json!({}), 200);
+    assert_eq!(fetched(&count()), [3, 4]);
+    let all = ["c.example", "d.example", "e.example", "f.example", "g.example"];
+    settled(app, &plain.url, &all);
+    app.advance(&admin, "1m");
+    assert_eq!(fetched(&count()), [3, 5]);
     // The next day is a row of its own, which the clock brings.
     app.advance(&admin, "24h");
     let days = |source: &str| admin.get(&format!("/api/v1/sources/{source}/quality"));

@@ -342,21 +342,20 @@ impl App {
             self.accounts.rule_delete(actor, rule.id).await?;
             report.rules += 1;
         }
+        // From where the page before ended: what is deleted stands among the latest changes.
+        let mut page = Page { limit: 1_000, after: None };
         loop {
-            let some = self
+            let listed = self
                 .context
                 .store
                 .read()
-                .ioc_list(
-                    &actor.account_id,
-                    &IocFilter::default(),
-                    &Page { limit: 1_000, after: None },
-                )
-                .await?
-                .items;
+                .ioc_list(&actor.account_id, &IocFilter::default(), &page)
+                .await?;
+            let some = listed.items;
             if some.is_empty() {
                 break;
             }
+            page.after = listed.next;
             let txn = self.context.store.write().await?;
             let seq = txn.account_next_seq(&actor.account_id, || self.context.now()).await?;
             for row in &some {
@@ -365,6 +364,9 @@ impl App {
             self.context.audit(&txn, actor, "ioc.delete_many", &some.len(), &()).await?;
             txn.commit().await?;
             report.iocs += some.len() as u64;
+            if page.after.is_none() {
+                break;
+            }
         }
         let txn = self.context.store.write().await?;
         report.alerts = txn.alert_delete_all(&actor.account_id).await?;

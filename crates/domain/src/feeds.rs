@@ -65,7 +65,7 @@ const fn open(
 pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         holds: "IP addresses that attacked in the last 48 hours",
-        licence: "see its page",
+        licence: "no licence stated; at your own risk",
         ..open(
             "blocklist-de",
             "blocklist.de, all",
@@ -78,7 +78,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
         protocol: Protocol::MispFeed,
         every_minutes: 360,
         holds: "events of public reports",
-        licence: "see its page",
+        licence: "free for any use at your own risk; not for sale",
         ..open(
             "botvrij-osint",
             "Botvrij.eu",
@@ -88,8 +88,9 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
         )
     },
     PublicFeed {
+        every_minutes: 5,
         holds: "domains that steal data from people in Poland",
-        licence: "see its page",
+        licence: "free to use for everyone",
         ..open(
             "cert-pl",
             "CERT Polska warning list",
@@ -101,7 +102,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 360,
         holds: "IP addresses that attack sensors",
-        licence: "see its page",
+        licence: "free, for any use",
         ..open(
             "cins-army",
             "CINS Army",
@@ -114,7 +115,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
         protocol: Protocol::MispFeed,
         every_minutes: 360,
         holds: "events of public reports, with actors and families",
-        licence: "see its page; each event says how far it may be passed on",
+        licence: "no licence stated; each event says how far it may be passed on",
         ..open(
             "circl-osint",
             "CIRCL OSINT",
@@ -126,7 +127,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 360,
         holds: "IP addresses that try passwords over SSH",
-        licence: "perhaps only non-commercial use; see its page",
+        licence: "non-commercial use only; not to be passed on without permission",
         ..open(
             "dataplane-ssh",
             "DataPlane.org, SSH passwords",
@@ -138,7 +139,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 720,
         holds: "IP addresses of compromised hosts",
-        licence: "see its page",
+        licence: "BSD 3-Clause, as the ET Open rules",
         ..open(
             "et-compromised",
             "Emerging Threats, compromised hosts",
@@ -149,7 +150,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     },
     PublicFeed {
         holds: "IP addresses of botnet command servers",
-        licence: "fair use is free; commercial use may need a subscription",
+        licence: "CC0: any use",
         ..open(
             "feodo-ips",
             "Feodo Tracker",
@@ -159,9 +160,9 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
         )
     },
     PublicFeed {
-        every_minutes: 720,
+        every_minutes: 1440,
         holds: "networks and IP addresses of several lists, few false positives",
-        licence: "see its page",
+        licence: "each list in it has terms of its own",
         ..open(
             "firehol-level1",
             "FireHOL level 1",
@@ -172,7 +173,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     },
     PublicFeed {
         holds: "IP addresses that attack",
-        licence: "see its page",
+        licence: "not to be reproduced or published again",
         ..open(
             "greensnow",
             "GreenSnow",
@@ -184,7 +185,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 1440,
         holds: "IP addresses that stand on three or more public lists",
-        licence: "see its page",
+        licence: "Unlicense: any use",
         ..open(
             "ipsum-3",
             "IPsum, level 3",
@@ -208,7 +209,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 720,
         holds: "phishing URLs",
-        licence: "perhaps only non-commercial use; see its page",
+        licence: "non-commercial use only; not to be passed on",
         ..open(
             "openphish",
             "OpenPhish community",
@@ -220,7 +221,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 1440,
         holds: "domains of phishing pages",
-        licence: "see its page",
+        licence: "MIT",
         ..open(
             "phishing-database",
             "Phishing.Database, active domains",
@@ -232,7 +233,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 720,
         holds: "networks that are leased or stolen for crime",
-        licence: "see its page",
+        licence: "free for any use; name Spamhaus where you pass it on",
         ..open(
             "spamhaus-drop",
             "Spamhaus DROP",
@@ -244,7 +245,7 @@ pub const PUBLIC_FEEDS: &[PublicFeed] = &[
     PublicFeed {
         every_minutes: 1440,
         holds: "domains of stalkerware",
-        licence: "see its page",
+        licence: "CC BY 4.0: any use, with credit",
         ..open(
             "stalkerware",
             "Stalkerware indicators",

@@ -21,6 +21,8 @@ pub struct SourceCounts {
     pub kept_back: u64,
     /// Those that are in a group, and so on their way to a device.
     pub in_groups: u64,
+    /// Of those, the ones that a device fetched.
+    pub fetched: u64,
 }
 
 /// One report of an IOC: by which source, and when it came first, where that is known.
@@ -35,6 +37,8 @@ pub struct Fate {
     pub kept_back: bool,
     /// Some group holds it.
     pub in_groups: bool,
+    /// Some device fetched it.
+    pub fetched: bool,
 }
 
 /// Counts of all sources of an account. Sources are numbered from 0.
@@ -65,6 +69,7 @@ impl SourceTally {
             counts.never_sent += u64::from(fate.never_sent);
             counts.kept_back += u64::from(fate.kept_back);
             counts.in_groups += u64::from(fate.in_groups);
+            counts.fetched += u64::from(fate.fetched);
             for (other, _) in reports.iter().skip(at + 1) {
                 *self.overlaps.entry((*source, *other)).or_default() += 1;
             }

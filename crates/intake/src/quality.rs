@@ -251,6 +251,7 @@ async fn count_range(
     let never_sent = set(read.never_sent_between(account, range).await?);
     let kept_back = set(read.kept_back_between(account, range).await?);
     let in_groups = set(read.in_groups_between(account, range).await?);
+    let fetched = read.fetched_between(account, range).await?;
     for of_ioc in reports.chunk_by(|(one, _), (other, _)| one == other) {
         let Some((id, _)) = of_ioc.first() else { continue };
         let reported: Vec<Reported> = of_ioc.iter().map(|(_, report)| *report).collect();
@@ -258,6 +259,7 @@ async fn count_range(
             never_sent: never_sent.contains(id),
             kept_back: kept_back.contains(id),
             in_groups: in_groups.contains(id),
+            fetched: fetched.contains(id),
         };
         tally.add(&reported, fate);
     }

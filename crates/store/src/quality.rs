@@ -3,14 +3,12 @@
 use iocast_domain::{
     id::{AccountId, IocId, SourceId},
     import::ImportState,
-    ioc::Whitelist,
-    member::MembershipState,
     quality::{SourceCounts, SourceDay},
     time::{DAY, Timestamp},
 };
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait as _, JoinType, QueryFilter,
-    QueryOrder, QuerySelect, sea_query::Expr,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait as _, QueryFilter, QueryOrder,
+    QuerySelect, sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -18,11 +16,11 @@ use crate::{
     Conn, StoreResult,
     accounts::account_id,
     row::{
-        account, group, import_record, ioc, ioc_source, member, refused, source, source_count,
-        source_day, source_overlap,
+        account, group, import_record, ioc_source, source, source_count, source_day, source_overlap,
     },
 };
 
+mod fates;
 mod write;
 
 /// Most rows in one statement.
@@ -89,6 +87,7 @@ fn to_counted(row: source_day::Model) -> CountedSource {
         in_groups,
         handled,
         refused,
+        fetched,
     } = row;
     CountedSource {
         source_id: SourceId(source_id),
@@ -102,6 +101,7 @@ fn to_counted(row: source_day::Model) -> CountedSource {
                 never_sent: number(never_sent),
                 kept_back: number(kept_back),
                 in_groups: number(in_groups),
+                fetched: number(fetched),
             },
         },
         handled: Handled { handled: number(handled), refused: number(refused) },
@@ -188,67 +188,6 @@ impl<C: ConnectionTrait> Conn<C> {
             .all(&self.0)
             .await?;
         Ok(rows.into_iter().map(|(id, at)| (IocId(id), at)).collect())
-    }
-
-    /// IOCs of an account in a range that a person said are never sent.
-    pub async fn never_sent_between(
-        &self,
-        account: &AccountId,
-        range: IdRange,
-    ) -> StoreResult<Vec<IocId>> {
-        // Written out: only so do the engines see that the index holds all of them.
-        let never_sent = format!("whitelist = {}", Whitelist::NeverSent.code());
-        let find = ioc::Entity::find()
-            .select_only()
-            .column(ioc::Column::Id)
-            .filter(ioc::Column::AccountId.eq(account.as_str()))
-            .filter(Expr::cust(never_sent))
-            .filter(within(ioc::Column::Id, range));
-        let ids: Vec<Uuid> = find.into_tuple().all(&self.0).await?;
-        Ok(ids.into_iter().map(IocId).collect())
-    }
-
-    /// IOCs in a range that groups of an account hold, each once.
-    pub async fn in_groups_between(
-        &self,
-        account: &AccountId,
-        range: IdRange,
-    ) -> StoreResult<Vec<IocId>> {
-        let of_group = member::Entity::belongs_to(group::Entity)
-            .from(member::Column::GroupId)
-            .to(group::Column::Id)
-            .into();
-        let find = member::Entity::find()
-            .join(JoinType::InnerJoin, of_group)
-            .select_only()
-            .column(member::Column::IocId)
-            .distinct()
-            .filter(group::Column::AccountId.eq(account.as_str()))
-            .filter(member::Column::Standing.eq(MembershipState::Live.code()))
-            .filter(within(member::Column::IocId, range));
-        let ids: Vec<Uuid> = find.into_tuple().all(&self.0).await?;
-        Ok(ids.into_iter().map(IocId).collect())
-    }
-
-    /// IOCs in a range that groups of an account keep back, each once.
-    pub async fn kept_back_between(
-        &self,
-        account: &AccountId,
-        range: IdRange,
-    ) -> StoreResult<Vec<IocId>> {
-        let of_group = refused::Entity::belongs_to(group::Entity)
-            .from(refused::Column::GroupId)
-            .to(group::Column::Id)
-            .into();
-        let find = refused::Entity::find()
-            .join(JoinType::InnerJoin, of_group)
-            .select_only()
-            .column(refused::Column::IocId)
-            .distinct()
-            .filter(group::Column::AccountId.eq(account.as_str()))
-            .filter(within(refused::Column::IocId, range));
-        let ids: Vec<Uuid> = find.into_tuple().all(&self.0).await?;
-        Ok(ids.into_iter().map(IocId).collect())
     }
 
     /// Imports of an account that ended in a span and were taken: in order of their beginning, some

@@ -31,7 +31,7 @@ row!(source, "sources", { #[sea_orm(primary_key, auto_increment = false)] id: Uu
 row!(source_day, "source_days", {
     #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] day: i64,
-    counted_at: i64, iocs: i64, only_here: i64, timed: i64, first_here: i64, never_sent: i64, kept_back: i64, in_groups: i64, handled: i64, refused: i64,
+    counted_at: i64, iocs: i64, only_here: i64, timed: i64, first_here: i64, never_sent: i64, kept_back: i64, in_groups: i64, handled: i64, refused: i64, fetched: i64,
 });
 row!(source_overlap, "source_overlaps", {
     #[sea_orm(primary_key, auto_increment = false)] source_a: Uuid,

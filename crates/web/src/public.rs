@@ -239,7 +239,7 @@ impl Params {
         found.map(|(_, v)| v.as_str())
     }
 
-    /// Every value of a parameter, read.
+    /// Every value of a parameter, read: repeated or behind commas.
     pub(crate) fn read<T>(
         &self,
         name: &str,
@@ -249,7 +249,7 @@ impl Params {
         let one = |text: &str| {
             read(text).ok_or_else(|| Refusal::unprocessable(format!("{name} is one of {allowed}.")))
         };
-        self.all(name).map(one).collect()
+        self.all(name).flat_map(|text| text.split(',')).map(one).collect()
     }
 
     /// A parameter that is set and that nobody here knows: it may be a filter of the original, and

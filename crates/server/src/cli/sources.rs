@@ -179,23 +179,7 @@ fn print(what: &SourcesCommand, made: &Value) {
                 Some(at) => println!("Counted {at}"),
                 None => println!("Not counted yet; --count counts."),
             }
-            println!(
-                "{:<40} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
-                "source", "IOCs", "only here", "first", "kept back", "not sent", "in groups"
-            );
-            for of in items() {
-                let n = |key: &str| of.get(key).and_then(Value::as_u64).unwrap_or_default();
-                println!(
-                    "{:<40} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
-                    text(of, "name"),
-                    n("iocs"),
-                    n("only_here"),
-                    n("first_here"),
-                    n("kept_back"),
-                    n("never_sent"),
-                    n("in_groups")
-                );
-            }
+            print_quality(items());
         }
         SourcesCommand::Subscribe { .. } => {
             println!("The source fetches by itself from now on; the first fetch follows at once.");
@@ -225,5 +209,27 @@ fn print(what: &SourcesCommand, made: &Value) {
             n("listed")
         ),
         SourcesCommand::Fetch { .. } => {}
+    }
+}
+
+/// What was counted of sources, as a table.
+fn print_quality<'a>(sources: impl Iterator<Item = &'a Value>) {
+    const COLUMNS: [(&str, &str); 7] = [
+        ("IOCs", "iocs"),
+        ("only here", "only_here"),
+        ("first", "first_here"),
+        ("kept back", "kept_back"),
+        ("not sent", "never_sent"),
+        ("in groups", "in_groups"),
+        ("fetched", "fetched"),
+    ];
+    let line = |name: &str, cells: [String; 7]| {
+        let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:>10}")).collect();
+        println!("{name:<40} {}", cells.join(" "));
+    };
+    line("source", COLUMNS.map(|(head, _)| head.to_owned()));
+    for of in sources {
+        let n = |key: &str| of.get(key).and_then(Value::as_u64).unwrap_or_default().to_string();
+        line(&text(of, "name"), COLUMNS.map(|(_, key)| n(key)));
     }
 }

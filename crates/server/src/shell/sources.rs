@@ -108,11 +108,12 @@ async fn quality(app: &Arc<App>, actor: &Actor, count: bool) -> AppResult<Value>
         app.intake.source_quality(actor).await?
     };
     let line = |of: &RatedSource| {
-        let SourceCounts { iocs, only, timed, first, never_sent, kept_back, in_groups } = of.counts;
+        let SourceCounts { iocs, only, timed, first, never_sent, kept_back, in_groups, fetched } =
+            of.counts;
         json!({
             "id": of.source_id, "name": of.name, "enabled": of.enabled, "iocs": iocs,
             "only_here": only, "timed": timed, "first_here": first,
-            "never_sent": never_sent, "kept_back": kept_back, "in_groups": in_groups,
+            "never_sent": never_sent, "kept_back": kept_back, "in_groups": in_groups, "fetched": fetched,
             "handled": of.handled.handled, "refused": of.handled.refused,
         })
     };

@@ -36,7 +36,10 @@ impl Txn {
         now: Timestamp,
     ) -> StoreResult<()> {
         active(account, &row.ioc, row.created_at, seq, Some(now.micros()))?.update(&self.0).await?;
+        // By the key, which begins with the source: whose reports these are is known.
+        let sources = row.ioc.enrichment.reports.iter().map(|report| report.source_id.0);
         ioc_source::Entity::delete_many()
+            .filter(ioc_source::Column::SourceId.is_in(sources))
             .filter(ioc_source::Column::IocId.eq(row.ioc.id.0))
             .exec(&self.0)
             .await?;

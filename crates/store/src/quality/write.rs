@@ -78,24 +78,7 @@ impl Txn {
             .map(|row| (row.source_id, to_counted(row).handled))
             .collect();
         let row = |of: &CountedSource| {
-            let CountedSource { source_id, day: SourceDay { counted_at, counts }, handled } = of;
-            let SourceCounts { iocs, only, timed, first, never_sent, kept_back, in_groups } =
-                *counts;
-            let earlier = before.get(&source_id.0).copied().unwrap_or_default();
-            source_day::ActiveModel {
-                source_id: Set(source_id.0),
-                day: Set(day),
-                counted_at: Set(counted_at.micros()),
-                iocs: Set(stored(iocs)),
-                only_here: Set(stored(only)),
-                timed: Set(stored(timed)),
-                first_here: Set(stored(first)),
-                never_sent: Set(stored(never_sent)),
-                kept_back: Set(stored(kept_back)),
-                in_groups: Set(stored(in_groups)),
-                handled: Set(stored(earlier.handled + handled.handled)),
-                refused: Set(stored(earlier.refused + handled.refused)),
-            }
+            to_row(of, day, before.get(&of.source_id.0).copied().unwrap_or_default())
         };
         let key = [C::SourceId, C::Day];
         let counts = [
@@ -107,6 +90,7 @@ impl Txn {
             C::NeverSent,
             C::KeptBack,
             C::InGroups,
+            C::Fetched,
             C::Handled,
             C::Refused,
         ];
@@ -163,5 +147,27 @@ impl Txn {
             .exec(&self.0)
             .await?;
         Ok(())
+    }
+}
+
+/// A source on a day as a row; what its imports met is added to what they met before.
+fn to_row(of: &CountedSource, day: i64, earlier: Handled) -> source_day::ActiveModel {
+    let CountedSource { source_id, day: SourceDay { counted_at, counts }, handled } = of;
+    let SourceCounts { iocs, only, timed, first, never_sent, kept_back, in_groups, fetched } =
+        *counts;
+    source_day::ActiveModel {
+        source_id: Set(source_id.0),
+        day: Set(day),
+        counted_at: Set(counted_at.micros()),
+        iocs: Set(stored(iocs)),
+        only_here: Set(stored(only)),
+        timed: Set(stored(timed)),
+        first_here: Set(stored(first)),
+        never_sent: Set(stored(never_sent)),
+        kept_back: Set(stored(kept_back)),
+        in_groups: Set(stored(in_groups)),
+        handled: Set(stored(earlier.handled + handled.handled)),
+        refused: Set(stored(earlier.refused + handled.refused)),
+        fetched: Set(stored(fetched)),
     }
 }

@@ -29,12 +29,24 @@ pub(crate) struct CountsOut {
     kept_back: u64,
     /// Those that are in a group, and so on their way to a device.
     in_groups: u64,
+    /// Of those, the ones that a device is known to have fetched since they are in its group.
+    fetched: u64,
 }
 
 impl From<SourceCounts> for CountsOut {
     fn from(counts: SourceCounts) -> Self {
-        let SourceCounts { iocs, only, timed, first, never_sent, kept_back, in_groups } = counts;
-        Self { iocs, only_here: only, timed, first_here: first, never_sent, kept_back, in_groups }
+        let SourceCounts { iocs, only, timed, first, never_sent, kept_back, in_groups, fetched } =
+            counts;
+        Self {
+            iocs,
+            only_here: only,
+            timed,
+            first_here: first,
+            never_sent,
+            kept_back,
+            in_groups,
+            fetched,
+        }
     }
 }
 

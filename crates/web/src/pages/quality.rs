@@ -79,7 +79,7 @@ pub(super) fn chart(days: &[CountedSource]) -> Value {
         let height = |n: u64| n * 100 / most.max(1);
         context! {
             day => of.day.counted_at.day(),
-            iocs => counts.iocs, only_here => counts.only, in_groups => counts.in_groups,
+            iocs => counts.iocs, only_here => counts.only, in_groups => counts.in_groups, fetched => counts.fetched,
             height => height(counts.iocs), only_height => height(counts.only),
         }
     });

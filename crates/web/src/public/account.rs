@@ -1,13 +1,13 @@
 //! The account, as the Threat Command REST API shows it.
 
-use actix_web::{HttpRequest, HttpResponse, get, head, web};
+use actix_web::{HttpRequest, HttpResponse, get, head, http::StatusCode, web};
 use iocast_app::App;
 use iocast_domain::account::{Module, Role};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{Answer, Params, Program};
+use super::{Answer, Params, Program, Refusal};
 
 /// Whether account ID and API key are right.
 #[utoipa::path(tag = "Threat Command: account", responses((status = 200), (status = 401)), security(("basic" = [])))]
@@ -76,7 +76,7 @@ pub(crate) struct ThreatCommandUser {
 #[utoipa::path(
     tag = "Threat Command: account",
     params(("userType" = Option<String>, Query, description = "Admin or Analyst"), ("userEmail" = Option<String>, Query), ("userId" = Option<String>, Query)),
-    responses((status = 200, body = Vec<ThreatCommandUser>), (status = 401), (status = 422)), security(("basic" = []))
+    responses((status = 200, body = Vec<ThreatCommandUser>), (status = 400, description = "InvaliduserEmail or InvaliduserId: there is no such person"), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v1/account/users-details")]
 pub(crate) async fn users_details(
@@ -93,6 +93,7 @@ pub(super) async fn people(request: &HttpRequest, app: &App, program: &Program) 
     let fits = |name: &str, value: &str| {
         params.one(name).is_none_or(|wanted| wanted.eq_ignore_ascii_case(value))
     };
+    let is_asked = |name| params.one(name).is_some();
     let role = |role| if role == Role::Admin { "Admin" } else { "Analyst" };
     let people = app.accounts.user_list(&program.0).await?.into_iter().map(|u| ThreatCommandUser {
         id: u.id.to_string(),
@@ -109,5 +110,10 @@ pub(super) async fn people(request: &HttpRequest, app: &App, program: &Program) 
             fits("userType", u.role) && fits("userEmail", &u.email) && fits("userId", &u.id)
         })
         .collect();
+    // Clients take the first one without looking.
+    if people.is_empty() && (is_asked("userEmail") || is_asked("userId")) {
+        let code = if is_asked("userEmail") { "InvaliduserEmail" } else { "InvaliduserId" };
+        return Err(Refusal::text(StatusCode::BAD_REQUEST, code));
+    }
     Ok(HttpResponse::Ok().json(people))
 }

@@ -13,12 +13,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Answer, Params, Program, Refusal, capital, iso};
+use super::{Answer, Params, Program, Refusal, capital, iso, lenient};
 
 mod change;
+mod types;
 pub(crate) use self::change::{
     add, add_tag, assign, block, blocked, close, remove_tag, reopen, set_severity, unassign,
 };
+pub(super) use self::types::subtypes;
 
 /// What a list may be asked for.
 const FILTERS: &[&str] = &[
@@ -93,6 +95,8 @@ pub(crate) struct AlertFilters {
     sync_id: Option<String>,
 }
 
+/// What an alert is called that says nothing of itself.
+const OTHER: &str = "Other";
 /// Alerts on a page of the list with offset, at most and unless given.
 const PAGE: (usize, usize) = (1_000, 50);
 const TYPES: &str = "AttackIndication, DataLeakage, Phishing, BrandSecurity, ExploitableData, vip";
@@ -187,10 +191,19 @@ pub(super) async fn ids(request: &HttpRequest, app: &App, program: &Program) -> 
     if ids.is_empty() {
         return Ok(HttpResponse::NoContent().finish());
     }
+    if params.one("offset").is_some_and(|offset| offset != "0") {
+        return Err(Refusal::unprocessable(
+            "This list has no pages: ask for update-alerts, which has.",
+        ));
+    }
     if by_day {
         let mut found: Vec<_> = days.into_iter().zip(ids).collect();
         found.sort();
         ids = found.into_iter().map(|(_, id)| id).collect();
+    }
+    if let Some(most) = params.one("limit") {
+        let most = lenient::number(most).and_then(|n| usize::try_from(n).ok());
+        ids.truncate(most.ok_or_else(|| Refusal::unprocessable("limit is a number."))?);
     }
     Ok(HttpResponse::Ok().json(ids))
 }
@@ -298,6 +311,15 @@ pub(super) async fn updates(
 fn complete(alert: Alert) -> Value {
     let Alert { id, kind, severity, found_at, received_at: _, updated_at, text } = alert;
     let AlertText { title, description, sub_type, source, tags, assignees, closing, iocs } = text;
+    // Clients take these two for filled.
+    let known = |text: String| if text.is_empty() { OTHER.to_owned() } else { text };
+    let (sub_type, source_kind) = (known(sub_type), known(source.kind));
+    let mut source = json!({
+        "Type": source_kind, "URL": source.url, "Email": "", "NetworkType": source.network, "Date": source.date.map(iso),
+    });
+    if let Value::Object(of) = &mut source {
+        of.retain(|_, value| !value.is_null());
+    }
     let tags: Vec<Value> = tags
         .into_iter()
         .map(|t| json!({ "_id": t.id, "Name": t.name, "CreatedBy": t.by }))
@@ -314,7 +336,7 @@ fn complete(alert: Alert) -> Value {
         "Assignees": assignees,
         "Details": {
             "Type": kind, "SubType": sub_type, "Title": title, "Description": description, "Severity": capital(severity.word()), "Images": [],
-            "Source": { "Type": source.kind, "URL": source.url, "Email": "", "NetworkType": source.network, "Date": source.date.map(iso) },
+            "Source": source,
             "Tags": tags,
         },
         "FoundDate": iso(found_at),

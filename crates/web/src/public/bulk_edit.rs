@@ -75,6 +75,7 @@ pub(crate) struct SeverityIn {
 }
 
 async fn set_severity(app: &App, program: &Program, body: Vec<SeverityIn>) -> Answer {
+    let values: Vec<String> = body.iter().map(|one| one.ioc_value.clone()).collect();
     let mut all = Vec::with_capacity(body.len());
     for one in body {
         let wanted: Severity = one
@@ -87,7 +88,17 @@ async fn set_severity(app: &App, program: &Program, body: Vec<SeverityIn>) -> An
         Ok(()) => Ok(HttpResponse::Ok().json(json!({ "content": { "success": true } }))),
         // Odd as it is: a change that failed is told with 200.
         Err(refusal) if refusal.is_about_the_body() => {
-            let reason = refusal.to_string();
+            let mut unknown = Vec::new();
+            for value in values {
+                if app.intake.ioc_by_value(&program.0, &value).await?.is_none() {
+                    unknown.push(value);
+                }
+            }
+            let reason = if unknown.is_empty() {
+                refusal.to_string()
+            } else {
+                format!("Invalid IOC values - {}", unknown.join(", "))
+            };
             Ok(HttpResponse::Ok()
                 .json(json!({ "content": { "success": false, "reason": reason } })))
         }

@@ -47,11 +47,12 @@ pub(crate) async fn takedown_status(
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body("NotSent"))
 }
 
-/// Which types alerts have, each with its subtypes. Those are not known here: any text is taken.
+/// Which types alerts have, each with its subtypes. Any other text is taken as one.
 #[utoipa::path(tag = "Threat Command: alerts", responses((status = 200, body = Object), (status = 401)), security(("basic" = [])))]
 #[get("/v1/data/alerts/types-subtypes-relations")]
 pub(crate) async fn types(_program: Program) -> Answer {
-    let all = AlertKind::ALL.iter().map(|kind| (kind.word().to_owned(), json!([])));
+    let all =
+        AlertKind::ALL.iter().map(|kind| (kind.word().to_owned(), json!(alerts::subtypes(*kind))));
     Ok(HttpResponse::Ok().json(all.collect::<Map<_, _>>()))
 }
 

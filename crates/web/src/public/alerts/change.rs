@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::{
     super::{Answer, Json, Program, Refusal, lenient, type_word},
-    REASONS, SEVERITIES, TYPES, id_of, word,
+    OTHER, REASONS, SEVERITIES, TYPES, id_of, word,
 };
 
 /// Where an alert was found.
@@ -106,7 +106,12 @@ pub(crate) async fn add(app: web::Data<App>, program: Program, body: Json<AlertI
     let severity = severity
         .parse()
         .map_err(|_none| Refusal::unprocessable(format!("Severity is one of {SEVERITIES}.")))?;
-    let AlertSourceIn { kind: source_kind, network_type, url, date } = source;
+    let AlertSourceIn { kind: mut source_kind, network_type, url, date } = source;
+    for text in [&mut sub_type, &mut source_kind] {
+        if text.is_empty() {
+            OTHER.clone_into(text);
+        }
+    }
     let source = AlertSource {
         kind: source_kind,
         network: network_type,

@@ -249,10 +249,19 @@ pub(in super::super) async fn known_of(
         },
         "RelatedHashes": { "downloaded": [], "communicating": [], "referencing": [] },
     });
-    if kinds_are_hashes(kind)
-        && let Value::Object(data) = &mut data
-    {
-        data.insert("RelatedHashes".to_owned(), json!([]));
+    let of_kind = match kind {
+        // Clients drop an empty list and then look for it.
+        Kind::Domain => {
+            json!({ "DnsRecords": [{ "Type": "TXT", "Value": "iocast looks up no DNS records" }] })
+        }
+        Kind::Ipv4 | Kind::Ipv6 => json!({ "IpDetails": { "ASN": "", "Country": "" } }),
+        Kind::Md5 => json!({ "RelatedHashes": [{ "Type": "MD5", "Value": normal }] }),
+        Kind::Sha1 => json!({ "RelatedHashes": [{ "Type": "SHA1", "Value": normal }] }),
+        Kind::Sha256 => json!({ "RelatedHashes": [{ "Type": "SHA256", "Value": normal }] }),
+        Kind::Url | Kind::Email => json!({}),
+    };
+    if let (Value::Object(data), Value::Object(of_kind)) = (&mut data, of_kind) {
+        data.extend(of_kind);
     }
     if let Some(walked) = known {
         let sources = sources(&walked);
@@ -270,10 +279,6 @@ pub(in super::super) async fn known_of(
         }
     }
     Ok(Ok(data))
-}
-
-const fn kinds_are_hashes(kind: Kind) -> bool {
-    matches!(kind, Kind::Md5 | Kind::Sha1 | Kind::Sha256)
 }
 
 /// How much of the day's quota is left.
