@@ -188,11 +188,9 @@ fn an_alert_is_made_read_and_changed(app: &mut TestApp) {
     assert_eq!(admin.ioc("fine.example"), Value::Null, "all or nothing");
     assert!(refused(alert("Bad", "Weather", "High", &[])).1.contains("AttackIndication"));
     assert!(
-        refused(
-            json!({ "Details": { "Title": "By scenario", "Severity": "High" }, "Scenario": "x" })
-        )
-        .1
-        .contains("scenarios")
+        refused(json!({ "Details": { "Title": "Of no type", "Severity": "High" } }))
+            .1
+            .contains("Type is one of")
     );
     assert_eq!(refused(alert(" ", "Phishing", "High", &[])).0, 422);
     let mut pictured = alert("Pictured", "Phishing", "High", &[]);

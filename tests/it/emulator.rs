@@ -337,7 +337,7 @@ fn faults_come_on_demand(app: &mut TestApp) {
     assert_eq!(pull().unwrap().status, 200);
     // A slow one comes whole.
     let until = text(&admin.get("/api/v1/emulator/clock"), "now");
-    let slow = json!({ "path": "/public/*", "bytes_per_second": 2_000, "delay_ms": 10, "until": "2026-11-03T10:30:00Z" });
+    let slow = json!({ "path": "/public/*", "rate": 2_000, "delay_ms": 10, "until": "2026-11-03T10:30:00Z" });
     admin.post(faults, slow, 201);
     assert_eq!(client.get(page)["content"].as_array().unwrap().len(), 3, "{until}");
     assert_eq!(admin.get(faults)["items"][2]["met"], 1);

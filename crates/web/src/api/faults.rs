@@ -61,8 +61,8 @@ pub(crate) struct FaultIn {
     /// The line breaks after so many bytes of the body.
     #[serde(default)]
     pub(crate) drop_after_bytes: Option<u64>,
-    /// The body comes with so many bytes a second, 10 or more.
-    #[serde(default)]
+    /// The body comes with so many bytes a second, 10 or more. `rate` is taken for the same.
+    #[serde(default, alias = "rate")]
     pub(crate) bytes_per_second: Option<u32>,
 }
 
