@@ -90,8 +90,8 @@ fn what_clients_ask_is_recorded(app: &mut TestApp) {
         201,
     );
     assert!(ask("GET", page, None).is_err());
-    // A device that shows its key in the URL.
-    let key = format!("{}?key={}", device.url, app.appliance_key);
+    // A device that shows its key in the URL, whose name is escaped in part.
+    let key = format!("{}?k%65y={}", device.url, app.appliance_key);
     assert_eq!(send("GET", &key, &[("user-agent", "firewall/2")], None).status, 200);
 
     let found = eventually("both are recorded", || {
@@ -123,7 +123,7 @@ fn what_clients_ask_is_recorded(app: &mut TestApp) {
     assert_eq!(text(&of(2, "response")["content"], "text").len(), 20);
     // No secret is in it.
     let device = har("firewall/2");
-    assert!(text(&device["entries"][0]["request"], "url").ends_with("?key=redacted"), "{device}");
+    assert!(text(&device["entries"][0]["request"], "url").ends_with("?k%65y=redacted"), "{device}");
     let text_of_device = text(&device["entries"][0]["response"]["content"], "text");
     assert!(text_of_device.contains("a.example"), "it is shown unpacked: {device}");
     let password = authorization.split_once(' ').unwrap().1;
@@ -226,6 +226,17 @@ fn a_key_is_rotated_an_ioc_whitelisted_calls_refused(app: &mut TestApp) {
     let answer = client.ask("GET", "/v1/iocs/sources", None);
     assert_eq!((answer.status, answer.header("retry-after")), (429, "10"));
     app.advance(&admin, "1m");
+    assert_eq!(client.ask("GET", "/v1/iocs/sources", None).status, 200);
+    // Stopped, it refuses nothing more; two slashes before a path don't get around it.
+    let run = start(&admin, "too_many_requests");
+    let twice = send(
+        "GET",
+        &format!("{}//public/v1/iocs/sources", app.url),
+        &[("authorization", client.authorization())],
+        None,
+    );
+    assert_eq!(twice.status, 429);
+    admin.delete(&format!("{SCENARIOS}/runs/{}", text(&run, "id")), 204);
     assert_eq!(client.ask("GET", "/v1/iocs/sources", None).status, 200);
 }
 

@@ -134,10 +134,14 @@ fn insightconnect_and_fortisoar_ask_their_way(app: &mut TestApp) {
         let path = format!("/v1/account/users-details?{query}");
         assert_eq!(client.refused("GET", &path, None), (400, code.to_owned()));
     }
-    // A limit narrows, and a list without pages says so.
-    let list = "/v1/data/alerts/alerts-list";
-    assert_eq!(client.get(&format!("{list}?limit=1")).as_array().unwrap().len(), 1);
-    assert_eq!(client.refused("GET", &format!("{list}?offset=2"), None).0, 422);
+    // Words behind commas; a number that is no time in milliseconds is refused.
+    for wrong in ["1764547200", "2026", "13/45/2026"] {
+        assert_eq!(
+            client.refused("GET", &format!("/v3/iocs?lastUpdatedFrom={wrong}"), None).0,
+            422,
+            "{wrong}"
+        );
+    }
     let some = client.get("/v3/iocs?lastUpdatedFrom=2026-10-01T00:00:00Z&type=Domains,Hashes");
     assert_eq!(some["content"].as_array().unwrap().len(), 3, "{some}");
     // Its own account ID is no other account; a slash behind a path is none either.
@@ -343,4 +347,7 @@ fn what_is_said_of_unknown_values_is_taken_or_refused(app: &mut TestApp) {
     let answer = client.ask("PATCH", "/v2/iocs/severity", Some(severity));
     assert_eq!((answer.status, &answer.json()["content"]["success"]), (200, &json!(false)));
     assert_eq!(answer.json()["content"]["reason"], "Invalid IOC values - unknown.example");
+    let severity = json!([{ "iocValue": "no ioc at all", "severity": "High" }]);
+    let answer = client.ask("PATCH", "/v2/iocs/severity", Some(severity));
+    assert_eq!(answer.json()["content"]["reason"], "Invalid IOC values - no ioc at all");
 }

@@ -177,7 +177,9 @@ impl App {
             Action::Pull(name) => {
                 let (device_id, group_id) = self.device_named(actor, name).await?;
                 let keys = self.accounts.key_list(actor, None).await?;
-                let key_id = keys.first().ok_or(AppError::NotFound("key"))?.key.id;
+                let of_devices = keys.iter().filter(|of| of.key.kind == KeyKind::Appliance);
+                let key = of_devices.max_by_key(|of| of.refusal.is_none());
+                let key_id = key.ok_or(AppError::NotFound("appliance key"))?.key.id;
                 let pulled = Pulled { device_id, group_id, key_id, fetched: Fetched::Part };
                 self.watch.pull_note(PullNote::Done(pulled), made_up_client(), 200, 1_000);
                 self.watch.pulls_end().await?;

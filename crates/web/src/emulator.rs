@@ -19,7 +19,7 @@ pub(crate) use self::{
     faults::{Fault, Faults, MOST, What},
     har::har,
     recording::{Recorded, Recording, Who},
-    scenarios::{Run, Said, Scenarios, advance, start, tick},
+    scenarios::{Run, Said, Scenarios, advance, start, stop, tick},
 };
 
 /// Faults, recording and scenarios of this process.
@@ -43,12 +43,12 @@ pub(crate) async fn around<B: MessageBody + 'static>(
     else {
         return next.call(request).await.map(ServiceResponse::map_into_left_body);
     };
-    let begun = recording::begin(&mut request, now);
+    let mut begun = recording::begin(&mut request, now, &emulator);
     let fault = emulator.faults.meet(request.method().as_str(), request.path(), now);
     let id = fault.as_ref().map(|(id, _)| *id);
     let answer = faults::apply(fault, request, next).await?;
-    let answer = match begun {
-        Some(begun) => begun.answered(answer, id, emulator),
+    let answer = match begun.take() {
+        Some(begun) => begun.answered(answer, id),
         None => answer,
     };
     Ok(answer.map_into_right_body())

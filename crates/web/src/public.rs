@@ -249,7 +249,8 @@ impl Params {
         let one = |text: &str| {
             read(text).ok_or_else(|| Refusal::unprocessable(format!("{name} is one of {allowed}.")))
         };
-        self.all(name).flat_map(|text| text.split(',')).map(one).collect()
+        let words = self.all(name).flat_map(|text| text.split(',')).map(str::trim);
+        words.filter(|text| !text.is_empty()).map(one).collect()
     }
 
     /// A parameter that is set and that nobody here knows: it may be a filter of the original, and

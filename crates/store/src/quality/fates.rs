@@ -9,16 +9,20 @@ use iocast_domain::{
     member::MembershipState,
 };
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait as _, JoinType, QueryFilter, QuerySelect,
-    Select, sea_query::Expr,
+    ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, Select,
+    sea_query::Expr,
 };
 use uuid::Uuid;
 
 use super::{IdRange, within};
 use crate::{
     Conn, StoreResult,
-    row::{device, event_receipt, group, ioc, member, receipt, refused},
+    row::{device, group, ioc, member, refused},
 };
+
+/// Whether what a receipt is about holds a member: it was fetched after the member joined, and is no
+/// publication that was made before. One that is not kept any more counts by the time alone.
+const HAS_IT: &str = "r.fetched_at >= members.joined_at AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.group_id = r.group_id AND p.number = r.publication AND p.created_at < members.joined_at)";
 
 impl<C: ConnectionTrait> Conn<C> {
     /// IOCs of an account in a range that a person said are never sent.
@@ -50,7 +54,7 @@ impl<C: ConnectionTrait> Conn<C> {
         Ok(ids.into_iter().map(IocId).collect())
     }
 
-    /// IOCs in a range that devices of an account fetched since they are in a group, each once: a
+    /// IOCs in a range that devices of an account fetched after they joined a group, each once: a
     /// MISP the event, others the publication.
     pub async fn fetched_between(
         &self,
@@ -62,31 +66,16 @@ impl<C: ConnectionTrait> Conn<C> {
             .from(group::Column::DeviceId)
             .to(device::Column::Id)
             .into();
-        let of_receipt = member::Entity::belongs_to(receipt::Entity)
-            .from(member::Column::GroupId)
-            .to(receipt::Column::GroupId)
-            .into();
         let lists = self
             .live_between(account, range)
             .join(JoinType::InnerJoin, of_device)
-            .join(JoinType::InnerJoin, of_receipt)
             .filter(device::Column::DeviceType.is_not_in(misp))
-            .filter(
-                Expr::col((receipt::Entity, receipt::Column::FetchedAt))
-                    .gte(Expr::col((member::Entity, member::Column::JoinedAt))),
-            );
-        let of_event = member::Entity::belongs_to(event_receipt::Entity)
-            .from(member::Column::PartId)
-            .to(event_receipt::Column::Event)
-            .into();
-        let events = self
-            .live_between(account, range)
-            .join(JoinType::InnerJoin, of_event)
-            .filter(event_receipt::Column::Publication.gt(0_i64))
-            .filter(
-                Expr::col((event_receipt::Entity, event_receipt::Column::FetchedAt))
-                    .gte(Expr::col((member::Entity, member::Column::JoinedAt))),
-            );
+            .filter(Expr::cust(format!(
+                "EXISTS (SELECT 1 FROM receipts r WHERE r.group_id = members.group_id AND {HAS_IT})"
+            )));
+        let events = self.live_between(account, range).filter(Expr::cust(format!(
+            "EXISTS (SELECT 1 FROM event_receipts r WHERE r.event = members.part_id AND r.publication > 0 AND {HAS_IT})"
+        )));
         let mut found = HashSet::new();
         for find in [lists, events] {
             let ids: Vec<Uuid> = find.into_tuple().all(&self.0).await?;

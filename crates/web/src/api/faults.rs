@@ -185,7 +185,7 @@ pub(crate) async fn add(
 ) -> Answer {
     allowed(&app, &session.0)?;
     let fault = checked(body.value, app.context.entropy.uuid())?;
-    if !emulator.faults.add(fault.clone()) {
+    if !emulator.faults.add(fault.clone(), app.context.now()) {
         return Err(AppError::Conflict {
             code: "too_many_faults",
             detail: format!("There are {MOST} faults already; clear them first."),

@@ -29,7 +29,7 @@ pub(crate) struct CountsOut {
     kept_back: u64,
     /// Those that are in a group, and so on their way to a device.
     in_groups: u64,
-    /// Of those, the ones that a device is known to have fetched since they are in its group.
+    /// Of those, the ones that a device is known to have fetched after they joined its group.
     fetched: u64,
 }
 

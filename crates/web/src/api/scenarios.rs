@@ -10,7 +10,7 @@ use validator::Validate;
 
 use super::{Answer, List, emulator::here, faults::allowed, whole};
 use crate::{
-    emulator::{Emulator, Run, Said, start as start_run},
+    emulator::{Emulator, Run, Said, start as start_run, stop as stop_run},
     extract::{Body, Id, Session},
     problem::Problem,
 };
@@ -147,7 +147,7 @@ pub(crate) async fn stop(
     id: Id,
 ) -> Answer {
     allowed(&app, &session.0)?;
-    if !emulator.scenarios.stop(&session.0.account_id, id.0) {
+    if !stop_run(&emulator, &session.0.account_id, id.0) {
         return Err(AppError::NotFound("scenario").into());
     }
     Ok(HttpResponse::NoContent().finish())

@@ -77,8 +77,12 @@ impl Faults {
     }
 
     /// Adds a fault; false if there are as many as there may be.
-    pub(crate) fn add(&self, fault: Fault) -> bool {
+    pub(crate) fn add(&self, fault: Fault, now: Timestamp) -> bool {
         let mut all = self.all();
+        if all.len() >= MOST {
+            // What can meet nothing any more makes room.
+            all.retain(|of| of.times != Some(0) && of.until.is_none_or(|until| now < until));
+        }
         if all.len() >= MOST {
             return false;
         }

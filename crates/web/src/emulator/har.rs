@@ -47,7 +47,9 @@ fn entry(exchange: &Exchange) -> Value {
         request["postData"] = post;
     }
     let mut content = text(answer, got);
-    content["size"] = answer.size.into();
+    let unpacked = content["text"].as_str().map_or(0, str::len) as u64;
+    let is_packed = named(got, "content-encoding").is_some();
+    content["size"] = if is_packed { unpacked } else { answer.size }.into();
     content["mimeType"] = named(got, "content-type").unwrap_or_default().into();
     let mut notes = Vec::new();
     if let Some(fault) = fault {

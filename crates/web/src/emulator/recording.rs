@@ -34,6 +34,8 @@ const CLIENTS: usize = 50;
 const EACH: usize = 200;
 /// Bytes of one body that are kept.
 pub(crate) const BODY_MAX: usize = 64 * 1024;
+/// Characters of one header that are kept.
+const HEADER_MAX: usize = 2_000;
 /// Bytes of all that is kept.
 const ALL_MAX: usize = 32 * 1024 * 1024;
 /// What stands for a secret.
@@ -102,7 +104,9 @@ pub(crate) struct Exchange {
 impl Exchange {
     /// About how much memory it takes.
     fn weight(&self) -> usize {
-        1_000 + self.url.len() + self.body.bytes.len() + self.answer.bytes.len()
+        let headers = self.sent.iter().chain(&self.got);
+        let headers: usize = headers.map(|(name, value)| name.len() + value.len() + 100).sum();
+        1_000 + self.url.len() + headers + self.body.bytes.len() + self.answer.bytes.len()
     }
 }
 
@@ -185,17 +189,33 @@ impl Recording {
     }
 }
 
-/// A request that is being answered.
+/// A request that is being answered. It is recorded when this is dropped: when the answer is sent, and
+/// also where the client did not wait for one.
 pub(super) struct Begun {
     who: Who,
     exchange: Exchange,
     body: Arc<Mutex<Kept>>,
     at: Instant,
     is_head: bool,
+    emulator: web::Data<Emulator>,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let mut exchange = self.exchange.clone();
+        exchange.is_cut |= exchange.status == 0;
+        exchange.received = self.at.elapsed().saturating_sub(exchange.waited);
+        exchange.body = self.body.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.emulator.recording.add(self.who.clone(), exchange);
+    }
 }
 
 /// Begins to record a request, if it is one of a client.
-pub(super) fn begin(request: &mut ServiceRequest, now: Timestamp) -> Option<Begun> {
+pub(super) fn begin(
+    request: &mut ServiceRequest,
+    now: Timestamp,
+    emulator: &web::Data<Emulator>,
+) -> Option<Begun> {
     if !PLACES.iter().any(|place| request.path().starts_with(place)) {
         return None;
     }
@@ -223,7 +243,8 @@ pub(super) fn begin(request: &mut ServiceRequest, now: Timestamp) -> Option<Begu
         received: Duration::ZERO,
     };
     let is_head = *request.method() == Method::HEAD;
-    Some(Begun { who: who(request.request()), exchange, body, at: Instant::now(), is_head })
+    let (who, at, emulator) = (who(request.request()), Instant::now(), emulator.clone());
+    Some(Begun { who, exchange, body, at, is_head, emulator })
 }
 
 impl Begun {
@@ -232,7 +253,6 @@ impl Begun {
         mut self,
         answer: ServiceResponse<BoxBody>,
         fault: Option<Uuid>,
-        emulator: web::Data<Emulator>,
     ) -> ServiceResponse<BoxBody> {
         let exchange = &mut self.exchange;
         exchange.waited = self.at.elapsed();
@@ -247,8 +267,7 @@ impl Begun {
                 BodySize::Stream => u64::MAX,
                 _ => 0,
             };
-            let recorded = Some(self);
-            BoxBody::new(RecordedBody { body, declared, recorded, emulator, has_ended: false })
+            BoxBody::new(RecordedBody { body, declared, recorded: self, has_ended: false })
         })
     }
 }
@@ -271,7 +290,7 @@ fn url(request: &HttpRequest) -> String {
     for (n, part) in parts.enumerate() {
         url.push(if n == 0 { '?' } else { '&' });
         match part.split_once('=') {
-            Some((name @ ("key" | "api_key" | "apikey"), _)) => {
+            Some((name, _)) if is_key(name) => {
                 url.push_str(name);
                 url.push('=');
                 url.push_str(REDACTED);
@@ -282,9 +301,21 @@ fn url(request: &HttpRequest) -> String {
     url
 }
 
+/// Whether a parameter holds a key, however its name is written.
+fn is_key(name: &str) -> bool {
+    let name = url::form_urlencoded::parse(name.as_bytes()).next();
+    name.is_some_and(|(name, _)| {
+        matches!(name.to_ascii_lowercase().as_str(), "key" | "api_key" | "apikey")
+    })
+}
+
 fn headers(of: &HeaderMap) -> Vec<(String, String)> {
     let shown = |(name, value): (&header::HeaderName, &header::HeaderValue)| {
         let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let text: String = text.chars().take(HEADER_MAX).collect();
+        // What passes a URL on, such as Referer, may pass its key on.
+        let holds_key = text.contains("key=") || text.contains("KEY=");
+        let text = if holds_key { REDACTED.to_owned() } else { text };
         let text = match (SECRET.contains(&name.as_str()), text.split_once(' ')) {
             (false, _) => text,
             // How it was shown is of interest: Basic where Bearer was meant.
@@ -321,8 +352,7 @@ struct RecordedBody {
     body: BoxBody,
     /// Its bytes, as far as they are known before.
     declared: u64,
-    recorded: Option<Begun>,
-    emulator: web::Data<Emulator>,
+    recorded: Begun,
     has_ended: bool,
 }
 
@@ -339,11 +369,7 @@ impl MessageBody for RecordedBody {
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let item = ready!(Pin::new(&mut self.body).poll_next(context));
         match &item {
-            Some(Ok(bytes)) => {
-                if let Some(begun) = &mut self.recorded {
-                    begun.exchange.answer.add(bytes);
-                }
-            }
+            Some(Ok(bytes)) => self.recorded.exchange.answer.add(bytes),
             Some(Err(_)) => {}
             None => self.has_ended = true,
         }
@@ -354,12 +380,7 @@ impl MessageBody for RecordedBody {
 impl Drop for RecordedBody {
     /// A body is dropped when it was sent, or when the line broke.
     fn drop(&mut self) {
-        let Some(Begun { who, mut exchange, body, at, is_head: _ }) = self.recorded.take() else {
-            return;
-        };
+        let exchange = &mut self.recorded.exchange;
         exchange.is_cut = !self.has_ended && exchange.answer.size < self.declared;
-        exchange.received = at.elapsed().saturating_sub(exchange.waited);
-        exchange.body = body.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.emulator.recording.add(who, exchange);
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Run {
     pub(crate) said: Vec<Said>,
     /// It ended, or was stopped.
     pub(crate) has_ended: bool,
+    /// Faults that it brought.
+    faults: Vec<Uuid>,
     actor: Actor,
 }
 
@@ -69,11 +71,12 @@ impl Scenarios {
         self.all().iter().rev().filter(|run| run.is_of(account)).cloned().collect()
     }
 
-    /// Stops a run. False if it is not there.
-    pub(crate) fn stop(&self, account: &AccountId, id: Uuid) -> bool {
+    /// Stops a run. Gives the faults that it brought; none if it is not there.
+    fn stop(&self, account: &AccountId, id: Uuid) -> Option<Vec<Uuid>> {
         let mut all = self.all();
-        let found = all.iter_mut().find(|run| run.id == id && run.is_of(account));
-        found.map(|run| run.has_ended = true).is_some()
+        let run = all.iter_mut().find(|run| run.id == id && run.is_of(account))?;
+        run.has_ended = true;
+        Some(run.faults.clone())
     }
 
     /// The run whose next step is due first, until a moment.
@@ -134,6 +137,7 @@ pub(crate) async fn start(
         next: 0,
         said: Vec::new(),
         has_ended: false,
+        faults: Vec::new(),
         actor: actor.clone(),
     };
     // What is in the way of the first steps is said to the person who starts it.
@@ -144,13 +148,24 @@ pub(crate) async fn start(
     Ok(run)
 }
 
+/// Stops a run and ends its faults. False if it is not there.
+pub(crate) fn stop(emulator: &Emulator, account: &AccountId, id: Uuid) -> bool {
+    let Some(faults) = emulator.scenarios.stop(account, id) else { return false };
+    for fault in faults {
+        emulator.faults.clear(Some(fault));
+    }
+    true
+}
+
 /// Takes the next step of a run.
 async fn step(app: &App, emulator: &Emulator, run: &mut Run) -> AppResult<()> {
     let Some(step) = run.scenario.steps.get(run.next) else { return Ok(()) };
     let now = app.context.now();
     if let Action::Refuse { path, retry_after, span } = step.action {
+        let id = app.context.entropy.uuid();
+        run.faults.push(id);
         let fault = Fault {
-            id: app.context.entropy.uuid(),
+            id,
             path: path.to_owned(),
             method: None,
             times: None,
@@ -162,7 +177,7 @@ async fn step(app: &App, emulator: &Emulator, run: &mut Run) -> AppResult<()> {
             },
             met: 0,
         };
-        if !emulator.faults.add(fault) {
+        if !emulator.faults.add(fault, now) {
             return Err(AppError::Conflict {
                 code: "too_many_faults",
                 detail: "There are too many faults already; clear them first.".to_owned(),

@@ -15,7 +15,7 @@ use crate::{
         recordings::{Own, RecordingOut, file},
         scenarios::{ScenarioOut, ScenarioRunOut},
     },
-    emulator::{Emulator, MOST, advance as advance_clock, start},
+    emulator::{Emulator, MOST, advance as advance_clock, start, stop},
 };
 
 pub(crate) async fn show(visitor: PageContext, emulator: web::Data<Emulator>) -> PageResult {
@@ -78,7 +78,7 @@ async fn done(form: &Form, emulator: &Emulator) -> Result<String, AppError> {
             Ok(format!("The scenario {} runs.", run.scenario.name))
         }
         "stop" => {
-            let was_there = emulator.scenarios.stop(&actor.account_id, id()?);
+            let was_there = stop(emulator, &actor.account_id, id()?);
             was_there
                 .then(|| "The scenario is stopped.".to_owned())
                 .ok_or(AppError::NotFound("scenario"))
@@ -86,7 +86,7 @@ async fn done(form: &Form, emulator: &Emulator) -> Result<String, AppError> {
         "fault" => {
             let fault = checked(fault_of(form)?, app.context.entropy.uuid())?;
             let path = fault.path.clone();
-            if emulator.faults.add(fault) {
+            if emulator.faults.add(fault, app.context.now()) {
                 return Ok(format!("Requests of {path} meet a fault from now on."));
             }
             let detail = format!("There are {MOST} faults already; end them first.");

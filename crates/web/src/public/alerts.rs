@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Answer, Params, Program, Refusal, capital, iso, lenient};
+use super::{Answer, Params, Program, Refusal, capital, iso};
 
 mod change;
 mod types;
@@ -191,19 +191,10 @@ pub(super) async fn ids(request: &HttpRequest, app: &App, program: &Program) -> 
     if ids.is_empty() {
         return Ok(HttpResponse::NoContent().finish());
     }
-    if params.one("offset").is_some_and(|offset| offset != "0") {
-        return Err(Refusal::unprocessable(
-            "This list has no pages: ask for update-alerts, which has.",
-        ));
-    }
     if by_day {
         let mut found: Vec<_> = days.into_iter().zip(ids).collect();
         found.sort();
         ids = found.into_iter().map(|(_, id)| id).collect();
-    }
-    if let Some(most) = params.one("limit") {
-        let most = lenient::number(most).and_then(|n| usize::try_from(n).ok());
-        ids.truncate(most.ok_or_else(|| Refusal::unprocessable("limit is a number."))?);
     }
     Ok(HttpResponse::Ok().json(ids))
 }

@@ -90,7 +90,9 @@ async fn set_severity(app: &App, program: &Program, body: Vec<SeverityIn>) -> An
         Err(refusal) if refusal.is_about_the_body() => {
             let mut unknown = Vec::new();
             for value in values {
-                if app.intake.ioc_by_value(&program.0, &value).await?.is_none() {
+                let is_known = detect(&value).is_ok()
+                    && app.intake.ioc_by_value(&program.0, &value).await?.is_some();
+                if !is_known {
                     unknown.push(value);
                 }
             }

@@ -43,7 +43,8 @@ const FILTERS: &[&str] = &[
     "geolocation",
     "subType",
 ];
-/// Which IOCs. Lists of words are repeated (`type=Domains&type=Urls`) or indexed (`type[0]=Domains`).
+/// Which IOCs. Lists of words are repeated (`type=Domains&type=Urls`), indexed (`type[0]=Domains`) or
+/// behind commas.
 /// A parameter that is not known is refused.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
@@ -253,7 +254,7 @@ fn wanted(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
     walk(params)
 }
 
-/// The same, from the beginning unless it says from when.
+/// The same; of all that is served unless it says from when.
 fn walk(params: &Params) -> Result<Option<WalkQuery>, Refusal> {
     let updated_from = params.time("lastUpdatedFrom")?;
     let limit = match params.one("limit") {

@@ -34,7 +34,8 @@ pub(super) fn number(text: &str) -> Option<i64> {
 
 /// A time: ISO 8601, milliseconds since 1970, or `MM/DD/YYYY`.
 pub(super) fn time(text: &str) -> Result<Timestamp, String> {
-    if let Some(milliseconds) = number(text) {
+    // From 1973 on: a smaller number is a day or a year, or counts seconds.
+    if let Some(milliseconds) = number(text).filter(|n| *n >= 100_000_000_000) {
         return Ok(Timestamp::from_micros(milliseconds.saturating_mul(1_000)));
     }
     let parts: Vec<&str> = text.split('/').collect();

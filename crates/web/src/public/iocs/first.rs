@@ -21,7 +21,7 @@ use super::{
 fn first_version(account: &AccountId, walked: Walked, now: Timestamp) -> Value {
     let (id, domain) =
         (walked.ioc.id, matches!(walked.ioc.kind, Kind::Domain).then(|| walked.ioc.value.clone()));
-    let (source_id, source_name, confidence) = surest(&walked);
+    let (source_id, source_name, confidence) = surest(&walked, &[]);
     let ioc = ThreatCommandIoc::of(walked, now);
     json!({
         "_id": id, "AccountID": account, "SourceID": source_id, "Source": { "Name": source_name, "Confidence": confidence },
@@ -30,9 +30,11 @@ fn first_version(account: &AccountId, walked: Walked, now: Timestamp) -> Value {
     })
 }
 
-/// The source that is surest: id, name and confidence.
-fn surest(walked: &Walked) -> (String, String, u8) {
-    let source = walked.feeds.iter().max_by_key(|(_, level)| *level);
+/// The source that is surest, of those that were asked for where it is one of them: id, name and
+/// confidence.
+fn surest(walked: &Walked, asked: &[SourceId]) -> (String, String, u8) {
+    let source =
+        walked.feeds.iter().max_by_key(|(source, level)| (asked.contains(&source.id), *level));
     source.map_or_else(
         || ("none".to_owned(), "No active source".to_owned(), 1),
         |(source, level)| (source.id.to_string(), source.name.clone(), *level),
@@ -128,7 +130,7 @@ const COLUMNS: [&str; 18] = [
 /// Every IOC as a table, streamed.
 #[utoipa::path(
     tag = "Threat Command: IOCs",
-    params(("lastUpdatedFrom" = Option<String>, Query, description = "From the beginning unless given"), IocFilters, ("encloseValueWithQuotes" = Option<bool>, Query, description = "Every cell is quoted, whatever it says")),
+    params(("lastUpdatedFrom" = Option<String>, Query, description = "Those that changed in the last six months unless given"), IocFilters, ("encloseValueWithQuotes" = Option<bool>, Query, description = "Every cell is quoted, whatever it says")),
     responses((status = 200, body = String, content_type = "text/csv"), (status = 401), (status = 422)), security(("basic" = []))
 )]
 #[get("/v1-1/iocs/iocs-details-csv")]
@@ -151,13 +153,10 @@ pub(crate) async fn csv(request: HttpRequest, app: web::Data<App>, program: Prog
 }
 
 /// A line of the table, with the source that was asked for, or else the surest.
-fn row(mut walked: Walked, asked: &[SourceId], now: Timestamp) -> String {
+fn row(walked: Walked, asked: &[SourceId], now: Timestamp) -> String {
     let id = walked.ioc.id.to_string();
     let (first_seen, last_seen) = (walked.ioc.first_seen, walked.ioc.last_seen);
-    if walked.feeds.iter().any(|(source, _)| asked.contains(&source.id)) {
-        walked.feeds.retain(|(source, _)| asked.contains(&source.id));
-    }
-    let (source_id, source_name, confidence) = surest(&walked);
+    let (source_id, source_name, confidence) = surest(&walked, asked);
     let ioc = ThreatCommandIoc::of(walked, now);
     crate::csv::line(&[
         id,
