@@ -766,7 +766,7 @@ def open_all(page: Page) -> None:
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
 
 
-OPEN_PAGES = ["/sign-in", "/forgotten-password", "/password", "/nowhere", "/help", "/help/devices", "/help?q=backup"]
+OPEN_PAGES = ["/sign-in", "/forgotten-password", "/password", "/nowhere", "/help", "/help/conformance", "/help?q=backup"]
 
 
 def on_every_page(site: Site, widths: tuple[int, int], look: Callable[[Page, str, str, int], None]) -> None:

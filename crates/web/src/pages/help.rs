@@ -110,7 +110,10 @@ fn page(slug: &'static str, markdown: &str) -> Page {
     html::push_html(&mut html, events.into_iter());
     // Wide tables scroll by themselves, not the page.
     let html = html
-        .replace("<table>", "<div class=\"scroll\"><table>")
+        .replace(
+            "<table>",
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Table\"><table>",
+        )
         .replace("</table>", "</table></div>");
     let title = sections.first().map(|section| section.title.clone()).unwrap_or_default();
     let about = sections
