@@ -133,7 +133,7 @@ fn what_clients_ask_is_recorded(app: &mut TestApp) {
     }
     assert!(log.to_string().contains("Basic redacted"));
 
-    // Another account sees none of it.
+    // Another account sees nothing of it.
     let other = second_account(app).0;
     let theirs = other.get(recordings)["items"].to_string();
     assert!(!theirs.contains(agent) && !theirs.contains("firewall"), "{theirs}");

@@ -43,7 +43,7 @@ pub struct Step {
 pub enum Action {
     /// Nothing: something becomes due by itself.
     Wait,
-    /// A device is there that has just pulled.
+    /// A device is made that has just pulled.
     AddDevice(&'static str),
     /// The device pulls.
     Pull(&'static str),
@@ -108,7 +108,7 @@ pub static SCENARIOS: LazyLock<Vec<Scenario>> = LazyLock::new(|| {
             steps: vec![
                 step(
                     0,
-                    "The device Scenario keys is there, and has just pulled.",
+                    "The device Scenario keys exists, and has just pulled.",
                     Action::AddDevice(KEYS),
                 ),
                 step(
