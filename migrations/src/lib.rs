@@ -35,6 +35,8 @@ mod m0024_subscriptions;
 mod m0025_protocols;
 mod m0026_quality;
 mod m0027_fetched;
+mod m0028_versions;
+mod m0029_overview;
 mod table;
 
 /// What going back is answered with.
@@ -75,6 +77,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0025_protocols::Migration),
             Box::new(m0026_quality::Migration),
             Box::new(m0027_fetched::Migration),
+            Box::new(m0028_versions::Migration),
+            Box::new(m0029_overview::Migration),
         ]
     }
 }

@@ -96,6 +96,16 @@ fn what_a_device_holds() {
 }
 
 #[test]
+fn overview_and_search() {
+    on_sqlite("overview_and_search");
+}
+
+#[test]
+fn many_devices_at_once() {
+    on_sqlite("many_devices_at_once");
+}
+
+#[test]
 fn every_error_of_the_add_dialog() {
     on_sqlite("every_error_of_the_add_dialog");
 }

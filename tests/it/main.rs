@@ -23,6 +23,7 @@ mod every_page;
 mod faulty;
 mod feed;
 mod followed;
+mod found;
 mod full;
 mod hostile;
 mod import_history;

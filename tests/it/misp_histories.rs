@@ -309,7 +309,7 @@ fn differences(misp: &Misp, feed: &BTreeMap<String, Value>) -> Vec<String> {
         if attribute.deleted && !attribute.rejected {
             found.push(format!("holds {} as deleted", attribute.value));
         } else if !attribute.deleted && attribute.tags != live {
-            found.push(format!("{} has {:?}, not {live:?}", attribute.value, attribute.tags));
+            found.push(format!("{event} holds {attribute:?}, not {live:?}: {entry}"));
         }
     }
     found

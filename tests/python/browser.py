@@ -51,7 +51,7 @@ class Site:
         page.fill("#email", email or self.scene["email"])
         page.fill("#password", password or self.scene["password"])
         page.get_by_role("button", name="Sign in").click()
-        expect(page.get_by_role("heading", name="Integrations")).to_be_visible()
+        expect(page.get_by_role("heading", name="Overview")).to_be_visible()
 
     def api(self, method: str, path: str, **options: object) -> requests.Response:
         if not hasattr(self, "token"):
@@ -99,7 +99,7 @@ class Site:
 def the_whole_work_of_an_admin(site: Site) -> None:
     page = site.page
     page.goto("/")
-    expect(page).to_have_url(re.compile(r"/sign-in\?next=%2Fautomation%2Fintegrations$"))
+    expect(page).to_have_url(re.compile(r"/sign-in\?next=%2F$"))
     expect(page.get_by_text("First time here?")).to_be_visible()
     page.fill("#email", site.scene["email"])
     page.fill("#password", "not the password")
@@ -107,6 +107,7 @@ def the_whole_work_of_an_admin(site: Site) -> None:
     expect(page.get_by_role("alert")).to_contain_text("e-mail address or the password is wrong")
     assert page.input_value("#email") == site.scene["email"], "what was typed stays"
     site.sign_in()
+    page.get_by_role("link", name="Integrations", exact=True).click()
     expect(page.get_by_role("heading", name="No device yet")).to_be_visible()
     site.add_device("Lab MISP")
     # The page of all devices, left open in another tab.
@@ -157,9 +158,11 @@ def the_whole_work_of_an_admin(site: Site) -> None:
     page.get_by_role("link", name="Lab MISP", exact=True).click()
     expect(page.get_by_text("Does something fetch it at all?")).to_be_visible()
     expect(page.locator("section", has=page.get_by_role("heading", name="Outages and messages"))).to_contain_text("still silent")
+    page.get_by_role("link", name="Settings", exact=True).click()
     page.get_by_role("link", name="Mail", exact=True).click()
     expect(page.locator("table tbody tr").first).to_contain_text("[iocast] Lab MISP is silent (iocast)")
-    expect(page.locator("table tbody tr").first).to_contain_text("sent")
+    expect(page.locator("table tbody tr").first).to_contain_text("written to a file")
+    expect(page.locator("p.notice").first).to_contain_text("Nobody gets mail")
     site.pull(values)
     expect(watching.locator("[data-condition] .dot.synced")).to_be_visible()
     site.advance("0s")
@@ -311,7 +314,7 @@ def what_a_device_holds(site: Site) -> None:
 
     # Beside the dot, each device says whether it has what its groups hold.
     page.goto("/automation/integrations")
-    edge = page.get_by_role("row", name=re.compile("^Edge"))
+    edge = page.get_by_role("row", name=re.compile("^Choose Edge"))
     expect(edge).to_contain_text("never fetched")
     pull("Edge")
     expect(edge).not_to_contain_text("never fetched")
@@ -374,12 +377,12 @@ def with_the_keyboard_only(site: Site) -> None:
     tab_to("e.id === 'password'", 1)
     keyboard.type(site.scene["password"])
     keyboard.press("Enter")
-    expect(page.get_by_role("heading", name="Integrations")).to_be_visible()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible()
     # The first stop of every page leads past the menu.
     keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the page"
     keyboard.press("Enter")
-    tab_to(button("Add new device"))
+    tab_to(button("Add a device"))
     keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Add New Cloud Device")).to_be_visible()
     tab_to("e.id === 'name'")
@@ -408,9 +411,9 @@ def with_the_keyboard_only(site: Site) -> None:
     keyboard.press("Space")
     tab_to("e.value === 'Phishing'")
     keyboard.press("Space")
-    tab_to(button("Count what fits"))
+    tab_to(button("Who is affected?"))
     keyboard.press("Enter")
-    expect(page.locator("#count")).to_contain_text("0 IOCs fit")
+    expect(page.locator("#count")).to_contain_text("0 IOCs are chosen")
     tab_to(button("Next"))
     keyboard.press("Enter")
     tab_to("e.name === 'group_ids'")
@@ -427,8 +430,8 @@ def with_the_keyboard_only(site: Site) -> None:
     page.goto(f"/automation/policy/{rule['id']}")
     expect(page.get_by_label("Phishing", exact=True)).to_be_checked()
     page.get_by_label("high", exact=True).first.check()
-    for _ in range(2):
-        page.get_by_role("button", name="Next").click()
+    page.get_by_role("button", name="Who is affected?").click()
+    expect(page.locator("#count")).to_contain_text("as it is saved: 0")
     page.get_by_role("button", name="Save").click()
     expect(page.locator("p.said")).to_contain_text("is saved")
     after = site.api("GET", f"/rules/{rule['id']}").json()["criteria"]
@@ -459,8 +462,8 @@ def without_script(site: Site) -> None:
     page.get_by_role("link", name="Add rule").click()
     page.fill("#name", "Domains")
     page.get_by_label("domain", exact=True).check()
-    page.get_by_role("button", name="Count what fits").click()
-    expect(page.locator("#count")).to_contain_text("1 IOC fits now")
+    page.get_by_role("button", name="Who is affected?").click()
+    expect(page.locator("#count")).to_contain_text("1 IOC is chosen now")
     page.get_by_label("Plain MISP", exact=True).check()
     page.get_by_role("button", name="Finish").click()
     expect(page.locator("p.said")).to_contain_text("The rule Domains is saved")
@@ -658,13 +661,13 @@ def an_analyst_looks_and_changes_nothing(site: Site) -> None:
     furnish(site)
     site.sign_in(email=site.scene["analyst"], password=site.scene["analyst_password"])
     expect(page.get_by_role("link", name="Add new device")).to_have_count(0)
-    expect(page.get_by_role("link", name="Subscription")).to_have_count(0)
+    expect(page.get_by_role("link", name="Settings", exact=True)).to_have_count(0)
     for path in pages(site):
         answer = page.goto(path)
-        closed = path.startswith(("/emulator", "/settings/subscription", "/settings/users", "/settings/guards", "/settings/warninglists", "/settings/mail", "/settings/audit")) or path.endswith("/new")
+        closed = path.startswith(("/emulator", "/automation/integrations/table", "/settings/subscription", "/settings/users", "/settings/guards", "/settings/warninglists", "/settings/mail", "/settings/audit")) or path.endswith("/new")
         assert answer.status == (403 if closed else 200), (path, answer.status)
         buttons = [b.inner_text() for b in page.locator("main button:visible").all()]
-        harmless = {"Show", "Search", "Copy", "Copy all fields", "Change it", "End it", "Back", "Next", "Compare", "Count what fits"}
+        harmless = {"Show", "Search", "Copy", "Copy all fields", "Change it", "End it", "Back", "Next", "Compare", "Who is affected?"}
         assert all(b.split("\n")[0] in harmless for b in buttons), (path, buttons)
 
 
@@ -724,6 +727,9 @@ def pages(site: Site) -> list[str]:
     rule = site.api("GET", "/rules").json()["items"][0]["id"]
     source = site.api("GET", "/sources").json()["items"][0]["id"]
     return [
+        "/",
+        "/search?q=host",
+        "/automation/integrations/table",
         "/automation/integrations",
         "/automation/integrations?tab=on_premises",
         "/automation/integrations/new",
@@ -1239,6 +1245,149 @@ def warninglists(site: Site) -> None:
     page.get_by_role("button", name="Remove the selected").click()
     expect(page.locator("p.said")).to_contain_text("1 taken off the allow list")
     expect(entry).to_be_visible()
+
+
+def overview_and_search(site: Site) -> None:
+    page = site.page
+    site.sign_in()
+    # The first steps of a new account can be left.
+    expect(page.locator(".checklist li")).to_have_count(5)
+    page.get_by_role("button", name="Do not show this again").click()
+    expect(page.locator(".checklist")).to_have_count(0)
+    furnish(site)
+    page.reload()
+    # What waits for a person leads to where it is done.
+    waits = page.locator(".waits")
+    expect(waits).to_contain_text("1 publication is held")
+    expect(waits).to_contain_text("1 subscription fails")
+    expect(waits).to_contain_text("never pulled")
+    waits.get_by_role("link", name="publication is held").click()
+    expect(page.get_by_role("heading", name="Edge addresses")).to_be_visible()
+    page.get_by_role("link", name="iocast").first.click()
+    waits.get_by_role("link", name="subscription fails").click()
+    expect(page.locator("#list tbody tr")).to_have_count(1)
+    page.goto("/")
+    expect(page.locator("#iocs-heading")).to_contain_text("active IOCs")
+    page.get_by_role("link", name="90 days").click()
+    expect(page.get_by_role("link", name="90 days")).to_have_attribute("aria-current", "true")
+    expect(page.locator("#changes tbody tr")).to_have_count(8)
+    # Everything is found from everywhere, by keyboard alone.
+    page.locator("h1").click()
+    page.keyboard.press("/")
+    page.keyboard.type("HOST7[.]example")
+    expect(page.get_by_role("option", name="host7.example")).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text("host7.example")
+    for text, kind, heading in [("perim", "IOC groups", "Perimeter"), ("own fe", "Sources", "Own feed"), ("branch", "Devices", "Branch MISP")]:
+        page.keyboard.press("Control+k")
+        page.keyboard.type(text)
+        page.get_by_role("group", name=kind).get_by_role("option", name=heading).first.click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text(heading)
+    page.goto("/search?q=hxxp://host9[.]example/other")
+    expect(page.get_by_role("link", name="host9.example", exact=True)).to_be_visible()
+    page.goto("/search?q=nobody-has-this")
+    expect(page.get_by_role("heading", name="Nothing found")).to_be_visible()
+    # Out of every list, and back.
+    page.goto("/search?q=host59.example")
+    page.get_by_role("link", name="host59.example", exact=True).click()
+    page.get_by_text("Withdraw everywhere").click()
+    page.fill("#why", "It is our own update server")
+    page.get_by_role("button", name="Withdraw", exact=True).click()
+    expect(page.locator("p.said")).to_contain_text("It is withdrawn from every group")
+    expect(page.locator("#withdrawn")).to_contain_text("Withdrawn from 1 device", timeout=30_000)
+    expect(page.locator("section", has=page.locator("#history-heading"))).to_contain_text("It is our own update server")
+    page.get_by_role("button", name="Undo: send it again").click()
+    expect(page.locator("p.said")).to_contain_text("It is sent again")
+    expect(page.get_by_text("Withdraw everywhere")).to_be_visible()
+    # Errors stand in the frame; a part of the product leads to its first page.
+    assert page.goto("/nothing/here").status == 404
+    expect(page.get_by_role("link", name="Integrations", exact=True)).to_be_visible()
+    page.goto("/settings")
+    expect(page).to_have_url(re.compile("/settings/subscription$"))
+    # Times are shown as a person likes them.
+    page.goto("/automation/integrations")
+    page.get_by_label("Times").select_option("utc")
+    expect(page.locator("time.when").first).to_contain_text("UTC")
+    page.reload()
+    expect(page.locator("time.when").first).to_contain_text("UTC")
+    # A page that could not refresh says so, and stops saying so.
+    expect(page.locator("#stale")).to_be_hidden()
+    site.context.set_offline(True)
+    expect(page.locator("#stale")).to_contain_text("The server does not answer", timeout=30_000)
+    site.context.set_offline(False)
+    expect(page.locator("#stale")).to_be_hidden(timeout=60_000)
+    # Signed out elsewhere: the page stays, and says so.
+    other = site.context.new_page()
+    other.goto("/settings/profile")
+    other.get_by_role("button", name="Sign out").first.click()
+    expect(page.locator("#stale")).to_contain_text("You are signed out", timeout=30_000)
+    expect(page.get_by_role("heading", name="Integrations")).to_be_visible()
+
+
+def many_devices_at_once(site: Site) -> None:
+    page = site.page
+    site.sign_in()
+    page.goto("/automation/integrations")
+    page.get_by_role("link", name="Add from CSV").click()
+    page.get_by_role("button", name="Add the devices").click()
+    expect(page.locator("main .wrong")).to_contain_text("The first line has to name the columns")
+    rows = [f"Branch {n:03},panos-edl,1000,Addresses {n:03}=ip; Domains {n:03}=domain,site: {['lyon', 'berlin'][n % 2]}; branch" for n in range(60)]
+    table = "\n".join(["name,device_type,ioc_limit,groups,labels", *rows, "Bad-name,toaster,,,"])
+    page.set_input_files("#file", {"name": "devices.csv", "mimeType": "text/csv", "buffer": table.encode()})
+    expect(page.locator("#table")).to_have_value(re.compile("Branch 059"))
+    page.get_by_role("button", name="Check, add nothing").click()
+    expect(page.locator("#result-heading")).to_contain_text("60 of 61 can be added, 1 has a problem".replace("has", "have"))
+    expect(page.locator("tr.refused")).to_contain_text("There is no such device type")
+    assert site.api("GET", "/devices?limit=1").json()["items"] == [], "nothing was added"
+    page.get_by_role("button", name="Add the devices").click()
+    expect(page.locator("#result-heading")).to_contain_text("60 of 61 are added")
+    key = page.locator("tr", has_text="Branch 000").locator("code.secret").inner_text()
+    device = site.api("GET", "/devices?limit=1").json()["items"][0]
+    assert device["labels"] == ["branch", "site: lyon"] and [g["limit"] for g in device["groups"]] == [500, 500], device
+    url = device["groups"][0]["url"]
+    until(lambda: requests.get(url, auth=(site.scene["account_id"], key), timeout=60).ok, "the key opens the group")
+    # Given once more, every name is taken.
+    page.fill("#table", table)
+    page.get_by_role("button", name="Add the devices").click()
+    expect(page.locator("#result-heading")).to_contain_text("0 of 61 are added, 61 have a problem")
+    # Those of one site, changed together.
+    page.goto("/automation/integrations?label=site%3A+lyon")
+    expect(page.locator("#devices [role=status]")).to_have_text("30 of 60 devices")
+    page.get_by_text("Change several devices").click()
+    page.get_by_label("All on this page").check()
+    expect(page.locator("[data-chosen]")).to_have_text(": 30 chosen")
+    page.get_by_label("Label, limit, or hours").fill("DMZ, tier 2")
+    page.get_by_role("button", name="Add label").click()
+    expect(page.locator("p.said")).to_contain_text("30 devices are changed")
+    page.goto("/automation/integrations?label=tier+2")
+    expect(page.locator("#devices [role=status]")).to_have_text("30 of 60 devices")
+    for box in page.locator("td.choose input").all()[:2]:
+        box.check()
+    page.get_by_label("Label, limit, or hours").fill("12")
+    page.get_by_role("button", name="Pause (for hours, if given)").click()
+    expect(page.locator("p.said")).to_contain_text("2 devices are changed")
+    paused = page.locator("tr", has_text="Branch 000")
+    expect(paused).to_contain_text("Paused")
+    expect(paused).to_contain_text("until")
+    site.api("POST", "/emulator/clock", json={"advance": "13h"})
+    assert not site.api("GET", f"/devices/{device['id']}").json()["paused"], "the pause ended by itself"
+    page.goto("/automation/integrations?label=tier+2")
+    page.locator("td.choose input").first.check()
+    page.get_by_label("Label, limit, or hours").fill("100")
+    page.get_by_role("button", name="Set limit").click()
+    expect(page.locator("section.said .trouble")).to_contain_text("Its groups were given 1000 IOCs together")
+    page.goto("/automation/integrations?label=tier+2")
+    page.locator("td.choose input").first.check()
+    page.get_by_role("button", name="New key each").click()
+    expect(page.locator("section.said code.secret")).to_have_count(1)
+    page.get_by_role("link", name="Integrations", exact=True).click()
+    page.get_by_text("Change several devices").click()
+    page.get_by_role("button", name="Watch again").click()
+    expect(page.locator("main .trouble")).to_be_visible()
+    # What is exported can be given again elsewhere.
+    exported = site.context.request.get("/automation/integrations.csv").text()
+    assert exported.count("\r\n") == 61 and '"Addresses 000=ip; Domains 000=domain"' in exported, exported[:600]
 
 
 def screenshots(site: Site) -> None:

@@ -119,59 +119,311 @@ for (const wizard of document.querySelectorAll("[data-wizard]")) {
   show(false);
 }
 
+// How fresh the page is. What it asks for by itself goes through here: a failure is said, and each one
+// makes the next try later.
+const stale = document.getElementById("stale");
+const loaded = Date.now();
+const freshness = { at: loaded, failures: 0 };
+const clock = (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const refreshed = () => {
+  freshness.at = Date.now();
+  freshness.failures = 0;
+  if (stale) stale.hidden = true;
+};
+const notRefreshed = (signedOut) => {
+  freshness.failures += 1;
+  if (!stale || (freshness.failures < 2 && !signedOut)) return;
+  const since = `This page shows what was true at ${clock(freshness.at)}. `;
+  const text = signedOut ? `${since}You are signed out: ` : `${since}The server does not answer; the page tries again by itself.`;
+  if (stale.dataset.text === text && !stale.hidden) return;
+  stale.dataset.text = text;
+  stale.replaceChildren(text);
+  if (signedOut) {
+    const here = encodeURIComponent(location.pathname + location.search);
+    stale.append(Object.assign(document.createElement("a"), { href: `/sign-in?next=${here}`, textContent: "sign in to go on" }), ". What you filled in stays while this page is open.");
+  }
+  stale.hidden = false;
+};
+// Asks for something in the background; gives nothing when it could not be had.
+const ask = async (address, accept) => {
+  try {
+    const answer = await fetch(address, { headers: { Accept: accept, "X-Iocast-Background": "1" }, redirect: "manual", signal: AbortSignal.timeout(30000) });
+    if (answer.ok) {
+      refreshed();
+      return answer;
+    }
+    notRefreshed(answer.type === "opaqueredirect" || answer.status === 401);
+  } catch {
+    notRefreshed(false);
+  }
+  return null;
+};
+// Calls again and again, and less often while it fails or nothing changes. A hidden page rests.
+const again = (work, first, most) => {
+  let wait = first;
+  const round = async () => {
+    if (!document.hidden) {
+      const changed = await work();
+      wait = changed ? first : Math.min(most, wait * 1.5);
+      if (freshness.failures) wait = Math.min(60000, first * 2 ** Math.min(freshness.failures, 6));
+    }
+    timer = setTimeout(round, wait);
+  };
+  let timer = setTimeout(round, first);
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return;
+    clearTimeout(timer);
+    wait = first;
+    round();
+  });
+};
+document.addEventListener("htmx:beforeSwap", (event) => {
+  // The sign-in page is no part of this one.
+  if (event.detail.xhr.responseURL.includes("/sign-in")) {
+    event.detail.shouldSwap = false;
+    notRefreshed(true);
+  } else if (event.detail.xhr.status < 400) refreshed();
+});
+for (const failed of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
+  document.addEventListener(failed, (event) => notRefreshed(event.detail.xhr?.status === 401));
+}
+
+// Times: how long ago, in the time zone of the browser, or in UTC.
+const times = document.querySelector("[data-times]");
+let shownAs = "ago";
+try { shownAs = localStorage.getItem("times") ?? "ago"; } catch { /* as they are */ }
+const showTime = (time) => {
+  const words = time.firstChild;
+  if (!words || !time.dateTime) return;
+  time.dataset.ago ??= words.textContent;
+  time.dataset.utc ??= time.dataset.exact;
+  const local = new Date(time.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  time.dataset.exact = `${local} here, ${time.dataset.utc}`;
+  words.textContent = { ago: time.dataset.ago, local, utc: time.dataset.utc }[shownAs] ?? time.dataset.ago;
+};
+const showTimes = (within) => within.querySelectorAll("time.when").forEach(showTime);
+if (times) {
+  const select = times.querySelector("select");
+  times.hidden = false;
+  select.value = shownAs;
+  select.addEventListener("change", () => {
+    shownAs = select.value;
+    try { localStorage.setItem("times", shownAs); } catch { /* only for this page */ }
+    showTimes(document);
+  });
+}
+showTimes(document);
+document.addEventListener("htmx:load", (event) => showTimes(event.target));
+
 // Devices on the page are followed: a dot that changes does so without a reload, and is said to those who can't see it.
 const watched = () => document.querySelectorAll("[data-device], [data-wait]");
+const followOne = (place, state) => {
+  const before = place.dataset.lastPullAt;
+  place.dataset.lastPullAt = state.last_pull_at;
+  const scope = place.matches(".title") ? document.getElementById("main") : place;
+  for (const last of scope.querySelectorAll("[data-last-pull]")) {
+    if (!state.last_pull_at) continue;
+    let time = last.querySelector("time");
+    if (!time) {
+      time = Object.assign(document.createElement("time"), { className: "when" });
+      time.append("", Object.assign(document.createElement("span"), { className: "aside" }));
+      last.replaceChildren(time);
+    }
+    time.dateTime = state.last_pull_at;
+    time.dataset.ago = state.last_pull;
+    time.dataset.utc = state.last_pull_exact;
+    time.lastChild.textContent = `, ${state.last_pull_exact}`;
+    showTime(time);
+  }
+  let moved = before !== undefined && before !== String(state.last_pull_at);
+  if (place.dataset.state !== state.state) {
+    moved = true;
+    place.dataset.state = state.state;
+    const said = place.querySelector("[data-condition]");
+    const dot = document.createElement("span");
+    dot.className = `dot ${state.state}`;
+    dot.setAttribute("aria-hidden", "true");
+    const word = document.createElement("span");
+    word.className = "dot-word";
+    word.textContent = state.word;
+    said.replaceChildren(dot, " ", word);
+    const heading = place.querySelector("#wait-heading");
+    if (heading && state.state === "synced") heading.textContent = "It pulls";
+    for (const hint of place.querySelectorAll("[data-while-waiting]")) hint.hidden = state.state === "synced";
+    announce(`${state.name}: ${state.word}`);
+  }
+  return moved;
+};
 if (watched().length) {
-  const follow = async () => {
-    if (document.hidden) return;
+  again(async () => {
     const ids = [...new Set([...watched()].map((place) => place.dataset.device ?? place.dataset.wait))].join(",");
-    const answer = await fetch(`/automation/integrations/states?ids=${ids}`, { headers: { Accept: "application/json" }, redirect: "manual" });
-    if (!answer.ok) return;
+    const answer = await ask(`/automation/integrations/states?ids=${ids}`, "application/json");
+    if (!answer) return false;
     const states = new Map((await answer.json()).map((s) => [s.id, s]));
     let moved = false;
     for (const place of watched()) {
       const state = states.get(place.dataset.device ?? place.dataset.wait);
-      if (!state) continue;
-      moved ||= place.dataset.lastPullAt !== undefined && place.dataset.lastPullAt !== String(state.last_pull_at);
-      place.dataset.lastPullAt = state.last_pull_at;
-      const scope = place.matches(".title") ? document.getElementById("main") : place;
-      for (const last of scope.querySelectorAll("[data-last-pull]")) {
-        const shown = last.querySelector("time");
-        if (shown ? !shown.matches(":focus, :hover") && !shown.textContent.startsWith(state.last_pull) : last.textContent.trim() !== state.last_pull) {
-          last.textContent = state.last_pull;
-        }
-      }
-      if (place.dataset.state === state.state) continue;
-      moved = true;
-      place.dataset.state = state.state;
-      const said = place.querySelector("[data-condition]");
-      const dot = document.createElement("span");
-      dot.className = `dot ${state.state}`;
-      dot.setAttribute("aria-hidden", "true");
-      const word = document.createElement("span");
-      word.className = "dot-word";
-      word.textContent = state.word;
-      said.replaceChildren(dot, " ", word);
-      const heading = place.querySelector("#wait-heading");
-      if (heading && state.state === "synced") heading.textContent = "It pulls";
-      for (const hint of place.querySelectorAll("[data-while-waiting]")) hint.hidden = state.state === "synced";
-      announce(`${state.name}: ${state.word}`);
+      if (state) moved = followOne(place, state) || moved;
     }
     // What a device has is shown beside its dot.
     if (moved) document.body.dispatchEvent(new CustomEvent("pulled"));
-  };
-  const round = () => follow().catch(() => {}).finally(() => setTimeout(round, 2000));
-  setTimeout(round, 2000);
+    return moved;
+  }, 2000, 10000);
 }
+
+// Parts of a page that show what changes by itself are asked for again with the page they stand on.
+const parts = () => [...document.querySelectorAll("[data-live]")];
+const isUsed = (part) => part.contains(document.activeElement) || part.querySelector("details[open], dialog[open]");
+if (parts().length) {
+  again(async () => {
+    const answer = await ask(location.href, "text/html");
+    if (!answer) return false;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    let changed = false;
+    for (const part of parts()) {
+      const next = fresh.getElementById(part.id);
+      if (!next || isUsed(part) || next.textContent === part.dataset.text) continue;
+      changed ||= part.dataset.text !== undefined;
+      const text = next.textContent;
+      part.replaceChildren(...next.childNodes);
+      part.dataset.text = text;
+      showTimes(part);
+      htmx.process(part);
+    }
+    return changed;
+  }, 5000, 30000);
+}
+
+// Search from every page: / or Ctrl-K, then the arrows and Enter.
+const palette = document.querySelector("[data-palette]");
+if (palette) {
+  const hits = Object.assign(document.createElement("div"), { id: "hits", className: "hits", hidden: true });
+  hits.setAttribute("role", "listbox");
+  hits.setAttribute("aria-label", "Search results");
+  palette.form.append(hits);
+  for (const [name, value] of [["role", "combobox"], ["aria-expanded", "false"], ["aria-controls", "hits"], ["aria-autocomplete", "list"]]) palette.setAttribute(name, value);
+  let asked = 0;
+  let timer = 0;
+  const options = () => [...hits.querySelectorAll("[role=option]")];
+  const current = () => hits.querySelector("[aria-selected=true]");
+  const show = (open) => {
+    hits.hidden = !open;
+    palette.setAttribute("aria-expanded", String(open));
+    if (!open) palette.removeAttribute("aria-activedescendant");
+  };
+  const choose = (option) => {
+    current()?.setAttribute("aria-selected", "false");
+    if (!option) return;
+    option.setAttribute("aria-selected", "true");
+    palette.setAttribute("aria-activedescendant", option.id);
+    option.scrollIntoView({ block: "nearest" });
+  };
+  const look = async () => {
+    const text = palette.value.trim();
+    const mine = asked += 1;
+    if (!text) {
+      show(false);
+      return;
+    }
+    const answer = await ask(`/search/hits?q=${encodeURIComponent(text)}`, "text/html");
+    if (!answer || mine !== asked) return;
+    const fragment = new DOMParser().parseFromString(await answer.text(), "text/html").body;
+    hits.replaceChildren(...fragment.childNodes);
+    options().forEach((option, nth) => { option.id = `hit-${nth}`; });
+    show(true);
+    announce(`${options().length - 1} results`);
+  };
+  palette.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(look, 150);
+  });
+  palette.addEventListener("keydown", (event) => {
+    const all = options();
+    const at = all.indexOf(current());
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      if (hits.hidden || !all.length) look();
+      else choose(all[(at + (event.key === "ArrowDown" ? 1 : all.length - (at < 0 ? 0 : 1))) % all.length]);
+    } else if (event.key === "Enter" && current() && !hits.hidden) {
+      event.preventDefault();
+      location.assign(current().href);
+    } else if (event.key === "Escape") {
+      show(false);
+      palette.blur();
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    const writes = event.target.closest("input, textarea, select, [contenteditable]");
+    if ((event.key === "k" && (event.ctrlKey || event.metaKey)) || (event.key === "/" && !writes && !event.ctrlKey && !event.metaKey && !event.altKey)) {
+      event.preventDefault();
+      document.body.classList.add("menu-open");
+      palette.focus();
+      palette.select();
+    }
+  });
+  palette.form.addEventListener("focusout", (event) => {
+    if (!palette.form.contains(event.relatedTarget)) show(false);
+  });
+}
+
+// A long list of choices is narrowed down by name.
+for (const field of document.querySelectorAll("[data-filter]")) {
+  field.hidden = false;
+  field.addEventListener("input", () => {
+    const text = field.value.trim().toLowerCase();
+    for (const part of document.querySelectorAll(`${field.dataset.filter} [data-named]`)) part.hidden = !part.dataset.named.includes(text) && !part.querySelector(":checked");
+  });
+  field.addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(); });
+}
+
+// Several rows at once: all of the page, and how many are ticked.
+for (const form of document.querySelectorAll("[data-bulk]")) {
+  const boxes = () => [...document.querySelectorAll(`input[type=checkbox][form="${form.id}"]`)];
+  const all = form.querySelector("[data-all]");
+  const count = () => {
+    const n = boxes().filter((box) => box.checked).length;
+    form.querySelector("[data-chosen]").textContent = n ? `: ${n} chosen` : "";
+    if (n) form.querySelector("details").open = true;
+    all.checked = n > 0 && n === boxes().length;
+    all.indeterminate = n > 0 && n < boxes().length;
+  };
+  all.hidden = false;
+  form.querySelector("[data-all-word]").hidden = false;
+  all.addEventListener("change", () => {
+    boxes().forEach((box) => { box.checked = all.checked; });
+    count();
+  });
+  document.addEventListener("change", (event) => { if (event.target.getAttribute("form") === form.id) count(); });
+}
+
+// A file that is chosen is read into a field.
+for (const chosen of document.querySelectorAll("input[type=file][data-into]")) {
+  chosen.addEventListener("change", async () => {
+    const file = chosen.files[0];
+    if (!file) return;
+    document.getElementById(chosen.dataset.into).value = await file.text();
+    announce(`${file.name} is in the field below`);
+  });
+}
+
+// On a narrow screen the places are behind a button.
+const menu = document.querySelector("[data-menu]");
+if (menu) {
+  menu.hidden = false;
+  menu.addEventListener("click", () => {
+    const open = menu.getAttribute("aria-expanded") !== "true";
+    menu.setAttribute("aria-expanded", String(open));
+    document.body.classList.toggle("menu-open", open);
+  });
+}
+
+// After a form was refused, the first field that is wrong has the focus.
+document.querySelector("main [aria-invalid='true']")?.focus();
 
 // Light, dark, or as the system says.
 const theme = document.querySelector("[data-theme-switch]");
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light")) === "dark";
-try {
-  const chosen = localStorage.getItem("theme");
-  if (chosen) document.documentElement.dataset.theme = chosen;
-} catch { /* no storage: as the system says */ }
 if (theme) {
   const name = () => { theme.textContent = isDark() ? "Light" : "Dark"; theme.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`); };
   theme.hidden = false;

@@ -4,12 +4,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use iocast_domain::{
     account::{Account, Module},
-    device::{Device, check_device_limit, check_type},
+    device::{Device, check_device_limit, check_labels, check_type},
     id::{DeviceId, GroupId},
     name::Name,
     receipt::Protection,
     staleness::SyncState,
-    time::HOUR,
+    time::{HOUR, Timestamp},
     watch::check_silent_after,
 };
 use iocast_store::{GroupRow, Page, PageOf};
@@ -25,6 +25,8 @@ pub struct NewDevice {
     pub device_type: String,
     /// The type's maximum unless given.
     pub ioc_limit: Option<i64>,
+    /// Labels.
+    pub labels: Vec<String>,
 }
 
 /// What may be changed of a device.
@@ -36,6 +38,10 @@ pub struct DevicePatch {
     pub ioc_limit: Option<i64>,
     /// Pause or resume watching.
     pub paused: Option<bool>,
+    /// When the pause ends by itself; `None` inside keeps it until somebody ends it.
+    pub paused_until: Option<Option<Timestamp>>,
+    /// New labels, all of them.
+    pub labels: Option<Vec<String>>,
     /// Hours without a pull after which it is silent; `None` inside goes back to the account's
     /// threshold.
     pub silent_after_hours: Option<Option<i64>>,
@@ -103,6 +109,7 @@ impl Accounts {
         let limit = device_type.and_then(|t| {
             fields.take(check_device_limit(new.ioc_limit.unwrap_or(i64::from(t.max_iocs)), t, &[]))
         });
+        let labels = fields.take(check_labels(&new.labels)).unwrap_or_default();
         fields.done()?;
         let (Some(name), Some(device_type), Some(ioc_limit)) = (name, device_type, limit) else {
             return Err(AppError::Invalid(Vec::new()));
@@ -115,6 +122,8 @@ impl Accounts {
             device_type,
             ioc_limit,
             paused: false,
+            paused_until: None,
+            labels,
             silent_after: None,
             watched_since: now,
             last_pull_at: None,
@@ -127,7 +136,7 @@ impl Accounts {
             actor,
             "device.create",
             &device.id,
-            &serde_json::json!({ "name": device.name.as_str(), "device_type": device_type.id, "ioc_limit": ioc_limit }),
+            &serde_json::json!({ "name": device.name.as_str(), "device_type": device_type.id, "ioc_limit": ioc_limit, "labels": device.labels }),
         )
         .await?;
         self.context.idempotency_effect(&txn, actor, &device.id).await?;
@@ -200,7 +209,18 @@ impl Accounts {
         patch: DevicePatch,
     ) -> AppResult<DeviceView> {
         actor.may_change(Module::Automation)?;
-        let DevicePatch { name, ioc_limit, paused, silent_after_hours } = patch;
+        self.device_changed(actor, id, patch).await
+    }
+
+    /// Changes a device, for whom may.
+    pub(crate) async fn device_changed(
+        &self,
+        actor: &Actor,
+        id: DeviceId,
+        patch: DevicePatch,
+    ) -> AppResult<DeviceView> {
+        let DevicePatch { name, ioc_limit, paused, paused_until, labels, silent_after_hours } =
+            patch;
         let txn = self.context.store.write().await?;
         txn.device_lock(&actor.account_id, id).await?;
         let before =
@@ -223,7 +243,23 @@ impl Accounts {
             Some(None) => after.silent_after = None,
             None => {}
         }
+        if let Some(labels) = labels.and_then(|all| fields.take(check_labels(&all))) {
+            after.labels = labels;
+        }
         after.paused = paused.unwrap_or(before.paused);
+        if let Some(until) = paused_until {
+            if until.is_some_and(|until| until <= self.context.now()) {
+                return Err(AppError::field(
+                    "paused_until",
+                    "time_passed",
+                    "Give a time that is still to come.",
+                ));
+            }
+            after.paused_until = until;
+        }
+        if !after.paused {
+            after.paused_until = None;
+        }
         if before.paused && !after.paused {
             after.watched_since = self.context.judged_now();
         }
@@ -240,7 +276,7 @@ impl Accounts {
         if after.silent_after != before.silent_after {
             self.outages_allowed(&txn, &account, &[id]).await?;
         }
-        let shown = |d: &Device| serde_json::json!({ "name": d.name.as_str(), "ioc_limit": d.ioc_limit, "paused": d.paused, "silent_after_hours": d.silent_after.map(|s| s / HOUR) });
+        let shown = |d: &Device| serde_json::json!({ "name": d.name.as_str(), "ioc_limit": d.ioc_limit, "paused": d.paused, "paused_until": d.paused_until, "labels": d.labels, "silent_after_hours": d.silent_after.map(|s| s / HOUR) });
         self.context
             .audit(
                 &txn,

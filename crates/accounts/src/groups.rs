@@ -1,6 +1,6 @@
 //! IOC groups.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use iocast_domain::{
     account::Module,
@@ -150,7 +150,29 @@ impl Accounts {
         self.context.audit(txn, actor, "rule.create", &rule.id, &made).await
     }
 
-    /// The groups of a device.
+    /// The names of groups of the account, each behind that of its device.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn group_names(
+        &self,
+        actor: &Actor,
+        ids: &[GroupId],
+    ) -> AppResult<HashMap<GroupId, String>> {
+        actor.may_read(Module::Automation)?;
+        let read = self.context.store.read();
+        let mut rows = read.group_fetch_many(ids).await?;
+        rows.retain(|row| row.group.account_id == actor.account_id);
+        let devices: Vec<DeviceId> = rows.iter().map(|row| row.group.device_id).collect();
+        let devices = read.device_fetch_many(&actor.account_id, &devices).await?;
+        let name = |row: &GroupRow| {
+            let device = devices.iter().find(|device| device.id == row.group.device_id)?;
+            Some((row.group.id, format!("{} > {}", device.name, row.group.name)))
+        };
+        Ok(rows.iter().filter_map(name).collect())
+    }
+
+    /// The groups of a device, by name.
     ///
     /// # Errors
     /// If the device is not there.

@@ -1,12 +1,17 @@
 //! The Integrations page: all devices at a glance, searched, filtered and sorted.
 
-use std::{cmp::Reverse, collections::HashMap, str::FromStr};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet},
+    str::FromStr,
+};
 
 use iocast_domain::{
     account::Module,
     device::Device,
     device_type::Location,
     id::DeviceId,
+    receipt::Protection,
     staleness::{Reason, SyncState},
     time::{DAY, HOUR, Timestamp},
 };
@@ -129,6 +134,10 @@ pub struct OverviewQuery {
     pub text: Option<String>,
     /// This condition only.
     pub condition: Option<Condition>,
+    /// The worst state of its groups: a code of [`Protection`].
+    pub protection: Option<String>,
+    /// With this label.
+    pub label: Option<String>,
     /// This type only.
     pub device_type: Option<String>,
     /// Order.
@@ -161,6 +170,8 @@ pub struct Overview {
     pub all: usize,
     /// How many of all are in which condition.
     pub conditions: Vec<(Condition, usize)>,
+    /// The labels of all, and how many have each.
+    pub labels: Vec<(String, usize)>,
     /// This page, from 1.
     pub page: usize,
     /// The last page.
@@ -191,13 +202,31 @@ impl Accounts {
         let all = lines.len();
         let conditions =
             Condition::ALL.map(|c| (c, lines.iter().filter(|(_, of)| *of == c).count())).to_vec();
+        let mut labels: BTreeMap<String, usize> = BTreeMap::new();
+        for label in lines.iter().flat_map(|(device, _)| &device.labels) {
+            *labels.entry(label.clone()).or_default() += 1;
+        }
         let named = match &query.text {
             Some(text) => Some(read.device_ids_named(&actor.account_id, text).await?),
             None => None,
         };
+        let protected = match &query.protection {
+            Some(state) => {
+                let rank = Protection::CODES.iter().position(|code| code == state);
+                let all = self.device_protections(actor).await?.into_iter();
+                Some(
+                    all.filter(|(_, of)| Some(*of) == rank)
+                        .map(|(id, _)| id)
+                        .collect::<HashSet<_>>(),
+                )
+            }
+            None => None,
+        };
         lines.retain(|(device, condition)| {
-            named.as_ref().is_none_or(|ids| ids.contains(&device.id))
+            protected.as_ref().is_none_or(|ids| ids.contains(&device.id))
+                && named.as_ref().is_none_or(|ids| ids.contains(&device.id))
                 && query.condition.is_none_or(|c| c == *condition)
+                && query.label.as_ref().is_none_or(|label| device.labels.contains(label))
                 && query.device_type.as_ref().is_none_or(|t| device.device_type.id == t)
         });
         let served = match query.order {
@@ -223,7 +252,51 @@ impl Accounts {
             let of_device = days.remove(&d.device.id).unwrap_or_default();
             (d, of_device)
         });
-        Ok(Overview { rows: rows.collect(), found, all, conditions, page, pages })
+        Ok(Overview {
+            rows: rows.collect(),
+            found,
+            all,
+            conditions,
+            labels: labels.into_iter().collect(),
+            page,
+            pages,
+        })
+    }
+
+    /// The worst state of the groups of each device of an account, as a place in
+    /// [`Protection::CODES`]; devices without a publication are left out.
+    ///
+    /// # Errors
+    /// If the account lacks the module.
+    pub async fn device_protections(&self, actor: &Actor) -> AppResult<HashMap<DeviceId, usize>> {
+        actor.may_read(Module::Automation)?;
+        let mut worst: HashMap<DeviceId, usize> = HashMap::new();
+        let all = self.context.store.read().device_protections(&actor.account_id).await?;
+        for (device, state) in all {
+            if let Some(rank) = Protection::CODES.iter().position(|code| *code == state) {
+                let of_device = worst.entry(device).or_insert(rank);
+                *of_device = rank.min(*of_device);
+            }
+        }
+        Ok(worst)
+    }
+
+    /// The condition of every device of an account.
+    ///
+    /// # Errors
+    /// If the account lacks the module.
+    pub async fn device_conditions(
+        &self,
+        actor: &Actor,
+    ) -> AppResult<HashMap<DeviceId, Condition>> {
+        actor.may_read(Module::Automation)?;
+        let account = self.account_fetch(actor).await?;
+        let all = self.context.store.read().device_list_all(&actor.account_id).await?;
+        let condition = |device: Device| {
+            let sync = self.context.sync_state(&device, account.silent_after);
+            (device.id, Condition::of(&device, &sync))
+        };
+        Ok(all.into_iter().map(condition).collect())
     }
 
     /// The last thirty days of pulls of some of the actor's devices, the oldest day first.

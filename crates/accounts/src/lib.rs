@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 mod accounts;
 mod calls;
 mod devices;
+mod fleet;
 mod groups;
 mod guards;
 mod integrations;
@@ -33,12 +34,16 @@ mod snapshots;
 pub use self::{
     accounts::NewAccount,
     devices::{DevicePatch, DeviceView, GroupView, NewDevice},
+    fleet::{
+        COLUMNS as FLEET_COLUMNS, FLEET_MAX, FleetAdded, FleetChange, FleetChanged, FleetGroup,
+        FleetRow, NamedLine, fleet_rows,
+    },
     groups::{GroupDetail, GroupIoc, GroupPatch, NewGroup, SendAgain},
     guards::GuardsPatch,
     integrations::{Condition, DayOfPulls, DeviceOrder, Overview, OverviewQuery},
     keys::{KeyView, NewKey},
     people::UserPatch,
-    places::{IocLeftOut, IocPlace, IocPlaces, Withdrawn},
+    places::{IocLeftOut, IocPlace, IocPlaces, RuleNotMet, Withdrawn},
     protection::ClientView,
     quota::Quota,
     rules::{Chosen, NewRule, RulePatch},

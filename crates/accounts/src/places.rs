@@ -8,17 +8,20 @@ use iocast_domain::{
     device::Device,
     device_type::Format,
     guard::Refusal,
-    id::{DeviceId, GroupId, IocId},
-    ioc::{Ioc, Whitelist},
+    id::{DeviceId, GroupId, IocId, RuleId},
+    ioc::Whitelist,
     member::MembershipState,
-    rule::{EnabledSources, Rule},
+    rule::{NotMet, Rule},
     staleness::Reason,
     time::Timestamp,
 };
-use iocast_store::{Client, GroupRow, MemberRow, PublicationLine, Reader, Withdrawal};
+use iocast_store::{Client, GroupRow, MemberRow, PublicationLine, Reader, Receipt, Withdrawal};
 use uuid::Uuid;
 
 use crate::{Accounts, Actor, AppError, AppResult, protection::Holders};
+
+mod chosen;
+use self::chosen::{choose, enabled, not_met};
 
 /// Devices that are listed as waiting; all are counted.
 const LISTED: usize = 100;
@@ -81,6 +84,21 @@ pub struct Withdrawn {
     pub waiting: u64,
     /// The first of those that have not fetched it: id, name, and whether it is silent.
     pub listed: Vec<(DeviceId, String, bool)>,
+    /// The first of those that have: id, name, and when the last of its clients did.
+    pub confirmed: Vec<(DeviceId, String, Timestamp)>,
+}
+
+/// A rule that does not choose an IOC.
+#[derive(Clone, Debug)]
+pub struct RuleNotMet {
+    /// The rule.
+    pub rule_id: RuleId,
+    /// Its name.
+    pub rule: String,
+    /// The first thing that it asks for and the IOC does not have; none where the rule is off.
+    pub not_met: Option<NotMet>,
+    /// How many groups it feeds that do not hold the IOC.
+    pub groups: u64,
 }
 
 /// Where an IOC is.
@@ -90,6 +108,8 @@ pub struct IocPlaces {
     pub places: Vec<IocPlace>,
     /// Groups whose rules choose it, and which do not hold it.
     pub left_out: Vec<IocLeftOut>,
+    /// Rules that do not choose it, with groups that no other rule sends it to; the first hundred.
+    pub not_met: Vec<RuleNotMet>,
     /// Of an IOC that a person withdrew.
     pub withdrawn: Option<Withdrawn>,
 }
@@ -130,14 +150,13 @@ impl Accounts {
         if ioc.is_none() && withdrawals.is_empty() {
             return Err(AppError::NotFound("IOC"));
         }
-        let rules: Vec<Rule> = read
-            .rule_list(&actor.account_id)
-            .await?
-            .into_iter()
-            .filter(|rule| rule.enabled)
-            .collect();
+        let rules: Vec<Rule> = read.rule_list(&actor.account_id).await?;
         let (enabled, now) = (enabled(&read, actor).await?, self.context.now());
         let chosen = ioc.as_ref().map(|ioc| choose(&rules, ioc, &enabled, now)).unwrap_or_default();
+        let not_met = match &ioc {
+            Some(ioc) => not_met(&rules, ioc, &enabled, (now, &chosen)),
+            None => Vec::new(),
+        };
         let named: BTreeSet<GroupId> = members
             .iter()
             .map(|(group, _)| *group)
@@ -155,6 +174,7 @@ impl Accounts {
         let withdrawn = ioc.as_ref().is_none_or(|ioc| ioc.whitelist == Whitelist::NeverSent);
         Ok(IocPlaces {
             left_out: around.left_out(&members, &refused, &chosen),
+            not_met,
             withdrawn: (withdrawn && !withdrawals.is_empty())
                 .then(|| self.withdrawn(&around, &withdrawals)),
             places: members
@@ -224,14 +244,18 @@ impl Accounts {
     /// How far devices are with a withdrawal. A device is done once all of its clients that count
     /// are, in each of its groups.
     fn withdrawn(&self, around: &Around, all: &[Withdrawal]) -> Withdrawn {
-        let mut by_device: BTreeMap<DeviceId, bool> = BTreeMap::new();
+        let mut by_device: BTreeMap<DeviceId, Option<Timestamp>> = BTreeMap::new();
         for withdrawal in all {
             let Some(row) = around.groups.get(&withdrawal.group_id) else { continue };
             let device = row.group.device_id;
             let clients = around.holders.clients(device);
-            let done = !clients.is_empty()
-                && clients.iter().all(|client| around.has_withdrawal(client, withdrawal));
-            *by_device.entry(device).or_insert(true) &= done;
+            let each = clients.iter().map(|client| around.has_withdrawal(client, withdrawal));
+            let done =
+                each.collect::<Option<Vec<Timestamp>>>().and_then(|all| all.into_iter().max());
+            by_device
+                .entry(device)
+                .and_modify(|before| *before = (*before).zip(done).map(|(a, b)| a.max(b)))
+                .or_insert(done);
         }
         let mut found = Withdrawn {
             at: all.iter().map(|withdrawal| withdrawal.at).max(),
@@ -243,12 +267,15 @@ impl Accounts {
             let state = self.context.sync_state(device, around.account.silent_after);
             let is_silent = state.reason == Reason::Silent;
             match () {
-                () if done => found.fetched += 1,
+                () if done.is_some() => found.fetched += 1,
                 () if device.last_pull_at.is_none() => found.never_pulled += 1,
                 () if is_silent => found.silent += 1,
                 () => found.waiting += 1,
             }
-            if !done && device.last_pull_at.is_some() && found.listed.len() < LISTED {
+            if let Some(at) = done.filter(|_| found.confirmed.len() < LISTED) {
+                found.confirmed.push((id, device.name.to_string(), at));
+            }
+            if done.is_none() && device.last_pull_at.is_some() && found.listed.len() < LISTED {
                 found.listed.push((id, device.name.to_string(), is_silent));
             }
         }
@@ -293,17 +320,20 @@ impl Around {
         has.then_some(receipt.fetched_at)
     }
 
-    fn has_withdrawal(&self, client: &Client, withdrawal: &Withdrawal) -> bool {
+    /// When a client was last given a state in which a withdrawn IOC is gone.
+    fn has_withdrawal(&self, client: &Client, withdrawal: &Withdrawal) -> Option<Timestamp> {
         let Withdrawal { group_id, publication, event, .. } = withdrawal;
         match event {
             Some(event) => self
                 .holders
                 .event(client.id, *group_id, *event)
-                .is_some_and(|receipt| receipt.publication >= *publication),
+                .filter(|receipt| receipt.publication >= *publication)
+                .map(|receipt| receipt.fetched_at),
             None => self
                 .holders
                 .receipt(client.id, *group_id)
-                .is_some_and(|receipt| receipt.publication >= *publication),
+                .filter(|receipt| receipt.publication >= *publication)
+                .map(Receipt::asked_at),
         }
     }
 
@@ -337,25 +367,4 @@ impl Around {
         };
         why.into_iter().filter_map(out).collect()
     }
-}
-
-async fn enabled(read: &Reader, actor: &Actor) -> AppResult<EnabledSources> {
-    let sources = read.source_list(&actor.account_id).await?;
-    Ok(sources.into_iter().filter(|source| source.enabled).map(|source| source.id).collect())
-}
-
-/// The rules that choose an IOC, by group.
-fn choose(
-    rules: &[Rule],
-    ioc: &Ioc,
-    enabled: &EnabledSources,
-    now: Timestamp,
-) -> BTreeMap<GroupId, Vec<String>> {
-    let mut chosen: BTreeMap<GroupId, Vec<String>> = BTreeMap::new();
-    for rule in rules.iter().filter(|rule| rule.criteria.choose(ioc, enabled, now)) {
-        for group in &rule.group_ids {
-            chosen.entry(*group).or_default().push(rule.name.to_string());
-        }
-    }
-    chosen
 }

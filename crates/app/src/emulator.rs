@@ -107,6 +107,7 @@ impl App {
         let retired = self.intake.retire_tick().await?;
         self.intake.listed_tick().await?;
         self.accounts.guards_tick().await?;
+        self.accounts.pauses_tick().await?;
         self.publishing.offers_tick().await?;
         let publications = self.publishing.publish_all().await?;
         self.accounts.protections_tick().await?;

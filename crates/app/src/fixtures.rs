@@ -273,8 +273,12 @@ impl App {
         actor: &Actor,
         name: &str,
     ) -> AppResult<(DeviceId, GroupId)> {
-        let device =
-            NewDevice { name: name.to_owned(), device_type: "misp".to_owned(), ioc_limit: None };
+        let device = NewDevice {
+            name: name.to_owned(),
+            device_type: "misp".to_owned(),
+            ioc_limit: None,
+            labels: Vec::new(),
+        };
         let device = self.accounts.device_create(actor, device).await?.device.id;
         let group = NewGroup {
             name: name.to_owned(),

@@ -56,19 +56,26 @@
 //! result; a failed one is tried again with back-off. IOCs that were not seen for longer than their
 //! kind's lifetime retire; tombstones expire. Every tick may fail: the next one is the retry.
 
-use std::sync::{Arc, atomic::AtomicI64};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, atomic::AtomicI64},
+};
 
 pub use iocast_accounts::{
     Accounts, Chosen, ClientView, Condition, DayOfPulls, DeviceOrder, DevicePatch, DeviceView,
+    FLEET_COLUMNS, FLEET_MAX, FleetAdded, FleetChange, FleetChanged, FleetGroup, FleetRow,
     GroupDetail, GroupIoc, GroupPatch, GroupView, GuardsPatch, IocLeftOut, IocPlace, IocPlaces,
     KeyView, NewAccount, NewDevice, NewGroup, NewKey, NewRule, Overview, OverviewQuery, Quota,
-    RefusedIoc, RulePatch, SendAgain, SessionKind, SignedIn, UserPatch, Withdrawn,
+    RefusedIoc, RuleNotMet, RulePatch, SendAgain, SessionKind, SignedIn, UserPatch, Withdrawn,
 };
 pub use iocast_context::{
     Actor, AppError, AppResult, Caller, Context, Idempotent, Known, Pulled, Replay, Role, Secrets,
     Settings, TaskAge, Who, credentials, database_is_used,
 };
-use iocast_domain::time::{Clock, Entropy};
+use iocast_domain::{
+    id::AccountId,
+    time::{Clock, Entropy},
+};
 pub use iocast_formats::{
     gzip::inflate_start,
     read::{
@@ -87,7 +94,7 @@ pub use iocast_intake::{
     extracted_file,
 };
 pub use iocast_notify::{
-    Email, Failure, MailTransport, Mailer, Security, Smtp, Transport, Webhooks,
+    Email, Failure, MailTransport, MailWay, Mailer, Security, Smtp, Transport, Webhooks,
 };
 pub use iocast_ops::Ops;
 pub use iocast_publishing::Publishing;
@@ -97,24 +104,30 @@ pub use iocast_serving::{
 };
 use iocast_store::Store;
 pub use iocast_store::{
-    AlertFilter, AuditFilter, AuditLine, Channel, CountedSource, Fetch, Handled, ImportFilter,
-    ImportLine, MessageRow, OutageMessage, OutageRow, Page, PageOf, Pool, PublicationLine,
-    PullLine, Receipt, ReviewFilter, ReviewRow, SessionRow,
+    AlertFilter, AuditFilter, AuditLine, Channel, CountedSource, Fetch, Handled, HeldGroup,
+    ImportFilter, ImportLine, MessageRow, OutageMessage, OutageRow, Page, PageOf, Pool,
+    PublicationLine, PullLine, Receipt, ReviewFilter, ReviewRow, SessionRow, ThreatName,
 };
 pub use iocast_watch::{Client, Delivered, PullNote, PullUnderWay, Watch, Watched};
 
 mod emulator;
 mod feeds;
 mod fixtures;
+mod fleet;
 mod groups;
 mod health;
+mod home;
 mod scenarios;
+mod search;
 
 pub use self::{
     emulator::{Advanced, advance_span},
     fixtures::{FIXTURES, FixtureReport, Fixtures},
+    fleet::fleet_table,
     health::{Metrics, Readiness},
+    home::{Home, HomeDevices, HomeIocs, HomeSettings, HomeSources, Started},
     scenarios::{Action, SCENARIOS, Scenario, Step},
+    search::Hits,
 };
 
 /// The application: the services, and what needs more than one of them.
@@ -133,6 +146,8 @@ pub struct App {
     pub accounts: Arc<Accounts>,
     /// What an operator asks.
     pub ops: Arc<Ops>,
+    /// How the IOCs of accounts are counted.
+    counts: Mutex<HashMap<AccountId, home::Counting>>,
     /// How far the emulator has moved the product's clock.
     clock_offset: AtomicI64,
 }
@@ -176,6 +191,7 @@ impl App {
             serving,
             watch,
             context,
+            counts: Mutex::default(),
             clock_offset: AtomicI64::new(0),
         });
         app.context.check_secrets().await?;

@@ -278,7 +278,12 @@ impl World {
         let many = if self.rng.below(3) == 0 { 3 + self.rng.below(5) } else { self.rng.below(3) };
         for n in 0..=many {
             let name = format!("S{seed} D{n}");
-            let new = NewDevice { name, device_type: "misp".to_owned(), ioc_limit: None };
+            let new = NewDevice {
+                name,
+                device_type: "misp".to_owned(),
+                ioc_limit: None,
+                labels: Vec::new(),
+            };
             let id = self.app.accounts.device_create(&self.actor(), new).await.unwrap().device.id;
             devices.push(Modelled { id, quiet: 0, open: false, outages: 0 });
         }

@@ -1,5 +1,7 @@
 //! Devices, and the sums that their limits must keep.
 
+use std::collections::BTreeSet;
+
 use crate::{
     device_type::{DeviceType, Method},
     id::{AccountId, DeviceId, GroupId},
@@ -23,6 +25,10 @@ pub struct Device {
     pub ioc_limit: u32,
     /// Served, only not watched.
     pub paused: bool,
+    /// When a pause ends by itself; none where it does not, or where there is no pause.
+    pub paused_until: Option<Timestamp>,
+    /// What people sort devices by: a site, a team, an environment.
+    pub labels: BTreeSet<String>,
     /// After how much silence it is told of, in microseconds; the account's threshold unless given.
     pub silent_after: Option<i64>,
     /// Since when it is watched: its creation, or the end of its last pause.
@@ -54,6 +60,42 @@ pub fn check_type(id: &str) -> Result<&'static DeviceType, FieldError> {
         Some(reason) => Err(FieldError::new("device_type", "device_type_push", reason)),
         None => Ok(device_type),
     }
+}
+
+/// Most labels of one device.
+pub const LABELS_MAX: usize = 10;
+/// Longest label, in characters.
+pub const LABEL_MAX: usize = 40;
+
+/// Reads the labels of a device: letters, digits, spaces and `_-.:/`, each at most 40 characters,
+/// trimmed and in lower case.
+///
+/// # Errors
+/// The broken rule, as an error of the field `labels`.
+pub fn check_labels<S: AsRef<str>>(labels: &[S]) -> Result<BTreeSet<String>, FieldError> {
+    let mut found = BTreeSet::new();
+    for label in labels {
+        let label = label.as_ref().trim().to_lowercase();
+        let is_fine = |c: char| c.is_alphanumeric() || " _-.:/".contains(c);
+        if label.is_empty() || label.chars().count() > LABEL_MAX || !label.chars().all(is_fine) {
+            return Err(FieldError::new(
+                "labels",
+                "label_invalid",
+                format!(
+                    "A label is 1 to {LABEL_MAX} letters, digits, spaces or _ - . : / such as `site: berlin`."
+                ),
+            ));
+        }
+        found.insert(label);
+    }
+    if found.len() > LABELS_MAX {
+        return Err(FieldError::new(
+            "labels",
+            "too_many_labels",
+            format!("Give at most {LABELS_MAX} labels."),
+        ));
+    }
+    Ok(found)
 }
 
 /// Judges a device's limit: 1 to the type's maximum, and not below what its groups were given.
@@ -165,6 +207,17 @@ mod tests {
         );
         assert_eq!(check_group_limit(None, 100, &groups).unwrap_err().code, "limit_exceeds_device");
         assert_eq!(check_group_limit(Some(-1), 100, &[]).unwrap_err().code, "limit_out_of_range");
+    }
+
+    #[test]
+    fn labels_are_short_and_alike() {
+        let labels = check_labels(&[" Site: Berlin ", "site: berlin", "DMZ"]).unwrap();
+        assert_eq!(labels.into_iter().collect::<Vec<_>>(), ["dmz", "site: berlin"]);
+        assert_eq!(check_labels(&["a;b"]).unwrap_err().code, "label_invalid");
+        assert_eq!(check_labels(&[""]).unwrap_err().code, "label_invalid");
+        assert_eq!(check_labels(&["x".repeat(41)]).unwrap_err().code, "label_invalid");
+        let many: Vec<String> = (0..11).map(|n| n.to_string()).collect();
+        assert_eq!(check_labels(&many).unwrap_err().code, "too_many_labels");
     }
 
     #[test]

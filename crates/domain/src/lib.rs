@@ -32,6 +32,7 @@ pub mod source;
 pub mod special;
 pub mod staleness;
 pub mod subscription;
+pub mod threat_name;
 pub mod time;
 pub mod tlp;
 pub mod warninglist;

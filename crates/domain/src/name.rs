@@ -6,6 +6,8 @@ use crate::problem::FieldError;
 
 /// Longest device or group name, in characters.
 pub const NAME_MAX: usize = 50;
+/// Characters that an error names.
+const WRONG_SHOWN: usize = 10;
 /// Longest rule name, in characters.
 pub const RULE_NAME_MAX: usize = 13;
 
@@ -39,14 +41,20 @@ impl Name {
                 format!("Give a name of 1 to {max} letters, digits, spaces or underscores."),
             );
         }
-        if let Some(c) =
-            text.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == ' ' || *c == '_'))
-        {
+        let mut wrong_ones: Vec<char> = Vec::new();
+        for c in text.chars().filter(|c| !(c.is_ascii_alphanumeric() || *c == ' ' || *c == '_')) {
+            if !wrong_ones.contains(&c) && wrong_ones.len() < WRONG_SHOWN {
+                wrong_ones.push(c);
+            }
+        }
+        if !wrong_ones.is_empty() {
+            let shown: Vec<String> =
+                wrong_ones.iter().map(|c| c.escape_debug().to_string()).collect();
             return wrong(
                 "name_bad_character",
                 format!(
                     "The name may hold only ASCII letters, digits, spaces and underscores; take out {}.",
-                    c.escape_debug()
+                    shown.join(" ")
                 ),
             );
         }
@@ -113,6 +121,8 @@ mod tests {
         for bad in ["a-b", "é", "a\u{0}b", "<b>", "a\nb", "a.b"] {
             assert_eq!(Name::parse(bad).unwrap_err().code, "name_bad_character", "{bad}");
         }
+        let all = Name::parse("a-b.c-d/e").unwrap_err().message;
+        assert!(all.ends_with("take out - . /."), "{all}");
     }
 
     #[test]

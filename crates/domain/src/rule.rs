@@ -98,16 +98,28 @@ impl Criteria {
     /// don't count.
     #[must_use]
     pub fn choose(&self, ioc: &Ioc, enabled: &EnabledSources, now: Timestamp) -> bool {
+        self.why_not(ioc, enabled, now).is_none()
+    }
+
+    /// The first criterion that this IOC does not meet; none if it is chosen.
+    #[must_use]
+    pub fn why_not(&self, ioc: &Ioc, enabled: &EnabledSources, now: Timestamp) -> Option<NotMet> {
         let any = |list: bool, hit: bool| list || hit;
+        if !any(self.kinds.is_empty(), self.kinds.contains(&ioc.kind)) {
+            return Some(NotMet::Kind);
+        }
+        if self.blocklist && ioc.enrichment.blocklisted {
+            return None;
+        }
         let state = match self.state {
             StateFilter::Active => ioc.state == State::Active,
             StateFilter::Retired => ioc.state == State::Retired,
             StateFilter::Any => true,
         };
-        let tagged = || {
-            let tags = || ioc.enrichment.user_tags.iter().chain(&ioc.enrichment.system_tags);
-            self.tags.iter().any(|wanted| tags().any(|tag| tag.eq_ignore_ascii_case(wanted)))
-        };
+        let tags = || ioc.enrichment.user_tags.iter().chain(&ioc.enrichment.system_tags);
+        let tagged =
+            || self.tags.iter().any(|wanted| tags().any(|tag| tag.eq_ignore_ascii_case(wanted)));
+        let marked = || Tlp::strictest(tags().map(String::as_str));
         let reported = || {
             let counts = ioc.enrichment.reports.iter().filter(|r| {
                 enabled.contains(&r.source_id)
@@ -117,26 +129,93 @@ impl Criteria {
             let wanted = usize::from(self.min_sources.unwrap_or(1).max(1));
             counts.take(wanted).count() == wanted
         };
-        let marked = || {
-            let tags = ioc.enrichment.user_tags.iter().chain(&ioc.enrichment.system_tags);
-            Tlp::strictest(tags.map(String::as_str))
-        };
-        if !any(self.kinds.is_empty(), self.kinds.contains(&ioc.kind)) {
-            return false;
+        match () {
+            () if !state => Some(NotMet::State),
+            () if !any(self.severities.is_empty(), self.severities.contains(&ioc.severity())) => {
+                Some(NotMet::Severity)
+            }
+            () if self.first_seen_from.is_some_and(|from| ioc.first_seen < from)
+                || self.first_seen_to.is_some_and(|to| ioc.first_seen >= to) =>
+            {
+                Some(NotMet::FirstSeen)
+            }
+            () if !self.tags.is_empty() && !tagged() => Some(NotMet::Tags),
+            () if self.tlp_most.is_some_and(|most| marked() > Some(most)) => Some(NotMet::Tlp),
+            () if self.alerts.as_ref().is_some_and(|of| !of.choose(&ioc.enrichment.alerts)) => {
+                Some(NotMet::Alerts)
+            }
+            () if self.max_age_days.is_some_and(|most| age_days(ioc, now) > i64::from(most)) => {
+                Some(NotMet::Age)
+            }
+            () if !reported() => Some(NotMet::Reports),
+            () if self.min_score.is_some_and(|min| score(ioc, enabled, now) < min) => {
+                Some(NotMet::Score)
+            }
+            () => None,
         }
-        if self.blocklist && ioc.enrichment.blocklisted {
-            return true;
+    }
+}
+
+/// What a rule asks for that an IOC does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotMet {
+    /// Its kind.
+    Kind,
+    /// Whether it is active.
+    State,
+    /// Its severity.
+    Severity,
+    /// When it was first seen.
+    FirstSeen,
+    /// A tag.
+    Tags,
+    /// How strictly it is marked.
+    Tlp,
+    /// An alert.
+    Alerts,
+    /// When it was last seen.
+    Age,
+    /// Who reports it, how surely, and how many do.
+    Reports,
+    /// Its score.
+    Score,
+}
+
+impl NotMet {
+    /// Stable word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Kind => "kind",
+            Self::State => "state",
+            Self::Severity => "severity",
+            Self::FirstSeen => "first_seen",
+            Self::Tags => "tags",
+            Self::Tlp => "tlp",
+            Self::Alerts => "alerts",
+            Self::Age => "age",
+            Self::Reports => "reports",
+            Self::Score => "score",
         }
-        state
-            && any(self.severities.is_empty(), self.severities.contains(&ioc.severity()))
-            && self.first_seen_from.is_none_or(|from| ioc.first_seen >= from)
-            && self.first_seen_to.is_none_or(|to| ioc.first_seen < to)
-            && (self.tags.is_empty() || tagged())
-            && self.tlp_most.is_none_or(|most| marked() <= Some(most))
-            && self.alerts.as_ref().is_none_or(|alerts| alerts.choose(&ioc.enrichment.alerts))
-            && self.max_age_days.is_none_or(|most| age_days(ioc, now) <= i64::from(most))
-            && reported()
-            && self.min_score.is_none_or(|min| score(ioc, enabled, now) >= min)
+    }
+
+    /// The second half of "the rule does not choose it, because …".
+    #[must_use]
+    pub const fn because(self) -> &'static str {
+        match self {
+            Self::Kind => "the rule takes other kinds",
+            Self::State => "the rule takes IOCs in another state (active or retired)",
+            Self::Severity => "the rule takes other severities",
+            Self::FirstSeen => "it was first seen outside of the rule's time",
+            Self::Tags => "it has none of the rule's tags",
+            Self::Tlp => "it is marked more strictly than the rule lets pass",
+            Self::Alerts => "it came up in none of the alerts that the rule asks for",
+            Self::Age => "it was last seen too long ago for the rule",
+            Self::Reports => {
+                "too few sources that are on, and that the rule counts, report it with enough confidence"
+            }
+            Self::Score => "its score is too low for the rule",
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod json;
 mod kinds;
 mod list;
 mod misp;
+mod named_table;
 mod openioc;
 mod plain;
 mod report;
@@ -33,6 +34,7 @@ pub mod unpack;
 pub mod warninglist;
 
 use list::ListLine;
+pub use named_table::{NamedTable, named_table};
 pub use table::Columns;
 
 /// The form of an import.

@@ -12,9 +12,16 @@ use iocast_domain::{
     warninglist::ListMatch,
 };
 pub use iocast_store::IocFilter as IocQuery;
-use iocast_store::{IocFilter, IocRow, Page, PageOf};
+use iocast_store::{IocFilter, IocRow, Page, PageOf, ThreatName};
+use uuid::Uuid;
 
 use crate::{Actor, AppError, AppResult, Intake};
+
+/// How far the names of IOCs are noted: the last IOC, or that all are.
+const NAMES_NOTED: &str = "names_noted";
+const ALL_NOTED: &str = "all";
+/// IOCs whose names are noted in one write.
+const NOTED_AT_ONCE: u64 = 2_000;
 
 /// An IOC with the names of those who reported it.
 #[derive(Clone, Debug)]
@@ -100,6 +107,69 @@ impl Intake {
         actor.may_read(Module::Tip)?;
         let rows = self.context.store.read().ioc_list(&actor.account_id, filter, page).await?;
         Ok(PageOf { items: self.ioc_view(actor, rows.items).await?, next: rows.next })
+    }
+
+    /// The IOCs of the account that carry a name (a tag, an actor, a campaign, a family), by id.
+    ///
+    /// # Errors
+    /// If there is no such name.
+    pub async fn ioc_list_named(
+        &self,
+        actor: &Actor,
+        name: Uuid,
+        filter: &IocFilter,
+        page: &Page,
+    ) -> AppResult<(ThreatName, PageOf<IocView>)> {
+        actor.may_read(Module::Tip)?;
+        let (read, account) = (self.context.store.read(), &actor.account_id);
+        let name = read.threat_name(account, name).await?.ok_or(AppError::NotFound("name"))?;
+        let rows = read.ioc_list_named(account, &name, filter, page).await?;
+        let items = self.ioc_view(actor, rows.items).await?;
+        Ok((name, PageOf { items, next: rows.next }))
+    }
+
+    /// Names that IOCs of the account carry and that contain a text, each with whether an IOC still
+    /// carries it.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn threat_names(
+        &self,
+        actor: &Actor,
+        text: &str,
+        limit: u64,
+    ) -> AppResult<Vec<ThreatName>> {
+        actor.may_read(Module::Tip)?;
+        let (read, account) = (self.context.store.read(), &actor.account_id);
+        let mut found = Vec::new();
+        for name in read.threat_names(account, text, limit).await? {
+            let (all, one) = (IocFilter::default(), Page::first(1));
+            if !read.ioc_list_named(account, &name, &all, &one).await?.items.is_empty() {
+                found.push(name);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Notes the names of IOCs that were there before names were noted. It goes on where it was.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn names_tick(&self) -> AppResult<()> {
+        while !self.context.is_closing() {
+            let progress = self.context.store.read().setting_fetch(NAMES_NOTED).await?;
+            if progress.as_deref() == Some(ALL_NOTED) {
+                return Ok(());
+            }
+            let after = progress.and_then(|text| text.parse().ok()).map(IocId);
+            let txn = self.context.store.write().await?;
+            let last = txn.names_put_some(after, NOTED_AT_ONCE).await?;
+            let progress = last.map_or_else(|| ALL_NOTED.to_owned(), |id| id.to_string());
+            txn.setting_put(NAMES_NOTED, &progress).await?;
+            txn.commit().await?;
+            self.context.task_alive("names");
+        }
+        Ok(())
     }
 
     /// One IOC.

@@ -7,7 +7,7 @@ mod webhook;
 
 pub use self::{
     email::{Email, EmailError},
-    post::{Failure, MailTransport, Mailer, Security, Smtp, Transport},
+    post::{Failure, MailTransport, MailWay, Mailer, Security, Smtp, Transport},
     render::{Rendered, payload, render},
     webhook::{Webhook, Webhooks},
 };

@@ -75,6 +75,17 @@ pub trait MailTransport: fmt::Debug + Send + Sync {
     ) -> Pin<Box<dyn Future<Output = Result<String, Failure>> + Send + 'a>>;
 }
 
+/// In which way e-mails go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailWay {
+    /// None are written.
+    Off,
+    /// They are written into a folder, where nobody is told of them.
+    Folder,
+    /// A mail server takes them.
+    Smtp,
+}
+
 /// Where e-mails go.
 #[derive(Clone, Debug)]
 pub enum Transport {
@@ -137,6 +148,16 @@ impl Mailer {
     #[must_use]
     pub fn is_off(&self) -> bool {
         matches!(self.transport, Transport::Off)
+    }
+
+    /// In which way e-mails go out.
+    #[must_use]
+    pub const fn way(&self) -> MailWay {
+        match self.transport {
+            Transport::Off => MailWay::Off,
+            Transport::Folder(_) => MailWay::Folder,
+            Transport::Smtp(_) | Transport::MailTransport(_) => MailWay::Smtp,
+        }
     }
 
     /// Where e-mails go, in words.

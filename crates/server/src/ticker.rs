@@ -89,6 +89,9 @@ fn work(app: &Arc<App>, tasks: &mut Supervisor) {
     tick(app, tasks, PRUNE, "places", |app| async move { app.intake.places_tick().await });
     tick(app, tasks, RETIRE, "listed", |app| async move { app.intake.listed_tick().await });
     tick(app, tasks, RETIRE, "quality", |app| async move { app.intake.quality_tick().await });
+    tick(app, tasks, RETIRE, "pauses", |app| async move { app.accounts.pauses_tick().await });
+    tick(app, tasks, PRUNE, "names", |app| async move { app.intake.names_tick().await });
+    tick(app, tasks, RETIRE, "count", |app| async move { app.home_tick().await });
     tick(app, tasks, PRUNE, "sources", |app| async move { app.intake.sources_tick().await });
     tick(app, tasks, RETIRE, "offers", |app| async move {
         app.publishing.offers_tick().await.map(drop)

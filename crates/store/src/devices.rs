@@ -12,12 +12,13 @@ use iocast_domain::{
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder,
     QuerySelect, Set,
-    sea_query::{Expr, ExprTrait as _, LikeExpr, Query},
+    sea_query::{Expr, ExprTrait as _, Query},
 };
 
 use crate::{
     Conn, Page, PageOf, StoreError, StoreResult, Txn,
     error::{corrupt, readable},
+    named::containing,
     row::{device, group, pull, pull_hour},
 };
 
@@ -37,6 +38,8 @@ pub(crate) fn to_device(row: device::Model) -> StoreResult<Device> {
         created_at,
         silent_after,
         watched_since,
+        labels,
+        paused_until,
     } = row;
     Ok(Device {
         id: DeviceId(id),
@@ -46,6 +49,8 @@ pub(crate) fn to_device(row: device::Model) -> StoreResult<Device> {
             .ok_or_else(|| corrupt("devices", "device_type", &device_type))?,
         ioc_limit: u32::try_from(ioc_limit).map_err(|e| corrupt("devices", "ioc_limit", e))?,
         paused,
+        paused_until: paused_until.map(Timestamp::from_micros),
+        labels: serde_json::from_str(&labels).map_err(|e| corrupt("devices", "labels", e))?,
         silent_after,
         watched_since: Timestamp::from_micros(watched_since),
         last_pull_at: last_pull_at.map(Timestamp::from_micros),
@@ -98,9 +103,7 @@ impl<C: ConnectionTrait> Conn<C> {
         account: &AccountId,
         text: &str,
     ) -> StoreResult<HashSet<DeviceId>> {
-        let folded =
-            text.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        let named = LikeExpr::new(format!("%{folded}%")).escape('\\');
+        let named = containing(text);
         let by_group = Query::select()
             .column(group::Column::DeviceId)
             .from(group::Entity)
@@ -135,6 +138,16 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?;
         let whole = |n: i64| u64::try_from(n).unwrap_or_default();
         Ok(counted.into_iter().map(|(id, n)| (DeviceId(id), whole(n))).collect())
+    }
+
+    /// Devices of all accounts whose pause has ended by itself.
+    pub async fn device_pauses_ended(&self, now: Timestamp) -> StoreResult<Vec<Device>> {
+        let rows = device::Entity::find()
+            .filter(device::Column::PausedUntil.lte(now.micros()))
+            .limit(IDS as u64)
+            .all(&self.0)
+            .await?;
+        Ok(readable(rows.into_iter().map(to_device).collect::<Vec<_>>(), |device| device))
     }
 
     /// One device of an account.
@@ -209,6 +222,8 @@ impl Txn {
             device_type,
             ioc_limit,
             paused,
+            paused_until,
+            labels,
             silent_after,
             watched_since,
             last_pull_at,
@@ -226,6 +241,8 @@ impl Txn {
             created_at: Set(created_at.micros()),
             silent_after: Set(*silent_after),
             watched_since: Set(watched_since.micros()),
+            labels: Set(serde_json::to_string(labels).map_err(|e| corrupt("devices", "labels", e))?),
+            paused_until: Set(paused_until.map(Timestamp::micros)),
         })
     }
 

@@ -20,7 +20,9 @@ mod keys;
 mod log;
 mod members;
 mod messages;
+mod named;
 mod outages;
+mod overview;
 mod page;
 mod protections;
 mod publications;
@@ -34,6 +36,7 @@ mod rules;
 mod sources;
 mod stage;
 mod subscriptions;
+mod threat_names;
 mod transaction;
 mod versions;
 mod warninglists;
@@ -49,7 +52,9 @@ pub use self::{
     log::{Attempt, AuditFilter, AuditLine, Stored},
     members::MemberRow,
     messages::{Channel, MessageCounts, MessageRow, NewMessage, Settled},
+    named::Named,
     outages::{OutageMessage, OutageRow, WarningFate},
+    overview::{HeldGroup, IocDay},
     page::{Page, PageOf},
     protections::{NewProtection, ProtectionRow},
     publications::{
@@ -61,6 +66,7 @@ pub use self::{
     receipts::{Client, EventReceipt, NewReceipt, Receipt, Withdrawal},
     stage::{PromoteOrder, StageCounts, StageWrite, Staged, id_ranges},
     subscriptions::{Fetch, Section},
+    threat_names::ThreatName,
 };
 
 /// A connection that reads, or a transaction that also writes.

@@ -109,7 +109,7 @@ impl Txn {
                 .exec_without_returning(&self.0)
                 .await?;
         }
-        Ok(())
+        self.names_put(account, &row.ioc).await
     }
 
     /// Has groups of these device types part from the old spelling: what follows goes into new

@@ -55,6 +55,20 @@ row!(ioc, "iocs", {
     first_seen: i64, last_seen: i64, severity: i16, state: i16, retires_at: i64, whitelist: i16, enrichment: String,
     created_at: i64, deleted_at: Option<i64>, precedence: Option<i64>, first_seq: i64,
 });
+row!(ioc_day, "ioc_days", {
+    #[sea_orm(primary_key, auto_increment = false)] account_id: String,
+    #[sea_orm(primary_key, auto_increment = false)] day: i64,
+    #[sea_orm(primary_key, auto_increment = false)] kind: i16,
+    #[sea_orm(primary_key, auto_increment = false)] severity: i16,
+    iocs: i64, counted_at: i64,
+});
+row!(threat_name, "threat_names", {
+    #[sea_orm(primary_key, auto_increment = false)] account_id: String,
+    #[sea_orm(primary_key, auto_increment = false)] folded: String,
+    #[sea_orm(primary_key, auto_increment = false)] what: i16,
+    id: Uuid, name: String,
+});
+row!(ioc_name, "ioc_names", { #[sea_orm(primary_key, auto_increment = false)] name_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid });
 row!(ioc_source, "ioc_sources", { #[sea_orm(primary_key, auto_increment = false)] source_id: Uuid, #[sea_orm(primary_key, auto_increment = false)] ioc_id: Uuid, first_at: Option<i64> });
 row!(import, "imports", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, alive_until: i64, review: bool });
 row!(subscription, "subscriptions", {
@@ -120,7 +134,7 @@ row!(staged, "ioc_stage", {
 row!(device, "devices", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     account_id: String, name: String, folded: String, device_type: String, ioc_limit: i32, paused: bool, last_pull_at: Option<i64>, created_at: i64,
-    silent_after: Option<i64>, watched_since: i64,
+    silent_after: Option<i64>, watched_since: i64, labels: String, paused_until: Option<i64>,
 });
 row!(group, "ioc_groups", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
@@ -170,7 +184,7 @@ row!(receipt, "receipts", {
 row!(event_receipt, "event_receipts", {
     #[sea_orm(primary_key, auto_increment = false)] client_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)] event: Uuid,
-    group_id: Uuid, version: Uuid, publication: i64, fetched_at: i64, times: i32, offered: i32, stored: bool, mistaken: bool, pulled_at: i64, corrections: i32, reported: bool,
+    group_id: Uuid, version: Uuid, publication: i64, fetched_at: i64, times: i32, offered: i32, stored: bool, mistaken: bool, pulled_at: i64, corrections: i32, reported: bool, versions: i32,
 });
 row!(protection, "protections", { #[sea_orm(primary_key, auto_increment = false)] group_id: Uuid, state: String, due_at: i64, version: i64 });
 row!(protection_count, "protection_counts", { #[sea_orm(primary_key, auto_increment = false)] state: String, total: i64 });

@@ -20,6 +20,7 @@ use crate::{
     error::corrupt,
     iocs::{Parts, parts, to_ioc},
     row::{import, ioc, staged},
+    threat_names::noted,
 };
 
 mod promote;
@@ -51,7 +52,12 @@ impl Store {
     ///
     /// # Errors
     /// If one can't be written down, which is a fault of our own.
-    pub fn stage_write(&self, import: Uuid, rows: &[Staged]) -> StoreResult<StageWrite> {
+    pub fn stage_write(
+        &self,
+        account: &AccountId,
+        import: Uuid,
+        rows: &[Staged],
+    ) -> StoreResult<StageWrite> {
         let backend = self.read().0.get_database_backend();
         let statement = |chunk: &[Staged]| {
             let mut insert = Query::insert();
@@ -69,7 +75,12 @@ impl Store {
                 .update_columns(CARRIED.iter().skip(IDENTITY).map(|(_, column)| *column));
             Ok(backend.build(insert.on_conflict(over)))
         };
-        rows.chunks(ROWS).map(statement).collect::<StoreResult<Vec<_>>>().map(StageWrite)
+        let mut all: Vec<Statement> =
+            rows.chunks(ROWS).map(statement).collect::<StoreResult<Vec<_>>>()?;
+        // What they carry is noted before they are seen: who reads by a name looks again.
+        let each = rows.iter().map(|row| (row.ioc.id.0, &row.ioc.enrichment));
+        all.extend(noted(backend, account, each)?);
+        Ok(StageWrite(all))
     }
 }
 

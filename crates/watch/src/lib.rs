@@ -21,7 +21,7 @@ use iocast_domain::{
     id::MessageId,
     message::Content,
 };
-use iocast_notify::Mailer;
+use iocast_notify::{MailWay, Mailer};
 use iocast_store::Txn;
 use tokio::sync::Notify;
 
@@ -112,6 +112,12 @@ impl Watch {
     #[must_use]
     pub fn mail_goes_to(&self) -> String {
         self.post.describe()
+    }
+
+    /// In which way mail goes out.
+    #[must_use]
+    pub fn mail_way(&self) -> MailWay {
+        self.post.way()
     }
 }
 

@@ -298,4 +298,19 @@ impl Watch {
         read.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;
         Ok(read.pull_list(device, page).await?)
     }
+
+    /// The last request for a group of a device that was refused.
+    ///
+    /// # Errors
+    /// If the device is not there.
+    pub async fn last_refusal(
+        &self,
+        actor: &Actor,
+        device: DeviceId,
+    ) -> AppResult<Option<PullLine>> {
+        actor.may_read(Module::Automation)?;
+        let read = self.context.store.read();
+        read.device_fetch(&actor.account_id, device).await?.ok_or(AppError::NotFound("device"))?;
+        Ok(read.pull_last(device, true).await?)
+    }
 }

@@ -14,6 +14,7 @@ use iocast_domain::{
     rule::StateFilter,
     staleness::{Dot, Reason},
     subscription::{Access, Coverage, FetchOutcome, Freshness, Protocol},
+    threat_name::NameKind,
     tlp::Tlp,
     warninglist::{ListMode, Matching},
     watch::EndedBy,
@@ -66,6 +67,7 @@ fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
         (&["SubscriptionOut.coverage", "SubscriptionIn.coverage"], words(Coverage::ALL)),
         (&["SubscriptionOut.access", "SubscriptionIn.access"], words(Access::ALL)),
         (&["SubscriptionOut.freshness"], words(Freshness::ALL)),
+        (&["ThreatNameOut.what"], words(NameKind::ALL)),
         (&["FetchOut.outcome"], words(FetchOutcome::ALL)),
         (&["PlaceOut.standing"], words(["live", "leaving", "removed"])),
         (

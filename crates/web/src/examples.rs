@@ -51,6 +51,16 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
             "/api/v1/devices",
             json!({ "name": "Lab MISP", "device_type": "misp", "ioc_limit": 50_000 }),
         ),
+        (
+            Post,
+            "/api/v1/devices/batch",
+            json!({ "devices": [{ "name": "Firewall 1", "device_type": "panorama", "groups": [{ "name": "Firewall 1 addresses", "kind": "ip" }], "labels": ["site: berlin"] }], "check": true }),
+        ),
+        (
+            Post,
+            "/api/v1/devices/changes",
+            json!({ "ids": ["00000000-0000-4000-8000-000000000000"], "add_labels": ["dmz"] }),
+        ),
         (Patch, "/api/v1/devices/{id}", json!({ "paused": true })),
         (Post, "/api/v1/devices/{id}/groups", json!({ "name": "Perimeter", "limit": 10_000 })),
         (Post, "/api/v1/devices/{id}/keys", json!({})),

@@ -5,7 +5,14 @@
 //! button says in `do` what is wanted. After a change the browser is sent on, and the next page
 //! says what was done.
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, http::header, web};
+use actix_web::{
+    Error, FromRequest as _, HttpRequest, HttpResponse,
+    body::{EitherBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{StatusCode, header},
+    middleware::Next,
+    web,
+};
 use iocast_app::App;
 use minijinja::context;
 use utoipa::openapi::OpenApi;
@@ -20,6 +27,7 @@ use crate::{
 pub(crate) mod device;
 pub(crate) mod emulator;
 pub(crate) mod fetches;
+pub(crate) mod fleet;
 pub(crate) mod group;
 pub(crate) mod guards;
 pub(crate) mod help;
@@ -27,9 +35,11 @@ pub(crate) mod imports;
 pub(crate) mod integrations;
 pub(crate) mod iocs;
 mod kept;
+pub(crate) mod overview;
 pub(crate) mod policy;
 pub(crate) mod public_feeds;
 pub(crate) mod quality;
+pub(crate) mod search;
 pub(crate) mod settings;
 pub(crate) mod setup;
 pub(crate) mod sign_in;
@@ -39,9 +49,32 @@ pub(crate) use self::view::{ago, query_encoded};
 mod view;
 pub(crate) mod visit;
 
-/// Where everybody begins.
-pub(crate) async fn start() -> HttpResponse {
-    visit::see_other("/automation/integrations")
+/// The first page of a part of the product.
+pub(crate) async fn first_of(request: HttpRequest) -> HttpResponse {
+    visit::see_other(match request.path() {
+        "/automation" => "/automation/integrations",
+        "/tip" => "/tip/iocs",
+        _ => "/settings/subscription",
+    })
+}
+
+/// An error of a page stands in the frame, for whom has a session.
+pub(crate) async fn in_frame<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let answer = next.call(request).await?;
+    let problem = answer.response().error().and_then(|error| error.as_error::<visit::Failure>());
+    let Some(problem) = problem.and_then(visit::Failure::shown) else {
+        return Ok(answer.map_into_left_body());
+    };
+    let status = answer.status();
+    let request = answer.request().clone();
+    let Ok(visitor) = visit::PageContext::extract(&request).await else {
+        return Ok(answer.map_into_left_body());
+    };
+    let page = visitor.page(status, "pages/problem.html", context! { problem });
+    Ok(answer.into_response(page).map_into_right_body())
 }
 
 pub(crate) async fn asset(request: HttpRequest) -> HttpResponse {
@@ -109,11 +142,11 @@ pub(crate) async fn nothing_here(
         .and_then(|a| a.to_str().ok())
         .is_some_and(|a| a.contains("text/html"));
     if wants_html {
-        return Ok(view::page(
-            StatusCode::NOT_FOUND,
-            "pages/nothing_here.html",
-            context! { path => request.path() },
-        ));
+        let (name, of_page) = ("pages/nothing_here.html", context! { path => request.path() });
+        return Ok(match visit::PageContext::extract(&request).await {
+            Ok(visitor) => visitor.page(StatusCode::NOT_FOUND, name, of_page),
+            Err(_) => view::page(StatusCode::NOT_FOUND, name, of_page),
+        });
     }
     let allowed = docs::methods(&document, request.path());
     if !allowed.is_empty()

@@ -1,13 +1,17 @@
 //! Every URL of iocast.
 
-use actix_web::{guard, web};
+use actix_web::{
+    guard,
+    middleware::{Compress, from_fn},
+    web,
+};
 use utoipa_actix_web::{scope::scope, service_config::ServiceConfig};
 
 use crate::{
     api, docs, feed, metrics,
     pages::{
-        self, device, emulator, fetches, group, guards, help, imports, integrations, iocs, policy,
-        public_feeds, quality, settings, setup, sign_in, sources,
+        self, device, emulator, fetches, fleet, group, guards, help, imports, integrations, iocs,
+        overview, policy, public_feeds, quality, search, settings, setup, sign_in, sources,
     },
     public, taxii,
 };
@@ -21,6 +25,8 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::sessions::delete)
             .service(api::sessions::me)
             .service(api::device_types::list)
+            .service(api::fleet::add)
+            .service(api::fleet::update)
             .service(api::devices::create)
             .service(api::devices::list)
             .service(api::devices::fetch)
@@ -86,6 +92,7 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::subscriptions::fetch_now)
             .service(api::subscriptions::try_it)
             .service(api::subscriptions::fetches)
+            .service(api::search::find)
             .service(api::iocs::list)
             .service(api::iocs::fetch)
             .service(api::iocs::update)
@@ -224,8 +231,15 @@ pub(crate) fn other(config: &mut web::ServiceConfig) {
         .route("/api/threat-command.postman.json", web::get().to(docs::threat_command::postman))
         .route("/api/docs", web::get().to(docs::ui))
         .route("/api/docs/{file:.*}", web::get().to(docs::ui))
-        .route("/assets/{file}", web::get().to(pages::asset))
-        .configure(for_people)
+        .service(
+            web::scope("")
+                .wrap(Compress::default())
+                .wrap(from_fn(pages::in_frame))
+                .route("/assets/{file}", web::get().to(pages::asset))
+                .configure(for_people)
+                .default_service(web::to(pages::nothing_here)),
+        )
+        // What the scopes of the APIs do not know.
         .default_service(web::to(pages::nothing_here));
 }
 
@@ -234,7 +248,14 @@ pub(crate) fn other(config: &mut web::ServiceConfig) {
 fn for_people(config: &mut web::ServiceConfig) {
     let page = web::resource;
     config
-        .service(page("/").route(web::get().to(pages::start)))
+        .service(
+            page("/").route(web::get().to(overview::show)).route(web::post().to(overview::act)),
+        )
+        .service(page("/search").route(web::get().to(search::show)))
+        .service(page("/search/hits").route(web::get().to(search::hits)))
+        .service(page("/automation").route(web::get().to(pages::first_of)))
+        .service(page("/tip").route(web::get().to(pages::first_of)))
+        .service(page("/settings").route(web::get().to(pages::first_of)))
         .service(page("/password").route(web::get().to(pages::password)))
         .service(
             page("/forgotten-password")
@@ -248,6 +269,13 @@ fn for_people(config: &mut web::ServiceConfig) {
         )
         .service(page("/sign-out").route(web::post().to(sign_in::leave)))
         .service(page("/automation/integrations").route(web::get().to(integrations::list)))
+        .service(page("/automation/integrations/change").route(web::post().to(fleet::change)))
+        .service(
+            page("/automation/integrations/table")
+                .route(web::get().to(fleet::table))
+                .route(web::post().to(fleet::add)),
+        )
+        .service(page("/automation/integrations.csv").route(web::get().to(fleet::export)))
         .service(page("/automation/integrations/states").route(web::get().to(integrations::states)))
         .service(
             page("/automation/integrations/new")
@@ -283,7 +311,9 @@ fn for_people(config: &mut web::ServiceConfig) {
                 .route(web::get().to(policy::show))
                 .route(web::post().to(policy::act)),
         )
-        .service(page("/tip/iocs").route(web::get().to(iocs::list)))
+        .service(
+            page("/tip/iocs").route(web::get().to(iocs::list)).route(web::post().to(iocs::change)),
+        )
         .service(
             page("/tip/iocs/{id}")
                 .route(web::get().to(iocs::show))

@@ -26,11 +26,13 @@ const TEMPLATES: &[(&str, &str)] = files![
     "parts/form.html",
     "parts/chart.html",
     "parts/count.html",
+    "parts/hits.html",
     "parts/ioc_search.html",
     "parts/import.html",
     "parts/report.html",
     "pages/audit.html",
     "pages/device.html",
+    "pages/device_table.html",
     "pages/emulator.html",
     "pages/feed.html",
     "pages/fetches.html",
@@ -51,11 +53,13 @@ const TEMPLATES: &[(&str, &str)] = files![
     "pages/mail.html",
     "pages/new_device.html",
     "pages/nothing_here.html",
+    "pages/overview.html",
     "pages/password.html",
     "pages/policy.html",
     "pages/problem.html",
     "pages/profile.html",
     "pages/rule.html",
+    "pages/search.html",
     "pages/setup.html",
     "pages/kept.html",
     "pages/sign_in.html",
@@ -68,6 +72,7 @@ const TEMPLATES: &[(&str, &str)] = files![
 /// What pages load.
 const ASSETS: &[(&str, &str)] = files![
     "assets/style.css",
+    "assets/early.js",
     "assets/iocast.js",
     "assets/password.js",
     "assets/import.js",
@@ -93,6 +98,7 @@ fn environment(
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.add_function("asset", asset_url);
+    environment.add_function("version", || env!("CARGO_PKG_VERSION"));
     environment.add_filter("when", when);
     environment
         .add_filter("exact", |iso: Value| text_of(&iso, iocast_domain::time::Timestamp::minute));
@@ -222,7 +228,7 @@ fn when(state: &State<'_, '_>, iso: Value) -> Result<Value, Error> {
         .and_then(|now| now.as_str().and_then(|n| Timestamp::parse(n).ok()))
         .unwrap_or(at);
     Ok(Value::from_safe_string(format!(
-        "<time class=\"when\" tabindex=\"0\" datetime=\"{at}\" data-exact=\"{exact}\">{ago}<span class=\"aside\">, {exact}</span></time>",
+        "<time class=\"when\" datetime=\"{at}\" data-exact=\"{exact}\">{ago}<span class=\"aside\">, {exact}</span></time>",
         exact = at.minute(),
         ago = ago(at, now),
     )))

@@ -184,9 +184,10 @@ impl Import<'_> {
     ) -> JoinHandle<AppResult<Merged>> {
         let (source, now) = (self.source.clone(), self.now);
         let (store, import) = (self.intake.context.store.clone(), self.id);
+        let account = self.actor.account_id.clone();
         self.intake.context.spawn_blocking(move || {
             let (rows, same) = merge_all(sightings, &staged, known, &source, now);
-            Ok(Merged { write: store.stage_write(import, &rows)?, rows, same })
+            Ok(Merged { write: store.stage_write(&account, import, &rows)?, rows, same })
         })
     }
 

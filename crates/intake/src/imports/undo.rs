@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use iocast_domain::{
     account::Module,
-    id::{ImportId, IocId},
+    id::{AccountId, ImportId, IocId},
     import::{ImportState, Undone},
     ioc::{Change, Report, State},
 };
@@ -55,7 +55,7 @@ impl Intake {
     pub async fn import_undo_plan(&self, actor: &Actor, id: ImportId) -> AppResult<UndoPlan> {
         actor.may_read(Module::Tip)?;
         let record = self.undoable(actor, id).await?;
-        self.undo_walk(&record, None).await
+        self.undo_walk(&actor.account_id, &record, None).await
     }
 
     /// Takes an import back: removes the reports that it made and nothing touched since. An IOC
@@ -90,7 +90,7 @@ impl Intake {
     ) -> AppResult<UndoPlan> {
         let account = &actor.account_id;
         let seen = self.context.store.read().account_seq(account).await?;
-        let mut plan = self.undo_walk(record, Some(stage)).await?;
+        let mut plan = self.undo_walk(account, record, Some(stage)).await?;
         let txn = self.context.store.write().await?;
         // From here on nobody changes an IOC.
         let number = txn.account_next_seq(account, || self.context.now()).await?;
@@ -136,7 +136,12 @@ impl Intake {
 
     /// Looks at every IOC of the source, and lays those of which the import made the only report of
     /// the source on the stage, if there is one.
-    async fn undo_walk(&self, record: &ImportRecord, stage: Option<Uuid>) -> AppResult<UndoPlan> {
+    async fn undo_walk(
+        &self,
+        account: &AccountId,
+        record: &ImportRecord,
+        stage: Option<Uuid>,
+    ) -> AppResult<UndoPlan> {
         let asked: Asked = parsed(&record.request)?;
         let mut plan = UndoPlan::default();
         let mut after: Option<Uuid> = None;
@@ -166,7 +171,7 @@ impl Intake {
                 staged.push(Staged { ioc, created_at, change: Change::Updated });
             }
             if let Some(stage) = stage {
-                let write = self.context.store.stage_write(stage, &staged)?;
+                let write = self.context.store.stage_write(account, stage, &staged)?;
                 let txn = self.context.store.write().await?;
                 txn.stage_put_many(stage, write, self.alive_until()).await?;
                 txn.commit().await?;

@@ -56,7 +56,7 @@ impl Intake {
             let staged: Vec<Staged> =
                 found.into_values().filter_map(|row| without(row, source)).collect();
             rows += staged.len() as u64;
-            let write = self.context.store.stage_write(stage, &staged)?;
+            let write = self.context.store.stage_write(account, stage, &staged)?;
             let txn = self.context.store.write().await?;
             txn.stage_put_many(stage, write, self.alive_until()).await?;
             txn.commit().await?;

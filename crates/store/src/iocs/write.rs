@@ -24,7 +24,7 @@ impl Txn {
     /// Writes a changed IOC under the account's change number `seq`.
     pub async fn ioc_update(&self, account: &AccountId, row: &IocRow, seq: i64) -> StoreResult<()> {
         active(account, &row.ioc, row.created_at, seq, None)?.update(&self.0).await?;
-        Ok(())
+        self.names_put(account, &row.ioc).await
     }
 
     /// Deletes an IOC: it leaves every list and group; the row stays for the tombstones.

@@ -43,7 +43,14 @@ pub struct EventReceipt {
     pub corrections: u32,
     /// People were told that the client does not take the event.
     pub reported: bool,
+    /// How many versions of it were given, up to [`SURE_AFTER`].
+    pub versions: u32,
 }
+
+/// After how many versions a client that asked for each of them surely stores the event. A person
+/// who previews an event of the feed looks like a MISP that imports it: one version alone may have
+/// been such a preview.
+pub(super) const SURE_AFTER: u32 = 2;
 
 impl EventReceipt {
     /// A client was offered an event and never fetched it.
@@ -63,6 +70,7 @@ impl EventReceipt {
             pulled_at: Timestamp::from_micros(0),
             corrections: 0,
             reported: false,
+            versions: 0,
         }
     }
 
@@ -89,7 +97,8 @@ impl EventReceipt {
         // All attributes of a version that is offered again have new timestamps: a MISP that stores
         // the event takes back what was taken back.
         let corrected = known && !again && stored && self.offered > 0;
-        let doubtful = !stored && body == EventBody::Whole && (!again || lacks_it);
+        let is_sure = stored && (again || self.versions >= SURE_AFTER);
+        let doubtful = !is_sure && body == EventBody::Whole && (!again || lacks_it);
         // What it refused, it may refuse in another version, too.
         let still_refused = self.times >= REFUSED_AFTER && !stored;
         Self {
@@ -110,6 +119,7 @@ impl EventReceipt {
             // A bound for a day: what went wrong long ago must not use up what is needed now.
             corrections: if at.since(self.fetched_at) < DAY { self.corrections } else { 0 },
             reported: self.reported && !self.stored && (again || still_refused),
+            versions: (self.versions + u32::from(!again)).min(SURE_AFTER),
             ..self
         }
     }
@@ -137,5 +147,6 @@ pub(super) fn to_event(row: &event_receipt::Model) -> EventReceipt {
         pulled_at: Timestamp::from_micros(row.pulled_at),
         corrections: u32::try_from(row.corrections).unwrap_or_default(),
         reported: row.reported,
+        versions: u32::try_from(row.versions).unwrap_or_default(),
     }
 }

@@ -13,7 +13,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{EventReceipt, IDS, NewReceipt, write::ROWS};
+use super::{EventReceipt, IDS, NewReceipt, event::SURE_AFTER, write::ROWS};
 use crate::{
     StoreResult, Txn,
     row::{event_receipt, part, receipt},
@@ -95,6 +95,7 @@ impl Txn {
             event_receipt::Column::Mistaken,
             event_receipt::Column::PulledAt,
             event_receipt::Column::Reported,
+            event_receipt::Column::Versions,
         ];
         self.event_rows(rows, &given).await
     }
@@ -228,6 +229,7 @@ impl Txn {
             fetched_at: at,
             times: 1,
             stored: true,
+            versions: SURE_AFTER,
             ..EventReceipt::never(client, group, *event)
         };
         self.event_rows(events.iter().map(adopted).collect(), &[]).await
@@ -255,6 +257,7 @@ fn event_row(of: &EventReceipt) -> event_receipt::ActiveModel {
         pulled_at,
         corrections,
         reported,
+        versions,
     } = *of;
     event_receipt::ActiveModel {
         client_id: Set(client_id),
@@ -270,5 +273,6 @@ fn event_row(of: &EventReceipt) -> event_receipt::ActiveModel {
         pulled_at: Set(pulled_at.micros()),
         corrections: Set(i32::try_from(corrections).unwrap_or(i32::MAX)),
         reported: Set(reported),
+        versions: Set(i32::try_from(versions).unwrap_or(i32::MAX)),
     }
 }

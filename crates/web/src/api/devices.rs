@@ -28,6 +28,10 @@ pub(crate) struct DeviceIn {
     /// The type's maximum unless given.
     #[serde(default)]
     ioc_limit: Option<i64>,
+    /// Labels by which devices are found: at most 10, each 1 to 40 letters, digits, spaces or
+    /// `_-.:/`, kept in lower case.
+    #[serde(default)]
+    labels: Vec<String>,
 }
 
 /// What may be changed of a device.
@@ -43,6 +47,13 @@ pub(crate) struct DevicePatchIn {
     /// A paused device keeps its feed but is not monitored.
     #[serde(default)]
     paused: Option<bool>,
+    /// When the pause ends by itself; null keeps it until somebody ends it.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    paused_until: Option<Option<Timestamp>>,
+    /// All of its labels.
+    #[serde(default)]
+    labels: Option<Vec<String>>,
     /// Hours without a pull after which it is silent: 1 to 720; null goes back to the account's.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i64>)]
@@ -79,6 +90,11 @@ pub(crate) struct DeviceOut {
     ioc_limit: u32,
     /// Served, only not watched.
     paused: bool,
+    /// When the pause ends by itself.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    paused_until: Option<Timestamp>,
+    /// Labels, in order.
+    labels: Vec<String>,
     /// Hours without a pull after which it is silent; null where the account's threshold applies.
     silent_after_hours: Option<i64>,
     /// The dot.
@@ -102,6 +118,8 @@ impl From<DeviceView> for DeviceOut {
             device_type: device.device_type.id,
             ioc_limit: device.ioc_limit,
             paused: device.paused,
+            paused_until: device.paused_until,
+            labels: device.labels.into_iter().collect(),
             silent_after_hours: device.silent_after.map(|micros| micros / HOUR),
             sync: SyncOut {
                 status: sync.dot,
@@ -180,11 +198,11 @@ pub(crate) async fn create(
     session: Session,
     body: Body<DeviceIn>,
 ) -> Answer {
-    let DeviceIn { name, device_type, ioc_limit } = body.value;
+    let DeviceIn { name, device_type, ioc_limit, labels } = body.value;
     let make = async {
         Ok(DeviceOut::from(
             app.accounts
-                .device_create(&session.0, NewDevice { name, device_type, ioc_limit })
+                .device_create(&session.0, NewDevice { name, device_type, ioc_limit, labels })
                 .await?,
         ))
     };
@@ -225,13 +243,14 @@ pub(crate) async fn update(
     id: Id,
     body: Body<DevicePatchIn>,
 ) -> Answer {
-    let DevicePatchIn { name, ioc_limit, paused, silent_after_hours } = body.value;
+    let DevicePatchIn { name, ioc_limit, paused, paused_until, labels, silent_after_hours } =
+        body.value;
     let view = app
         .accounts
         .device_update(
             &session.0,
             DeviceId(id.0),
-            DevicePatch { name, ioc_limit, paused, silent_after_hours },
+            DevicePatch { name, ioc_limit, paused, paused_until, labels, silent_after_hours },
         )
         .await?;
     Ok(HttpResponse::Ok().json(DeviceOut::from(view)))

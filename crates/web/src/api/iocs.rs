@@ -39,6 +39,9 @@ pub(crate) struct IocFilterQuery {
     source_id: Option<Uuid>,
     /// `default`, `never_sent` or `always_sent`.
     whitelist: Option<String>,
+    /// Carrying this tag, threat actor, campaign or malware family: an id of `/api/v1/search`. They come
+    /// by id then.
+    name_id: Option<Uuid>,
     /// Entries at most: 1 to 1,000, 100 unless given.
     limit: Option<u64>,
     /// `next_cursor` of the page before.
@@ -219,6 +222,7 @@ pub(crate) async fn list(
         state,
         source_id,
         whitelist,
+        name_id,
         limit,
         cursor,
     } = query.0;
@@ -233,10 +237,12 @@ pub(crate) async fn list(
         whitelist: word("whitelist", whitelist)?.into_iter().collect(),
         ..IocQuery::default()
     };
-    Ok(super::list(
-        &request,
-        app.intake.ioc_list(&session.0, &filter, &page(limit, cursor)?).await?.map(IocOut::from),
-    ))
+    let page = page(limit, cursor)?;
+    let found = match name_id {
+        Some(name) => app.intake.ioc_list_named(&session.0, name, &filter, &page).await?.1,
+        None => app.intake.ioc_list(&session.0, &filter, &page).await?,
+    };
+    Ok(super::list(&request, found.map(IocOut::from)))
 }
 
 /// One IOC.

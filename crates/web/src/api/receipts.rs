@@ -2,10 +2,11 @@
 //! where an IOC is.
 
 use actix_web::{HttpResponse, get, web};
-use iocast_app::{App, ClientView, IocLeftOut, IocPlace, IocPlaces, Withdrawn};
+use iocast_app::{App, ClientView, IocLeftOut, IocPlace, IocPlaces, RuleNotMet, Withdrawn};
 use iocast_domain::{
     id::{DeviceId, IocId},
     member::MembershipState,
+    rule::NotMet,
     time::Timestamp,
 };
 use serde::Serialize;
@@ -233,6 +234,48 @@ pub(crate) struct WithdrawnOut {
     sentence: String,
     /// The first 100 that pulled at some time and have not fetched it.
     missing: Vec<MissingOut>,
+    /// The first 100 that fetched it.
+    confirmed: Vec<ConfirmedOut>,
+}
+
+/// A device that fetched that an IOC was withdrawn.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ConfirmedOut {
+    /// The device.
+    device_id: String,
+    /// Its name.
+    device: String,
+    /// When the last of its clients did.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+}
+
+/// A rule that does not choose an IOC.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct NotMetOut {
+    /// The rule.
+    rule_id: String,
+    /// Its name.
+    rule: String,
+    /// What it asks for and the IOC does not have: `kind`, `state`, `severity`, `first_seen`, `tags`,
+    /// `tlp`, `alerts`, `age`, `reports` or `score`; `off` where the rule is off.
+    reason: &'static str,
+    /// The second half of "the rule does not choose it, because …".
+    because: &'static str,
+    /// How many groups it feeds to which no other rule sends the IOC.
+    groups: u64,
+}
+
+impl From<RuleNotMet> for NotMetOut {
+    fn from(of: RuleNotMet) -> Self {
+        Self {
+            rule_id: of.rule_id.to_string(),
+            rule: of.rule,
+            reason: of.not_met.map_or("off", NotMet::word),
+            because: of.not_met.map_or("the rule is off", NotMet::because),
+            groups: of.groups,
+        }
+    }
 }
 
 /// A device that has not fetched yet that an IOC was withdrawn.
@@ -248,7 +291,8 @@ pub(crate) struct MissingOut {
 
 impl From<Withdrawn> for WithdrawnOut {
     fn from(of: Withdrawn) -> Self {
-        let Withdrawn { at, devices, fetched, never_pulled, silent, waiting, listed } = of;
+        let Withdrawn { at, devices, fetched, never_pulled, silent, waiting, listed, confirmed } =
+            of;
         let number = crate::templates::number;
         let parts = [
             (fetched, "fetched it"),
@@ -274,6 +318,10 @@ impl From<Withdrawn> for WithdrawnOut {
             waiting,
             silent,
             never_pulled,
+            confirmed: confirmed
+                .into_iter()
+                .map(|(id, device, at)| ConfirmedOut { device_id: id.to_string(), device, at })
+                .collect(),
             missing: listed
                 .into_iter()
                 .map(|(id, device, silent)| MissingOut {
@@ -293,16 +341,19 @@ pub(crate) struct PlacesOut {
     places: Vec<PlaceOut>,
     /// Groups whose rules choose it, and which do not hold it.
     left_out: Vec<LeftOutOut>,
+    /// Rules that do not choose it, with groups that no other rule sends it to; the first 100.
+    not_met: Vec<NotMetOut>,
     /// Of an IOC that a person set to "never sent" or deleted; else null.
     withdrawn: Option<WithdrawnOut>,
 }
 
 impl From<IocPlaces> for PlacesOut {
     fn from(of: IocPlaces) -> Self {
-        let IocPlaces { places, left_out, withdrawn } = of;
+        let IocPlaces { places, left_out, not_met, withdrawn } = of;
         Self {
             places: places.into_iter().map(PlaceOut::from).collect(),
             left_out: left_out.into_iter().map(LeftOutOut::from).collect(),
+            not_met: not_met.into_iter().map(NotMetOut::from).collect(),
             withdrawn: withdrawn.map(WithdrawnOut::from),
         }
     }

@@ -102,7 +102,7 @@ pub(crate) struct SourcePatchIn {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SourceOut {
     /// Id.
-    id: String,
+    pub(crate) id: String,
     /// Name.
     name: String,
     /// 1 to 3.

@@ -82,7 +82,7 @@ pub(crate) struct SubscriptionOut {
     /// A person paused it.
     paused: bool,
     /// `never_fetched`, `fresh`, `failing` or `paused`.
-    freshness: &'static str,
+    pub(crate) freshness: &'static str,
     /// When the next fetch is due.
     #[schema(value_type = String, format = DateTime)]
     next_at: Timestamp,

@@ -71,6 +71,10 @@ async fn page(
         .iter()
         .map(|g| (g.row.group.id.to_string(), g.row.group.name.to_string()))
         .collect();
+    // A refusal since its last pull says why it does not pull.
+    let last_pull = view.sync.last_pull_at;
+    let cause = app.watch.last_refusal(actor, id).await?;
+    let cause = cause.filter(|of| last_pull.is_none_or(|pull| of.pull.at > pull));
     let DevicePageExtras { problem, sent, made, trial } = beside;
     let of_page = context! {
         condition => condition(view.condition()),
@@ -81,6 +85,7 @@ async fn page(
         group_names => view::value(names.into_iter().collect::<std::collections::BTreeMap<_, _>>()),
         clients => view::value(&clients),
         pulls => view::value(&pulls.items),
+        cause => cause.map(|of| view::value(PullOut::from(of))),
         more_pulls => pulls.next.is_some(),
         outages => view::value(&outages.items),
         keys,
@@ -99,11 +104,13 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     let here = format!("/automation/integrations/{id}");
     let (visitor, app, actor) = (&form.visitor, &form.visitor.app, &form.visitor.actor);
     let patch = |patch: DevicePatch| app.accounts.device_update(actor, id, patch);
-    let pause = |paused| DevicePatch { paused: Some(paused), ..DevicePatch::default() };
     let outcome: Result<&str, AppError> = match form.text("do") {
         "edit" => edit(&form, id).await.map(|()| "The changes are saved."),
-        "pause" => patch(pause(true)).await.map(|_| "Monitoring is paused. The device still gets its feed; no message is sent when it is silent."),
-        "resume" => patch(pause(false)).await.map(|_| "The device is watched again."),
+        "pause" => match form.number("pause_hours") {
+            Ok(hours) => patch(pause_for(&form, hours)).await,
+            Err(error) => Err(error),
+        }.map(|_| "Monitoring is paused. The device still gets its feed; no message is sent when it is silent."),
+        "resume" => patch(DevicePatch { paused: Some(false), ..DevicePatch::default() }).await.map(|_| "The device is watched again."),
         "key" => match app.accounts.key_create(actor, KeyKind::Device, Some(id)).await {
             Ok(made) => return page(visitor, id, StatusCode::OK, DevicePageExtras { made: Some(made), ..DevicePageExtras::default() }).await,
             Err(error) => Err(error),
@@ -148,7 +155,18 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
 }
 
 fn stamp(of: &DeviceView) -> String {
-    view::stamp(&(of.device.name.as_str(), of.device.ioc_limit, of.device.silent_after))
+    let iocast_domain::device::Device { name, ioc_limit, silent_after, labels, .. } = &of.device;
+    view::stamp(&(name.as_str(), ioc_limit, silent_after, labels))
+}
+
+/// A pause that ends after some hours, or when somebody ends it.
+fn pause_for(form: &Form, hours: Option<i64>) -> DevicePatch {
+    let until = |hours: i64| form.visitor.app.context.now().plus(hours.saturating_mul(HOUR));
+    DevicePatch {
+        paused: Some(true),
+        paused_until: Some(hours.map(until)),
+        ..DevicePatch::default()
+    }
 }
 
 async fn edit(form: &Form, id: DeviceId) -> Result<(), AppError> {
@@ -157,8 +175,9 @@ async fn edit(form: &Form, id: DeviceId) -> Result<(), AppError> {
     let patch = DevicePatch {
         name: Some(form.text("name").to_owned()),
         ioc_limit: form.number("ioc_limit")?,
-        paused: None,
+        labels: Some(super::fleet::labels_of(form.text("labels"))),
         silent_after_hours: Some(form.number("silent_after_hours")?),
+        ..DevicePatch::default()
     };
     app.accounts.device_update(actor, id, patch).await.map(|_| ())
 }

@@ -1,10 +1,15 @@
 //! One IOC group: what it holds and why, what it serves, and sending again.
 
 use actix_web::{HttpResponse, http::StatusCode, http::header};
-use iocast_app::{AppError, DeviceView, GroupPatch, Page, SendAgain};
+use iocast_app::{AppError, DeviceView, GroupPatch, IocQuery, Page, SendAgain};
 use iocast_domain::{
     group::Group,
+    guard::Refusal,
     id::{GroupId, IocId, SourceId},
+    ioc::Whitelist,
+    member::MembershipState,
+    normalise::detect,
+    rule::NotMet,
 };
 use minijinja::{Value, context};
 
@@ -28,7 +33,7 @@ use crate::{
 /// IOCs on the page.
 const IOCS: u64 = 50;
 /// IOCs that are kept back, on the page.
-const REFUSED: u64 = 20;
+const REFUSED: u64 = 50;
 /// Values on each side of a comparison.
 const COMPARED: usize = 200;
 /// Characters of a file that are shown.
@@ -56,9 +61,10 @@ async fn page(
     let group = detail.view.row.group.clone();
     let device = app.accounts.device_fetch(actor, group.device_id).await?;
     let search = filter(visitor);
+    let reason = visitor.query("reason").and_then(|word| word.parse::<Refusal>().ok());
     let refused = app
         .accounts
-        .group_refused(actor, id, None, &Page { limit: REFUSED, after: None })
+        .group_refused(actor, id, reason, &Page { limit: REFUSED, after: visitor.query("refused") })
         .await?
         .map(RefusedOut::from);
     let iocs = app
@@ -91,6 +97,10 @@ async fn page(
         .iter()
         .map(|(path, file)| context! { path, etag => file.etag.clone(), bytes => file.raw_len, gzip => file.gzip_len(), content_type => file.content_type })
         .collect();
+    let why_not = match visitor.query("why") {
+        Some(text) => view::value(why_not(visitor, &group, &text).await?),
+        None => Value::from(()),
+    };
     let entry = device.device.device_type.format.entry();
     let sends_again = device.device.device_type.format.delivers_changes();
     let of_page = context! {
@@ -106,10 +116,65 @@ async fn page(
         search => search.shown,
         is_misp => entry == "manifest.json",
         refused => view::value(&refused.items),
-        refused_more => refused.next.is_some(),
+        refused_next => refused.next.map(|c| view::with_query(&visitor.request, "refused", &c)),
+        reason => reason.map(Refusal::word),
+        why => visitor.query("why"),
+        why_not,
         sources, rules, files, entry, problem, sent,
     };
     Ok(visitor.page(status, "pages/group.html", of_page))
+}
+
+/// Whether one IOC is in a group, and if not why, in sentences.
+async fn why_not(
+    visitor: &PageContext,
+    group: &Group,
+    text: &str,
+) -> Result<Vec<String>, AppError> {
+    let (app, actor) = (&visitor.app, &visitor.actor);
+    let Ok((kind, value)) = detect(text) else {
+        return Ok(vec![format!("{text} is no domain, URL, e-mail address, IP address or hash.")]);
+    };
+    let query = IocQuery { value: Some(value), kinds: vec![kind], ..IocQuery::default() };
+    let found = app.intake.ioc_list(actor, &query, &Page::first(1)).await?;
+    let Some(ioc) = found.items.into_iter().next().map(|view| view.ioc) else {
+        return Ok(vec!["No source has reported it.".to_owned()]);
+    };
+    let places = app.accounts.ioc_places(actor, ioc.id).await?;
+    let of_group = |id: GroupId| id == group.id;
+    if let Some(place) = places.places.iter().find(|place| of_group(place.group_id)) {
+        let since = place.since.minute();
+        return Ok(vec![match (place.standing, place.left) {
+            (MembershipState::Live, _) => format!("It is in the group since {since}."),
+            (_, Some(left)) => format!("It left the group {}.", left.minute()),
+            (_, None) => "It is leaving the group.".to_owned(),
+        }]);
+    }
+    if ioc.whitelist == Whitelist::NeverSent {
+        return Ok(vec!["A person said that it is never sent.".to_owned()]);
+    }
+    if let Some(out) = places.left_out.iter().find(|out| of_group(out.group_id)) {
+        let full = "the group is full, and others come first";
+        return Ok(vec![format!(
+            "It is left out, because {}.",
+            out.refusal.map_or(full, Refusal::because)
+        )]);
+    }
+    let rules = app.accounts.rule_list(actor).await?;
+    let feeds: Vec<_> = rules.iter().filter(|rule| rule.group_ids.contains(&group.id)).collect();
+    if feeds.is_empty() {
+        return Ok(vec!["No rule feeds the group.".to_owned()]);
+    }
+    let because = |rule: &&iocast_domain::rule::Rule| {
+        let known = places.not_met.iter().find(|of| of.rule_id == rule.id)?;
+        let because = known.not_met.map_or("the rule is off", NotMet::because);
+        Some(format!("The rule {} does not choose it: {because}.", rule.name))
+    };
+    let all: Vec<String> = feeds.iter().filter_map(because).collect();
+    if all.is_empty() {
+        return Ok(vec!["Its rules choose it: it comes with the next publication.".to_owned()]);
+    }
+    Ok(all)
 }
 
 pub(crate) async fn act(form: Form, id: Id) -> PageResult {

@@ -70,11 +70,18 @@ struct Section {
 }
 
 #[derive(Debug, Serialize)]
-struct Found {
-    href: String,
-    page: &'static str,
+pub(crate) struct Found {
+    pub(crate) href: String,
+    pub(crate) page: &'static str,
     section: &'static str,
     excerpt: String,
+}
+
+impl Found {
+    /// Its heading, or that of its page.
+    pub(crate) const fn heading(&self) -> &'static str {
+        if self.section.is_empty() { self.page } else { self.section }
+    }
 }
 
 static PAGES: LazyLock<Vec<Page>> =
@@ -166,7 +173,7 @@ fn push(sections: &mut [Section], c: char) {
 }
 
 /// Sections in which every word occurs; those whose heading has one come first.
-fn search(query: &str) -> Vec<Found> {
+pub(crate) fn search(query: &str) -> Vec<Found> {
     let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
     let Some(first) = words.first() else { return Vec::new() };
     let mut found = Vec::new();

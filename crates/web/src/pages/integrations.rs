@@ -5,6 +5,7 @@ use iocast_app::{Condition, DayOfPulls, NewDevice, Overview, OverviewQuery};
 use iocast_domain::{
     device_type::{CATALOGUE, DeviceType, Location},
     id::DeviceId,
+    receipt::Protection,
     time::Timestamp,
 };
 use minijinja::{Value, context};
@@ -44,18 +45,30 @@ pub(crate) fn bars(days: &[DayOfPulls]) -> Value {
 }
 
 pub(crate) async fn list(visitor: PageContext) -> PageResult {
-    let location = location(&visitor);
+    list_page(&visitor, StatusCode::OK, Value::from(()), Value::from(())).await
+}
+
+/// The list, with what came of a change to several devices.
+pub(crate) async fn list_page(
+    visitor: &PageContext,
+    status: StatusCode,
+    problem: Value,
+    changed: Value,
+) -> PageResult {
+    let location = location(visitor);
     let order = visitor.query("sort").unwrap_or_else(|| "name".to_owned());
     let query = OverviewQuery {
         location,
         text: visitor.query("q"),
         condition: visitor.query("state").and_then(|s| s.parse().ok()),
+        protection: visitor.query("protection"),
+        label: visitor.query("label"),
         device_type: visitor.query("type"),
         order: order.parse().unwrap_or_default(),
         reversed: visitor.query("reversed").is_some(),
         page: visitor.query("page").and_then(|p| p.parse().ok()).unwrap_or(1),
     };
-    let Overview { rows, found, all, conditions, page, pages } =
+    let Overview { rows, found, all, conditions, labels, page, pages } =
         visitor.app.accounts.overview(&visitor.actor, &query).await?;
     let rows: Vec<Value> = rows
         .into_iter()
@@ -75,15 +88,21 @@ pub(crate) async fn list(visitor: PageContext) -> PageResult {
         .collect();
     let types: Vec<Value> =
         types(location).map(|t| context! { id => t.id, name => t.name }).collect();
+    let protections: Vec<Value> = Protection::CODES
+        .iter()
+        .map(|code| context! { code => *code, word => super::overview::state_word(code) })
+        .collect();
     let nobody_told = visitor.app.accounts.alerted_people(&visitor.actor).await? == 0;
-    visitor.show(
+    Ok(visitor.page(
+        status,
         "pages/integrations.html",
         context! {
+            problem, changed,
             tab => if location == Location::Cloud { "cloud" } else { "on_premises" },
-            q => query.text, state => query.condition.map(Condition::code), of_type => query.device_type, sort => order, reversed => query.reversed,
+            q => query.text, state => query.condition.map(Condition::code), of_type => query.device_type, protection => query.protection, protections, label => query.label, labels, sort => order, reversed => query.reversed,
             rows, found, all, conditions, types, number => page, pages, nobody_told,
         },
-    )
+    ))
 }
 
 fn types(location: Location) -> impl Iterator<Item = &'static DeviceType> {
@@ -97,6 +116,7 @@ struct StateOut {
     state: &'static str,
     word: &'static str,
     last_pull: String,
+    last_pull_exact: Option<String>,
     last_pull_at: Option<Timestamp>,
 }
 
@@ -113,6 +133,7 @@ pub(crate) async fn states(visitor: PageContext) -> PageResult {
             state: condition.code(),
             word: condition.word(),
             last_pull: last.map_or_else(|| "never".to_owned(), |at| view::ago(at, now)),
+            last_pull_exact: last.map(Timestamp::minute),
             last_pull_at: last,
         },
     );
@@ -144,6 +165,7 @@ pub(crate) async fn add(form: Form) -> PageResult {
             name: form.text("name").to_owned(),
             device_type: form.text("device_type").to_owned(),
             ioc_limit: form.number("ioc_limit")?,
+            labels: super::fleet::labels_of(form.text("labels")),
         };
         visitor.app.accounts.device_create(&visitor.actor, new).await
     };

@@ -1,15 +1,19 @@
 //! TIP → IOCs: searching them, and one with everything that is known of it.
 
 use actix_web::http::StatusCode;
-use iocast_app::{AppError, IocPatch, IocQuery, Page};
+use iocast_app::{
+    AppError, AuditFilter, BulkEditResult, IocEdit, IocPatch, IocPlaces, IocQuery, Page,
+};
 use iocast_domain::{
     id::{IocId, SourceId},
-    ioc::{Kind, Severity, State, Whitelist},
+    ioc::{Ioc, Kind, Severity, State, Whitelist},
     normalise::{detect, prefix},
+    time::Timestamp,
 };
 use minijinja::{Value, context};
 
 use super::{
+    settings::changes,
     view,
     visit::{Form, Id, PageContext, PageResult, problem},
 };
@@ -17,6 +21,8 @@ use crate::api::{iocs::IocOut, receipts::PlacesOut, sources::SourceOut};
 
 /// IOCs on a page.
 const IOCS: u64 = 50;
+/// Lines of the history of one.
+const HISTORY: usize = 60;
 
 /// What the query of a page asks for, and how the page shows it.
 pub(crate) struct Search {
@@ -61,17 +67,57 @@ pub(crate) fn filter(visitor: &PageContext) -> Search {
 }
 
 pub(crate) async fn list(visitor: PageContext) -> PageResult {
-    let search = filter(&visitor);
-    let found = visitor
-        .app
-        .intake
-        .ioc_list(
-            &visitor.actor,
-            &search.query,
-            &Page { limit: IOCS, after: visitor.query("cursor") },
-        )
-        .await?
-        .map(IocOut::from);
+    list_page(&visitor, StatusCode::OK, Value::from(())).await
+}
+
+/// Changes the IOCs that were ticked, all or none.
+pub(crate) async fn change(form: Form) -> PageResult {
+    let visitor = &form.visitor;
+    let outcome = async {
+        let values = form.parsed_all::<String>("values")?;
+        if values.is_empty() {
+            let message = "Tick at least one IOC.";
+            return Err(AppError::field("values", "nothing_chosen", message));
+        }
+        let text = form.text("value").trim();
+        let edit = match form.text("do") {
+            "withdraw" => IocEdit::Whitelist(Whitelist::NeverSent),
+            "restore" => IocEdit::Whitelist(Whitelist::Default),
+            "tag" => IocEdit::Tag(text.to_owned()),
+            "comment" => IocEdit::Comment(text.to_owned()),
+            word => match word.parse() {
+                Ok(severity) => IocEdit::Severity(severity),
+                Err(_) => return Err(super::settings::unknown()),
+            },
+        };
+        let all = values.into_iter().map(|value| (value, edit.clone())).collect();
+        visitor.app.intake.ioc_bulk_edit(&visitor.actor, all).await
+    };
+    match outcome.await {
+        Ok(BulkEditResult { changed }) => {
+            let here = Some(form.text("here")).filter(|path| view::is_place(path));
+            let are = if changed == 1 { "IOC is" } else { "IOCs are" };
+            visitor.done(here.unwrap_or("/tip/iocs"), &format!("{changed} {are} changed."))
+        }
+        Err(error) => {
+            let (status, problem) = problem(error)?;
+            list_page(visitor, status, problem).await
+        }
+    }
+}
+
+async fn list_page(visitor: &PageContext, status: StatusCode, problem: Value) -> PageResult {
+    let search = filter(visitor);
+    let page = Page { limit: IOCS, after: visitor.query("cursor") };
+    let (intake, actor) = (&visitor.app.intake, &visitor.actor);
+    let (name, found) = match visitor.query("name").and_then(|id| id.parse().ok()) {
+        Some(id) => {
+            let (name, found) = intake.ioc_list_named(actor, id, &search.query, &page).await?;
+            (Some(name), found)
+        }
+        None => (None, intake.ioc_list(actor, &search.query, &page).await?),
+    };
+    let found = found.map(IocOut::from);
     let sources: Vec<Value> = visitor
         .app
         .intake
@@ -80,16 +126,19 @@ pub(crate) async fn list(visitor: PageContext) -> PageResult {
         .into_iter()
         .map(|s| view::value(SourceOut::from(s)))
         .collect();
-    visitor.show(
+    Ok(visitor.page(
+        status,
         "pages/iocs.html",
         context! {
+            problem,
             iocs => view::value(&found.items),
             next => found.next.map(|c| view::with_query(&visitor.request, "cursor", &c)),
             later => visitor.query("cursor").is_some(),
             search => search.shown,
+            name => name.map(|of| context! { id => of.id.to_string(), name => of.name, what => of.what.in_words() }),
             sources,
         },
-    )
+    ))
 }
 
 pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
@@ -107,9 +156,87 @@ async fn page(
     let retires_at = view.ioc.retires_at().to_string();
     let user_severity = view.ioc.enrichment.user_severity.map(Severity::word);
     let places = visitor.app.accounts.ioc_places(&visitor.actor, id).await?;
+    let history = history(visitor, id, &view.ioc, &places).await?;
     let places = view::value(PlacesOut::from(places));
-    let of_page = context! { ioc => view::value(IocOut::from(view)), user_severity, retires_at, places, problem, sent };
+    let of_page = context! { history, ioc => view::value(IocOut::from(view)), user_severity, retires_at, places, problem, sent };
     Ok(visitor.page(status, "pages/ioc.html", of_page))
+}
+
+/// Changes by people, and when the IOC joined and left groups, the latest first; nothing for those
+/// who may not read the audit log.
+async fn history(
+    visitor: &PageContext,
+    id: IocId,
+    ioc: &Ioc,
+    places: &IocPlaces,
+) -> Result<Option<Vec<Value>>, AppError> {
+    if visitor.actor.may_write().is_err() {
+        return Ok(None);
+    }
+    let filter = AuditFilter { object: Some(id.to_string()), ..AuditFilter::default() };
+    let lines = visitor.app.ops.audit_list(&visitor.actor, &filter, &Page::first(IOCS)).await?;
+    let none = || Value::from(Vec::<Value>::new());
+    let mut all: Vec<(Timestamp, Value)> = Vec::new();
+    for line in lines.items {
+        let what = match line.action.as_str() {
+            "ioc.update" => "changed",
+            "ioc.delete" => "deleted",
+            other => other,
+        };
+        let detail = serde_json::from_str(&line.detail).unwrap_or_default();
+        all.push((line.at, context! { at => line.at.to_string(), who => line.actor, what, changes => changes(&detail) }));
+    }
+    for place in &places.places {
+        let group = format!("{} > {}", place.device, place.group);
+        let by = if place.rules.is_empty() { "a rule".to_owned() } else { place.rules.join(", ") };
+        let mut add = |at: Timestamp, what: String| {
+            all.push((
+                at,
+                context! { at => at.to_string(), who => "publisher", what, changes => none() },
+            ));
+        };
+        add(place.since, format!("joined {group}, by {by}"));
+        if let Some(left) = place.left {
+            add(left, format!("left {group}"));
+        }
+    }
+    // Each source once: when its first report was received.
+    let known = visitor.app.intake.source_list(&visitor.actor).await?;
+    for report in ioc.enrichment.reports.iter().filter(|report| report.first_at > 0) {
+        let at = Timestamp::from_micros(report.first_at);
+        let name = known.iter().find(|of| of.id == report.source_id).map(|of| of.name.as_str());
+        let what = format!("reported by {}", name.unwrap_or("a source that is deleted"));
+        all.push((at, context! { at => at.to_string(), who => "import", what, changes => none() }));
+    }
+    all.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+    Ok(Some(all.into_iter().map(|(_, line)| line).take(HISTORY).collect()))
+}
+
+/// What a withdrawal changes, or its undo.
+fn sending(whitelist: Whitelist, why: &str) -> IocPatch {
+    let comment = Some(why.trim()).filter(|why| !why.is_empty()).map(str::to_owned);
+    IocPatch { whitelist: Some(whitelist), comment, ..IocPatch::default() }
+}
+
+/// Only what was changed on this page: what somebody else changed since stays.
+fn edited(form: &Form) -> Result<IocPatch, AppError> {
+    let changed = |name: &str| {
+        form.text(name).replace('\r', "") != form.text(&format!("was_{name}")).replace('\r', "")
+    };
+    let tags = || {
+        let lines = form.text("user_tags").split('\n').map(str::trim);
+        lines.filter(|t| !t.is_empty()).map(str::to_owned).collect()
+    };
+    Ok(IocPatch {
+        severity: if changed("severity") {
+            Some(form.parsed::<Severity>("severity")?)
+        } else {
+            None
+        },
+        user_tags: changed("user_tags").then(tags),
+        whitelist: if changed("whitelist") { form.parsed::<Whitelist>("whitelist")? } else { None },
+        comment: None,
+    })
 }
 
 pub(crate) async fn act(form: Form, id: Id) -> PageResult {
@@ -117,34 +244,25 @@ pub(crate) async fn act(form: Form, id: Id) -> PageResult {
     let visitor = &form.visitor;
     let outcome = async {
         let patch = match form.text("do") {
-            "edit" => {
-                // Only what was changed on this page: what somebody else changed since stays.
-                let changed = |name: &str| {
-                    form.text(name).replace('\r', "")
-                        != form.text(&format!("was_{name}")).replace('\r', "")
-                };
-                let tags = || {
-                    form.text("user_tags")
-                        .split('\n')
-                        .map(str::trim)
-                        .filter(|t| !t.is_empty())
-                        .map(str::to_owned)
-                        .collect()
-                };
-                IocPatch {
-                    severity: if changed("severity") {
-                        Some(form.parsed::<Severity>("severity")?)
-                    } else {
-                        None
-                    },
-                    user_tags: changed("user_tags").then(tags),
-                    whitelist: if changed("whitelist") {
-                        form.parsed::<Whitelist>("whitelist")?
-                    } else {
-                        None
-                    },
-                    comment: None,
-                }
+            "edit" => edited(&form)?,
+            "withdraw" => {
+                let patch = sending(Whitelist::NeverSent, form.text("why"));
+                visitor.app.intake.ioc_update(&visitor.actor, id, patch).await?;
+                let was = Some(form.text("was")).filter(|was| *was == "always_sent");
+                let query = was.map(|was| format!("?was={was}")).unwrap_or_default();
+                return Ok((
+                    format!("/tip/iocs/{id}{query}"),
+                    "It is withdrawn from every group. This page shows which devices have fetched that.",
+                ));
+            }
+            "restore" => {
+                let was = visitor.query("was").and_then(|was| was.parse().ok());
+                let patch = sending(was.unwrap_or(Whitelist::Default), "");
+                visitor.app.intake.ioc_update(&visitor.actor, id, patch).await?;
+                return Ok((
+                    format!("/tip/iocs/{id}"),
+                    "It is sent again, to every group whose rules choose it.",
+                ));
             }
             "comment" => {
                 IocPatch { comment: Some(form.text("comment").to_owned()), ..IocPatch::default() }

@@ -1,13 +1,13 @@
 //! Automation → Policy: the rules that say which IOCs go into which groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use actix_web::http::StatusCode;
 use iocast_app::{AppError, Chosen, DeviceView, NewRule, RulePatch};
 use iocast_domain::{
     alert::{AlertCriteria, AlertKind},
     id::{GroupId, RuleId, SourceId},
-    ioc::{Kind, Severity},
+    ioc::Kind,
     rule::{Criteria, Rule, StateFilter},
     source::Confidence,
     time::{DAY, Timestamp},
@@ -22,14 +22,16 @@ use super::{
 use crate::api::{rules::RuleOut, sources::SourceOut};
 
 pub(crate) async fn list(visitor: PageContext) -> PageResult {
-    let rules: Vec<Value> = visitor
-        .app
-        .accounts
-        .rule_list(&visitor.actor)
-        .await?
-        .into_iter()
-        .map(|r| view::value(RuleOut::from(r)))
-        .collect();
+    let all = visitor.app.accounts.rule_list(&visitor.actor).await?;
+    let count = all.len();
+    let (q, group) = (visitor.query("q"), visitor.query("group"));
+    let named = q.as_ref().map(|q| q.to_lowercase());
+    let is_wanted = |rule: &Rule| {
+        named.as_ref().is_none_or(|q| rule.name.folded().contains(q.as_str()))
+            && group.as_ref().is_none_or(|id| rule.group_ids.iter().any(|of| of.to_string() == *id))
+    };
+    let rules: Vec<Value> =
+        all.into_iter().filter(is_wanted).map(|r| view::value(RuleOut::from(r))).collect();
     let devices = visitor.app.accounts.device_list_all(&visitor.actor).await?;
     let groups: BTreeMap<String, String> = devices
         .iter()
@@ -44,7 +46,7 @@ pub(crate) async fn list(visitor: PageContext) -> PageResult {
             Err(AppError::NoModule(_)) => BTreeMap::new(),
             found => found?.into_iter().map(|s| (s.id.to_string(), s.name)).collect(),
         };
-    visitor.show("pages/policy.html", context! { rules, groups => view::value(groups), source_names => view::value(source_names) })
+    visitor.show("pages/policy.html", context! { rules, q, group, count, groups => view::value(groups), source_names => view::value(source_names) })
 }
 
 async fn sources(visitor: &PageContext) -> Result<Vec<Value>, AppError> {
@@ -58,6 +60,8 @@ async fn sources(visitor: &PageContext) -> Result<Vec<Value>, AppError> {
 /// How the wizard is filled in.
 struct Draft {
     rule: Option<RuleId>,
+    /// What was typed into its fields, where it could not be read.
+    typed: Value,
     name: String,
     enabled: bool,
     criteria: Criteria,
@@ -70,24 +74,26 @@ pub(crate) async fn new(visitor: PageContext) -> PageResult {
         visitor.query("group").and_then(|g| g.parse().ok()).map(GroupId).into_iter().collect();
     let draft = Draft {
         rule: None,
+        typed: context! {},
         name: String::new(),
         enabled: true,
         criteria: Criteria::default(),
         group_ids,
     };
-    page(&visitor, StatusCode::OK, &draft, Value::from(()), None).await
+    page(&visitor, StatusCode::OK, &draft, Value::from(()), Value::from(())).await
 }
 
 pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
     let rule = visitor.app.accounts.rule_fetch(&visitor.actor, RuleId(id.0)).await?;
     let draft = Draft {
         rule: Some(rule.id),
+        typed: context! {},
         name: rule.name.to_string(),
         enabled: rule.enabled,
         criteria: rule.criteria,
         group_ids: rule.group_ids,
     };
-    page(&visitor, StatusCode::OK, &draft, Value::from(()), None).await
+    page(&visitor, StatusCode::OK, &draft, Value::from(()), Value::from(())).await
 }
 
 async fn page(
@@ -95,9 +101,9 @@ async fn page(
     status: StatusCode,
     draft: &Draft,
     problem: Value,
-    chosen: Option<Chosen>,
+    chosen: Value,
 ) -> PageResult {
-    let Draft { rule, name, enabled, criteria, group_ids } = draft;
+    let Draft { rule, typed, name, enabled, criteria, group_ids } = draft;
     let devices = visitor.app.accounts.device_list_all(&visitor.actor).await?;
     let group = |view: &DeviceView| {
         let groups = view
@@ -114,7 +120,7 @@ async fn page(
     let known: Vec<String> =
         sources.iter().filter_map(|s| s.get_attr("id").ok()).map(|id| id.to_string()).collect();
     let of_page = context! {
-        stamp,
+        stamp, typed,
         rule => rule.map(|r| r.to_string()), name, enabled,
         criteria => view::value(criteria),
         alerts => view::value(criteria.alerts.clone().unwrap_or_default()),
@@ -128,7 +134,7 @@ async fn page(
         // take all of them.
         unknown_sources => criteria.source_ids.iter().map(ToString::to_string).filter(|id| !known.contains(id)).collect::<Vec<_>>(),
         sources,
-        chosen => chosen.map(|c| context! { iocs => c.iocs, at_least => c.at_least }),
+        chosen,
         problem,
     };
     Ok(visitor.page(status, "pages/rule.html", of_page))
@@ -143,31 +149,20 @@ fn day_or_time(at: Timestamp) -> String {
     if at.micros() % DAY == 0 { at.day() } else { at.to_string() }
 }
 
-/// What the wizard's fields ask for.
-fn criteria(form: &Form) -> Result<Criteria, AppError> {
-    let day = |name: &str| {
-        form.maybe(name)
-            .map(|text| {
-                Timestamp::parse(&text)
-                    .map_err(|message| AppError::field(name, "not_a_day", message))
-            })
-            .transpose()
-    };
-    let state = match form.text("state") {
-        "retired" => StateFilter::Retired,
-        "any" => StateFilter::Any,
-        _ => StateFilter::Active,
-    };
-    let level = |n: i64| u8::try_from(n).ok().and_then(|n| Confidence::try_from(n).ok());
-    Ok(Criteria {
-        kinds: form.parsed_all::<Kind>("kinds")?,
-        severities: form.parsed_all::<Severity>("severities")?,
-        source_ids: form
-            .parsed_all::<uuid::Uuid>("source_ids")?
+/// What the wizard's fields ask for, and the first that can't be read. What can be read stands: a
+/// form that is shown again must ask for no more than it did.
+fn criteria(form: &Form) -> (Criteria, Option<AppError>) {
+    let mut wrong = None;
+    let criteria = Criteria {
+        kinds: readable(form.parsed_all("kinds"), &mut wrong),
+        severities: readable(form.parsed_all("severities"), &mut wrong),
+        source_ids: readable(form.parsed_all::<uuid::Uuid>("source_ids"), &mut wrong)
             .into_iter()
             .map(SourceId)
             .collect(),
-        min_confidence: form.number("min_confidence")?.and_then(level),
+        min_confidence: readable(form.number("min_confidence"), &mut wrong)
+            .and_then(|n| u8::try_from(n).ok())
+            .and_then(|n| Confidence::try_from(n).ok()),
         tags: form
             .text("tags")
             .split('\n')
@@ -175,48 +170,106 @@ fn criteria(form: &Form) -> Result<Criteria, AppError> {
             .filter(|t| !t.is_empty())
             .map(str::to_owned)
             .collect(),
-        state,
-        first_seen_from: day("first_seen_from")?,
-        first_seen_to: day("first_seen_to")?,
-        tlp_most: form
-            .maybe("tlp_most")
-            .map(|word| word.parse::<Tlp>())
-            .transpose()
-            .map_err(|why| AppError::field("tlp_most", "word_unknown", why))?,
+        state: match form.text("state") {
+            "retired" => StateFilter::Retired,
+            "any" => StateFilter::Any,
+            _ => StateFilter::Active,
+        },
+        first_seen_from: readable(day(form, "first_seen_from"), &mut wrong),
+        first_seen_to: readable(day(form, "first_seen_to"), &mut wrong),
+        tlp_most: readable(tlp(form), &mut wrong),
         // Too many are refused with the bounds.
-        min_sources: form.number("min_sources")?.map(|n| u8::try_from(n).unwrap_or(u8::MAX)),
-        max_age_days: form.number("max_age_days")?.map(|n| u16::try_from(n).unwrap_or(u16::MAX)),
-        min_score: form.number("min_score")?.map(|n| u8::try_from(n).unwrap_or(u8::MAX)),
+        min_sources: readable(form.number("min_sources"), &mut wrong)
+            .map(|n| u8::try_from(n).unwrap_or(u8::MAX)),
+        max_age_days: readable(form.number("max_age_days"), &mut wrong)
+            .map(|n| u16::try_from(n).unwrap_or(u16::MAX)),
+        min_score: readable(form.number("min_score"), &mut wrong)
+            .map(|n| u8::try_from(n).unwrap_or(u8::MAX)),
         blocklist: !form.text("blocklist").is_empty(),
-        alerts: if form.on("alerts") { Some(alerts(form)?) } else { None },
+        alerts: form.on("alerts").then(|| alerts(form, &mut wrong)),
+    };
+    (criteria, wrong)
+}
+
+/// What was read, or nothing; the first error is kept.
+fn readable<T: Default>(read: Result<T, AppError>, wrong: &mut Option<AppError>) -> T {
+    read.unwrap_or_else(|error| {
+        wrong.get_or_insert(error);
+        T::default()
     })
+}
+
+fn day(form: &Form, name: &str) -> Result<Option<Timestamp>, AppError> {
+    let read = |text: String| {
+        Timestamp::parse(&text).map_err(|message| AppError::field(name, "not_a_day", message))
+    };
+    form.maybe(name).map(read).transpose()
+}
+
+fn tlp(form: &Form) -> Result<Option<Tlp>, AppError> {
+    let read = |word: String| {
+        word.parse().map_err(|why: String| AppError::field("tlp_most", "word_unknown", why))
+    };
+    form.maybe("tlp_most").map(read).transpose()
 }
 
 /// Which alerts the wizard's fields ask for.
-fn alerts(form: &Form) -> Result<AlertCriteria, AppError> {
-    Ok(AlertCriteria {
-        types: form.parsed_all::<AlertKind>("alert_types")?,
-        severities: form.parsed_all::<Severity>("alert_severities")?,
+fn alerts(form: &Form, wrong: &mut Option<AppError>) -> AlertCriteria {
+    AlertCriteria {
+        types: readable(form.parsed_all("alert_types"), wrong),
+        severities: readable(form.parsed_all("alert_severities"), wrong),
         past: form.on("alerts_past"),
         // Since when it acts on them stays as it is when something else of the rule is changed.
         since: form.maybe("alerts_since").and_then(|text| Timestamp::parse(&text).ok()),
-    })
+    }
 }
 
-/// How many IOCs the wizard would choose as it is filled in now: a piece of its page.
+/// Whom the wizard would affect as it is filled in now: a piece of its page.
 pub(crate) async fn count(form: Form) -> PageResult {
-    let counted = match criteria(&form) {
-        Ok(criteria) => form.visitor.app.accounts.rule_count(&form.visitor.actor, &criteria).await,
-        Err(error) => Err(error),
+    let outcome = match criteria(&form) {
+        (criteria, None) => affected(&form, &criteria).await,
+        (_, Some(error)) => Err(error),
     };
-    let (chosen, said) = match counted {
-        Ok(Chosen { iocs, at_least }) => (Some(context! { iocs, at_least }), None),
+    let (chosen, said) = match outcome {
+        Ok(chosen) => (Some(chosen), None),
         Err(error) => {
             let (_, problem) = problem(error)?;
             (None, problem.get_attr("detail").ok())
         }
     };
     form.visitor.show("parts/count.html", context! { chosen, said })
+}
+
+/// How many IOCs the form chooses, how many the rule chooses as it is saved, and which groups get
+/// them and got them.
+async fn affected(form: &Form, criteria: &Criteria) -> Result<Value, AppError> {
+    let (accounts, actor) = (&form.visitor.app.accounts, &form.visitor.actor);
+    let Chosen { iocs, at_least } = accounts.rule_count(actor, criteria).await?;
+    let saved = form.maybe("rule").and_then(|id| id.parse().ok()).map(RuleId);
+    let saved = match saved {
+        Some(id) => Some(accounts.rule_fetch(actor, id).await?),
+        None => None,
+    };
+    let before = match &saved {
+        Some(rule) => Some(accounts.rule_count(actor, &rule.criteria).await?),
+        None => None,
+    };
+    let now: BTreeSet<GroupId> =
+        form.parsed_all::<uuid::Uuid>("group_ids")?.into_iter().map(GroupId).collect();
+    let was: BTreeSet<GroupId> =
+        saved.iter().flat_map(|rule| rule.group_ids.iter().copied()).collect();
+    let names = accounts.group_names(actor, &now.union(&was).copied().collect::<Vec<_>>()).await?;
+    let named = |ids: Vec<&GroupId>| -> Vec<String> {
+        ids.into_iter().filter_map(|id| names.get(id).cloned()).collect()
+    };
+    Ok(context! {
+        iocs, at_least,
+        before => before.map(|of| context! { iocs => of.iocs, at_least => of.at_least }),
+        groups => named(now.iter().collect()),
+        joins => named(now.difference(&was).collect()),
+        leaves => named(was.difference(&now).collect()),
+        is_on => form.on("enabled"),
+    })
 }
 
 pub(crate) async fn add(form: Form) -> PageResult {
@@ -257,22 +310,26 @@ async fn write(form: &Form, rule: Option<RuleId>) -> PageResult {
     let name = form.text("name").to_owned();
     let enabled = form.on("enabled");
     let groups = form.parsed_all::<uuid::Uuid>("group_ids");
-    let group_ids: Vec<GroupId> = groups
-        .as_ref()
-        .map_or_else(|_unreadable| Vec::new(), |ids| ids.iter().copied().map(GroupId).collect());
-    let read = groups.and_then(|_| criteria(form));
+    let mut wrong = None;
+    let group_ids: Vec<GroupId> = readable(groups, &mut wrong).into_iter().map(GroupId).collect();
+    let (criteria, unread) = criteria(form);
     let draft = Draft {
         rule,
+        typed: form.again(),
         name: name.clone(),
         enabled,
-        criteria: read.as_ref().ok().cloned().unwrap_or_default(),
+        criteria: criteria.clone(),
         group_ids: group_ids.clone(),
+    };
+    let read = match wrong.or(unread) {
+        Some(error) => Err(error),
+        None => Ok(criteria),
     };
     let outcome = match (read, rule) {
         (Err(error), _) => Err(error),
         (Ok(criteria), _) if form.text("do") == "count" => {
-            let chosen = visitor.app.accounts.rule_count(actor, &criteria).await?;
-            return page(visitor, StatusCode::OK, &draft, Value::from(()), Some(chosen)).await;
+            let chosen = affected(form, &criteria).await?;
+            return page(visitor, StatusCode::OK, &draft, Value::from(()), chosen).await;
         }
         (Ok(criteria), None) => {
             visitor
@@ -313,7 +370,7 @@ async fn write(form: &Form, rule: Option<RuleId>) -> PageResult {
         ),
         Err(error) => {
             let (status, problem) = problem(error)?;
-            page(visitor, status, &draft, problem, None).await
+            page(visitor, status, &draft, problem, Value::from(())).await
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::api::{account::UserOut, keys::KeyOut, outbox::MessageOut};
 
 mod audit;
 use self::audit::LINES;
+pub(crate) use self::audit::changes;
 pub(crate) use self::audit::{audit, audit_csv};
 
 pub(super) fn unknown() -> AppError {

@@ -29,7 +29,7 @@ fn onward(next: &str) -> String {
     if view::is_place(next) && !next.starts_with("/sign-") {
         next.to_owned()
     } else {
-        "/automation/integrations".to_owned()
+        "/".to_owned()
     }
 }
 

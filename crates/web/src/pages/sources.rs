@@ -33,24 +33,40 @@ async fn list_page(
     problem: Value,
     sent: Value,
 ) -> PageResult {
-    let sources: Vec<Value> = visitor
-        .app
-        .intake
-        .source_list(&visitor.actor)
-        .await?
-        .into_iter()
-        .map(|s| view::value(SourceOut::from(s)))
-        .collect();
-    let subscriptions: BTreeMap<String, Value> = visitor
+    let mut subscriptions: BTreeMap<String, SubscriptionOut> = visitor
         .app
         .intake
         .subscription_list(&visitor.actor)
         .await?
         .into_iter()
         .map(SubscriptionOut::from)
-        .map(|of| (of.source_id.clone(), view::value(of)))
+        .map(|of| (of.source_id.clone(), of))
         .collect();
-    let of_page = context! { sources, subscriptions, problem, sent };
+    let freshness = visitor.query("freshness");
+    if let Some(word) = &freshness {
+        subscriptions.retain(|_, of| of.freshness == *word);
+    }
+    let sources: Vec<Value> = visitor
+        .app
+        .intake
+        .source_list(&visitor.actor)
+        .await?
+        .into_iter()
+        .map(SourceOut::from)
+        .filter(|of| freshness.is_none() || subscriptions.contains_key(&of.id))
+        .map(view::value)
+        .collect();
+    let rated = visitor.app.intake.source_quality(&visitor.actor).await?;
+    let counts: BTreeMap<String, Value> = rated
+        .sources
+        .into_iter()
+        .map(|of| {
+            let counts = context! { iocs => of.counts.iocs, refused => of.handled.refused };
+            (of.source_id.to_string(), counts)
+        })
+        .collect();
+    let counted_at = rated.counted_at.map(|at| at.to_string());
+    let of_page = context! { counts => view::value(counts), counted_at, sources, subscriptions => view::value(&subscriptions), freshness, problem, sent };
     Ok(visitor.page(status, "pages/sources.html", of_page))
 }
 

@@ -9,7 +9,7 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-use iocast_app::{Actor, App, AppError};
+use iocast_app::{Actor, App, AppError, MailWay};
 use iocast_domain::account::Account;
 use minijinja::{Value, context};
 
@@ -33,6 +33,8 @@ pub(crate) struct Failure {
     problem: Problem,
     /// Where to go on once signed in.
     path: String,
+    /// A page asked for it by itself: it says that the session ended, and stays.
+    background: bool,
     /// The sign-in page that keeps what was sent, and the cookie that goes with it.
     sign_in: Option<Box<(Value, Option<Cookie<'static>>)>>,
 }
@@ -45,7 +47,7 @@ impl std::fmt::Display for Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { problem, path: String::new(), sign_in: None }
+        Self { problem, path: String::new(), background: false, sign_in: None }
     }
 }
 
@@ -70,6 +72,9 @@ impl ResponseError for Failure {
             }
             return answer;
         }
+        if self.problem.status == 401 && self.background {
+            return HttpResponse::Unauthorized().finish();
+        }
         if self.problem.status == 401 {
             return see_other(&format!("/sign-in?next={}", view::query_encoded(&self.path)));
         }
@@ -82,6 +87,12 @@ impl ResponseError for Failure {
 }
 
 impl Failure {
+    /// What a page says of it; nothing where the sign-in page is shown instead.
+    pub(crate) fn shown(&self) -> Option<Value> {
+        let is_shown = self.sign_in.is_none() && self.problem.status != 401;
+        is_shown.then(|| view::value(&self.problem))
+    }
+
     /// The same for a form that was sent without a session: the sign-in page keeps it, if it is
     /// short and holds no password.
     async fn keeping(self, request: &HttpRequest, payload: &mut Payload) -> Self {
@@ -138,6 +149,7 @@ impl FromRequest for PageContext {
             let from = |problem: Problem| Failure {
                 problem,
                 sign_in: None,
+                background: request.headers().contains_key(IN_THE_BACKGROUND),
                 path: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
             };
             let Some(cookie) = request.cookie(cookie_name(&app)) else {
@@ -179,6 +191,11 @@ impl PageContext {
             hidden => Value::from_safe_string(format!("<input type=\"hidden\" name=\"token\" value=\"{}\">", self.app.accounts.form_token(&self.actor))),
             now => self.app.context.now().to_string(),
             emulator => self.app.context.settings.emulator,
+            no_mail => match self.app.watch.mail_way() {
+                MailWay::Off => Some("Nobody gets mail: mail is switched off."),
+                MailWay::Folder => Some("Nobody gets mail: no mail server is set, messages are written into a folder."),
+                MailWay::Smtp => None,
+            },
             path => self.request.path(),
             help => super::help::explains(self.request.path()),
             here => self.request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),

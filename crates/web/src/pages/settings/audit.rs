@@ -28,7 +28,7 @@ fn audit_filter(visitor: &PageContext) -> AuditFilter {
 
 /// What a line of the audit log says: the name of each thing, what it was and what it is. Lines of
 /// any version are shown, whatever they hold.
-fn changes(detail: &Json) -> Vec<Value> {
+pub(crate) fn changes(detail: &Json) -> Vec<Value> {
     let one = |name: &str, is: &Json| context! { name => name.replace('_', " "), is => view::value(is), was => (), changed => false };
     let Json::Object(detail) = detail else {
         return if detail.is_null() { Vec::new() } else { vec![one("detail", detail)] };
