@@ -43,6 +43,7 @@ impl MigrationTrait for Migration {
                 index("keys", "keys_account_expires", &["account_id", "expires_at"]),
                 index("audit", "audit_account_object", &["account_id", "object", "at"]),
                 index("devices", "devices_paused_until", &["paused_until"]),
+                index("threat_names", "threat_names_id", &["id"]),
             ],
         )
         .await

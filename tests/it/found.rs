@@ -150,7 +150,7 @@ fn many_devices_with_one_call(app: &mut TestApp) {
         json!({ "paused": true, "paused_until": "2020-01-01T00:00:00Z" }),
         422,
     );
-    assert_eq!(over["errors"][0]["code"], "time_passed");
+    assert_eq!(over["errors"][0]["code"], "time_out_of_range");
 }
 
 fn why_an_ioc_is_not_there(app: &mut TestApp) {

@@ -667,7 +667,7 @@ def an_analyst_looks_and_changes_nothing(site: Site) -> None:
         closed = path.startswith(("/emulator", "/automation/integrations/table", "/settings/subscription", "/settings/users", "/settings/guards", "/settings/warninglists", "/settings/mail", "/settings/audit")) or path.endswith("/new")
         assert answer.status == (403 if closed else 200), (path, answer.status)
         buttons = [b.inner_text() for b in page.locator("main button:visible").all()]
-        harmless = {"Show", "Search", "Copy", "Copy all fields", "Change it", "End it", "Back", "Next", "Compare", "Who is affected?"}
+        harmless = {"Show", "Search", "Copy", "Copy all fields", "Change it", "End it", "Back", "Next", "Compare", "Who is affected?", "Look"}
         assert all(b.split("\n")[0] in harmless for b in buttons), (path, buttons)
 
 

@@ -161,22 +161,34 @@ const ask = async (address, accept) => {
 // Calls again and again, and less often while it fails or nothing changes. A hidden page rests.
 const again = (work, first, most) => {
   let wait = first;
+  let isRunning = false;
+  let timer = 0;
   const round = async () => {
-    if (!document.hidden) {
-      const changed = await work();
-      wait = changed ? first : Math.min(most, wait * 1.5);
+    if (isRunning) return;
+    isRunning = true;
+    clearTimeout(timer);
+    try {
+      if (!document.hidden) wait = (await work()) ? first : Math.min(most, wait * 1.5);
+    } catch {
+      notRefreshed(false);
+    } finally {
+      isRunning = false;
       if (freshness.failures) wait = Math.min(60000, first * 2 ** Math.min(freshness.failures, 6));
+      timer = setTimeout(round, wait);
     }
-    timer = setTimeout(round, wait);
   };
-  let timer = setTimeout(round, first);
+  timer = setTimeout(round, first);
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) return;
-    clearTimeout(timer);
     wait = first;
     round();
   });
 };
+// What a person is choosing from is not taken away.
+const isChoosing = (part) => part?.querySelector("form[data-bulk]") && document.querySelector("td.choose input:checked");
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (event.detail.requestConfig.headers["X-Iocast-Background"] && isChoosing(event.detail.target)) event.preventDefault();
+});
 document.addEventListener("htmx:beforeSwap", (event) => {
   // The sign-in page is no part of this one.
   if (event.detail.xhr.responseURL.includes("/sign-in")) {
@@ -275,6 +287,7 @@ if (watched().length) {
 const parts = () => [...document.querySelectorAll("[data-live]")];
 const isUsed = (part) => part.contains(document.activeElement) || part.querySelector("details[open], dialog[open]");
 if (parts().length) {
+  for (const part of parts()) part.dataset.html = part.innerHTML;
   again(async () => {
     const answer = await ask(location.href, "text/html");
     if (!answer) return false;
@@ -282,11 +295,10 @@ if (parts().length) {
     let changed = false;
     for (const part of parts()) {
       const next = fresh.getElementById(part.id);
-      if (!next || isUsed(part) || next.textContent === part.dataset.text) continue;
-      changed ||= part.dataset.text !== undefined;
-      const text = next.textContent;
+      if (!next || isUsed(part) || next.innerHTML === part.dataset.html) continue;
+      changed = true;
+      part.dataset.html = next.innerHTML;
       part.replaceChildren(...next.childNodes);
-      part.dataset.text = text;
       showTimes(part);
       htmx.process(part);
     }
@@ -329,6 +341,7 @@ if (palette) {
     if (!answer || mine !== asked) return;
     const fragment = new DOMParser().parseFromString(await answer.text(), "text/html").body;
     hits.replaceChildren(...fragment.childNodes);
+    palette.removeAttribute("aria-activedescendant");
     options().forEach((option, nth) => { option.id = `hit-${nth}`; });
     show(true);
     announce(`${options().length - 1} results`);
@@ -357,6 +370,7 @@ if (palette) {
     if ((event.key === "k" && (event.ctrlKey || event.metaKey)) || (event.key === "/" && !writes && !event.ctrlKey && !event.metaKey && !event.altKey)) {
       event.preventDefault();
       document.body.classList.add("menu-open");
+      document.querySelector("[data-menu]")?.setAttribute("aria-expanded", "true");
       palette.focus();
       palette.select();
     }
@@ -377,9 +391,11 @@ for (const field of document.querySelectorAll("[data-filter]")) {
 }
 
 // Several rows at once: all of the page, and how many are ticked.
-for (const form of document.querySelectorAll("[data-bulk]")) {
+const bulk = (form) => {
   const boxes = () => [...document.querySelectorAll(`input[type=checkbox][form="${form.id}"]`)];
   const all = form.querySelector("[data-all]");
+  all.hidden = false;
+  form.querySelector("[data-all-word]").hidden = false;
   const count = () => {
     const n = boxes().filter((box) => box.checked).length;
     form.querySelector("[data-chosen]").textContent = n ? `: ${n} chosen` : "";
@@ -387,14 +403,14 @@ for (const form of document.querySelectorAll("[data-bulk]")) {
     all.checked = n > 0 && n === boxes().length;
     all.indeterminate = n > 0 && n < boxes().length;
   };
-  all.hidden = false;
-  form.querySelector("[data-all-word]").hidden = false;
   all.addEventListener("change", () => {
     boxes().forEach((box) => { box.checked = all.checked; });
     count();
   });
-  document.addEventListener("change", (event) => { if (event.target.getAttribute("form") === form.id) count(); });
-}
+  boxes().forEach((box) => box.addEventListener("change", count));
+};
+document.querySelectorAll("form[data-bulk]").forEach(bulk);
+document.addEventListener("htmx:load", (event) => event.target.querySelectorAll?.("form[data-bulk]").forEach(bulk));
 
 // A file that is chosen is read into a field.
 for (const chosen of document.querySelectorAll("input[type=file][data-into]")) {

@@ -9,12 +9,17 @@ use iocast_domain::{
     name::Name,
     receipt::Protection,
     staleness::SyncState,
-    time::{HOUR, Timestamp},
+    time::{DAY, HOUR, Timestamp},
     watch::check_silent_after,
 };
 use iocast_store::{GroupRow, Page, PageOf};
 
+use iocast_context::Who;
+
 use crate::{Accounts, Actor, AppError, AppResult, Fields, taken};
+
+/// Longest pause that ends by itself, in microseconds.
+const PAUSE_MAX: i64 = 366 * DAY;
 
 /// A device to be added.
 #[derive(Clone, Debug)]
@@ -42,6 +47,10 @@ pub struct DevicePatch {
     pub paused_until: Option<Option<Timestamp>>,
     /// New labels, all of them.
     pub labels: Option<Vec<String>>,
+    /// Labels to be added to those that it has.
+    pub add_labels: Vec<String>,
+    /// Labels to be taken from those that it has.
+    pub remove_labels: Vec<String>,
     /// Hours without a pull after which it is silent; `None` inside goes back to the account's
     /// threshold.
     pub silent_after_hours: Option<Option<i64>>,
@@ -212,20 +221,23 @@ impl Accounts {
         self.device_changed(actor, id, patch).await
     }
 
-    /// Changes a device, for whom may.
-    pub(crate) async fn device_changed(
+    /// A device as a patch makes it.
+    fn patched(
         &self,
-        actor: &Actor,
-        id: DeviceId,
+        before: &Device,
+        groups: &[GroupRow],
         patch: DevicePatch,
-    ) -> AppResult<DeviceView> {
-        let DevicePatch { name, ioc_limit, paused, paused_until, labels, silent_after_hours } =
-            patch;
-        let txn = self.context.store.write().await?;
-        txn.device_lock(&actor.account_id, id).await?;
-        let before =
-            txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
-        let groups = txn.group_list(&actor.account_id, Some(id)).await?;
+    ) -> AppResult<Device> {
+        let DevicePatch {
+            name,
+            ioc_limit,
+            paused,
+            paused_until,
+            labels,
+            add_labels,
+            remove_labels,
+            silent_after_hours,
+        } = patch;
         let mut after = before.clone();
         let mut fields = Fields::default();
         if let Some(name) = name.and_then(|n| fields.take(Name::parse(&n))) {
@@ -246,13 +258,20 @@ impl Accounts {
         if let Some(labels) = labels.and_then(|all| fields.take(check_labels(&all))) {
             after.labels = labels;
         }
+        if !add_labels.is_empty() || !remove_labels.is_empty() {
+            let gone = fields.take(check_labels(&remove_labels)).unwrap_or_default();
+            let kept = after.labels.difference(&gone).chain(&add_labels).cloned();
+            let all: Vec<String> = kept.collect();
+            after.labels = fields.take(check_labels(&all)).unwrap_or_default();
+        }
         after.paused = paused.unwrap_or(before.paused);
         if let Some(until) = paused_until {
-            if until.is_some_and(|until| until <= self.context.now()) {
+            let now = self.context.now();
+            if until.is_some_and(|until| until <= now || until > now.plus(PAUSE_MAX)) {
                 return Err(AppError::field(
                     "paused_until",
-                    "time_passed",
-                    "Give a time that is still to come.",
+                    "time_out_of_range",
+                    "Give a time that is still to come, at most 366 days from now; without one, the pause lasts until somebody ends it.",
                 ));
             }
             after.paused_until = until;
@@ -264,6 +283,27 @@ impl Accounts {
             after.watched_since = self.context.judged_now();
         }
         fields.done()?;
+        Ok(after)
+    }
+
+    /// Changes a device, for whom may.
+    pub(crate) async fn device_changed(
+        &self,
+        actor: &Actor,
+        id: DeviceId,
+        patch: DevicePatch,
+    ) -> AppResult<DeviceView> {
+        let txn = self.context.store.write().await?;
+        txn.device_lock(&actor.account_id, id).await?;
+        let before =
+            txn.device_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("device"))?;
+        let groups = txn.group_list(&actor.account_id, Some(id)).await?;
+        // A pause that a person changed since is not over.
+        let is_over = before.paused_until.is_some_and(|until| until <= self.context.now());
+        if matches!(actor.who, Who::Itself(_)) && !is_over {
+            return self.device_view(before, groups, &self.account_fetch(actor).await?).await;
+        }
+        let after = self.patched(&before, &groups, patch)?;
         txn.device_update(&after).await.map_err(|e| taken(e, "name", "a device"))?;
         if after.name != before.name {
             txn.device_renamed(&groups.iter().map(|row| row.group.id).collect::<Vec<_>>()).await?;

@@ -8,6 +8,7 @@ use std::{
 
 use iocast_domain::{
     device::{Device, check_device_limit, check_labels, check_type},
+    device_type::check_group_kind,
     id::{DeviceId, GroupId},
     key::KeyKind,
     name::Name,
@@ -19,6 +20,8 @@ use crate::{Accounts, Actor, AppError, AppResult, DevicePatch, NewDevice, NewGro
 
 /// Most devices that are changed or added with one call.
 pub const FLEET_MAX: usize = 500;
+/// Most groups of a device of a table.
+const GROUPS_MAX: usize = 20;
 /// The columns of the table, in the order in which they are exported.
 pub const COLUMNS: [&str; 5] = ["name", "device_type", "ioc_limit", "groups", "labels"];
 
@@ -181,7 +184,20 @@ fn check(row: &FleetRow) -> Vec<FieldError> {
         Ok(of) => {
             let limit = row.ioc_limit.unwrap_or(i64::from(of.max_iocs));
             wrong.extend(check_device_limit(limit, of, &[]).err());
+            let kinds = row.groups.iter();
+            wrong.extend(kinds.filter_map(|(_, kind)| check_group_kind(of, kind.as_deref()).err()));
+            let most = GROUPS_MAX.min(usize::try_from(limit).unwrap_or(0));
+            if row.groups.len() > most {
+                let message = format!("Give at most {most} groups to a device with this limit.");
+                wrong.push(FieldError::new("groups", "too_many_groups", message));
+            }
         }
+    }
+    let names: HashSet<String> =
+        row.groups.iter().map(|(name, _)| name.trim().to_lowercase()).collect();
+    if names.len() < row.groups.len() {
+        let message = "Two of its groups have the same name.";
+        wrong.push(FieldError::new("groups", "name_taken", message));
     }
     wrong.extend(row.groups.iter().filter_map(|(name, _)| Name::parse(name).err()));
     wrong.extend(check_labels(&row.labels).err());
@@ -297,7 +313,8 @@ impl Accounts {
         }
         let mut all = Vec::with_capacity(ids.len());
         let devices = self.context.store.read().device_fetch_many(&actor.account_id, ids).await?;
-        for id in ids {
+        let mut seen = HashSet::new();
+        for id in ids.iter().filter(|id| seen.insert(**id)) {
             let Some(device) = devices.iter().find(|device| device.id == *id) else {
                 let problem = Some("There is no such device.".to_owned());
                 all.push(FleetChanged { id: *id, name: String::new(), key: None, problem });
@@ -325,14 +342,8 @@ impl Accounts {
                 patch.paused_until = Some(*until);
             }
             FleetChange::Resume => patch.paused = Some(false),
-            FleetChange::AddLabels(labels) => {
-                let all = device.labels.iter().chain(labels).cloned();
-                patch.labels = Some(all.collect());
-            }
-            FleetChange::RemoveLabels(labels) => {
-                let gone = check_labels(labels).map_err(|e| AppError::Invalid(vec![e]))?;
-                patch.labels = Some(device.labels.difference(&gone).cloned().collect());
-            }
+            FleetChange::AddLabels(labels) => patch.add_labels.clone_from(labels),
+            FleetChange::RemoveLabels(labels) => patch.remove_labels.clone_from(labels),
             FleetChange::Limit(limit) => patch.ioc_limit = Some(*limit),
             FleetChange::SilentAfter(hours) => patch.silent_after_hours = Some(*hours),
             FleetChange::NewKey => {

@@ -122,6 +122,19 @@ impl Counting {
     }
 }
 
+/// Ends a count when it is dropped.
+struct Ends<'a> {
+    app: &'a App,
+    account: &'a AccountId,
+    begun: Instant,
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.app.counts().entry(self.account.clone()).or_default().end(self.begun);
+    }
+}
+
 /// The overview of an account. What its modules leave out is none.
 #[derive(Clone, Debug)]
 pub struct Home {
@@ -290,10 +303,9 @@ impl App {
         if !self.counts().entry(account.clone()).or_default().begin(Instant::now()) {
             return Ok(false);
         }
-        let begun = Instant::now();
-        let written = self.count_and_write(account).await;
-        self.counts().entry(account.clone()).or_default().end(begun);
-        written.map(|()| true)
+        // Also where this is cut off.
+        let _ends = Ends { app: self, account, begun: Instant::now() };
+        self.count_and_write(account).await.map(|()| true)
     }
 
     async fn count_and_write(&self, account: &AccountId) -> AppResult<()> {
@@ -329,7 +341,10 @@ impl App {
             if self.context.is_closing() {
                 return Ok(());
             }
-            self.count_iocs(&account).await?;
+            // What is wrong with one account holds up no other.
+            if let Err(error) = self.count_iocs(&account).await {
+                tracing::warn!(account.id = %account, error = &error as &dyn std::error::Error, "The IOCs of account {account} could not be counted; it is tried again");
+            }
             self.context.task_alive("count");
         }
         Ok(())

@@ -143,8 +143,7 @@ impl Intake {
         let (read, account) = (self.context.store.read(), &actor.account_id);
         let mut found = Vec::new();
         for name in read.threat_names(account, text, limit).await? {
-            let (all, one) = (IocFilter::default(), Page::first(1));
-            if !read.ioc_list_named(account, &name, &all, &one).await?.items.is_empty() {
+            if read.name_is_carried(account, &name).await? {
                 found.push(name);
             }
         }

@@ -221,11 +221,8 @@ impl Intake {
                 changed.insert(*id);
             }
         }
-        for id in &changed {
-            if let Some(row) = rows.get(id) {
-                txn.ioc_update(&actor.account_id, row, seq).await?;
-            }
-        }
+        let written: Vec<&IocRow> = changed.iter().filter_map(|id| rows.get(id)).collect();
+        txn.ioc_update_many(&actor.account_id, written.iter().copied(), seq).await?;
         if changed.is_empty() {
             return Ok(BulkEditResult { changed: 0 });
         }

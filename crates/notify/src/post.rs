@@ -80,7 +80,7 @@ pub trait MailTransport: fmt::Debug + Send + Sync {
 pub enum MailWay {
     /// None are written.
     Off,
-    /// They are written into a folder, where nobody is told of them.
+    /// They are written into a folder, where nobody is notified.
     Folder,
     /// A mail server takes them.
     Smtp,

@@ -168,14 +168,18 @@ impl<C: ConnectionTrait> Conn<C> {
     /// Accounts whose IOCs were not counted on this day (days since 1970).
     pub async fn ioc_days_due(&self, day: i64) -> StoreResult<Vec<AccountId>> {
         let counted = Query::select()
-            .column(ioc_day::Column::AccountId)
+            .expr(Expr::value(1))
             .from(ioc_day::Entity)
-            .and_where(Expr::col(ioc_day::Column::Day).gte(day))
+            .and_where(
+                Expr::col((ioc_day::Entity, ioc_day::Column::AccountId))
+                    .equals((account::Entity, account::Column::Id)),
+            )
+            .and_where(Expr::col((ioc_day::Entity, ioc_day::Column::Day)).gte(day))
             .take();
         let due: Vec<String> = account::Entity::find()
             .select_only()
             .column(account::Column::Id)
-            .filter(account::Column::Id.not_in_subquery(counted))
+            .filter(Expr::exists(counted).not())
             .into_tuple()
             .all(&self.0)
             .await?;

@@ -109,7 +109,7 @@ impl Txn {
                 .exec_without_returning(&self.0)
                 .await?;
         }
-        self.names_put(account, &row.ioc).await
+        self.names_put(account, std::iter::once(&row.ioc)).await
     }
 
     /// Has groups of these device types part from the old spelling: what follows goes into new

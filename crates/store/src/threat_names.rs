@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use iocast_domain::{
     id::{AccountId, IocId},
-    ioc::{Enrichment, Ioc},
+    ioc::{Enrichment, Ioc, ioc_id},
     threat_name::{NameKind, folded, name_id, names},
 };
 use sea_orm::{
@@ -29,6 +29,8 @@ use crate::{
 const ROWS: usize = 2_000;
 /// IOCs of a name that are looked at in one statement.
 const AT_ONCE: u64 = 1_000;
+/// IOCs of a name that are looked at to say whether it is still carried.
+const LOOKED_AT: u64 = 100;
 /// Statements of one page: what is left after them is for the next page.
 const STATEMENTS: usize = 20;
 
@@ -109,9 +111,13 @@ pub(crate) fn noted<'a>(
 }
 
 impl Txn {
-    /// Notes which names an IOC carries.
-    pub(crate) async fn names_put(&self, account: &AccountId, ioc: &Ioc) -> StoreResult<()> {
-        let of = std::iter::once((ioc.id.0, &ioc.enrichment));
+    /// Notes which names IOCs carry: all of a transaction at once, as names are locked in one order.
+    pub(crate) async fn names_put<'a>(
+        &self,
+        account: &AccountId,
+        iocs: impl Iterator<Item = &'a Ioc>,
+    ) -> StoreResult<()> {
+        let of = iocs.map(|ioc| (ioc.id.0, &ioc.enrichment));
         for statement in noted(self.0.get_database_backend(), account, of)? {
             self.0.execute_raw(statement).await?;
         }
@@ -160,17 +166,51 @@ impl<C: ConnectionTrait> Conn<C> {
         text: &str,
         limit: u64,
     ) -> StoreResult<Vec<ThreatName>> {
-        let mut rows = threat_name::Entity::find()
-            .filter(threat_name::Column::AccountId.eq(account.as_str()))
-            .filter(Expr::col(threat_name::Column::Folded).like(containing(text)))
-            .order_by_asc(threat_name::Column::Folded)
-            .limit(limit.saturating_mul(4))
+        let begin = folded(text);
+        let find = || {
+            threat_name::Entity::find()
+                .filter(threat_name::Column::AccountId.eq(account.as_str()))
+                .order_by_asc(threat_name::Column::Folded)
+        };
+        let mut rows = find()
+            .filter(threat_name::Column::Folded.gte(begin.as_str()))
+            .filter(threat_name::Column::Folded.lt(format!("{begin}\u{10ffff}")))
+            .limit(limit)
             .all(&self.0)
             .await?;
-        let begin = folded(text);
-        rows.sort_by_key(|row| !row.folded.starts_with(&begin));
-        rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        let left = limit - rows.len() as u64;
+        if left > 0 {
+            let known: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+            let within = find()
+                .filter(Expr::col(threat_name::Column::Folded).like(containing(text)))
+                .filter(threat_name::Column::Id.is_not_in(known))
+                .limit(left);
+            rows.extend(within.all(&self.0).await?);
+        }
         rows.into_iter().map(to_name).collect()
+    }
+
+    /// Whether an IOC of an account still carries a name, as far as a few tell.
+    pub async fn name_is_carried(
+        &self,
+        account: &AccountId,
+        name: &ThreatName,
+    ) -> StoreResult<bool> {
+        let find = ioc_name::Entity::find()
+            .select_only()
+            .column(ioc_name::Column::IocId)
+            .filter(ioc_name::Column::NameId.eq(name.id))
+            .order_by_asc(ioc_name::Column::IocId)
+            .limit(LOOKED_AT);
+        let ids: Vec<Uuid> = find.into_tuple().all(&self.0).await?;
+        let all: Vec<IocId> = ids.iter().copied().map(IocId).collect();
+        let rows = self.ioc_fetch_many(&all).await?;
+        let is_shown = |row: &IocRow| {
+            !row.deleted && row.ioc.id == ioc_id(account, row.ioc.kind, &row.ioc.value)
+        };
+        let wanted = folded(&name.name);
+        Ok(ids.len() as u64 == LOOKED_AT
+            || rows.values().any(|row| is_shown(row) && carries(row, name.what, &wanted)))
     }
 
     /// A name of an account.
@@ -199,9 +239,6 @@ impl<C: ConnectionTrait> Conn<C> {
         let cursor = page.after.as_deref().map(str::parse::<Uuid>).transpose();
         let mut after = cursor.map_err(|_invalid| StoreError::Cursor)?;
         let wanted = folded(&name.name);
-        let carries = |row: &IocRow| {
-            names(&row.ioc.enrichment).any(|(what, of)| what == name.what && folded(of) == wanted)
-        };
         let mut items: Vec<IocRow> = Vec::new();
         for _ in 0..STATEMENTS {
             let mut find = ioc_name::Entity::find()
@@ -229,7 +266,7 @@ impl<C: ConnectionTrait> Conn<C> {
                 let ids: Vec<IocId> = chunk.iter().copied().map(IocId).collect();
                 let mut rows = self.ioc_fetch_many(&ids).await?;
                 for id in ids {
-                    items.extend(rows.remove(&id).filter(carries));
+                    items.extend(rows.remove(&id).filter(|row| carries(row, name.what, &wanted)));
                     if items.len() as u64 == page.limit {
                         return Ok(PageOf { items, next: Some(id.to_string()) });
                     }
@@ -242,6 +279,10 @@ impl<C: ConnectionTrait> Conn<C> {
         }
         Ok(PageOf { items, next: after.map(|id| id.to_string()) })
     }
+}
+
+fn carries(row: &IocRow, what: NameKind, wanted: &str) -> bool {
+    names(&row.ioc.enrichment).any(|(of, name)| of == what && folded(name) == wanted)
 }
 
 fn to_name(row: threat_name::Model) -> StoreResult<ThreatName> {

@@ -268,8 +268,11 @@ fn for_people(config: &mut web::ServiceConfig) {
                 .route(web::post().to(sign_in::enter)),
         )
         .service(page("/sign-out").route(web::post().to(sign_in::leave)))
-        .service(page("/automation/integrations").route(web::get().to(integrations::list)))
-        .service(page("/automation/integrations/change").route(web::post().to(fleet::change)))
+        .service(
+            page("/automation/integrations")
+                .route(web::get().to(integrations::list))
+                .route(web::post().to(fleet::change)),
+        )
         .service(
             page("/automation/integrations/table")
                 .route(web::get().to(fleet::table))

@@ -23,8 +23,20 @@ use crate::{
 impl Txn {
     /// Writes a changed IOC under the account's change number `seq`.
     pub async fn ioc_update(&self, account: &AccountId, row: &IocRow, seq: i64) -> StoreResult<()> {
-        active(account, &row.ioc, row.created_at, seq, None)?.update(&self.0).await?;
-        self.names_put(account, &row.ioc).await
+        self.ioc_update_many(account, std::iter::once(row), seq).await
+    }
+
+    /// Writes changed IOCs under the account's change number `seq`.
+    pub async fn ioc_update_many<'a>(
+        &self,
+        account: &AccountId,
+        rows: impl Iterator<Item = &'a IocRow> + Clone + Send,
+        seq: i64,
+    ) -> StoreResult<()> {
+        for row in rows.clone() {
+            active(account, &row.ioc, row.created_at, seq, None)?.update(&self.0).await?;
+        }
+        self.names_put(account, rows.map(|row| &row.ioc)).await
     }
 
     /// Deletes an IOC: it leaves every list and group; the row stays for the tombstones.

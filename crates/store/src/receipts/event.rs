@@ -119,7 +119,7 @@ impl EventReceipt {
             // A bound for a day: what went wrong long ago must not use up what is needed now.
             corrections: if at.since(self.fetched_at) < DAY { self.corrections } else { 0 },
             reported: self.reported && !self.stored && (again || still_refused),
-            versions: (self.versions + u32::from(!again)).min(SURE_AFTER),
+            versions: if lacks_it { 0 } else { self.versions + u32::from(!again) }.min(SURE_AFTER),
             ..self
         }
     }

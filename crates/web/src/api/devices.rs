@@ -250,7 +250,15 @@ pub(crate) async fn update(
         .device_update(
             &session.0,
             DeviceId(id.0),
-            DevicePatch { name, ioc_limit, paused, paused_until, labels, silent_after_hours },
+            DevicePatch {
+                name,
+                ioc_limit,
+                paused,
+                paused_until,
+                labels,
+                silent_after_hours,
+                ..DevicePatch::default()
+            },
         )
         .await?;
     Ok(HttpResponse::Ok().json(DeviceOut::from(view)))

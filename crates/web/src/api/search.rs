@@ -98,6 +98,6 @@ pub(crate) async fn find(
     session: Session,
     query: Query<SearchQuery>,
 ) -> Answer {
-    let text: String = query.0.q.chars().take(TEXT_MAX).collect();
+    let text: String = query.0.q.chars().filter(|c| *c != '\0').take(TEXT_MAX).collect();
     Ok(HttpResponse::Ok().json(HitsOut::from(app.search(&session.0, &text, MOST).await?)))
 }

@@ -142,28 +142,31 @@ async fn why_not(
     };
     let places = app.accounts.ioc_places(actor, ioc.id).await?;
     let of_group = |id: GroupId| id == group.id;
+    let mut said = Vec::new();
     if let Some(place) = places.places.iter().find(|place| of_group(place.group_id)) {
-        let since = place.since.minute();
-        return Ok(vec![match (place.standing, place.left) {
-            (MembershipState::Live, _) => format!("It is in the group since {since}."),
-            (_, Some(left)) => format!("It left the group {}.", left.minute()),
-            (_, None) => "It is leaving the group.".to_owned(),
-        }]);
+        if place.standing == MembershipState::Live {
+            return Ok(vec![format!("It is in the group since {}.", place.since.minute())]);
+        }
+        let left = place.left.map(|left| format!("It left the group {}.", left.minute()));
+        said.push(left.unwrap_or_else(|| "It is leaving the group.".to_owned()));
     }
     if ioc.whitelist == Whitelist::NeverSent {
-        return Ok(vec!["A person said that it is never sent.".to_owned()]);
+        said.push("A person said that it is never sent.".to_owned());
+        return Ok(said);
     }
     if let Some(out) = places.left_out.iter().find(|out| of_group(out.group_id)) {
         let full = "the group is full, and others come first";
-        return Ok(vec![format!(
+        said.push(format!(
             "It is left out, because {}.",
             out.refusal.map_or(full, Refusal::because)
-        )]);
+        ));
+        return Ok(said);
     }
     let rules = app.accounts.rule_list(actor).await?;
     let feeds: Vec<_> = rules.iter().filter(|rule| rule.group_ids.contains(&group.id)).collect();
     if feeds.is_empty() {
-        return Ok(vec!["No rule feeds the group.".to_owned()]);
+        said.push("No rule feeds the group.".to_owned());
+        return Ok(said);
     }
     let because = |rule: &&iocast_domain::rule::Rule| {
         let known = places.not_met.iter().find(|of| of.rule_id == rule.id)?;
@@ -172,9 +175,10 @@ async fn why_not(
     };
     let all: Vec<String> = feeds.iter().filter_map(because).collect();
     if all.is_empty() {
-        return Ok(vec!["Its rules choose it: it comes with the next publication.".to_owned()]);
+        said.push("Its rules choose it: it comes with the next publication.".to_owned());
     }
-    Ok(all)
+    said.extend(all);
+    Ok(said)
 }
 
 pub(crate) async fn act(form: Form, id: Id) -> PageResult {
