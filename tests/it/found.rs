@@ -74,7 +74,7 @@ fn an_ioc_is_found_by_what_it_carries(app: &mut TestApp) {
     assert_eq!(hits["iocs"][0]["value"], "two.example");
     assert_eq!(hits["devices"][0]["id"], device.as_str());
     assert_eq!(search("hxxps://ONE[.]example/path")["iocs"][0]["value"], "one.example");
-    // Another account finds none of it.
+    // Another account finds nothing.
     let (other, _) = crate::accounts::second_account(app);
     let nothing = other.get("/api/v1/search?q=plugx");
     assert_eq!((&nothing["names"], &nothing["iocs"]), (&json!([]), &json!([])));

@@ -80,7 +80,7 @@ pub trait MailTransport: fmt::Debug + Send + Sync {
 pub enum MailWay {
     /// None are written.
     Off,
-    /// They are written into a folder, where nobody is notified.
+    /// They are written into a folder and sent to nobody.
     Folder,
     /// A mail server takes them.
     Smtp,
