@@ -3,7 +3,6 @@
 //! others.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -21,16 +20,20 @@ use crate::{
 
 mod scheduler;
 pub(crate) use self::scheduler::PublishScheduler;
+use self::scheduler::{QueuedGroup, not_published, turns};
 
 /// How long a claim is held at most, in microseconds of real time: a publisher that died holds a
-/// group no longer.
-const CLAIM: i64 = 5 * MINUTE;
+/// group no longer. One that is slow and loses it writes nothing.
+const CLAIM: i64 = 30 * SECOND;
+/// How long writing a publication may take.
+const WRITING: i64 = 5 * MINUTE;
 /// How often a claim is renewed while its publication is being made.
-const RENEWED_EVERY: Duration = Duration::from_secs(60);
+const RENEWED_EVERY: Duration = Duration::from_secs(8);
 /// How long the creator of a group waits for its first publication.
 const FIRST_PUBLICATION: Duration = Duration::from_secs(60);
-/// Groups published at once by the tick.
-const LANES: usize = 3;
+/// Batches of groups published at once by the tick, and beside them groups that take long.
+const LANES: usize = 2;
+const LARGE: usize = 2;
 /// Groups of one account that are published together, at most.
 const TOGETHER: usize = 32;
 /// Pages of changes that are kept for the groups which look at them next.
@@ -52,8 +55,9 @@ impl Publishing {
     /// # Errors
     /// If the database does not answer.
     pub async fn publish_due(self: &Arc<Self>) -> AppResult<()> {
-        let due = self.context.store.read().publish_due(self.context.now()).await?;
+        let mut due = self.context.store.read().publish_due(self.context.now()).await?;
         self.scheduler.waits(&due, self.context.clock.real_now());
+        self.scheduler.without_queued(&mut due);
         for (account, groups) in turns(due) {
             let Ok(lane) = Arc::clone(&self.scheduler.lanes).acquire_owned().await else { break };
             if self.context.is_closing() {
@@ -64,12 +68,13 @@ impl Publishing {
             self.context.task_alive("publish");
             let service = Arc::clone(self);
             tokio::spawn(async move {
-                if service.publish_some(&account, &groups).await {
-                    // Something may have changed while it was made.
-                    service.context.changed.notify_one();
-                }
-                service.scheduler.finished.fetch_add(1, Ordering::Relaxed);
+                let (published, others) = service.publish_some(&account, groups).await;
+                let queued = service.scheduler.queue(others);
+                service.finished(published);
+                // What takes long is in no lane: small publications, such as those of a
+                // withdrawal, do not wait behind it.
                 drop(lane);
+                service.publish_large(&account, queued).await;
             });
         }
         self.scheduler.pages.clear();
@@ -102,8 +107,9 @@ impl Publishing {
 
     /// Waits until no group is being published by the tick.
     pub async fn publisher_rests(&self) {
-        // It is never closed.
+        // They are never closed.
         let _all = self.scheduler.lanes.acquire_many(LANES as u32).await;
+        let _large = self.scheduler.large.acquire_many(LARGE as u32).await;
     }
 
     async fn publish_and_tell(
@@ -163,30 +169,46 @@ impl Publishing {
         tokio::time::timeout(FIRST_PUBLICATION, wait).await.map_err(|_elapsed| late())?
     }
 
-    /// Publishes some groups of an account: small ones together, the others one by one. Groups that
-    /// somebody is at are left to them. Gives whether a publication was made.
-    async fn publish_some(self: &Arc<Self>, account: &AccountId, groups: &[GroupId]) -> bool {
-        let mut published = false;
-        let mut others = groups.to_vec();
-        if groups.len() > 1 {
-            match self.publish_small(account, groups).await {
-                Ok(done) => {
-                    published = done.published;
-                    others = done.others;
+    /// Publishes those of some groups of an account that are small, together. Groups that somebody
+    /// is at are left to them. Gives whether a publication was made, and which groups are left.
+    async fn publish_some(
+        self: &Arc<Self>,
+        account: &AccountId,
+        groups: Vec<GroupId>,
+    ) -> (bool, Vec<GroupId>) {
+        match self.publish_small(account, &groups).await {
+            Ok(done) => (done.published, done.others),
+            // One of them may be what fails: each is tried by itself.
+            Err(error) => {
+                tracing::warn!(account.id = %account, error = &error as &dyn std::error::Error, "{} groups could not be published together; they are published one by one", groups.len());
+                let mut published = false;
+                for group in groups {
+                    published |= self.publish_and_tell(account, group, false).await;
                 }
-                // One of them may be what fails: each is tried by itself.
-                Err(error) => {
-                    tracing::warn!(account.id = %account, error = &error as &dyn std::error::Error, "{} groups could not be published together; they are published one by one", groups.len());
-                }
+                (published, Vec::new())
             }
         }
-        for group in others {
+    }
+
+    /// Publishes groups one by one.
+    async fn publish_large(self: &Arc<Self>, account: &AccountId, groups: Vec<QueuedGroup>) {
+        for group in groups {
+            let Ok(_one) = self.scheduler.large.acquire().await else { break };
             if self.context.is_closing() {
                 break;
             }
-            published |= self.publish_and_tell(account, group, false).await;
+            let published = self.publish_and_tell(account, group.id(), false).await;
+            drop(group);
+            self.finished(published);
         }
-        published
+    }
+
+    fn finished(&self, published: bool) {
+        if published {
+            // Something may have changed while it was made.
+            self.context.changed.notify_one();
+        }
+        self.scheduler.finished.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Publishes the small ones among some groups together.
@@ -311,19 +333,20 @@ impl Publishing {
         result
     }
 
+    /// Holds a claim for a while from now on. False if another process holds the group.
+    async fn extend_claim(&self, id: GroupId, token: Uuid, span: i64) -> AppResult<bool> {
+        let until = self.context.store.shared_now(self.context.clock.real_now()).await?.plus(span);
+        let txn = self.context.store.write().await?;
+        let held = txn.publish_renew(id, token, until).await?;
+        txn.commit().await?;
+        Ok(held)
+    }
+
     /// Holds a claim for as long as the work takes. Returns once another process holds it.
     async fn renew_claim(&self, id: GroupId, token: Uuid) -> AppResult<()> {
         loop {
             tokio::time::sleep(RENEWED_EVERY).await;
-            let renew = async {
-                let until =
-                    self.context.store.shared_now(self.context.clock.real_now()).await?.plus(CLAIM);
-                let txn = self.context.store.write().await?;
-                let held = txn.publish_renew(id, token, until).await?;
-                txn.commit().await?;
-                AppResult::Ok(held)
-            };
-            match renew.await {
+            match self.extend_claim(id, token, CLAIM).await {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 // The claim lasts for several renewals; the work itself will say what is wrong.
@@ -350,14 +373,17 @@ impl Publishing {
                 None => std::future::pending().await,
             }
         };
-        let made = async {
-            let ready = work.prepare().await?;
-            Ready::write(self, ready.into_iter().collect()).await
-        };
-        let made = tokio::select! {
-            made = made => made?.pop(),
+        let ready = tokio::select! {
+            ready = work.prepare() => ready?,
             lost = renewed => return lost.map(|()| false),
         };
+        // While it is written the group's row is locked, and no renewal gets through.
+        if let Some(token) = claim
+            && !self.extend_claim(id, token, WRITING).await?
+        {
+            return Ok(false);
+        }
+        let made = Ready::write(self, ready.into_iter().collect()).await?.pop();
         let Some(made) = made else { return Ok(false) };
         self.serve(made, self.context.clock.real_now().since(begun).max(0)).await?;
         Ok(true)
@@ -371,29 +397,4 @@ struct Together {
     published: bool,
     /// Groups that are to be published by themselves.
     others: Vec<GroupId>,
-}
-
-/// Groups of one account at a time, some together; accounts take turns, so that one with very many
-/// groups does not hold back the others.
-fn turns(due: Vec<(AccountId, GroupId)>) -> Vec<(AccountId, Vec<GroupId>)> {
-    let mut of_account: HashMap<AccountId, usize> = HashMap::new();
-    let mut turns: Vec<(usize, AccountId, Vec<GroupId>)> = Vec::new();
-    for (account, group) in due {
-        match turns.last_mut() {
-            Some((_, of, groups)) if *of == account && groups.len() < TOGETHER => {
-                groups.push(group);
-            }
-            _ => {
-                let turn = of_account.entry(account.clone()).or_default();
-                turns.push((*turn, account, vec![group]));
-                *turn += 1;
-            }
-        }
-    }
-    turns.sort_by_key(|(turn, ..)| *turn);
-    turns.into_iter().map(|(_, account, groups)| (account, groups)).collect()
-}
-
-fn not_published(id: GroupId, error: &AppError) {
-    tracing::error!(group.id = %id, error = error as &dyn std::error::Error, "Group {id} could not be published; it is tried again");
 }

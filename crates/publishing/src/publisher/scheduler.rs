@@ -1,7 +1,7 @@
 //! What waits to be published, and who is at it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -18,8 +18,8 @@ use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::{LANES, PAGES, PageKey};
-use crate::{AppResult, job::PAGE};
+use super::{LANES, LARGE, PAGES, PageKey, TOGETHER};
+use crate::{AppError, AppResult, job::PAGE};
 
 /// The bounds of the histogram of publications, in seconds.
 const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
@@ -38,8 +38,30 @@ pub(crate) struct PublishScheduler {
     seen_finished: AtomicU64,
     /// One permit a lane.
     pub(super) lanes: Arc<Semaphore>,
+    /// Groups that take long wait here, each once.
+    queued: Arc<Mutex<HashSet<GroupId>>>,
+    /// One permit for each that is published at once.
+    pub(super) large: Semaphore,
     /// What changed, for all groups that have to look at it.
     pub(super) pages: Cache<PageKey, Arc<Vec<IocRow>>>,
+}
+
+/// A group that waits for its turn.
+pub(super) struct QueuedGroup {
+    id: GroupId,
+    queued: Arc<Mutex<HashSet<GroupId>>>,
+}
+
+impl QueuedGroup {
+    pub(super) const fn id(&self) -> GroupId {
+        self.id
+    }
+}
+
+impl Drop for QueuedGroup {
+    fn drop(&mut self) {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
 }
 
 impl Default for PublishScheduler {
@@ -52,6 +74,8 @@ impl Default for PublishScheduler {
             finished: AtomicU64::default(),
             seen_finished: AtomicU64::default(),
             lanes: Arc::new(Semaphore::new(LANES)),
+            queued: Arc::default(),
+            large: Semaphore::new(LARGE),
             pages: Cache::new(PAGES),
         }
     }
@@ -114,7 +138,23 @@ impl PublishScheduler {
     pub(super) fn moves(&self) -> bool {
         let finished = self.finished.load(Ordering::Relaxed);
         self.seen_finished.swap(finished, Ordering::Relaxed) != finished
-            || self.lanes.available_permits() == LANES
+            || (self.lanes.available_permits() == LANES && self.large.available_permits() == LARGE)
+    }
+
+    /// Has groups wait for their turn; those that wait already are left out.
+    pub(super) fn queue(&self, groups: Vec<GroupId>) -> Vec<QueuedGroup> {
+        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        groups
+            .into_iter()
+            .filter(|id| queued.insert(*id))
+            .map(|id| QueuedGroup { id, queued: Arc::clone(&self.queued) })
+            .collect()
+    }
+
+    /// Leaves out groups that wait for their turn: they are published as they are then.
+    pub(super) fn without_queued(&self, groups: &mut Vec<(AccountId, GroupId)>) {
+        let queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.retain(|(_, id)| !queued.contains(id));
     }
 
     pub(super) fn leave(&self, id: GroupId, claim: Option<Uuid>) {
@@ -129,4 +169,30 @@ impl PublishScheduler {
     pub(super) fn of(&self, id: GroupId) -> Arc<tokio::sync::Mutex<()>> {
         Arc::clone(self.locks.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default())
     }
+}
+
+/// Groups of one account at a time, some together; accounts take turns, so that one with very many
+/// groups does not hold back the others.
+pub(super) fn turns(due: Vec<(AccountId, GroupId)>) -> Vec<(AccountId, Vec<GroupId>)> {
+    let mut of_account: HashMap<AccountId, usize> = HashMap::new();
+    let mut turns: Vec<(usize, AccountId, Vec<GroupId>)> = Vec::new();
+    for (account, group) in due {
+        match turns.last_mut() {
+            Some((_, of, groups)) if *of == account && groups.len() < TOGETHER => {
+                groups.push(group);
+            }
+            _ => {
+                let turn = of_account.entry(account.clone()).or_default();
+                turns.push((*turn, account, vec![group]));
+                *turn += 1;
+            }
+        }
+    }
+    turns.sort_by_key(|(turn, ..)| *turn);
+    turns.into_iter().map(|(_, account, groups)| (account, groups)).collect()
+}
+
+/// Says that a group could not be published.
+pub(super) fn not_published(id: GroupId, error: &AppError) {
+    tracing::error!(group.id = %id, error = error as &dyn std::error::Error, "Group {id} could not be published; it is tried again");
 }
