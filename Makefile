@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-.PHONY: help run replicas test test-long lint fmt doc bench release screenshots
+.PHONY: help run replicas test test-long lint fmt doc bench release deb screenshots
 
 help: ## Lists the targets from their own comments.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ bench: ## iocast beside its peers on this machine, as a table of ratios (release
 
 screenshots: ## Pictures of every page, light and dark, wide and narrow, into target/pictures.
 	@tests/run screenshots
+
+deb: release ## A Debian package of it in target/debian: systemd service, configuration, user.
+	crates/server/packaging/debian target/release/iocast target/debian
 
 release: ## Builds the binary for operation: target/release/iocast.
 	@.ci/need cc

@@ -37,6 +37,7 @@ mod m0026_quality;
 mod m0027_fetched;
 mod m0028_versions;
 mod m0029_overview;
+mod m0030_blocklist;
 mod table;
 
 /// What going back is answered with.
@@ -79,6 +80,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0027_fetched::Migration),
             Box::new(m0028_versions::Migration),
             Box::new(m0029_overview::Migration),
+            Box::new(m0030_blocklist::Migration),
         ]
     }
 }

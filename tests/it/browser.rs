@@ -106,6 +106,11 @@ fn many_devices_at_once() {
 }
 
 #[test]
+fn alerts_and_lists() {
+    on_sqlite("alerts_and_lists");
+}
+
+#[test]
 fn every_error_of_the_add_dialog() {
     on_sqlite("every_error_of_the_add_dialog");
 }

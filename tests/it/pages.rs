@@ -113,7 +113,7 @@ impl Tab {
 
 /// The paths of pages that answer a method, as the router's own source lists them.
 pub(crate) fn pages_that(answer: &str) -> Vec<String> {
-    let routes = include_str!("../../crates/web/src/routes.rs");
+    let routes = include_str!("../../crates/web/src/routes/people.rs");
     let registered = routes.split(".service(").filter(|page| page.contains("page("));
     let answering = registered.filter(|page| page.contains(answer));
     answering.map(|page| page.split('"').nth(1).unwrap().to_owned()).collect()

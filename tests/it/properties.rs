@@ -225,7 +225,7 @@ fn a_random_life(engine: Engine, seed: u64, steps: u64) {
 
 /// Seeds tried: few in `make test`, many in `make test-long`.
 fn seeds() -> u64 {
-    rounds(6, 50)
+    rounds(4, 50)
 }
 
 #[test]

@@ -62,6 +62,15 @@ class Site:
         assert answer.ok, (method, path, answer.text)
         return answer
 
+    def alert(self, title: str, iocs: list[str]) -> str:
+        """An alert that comes in through the Threat Command API. Gives its id."""
+        if not hasattr(self, "program"):
+            self.program = (self.scene["account_id"], self.api("POST", "/keys", json={"kind": "api"}).json()["secret"])
+        details = {"Title": title, "Type": "Phishing", "Severity": "High", "Source": {"Type": "Paste Site", "NetworkType": "ClearWeb"}}
+        answer = requests.put(f"{self.url}/public/v1/data/alerts/add-alert", json={"Details": details, "RelatedIocs": iocs}, auth=self.program, timeout=60)
+        assert answer.ok, answer.text
+        return answer.text
+
     def add_device(self, name: str, page: Page | None = None) -> None:
         page = page or self.page
         page.goto("/automation/integrations")
@@ -748,6 +757,9 @@ def pages(site: Site) -> list[str]:
         "/tip/sources/quality",
         f"/tip/sources/{source}/subscription",
         "/tip/imports",
+        "/tip/alerts",
+        f"/tip/alerts/{site.alert('Leaked list', ['host1.example', '198.51.100.9'])}",
+        "/tip/blocklist",
         *(f"/tip/imports/{i['id']}{'?undo=1' if i['state'] == 'done' else ''}" for i in site.api("GET", "/imports?limit=3").json()["items"]),
         "/settings/subscription",
         "/settings/users",
@@ -1385,9 +1397,99 @@ def many_devices_at_once(site: Site) -> None:
     page.get_by_text("Change several devices").click()
     page.get_by_role("button", name="Watch again").click()
     expect(page.locator("main .trouble")).to_be_visible()
+    # The table is one stop of the Tab key; the arrow keys move within it.
+    page.goto("/automation/integrations")
+    expect(page.locator("tbody tr")).to_have_count(60)
+    stops = page.evaluate("""[...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]")]
+        .filter((part) => part.tabIndex >= 0 && !part.disabled && part.checkVisibility()).length""")
+    assert stops <= 60, f"{stops} stops of the Tab key"
+    here = "(() => { const row = document.activeElement.closest('tbody tr'); return row && [row.rowIndex, document.activeElement.textContent]; })()"
+    page.locator("tbody td.choose input").first.focus()
+    for key, row in [("ArrowDown", 2), ("ArrowRight", 2), ("ArrowDown", 3), ("PageDown", 13), ("ArrowUp", 12), ("End", 12), ("Home", 12)]:
+        page.keyboard.press(key)
+        assert page.evaluate(here)[0] == row, (key, page.evaluate(here))
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(here)[1] == "Branch 011", page.evaluate(here)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Branch 011")).to_be_visible()
+    # A heading sorts, and the other way round when it is used again.
+    page.goto("/automation/integrations?label=branch")
+    page.locator("thead").get_by_role("link", name="Device").click()
+    expect(page.locator("thead [aria-sort]")).to_have_attribute("aria-sort", "descending")
+    expect(page.locator("tbody th a").first).to_have_text("Branch 059")
+    expect(page.locator("#devices [role=status]")).to_have_text("60 of 60 devices")
+    # On a phone each device takes two lines.
+    page.set_viewport_size({"width": 390, "height": 844})
+    tall = page.locator("tbody tr").first.bounding_box()["height"]
+    assert tall < 110, f"a device is {tall} px tall"
+    page.set_viewport_size({"width": 1280, "height": 800})
     # What is exported can be given again elsewhere.
     exported = site.context.request.get("/automation/integrations.csv").text()
     assert exported.count("\r\n") == 61 and '"Addresses 000=ip; Domains 000=domain"' in exported, exported[:600]
+
+
+def alerts_and_lists(site: Site) -> None:
+    """Alerts are read and closed, their IOCs put on the remediation blocklist; IOCs are counted, sorted and exported; sources are changed together."""
+    page = site.page
+    site.sign_in()
+    page.goto("/tip/alerts")
+    expect(page.locator("main")).to_contain_text("No alert yet")
+    page.goto("/tip/blocklist")
+    expect(page.locator("main")).to_contain_text("No IOC is on it yet")
+    site.alert("Credentials for sale", ["login.example", "203.0.113.7"])
+    page.goto("/tip/alerts")
+    page.get_by_role("link", name="Credentials for sale").click()
+    expect(page.get_by_role("row", name=re.compile("203.0.113.7"))).to_contain_text("no")
+    page.get_by_role("button", name="Put them on the remediation blocklist").click()
+    expect(page.get_by_role("row", name=re.compile("203.0.113.7"))).to_contain_text("on it")
+    page.goto("/tip/blocklist")
+    expect(page.locator("main tbody tr")).to_have_count(2)
+    # One is taken off in the list of IOCs.
+    page.get_by_role("row", name=re.compile("login.example")).get_by_role("checkbox").check()
+    page.get_by_role("button", name="Take off it").click()
+    expect(page.locator("p.said")).to_contain_text("1 IOC is changed")
+    expect(page.locator("main tbody tr")).to_have_count(1)
+    page.get_by_role("combobox", name="Search everywhere").fill("blocklist")
+    expect(page.locator("#hits")).to_contain_text("Remediation blocklist")
+    # The alert is rated and closed; the list says so.
+    page.goto("/tip/alerts")
+    page.get_by_role("link", name="Credentials for sale").click()
+    page.get_by_label("Severity").select_option("low")
+    page.get_by_role("button", name="Set severity").click()
+    page.get_by_label("Reason").select_option("FalsePositive")
+    page.get_by_label("In words").fill("Our own test")
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("main")).to_contain_text("closed: FalsePositive. Our own test")
+    page.goto("/tip/alerts?state=open")
+    expect(page.locator("main")).to_contain_text("No alert matches")
+    page.goto("/tip/alerts/none-of-these")
+    expect(page.locator("main h1")).to_be_visible()
+    # A list of IOCs: its total, its order, its export.
+    sources = [site.api("POST", "/sources", json={"name": f"Feed {n}", "confidence": 1}).json()["id"] for n in range(3)]
+    values = [f"host{n:03}.example" for n in range(120)]
+    site.api("POST", f"/sources/{sources[0]}/iocs", json={"iocs": [{"value": value, "user_tags": ["=1+1"]} for value in values]})
+    page.goto("/tip/iocs?kind=domain")
+    expect(page.locator("#found [role=status]")).to_have_text("121 IOCs")
+    page.locator("thead").get_by_role("link", name="Value").click()
+    expect(page.locator("tbody th").first).to_have_text("host000.example")
+    page.get_by_role("link", name="Next page").click()
+    expect(page.locator("tbody th").first).to_have_text("host050.example")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as CSV").click()
+    lines = pathlib.Path(download.value.path()).read_text().splitlines()
+    assert lines[0].startswith('"value","kind","severity"') and len(lines) == 122, lines[:3]
+    assert all("203.0.113.7" not in line for line in lines), "the filter holds for the export"
+    assert sum("\"'=1+1\"" in line for line in lines) == 120, "no cell is a formula"
+    # Sources, several at once.
+    page.goto("/tip/sources")
+    for name in ("Feed 1", "Feed 2"):
+        page.get_by_label(f"Choose {name}").check()
+    page.get_by_role("button", name="Switch off", exact=True).click()
+    expect(page.locator("p.said")).to_contain_text("2 sources are changed")
+    expect(page.get_by_role("row", name=re.compile("Feed 2"))).to_contain_text("off")
+    page.get_by_text("Change several sources").click()
+    page.get_by_role("button", name="high", exact=True).click()
+    expect(page.locator("main .trouble")).to_contain_text("Tick at least one source")
 
 
 def screenshots(site: Site) -> None:

@@ -185,7 +185,7 @@ const again = (work, first, most) => {
   });
 };
 // What a person is choosing from is not taken away.
-const isChoosing = (part) => part?.querySelector("form[data-bulk]") && document.querySelector("td.choose input:checked");
+const isChoosing = (part) => (part?.querySelector("form[data-bulk]") && document.querySelector("td.choose input:checked")) || part?.querySelector("table[data-grid]")?.contains(document.activeElement);
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (event.detail.requestConfig.headers["X-Iocast-Background"] && isChoosing(event.detail.target)) event.preventDefault();
 });
@@ -285,7 +285,7 @@ if (watched().length) {
 
 // Parts of a page that show what changes by itself are asked for again with the page they stand on.
 const parts = () => [...document.querySelectorAll("[data-live]")];
-const isUsed = (part) => part.contains(document.activeElement) || part.querySelector("details[open], dialog[open]");
+const isUsed = (part) => part.contains(document.activeElement) || part.querySelector("details[open], dialog[open], td.choose input:checked");
 if (parts().length) {
   for (const part of parts()) part.dataset.html = part.innerHTML;
   again(async () => {
@@ -300,6 +300,8 @@ if (parts().length) {
       part.dataset.html = next.innerHTML;
       part.replaceChildren(...next.childNodes);
       showTimes(part);
+      grids(part);
+      part.querySelectorAll("form[data-bulk]").forEach(bulk);
       htmx.process(part);
     }
     return changed;
@@ -411,6 +413,45 @@ const bulk = (form) => {
 };
 document.querySelectorAll("form[data-bulk]").forEach(bulk);
 document.addEventListener("htmx:load", (event) => event.target.querySelectorAll?.("form[data-bulk]").forEach(bulk));
+
+// A long table is one stop of the Tab key; the arrow keys move within it, as in a spreadsheet.
+const controls = (row) => [...row.querySelectorAll("a[href], button, input, summary")];
+const grid = (table) => {
+  table.setAttribute("role", "grid");
+  table.setAttribute("aria-description", "One stop of the Tab key. The arrow keys move between its cells, Home and End within a row.");
+  const rows = () => [...table.tBodies[0].rows];
+  const stop = (control) => {
+    table.querySelectorAll("tbody [tabindex='0']").forEach((other) => { other.tabIndex = -1; });
+    control.tabIndex = 0;
+  };
+  rows().forEach((row) => controls(row).forEach((control) => { control.tabIndex = -1; }));
+  const first = rows().flatMap(controls)[0];
+  if (first) stop(first);
+  table.addEventListener("focusin", (event) => {
+    const control = event.target.closest("a[href], button, input, summary");
+    if (control?.closest("tbody")) stop(control);
+  });
+  table.addEventListener("keydown", (event) => {
+    const row = event.target.closest("tbody tr");
+    if (!row || event.altKey || event.ctrlKey || event.metaKey || event.target.matches("input:not([type=checkbox])")) return;
+    const [all, at] = [controls(row), controls(row).indexOf(event.target)];
+    const [lines, line] = [rows(), rows().indexOf(row)];
+    const below = (by) => {
+      const wanted = lines[Math.min(Math.max(line + by, 0), lines.length - 1)];
+      // The control of the same cell, or the last one before it.
+      const cell = event.target.closest("td, th");
+      const same = wanted.cells[cell.cellIndex];
+      return (same && controls(same)[0]) ?? controls(wanted)[Math.min(at, controls(wanted).length - 1)];
+    };
+    const moves = { ArrowDown: () => below(1), ArrowUp: () => below(-1), PageDown: () => below(10), PageUp: () => below(-10), ArrowRight: () => all[at + 1], ArrowLeft: () => all[at - 1], Home: () => all[0], End: () => all.at(-1) };
+    if (!moves[event.key]) return;
+    event.preventDefault();
+    moves[event.key]()?.focus();
+  });
+};
+const grids = (within) => within.querySelectorAll("table[data-grid]").forEach(grid);
+grids(document);
+document.addEventListener("htmx:load", (event) => { if (event.target.querySelectorAll) grids(event.target); });
 
 // A file that is chosen is read into a field.
 for (const chosen of document.querySelectorAll("input[type=file][data-into]")) {

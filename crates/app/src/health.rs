@@ -1,10 +1,14 @@
 //! Signs of life, and the ticks that keep things moving.
 
-use iocast_domain::{message::MessageState, subscription::Freshness, time::SECOND};
+use iocast_domain::{
+    message::MessageState,
+    subscription::Freshness,
+    time::{SECOND, Timestamp},
+};
 use iocast_store::Pool;
 use prometheus_client::metrics::histogram::Histogram;
 
-use crate::{App, Delivered, Memory, Role, TaskAge};
+use crate::{App, Delivered, LastBackup, Memory, Role, TaskAge};
 
 /// Whether devices are served, and whether work goes on: two questions, as a server that serves
 /// must not be taken away because its work is late.
@@ -43,6 +47,10 @@ pub struct Metrics {
     pub protections: Vec<(String, u64)>,
     /// Subscriptions by how fresh they are.
     pub subscriptions: Vec<(Freshness, u64)>,
+    /// How the last backup went; none where iocast makes none by itself.
+    pub backup: Option<LastBackup>,
+    /// The product's time.
+    pub now: Timestamp,
     /// What became of messages since the server started.
     pub delivered: Delivered,
     /// Answers to devices since the server started, by status.
@@ -114,6 +122,8 @@ impl App {
             messages: figures.messages.clone(),
             protections: figures.protections.clone(),
             subscriptions: figures.subscriptions.clone(),
+            backup: figures.backup.clone(),
+            now: self.context.now(),
             delivered: self.watch.delivered(),
             pulls: self.watch.answers(),
             pulls_dropped: self.watch.pulls_dropped(),

@@ -86,8 +86,8 @@ pub use iocast_formats::{
     snapshot::{Comparison, Snapshot},
 };
 pub use iocast_intake::{
-    AlertChange, AlertQuery, BulkEditResult, DocumentIoc, Extracted, ExtractedFile, Ignored,
-    ImportReport, ImportRequest, ImportView, Intake, IocEdit, IocPatch, IocQuery, IocView,
+    AlertChange, AlertQuery, BulkEditResult, COUNTED, DocumentIoc, Extracted, ExtractedFile,
+    Ignored, ImportReport, ImportRequest, ImportView, Intake, IocEdit, IocPatch, IocQuery, IocView,
     ListGiven, ListOutcome, Loss, Mode, NewAlert, NewDocument, NewSource, NewSubscription,
     PreviewRow, Progress, PublicFeedView, RatedSource, ReadAs, ReviewIoc, ReviewPage, SourcePatch,
     SourceQuality, Spooled, SubscriptionView, Trust, UndoPlan, WalkPage, WalkQuery, Walked,
@@ -96,7 +96,7 @@ pub use iocast_intake::{
 pub use iocast_notify::{
     Email, Failure, MailTransport, MailWay, Mailer, Security, Smtp, Transport, Webhooks,
 };
-pub use iocast_ops::Ops;
+pub use iocast_ops::{LastBackup, Ops};
 pub use iocast_publishing::Publishing;
 pub use iocast_serving::{
     FeedAnswer, FeedBody, FeedFile, FeedRequest, File, Memory, PAGE_MAX, Serving, TaxiiAnswer,
@@ -110,6 +110,7 @@ pub use iocast_store::{
 };
 pub use iocast_watch::{Client, Delivered, PullNote, PullUnderWay, Watch, Watched};
 
+pub mod copy;
 mod emulator;
 mod feeds;
 mod fixtures;
@@ -117,6 +118,7 @@ mod fleet;
 mod groups;
 mod health;
 mod home;
+mod retention;
 mod scenarios;
 mod search;
 
@@ -217,14 +219,19 @@ impl App {
         self.serving.follow().await
     }
 
-    /// Forgets what is old: messages that were settled long ago, failures that count no more.
+    /// Forgets what is old: messages that were settled long ago, failures that count no more, lines of
+    /// the audit log. What can't be forgotten now does not keep the rest.
     ///
     /// # Errors
-    /// If the database does not answer.
+    /// The first one, if the database does not answer.
     pub async fn prune(&self) -> AppResult<()> {
-        self.watch.prune().await?;
-        self.intake.imports_prune().await?;
-        self.accounts.prune().await
+        let all = [
+            self.watch.prune().await,
+            self.intake.imports_prune().await,
+            self.accounts.prune().await,
+            self.forget_old().await,
+        ];
+        all.into_iter().collect()
     }
 
     /// Waits for work in the background, for a while, and closes the database.

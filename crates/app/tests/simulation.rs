@@ -185,6 +185,8 @@ impl World {
             died: Notify::new(),
         });
         let settings = Settings {
+            audit_kept_days: 1_095,
+            outages_kept_days: 1_095,
             public_url: "https://iocast.example".to_owned(),
             trusted_proxies: iocast_domain::proxy::Proxies::default(),
             fetch_networks: iocast_domain::special::Networks::default(),

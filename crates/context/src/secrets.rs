@@ -107,6 +107,21 @@ impl Secrets {
         self.signing_key.as_bytes()
     }
 
+    /// Whether a database was made with these secrets; one that was never used fits all.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn fits(&self, store: &iocast_store::Store) -> AppResult<bool> {
+        let theirs = store.read().setting_fetch(FINGERPRINT).await?;
+        Ok(theirs.is_none_or(|theirs| theirs == self.fingerprint()))
+    }
+
+    /// A short name of the installation that follows from its secrets and tells nothing of them.
+    #[must_use]
+    pub fn installation(&self) -> String {
+        self.fingerprint().chars().take(8).collect()
+    }
+
     fn fingerprint(&self) -> String {
         hex::encode(self.hash(&format!("fingerprint of {}", self.signing_key)))
     }

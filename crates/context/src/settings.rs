@@ -37,6 +37,10 @@ pub struct Settings {
     pub api_calls_per_minute: u32,
     /// Enrichments that an account may ask for in a day.
     pub api_enrichments_per_day: u32,
+    /// Days for which lines of the audit log are kept.
+    pub audit_kept_days: i64,
+    /// Days for which outages are kept after their end.
+    pub outages_kept_days: i64,
     /// How long devices are served from memory when the database is away.
     pub without_database: Duration,
     /// What this process does.

@@ -1,4 +1,5 @@
-//! The names under which people look for IOCs: tags, threat actors, campaigns, malware families.
+//! The names under which people look for IOCs: tags, threat actors, campaigns, malware families, and
+//! the remediation blocklist.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +22,8 @@ words! {
         Campaign = 3 "campaign",
         /// A malware family.
         Family = 4 "malware_family",
+        /// A list that a person put it on: the remediation blocklist.
+        Blocklist = 5 "blocklist",
     }
 }
 
@@ -33,12 +36,15 @@ impl NameKind {
             Self::Actor => "threat actor",
             Self::Campaign => "campaign",
             Self::Family => "malware family",
+            Self::Blocklist => "list",
         }
     }
 }
 
 /// The namespace of the ids of names.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6c1d_94f0_35d2_4a5c_9d0e_5a52_77be_1f09);
+/// The name of what is on the remediation blocklist.
+pub const REMEDIATION_BLOCKLIST: &str = "Remediation blocklist";
 /// Names are compared as far as this, in characters.
 const COMPARED: usize = 160;
 
@@ -66,6 +72,7 @@ pub fn names(of: &Enrichment) -> impl Iterator<Item = (NameKind, &str)> {
         .chain(each(NameKind::Actor, &of.threat_actors))
         .chain(each(NameKind::Campaign, &of.campaigns))
         .chain(each(NameKind::Family, &of.malware_families))
+        .chain(of.blocklisted.then_some((NameKind::Blocklist, REMEDIATION_BLOCKLIST)))
 }
 
 #[cfg(test)]

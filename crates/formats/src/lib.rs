@@ -4,6 +4,7 @@
 //! not choose which IOCs go out. Only this crate uses `csv`, `flate2` and the structure of MISP
 //! events.
 
+pub mod backup;
 pub mod gzip;
 pub mod read;
 pub mod snapshot;

@@ -10,7 +10,7 @@ use iocast_domain::{
     normalise::certain,
     time::{Timestamp, clip},
 };
-use iocast_store::{AlertFilter, Txn};
+use iocast_store::{AlertFilter, Page, PageOf, Txn};
 use serde_json::json;
 
 use crate::{Actor, AppError, AppResult, Intake, taken};
@@ -262,6 +262,21 @@ impl Intake {
         }
         found.truncate(query.limit);
         Ok(found)
+    }
+
+    /// A page of alerts, last changed first.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn alert_list_latest(
+        &self,
+        actor: &Actor,
+        filter: &AlertFilter,
+        page: &Page,
+    ) -> AppResult<PageOf<Alert>> {
+        actor.may_read(Module::Tip)?;
+        let read = self.context.store.read();
+        Ok(read.alert_list_latest(&actor.account_id, filter, page).await?)
     }
 
     /// Changes an alert; gives whether it was otherwise before.

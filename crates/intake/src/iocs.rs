@@ -9,6 +9,7 @@ use iocast_domain::{
     rule::EnabledSources,
     score::score,
     source::Source,
+    threat_name::{NameKind, REMEDIATION_BLOCKLIST, folded, name_id},
     warninglist::ListMatch,
 };
 pub use iocast_store::IocFilter as IocQuery;
@@ -20,6 +21,8 @@ use crate::{Actor, AppError, AppResult, Intake};
 /// How far the names of IOCs are noted: the last IOC, or that all are.
 const NAMES_NOTED: &str = "names_noted";
 const ALL_NOTED: &str = "all";
+/// IOCs that a search counts at most.
+pub const COUNTED: u64 = 10_000;
 /// IOCs whose names are noted in one write.
 const NOTED_AT_ONCE: u64 = 2_000;
 
@@ -109,7 +112,24 @@ impl Intake {
         Ok(PageOf { items: self.ioc_view(actor, rows.items).await?, next: rows.next })
     }
 
-    /// The IOCs of the account that carry a name (a tag, an actor, a campaign, a family), by id.
+    /// How many IOCs a search finds, counted as far as [`COUNTED`].
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn ioc_count(&self, actor: &Actor, filter: &IocFilter) -> AppResult<u64> {
+        actor.may_read(Module::Tip)?;
+        let read = self.context.store.read();
+        Ok(read.ioc_count_up_to(&actor.account_id, filter, COUNTED + 1).await?)
+    }
+
+    /// The id of what is on the remediation blocklist, as a name.
+    #[must_use]
+    pub fn blocklist_id(&self, actor: &Actor) -> Uuid {
+        name_id(&actor.account_id, NameKind::Blocklist, &folded(REMEDIATION_BLOCKLIST))
+    }
+
+    /// The IOCs of the account that carry a name (a tag, an actor, a campaign, a family, the
+    /// remediation blocklist), by id.
     ///
     /// # Errors
     /// If there is no such name.
@@ -126,6 +146,15 @@ impl Intake {
         let rows = read.ioc_list_named(account, &name, filter, page).await?;
         let items = self.ioc_view(actor, rows.items).await?;
         Ok((name, PageOf { items, next: rows.next }))
+    }
+
+    /// A name that IOCs of the account carry, or carried.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn threat_name(&self, actor: &Actor, id: Uuid) -> AppResult<Option<ThreatName>> {
+        actor.may_read(Module::Tip)?;
+        Ok(self.context.store.read().threat_name(&actor.account_id, id).await?)
     }
 
     /// Names that IOCs of the account carry and that contain a text, each with whether an IOC still

@@ -27,7 +27,7 @@ pub use self::{
         PreviewRow, Progress, ReadAs, ReviewIoc, ReviewPage, Spooled, Trust, UndoPlan,
         extracted_file,
     },
-    iocs::{IocPatch, IocQuery, IocView},
+    iocs::{COUNTED, IocPatch, IocQuery, IocView},
     quality::{RatedSource, SourceQuality},
     sources::{NewSource, SourcePatch},
     subscriptions::{Ledger, Loss, NewSubscription, PublicFeedView, SubscriptionView},

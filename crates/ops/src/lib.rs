@@ -14,6 +14,8 @@ use iocast_domain::{message::MessageState, subscription::Freshness};
 use subtle::ConstantTimeEq as _;
 
 mod audit;
+mod backups;
+pub use self::backups::{LAST_BACKUP, LastBackup};
 
 /// How long a question about the state of things may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,6 +34,8 @@ pub struct Figures {
     pub protections: Vec<(String, u64)>,
     /// Subscriptions by how fresh they are.
     pub subscriptions: Vec<(Freshness, u64)>,
+    /// How the last backup went; none where iocast makes none by itself.
+    pub backup: Option<LastBackup>,
 }
 
 /// Looks after the installation.
@@ -73,6 +77,13 @@ impl Ops {
                 outages_open: self.context.store.read().outage_open_count().await?,
                 oldest_due: messages.oldest_due.map_or(0, |at| self.context.now().since(at)),
                 messages: messages.by_state,
+                backup: self
+                    .context
+                    .store
+                    .read()
+                    .setting_fetch(LAST_BACKUP)
+                    .await?
+                    .and_then(|text| serde_json::from_str(&text).ok()),
                 protections: self.context.store.read().protection_counts().await?,
                 subscriptions: self
                     .context

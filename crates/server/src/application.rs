@@ -18,12 +18,14 @@ use crate::{
     shell,
     shutdown::Shutdown,
     supervisor::Supervisor,
-    ticker,
+    systemd, ticker,
     tls::{self, Certificate},
 };
 
 mod open;
-pub(crate) use self::open::{OpenedApp, lock, open};
+pub(crate) use self::open::{
+    ON_POSTGRESQL, ON_POSTGRESQL_TEXT, OpenedApp, RESTORING, RESTORING_TEXT, lock, open,
+};
 use self::open::{first_account, open_in_time};
 
 /// Why the server can't start.
@@ -39,9 +41,12 @@ pub enum StartError {
     },
     /// The folder belongs to an iocast whose data is elsewhere.
     #[error(
-        "this data folder belongs to an iocast on PostgreSQL: give --database-url (IOCAST_DATABASE_URL); to start over on SQLite, delete {0}"
+        "this data folder belongs to an iocast on PostgreSQL: give --database-url (IOCAST_DATABASE_URL). If its data is in iocast.sqlite after all, delete the mark {0}"
     )]
     OnPostgresql(PathBuf),
+    /// A backup is not wholly restored.
+    #[error("a restore into this data folder was not finished ({0}): run `iocast restore` again")]
+    Restoring(PathBuf),
     /// There are secrets, and not the data that they belong to.
     #[error(
         "the data is missing: {secrets} is there, and {database} is empty or not there. Is the volume mounted, and is this the right folder or database? \
@@ -224,7 +229,7 @@ impl Application {
         let begun = tokio::time::Instant::now();
         app.watch.heartbeat(begun.elapsed()).await?;
         let mut tasks = Supervisor::new(app, CancellationToken::new());
-        ticker::start(app, begun, &mut tasks);
+        ticker::start(app, begun, config.backups()?, &mut tasks);
         if opened.lock.is_some() {
             shell::listen(app, &config.data, &mut tasks);
         }
@@ -268,9 +273,13 @@ impl Application {
         let metrics = metrics.map(tokio::spawn);
         let handle = server.handle();
         tokio::pin!(server);
+        let stop = tasks.stop();
+        tasks.start("watchdog", Duration::MAX, move || systemd::watchdog(stop.clone()));
+        systemd::ready();
         tokio::select! {
             ended = &mut server => ended.map_err(failed)?,
             () = shutdown.begun() => {
+                systemd::stopping();
                 app.context.begin_closing();
                 // The server must be polled for the stop to come through.
                 let ((), ended) = tokio::join!(handle.stop(true), &mut server);

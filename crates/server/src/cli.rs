@@ -21,6 +21,7 @@ use crate::{
 
 mod arguments;
 mod commands;
+mod copies;
 mod document;
 mod inputs;
 mod sources;
@@ -30,6 +31,7 @@ use self::{
         AdminVerb, CliCommand, ConfigVerb, DataFlags, FixturesVerb, ImportFlags, MailVerb, Switch,
     },
     commands::{account_lines, command_once, import, print_account, text},
+    copies::copies,
     sources::sources,
 };
 
@@ -144,6 +146,7 @@ async fn execute(cli: Cli) -> Result<(), String> {
         }
         CliCommand::Import(flags) => bring_in(&settings, flags).await,
         CliCommand::Sources { what } => sources(&settings, what).await,
+        CliCommand::Copies(what) => copies(&settings, what).await,
         CliCommand::Admin { what } => administer(&settings, what).await,
         CliCommand::ReadDocument { .. } => Err("this runs without a runtime".to_owned()),
         CliCommand::Mail { what: MailVerb::Test { data, to, account, json } } => {

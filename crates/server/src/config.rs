@@ -18,11 +18,15 @@ use tracing_subscriber::EnvFilter;
 mod environment;
 pub use self::environment::environment;
 
+mod backups;
+pub(crate) use self::backups::{passphrase, passphrase_lock, recipients_lock};
 mod fetching;
 
 mod mail;
 mod reference;
+mod shown;
 pub use self::reference::{example, table};
+pub(crate) use self::shown::redact;
 
 /// Everything that can be set.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +60,21 @@ pub struct Config {
     pub secrets_file: Option<PathBuf>,
     /// Whether administrators may move the product's clock.
     pub emulator: bool,
+    /// Days for which lines of the audit log are kept.
+    pub audit_kept_days: u32,
+    /// Days for which outages are kept after their end.
+    pub outages_kept_days: u32,
+    /// Folder for backups that iocast makes by itself; none unless given.
+    pub backup_folder: Option<PathBuf>,
+    /// Hours from one backup to the next.
+    pub backup_every_hours: u64,
+    /// Backups that are kept; older ones are deleted.
+    pub backup_keep: usize,
+    /// Who may read the backups: a key of age (`age1…`, from `iocast backup-key`), or several
+    /// separated by commas.
+    pub backup_recipient: Option<String>,
+    /// File that holds the passphrase of the backups, instead of `backup_recipient`.
+    pub backup_passphrase_file: Option<PathBuf>,
     /// `text` or `json`. Logs go to standard error.
     pub log_format: String,
     /// A level (`error`, `warn`, `info`, `debug`, `trace`, `off`), or parts such as
@@ -136,6 +155,13 @@ impl Default for Config {
             database_url: None,
             secrets_file: None,
             emulator: false,
+            audit_kept_days: 1_095,
+            outages_kept_days: 1_095,
+            backup_folder: None,
+            backup_every_hours: 24,
+            backup_keep: 7,
+            backup_recipient: None,
+            backup_passphrase_file: None,
             log_format: "text".to_owned(),
             log: "info,access=off,sea_orm_migration=warn,actix_server=warn,sqlx::postgres::notice=warn,sqlx_core::pool=error".to_owned(),
             workers: None,
@@ -320,6 +346,7 @@ impl Config {
             return wrong("`mail_deadline_seconds` must be 1 to 600.".to_owned());
         }
         self.transport()?;
+        self.backups()?;
         Ok(())
     }
 
@@ -355,26 +382,6 @@ impl Config {
             ))
         })
     }
-
-    /// The settings as TOML, with passwords left out.
-    #[must_use]
-    pub fn shown(&self) -> String {
-        let mut shown = self.clone();
-        shown.database_url = shown.database_url.map(|url| redact(&url));
-        shown.fetch_proxy = shown.fetch_proxy.map(|url| redact(&url));
-        for secret in [&mut shown.smtp_password, &mut shown.metrics_token] {
-            *secret = secret.take().map(|_| "…".to_owned());
-        }
-        let json = serde_json::to_value(&shown).unwrap_or_default();
-        let lines = json.as_object().into_iter().flatten().map(|(name, value)| {
-            if value.is_null() {
-                format!("# {name} is not set\n")
-            } else {
-                format!("{name} = {value}\n")
-            }
-        });
-        lines.collect()
-    }
 }
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
@@ -383,18 +390,4 @@ fn is_log_directive(part: &str) -> bool {
     let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
     LEVELS.contains(&level.to_ascii_lowercase().as_str())
         && EnvFilter::builder().parse(part).is_ok()
-}
-
-/// A URL without its password.
-pub(crate) fn redact(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        // What stands behind a question mark may hold a password, too.
-        Some((user, host)) => format!(
-            "{scheme}://{}:…@{host}",
-            user.split(':').next().unwrap_or_default(),
-            host = host.split('?').next().unwrap_or_default()
-        ),
-        None => url.to_owned(),
-    }
 }

@@ -12,6 +12,7 @@ mod secrets;
 mod shell;
 mod shutdown;
 mod supervisor;
+mod systemd;
 mod telemetry;
 mod ticker;
 mod tls;

@@ -65,7 +65,8 @@ fn draft(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn read(path: &Path) -> io::Result<Option<Secrets>> {
+/// The secrets in a file; none where there is no file.
+pub(crate) fn read(path: &Path) -> io::Result<Option<Secrets>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

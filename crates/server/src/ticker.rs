@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use iocast_app::{App, AppResult, Channel};
+use iocast_app::{App, AppResult, Channel, copy::BackupPlan};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +34,12 @@ const FETCH: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(120);
 
 /// Starts the ticks of this process's role.
-pub(crate) fn start(app: &Arc<App>, begun: Instant, tasks: &mut Supervisor) {
+pub(crate) fn start(
+    app: &Arc<App>,
+    begun: Instant,
+    backups: Option<BackupPlan>,
+    tasks: &mut Supervisor,
+) {
     let role = app.context.settings.role;
     let stop = tasks.stop();
     let (of, until) = (Arc::clone(app), stop.clone());
@@ -55,6 +60,16 @@ pub(crate) fn start(app: &Arc<App>, begun: Instant, tasks: &mut Supervisor) {
     }
     if role.works() {
         work(app, tasks);
+        let backups = Arc::new(backups);
+        tick(app, tasks, RETIRE, "backup", move |app| {
+            let backups = Arc::clone(&backups);
+            async move {
+                match &*backups {
+                    Some(plan) => app.backup_tick(plan).await,
+                    None => app.backups_end().await,
+                }
+            }
+        });
     }
 }
 
@@ -117,13 +132,13 @@ fn tick<F>(
     tasks: &mut Supervisor,
     pause: Duration,
     name: &'static str,
-    what: impl Fn(Arc<App>) -> F + Copy + Send + 'static,
+    what: impl Fn(Arc<App>) -> F + Clone + Send + 'static,
 ) where
     F: Future<Output = AppResult<()>> + Send + 'static,
 {
     let (of, until) = (Arc::clone(app), tasks.stop());
     tasks.start(name, pause + LATE, move || {
-        let done = Arc::clone(&of);
+        let (done, what) = (Arc::clone(&of), what.clone());
         every(Arc::clone(&of), pause, until.clone(), name, move || what(Arc::clone(&done)))
     });
 }

@@ -8,10 +8,10 @@ use iocast_domain::{
 };
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter,
-    QueryOrder, QuerySelect, Set, sea_query::Expr,
+    QueryOrder, QuerySelect, Select, Set, sea_query::Expr,
 };
 
-use crate::{Conn, StoreResult, Txn, error::corrupt, row::alert};
+use crate::{Conn, Page, PageOf, StoreError, StoreResult, Txn, error::corrupt, row::alert};
 
 /// Which alerts to list. Empty lists ask for nothing; times are included.
 #[derive(Clone, Debug, Default)]
@@ -100,33 +100,9 @@ impl<C: ConnectionTrait> Conn<C> {
         after: Option<(Timestamp, &AlertId)>,
         limit: u64,
     ) -> StoreResult<Vec<Alert>> {
-        let AlertFilter { kinds, severities, closed, found, updated } = filter;
-        let mut find = alert::Entity::find().filter(alert::Column::AccountId.eq(account.as_str()));
+        let mut find = wanted(account, filter);
         if let Some((at, id)) = after {
-            let place =
-                Expr::tuple([Expr::col(alert::Column::UpdatedAt), Expr::col(alert::Column::Id)]);
-            find = find.filter(
-                place.gt(Expr::tuple([Expr::value(at.micros()), Expr::value(id.as_str())])),
-            );
-        }
-        if !kinds.is_empty() {
-            find = find.filter(alert::Column::Kind.is_in(kinds.iter().map(|k| k.code())));
-        }
-        if !severities.is_empty() {
-            find = find.filter(alert::Column::Severity.is_in(severities.iter().map(|s| s.code())));
-        }
-        if let Some(closed) = closed {
-            find = find.filter(alert::Column::Closed.eq(*closed));
-        }
-        for (column, (from, to)) in
-            [(alert::Column::FoundAt, found), (alert::Column::UpdatedAt, updated)]
-        {
-            if let Some(from) = from {
-                find = find.filter(column.gte(from.micros()));
-            }
-            if let Some(to) = to {
-                find = find.filter(column.lte(to.micros()));
-            }
+            find = find.filter(place().gt(place_of(at, id)));
         }
         let rows = find
             .order_by_asc(alert::Column::UpdatedAt)
@@ -136,6 +112,67 @@ impl<C: ConnectionTrait> Conn<C> {
             .await?;
         rows.into_iter().map(to_alert).collect()
     }
+
+    /// A page of alerts of an account, last changed first.
+    pub async fn alert_list_latest(
+        &self,
+        account: &AccountId,
+        filter: &AlertFilter,
+        page: &Page,
+    ) -> StoreResult<PageOf<Alert>> {
+        let mut find = wanted(account, filter);
+        if let Some(text) = page.after.as_deref() {
+            let (at, id) = text.split_once('.').ok_or(StoreError::Cursor)?;
+            let at =
+                at.parse().map(Timestamp::from_micros).map_err(|_invalid| StoreError::Cursor)?;
+            let id = id.parse().map_err(|_invalid| StoreError::Cursor)?;
+            find = find.filter(place().lt(place_of(at, &id)));
+        }
+        let rows = find
+            .order_by_desc(alert::Column::UpdatedAt)
+            .order_by_desc(alert::Column::Id)
+            .limit(page.limit + 1)
+            .all(&self.0)
+            .await?;
+        let alerts = rows.into_iter().map(to_alert).collect::<StoreResult<Vec<Alert>>>()?;
+        Ok(PageOf::cut(alerts, page.limit, |of| format!("{}.{}", of.updated_at.micros(), of.id)))
+    }
+}
+
+/// Where an alert is in the order of changes; compared as a pair, so that a page is a range of the
+/// index.
+fn place() -> Expr {
+    Expr::tuple([Expr::col(alert::Column::UpdatedAt), Expr::col(alert::Column::Id)])
+}
+
+fn place_of(at: Timestamp, id: &AlertId) -> Expr {
+    Expr::tuple([Expr::value(at.micros()), Expr::value(id.as_str())])
+}
+
+/// The alerts that a list asks for.
+fn wanted(account: &AccountId, filter: &AlertFilter) -> Select<alert::Entity> {
+    let AlertFilter { kinds, severities, closed, found, updated } = filter;
+    let mut find = alert::Entity::find().filter(alert::Column::AccountId.eq(account.as_str()));
+    if !kinds.is_empty() {
+        find = find.filter(alert::Column::Kind.is_in(kinds.iter().map(|k| k.code())));
+    }
+    if !severities.is_empty() {
+        find = find.filter(alert::Column::Severity.is_in(severities.iter().map(|s| s.code())));
+    }
+    if let Some(closed) = closed {
+        find = find.filter(alert::Column::Closed.eq(*closed));
+    }
+    for (column, (from, to)) in
+        [(alert::Column::FoundAt, found), (alert::Column::UpdatedAt, updated)]
+    {
+        if let Some(from) = from {
+            find = find.filter(column.gte(from.micros()));
+        }
+        if let Some(to) = to {
+            find = find.filter(column.lte(to.micros()));
+        }
+    }
+    find
 }
 
 impl Txn {

@@ -13,13 +13,15 @@ use iocast_domain::time::Timestamp;
 use iocast_migrations::{Migrator, MigratorTrait};
 use sea_orm::{
     ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend,
-    DbErr, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
-    sqlx::postgres::PgListener,
+    DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    sqlx::{Executor as _, postgres::PgListener, sqlite::SqliteAutoVacuum},
 };
 use tokio::sync::Semaphore;
 
 use crate::{
     Conn, Reader, StoreError, StoreResult, Txn,
+    copy::step_names,
+    error::refused,
     transaction::{Suspicion, Write, distrust, settle},
 };
 
@@ -30,6 +32,8 @@ pub use self::signals::{Signal, Signals};
 const MIGRATION_LOCK: i64 = 0x696f_6361_7374;
 /// Connections to PostgreSQL: for reading and writing, and one that listens.
 const POSTGRES_CONNECTIONS: u32 = 11;
+/// How long a statement waits for a lock of somebody else on PostgreSQL.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '30s'";
 /// Where replicas tell each other what they changed.
 const CHANNEL: &str = "iocast";
 /// How long closing waits for a database that does not answer any more.
@@ -72,12 +76,17 @@ impl Store {
     /// # Errors
     /// If it can't be reached, or was written by a newer version.
     pub async fn open(url: Option<&str>, data: &Path) -> StoreResult<Self> {
-        let store = match url {
-            Some(url) => Self::postgres(url).await?,
-            None => Self::sqlite(&data.join("iocast.sqlite")).await?,
-        };
-        store.migrate().await?;
+        let store = Self::connect(url, data).await?;
+        store.migrate(None).await?;
+        store.refuse_half().await?;
         Ok(store)
+    }
+
+    pub(crate) async fn connect(url: Option<&str>, data: &Path) -> StoreResult<Self> {
+        match url {
+            Some(url) => Self::postgres(url).await,
+            None => Self::sqlite(&data.join("iocast.sqlite")).await,
+        }
     }
 
     async fn sqlite(path: &Path) -> StoreResult<Self> {
@@ -99,6 +108,7 @@ impl Store {
                 .acquire_timeout(TURN)
                 .map_sqlx_sqlite_opts(move |o| {
                     o.busy_timeout(BUSY)
+                        .auto_vacuum(SqliteAutoVacuum::Incremental)
                         .row_buffer_size(ROW_BUFFER)
                         .pragma("journal_mode", "WAL")
                         .pragma("synchronous", "FULL")
@@ -131,7 +141,14 @@ impl Store {
         let suspicion = Suspicion::default();
         let mut options = ConnectOptions::new(url);
         let of_pool = suspicion.clone();
-        options.map_sqlx_postgres_pool_opts(move |pool| settle(distrust(pool, &of_pool)));
+        options.map_sqlx_postgres_pool_opts(move |pool| {
+            settle(distrust(pool, &of_pool)).after_connect(|connection, _| {
+                Box::pin(async move {
+                    // A request behind somebody's lock gets an answer, and may be made again.
+                    connection.execute(LOCK_TIMEOUT).await.map(drop)
+                })
+            })
+        });
         // All connections are opened here, on the runtime that lives longest, and are not let go by
         // age: one that was opened by a thread that answers requests would die with that thread.
         options
@@ -178,12 +195,14 @@ impl Store {
         Ok(now.map_or(ours, Timestamp::from_micros))
     }
 
-    /// Brings the schema up to date, one process at a time.
-    async fn migrate(&self) -> StoreResult<()> {
+    /// Brings the schema up to date, or as far as `steps`, one process at a time.
+    pub(crate) async fn migrate(&self, steps: Option<usize>) -> StoreResult<()> {
         let lock = if self.is_bundled() {
             None
         } else {
             let txn = self.writer.begin().await?;
+            // Another replica may take its time with the same steps.
+            txn.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
             txn.execute_raw(Statement::from_sql_and_values(
                 DbBackend::Postgres,
                 "SELECT pg_advisory_xact_lock($1)",
@@ -192,20 +211,32 @@ impl Store {
             .await?;
             Some(txn)
         };
-        let known: Vec<String> =
-            Migrator::migrations().iter().map(|m| m.name().to_owned()).collect();
-        let applied = Migrator::get_migration_models(&self.writer).await.unwrap_or_default();
-        if let Some(newer) = applied.iter().find(|m| !known.contains(&m.version)) {
+        let known = step_names();
+        let applied = self.steps_applied().await?;
+        if let Some(newer) = applied.iter().find(|step| !known.contains(step)) {
             return Err(StoreError::Unusable(format!(
-                "The database was written by a newer iocast (it knows the step `{}`). Run that version, or restore a backup.",
-                newer.version
+                "The database was written by a newer iocast (it knows the step `{newer}`). Run that version, or restore a backup."
             )));
         }
-        Migrator::up(&self.writer, None).await?;
+        let left = steps.map(|steps| steps.saturating_sub(applied.len()));
+        if left != Some(0) {
+            Migrator::up(&self.writer, left.and_then(|left| u32::try_from(left).ok())).await?;
+        }
         if let Some(txn) = lock {
             txn.commit().await?;
         }
         Ok(())
+    }
+
+    /// The steps that it has been through.
+    pub(crate) async fn steps_applied(&self) -> StoreResult<Vec<String>> {
+        Migrator::install(&self.writer).await?;
+        let steps = Migrator::get_migration_models(&self.writer).await?;
+        Ok(steps.into_iter().map(|step| step.version).collect())
+    }
+
+    pub(crate) const fn reader(&self) -> &DatabaseConnection {
+        &self.reader
     }
 
     /// Something to read with.
@@ -322,25 +353,6 @@ impl Drop for WriterQueueGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// What PostgreSQL says at the door, where that has to do with the URL: with what to do about it.
-fn refused(error: DbErr) -> StoreError {
-    let told = match &error {
-        DbErr::Conn(RuntimeErr::SqlxError(e)) => e.as_database_error(),
-        _ => None,
-    };
-    let advice = match told.and_then(sea_orm::sqlx::error::DatabaseError::code).as_deref() {
-        Some("28P01" | "28000") => {
-            "Correct the user and the password in the database URL, or let the user in (pg_hba.conf)"
-        }
-        Some("3D000") => "Create the database (createdb), or correct its name in the database URL",
-        _ => return error.into(),
-    };
-    StoreError::Unusable(format!(
-        "PostgreSQL refuses the login: {}. {advice}.",
-        told.map_or("", |told| told.message())
-    ))
 }
 
 fn unanswered(error: sea_orm::sqlx::Error) -> StoreError {

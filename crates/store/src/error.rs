@@ -94,9 +94,9 @@ fn is_passing(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(told) => {
             let code = told.code().unwrap_or_default();
             match told.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-                // Connection, rollback, resources, operator, system; and what a standby says of a
-                // write.
-                Some(_) => ["08", "40", "53", "57", "58", "25006"]
+                // Connection, rollback, resources, a lock that is not given, operator, system; and
+                // what a standby says of a write.
+                Some(_) => ["08", "40", "53", "55P03", "57", "58", "25006"]
                     .iter()
                     .any(|class| code.starts_with(class)),
                 // SQLite's extended codes end in the plain one: busy, locked, out of memory,
@@ -116,6 +116,29 @@ fn is_damage(error: &sqlx::Error) -> bool {
     let code = told.code().unwrap_or_default();
     told.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_none()
         && code.parse::<u32>().is_ok_and(|code| [11, 26].contains(&(code & 0xff)))
+}
+
+/// What PostgreSQL says at the door, where that has to do with the URL: with what to do about it.
+pub(crate) fn refused(error: DbErr) -> StoreError {
+    let told = match &error {
+        DbErr::Conn(RuntimeErr::SqlxError(e)) => e.as_database_error(),
+        _ => None,
+    };
+    let advice = match told.and_then(sqlx::error::DatabaseError::code).as_deref() {
+        Some("28P01" | "28000") => {
+            "Correct the user and the password in the database URL, or let the user in (pg_hba.conf)"
+        }
+        Some("3D000") => "Create the database (createdb), or correct its name in the database URL",
+        // What PgBouncer says to a client that has sessions of its own.
+        Some("08P01" | "42P05" | "26000") => {
+            "iocast needs sessions of its own: connect to PostgreSQL itself, or use PgBouncer with pool_mode = session and ignore_startup_parameters = extra_float_digits"
+        }
+        _ => return error.into(),
+    };
+    StoreError::Unusable(format!(
+        "PostgreSQL refuses the login: {}. {advice}.",
+        told.map_or("", |told| told.message())
+    ))
 }
 
 pub(crate) fn corrupt(

@@ -10,6 +10,7 @@ use sea_orm::DatabaseConnection;
 mod accounts;
 mod alerts;
 mod backend;
+mod copy;
 mod devices;
 mod digests;
 mod error;
@@ -31,8 +32,10 @@ mod quality;
 mod receipts;
 mod refused;
 mod respell;
+mod retention;
 mod row;
 mod rules;
+mod settings;
 mod sources;
 mod stage;
 mod subscriptions;
@@ -45,6 +48,10 @@ pub use self::{
     accounts::SessionRow,
     alerts::AlertFilter,
     backend::{Pool, Signal, Signals, Store},
+    copy::{
+        Cell, DamagedGroup, MOVE_PROGRESS, RESTORE_PROGRESS, Restored, Rows, Snapshot, Table,
+        step_names, tables,
+    },
     error::{StoreError, StoreResult},
     groups::GroupRow,
     imports::{ImportFilter, ImportLine, ImportRecord, ReviewFilter, ReviewRow},
@@ -64,6 +71,7 @@ pub use self::{
     pulls::{NewPull, PullDay, PullLine},
     quality::{CountedSource, Handled, IdRange, LastCount, TakenImport},
     receipts::{Client, EventReceipt, NewReceipt, Receipt, Withdrawal},
+    retention::Old,
     stage::{PromoteOrder, StageCounts, StageWrite, Staged, id_ranges},
     subscriptions::{Fetch, Section},
     threat_names::ThreatName,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     Conn, Page, PageOf, StoreResult, Txn,
     page::cursor,
-    row::{attempt, audit, idempotency, setting},
+    row::{attempt, audit, idempotency},
 };
 
 /// A line of the audit log.
@@ -175,11 +175,6 @@ impl<C: ConnectionTrait> Conn<C> {
             answer: r.answer,
             created_at: Timestamp::from_micros(r.created_at),
         }))
-    }
-
-    /// A setting of the whole installation.
-    pub async fn setting_fetch(&self, name: &str) -> StoreResult<Option<String>> {
-        Ok(setting::Entity::find_by_id(name).one(&self.0).await?.map(|r| r.value))
     }
 }
 
@@ -363,30 +358,6 @@ impl Txn {
     /// Gives back all keys whose requests are under way and brought nothing about yet.
     pub async fn idempotency_release_all(&self) -> StoreResult<()> {
         without_effect().exec(&self.0).await?;
-        Ok(())
-    }
-
-    /// Writes a setting of the whole installation, unless somebody did before.
-    pub async fn setting_insert(&self, name: &str, value: &str) -> StoreResult<()> {
-        let row = setting::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
-        setting::Entity::insert(row)
-            .on_conflict(OnConflict::column(setting::Column::Name).do_nothing().to_owned())
-            .exec_without_returning(&self.0)
-            .await?;
-        Ok(())
-    }
-
-    /// Writes a setting of the whole installation.
-    pub async fn setting_put(&self, name: &str, value: &str) -> StoreResult<()> {
-        let row = setting::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
-        setting::Entity::insert(row)
-            .on_conflict(
-                OnConflict::column(setting::Column::Name)
-                    .update_column(setting::Column::Value)
-                    .to_owned(),
-            )
-            .exec_without_returning(&self.0)
-            .await?;
         Ok(())
     }
 }

@@ -81,6 +81,7 @@ fn text(metrics: &Metrics, requests: &RequestDurations) -> String {
     publishing(&mut figures, metrics);
     protection(&mut figures, metrics);
     subscriptions(&mut figures, metrics);
+    backups(&mut figures, metrics);
     memory_and_database(&mut figures, metrics);
     let mut out = String::new();
     // Writing to a string does not fail.
@@ -296,6 +297,24 @@ fn subscriptions(figures: &mut Figures<'_>, metrics: &Metrics) {
         "subscriptions",
         "Subscriptions of sources, by how fresh they are",
         Freshness::ALL.iter().map(|of| (label("freshness", of.word()), count(*of) as f64)),
+    );
+}
+
+/// Nothing where iocast makes no backups by itself.
+fn backups(figures: &mut Figures<'_>, metrics: &Metrics) {
+    let Some(last) = &metrics.backup else { return };
+    let done_at = last.done_at.map_or(0.0, |at| at.secs() as f64);
+    figures.gauge(
+        "backup_last_success_timestamp_seconds",
+        "When the last backup was complete, as seconds since 1970; 0 if none was",
+        done_at,
+    );
+    figures.gauge("backup_bytes", "Bytes of the last backup", last.bytes as f64);
+    let failing = u8::from(last.is_late(metrics.now));
+    figures.gauge(
+        "backup_failing",
+        "1 if the last backup failed, or none was made for twice the time",
+        f64::from(failing),
     );
 }
 

@@ -24,6 +24,7 @@ use crate::{
     templates::{self, Asset},
 };
 
+pub(crate) mod alerts;
 pub(crate) mod device;
 pub(crate) mod emulator;
 pub(crate) mod fetches;

@@ -87,6 +87,11 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
+    /// The same session at another address.
+    pub(crate) fn moved_to(self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self }
+    }
+
     pub(crate) fn sign_in(url: &str, email: &str, password: &str) -> Self {
         let body = json!({ "email": email, "password": password }).to_string();
         let answer = send(

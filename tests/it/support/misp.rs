@@ -76,6 +76,19 @@ impl Misp {
         }
     }
 
+    /// The feed is at another address now; what was cached for the old one is not asked for again.
+    pub(crate) fn moved_to(&mut self, url: &str) {
+        url.clone_into(&mut self.url);
+    }
+
+    /// The values that it holds.
+    pub(crate) fn values(&self) -> BTreeSet<&str> {
+        let all = self.events.values().flat_map(|event| event.attributes.values());
+        all.filter(|attribute| !attribute.deleted)
+            .map(|attribute| attribute.value.as_str())
+            .collect()
+    }
+
     fn get(&self, path: &str, etag: Option<&str>) -> (u16, String, Option<Value>) {
         let mut request = self
             .agent

@@ -235,6 +235,23 @@ impl TestApp {
         self.database.as_deref()
     }
 
+    /// The database on which it was last started.
+    pub(crate) fn database_in_use(&self) -> Option<String> {
+        self.config.database_url.clone()
+    }
+
+    /// A page as its administrator sees it.
+    pub(crate) fn page(&self, path: &str) -> String {
+        let cookie = format!("iocast={}", self.admin().token);
+        send(
+            "GET",
+            &format!("{}{path}", self.url),
+            &[("cookie", &cookie), ("accept", "text/html")],
+            None,
+        )
+        .text()
+    }
+
     /// Does to the database, while nobody serves it, what no door allows.
     pub(crate) fn sql(&self, sql: &str) {
         match &self.database {

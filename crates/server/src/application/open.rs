@@ -28,7 +28,15 @@ pub(crate) struct OpenedApp {
 }
 
 /// The file that marks the data folder of an iocast on PostgreSQL.
-const ON_POSTGRESQL: &str = "on-postgresql";
+pub(crate) const ON_POSTGRESQL: &str = "on-postgresql";
+/// What is in it.
+pub(crate) const ON_POSTGRESQL_TEXT: &[u8] = b"The iocast of this folder keeps its data on PostgreSQL. To start with an empty SQLite, delete this file.\n";
+
+/// The file that marks a data folder into which a backup is being restored.
+pub(crate) const RESTORING: &str = "restore-unfinished";
+/// What is in it.
+pub(crate) const RESTORING_TEXT: &[u8] =
+    b"A backup is being restored here, or that was broken off: run `iocast restore` again.\n";
 
 /// How often it is looked whether the database is there.
 const LOOK: Duration = Duration::from_secs(1);
@@ -69,6 +77,18 @@ pub(super) async fn open_in_time(
     }
 }
 
+/// Refuses a data folder that is marked: its data is elsewhere, or not all there.
+fn refuse_marked(config: &Config) -> Result<(), StartError> {
+    // A command that forgets the database must not begin a second, empty iocast beside the real
+    // one.
+    let elsewhere = config.data.join(ON_POSTGRESQL);
+    if config.database_url.is_none() && elsewhere.exists() {
+        return Err(StartError::OnPostgresql(elsewhere));
+    }
+    let restoring = config.data.join(RESTORING);
+    if restoring.exists() { Err(StartError::Restoring(restoring)) } else { Ok(()) }
+}
+
 /// Opens the data folder and the database. The bundled SQLite is locked against other processes.
 pub(crate) async fn open(
     config: &Config,
@@ -83,15 +103,8 @@ pub(crate) async fn open(
     };
     // What is in it is nobody else's business.
     DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed(data))?;
-    // A command that forgets the database must not begin a second, empty iocast beside the real
-    // one.
     let elsewhere = data.join(ON_POSTGRESQL);
-    if config.database_url.is_some() {
-        files::write(&elsewhere, b"The iocast of this folder keeps its data on PostgreSQL. To start with an empty SQLite, delete this file.\n")
-            .map_err(failed(&elsewhere))?;
-    } else if elsewhere.exists() {
-        return Err(StartError::OnPostgresql(elsewhere));
-    }
+    refuse_marked(config)?;
     let lock = if config.database_url.is_none() { Some(lock(data)?) } else { lock(data).ok() };
     let secrets_path = config.secrets_file.clone().unwrap_or_else(|| data.join("secrets.json"));
     let secrets = SecretsFile::open(&secrets_path, &*entropy).map_err(failed(&secrets_path))?;
@@ -135,6 +148,8 @@ pub(crate) async fn open(
         metrics_token: config.metrics_token.clone(),
         api_calls_per_minute: config.api_calls_per_minute,
         api_enrichments_per_day: config.api_enrichments_per_day,
+        audit_kept_days: i64::from(config.audit_kept_days.max(1)),
+        outages_kept_days: i64::from(config.outages_kept_days.max(1)),
         without_database: Duration::from_secs(config.without_database_hours.saturating_mul(3_600)),
         role: config.role()?,
     };
@@ -146,6 +161,9 @@ pub(crate) async fn open(
     match App::open(settings, store, secrets.secrets.clone(), post, clock, entropy).await {
         Ok(app) => {
             secrets.keep().map_err(failed(&secrets_path))?;
+            if config.database_url.is_some() {
+                files::write(&elsewhere, ON_POSTGRESQL_TEXT).map_err(failed(&elsewhere))?;
+            }
             Ok(OpenedApp { app, lock })
         }
         Err(error) => {

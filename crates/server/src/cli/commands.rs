@@ -61,7 +61,7 @@ async fn open_here(config: &Config) -> Result<crate::application::OpenedApp, Str
 }
 
 /// Refuses to make a database where one is only to be worked with.
-fn is_there(config: &Config) -> Result<(), String> {
+pub(super) fn is_there(config: &Config) -> Result<(), String> {
     if config.database_url.is_some() || config.data.join("iocast.sqlite").exists() {
         return Ok(());
     }

@@ -13,6 +13,9 @@ const ALIKE: f64 = 0.9;
 const NO_SETTINGS: &[&str] =
     &["config", "test_postgres", "samples", "python", "long", "seed", "pictures", "database_of"];
 
+/// Secrets that may be in a file, which a variable with `_FILE` behind the name of the setting names.
+const FROM_FILES: &[&str] = &["database_url", "fetch_proxy", "metrics_token"];
+
 /// The settings that the environment gives. A text is taken as it is, quotes and digits too. Other
 /// variables that begin with `IOCAST_` are somebody else's (Kubernetes sets some), unless their
 /// name is nearly that of a setting.
@@ -28,6 +31,21 @@ pub fn environment(
         let Some(name) = variable.strip_prefix("IOCAST_").map(str::to_ascii_lowercase) else {
             continue;
         };
+        // What a service manager puts into a file: systemd credentials, secrets of Docker and Kubernetes.
+        if let Some(secret) = name.strip_suffix("_file").filter(|of| FROM_FILES.contains(of)) {
+            let value = std::fs::read_to_string(&text).map_err(|why| {
+                ConfigError::Invalid(format!(
+                    "{variable} names {text}, which can't be read: {why}."
+                ))
+            })?;
+            if found.insert(secret.to_owned(), Value::from(value.trim_end())).is_some() {
+                let plain = secret.to_ascii_uppercase();
+                return Err(ConfigError::Invalid(format!(
+                    "Give IOCAST_{plain} or {variable}, not both."
+                )));
+            }
+            continue;
+        }
         let wrong = |what: &str| {
             Err(ConfigError::Invalid(format!("{variable} must be {what}; it is `{text}`.")))
         };
@@ -58,7 +76,11 @@ pub fn environment(
                 }
             }
         };
-        found.insert(name, value);
+        if found.insert(name.clone(), value).is_some() {
+            return Err(ConfigError::Invalid(format!(
+                "Give {variable} or {variable}_FILE, not both."
+            )));
+        }
     }
     Ok(found)
 }

@@ -2,8 +2,8 @@
 
 use iocast_domain::id::{AccountId, IocId, SourceId};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryTrait,
-    sea_query::{Expr, Query},
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait as _, QueryFilter, QueryTrait,
+    sea_query::{Asterisk, Expr, Query},
 };
 use uuid::Uuid;
 
@@ -92,6 +92,21 @@ impl<C: ConnectionTrait> Conn<C> {
             Order::Changed => format!("{}.{}", r.seq, r.ioc.id),
             Order::Value | Order::Host => r.ioc.id.to_string(),
         }))
+    }
+
+    /// How many IOCs of the account a search finds, counted as far as `most`.
+    pub async fn ioc_count_up_to(
+        &self,
+        account: &AccountId,
+        filter: &IocFilter,
+        most: u64,
+    ) -> StoreResult<u64> {
+        let found = listing(account, filter, None, most - 1).into_query();
+        let mut count = Query::select();
+        count.expr(Expr::col(Asterisk).count()).from_subquery(found, "found");
+        let row = self.0.query_one(&count).await?;
+        let n = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()?.unwrap_or_default();
+        Ok(u64::try_from(n).unwrap_or_default())
     }
 
     /// A page of the IOCs of a source that has many, but too few for a page among the latest

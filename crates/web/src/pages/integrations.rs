@@ -1,5 +1,7 @@
 //! Automation → Integrations: the devices, and adding one.
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpResponse, http::StatusCode};
 use iocast_app::{Condition, DayOfPulls, NewDevice, Overview, OverviewQuery};
 use iocast_domain::{
@@ -16,6 +18,8 @@ use super::{
     visit::{Form, PageContext, PageResult, problem},
 };
 use crate::api::{device_types::DeviceTypeOut, devices::DeviceOut};
+
+const PLACE: &str = "/automation/integrations";
 
 fn location(visitor: &PageContext) -> Location {
     if visitor.query("tab").as_deref() == Some("on_premises") {
@@ -92,6 +96,14 @@ pub(crate) async fn list_page(
         .iter()
         .map(|code| context! { code => *code, word => super::overview::state_word(code) })
         .collect();
+    // A second click on a heading turns the order round.
+    let sorted = |code: &str| {
+        let at = view::sorted(&visitor.request, PLACE, &["sort", "reversed", "page"], code);
+        let other = if code == order && !query.reversed { "&reversed=1" } else { "" };
+        (code.to_owned(), format!("{at}{other}"))
+    };
+    let sorts: BTreeMap<String, String> =
+        ["name", "state", "last_pull", "iocs"].into_iter().map(sorted).collect();
     let nobody_told = visitor.app.accounts.alerted_people(&visitor.actor).await? == 0;
     Ok(visitor.page(
         status,
@@ -100,7 +112,7 @@ pub(crate) async fn list_page(
             problem, changed,
             tab => if location == Location::Cloud { "cloud" } else { "on_premises" },
             q => query.text, state => query.condition.map(Condition::code), of_type => query.device_type, protection => query.protection, protections, label => query.label, labels, sort => order, reversed => query.reversed,
-            rows, found, all, conditions, types, number => page, pages, nobody_told,
+            sorts, rows, found, all, conditions, types, number => page, pages, nobody_told,
         },
     ))
 }

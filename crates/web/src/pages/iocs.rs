@@ -1,10 +1,14 @@
 //! TIP → IOCs: searching them, and one with everything that is known of it.
 
+use std::collections::BTreeSet;
+
 use actix_web::http::StatusCode;
 use iocast_app::{
-    AppError, AuditFilter, BulkEditResult, IocEdit, IocPatch, IocPlaces, IocQuery, Page,
+    AppError, AuditFilter, BulkEditResult, COUNTED, IocEdit, IocPatch, IocPlaces, IocQuery,
+    IocView, Page,
 };
 use iocast_domain::{
+    account::Module,
     id::{IocId, SourceId},
     ioc::{Ioc, Kind, Severity, State, Whitelist},
     normalise::{detect, prefix},
@@ -15,12 +19,15 @@ use minijinja::{Value, context};
 use super::{
     settings::changes,
     view,
-    visit::{Form, Id, PageContext, PageResult, problem},
+    visit::{Form, Id, PageContext, PageResult, problem, see_other},
 };
 use crate::api::{iocs::IocOut, receipts::PlacesOut, sources::SourceOut};
+use crate::csv;
 
 /// IOCs on a page.
 const IOCS: u64 = 50;
+/// IOCs that an export reads at once.
+const EXPORTED: u64 = 500;
 /// Lines of the history of one.
 const HISTORY: usize = 60;
 
@@ -40,7 +47,8 @@ pub(crate) fn filter(visitor: &PageContext) -> Search {
     let normal =
         |text: String| detect(&text).map_or_else(|_| text.to_lowercase(), |(_, value)| value);
     let wanted = |matching: &str| text.clone().filter(|_| how == matching);
-    let query = IocQuery {
+    let by_value = text.is_none() && visitor.query("sort").as_deref() == Some("value");
+    let mut query = IocQuery {
         value: wanted("exact").map(normal),
         prefix: wanted("prefix").map(|text| prefix(&text)),
         domain_suffix: wanted("domain").map(normal),
@@ -56,18 +64,93 @@ pub(crate) fn filter(visitor: &PageContext) -> Search {
         whitelist: visitor.query("whitelist").and_then(|w| w.parse().ok()).into_iter().collect(),
         ..IocQuery::default()
     };
+    let active = !query.is_empty();
+    if by_value {
+        // Every value begins with nothing: all of them, in order of value.
+        query.prefix = Some(String::new());
+    }
     let shown = context! {
-        q => text, how,
+        q => text, how, by_value, active,
         kind => query.kinds.first().map(|k| k.word()), severity => query.severities.first().map(|s| s.word()), state => query.state.map(State::word),
         source => query.sources.first().map(ToString::to_string), whitelist => query.whitelist.first().map(|w| w.word()),
         kinds => Kind::ALL.iter().map(|k| k.word()).collect::<Vec<_>>(),
-        active => !query.is_empty(),
     };
     Search { query, shown }
 }
 
 pub(crate) async fn list(visitor: PageContext) -> PageResult {
     list_page(&visitor, StatusCode::OK, Value::from(())).await
+}
+
+/// How many IOCs a search finds, for the page that shows the first of them.
+pub(crate) async fn count(visitor: PageContext) -> PageResult {
+    let found = visitor.app.intake.ioc_count(&visitor.actor, &filter(&visitor).query).await?;
+    let of_part = context! { found => found.min(COUNTED), more => found > COUNTED };
+    Ok(view::page(StatusCode::OK, "parts/found.html", of_part))
+}
+
+/// What a search finds, as a table that can be imported again.
+pub(crate) async fn export(visitor: PageContext) -> PageResult {
+    visitor.actor.may_read(Module::Tip)?;
+    let name = visitor.query("name").and_then(|id| id.parse().ok());
+    let query = filter(&visitor).query;
+    let first = Page { limit: EXPORTED, after: None };
+    let (app, actor) = (visitor.app.clone(), visitor.actor.clone());
+    Ok(csv::streamed("iocast-iocs.csv", COLUMNS, Some(first), move |page: Page| {
+        let (app, actor, query) = (app.clone(), actor.clone(), query.clone());
+        async move {
+            let found = match name {
+                Some(id) => app.intake.ioc_list_named(&actor, id, &query, &page).await?.1,
+                None => app.intake.ioc_list(&actor, &query, &page).await?,
+            };
+            let lines = found.items.into_iter().map(|of| row(&of)).collect();
+            Ok((lines, found.next.map(|next| Page { after: Some(next), ..page })))
+        }
+    }))
+}
+
+/// Columns of an export. An import takes them by these names.
+const COLUMNS: &[&str] = &[
+    "value",
+    "kind",
+    "severity",
+    "state",
+    "whitelist",
+    "first_seen",
+    "last_seen",
+    "score",
+    "tags",
+    "threat_actors",
+    "campaigns",
+    "malware_families",
+    "sources",
+    "alert_id",
+];
+
+fn row(of: &IocView) -> String {
+    let IocView { ioc, sources, score, .. } = of;
+    let about = &ioc.enrichment;
+    let list =
+        |all: &BTreeSet<String>| all.iter().map(String::as_str).collect::<Vec<_>>().join(";");
+    let tags: BTreeSet<String> = about.user_tags.union(&about.system_tags).cloned().collect();
+    let mut names: Vec<&str> = sources.values().map(|source| source.name.as_str()).collect();
+    names.sort_unstable();
+    csv::line(&[
+        ioc.value.clone(),
+        ioc.kind.word().to_owned(),
+        ioc.severity().word().to_owned(),
+        ioc.state.word().to_owned(),
+        ioc.whitelist.word().to_owned(),
+        ioc.first_seen.to_string(),
+        ioc.last_seen.to_string(),
+        score.to_string(),
+        list(&tags),
+        list(&about.threat_actors),
+        list(&about.campaigns),
+        list(&about.malware_families),
+        names.join(";"),
+        about.alert_id.clone().unwrap_or_default(),
+    ])
 }
 
 /// Changes the IOCs that were ticked, all or none.
@@ -85,6 +168,8 @@ pub(crate) async fn change(form: Form) -> PageResult {
             "restore" => IocEdit::Whitelist(Whitelist::Default),
             "tag" => IocEdit::Tag(text.to_owned()),
             "comment" => IocEdit::Comment(text.to_owned()),
+            "block" => IocEdit::Blocklist(true),
+            "unblock" => IocEdit::Blocklist(false),
             word => match word.parse() {
                 Ok(severity) => IocEdit::Severity(severity),
                 Err(_) => return Err(super::settings::unknown()),
@@ -103,6 +188,15 @@ pub(crate) async fn change(form: Form) -> PageResult {
             let (status, problem) = problem(error)?;
             list_page(visitor, status, problem).await
         }
+    }
+}
+
+/// What is on the remediation blocklist.
+pub(crate) async fn blocklist(visitor: PageContext) -> PageResult {
+    let id = visitor.app.intake.blocklist_id(&visitor.actor);
+    match visitor.app.intake.threat_name(&visitor.actor, id).await? {
+        Some(_) => Ok(see_other(&format!("/tip/iocs?name={id}"))),
+        None => visitor.show("pages/blocklist.html", context! {}),
     }
 }
 
@@ -132,6 +226,10 @@ async fn list_page(visitor: &PageContext, status: StatusCode, problem: Value) ->
         context! {
             problem,
             iocs => view::value(&found.items),
+            export => view::at_query(&visitor.request, "/tip/iocs.csv", &["cursor", "sort"]),
+            count => view::at_query(&visitor.request, "/tip/iocs/count", &["cursor", "sort"]),
+            by_change => view::at_query(&visitor.request, "/tip/iocs", &["cursor", "sort"]),
+            by_value => view::sorted(&visitor.request, "/tip/iocs", &["cursor", "sort"], "value"),
             next => found.next.map(|c| view::with_query(&visitor.request, "cursor", &c)),
             later => visitor.query("cursor").is_some(),
             search => search.shown,
@@ -158,7 +256,13 @@ async fn page(
     let places = visitor.app.accounts.ioc_places(&visitor.actor, id).await?;
     let history = history(visitor, id, &view.ioc, &places).await?;
     let places = view::value(PlacesOut::from(places));
-    let of_page = context! { history, ioc => view::value(IocOut::from(view)), user_severity, retires_at, places, problem, sent };
+    let blocklisted = view.ioc.enrichment.blocklisted;
+    let alert = view.ioc.enrichment.alert_id.as_deref().and_then(|id| id.parse().ok());
+    let alert_is_here = match alert {
+        Some(id) => visitor.app.intake.alert_fetch(&visitor.actor, &id).await.is_ok(),
+        None => false,
+    };
+    let of_page = context! { alert_is_here, blocklisted, history, ioc => view::value(IocOut::from(view)), user_severity, retires_at, places, problem, sent };
     Ok(visitor.page(status, "pages/ioc.html", of_page))
 }
 

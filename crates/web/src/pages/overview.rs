@@ -1,8 +1,10 @@
 //! The overview: is protection up, and what waits for a person?
 
 use actix_web::HttpResponse;
-use iocast_app::{Home, HomeDevices, HomeIocs, HomeSettings, HomeSources, MailWay, Started};
-use iocast_domain::{receipt::Protection, subscription::Freshness};
+use iocast_app::{
+    Home, HomeDevices, HomeIocs, HomeSettings, HomeSources, LastBackup, MailWay, Started,
+};
+use iocast_domain::{receipt::Protection, subscription::Freshness, time::Timestamp};
 use minijinja::{Value, context};
 use serde_json::Value as Json;
 
@@ -31,7 +33,8 @@ pub(crate) async fn show(visitor: PageContext) -> PageResult {
     };
     let started = started.filter(|of| !of.is_done()).map(steps);
     let mail = app.watch.mail_way();
-    let waiting = waiting(&home, mail);
+    let figures = app.ops.figures();
+    let waiting = waiting(&home, mail, (figures.backup.as_ref(), app.context.now()));
     let Home { devices, sources, iocs, settings } = home;
     visitor.show(
         "pages/overview.html",
@@ -93,7 +96,11 @@ fn steps(of: Started) -> Value {
 }
 
 /// What waits for a person, the most urgent first.
-fn waiting(home: &Home, mail: MailWay) -> Vec<Value> {
+fn waiting(
+    home: &Home,
+    mail: MailWay,
+    (backup, now): (Option<&LastBackup>, Timestamp),
+) -> Vec<Value> {
     let mut all = Vec::new();
     let mut add = |n: u64, what: String, href: String| {
         if n > 0 {
@@ -165,6 +172,10 @@ fn waiting(home: &Home, mail: MailWay) -> Vec<Value> {
             many(*keys_ending, "key ends within two weeks", "keys end within two weeks"),
             "/settings/subscription".to_owned(),
         );
+        match backup {
+            Some(last) if last.is_late(now) => all.push(context! { n => 0, what => last.error.as_ref().map_or_else(|| "No backup was made in time".to_owned(), |why| format!("No backup could be made: {why}")), href => "/help/operations#backup" }),
+            _ => {}
+        }
         if *alerted_people == 0 && mail == MailWay::Smtp {
             all.push(context! { n => 0, what => "Nobody gets alerts by mail", href => "/settings/users" });
         }
@@ -213,7 +224,7 @@ fn iocs_of(of: &HomeIocs) -> Value {
     let most = of.days.iter().filter_map(|(_, n)| n.map(|n| n.iter().sum())).max();
     let most = round_up(most.unwrap_or(0));
     let part = |n: u64| (n * HIGH).div_ceil(most.max(1));
-    let day = |(day, n): &(iocast_domain::time::Timestamp, Option<[u64; 3]>)| {
+    let day = |(day, n): &(Timestamp, Option<[u64; 3]>)| {
         let [low, medium, high] = n.unwrap_or_default();
         context! {
             day => day.day(), counted => n.is_some(), low, medium, high, all => low + medium + high,

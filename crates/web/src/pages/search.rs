@@ -16,7 +16,7 @@ const MANY: u64 = 25;
 const TEXT_MAX: usize = 2_048;
 
 /// Places in the product that are found by their name.
-const PLACES: [(&str, &str, bool); 16] = [
+const PLACES: [(&str, &str, bool); 18] = [
     ("Overview", "/", false),
     ("Integrations", "/automation/integrations", false),
     ("Add a device", "/automation/integrations/new", true),
@@ -27,6 +27,8 @@ const PLACES: [(&str, &str, bool); 16] = [
     ("Public feeds", "/tip/sources/public", false),
     ("Compare the sources", "/tip/sources/quality", false),
     ("Imports", "/tip/imports", false),
+    ("Alerts", "/tip/alerts", false),
+    ("Remediation blocklist", "/tip/blocklist", false),
     ("Subscription: keys, alerts, webhook", "/settings/subscription", true),
     ("Users", "/settings/users", true),
     ("Guards and allow list", "/settings/guards", true),

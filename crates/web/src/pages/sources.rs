@@ -92,6 +92,9 @@ pub(crate) async fn list_act(form: Form) -> PageResult {
             };
             return Ok(("/tip/sources".to_owned(), format!("{} {said}", source.name)));
         }
+        if let Some(patch) = of_several(form.text("do")) {
+            return change_several(visitor, &form.parsed_all("ids")?, &patch).await;
+        }
         let confidence = form.number("confidence")?.unwrap_or(2);
         let source = visitor
             .app
@@ -113,6 +116,38 @@ pub(crate) async fn list_act(form: Form) -> PageResult {
             list_page(visitor, status, problem, form.again()).await
         }
     }
+}
+
+/// What a button does to all sources that are ticked.
+fn of_several(what: &str) -> Option<SourcePatch> {
+    let enabled = match what {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    };
+    let confidence = what.strip_prefix("confidence_").and_then(|n| n.parse().ok());
+    (enabled.is_some() || confidence.is_some()).then(|| SourcePatch {
+        enabled,
+        confidence,
+        ..SourcePatch::default()
+    })
+}
+
+/// Changes the sources that were ticked, one after the other; the first that can't be changed ends
+/// it.
+async fn change_several(
+    visitor: &PageContext,
+    ids: &[uuid::Uuid],
+    patch: &SourcePatch,
+) -> Result<(String, String), AppError> {
+    if ids.is_empty() {
+        return Err(AppError::field("ids", "nothing_chosen", "Tick at least one source."));
+    }
+    for id in ids {
+        visitor.app.intake.source_update(&visitor.actor, SourceId(*id), patch.clone()).await?;
+    }
+    let are = if ids.len() == 1 { "source is" } else { "sources are" };
+    Ok(("/tip/sources".to_owned(), format!("{} {are} changed.", ids.len())))
 }
 
 pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {

@@ -47,6 +47,21 @@ pub(crate) fn with_query(request: &HttpRequest, name: &str, value: &str) -> Stri
     format!("{}?{}", request.path(), query.finish())
 }
 
+/// Another address with the query of this page, but for some parameters.
+pub(crate) fn at_query(request: &HttpRequest, path: &str, without: &[&str]) -> String {
+    let others = url::form_urlencoded::parse(request.query_string().as_bytes())
+        .filter(|(key, value)| !without.contains(&&**key) && !value.is_empty());
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
+/// The same in another order.
+pub(crate) fn sorted(request: &HttpRequest, path: &str, without: &[&str], by: &str) -> String {
+    let at = at_query(request, path, without);
+    let joint = if at.contains('?') { '&' } else { '?' };
+    format!("{at}{joint}sort={by}")
+}
+
 /// How long ago something was.
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
     match now.since(at) {
