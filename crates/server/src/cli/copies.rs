@@ -18,7 +18,7 @@ use iocast_domain::time::{Clock as _, Timestamp};
 use iocast_store::Store;
 use serde_json::json;
 
-use super::{Settings, arguments::DataFlags, commands::is_there, show};
+use super::{Settings, arguments::DataFlags, commands::is_there, say, show};
 use crate::{
     application::{RESTORING, RESTORING_TEXT, chain, lock},
     clock::SystemClock,
@@ -195,7 +195,7 @@ async fn back_up(config: &Config, file: &Path, lock: &Lock, json: bool) -> Resul
     store.close().await.map_err(|error| chain(&error))?;
     let made = made.map_err(|error| format!("no backup was made: {}", sentence(&error)))?;
     show(json, &json!({ "file": file, "rows": made.rows, "bytes": made.bytes }), || {
-        println!("{}: {} rows, {} bytes.", file.display(), made.rows, made.bytes);
+        say(&format!("{}: {} rows, {} bytes.", file.display(), made.rows, made.bytes));
     });
     Ok(())
 }
@@ -215,7 +215,7 @@ async fn restore(config: &Config, file: &Path, open: &Opening, yes: bool) -> Res
         || config.data.join("iocast.sqlite").display().to_string(),
         crate::config::redact,
     );
-    println!(
+    say(&format!(
         "{} was made by iocast {} on {}.\nIt goes into {database}, and its secrets into {}.\n\
          Timestamps continue after the latest one that a device can have seen, and devices fetch everything again: MISP events are offered again, TAXII collections and logs are sent again. Lists are served as they were. Everybody signs in again.\n\
          What came in since is not in it: import it again. A key that was revoked since works again: revoke it again.",
@@ -223,7 +223,7 @@ async fn restore(config: &Config, file: &Path, open: &Opening, yes: bool) -> Res
         backup.head.version,
         backup.head.made_at.minute(),
         secrets_file.display(),
-    );
+    ));
     if secrets_file.exists() {
         return Err(format!(
             "{} is there already: a backup is restored into an empty place. Move the old data folder away, or give another one with --data",
@@ -259,10 +259,10 @@ async fn restore(config: &Config, file: &Path, open: &Opening, yes: bool) -> Res
     if config.database_url.is_some() {
         mark_postgresql(config)?;
     }
-    println!(
+    say(&format!(
         "Restored: {} rows. MISP groups offered again: {}. Collections and logs sent again: {}. Start iocast as before.",
         copied.rows, again.misp_groups, again.log_groups
-    );
+    ));
     Ok(())
 }
 
@@ -312,21 +312,21 @@ async fn check(config: &Config, repair: bool, json: bool) -> Result<(), String> 
         json,
         &json!({ "rows": found.rows, "faults": faults, "repaired": found.repaired }),
         || {
-            println!("{} rows were read.", found.rows);
+            say(&format!("{} rows were read.", found.rows));
             for fault in &found.faults {
-                println!(
+                say(&format!(
                     "- {}{}",
                     fault.what,
                     if fault.can_be_repaired && !repair { " (--repair corrects this)" } else { "" }
-                );
+                ));
             }
         },
     );
     let left = found.faults.iter().filter(|fault| !(repair && fault.can_be_repaired)).count();
     match (found.faults.len(), left) {
-        (0, _) if !json => println!("Everything is consistent."),
+        (0, _) if !json => say("Everything is consistent."),
         (_, 0) if !json => {
-            println!("All of it was repaired. Damaged files are made again at the next start.");
+            say("All of it was repaired. Damaged files are made again at the next start.");
         }
         (_, 0) => {}
         (all, left) => return Err(format!("{left} of {all} faults are left")),
@@ -352,20 +352,23 @@ async fn move_to(config: &Config, to: &str) -> Result<(), String> {
     let moved = moved.map_err(|error| {
         format!("it was not moved: {} The old database is as it was", sentence(&error))
     })?;
-    println!(
+    // Before anything is said: a line that nobody reads must not keep the mark away.
+    if url.is_some() {
+        mark_postgresql(config)?;
+    }
+    say(&format!(
         "Moved{}: {} rows in {} tables, counted and compared.",
         if moved.resumed { ", after an earlier try" } else { "" },
         moved.rows,
         moved.tables
-    );
+    ));
     match url {
         Some(url) => {
-            mark_postgresql(config)?;
-            println!(
+            say(&format!(
                 "From now on start iocast with --database-url {} (IOCAST_DATABASE_URL, database_url). The old file {} is not used any more.",
                 crate::config::redact(url),
                 config.data.join("iocast.sqlite").display()
-            );
+            ));
         }
         None => {
             let mark = config.data.join(crate::application::ON_POSTGRESQL);
@@ -373,7 +376,7 @@ async fn move_to(config: &Config, to: &str) -> Result<(), String> {
                 std::fs::remove_file(&mark)
                     .map_err(|why| format!("{} can't be deleted: {why}", mark.display()))?;
             }
-            println!("From now on start iocast without database_url.");
+            say("From now on start iocast without database_url.");
         }
     }
     Ok(())
