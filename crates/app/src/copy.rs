@@ -1,7 +1,7 @@
 //! The whole of an iocast: backed up, restored, moved to another engine, checked.
 //!
-//! A backup holds the database row by row and the secrets, so that it fits both engines and every
-//! later version: a restore first makes the database as it was then, and updates it like any other.
+//! A backup holds the database row by row, and the secrets. It can be restored on both engines and
+//! with every later version: a restore makes the database as it was then, and updates it.
 
 use std::{
     fs::File,
@@ -73,7 +73,7 @@ pub struct Copied {
     pub bytes: u64,
 }
 
-/// Told of the table that is copied, and of the rows so far.
+/// Called with the table that is copied and the number of rows so far.
 pub type OnProgress<'a> = &'a (dyn Fn(&str, u64) + Send + Sync);
 
 fn json(of: &impl Serialize) -> AppResult<Vec<u8>> {
@@ -87,7 +87,7 @@ fn of_file(error: BackupError) -> AppError {
     }
 }
 
-/// Writes a backup of the database as it is now. The file is there whole or not at all.
+/// Writes a backup of the database as it is now. The file is complete or missing.
 ///
 /// # Errors
 /// If the database does not answer, or the file can't be written.

@@ -107,11 +107,11 @@ impl Secrets {
         self.signing_key.as_bytes()
     }
 
-    /// Whether a database was made with these secrets; one that was never used fits all.
+    /// Whether a database was made with these secrets; true for one that was never used.
     ///
     /// # Errors
     /// If it does not answer.
-    pub async fn fits(&self, store: &iocast_store::Store) -> AppResult<bool> {
+    pub async fn belong_to(&self, store: &iocast_store::Store) -> AppResult<bool> {
         let theirs = store.read().setting_fetch(FINGERPRINT).await?;
         Ok(theirs.is_none_or(|theirs| theirs == self.fingerprint()))
     }

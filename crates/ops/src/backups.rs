@@ -22,7 +22,7 @@ pub struct LastBackup {
     pub since: Option<Timestamp>,
     /// When the last try began.
     pub tried_at: Option<Timestamp>,
-    /// Until then nobody else makes one, in microseconds; 0 where nobody is at it.
+    /// Until then no other process makes one, in microseconds; 0 where none is being made.
     pub claimed_until: i64,
     /// From one to the next, in microseconds.
     pub every: i64,

@@ -30,7 +30,7 @@ const ROWS_WITH_FILES: u64 = 16;
 /// there.
 pub const MOVE_PROGRESS: &str = "move_progress";
 
-/// The setting of a database that is being filled from a backup. It goes when all is there.
+/// The setting of a database that is being filled from a backup. It is removed when all rows are copied.
 pub const RESTORE_PROGRESS: &str = "restore_progress";
 
 /// A value of a row.

@@ -1,4 +1,4 @@
-//! Whether everything in the database fits together, and what can be made right again.
+//! Whether the database is consistent, and repairs of what can be recomputed.
 
 use iocast_context::{AppResult, Secrets};
 use iocast_store::{Snapshot, Store, Table, tables};
@@ -47,7 +47,7 @@ pub async fn check(
     for what in store.engine_faults().await? {
         checked.unrepairable(format!("The database file is damaged: {what}. Restore a backup."));
     }
-    if !secrets.fits(store).await? {
+    if !secrets.belong_to(store).await? {
         checked.unrepairable("The secrets file is not the one that this database was made with: no key works. Put the original back.".to_owned());
     }
     let snapshot = store.snapshot().await?;

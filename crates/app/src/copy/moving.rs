@@ -19,7 +19,7 @@ const LAST: &str = "settings";
 #[derive(Debug, Serialize, Deserialize)]
 struct Place {
     table: String,
-    /// The key of the last row that is there, and what its columns hold.
+    /// The key of the last row that was copied, and what its columns hold.
     after: Option<(String, Vec<(String, String)>)>,
 }
 
@@ -35,7 +35,8 @@ pub struct Moved {
 }
 
 /// Copies everything into another database and compares the two. A move that was broken off is gone
-/// on with; nothing may write to either database.
+/// on with; nothing may write to either database. `leave` is called when both are the same, before the
+/// new one can be started: it keeps the old one from being started.
 ///
 /// # Errors
 /// If one of them does not answer, the new one is used already, or they differ at the end.
@@ -43,6 +44,7 @@ pub async fn move_all(
     from: &Store,
     (url, data): (Option<&str>, &Path),
     progress: OnProgress<'_>,
+    leave: &(dyn Fn() -> Result<(), String> + Sync),
 ) -> AppResult<Moved> {
     if from.others_connected().await? > 0 {
         return Err(AppError::Malformed(
@@ -50,12 +52,17 @@ pub async fn move_all(
         ));
     }
     let to = Store::open_at(url, data, &step_names()).await?;
-    let moved = copy(from, &to, progress).await;
+    let moved = copy(from, &to, progress, leave).await;
     to.close().await?;
     moved
 }
 
-async fn copy(from: &Store, to: &Store, progress: OnProgress<'_>) -> AppResult<Moved> {
+async fn copy(
+    from: &Store,
+    to: &Store,
+    progress: OnProgress<'_>,
+    leave: &(dyn Fn() -> Result<(), String> + Sync),
+) -> AppResult<Moved> {
     let place: Option<Place> = to
         .read()
         .setting_fetch(MOVE_PROGRESS)
@@ -102,6 +109,7 @@ async fn copy(from: &Store, to: &Store, progress: OnProgress<'_>) -> AppResult<M
     }
     old.end().await?;
     new.end().await?;
+    leave().map_err(AppError::Malformed)?;
     let txn = to.write().await?;
     txn.setting_delete(&[MOVE_PROGRESS.to_owned()]).await?;
     txn.commit().await?;

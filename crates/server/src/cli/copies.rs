@@ -1,4 +1,4 @@
-//! Backups, restoring one, moving to another engine, checking what is there.
+//! Backups, restoring one, moving to another engine, checking a database.
 
 use std::{
     fs::DirBuilder,
@@ -181,11 +181,11 @@ fn shown(bar: &ProgressBar) -> impl Fn(&str, u64) + Send + Sync + '_ {
 
 async fn back_up(config: &Config, file: &Path, lock: &Lock, json: bool) -> Result<(), String> {
     if file.exists() {
-        return Err(format!("{} is there already; give another name", file.display()));
+        return Err(format!("{} exists already; give another name", file.display()));
     }
     let secrets = read_secrets(config)?;
     let store = open_present(config).await?;
-    if !secrets.fits(&store).await.map_err(|error| chain(&error))? {
+    if !secrets.belong_to(&store).await.map_err(|error| chain(&error))? {
         return Err(OTHER_SECRETS.to_owned());
     }
     let bar = bar(json);
@@ -226,7 +226,7 @@ async fn restore(config: &Config, file: &Path, open: &Opening, yes: bool) -> Res
     ));
     if secrets_file.exists() {
         return Err(format!(
-            "{} is there already: a backup is restored into an empty place. Move the old data folder away, or give another one with --data",
+            "{} exists already: a backup is restored into an empty place. Move the old data folder away, or give another one with --data",
             secrets_file.display()
         ));
     }
@@ -342,20 +342,17 @@ async fn move_to(config: &Config, to: &str) -> Result<(), String> {
     let _lock = lock(&config.data).map_err(|error| error.to_string())?;
     let secrets = read_secrets(config)?;
     let from = open_present(config).await?;
-    if !secrets.fits(&from).await.map_err(|error| chain(&error))? {
+    if !secrets.belong_to(&from).await.map_err(|error| chain(&error))? {
         return Err(OTHER_SECRETS.to_owned());
     }
     let bar = bar(false);
-    let moved = copy::move_all(&from, (url, &config.data), &shown(&bar)).await;
+    let leave = || if url.is_some() { mark_postgresql(config) } else { Ok(()) };
+    let moved = copy::move_all(&from, (url, &config.data), &shown(&bar), &leave).await;
     bar.finish_and_clear();
     from.close().await.map_err(|error| chain(&error))?;
     let moved = moved.map_err(|error| {
         format!("it was not moved: {} The old database is as it was", sentence(&error))
     })?;
-    // Before anything is said: a line that nobody reads must not keep the mark away.
-    if url.is_some() {
-        mark_postgresql(config)?;
-    }
     say(&format!(
         "Moved{}: {} rows in {} tables, counted and compared.",
         if moved.resumed { ", after an earlier try" } else { "" },
