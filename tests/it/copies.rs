@@ -86,6 +86,20 @@ fn place<'a>(data: &'a Path, database: Option<&'a str>) -> Vec<&'a str> {
     args
 }
 
+/// Imports an IOC, withdraws another one, and waits until a MISP has fetched both changes.
+fn change_and_pull(app: &TestApp, admin: &Admin, scene: &Scene, misp: &mut Misp) {
+    scene.import(admin, "late.example");
+    let withdrawn = text(&admin.ioc("one.example"), "id");
+    let never = json!({ "whitelist": "never_sent" });
+    admin.patch(&format!("/api/v1/iocs/{withdrawn}"), never, 200);
+    app.advance(admin, "2h");
+    eventually("the MISP has fetched both changes", || {
+        misp.pull(None);
+        let values = misp.values();
+        (values.contains("late.example") && !values.contains("one.example")).then_some(())
+    });
+}
+
 fn a_backup_is_restored_and_devices_go_on(app: &mut TestApp) {
     let folder = TempDir::new().unwrap();
     let (key_file, recipient) = key(folder.path());
@@ -100,11 +114,11 @@ fn a_backup_is_restored_and_devices_go_on(app: &mut TestApp) {
         misp.pull(None);
         (misp.values().len() == 3).then_some(())
     });
-    let listed = eventually("the list is there", || {
+    let listed = eventually("the list is published", || {
         let answer = device.get(&url(&admin, &list), &[]);
         (answer.status == 200 && answer.text().lines().count() == 2).then_some(answer)
     });
-    eventually("the collection is there", || {
+    eventually("the collection is published", || {
         (objects(app, &device, &collection, None).len() == 3).then_some(())
     });
 
@@ -116,21 +130,9 @@ fn a_backup_is_restored_and_devices_go_on(app: &mut TestApp) {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let secrets = fs::read_to_string(app.data_folder().join("secrets.json")).unwrap();
 
-    // What came later is lost with the old machine: an IOC that the MISP and the collection had, one
-    // that was withdrawn there, and a key that was revoked.
-    let lost = admin.ioc("one.example");
-    scene.import(&admin, "late.example");
-    admin.patch(
-        &format!("/api/v1/iocs/{}", text(&lost, "id")),
-        json!({ "whitelist": "never_sent" }),
-        200,
-    );
-    app.advance(&admin, "2h");
-    eventually("the MISP has what came later, and not what was withdrawn", || {
-        misp.pull(None);
-        let values = misp.values();
-        (values.contains("late.example") && !values.contains("one.example")).then_some(())
-    });
+    // What came later is lost with the old machine: an IOC that the MISP and the collection fetched,
+    // and the withdrawal of another one.
+    change_and_pull(app, &admin, &scene, &mut misp);
     let seen = eventually("the collection says so, too", || {
         let all = objects(app, &device, &collection, None);
         let late = all.iter().any(|of| of.to_string().contains("late.example"));
@@ -186,18 +188,7 @@ fn a_backup_is_restored_and_devices_go_on(app: &mut TestApp) {
         },
     );
     // What is imported again gets through everywhere.
-    scene.import(&admin, "late.example");
-    admin.patch(
-        &format!("/api/v1/iocs/{}", text(&lost, "id")),
-        json!({ "whitelist": "never_sent" }),
-        200,
-    );
-    app.advance(&admin, "2h");
-    eventually("the MISP has what the group has", || {
-        misp.pull(None);
-        let values = misp.values();
-        (values.contains("late.example") && !values.contains("one.example")).then_some(())
-    });
+    change_and_pull(app, &admin, &scene, &mut misp);
     let now_at = place_of(app);
     let checked =
         done(&[&["check"][..], &now_at.iter().map(String::as_str).collect::<Vec<_>>()].concat());
@@ -287,7 +278,7 @@ fn what_does_not_fit_together_is_found_and_made_right(app: &mut TestApp) {
         let answer = device.get(&url(admin, &list), &[]);
         (answer.status == 200 && answer.text().lines().count() == 2).then_some(())
     };
-    eventually("the list is there", || is_listed(&admin));
+    eventually("the list is published", || is_listed(&admin));
     app.stop();
     let (ok, out, err) = try_iocast_on(app, &["check"], None);
     assert!(ok && out.contains("Everything is consistent"), "{out}{err}");
@@ -331,7 +322,7 @@ fn everything_moves_to_the_other_engine_and_back() {
     scene.import(&admin, &many.join("\n"));
     scene.import(&admin, "203.0.113.7");
     let device = app.device();
-    let listed = eventually("the list is there", || {
+    let listed = eventually("the list is published", || {
         let answer = device.get(&url(&admin, &list), &[]);
         (answer.status == 200 && answer.text() == "203.0.113.7\n").then_some(answer)
     });
@@ -395,7 +386,7 @@ fn everything_moves_to_the_other_engine_and_back() {
     goes_on(&mut app, Some(database.clone()));
     let args = ["move", "--data", str(&data), "--database-url", &database, "--to", "sqlite"];
     let said = refused(&args);
-    assert!(said.contains("not empty"), "the old file is there: {said}");
+    assert!(said.contains("not empty"), "the old file still exists: {said}");
     for file in ["iocast.sqlite", "iocast.sqlite-wal", "iocast.sqlite-shm"] {
         let _ = fs::remove_file(data.join(file));
     }

@@ -114,7 +114,7 @@ fn a_debian_package_is_installed_backed_up_purged_and_restored() {
     let config = root.at("/etc/iocast/iocast.toml");
     assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o640);
     root.iocast(&["config", "check", "--config", config.to_str().unwrap()]);
-    // Where systemd is there, it finds nothing wrong with the service.
+    // Where systemd is installed, it finds nothing wrong with the service.
     if let Ok(verified) = Command::new("systemd-analyze")
         .args(["verify", "--root", root.0.path().to_str().unwrap(), "iocast.service"])
         .output()
@@ -154,7 +154,7 @@ fn a_debian_package_is_installed_backed_up_purged_and_restored() {
     let list = text(&admin.post(&format!("/api/v1/devices/{edge}/groups"), group, 201), "url");
     scene.import(&admin, "203.0.113.7");
     let device = Device::new(&account, &key);
-    let listed = eventually("the list is there", || {
+    let listed = eventually("the list is published", || {
         let answer = device.get(&list, &[]);
         (answer.status == 200 && answer.text().contains("203.0.113.7")).then_some(answer)
     });

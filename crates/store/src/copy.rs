@@ -26,8 +26,8 @@ const VALUES: usize = 30_000;
 const ROWS: u64 = 1_000;
 const ROWS_WITH_FILES: u64 = 16;
 
-/// The setting of a database to which another one is moved: how far that is. It goes when all is
-/// there.
+/// The setting of a database to which another one is moved: how far that is. It is removed when all
+/// rows are copied and compared.
 pub const MOVE_PROGRESS: &str = "move_progress";
 
 /// The setting of a database that is being filled from a backup. It is removed when all rows are copied.
@@ -257,7 +257,7 @@ impl Txn {
     /// Adds rows to a table of any form.
     ///
     /// # Errors
-    /// If one of them is there, or the table has no such column.
+    /// If a row with the same key exists, or the table has no such column.
     pub async fn rows_add(&self, table: &str, columns: &[String], rows: Rows) -> StoreResult<()> {
         let at_once = (VALUES / columns.len().max(1)).max(1);
         let mut rows = rows.into_iter().peekable();
