@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
@@ -21,7 +21,8 @@ use crate::{
     crash::{Server, serve_with},
     kills::{kill, signal},
     support::{
-        ADMIN, Admin, Device, Scene, allow_connections, eventually, postgres_database, text,
+        ADMIN, Admin, Device, Scene, allow_connections, eventually, postgres_database, psql_answer,
+        text,
     },
 };
 
@@ -254,6 +255,47 @@ fn one_is_killed_and_one_is_stopped_and_continued() {
     signal(fleet.server(1), "-CONT");
     lists(&fleet, 1, &other, &scene.url, &["a.example", "b.example", "c.example"]);
     let url = format!("{}/manifest.json", fleet.at(1, &scene.url));
+    eventually("the key is refused", || (device.get(&url, &[]).status == 401).then_some(()));
+}
+
+#[test]
+fn one_that_stops_within_a_write_holds_nobody_up() {
+    let fleet = Fleet::of(&[&[], &[]]);
+    let (admin, of_stopped) = (fleet.admin(0), fleet.admin(1));
+    let (id, device) = key(&admin);
+    // A lock that somebody else holds makes sure that the replica is within a write as it stops.
+    let mut other = Command::new("psql")
+        .args([&fleet.database, "-q"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut sql = other.stdin.take().unwrap();
+    sql.write_all(b"BEGIN;\nSELECT count(*) FROM (SELECT 1 FROM keys FOR UPDATE) k;\n").unwrap();
+    let mut said = BufReader::new(other.stdout.take().unwrap()).lines();
+    said.find(|line| line.as_ref().is_ok_and(|line| line.contains("row"))).unwrap().unwrap();
+    let address = format!("/api/v1/keys/{id}");
+    let first = {
+        let address = address.clone();
+        std::thread::spawn(move || of_stopped.send("DELETE", &address, &[], None).status)
+    };
+    eventually("it waits for the lock", || {
+        let waiting = psql_answer(
+            &fleet.database,
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        );
+        (waiting != "0").then_some(())
+    });
+    signal(fleet.server(1), "-STOP");
+    sql.write_all(b"COMMIT;\n").unwrap();
+    drop(sql);
+    assert!(other.wait().unwrap().success());
+    // The database ends the write that stands still, and the other replica goes on.
+    admin.delete(&address, 204);
+    signal(fleet.server(1), "-CONT");
+    assert!([204, 404, 503].contains(&first.join().unwrap()));
+    let url = format!("{}/feeds/{}", fleet.server(1).url, uuid::Uuid::nil());
     eventually("the key is refused", || (device.get(&url, &[]).status == 401).then_some(()));
 }
 

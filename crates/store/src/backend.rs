@@ -32,8 +32,13 @@ pub use self::signals::{Signal, Signals};
 const MIGRATION_LOCK: i64 = 0x696f_6361_7374;
 /// Connections to PostgreSQL: for reading and writing, and one that listens.
 const POSTGRES_CONNECTIONS: u32 = 11;
-/// How long a statement waits for a lock of somebody else on PostgreSQL.
-const LOCK_TIMEOUT: &str = "SET lock_timeout = '30s'";
+/// How long a statement waits for a lock of somebody else on PostgreSQL, and how long a transaction
+/// may stand still with the locks it has. The second is shorter, so that a replica that is frozen
+/// gives its locks up before the others stop waiting for them.
+const TIMEOUTS: &str = "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '20s'";
+/// For a transaction that waits for something else on purpose.
+pub(crate) const NO_TIMEOUTS: &str =
+    "SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 /// Where replicas tell each other what they changed.
 const CHANNEL: &str = "iocast";
 /// How long closing waits for a database that does not answer any more.
@@ -145,7 +150,7 @@ impl Store {
             settle(distrust(pool, &of_pool)).after_connect(|connection, _| {
                 Box::pin(async move {
                     // A request behind somebody's lock gets an answer, and may be made again.
-                    connection.execute(LOCK_TIMEOUT).await.map(drop)
+                    connection.execute(TIMEOUTS).await.map(drop)
                 })
             })
         });
@@ -202,7 +207,7 @@ impl Store {
         } else {
             let txn = self.writer.begin().await?;
             // Another replica may take its time with the same steps.
-            txn.execute_unprepared("SET LOCAL lock_timeout = 0").await?;
+            txn.execute_unprepared(NO_TIMEOUTS).await?;
             txn.execute_raw(Statement::from_sql_and_values(
                 DbBackend::Postgres,
                 "SELECT pg_advisory_xact_lock($1)",

@@ -12,7 +12,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use crate::{Conn, Store, StoreResult, Txn, error::corrupt, row};
+use crate::{Conn, Store, StoreResult, Txn, backend::NO_TIMEOUTS, error::corrupt, row};
 
 mod check;
 mod open;
@@ -241,7 +241,10 @@ impl Store {
             txn
         } else {
             let level = Some(IsolationLevel::RepeatableRead);
-            self.reader().begin_with_config(level, Some(AccessMode::ReadOnly)).await?
+            let txn = self.reader().begin_with_config(level, Some(AccessMode::ReadOnly)).await?;
+            // Where the copy goes may be slow.
+            txn.execute_unprepared(NO_TIMEOUTS).await?;
+            txn
         };
         Ok(Snapshot(Conn(begun)))
     }

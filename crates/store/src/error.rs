@@ -94,9 +94,9 @@ fn is_passing(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(told) => {
             let code = told.code().unwrap_or_default();
             match told.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
-                // Connection, rollback, resources, a lock that is not given, operator, system; and
-                // what a standby says of a write.
-                Some(_) => ["08", "40", "53", "55P03", "57", "58", "25006"]
+                // Connection, rollback, resources, a lock that is not given, operator, system; what
+                // a standby says of a write; a transaction that stood still for too long.
+                Some(_) => ["08", "40", "53", "55P03", "57", "58", "25006", "25P03"]
                     .iter()
                     .any(|class| code.starts_with(class)),
                 // SQLite's extended codes end in the plain one: busy, locked, out of memory,

@@ -300,9 +300,15 @@ fn psql(sql: &str) {
 }
 
 pub(crate) fn psql_on(database: &str, sql: &str) {
+    psql_answer(database, sql);
+}
+
+/// What a query answers, without headings.
+pub(crate) fn psql_answer(database: &str, sql: &str) -> String {
     let done =
-        Command::new("psql").arg(database).args(["-q", "-c", sql]).output().expect("psql runs");
+        Command::new("psql").arg(database).args(["-qtA", "-c", sql]).output().expect("psql runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().trim().to_owned()
 }
 
 /// A fresh database on the test server.
