@@ -38,6 +38,7 @@ mod m0027_fetched;
 mod m0028_versions;
 mod m0029_overview;
 mod m0030_blocklist;
+mod m0031_service_tokens;
 mod table;
 
 /// What going back is answered with.
@@ -81,6 +82,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0028_versions::Migration),
             Box::new(m0029_overview::Migration),
             Box::new(m0030_blocklist::Migration),
+            Box::new(m0031_service_tokens::Migration),
         ]
     }
 }

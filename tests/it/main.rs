@@ -54,6 +54,7 @@ mod replicas;
 mod resolvers;
 mod rollbacks;
 mod served;
+mod service_tokens;
 mod settings;
 mod setup_forms;
 mod shell;

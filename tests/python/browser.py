@@ -673,7 +673,7 @@ def an_analyst_looks_and_changes_nothing(site: Site) -> None:
     expect(page.get_by_role("link", name="Settings", exact=True)).to_have_count(0)
     for path in pages(site):
         answer = page.goto(path)
-        closed = path.startswith(("/emulator", "/automation/integrations/table", "/settings/subscription", "/settings/users", "/settings/guards", "/settings/warninglists", "/settings/mail", "/settings/audit")) or path.endswith("/new")
+        closed = path.startswith(("/emulator", "/automation/integrations/table", "/settings/subscription", "/settings/service-tokens", "/settings/users", "/settings/guards", "/settings/warninglists", "/settings/mail", "/settings/audit")) or path.endswith("/new")
         assert answer.status == (403 if closed else 200), (path, answer.status)
         buttons = [b.inner_text() for b in page.locator("main button:visible").all()]
         harmless = {"Show", "Search", "Copy", "Copy all fields", "Change it", "End it", "Back", "Next", "Compare", "Who is affected?", "Look"}
@@ -762,6 +762,7 @@ def pages(site: Site) -> list[str]:
         "/tip/blocklist",
         *(f"/tip/imports/{i['id']}{'?undo=1' if i['state'] == 'done' else ''}" for i in site.api("GET", "/imports?limit=3").json()["items"]),
         "/settings/subscription",
+        "/settings/service-tokens",
         "/settings/users",
         "/settings/guards",
         "/settings/warninglists",

@@ -1,5 +1,5 @@
-//! Accounts, and what people set up in them: people, sessions, keys, devices, groups, rules and
-//! guards.
+//! Accounts, and what people set up in them: people, sessions, keys, service tokens,
+//! devices, groups, rules and guards.
 //!
 //! A change is written with its line in the audit log; the tables that devices are served from
 //! follow right after the commit, through [`iocast_context::Tables`].
@@ -28,6 +28,7 @@ mod places;
 mod protection;
 mod quota;
 mod rules;
+mod service_tokens;
 mod sessions;
 mod snapshots;
 
@@ -47,6 +48,7 @@ pub use self::{
     protection::ClientView,
     quota::Quota,
     rules::{Chosen, NewRule, RulePatch},
+    service_tokens::{MadeServiceToken, NewServiceToken, ServiceTokenView},
     sessions::{SessionKind, SignedIn},
     snapshots::RefusedIoc,
 };

@@ -65,8 +65,9 @@ pub use iocast_accounts::{
     Accounts, Chosen, ClientView, Condition, DayOfPulls, DeviceOrder, DevicePatch, DeviceView,
     FLEET_COLUMNS, FLEET_MAX, FleetAdded, FleetChange, FleetChanged, FleetGroup, FleetRow,
     GroupDetail, GroupIoc, GroupPatch, GroupView, GuardsPatch, IocLeftOut, IocPlace, IocPlaces,
-    KeyView, NewAccount, NewDevice, NewGroup, NewKey, NewRule, Overview, OverviewQuery, Quota,
-    RefusedIoc, RuleNotMet, RulePatch, SendAgain, SessionKind, SignedIn, UserPatch, Withdrawn,
+    KeyView, MadeServiceToken, NewAccount, NewDevice, NewGroup, NewKey, NewRule, NewServiceToken,
+    Overview, OverviewQuery, Quota, RefusedIoc, RuleNotMet, RulePatch, SendAgain, ServiceTokenView,
+    SessionKind, SignedIn, UserPatch, Withdrawn,
 };
 pub use iocast_context::{
     Actor, AppError, AppResult, Caller, Context, Idempotent, Known, Pulled, Replay, Role, Secrets,

@@ -6,7 +6,8 @@ use iocast_store::Old;
 
 use crate::App;
 
-/// Days for which keys that were revoked or expired, and IOCs that a person deleted, are known.
+/// Days for which keys and service tokens that were revoked or expired, and IOCs that a person
+/// deleted, are known.
 const KEPT: i64 = 400;
 
 impl App {
@@ -22,8 +23,10 @@ impl App {
         }
         self.forget(&Old::Outages, before(settings.outages_kept_days)).await?;
         self.forget(&Old::Keys, before(KEPT)).await?;
-        // Sessions run on the real clock, whatever the product's was moved to.
-        self.forget(&Old::Sessions, self.context.clock.real_now().plus(-DAY)).await?;
+        // Sessions and service tokens run on the real clock, whatever the product's was moved to.
+        let real_now = self.context.clock.real_now();
+        self.forget(&Old::ServiceTokens, real_now.plus(-KEPT * DAY)).await?;
+        self.forget(&Old::Sessions, real_now.plus(-DAY)).await?;
         self.forget(&Old::DeletedIocs, before(KEPT)).await?;
         while !self.context.is_closing() && self.context.store.give_room_back().await? {
             self.context.task_alive("prune");

@@ -3,6 +3,7 @@
 use iocast_domain::{
     account::{Module, Modules, Role, User},
     id::{AccountId, SessionId},
+    service_token::{Scope, ServiceToken},
 };
 
 use crate::{AppError, AppResult};
@@ -27,6 +28,8 @@ pub enum Who {
     Person(User),
     /// A program with an API key.
     Program,
+    /// A program with a service token, and its name for the audit log.
+    Service(Box<ServiceToken>, String),
     /// The operator at the shell.
     Operator,
     /// iocast itself; the word says which part.
@@ -91,6 +94,19 @@ impl Actor {
         Self::new(user.account_id.clone(), Who::Person(user), caller)
     }
 
+    /// A program with a service token.
+    pub fn service(token: ServiceToken, caller: Caller) -> Self {
+        let name = format!("service token {}", token.name);
+        let account = token.account_id.clone();
+        Self::new(account, Who::Service(Box::new(token), name), caller)
+    }
+
+    /// The service token, if it acts with one.
+    #[must_use]
+    pub const fn service_token(&self) -> Option<&ServiceToken> {
+        if let Who::Service(token, _) = &self.who { Some(token) } else { None }
+    }
+
     /// The person, if it is one.
     #[must_use]
     pub const fn user(&self) -> Option<&User> {
@@ -103,6 +119,7 @@ impl Actor {
         match &self.who {
             Who::Person(user) => &user.email,
             Who::Program => "API",
+            Who::Service(_, name) => name,
             Who::Operator => "operator",
             Who::Itself(part) => part,
             Who::Anybody => "anybody",
@@ -126,14 +143,21 @@ impl Actor {
         self.may_write()
     }
 
-    /// Lets only those through who may change things: administrators, programs with an API key, and
-    /// the operator.
+    /// Lets only those through who may change things: administrators, programs with an API key or a
+    /// service token for changes, and the operator. What a service token may change is held where
+    /// its requests come in.
     ///
     /// # Errors
     /// [`AppError::Forbidden`] for everybody else.
     pub const fn may_write(&self) -> AppResult<()> {
         match &self.who {
-            Who::Person(User { role: Role::Admin, .. }) | Who::Program | Who::Operator => Ok(()),
+            Who::Service(token, _) if matches!(token.scope, Scope::Read) => {
+                Err(AppError::Forbidden)
+            }
+            Who::Person(User { role: Role::Admin, .. })
+            | Who::Program
+            | Who::Service(..)
+            | Who::Operator => Ok(()),
             Who::Person(User { role: Role::Analyst, .. }) | Who::Itself(_) | Who::Anybody => {
                 Err(AppError::Forbidden)
             }

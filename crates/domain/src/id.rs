@@ -36,6 +36,8 @@ ids! {
     SessionId,
     /// An API, appliance or device key.
     KeyId,
+    /// A service token.
+    ServiceTokenId,
     /// Something that pulls.
     DeviceId,
     /// An IOC group; also the last part of its group URL.

@@ -28,6 +28,7 @@ pub mod refang;
 pub mod rule;
 pub mod score;
 pub mod selection;
+pub mod service_token;
 pub mod source;
 pub mod special;
 pub mod staleness;

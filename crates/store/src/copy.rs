@@ -136,6 +136,7 @@ tables!(
     session,
     attempt,
     key,
+    service_token,
     source,
     source_day,
     source_overlap,

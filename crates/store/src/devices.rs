@@ -164,6 +164,21 @@ impl<C: ConnectionTrait> Conn<C> {
             .transpose()
     }
 
+    /// The device of an account that has this name.
+    pub async fn device_by_name(
+        &self,
+        account: &AccountId,
+        name: &Name,
+    ) -> StoreResult<Option<Device>> {
+        device::Entity::find()
+            .filter(device::Column::AccountId.eq(account.as_str()))
+            .filter(device::Column::Folded.eq(name.folded()))
+            .one(&self.0)
+            .await?
+            .map(to_device)
+            .transpose()
+    }
+
     /// Those of these devices that are there.
     pub async fn device_fetch_many(
         &self,

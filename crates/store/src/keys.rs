@@ -35,11 +35,11 @@ fn kind_code(kind: KeyKind) -> i16 {
     KINDS.iter().find(|(_, k)| *k == kind).map_or(0, |(code, _)| *code)
 }
 
-fn hex(hash: &[u8; 32]) -> String {
+pub(crate) fn hex(hash: &[u8; 32]) -> String {
     hash.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
     for (i, byte) in hash.iter_mut().enumerate() {
         *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;

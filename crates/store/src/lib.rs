@@ -35,6 +35,7 @@ mod respell;
 mod retention;
 mod row;
 mod rules;
+mod service_tokens;
 mod settings;
 mod sources;
 mod stage;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     Store, StoreResult, Txn,
-    row::{audit, ioc, ioc_source, key, outage, outage_message, session},
+    row::{audit, ioc, ioc_source, key, outage, outage_message, service_token, session},
     transaction::Write,
 };
 
@@ -29,6 +29,8 @@ pub enum Old {
     Outages,
     /// Keys that were revoked or expired.
     Keys,
+    /// Service tokens that were revoked or expired.
+    ServiceTokens,
     /// Sessions that expired.
     Sessions,
     /// IOCs that a person deleted.
@@ -76,6 +78,15 @@ impl Txn {
                     key::Column::RevokedAt.lt(before).or(key::Column::ExpiresAt.lt(before));
                 let ids = some::<key::Entity>(db, key::Column::Id, is_old).await?;
                 delete::<key::Entity>(db, key::Column::Id, &ids).await?;
+                ids
+            }
+            Old::ServiceTokens => {
+                let is_old = service_token::Column::RevokedAt
+                    .lt(before)
+                    .or(service_token::Column::ExpiresAt.lt(before));
+                let ids =
+                    some::<service_token::Entity>(db, service_token::Column::Id, is_old).await?;
+                delete::<service_token::Entity>(db, service_token::Column::Id, &ids).await?;
                 ids
             }
             Old::Sessions => {

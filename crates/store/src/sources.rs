@@ -96,6 +96,21 @@ impl<C: ConnectionTrait> Conn<C> {
             .transpose()
     }
 
+    /// The source of an account that has this name.
+    pub async fn source_by_name(
+        &self,
+        account: &AccountId,
+        name: &str,
+    ) -> StoreResult<Option<Source>> {
+        source::Entity::find()
+            .filter(source::Column::AccountId.eq(account.as_str()))
+            .filter(source::Column::Folded.eq(name.trim().to_lowercase()))
+            .one(&self.0)
+            .await?
+            .map(to_source)
+            .transpose()
+    }
+
     /// How many IOCs a source reported.
     pub async fn source_ioc_count(&self, id: SourceId) -> StoreResult<u64> {
         Ok(ioc_source::Entity::find()

@@ -33,6 +33,7 @@ pub(crate) mod recordings;
 pub(crate) mod rules;
 pub(crate) mod scenarios;
 pub(crate) mod search;
+pub(crate) mod service_tokens;
 pub(crate) mod sessions;
 pub(crate) mod snapshots;
 pub(crate) mod sources;

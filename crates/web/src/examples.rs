@@ -67,6 +67,12 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
         (Patch, "/api/v1/groups/{id}", json!({ "limit": 5_000 })),
         (Post, "/api/v1/groups/{id}/send-again", json!({})),
         (Post, "/api/v1/groups/{id}/freeze", json!({ "publication": 7 })),
+        (
+            Post,
+            "/api/v1/service-tokens",
+            json!({ "name": "deploy", "scope": "devices", "expires_in_days": 90 }),
+        ),
+        (Post, "/api/v1/service-tokens/{id}/rotate", json!({ "overlap_hours": 24 })),
         (Post, "/api/v1/keys", json!({ "kind": "api" })),
         (Post, "/api/v1/keys/{id}/rotate", json!({ "overlap_hours": 24 })),
         (

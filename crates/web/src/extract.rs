@@ -9,11 +9,13 @@ use actix_web::{
     web,
 };
 use iocast_app::{Actor, App, Caller, Page};
+use iocast_domain::service_token::PREFIX;
 use serde::{Deserialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{
     problem::{Problem, ProblemField},
+    scopes,
     trace::RequestId,
 };
 
@@ -78,7 +80,7 @@ pub(crate) fn is_https(app: &App) -> bool {
     app.context.settings.public_url.starts_with("https://")
 }
 
-/// A signed-in person.
+/// A signed-in person, or a program with a service token.
 pub(crate) struct Session(pub(crate) Actor);
 
 impl FromRequest for Session {
@@ -99,14 +101,20 @@ impl FromRequest for Session {
             let token = match (bearer, cookie) {
                 (Some(header), _) => match header.split_once(' ') {
                     Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-                        app.accounts.is_no_key(token.trim())?;
-                        token.trim().to_owned()
+                        let token = token.trim();
+                        if token.starts_with(PREFIX) {
+                            let actor = app.accounts.service_token_actor(token, caller).await?;
+                            scopes::check(&request, &app, &actor).await?;
+                            return Ok(Self(actor));
+                        }
+                        app.accounts.is_no_key(token)?;
+                        token.to_owned()
                     }
                     _ => {
                         return Err(Problem::new(
                             StatusCode::UNAUTHORIZED,
                             "unauthenticated",
-                            "This API takes Bearer tokens: POST /api/v1/sessions gives one. Basic with account ID and appliance key is for group URLs only.",
+                            "This API takes Bearer tokens: a service token, or what POST /api/v1/sessions gives. Basic with account ID and appliance key is for group URLs only.",
                         ));
                     }
                 },
@@ -118,7 +126,7 @@ impl FromRequest for Session {
                     return Err(Problem::new(
                         StatusCode::UNAUTHORIZED,
                         "unauthenticated",
-                        "Sign in first: POST /api/v1/sessions with e-mail and password.",
+                        "Send a service token as Bearer, or sign in first: POST /api/v1/sessions with e-mail and password.",
                     ));
                 }
             };

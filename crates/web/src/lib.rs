@@ -21,6 +21,7 @@ mod pages;
 mod problem;
 mod public;
 mod routes;
+mod scopes;
 mod taxii;
 mod templates;
 mod trace;

@@ -41,6 +41,7 @@ pub(crate) mod policy;
 pub(crate) mod public_feeds;
 pub(crate) mod quality;
 pub(crate) mod search;
+pub(crate) mod service_tokens;
 pub(crate) mod settings;
 pub(crate) mod setup;
 pub(crate) mod sign_in;

@@ -64,6 +64,7 @@ const TEMPLATES: &[(&str, &str)] = files![
     "pages/profile.html",
     "pages/rule.html",
     "pages/search.html",
+    "pages/service_tokens.html",
     "pages/setup.html",
     "pages/kept.html",
     "pages/sign_in.html",

@@ -54,6 +54,12 @@ pub(crate) struct RotateIn {
     overlap_hours: Option<i64>,
 }
 
+impl RotateIn {
+    pub(crate) const fn overlap_hours(&self) -> Option<i64> {
+        self.overlap_hours
+    }
+}
+
 /// A key; the secret is shown once, when it is made.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct KeyOut {

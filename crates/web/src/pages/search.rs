@@ -16,7 +16,7 @@ const MANY: u64 = 25;
 const TEXT_MAX: usize = 2_048;
 
 /// Places in the product that are found by their name.
-const PLACES: [(&str, &str, bool); 18] = [
+const PLACES: [(&str, &str, bool); 19] = [
     ("Overview", "/", false),
     ("Integrations", "/automation/integrations", false),
     ("Add a device", "/automation/integrations/new", true),
@@ -30,6 +30,7 @@ const PLACES: [(&str, &str, bool); 18] = [
     ("Alerts", "/tip/alerts", false),
     ("Remediation blocklist", "/tip/blocklist", false),
     ("Subscription: keys, alerts, webhook", "/settings/subscription", true),
+    ("Service tokens", "/settings/service-tokens", true),
     ("Users", "/settings/users", true),
     ("Guards and allow list", "/settings/guards", true),
     ("Warninglists", "/settings/warninglists", true),

@@ -4,7 +4,8 @@ use actix_web::web;
 
 use crate::pages::{
     self, alerts, device, emulator, fetches, fleet, group, guards, help, imports, integrations,
-    iocs, overview, policy, public_feeds, quality, search, settings, setup, sign_in, sources,
+    iocs, overview, policy, public_feeds, quality, search, service_tokens, settings, setup,
+    sign_in, sources,
 };
 
 /// Pages. Each takes its own forms.
@@ -130,6 +131,11 @@ pub(super) fn for_people(config: &mut web::ServiceConfig) {
             page("/settings/subscription")
                 .route(web::get().to(settings::subscription))
                 .route(web::post().to(settings::subscription_act)),
+        )
+        .service(
+            page("/settings/service-tokens")
+                .route(web::get().to(service_tokens::show))
+                .route(web::post().to(service_tokens::act)),
         )
         .service(
             page("/settings/users")
