@@ -44,7 +44,10 @@ fn crates_depend_on_each_other_as_drawn() {
             ],
         ),
         ("crates/web", &["app", "domain"]),
-        ("crates/server", &["app", "domain", "formats", "notify", "migrations", "store", "web"]),
+        (
+            "crates/server",
+            &["app", "domain", "fetch", "formats", "notify", "migrations", "store", "web"],
+        ),
         ("tests", &["server"]),
     ]);
     let there: Vec<String> = std::fs::read_dir(root().join("crates"))

@@ -11,6 +11,7 @@ mod api;
 mod browser;
 mod clients;
 mod compared;
+mod configuration;
 mod conformance;
 mod copies;
 mod crash;

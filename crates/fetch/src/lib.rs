@@ -19,10 +19,12 @@ use ureq::{
 
 mod answers;
 mod judge;
+mod remote;
 mod tls;
 
 use self::answers::{is_the_rest, next_page, redirected, refused, sentence};
 use self::judge::{Judge, NotAllowed, may_reach};
+pub use self::remote::Remote;
 
 /// Redirects that are followed.
 const REDIRECTS: usize = 5;

@@ -249,6 +249,30 @@ impl Intake {
         Ok((secret, tls_key))
     }
 
+    /// Whether the subscription of a source has this secret and this private key, where they are
+    /// given.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn subscription_has(
+        &self,
+        source: SourceId,
+        secret: Option<&str>,
+        key: Option<&str>,
+    ) -> AppResult<bool> {
+        if secret.is_none() && key.is_none() {
+            return Ok(true);
+        }
+        let found = self.context.store.read().subscription_fetch(source).await?;
+        let is = |given: Option<&str>, sealed: &[u8]| {
+            given.is_none_or(|given| {
+                let kept = self.context.secrets.open(&purpose(source), sealed);
+                kept.is_some_and(|kept| kept.trim() == given.trim())
+            })
+        };
+        Ok(found.is_some_and(|of| is(secret, &of.secret) && is(key, &of.tls_key)))
+    }
+
     fn seal(&self, source: SourceId, plain: &str) -> AppResult<Vec<u8>> {
         self.context.secrets.seal(&*self.context.entropy, &purpose(source), plain)
     }

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod arguments;
+mod code;
 mod commands;
 mod copies;
 mod document;
@@ -30,15 +31,17 @@ use self::{
     arguments::{
         AdminVerb, CliCommand, ConfigVerb, DataFlags, FixturesVerb, ImportFlags, MailVerb, Switch,
     },
+    code::code,
     commands::{account_lines, command_once, import, print_account, text},
     copies::copies,
     sources::sources,
 };
 
-/// Runs a command line. Exit codes: 0 done, 1 it did not work, 2 usage error.
+/// Runs a command line. Exit codes: 0 done, 1 it did not work, 2 usage error, 3 a plan would change
+/// something.
 pub async fn run(cli: Cli) -> ExitCode {
     match execute(cli).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(message) => {
             eprintln!("iocast: {message}");
             ExitCode::FAILURE
@@ -110,10 +113,17 @@ async fn bring_in(settings: &Settings, flags: ImportFlags) -> Result<(), String>
     import(&settings.quiet(data)?, &files, &one, json).await
 }
 
-async fn execute(cli: Cli) -> Result<(), String> {
+async fn execute(cli: Cli) -> Result<u8, String> {
     limits::make_files_private();
     let Cli { command, config: file, log_format } = cli;
     let settings = Settings { file, log_format };
+    match command {
+        CliCommand::Code(what) => code(&settings, what).await,
+        other => do_command(&settings, other).await.map(|()| 0),
+    }
+}
+
+async fn do_command(settings: &Settings, command: CliCommand) -> Result<(), String> {
     match command {
         CliCommand::Serve {
             listen,
@@ -144,11 +154,13 @@ async fn execute(cli: Cli) -> Result<(), String> {
             show(json, &made, || print_account(&made, &admin));
             Ok(())
         }
-        CliCommand::Import(flags) => bring_in(&settings, flags).await,
-        CliCommand::Sources { what } => sources(&settings, what).await,
-        CliCommand::Copies(what) => copies(&settings, what).await,
-        CliCommand::Admin { what } => administer(&settings, what).await,
-        CliCommand::ReadDocument { .. } => Err("this runs without a runtime".to_owned()),
+        CliCommand::Import(flags) => bring_in(settings, flags).await,
+        CliCommand::Sources { what } => sources(settings, what).await,
+        CliCommand::Copies(what) => copies(settings, what).await,
+        CliCommand::Admin { what } => administer(settings, what).await,
+        CliCommand::Code(_) | CliCommand::ReadDocument { .. } => {
+            Err("this runs without a runtime".to_owned())
+        }
         CliCommand::Mail { what: MailVerb::Test { data, to, account, json } } => {
             let command = Command::MailTest { account, to: to.clone() };
             let made = settings.once(data, command).await?;
@@ -157,8 +169,8 @@ async fn execute(cli: Cli) -> Result<(), String> {
             });
             Ok(())
         }
-        CliCommand::Fixtures { what } => fixtures(&settings, what).await,
-        CliCommand::Config { what } => configuration(&settings, what),
+        CliCommand::Fixtures { what } => fixtures(settings, what).await,
+        CliCommand::Config { what } => configuration(settings, what),
     }
 }
 

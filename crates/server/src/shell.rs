@@ -12,6 +12,7 @@ use std::{
 
 use iocast_app::{Actor, App, AppError, AppResult, Spooled};
 use iocast_domain::id::AccountId;
+use iocast_web::configuration::{self, ApplyOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Fixtures { account: Option<String>, load: Option<String> },
     /// Look at sources that fetch by themselves, make one, or fetch one.
     Sources { account: Option<String>, what: SourcesCommand },
+    /// Show an account as a document; with one, make the account what it says.
+    Configuration { account: Option<String>, document: Option<Value>, plan: bool, prune: bool },
     /// Switch modules of an account.
     Modules { account: Option<String>, automation: Option<bool>, tip: Option<bool> },
 }
@@ -103,12 +106,33 @@ pub(crate) async fn execute(
                 json!({ "account_id": operator.account_id, "automation": modules.automation, "tip": modules.tip }),
             )
         }
+        Command::Configuration { account: named, document, plan, prune } => {
+            let operator = Actor::operator(account(app, named.as_deref()).await?);
+            configuration(app, &operator, document, ApplyOptions { plan, prune }).await
+        }
         Command::Sources { account: named, what } => {
             let operator = Actor::operator(account(app, named.as_deref()).await?);
             sources::execute(app, &operator, what).await
         }
         Command::Import(import) => import::execute(app, import, file, progress).await,
     }
+}
+
+async fn configuration(
+    app: &App,
+    operator: &Actor,
+    document: Option<Value>,
+    options: ApplyOptions,
+) -> AppResult<Value> {
+    let given = match document {
+        None => serde_json::to_value(configuration::export(app, operator).await?),
+        Some(document) => {
+            let document = serde_json::from_value(document)
+                .map_err(|error| AppError::Malformed(format!("The document: {error}.")))?;
+            serde_json::to_value(configuration::apply(app, operator, document, options).await?)
+        }
+    };
+    given.map_err(AppError::internal)
 }
 
 /// The account meant: the one named, or the only one there is.

@@ -12,6 +12,7 @@ use crate::problem::Problem;
 
 pub(crate) mod account;
 pub(crate) mod audit;
+pub(crate) mod configuration;
 pub(crate) mod device_types;
 pub(crate) mod devices;
 pub(crate) mod emulator;

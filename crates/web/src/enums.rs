@@ -27,6 +27,8 @@ use utoipa::openapi::{
     schema::{ArrayItems, SchemaType, Type},
 };
 
+use crate::configuration::Action;
+
 /// The words of values, each once.
 fn words<T: Serialize>(all: impl IntoIterator<Item = T>) -> Vec<Value> {
     let mut words: Vec<Value> = Vec::new();
@@ -58,6 +60,21 @@ fn fields() -> Vec<(&'static [&'static str], Vec<Value>)> {
             ],
             words(ListMode::ALL),
         ),
+        (&["Change.action"], words(Action::ALL)),
+        (
+            &["Change.what"],
+            words([
+                "account",
+                "guards",
+                "person",
+                "source",
+                "subscription",
+                "device",
+                "group",
+                "rule",
+            ]),
+        ),
+        (&["PersonPart.role"], words([Role::Admin, Role::Analyst])),
         (&["ServiceTokenIn.scope", "ServiceTokenOut.scope"], words(Scope::ALL)),
         (&["ListGivenOut.outcome"], words(["added", "updated", "unchanged", "refused"])),
         (&["WarninglistOut.kinds", "CheckOut.kind"], kinds()),

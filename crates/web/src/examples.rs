@@ -81,6 +81,11 @@ fn bodies() -> Vec<(HttpMethod, &'static str, Value)> {
             json!({ "name": "High only", "criteria": { "severities": ["high"] }, "group_ids": [] }),
         ),
         (Patch, "/api/v1/rules/{id}", json!({ "enabled": false })),
+        (
+            Post,
+            "/api/v1/configuration",
+            json!({ "version": 1, "sources": [{ "name": "Own list", "confidence": 3 }], "devices": [{ "name": "Lab MISP", "device_type": "misp", "groups": [{ "name": "Lab", "limit": 5_000 }] }], "rules": [{ "name": "Own", "criteria": { "sources": ["Own list"] }, "groups": ["Lab MISP/Lab"] }] }),
+        ),
         (Post, "/api/v1/sources", json!({ "name": "Own feed", "confidence": 2 })),
         (
             Put,

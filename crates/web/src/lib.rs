@@ -8,6 +8,7 @@ use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web};
 use utoipa_actix_web::AppExt as _;
 
 mod api;
+pub mod configuration;
 mod connections;
 mod csv;
 mod docs;

@@ -112,6 +112,8 @@ pub(crate) fn api(config: &mut ServiceConfig<'_>) {
             .service(api::account::password_reset)
             .service(api::account::password)
             .service(api::audit::list)
+            .service(api::configuration::fetch)
+            .service(api::configuration::apply)
             .service(api::health::health)
             .service(api::health::ready)
             .service(api::emulator::clock)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{copies::CopyVerb, sources::SourcesVerb};
+use super::{code::CodeVerb, copies::CopyVerb, sources::SourcesVerb};
 
 /// iocast gets indicators of compromise onto every device that polls it.
 #[derive(Debug, Parser)]
@@ -152,6 +152,8 @@ pub(super) enum CliCommand {
         #[command(subcommand)]
         what: SourcesVerb,
     },
+    #[command(flatten)]
+    Code(CodeVerb),
     #[command(flatten)]
     Copies(CopyVerb),
     /// What only the operator may do: new passwords, modules.

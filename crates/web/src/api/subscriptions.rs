@@ -22,7 +22,7 @@ use crate::{
 
 mod given;
 pub use self::given::subscription_of;
-pub(crate) use self::given::{SubscriptionIn, of_form};
+pub(crate) use self::given::{SUBSCRIPTION_FIELDS, SubscriptionIn, is_usual, of_form};
 
 /// A source's subscription.
 #[derive(Serialize, ToSchema)]

@@ -18,13 +18,14 @@ macro_rules! files {
 }
 
 /// Every page, in the order in which they are listed.
-const FILES: [(&str, &str); 10] = files![
+const FILES: [(&str, &str); 11] = files![
     "getting-started",
     "devices",
     "iocs",
     "silence",
     "threat-command",
     "conformance",
+    "automation",
     "configuration",
     "operations",
     "replicas",
@@ -32,7 +33,8 @@ const FILES: [(&str, &str); 10] = files![
 ];
 
 /// Which page explains which place in the product; the first that matches.
-const EXPLAINS: [(&str, &str); 10] = [
+const EXPLAINS: [(&str, &str); 11] = [
+    ("/settings/service-tokens", "automation#service-tokens"),
     ("/emulator", "threat-command#faults-on-demand"),
     ("/automation/policy", "iocs#which-iocs-a-group-holds"),
     ("/automation/groups", "iocs"),

@@ -92,6 +92,49 @@ pub(crate) struct SubscriptionIn {
     paused: bool,
 }
 
+/// The fields of a subscription that can be shown: all but its secrets.
+pub(crate) const SUBSCRIPTION_FIELDS: [&str; 24] = [
+    "protocol",
+    "url",
+    "form",
+    "every_minutes",
+    "coverage",
+    "grace_hours",
+    "access",
+    "access_name",
+    "token_url",
+    "scope",
+    "ca",
+    "certificate",
+    "tags",
+    "kinds",
+    "only_tags",
+    "tlp_most",
+    "min_confidence",
+    "max_age_days",
+    "cron",
+    "time_zone",
+    "next_field",
+    "next_parameter",
+    "columns",
+    "paused",
+];
+
+/// Whether a field of a subscription says what holds without it.
+pub(crate) fn is_usual(protocol: &str, field: &str, value: &serde_json::Value) -> bool {
+    let coverage = if protocol == "file" { "growing" } else { "full" };
+    match field {
+        "protocol" => *value == "file",
+        "every_minutes" => *value == 60,
+        "grace_hours" => *value == 0,
+        "access" => *value == "none",
+        "coverage" => *value == coverage,
+        "form" => *value == "auto",
+        "time_zone" => *value == "UTC",
+        _ => false,
+    }
+}
+
 fn word<T: std::str::FromStr<Err = String>>(
     field: &str,
     word: Option<&str>,
@@ -115,7 +158,7 @@ fn level(confidence: i64) -> Result<Confidence, AppError> {
 }
 
 impl SubscriptionIn {
-    pub(super) fn checked(self) -> Result<NewSubscription, AppError> {
+    pub(crate) fn checked(self) -> Result<NewSubscription, AppError> {
         let protocol = word("protocol", self.protocol.as_deref(), Protocol::File)?;
         let usual = match protocol {
             Protocol::File => Coverage::Growing,

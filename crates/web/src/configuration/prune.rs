@@ -1,0 +1,62 @@
+//! What is there and not in a document, where the document is to be the whole truth.
+
+use std::collections::HashSet;
+
+use super::{
+    Action,
+    current::{folded, group_name},
+    document::Document,
+    plan::{Planner, Work, step},
+};
+
+impl Planner<'_> {
+    /// What is there and not in the document: rules, groups, devices.
+    pub(super) fn outdated(&mut self, wanted: &Document, there: &Document) {
+        if !self.prune {
+            return;
+        }
+        if let Some(rules) = &wanted.rules {
+            let named: HashSet<String> = rules.iter().map(|of| folded(&of.name)).collect();
+            for rule in there.rules.iter().flatten() {
+                let name = folded(&rule.name);
+                if let (false, Some(id)) = (named.contains(&name), self.ids.rules.get(&name)) {
+                    let work = Work::RuleDelete(*id);
+                    self.steps.push(step(Action::Delete, "rule", &rule.name, Vec::new(), work));
+                }
+            }
+        }
+        let Some(devices) = &wanted.devices else { return };
+        for there in there.devices.iter().flatten() {
+            let name = folded(&there.name);
+            let Some(id) = self.ids.devices.get(&name) else { continue };
+            let Some(device) = devices.iter().find(|of| folded(&of.name) == name) else {
+                let work = Work::DeviceDelete(*id);
+                self.steps.push(step(Action::Delete, "device", &there.name, Vec::new(), work));
+                continue;
+            };
+            let Some(groups) = &device.groups else { continue };
+            let named: HashSet<String> = groups.iter().map(|of| folded(&of.name)).collect();
+            for group in there.groups.iter().flatten() {
+                let full = group_name(&there.name, &group.name);
+                let id = self.ids.groups.get(&folded(&full));
+                if let (false, Some(id)) = (named.contains(&folded(&group.name)), id) {
+                    let work = Work::GroupDelete(*id);
+                    self.steps.push(step(Action::Delete, "group", &full, Vec::new(), work));
+                }
+            }
+        }
+    }
+
+    /// Sources go last: rules and groups name them until then.
+    pub(super) fn outdated_sources(&mut self, wanted: &Document, there: &Document) {
+        let (true, Some(sources)) = (self.prune, &wanted.sources) else { return };
+        let named: HashSet<String> = sources.iter().map(|of| folded(&of.name)).collect();
+        for source in there.sources.iter().flatten() {
+            let name = folded(&source.name);
+            if let (false, Some(id)) = (named.contains(&name), self.ids.sources.get(&name)) {
+                let work = Work::SourceDelete(*id);
+                self.steps.push(step(Action::Delete, "source", &source.name, Vec::new(), work));
+            }
+        }
+    }
+}
