@@ -87,12 +87,12 @@ pub use iocast_formats::{
     snapshot::{Comparison, Snapshot},
 };
 pub use iocast_intake::{
-    AlertChange, AlertQuery, BulkEditResult, COUNTED, DocumentIoc, Extracted, ExtractedFile,
-    Ignored, ImportReport, ImportRequest, ImportView, Intake, IocEdit, IocPatch, IocQuery, IocView,
-    ListGiven, ListOutcome, Loss, Mode, NewAlert, NewDocument, NewSource, NewSubscription,
-    PreviewRow, Progress, PublicFeedView, RatedSource, ReadAs, ReviewIoc, ReviewPage, SourcePatch,
-    SourceQuality, Spooled, SubscriptionView, Trust, UndoPlan, WalkPage, WalkQuery, Walked,
-    extracted_file,
+    ALERT_SOURCE, AlertChange, AlertQuery, BulkEditResult, COUNTED, DocumentIoc, Extracted,
+    ExtractedFile, Ignored, ImportReport, ImportRequest, ImportView, Intake, IocEdit, IocPatch,
+    IocQuery, IocView, ListGiven, ListOutcome, Loss, Mode, NewAlert, NewDocument, NewSource,
+    NewSubscription, PreviewRow, Progress, PublicFeedView, RatedSource, ReadAs, ReviewIoc,
+    ReviewPage, SourcePatch, SourceQuality, Spooled, SubscriptionView, Trust, UndoPlan, WalkPage,
+    WalkQuery, Walked, extracted_file,
 };
 pub use iocast_notify::{
     Email, Failure, MailTransport, MailWay, Mailer, Security, Smtp, Transport, Webhooks,

@@ -21,7 +21,7 @@ mod walk;
 mod warninglists;
 
 pub use self::{
-    alerts::{AlertChange, AlertQuery, NewAlert},
+    alerts::{ALERT_SOURCE, AlertChange, AlertQuery, NewAlert},
     imports::{
         Extracted, ExtractedFile, Ignored, ImportReport, ImportRequest, ImportView, Mode,
         PreviewRow, Progress, ReadAs, ReviewIoc, ReviewPage, Spooled, Trust, UndoPlan,

@@ -108,7 +108,11 @@ pub struct ApplyOptions {
 /// If the database does not answer, or the actor may not see all of it.
 pub async fn export(app: &App, actor: &Actor) -> AppResult<Document> {
     actor.may_write()?;
-    Ok(current(app, actor).await?.0)
+    let (mut document, ids) = current(app, actor).await?;
+    if let Some(sources) = &mut document.sources {
+        sources.retain(|source| !ids.own_sources.contains(&folded(&source.name)));
+    }
+    Ok(document)
 }
 
 /// Makes an account what a document says, or says what would change.

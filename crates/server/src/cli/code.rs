@@ -8,6 +8,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use iocast_fetch::Remote;
+use iocast_web::configuration::Document;
 use serde_json::{Map, Value};
 
 use super::{Settings, arguments::DataFlags, commands::text};
@@ -88,8 +89,7 @@ pub(super) async fn code(settings: &Settings, what: CodeVerb) -> Result<u8, Stri
             let shown = if json {
                 format!("{document:#}\n")
             } else {
-                let written = toml::to_string_pretty(&document).map_err(|e| e.to_string())?;
-                format!("{HEAD}{written}")
+                format!("{HEAD}{}", as_toml(document)?)
             };
             match output {
                 Some(file) => files::write(&file, shown.as_bytes())
@@ -180,6 +180,16 @@ impl Place {
     async fn apply(&self, document: &Value, plan: bool, prune: bool) -> Result<Value, String> {
         self.once(Some(document), plan, prune).await
     }
+}
+
+/// A document as TOML, with its fields in the order in which people read them.
+fn as_toml(document: Value) -> Result<String, String> {
+    let written = match serde_json::from_value::<Document>(document.clone()) {
+        Ok(document) => toml::to_string_pretty(&document),
+        // Of a newer iocast, with more fields.
+        Err(_more) => toml::to_string_pretty(&document),
+    };
+    written.map_err(|error| error.to_string())
 }
 
 /// What an iocast elsewhere says.

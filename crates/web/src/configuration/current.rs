@@ -1,13 +1,13 @@
 //! What an account is set up to be now, as a document, and the ids behind its names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use iocast_app::{Actor, App, AppError, AppResult, DeviceView, Page};
+use iocast_app::{ALERT_SOURCE, Actor, App, AppError, AppResult, DeviceView, Page};
 use iocast_domain::{
     guard::AllowEntry,
     id::{DeviceId, GroupId, RuleId, SourceId, UserId},
     rule::Rule,
-    source::Source,
+    source::{Source, SourceKind},
     time::HOUR,
 };
 use serde::Serialize;
@@ -34,6 +34,9 @@ const DEVICES: u64 = 1_000;
 pub(super) struct Ids {
     pub(super) people: HashMap<String, UserId>,
     pub(super) sources: HashMap<String, SourceId>,
+    /// Sources that iocast made by itself: of alerts, and of documents that were handed in. They
+    /// are never deleted because a document does not name them.
+    pub(super) own_sources: HashSet<String>,
     pub(super) devices: HashMap<String, DeviceId>,
     /// By `device/group`.
     pub(super) groups: HashMap<String, GroupId>,
@@ -85,6 +88,9 @@ pub(super) async fn current(app: &App, actor: &Actor) -> AppResult<(Document, Id
     for source in app.intake.source_list(actor).await? {
         ids.sources.insert(folded(&source.name), source.id);
         source_names.insert(source.id, source.name.clone());
+        if source.kind == SourceKind::Document || source.name == ALERT_SOURCE {
+            ids.own_sources.insert(folded(&source.name));
+        }
         let subscription = subscriptions.remove(&source.id);
         sources.push(source_part(source, subscription)?);
     }

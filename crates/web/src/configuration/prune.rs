@@ -53,7 +53,8 @@ impl Planner<'_> {
         let named: HashSet<String> = sources.iter().map(|of| folded(&of.name)).collect();
         for source in there.sources.iter().flatten() {
             let name = folded(&source.name);
-            if let (false, Some(id)) = (named.contains(&name), self.ids.sources.get(&name)) {
+            let stays = named.contains(&name) || self.ids.own_sources.contains(&name);
+            if let (false, Some(id)) = (stays, self.ids.sources.get(&name)) {
                 let work = Work::SourceDelete(*id);
                 self.steps.push(step(Action::Delete, "source", &source.name, Vec::new(), work));
             }
