@@ -2,7 +2,7 @@
 //! nobody can know better.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
     process::Command,
@@ -369,6 +369,24 @@ fn what_monitoring_sees(app: &mut TestApp) {
                 names
             });
         assert!(names.len() > 8 && names.values().all(|n| *n == 1), "{figures}");
+        // The files of the handbook ask for what is there.
+        for file in ["iocast-alerts.yml", "iocast-dashboard.json"] {
+            let (status, text) = get(&format!("{}/help/{file}", app.url), None);
+            assert_eq!(status, 200);
+            let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+            let asked: BTreeSet<&str> = words
+                .filter(|word| word.starts_with("iocast_") || word.starts_with("process_"))
+                .map(|word| word.trim_end_matches("_bucket"))
+                .collect();
+            assert!(asked.len() > 10, "{asked:?}");
+            for name in asked {
+                let there = names.contains_key(name)
+                    // Counters are declared without their last word, backups only where they are made.
+                    || names.contains_key(name.trim_end_matches("_total"))
+                    || name.starts_with("iocast_backup_");
+                assert!(there, "{file} asks for {name}");
+            }
+        }
     }
 }
 

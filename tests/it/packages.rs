@@ -114,6 +114,16 @@ fn a_debian_package_is_installed_backed_up_purged_and_restored() {
     let config = root.at("/etc/iocast/iocast.toml");
     assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o640);
     root.iocast(&["config", "check", "--config", config.to_str().unwrap()]);
+    // Manual pages of every command, and completions that the shell reads.
+    let manual = |name: &str| {
+        run(Command::new("gzip")
+            .arg("-dc")
+            .arg(root.at(&format!("/usr/share/man/man1/{name}.1.gz"))))
+    };
+    assert!(manual("iocast").contains(".TH") && manual("iocast-apply").contains("prune"));
+    run(Command::new("bash")
+        .arg("-n")
+        .arg(root.at("/usr/share/bash-completion/completions/iocast")));
     // Where systemd is installed, it finds nothing wrong with the service.
     if let Ok(verified) = Command::new("systemd-analyze")
         .args(["verify", "--root", root.0.path().to_str().unwrap(), "iocast.service"])

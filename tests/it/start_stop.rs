@@ -172,6 +172,35 @@ fn a_hang_up_kills_nobody() {
 }
 
 #[test]
+fn settings_are_read_again() {
+    let folder = TempDir::new().unwrap();
+    let (data, file) = (folder.path().join("data"), folder.path().join("iocast.toml"));
+    fs::write(&file, "log = \"info,access=off\"\n").unwrap();
+    let mut server = start(&data, &["--config", file.to_str().unwrap()], &[]);
+    let says = |what: &str| eventually(what, || log(&data).contains(what).then_some(()));
+    let hang_up = |settings: &str| {
+        fs::write(&file, settings).unwrap();
+        signal(&server.child, "HUP");
+    };
+    let ask = || send("GET", &format!("{}/api/v1/health", server.url), &[], None).status;
+    ask();
+    assert!(!log(&data).contains("/api/v1/health"));
+    hang_up("log = \"info,access=off\"\n");
+    says("nothing has changed");
+    hang_up("log = \"info,access=info\"\nworkers = 3\ndrain_seconds = 7\n");
+    says("`log` is now `info,access=info`");
+    says("Restart iocast for the new drain_seconds, workers");
+    ask();
+    says("/api/v1/health");
+    hang_up("lisen = 5\n");
+    says("those before are kept");
+    assert_eq!(ask(), 200);
+    signal(&server.child, "TERM");
+    let status = eventually("the server ends", || server.child.try_wait().unwrap());
+    assert!(status.success());
+}
+
+#[test]
 fn data_that_is_missing_is_not_taken_for_a_first_start() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");

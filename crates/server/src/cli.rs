@@ -7,13 +7,14 @@ use std::{
     sync::Arc,
 };
 
+use clap::CommandFactory as _;
 use serde_json::{Value, json};
 
 use crate::{
     application::{Application, FIRST_ADMIN, StartError},
     clock::{SystemClock, SystemEntropy},
     config::{self, Config, Flags},
-    files, limits,
+    files, limits, reload,
     shell::{Command, Import},
     shutdown::Shutdown,
     telemetry,
@@ -50,6 +51,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 }
 
 /// What each command begins with: the configuration, of the file, the environment and its flags.
+#[derive(Clone)]
 struct Settings {
     file: Option<PathBuf>,
     log_format: Option<String>,
@@ -136,16 +138,11 @@ async fn do_command(settings: &Settings, command: CliCommand) -> Result<(), Stri
             new_database,
         } => {
             let emulator = emulator.then_some(true);
-            let config = settings.load(Flags {
-                listen,
-                public_url,
-                tls_cert,
-                tls_key,
-                role,
-                emulator,
-                ..flags(data)
-            })?;
-            serve(Config { new_database, ..config }).await
+            let flags =
+                Flags { listen, public_url, tls_cert, tls_key, role, emulator, ..flags(data) };
+            let again = settings.clone();
+            let load = move || Ok(Config { new_database, ..again.load(flags.clone())? });
+            serve(load()?, load).await
         }
         CliCommand::Init { data, account, admin, password_stdin, json } => {
             let password = password(password_stdin)?;
@@ -170,6 +167,12 @@ async fn do_command(settings: &Settings, command: CliCommand) -> Result<(), Stri
             Ok(())
         }
         CliCommand::Fixtures { what } => fixtures(settings, what).await,
+        CliCommand::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "iocast", &mut io::stdout());
+            Ok(())
+        }
+        CliCommand::Man { folder } => clap_mangen::generate_to(Cli::command(), &folder)
+            .map_err(|error| format!("{}: {error}", folder.display())),
         CliCommand::Config { what } => configuration(settings, what),
     }
 }
@@ -260,12 +263,17 @@ fn password(from_stdin: bool) -> Result<Option<String>, String> {
     Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
-async fn serve(config: Config) -> Result<(), String> {
+/// Runs the server; `load` reads its settings again.
+async fn serve(
+    config: Config,
+    load: impl Fn() -> Result<Config, String> + Send + Sync + 'static,
+) -> Result<(), String> {
     // First of all: a signal that comes from here on ends iocast in order.
     let shutdown = Shutdown::on_signals().map_err(|e| format!("listening to signals: {e}"))?;
     telemetry::start(&config);
     limits::raise_descriptors();
     let data = config.data.clone();
+    tokio::spawn(reload::follow(shutdown.clone(), config.clone(), load));
     let application = match Application::build(
         config,
         Arc::new(SystemClock::default()),

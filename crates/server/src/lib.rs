@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 mod files;
 mod limits;
+mod reload;
 mod secrets;
 mod shell;
 mod shutdown;

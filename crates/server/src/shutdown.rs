@@ -1,19 +1,23 @@
 //! The one signal to end. It is made before anything else and given to everything that waits, so
 //! that none is lost.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 /// Tells that iocast shall end. Clones tell of the same end.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     end: CancellationToken,
-    reload: std::sync::Arc<tokio::sync::Notify>,
+    /// How often SIGHUP came.
+    hangups: watch::Sender<u64>,
 }
 
 impl Shutdown {
     /// Listens from now on: SIGTERM and Ctrl-C begin the end, a second one ends the process at
-    /// once, SIGHUP reads the certificate again, and SIGUSR1 and SIGUSR2 do nothing (unheard, they
+    /// once, SIGHUP reads certificate and settings again, and SIGUSR1 and SIGUSR2 do nothing (unheard, they
     /// would kill).
     ///
     /// # Errors
@@ -34,7 +38,7 @@ impl Shutdown {
                 tokio::select! {
                     _ = terminate.recv() => told.first_or_exit(),
                     _ = interrupt.recv() => told.first_or_exit(),
-                    _ = hangup.recv() => told.reload.notify_one(),
+                    _ = hangup.recv() => told.hangups.send_modify(|count| *count += 1),
                 }
             }
         });
@@ -68,8 +72,8 @@ impl Shutdown {
         self.end.is_cancelled()
     }
 
-    /// Waits for SIGHUP.
-    pub(crate) async fn reload(&self) {
-        self.reload.notified().await;
+    /// Changes at each SIGHUP from now on.
+    pub(crate) fn hangups(&self) -> watch::Receiver<u64> {
+        self.hangups.subscribe()
     }
 }

@@ -26,13 +26,14 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Looks at the files now and then, and at SIGHUP.
 pub(crate) async fn watch(
     certificate: Arc<Certificate>,
-    hangup: Shutdown,
+    shutdown: Shutdown,
     stop: CancellationToken,
 ) {
+    let mut hangups = shutdown.hangups();
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
-            () = hangup.reload() => {}
+            _ = hangups.changed() => {}
             () = stop.cancelled() => return,
         }
         certificate.look();

@@ -171,6 +171,16 @@ pub(super) enum CliCommand {
         #[command(subcommand)]
         what: FixturesVerb,
     },
+    /// Print what a shell completes commands with: bash, zsh, fish, elvish or powershell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages of all commands into a folder.
+    Man {
+        /// The folder; it must be there.
+        folder: PathBuf,
+    },
     /// Look at the settings.
     Config {
         #[command(subcommand)]

@@ -3,7 +3,11 @@
 
 use std::sync::LazyLock;
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header::ContentDisposition},
+    web,
+};
 use minijinja::{Value, context};
 use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 use serde::Serialize;
@@ -45,6 +49,20 @@ const EXPLAINS: [(&str, &str); 11] = [
     ("/settings/warninglists", "iocs#warninglists"),
     ("/settings/mail", "silence"),
     ("/settings", "operations"),
+];
+
+/// Files that go with the pages.
+const DOWNLOADS: [(&str, &str, &str); 2] = [
+    (
+        "iocast-alerts.yml",
+        "application/yaml",
+        include_str!("../../../../web-templates/help/iocast-alerts.yml"),
+    ),
+    (
+        "iocast-dashboard.json",
+        "application/json",
+        include_str!("../../../../web-templates/help/iocast-dashboard.json"),
+    ),
 ];
 
 /// Found sections that are shown.
@@ -252,6 +270,12 @@ pub(crate) async fn read(
     slug: web::Path<String>,
     visitor: Option<PageContext>,
 ) -> HttpResponse {
+    if let Some((_, kind, text)) = DOWNLOADS.iter().find(|(name, ..)| *name == slug.as_str()) {
+        return HttpResponse::Ok()
+            .content_type(*kind)
+            .insert_header(ContentDisposition::attachment(slug.as_str()))
+            .body(*text);
+    }
     let Some(one) = PAGES.iter().find(|page| page.slug == slug.as_str()) else {
         return show(
             visitor.as_ref(),
