@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-.PHONY: help run replicas test test-long lint fmt doc bench release deb screenshots
+.PHONY: help run replicas test test-long lint fmt doc bench release deb image screenshots
 
 help: ## Lists the targets from their own comments.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ screenshots: ## Pictures of every page, light and dark, wide and narrow, into ta
 
 deb: release ## A Debian package of it in target/debian: systemd service, configuration, user.
 	crates/server/packaging/debian target/release/iocast target/debian
+
+image: release ## A container image of it in target/image, as an OCI archive; no container daemon is needed.
+	crates/server/packaging/image target/release/iocast target/image
 
 release: ## Builds the binary for operation: target/release/iocast.
 	@.ci/need cc

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
@@ -187,4 +187,104 @@ fn a_debian_package_is_installed_backed_up_purged_and_restored() {
     let again = device.get(&list, &[("if-none-match", listed.header("etag"))]);
     assert_eq!(again.status, 304, "the device goes on");
     stop(child);
+}
+
+fn checked_blob(image: &Path, described: &Value) -> PathBuf {
+    let digest = text(described, "digest");
+    let path = image.join("blobs").join(digest.replace(':', "/"));
+    let sum = run(Command::new("sha256sum").arg(&path));
+    assert_eq!(sum.split(' ').next().unwrap(), digest.strip_prefix("sha256:").unwrap());
+    assert_eq!(fs::metadata(&path).unwrap().len(), described["size"].as_u64().unwrap());
+    path
+}
+
+fn json_of(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_container_image_holds_all_that_it_needs() {
+    let folder = TempDir::new().unwrap();
+    let builder = edges::root().join("crates/server/packaging/image");
+    let built = run(Command::new(builder).arg(binary()).arg(folder.path()));
+    let (image, root) = (folder.path().join("image"), folder.path().join("root"));
+    for made in [&image, &root] {
+        fs::create_dir(made).unwrap();
+    }
+    run(Command::new("tar").arg("-xf").arg(built.trim()).arg("-C").arg(&image));
+    // As a registry and a runtime read it: each part is what its digest says.
+    let manifest =
+        json_of(&checked_blob(&image, &json_of(&image.join("index.json"))["manifests"][0]));
+    let config = json_of(&checked_blob(&image, &manifest["config"]));
+    let layer = checked_blob(&image, &manifest["layers"][0]);
+    let unpacked =
+        run(Command::new("sh").arg("-c").arg(format!("gzip -dc {} | sha256sum", layer.display())));
+    assert_eq!(
+        config["rootfs"]["diff_ids"][0],
+        format!("sha256:{}", unpacked.split(' ').next().unwrap())
+    );
+    let listed = run(Command::new("tar").args(["--numeric-owner", "-tvzf"]).arg(&layer));
+    let owner = |path: &str| {
+        let line = listed
+            .lines()
+            .find(|line| line.ends_with(path))
+            .unwrap_or_else(|| panic!("{path} in {listed}"));
+        line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(owner(" data/"), "drwx------ 65532/65532");
+    assert_eq!(owner(" usr/bin/iocast"), "-rwxr-xr-x 0/0");
+    assert!(!listed.contains("bin/sh"), "{listed}");
+    // It is started with the image's own libraries, environment and command.
+    run(Command::new("tar").arg("-xzf").arg(&layer).arg("-C").arg(&root).arg("--no-same-owner"));
+    let libraries: Vec<&str> = listed
+        .lines()
+        .filter_map(|line| line.split(' ').next_back().filter(|path| path.contains(".so")))
+        .collect();
+    let loader = libraries.iter().find(|path| path.contains("ld-linux")).unwrap();
+    let beside = |path: &&&str| !path.contains("ld-linux");
+    let folder_of = root.join(libraries.iter().find(beside).unwrap()).parent().unwrap().to_owned();
+    let inside = |args: &[&str], port: &str| {
+        let mut command = Command::new(root.join(loader));
+        command.arg("--library-path").arg(&folder_of).arg(root.join("usr/bin/iocast")).args(args);
+        command.env_clear();
+        for pair in config["config"]["Env"].as_array().unwrap() {
+            let (name, value) = pair.as_str().unwrap().split_once('=').unwrap();
+            let value = value.replace("0.0.0.0:8080", port);
+            let value =
+                if value.starts_with('/') { format!("{}{value}", root.display()) } else { value };
+            command.env(name, value);
+        }
+        command
+    };
+    let port = free_port();
+    let strings = |key: &str| -> Vec<String> {
+        config["config"][key]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|word| word.as_str().unwrap().to_owned())
+            .collect()
+    };
+    let command = strings("Cmd");
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    let mut child =
+        inside(&command, &port).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let health = strings("Entrypoint").len();
+    assert_eq!(health, 1);
+    let check = config["config"]["Healthcheck"]["Test"].as_array().unwrap();
+    let check = [check[2].as_str().unwrap()];
+    eventually("it says that it is ready", || {
+        inside(&check, &port).output().unwrap().status.success().then_some(())
+    });
+    let secrets = root.join("data/first-account.txt");
+    assert_eq!(fs::metadata(&secrets).unwrap().permissions().mode() & 0o777, 0o600);
+    let secrets = fs::read_to_string(&secrets).unwrap();
+    let password = secrets.lines().find_map(|l| l.trim().strip_prefix("password")).unwrap().trim();
+    Admin::sign_in(&format!("http://{port}"), ADMIN, password);
+    run(Command::new("kill").arg(child.id().to_string()));
+    assert!(child.wait().unwrap().success());
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(!said.contains(password), "the log holds no secrets: {said}");
+    assert!(!inside(&check, &port).output().unwrap().status.success(), "it is gone");
 }

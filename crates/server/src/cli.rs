@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::CommandFactory as _;
+use iocast_fetch::Remote;
 use serde_json::{Value, json};
 
 use crate::{
@@ -167,6 +168,7 @@ async fn do_command(settings: &Settings, command: CliCommand) -> Result<(), Stri
             Ok(())
         }
         CliCommand::Fixtures { what } => fixtures(settings, what).await,
+        CliCommand::Ready { url, ca_file } => ready(settings, url, ca_file.as_deref()),
         CliCommand::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "iocast", &mut io::stdout());
             Ok(())
@@ -263,6 +265,32 @@ fn password(from_stdin: bool) -> Result<Option<String>, String> {
     Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
+/// Asks a server whether devices are served.
+fn ready(settings: &Settings, url: Option<String>, ca_file: Option<&Path>) -> Result<(), String> {
+    let url = match url {
+        Some(url) => url,
+        None => own_address(&settings.load(Flags::default())?),
+    };
+    let read = |file: &Path| {
+        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
+    };
+    let ca = ca_file.map(read).transpose()?;
+    let asked = Remote::new(&url, "", ca.as_deref()).and_then(|at| at.get("/api/v1/ready"));
+    let (status, body) = asked.map_err(|error| format!("{url}: {error}"))?;
+    if status == 200 {
+        say(&format!("{url} serves devices."));
+        return Ok(());
+    }
+    Err(format!("{url} answers {status}: {}", String::from_utf8_lossy(&body)))
+}
+
+/// Where a server with these settings listens on this machine.
+fn own_address(config: &Config) -> String {
+    let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+    let listen = config.listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
+    format!("{scheme}://{listen}")
+}
+
 /// Runs the server; `load` reads its settings again.
 async fn serve(
     config: Config,
@@ -272,7 +300,12 @@ async fn serve(
     let shutdown = Shutdown::on_signals().map_err(|e| format!("listening to signals: {e}"))?;
     telemetry::start(&config);
     limits::raise_descriptors();
-    let data = config.data.clone();
+    // The system's journal keeps what is printed, and shows it to others.
+    let in_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let first_account_file = config
+        .first_account_file
+        .clone()
+        .or_else(|| in_journal.then(|| config.data.join("first-account.txt")));
     tokio::spawn(reload::follow(shutdown.clone(), config.clone(), load));
     let application = match Application::build(
         config,
@@ -287,7 +320,7 @@ async fn serve(
     };
     let url = application.public_url().to_owned();
     if let Some(first) = &application.first {
-        show_first(&json!(first), &data)?;
+        show_first(&json!(first), first_account_file)?;
     }
     if application.answers() {
         say(&format!("iocast listens. Sign in at {url}/ (API to try: {url}/api/docs/)"));
@@ -297,15 +330,13 @@ async fn serve(
     application.run_until_stopped(shutdown).await.map_err(|e| e.to_string())
 }
 
-/// Shows the secrets of the first account: on the terminal, but not in the system's journal, which
-/// keeps them and shows them to others.
-fn show_first(first: &Value, data: &Path) -> Result<(), String> {
-    if std::env::var_os("JOURNAL_STREAM").is_none() {
+/// Shows the secrets of the first account, or writes them into a file that only the owner reads.
+fn show_first(first: &Value, file: Option<PathBuf>) -> Result<(), String> {
+    let Some(path) = file else {
         say("iocast made an account. These secrets are shown this once:");
         print_account(first, FIRST_ADMIN);
         return Ok(());
-    }
-    let path = data.join("first-account.txt");
+    };
     files::write(&path, account_lines(first, FIRST_ADMIN).as_bytes())
         .map_err(|e| format!("writing {}: {e}", path.display()))?;
     say(&format!(

@@ -36,6 +36,9 @@ pub struct Config {
     pub listen: String,
     /// Folder for the database, the secrets and the spool.
     pub data: PathBuf,
+    /// File for the secrets of the first account, in place of standard output; under systemd
+    /// `first-account.txt` in the data folder.
+    pub first_account_file: Option<PathBuf>,
     /// URL at which devices reach iocast; `http://` and the listening address unless given.
     pub public_url: Option<String>,
     /// Certificate chain (PEM). With it and `tls_key`, iocast speaks HTTPS and reads both again
@@ -146,6 +149,7 @@ impl Default for Config {
             listen: "127.0.0.1:8080".to_owned(),
             data: PathBuf::from("data"),
             public_url: None,
+            first_account_file: None,
             tls_cert: None,
             tls_key: None,
             trusted_proxies: String::new(),

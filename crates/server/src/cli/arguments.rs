@@ -171,6 +171,16 @@ pub(super) enum CliCommand {
         #[command(subcommand)]
         what: FixturesVerb,
     },
+    /// Ask a server whether devices are served, as the health check of a container does. Ends with 1
+    /// if they are not.
+    Ready {
+        /// Its address [default: where a server with these settings listens].
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// Certificates (PEM) that sign for it, in place of the public ones.
+        #[arg(long, value_name = "FILE")]
+        ca_file: Option<PathBuf>,
+    },
     /// Print what a shell completes commands with: bash, zsh, fish, elvish or powershell.
     Completions {
         /// Which shell.
