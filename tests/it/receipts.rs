@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     lists,
+    pages::{page, signed_in},
     support::{Admin, Answer, Scene, TestApp, basic, eventually, misp::Misp, send, stories, text},
 };
 
@@ -19,6 +20,7 @@ stories!(
     an_event_that_was_not_taken_is_offered_again,
     a_misp_that_leaves_everything_is_named,
     a_misp_that_has_everything_is_left_alone,
+    a_misp_that_does_not_name_itself_is_noted,
     what_joins_a_refused_event_is_not_lost,
     a_look_with_curl_does_not_count_beside_a_misp,
     monitoring_sees_how_many_devices_lack_what,
@@ -514,6 +516,31 @@ fn asks_for_two_days(app: &TestApp, admin: &Admin, misp: &mut Misp) {
         misp.pull(None);
         app.advance(admin, "6h");
     }
+}
+
+/// Without a name, what it leaves can't be offered again: its device's page says so, and what to
+/// set.
+fn a_misp_that_does_not_name_itself_is_noted(app: &mut TestApp) {
+    let admin = app.admin();
+    let scene = Scene::set(&admin, None);
+    scene.import(&admin, "a.example");
+    publishes(&admin, &scene.group, 1);
+    let cookies = signed_in(app);
+    let shown = || {
+        let url = format!("{}/automation/integrations/{}", app.url, scene.device);
+        page(&url, &cookies).text()
+    };
+    let pull = |headers: &[(&str, &str)]| {
+        let url = format!("{}/manifest.json", scene.url);
+        assert_eq!(pull_as(app, "MISP 2.5.20", &url, headers).status, 200);
+    };
+    let named = [("misp-version", "2.5.20"), ("misp-uuid", "5d3f8b1e-9c2a-4c39-8f5e-2a6f0a7b1c01")];
+    pull(&named);
+    eventually("the client is shown", || shown().contains("MISP 2.5.20").then_some(()));
+    assert!(!shown().contains("does not name itself"));
+    pull(&named[..1]);
+    eventually("the page says what to set", || shown().contains("MISP.uuid").then_some(()));
+    assert!(shown().contains("does not name itself"));
 }
 
 fn a_misp_that_has_everything_is_left_alone(app: &mut TestApp) {
