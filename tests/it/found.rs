@@ -194,6 +194,18 @@ fn why_an_ioc_is_not_there(app: &mut TestApp) {
     let places =
         admin.get(&format!("/api/v1/iocs/{}/places", text(&admin.ioc("low.example"), "id")));
     assert_eq!(places["not_met"][0]["reason"], "severity", "{places}");
+    // All that is kept back, as a table for those who ask in bulk.
+    let private = json!([{ "value": "10.1.2.3", "severity": "high" }]);
+    admin.import(&source, "application/json", &private.to_string(), 200);
+    let table = || {
+        page(&format!("{}/automation/groups/{group}/excluded.csv", tab.url), &tab.cookies).text()
+    };
+    let listed = eventually("the address is kept back", || {
+        Some(table()).filter(|table| table.contains("10.1.2.3"))
+    });
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines[0], "\"value\",\"kind\",\"reason\",\"because\",\"warninglists\"");
+    assert!(lines.len() == 2 && lines[1].starts_with("\"10.1.2.3\",\"ipv4\","), "{listed}");
 }
 
 fn a_rule_that_cannot_be_read_is_not_widened(app: &mut TestApp) {

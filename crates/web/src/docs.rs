@@ -215,10 +215,16 @@ pub(crate) async fn ui(request: HttpRequest) -> HttpResponse {
             .insert_header((header::LOCATION, "/api/docs/"))
             .finish();
     }
-    let config = std::sync::Arc::new(Config::new([
-        Url::with_primary("Management and Threat Command", "/api/openapi.json", true),
-        Url::new("Threat Command alone", "/api/threat-command.json"),
-    ]));
+    let config = std::sync::Arc::new(
+        Config::new([
+            Url::with_primary("Management and Threat Command", "/api/openapi.json", true),
+            Url::new("Threat Command alone", "/api/threat-command.json"),
+        ])
+        // Groups of calls are closed at first, and found by their names.
+        .doc_expansion("none")
+        .filter(true)
+        .deep_linking(true),
+    );
     match serve(file, config) {
         Ok(Some(found)) => HttpResponse::Ok()
             .content_type(found.content_type)

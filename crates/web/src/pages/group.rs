@@ -1,13 +1,14 @@
 //! One IOC group: what it holds and why, what it serves, and sending again.
 
 use actix_web::{HttpResponse, http::StatusCode, http::header};
-use iocast_app::{AppError, DeviceView, GroupPatch, IocQuery, Page, SendAgain};
+use iocast_app::{AppError, DeviceView, GroupPatch, IocQuery, Page, RefusedIoc, SendAgain};
 use iocast_domain::{
     group::Group,
     guard::Refusal,
     id::{GroupId, IocId, SourceId},
     ioc::Whitelist,
     member::MembershipState,
+    name::slug,
     normalise::detect,
     rule::NotMet,
 };
@@ -26,6 +27,7 @@ use crate::{
         snapshots::RefusedOut,
         sources::SourceOut,
     },
+    csv,
     extract::path_id,
     problem::Problem,
 };
@@ -34,6 +36,8 @@ use crate::{
 const IOCS: u64 = 50;
 /// IOCs that are kept back, on the page.
 const REFUSED: u64 = 50;
+/// IOCs of an export that are read at once.
+const EXPORTED: u64 = 1_000;
 /// Values on each side of a comparison.
 const COMPARED: usize = 200;
 /// Characters of a file that are shown.
@@ -49,6 +53,34 @@ pub(crate) async fn show(visitor: PageContext, id: Id) -> PageResult {
     page(&visitor, GroupId(id.0), StatusCode::OK, Value::from(()), context! {}).await
 }
 
+fn reason(visitor: &PageContext) -> Option<Refusal> {
+    visitor.query("reason").and_then(|word| word.parse().ok())
+}
+
+/// The IOCs that are kept back from a group, with why, as a table.
+pub(crate) async fn excluded(visitor: PageContext, id: Id) -> PageResult {
+    let (app, actor, reason) = (visitor.app.clone(), visitor.actor.clone(), reason(&visitor));
+    let id = GroupId(id.0);
+    let name = app.accounts.group_fetch(&actor, id).await?.view.row.group.name;
+    let file = format!("excluded-{}.csv", slug(name.as_str()));
+    let head = &["value", "kind", "reason", "because", "warninglists"];
+    let first = Page { limit: EXPORTED, after: None };
+    Ok(csv::streamed(&file, head, Some(first), move |page: Page| {
+        let (app, actor) = (app.clone(), actor.clone());
+        async move {
+            let found = app.accounts.group_refused(&actor, id, reason, &page).await?;
+            let line = |of: RefusedIoc| {
+                let lists: Vec<String> = of.lists.into_iter().map(|list| list.name).collect();
+                let (value, kind) = (of.ioc.value.as_str(), of.ioc.kind.word());
+                let (word, because) = (of.refusal.word(), of.refusal.because());
+                csv::line(&[value, kind, word, because, &lists.join(";")])
+            };
+            let lines = found.items.into_iter().map(line).collect();
+            Ok((lines, found.next.map(|next| Page { after: Some(next), ..page })))
+        }
+    }))
+}
+
 async fn page(
     visitor: &PageContext,
     id: GroupId,
@@ -61,7 +93,7 @@ async fn page(
     let group = detail.view.row.group.clone();
     let device = app.accounts.device_fetch(actor, group.device_id).await?;
     let search = filter(visitor);
-    let reason = visitor.query("reason").and_then(|word| word.parse::<Refusal>().ok());
+    let reason = reason(visitor);
     let refused = app
         .accounts
         .group_refused(actor, id, reason, &Page { limit: REFUSED, after: visitor.query("refused") })

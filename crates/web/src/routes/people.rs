@@ -65,6 +65,7 @@ pub(super) fn for_people(config: &mut web::ServiceConfig) {
                 .route(web::get().to(group::show))
                 .route(web::post().to(group::act)),
         )
+        .service(page("/automation/groups/{id}/excluded.csv").route(web::get().to(group::excluded)))
         .service(page("/automation/groups/{id}/compare").route(web::get().to(group::compare)))
         .service(page("/automation/groups/{id}/files/{path:.*}").route(web::get().to(group::file)))
         .service(page("/automation/policy").route(web::get().to(policy::list)))
