@@ -39,6 +39,8 @@ impl MigrationTrait for Migration {
             big_integer_null("expires_at"),
             big_integer_null("revoked_at"),
             big_integer_null("last_used_at"),
+            big_integer_null("days"),
+            uuid_null("replaced_by"),
         ];
         create(
             manager,

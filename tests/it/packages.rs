@@ -216,6 +216,12 @@ fn a_container_image_holds_all_that_it_needs() {
     let manifest =
         json_of(&checked_blob(&image, &json_of(&image.join("index.json"))["manifests"][0]));
     let config = json_of(&checked_blob(&image, &manifest["config"]));
+    // As a Docker with a store of its own reads it.
+    let docker = json_of(&image.join("manifest.json"));
+    assert_eq!(docker[0]["RepoTags"][0], "iocast:0.1.0");
+    for path in [&docker[0]["Config"], &docker[0]["Layers"][0]] {
+        assert!(image.join(path.as_str().unwrap()).is_file(), "{docker}");
+    }
     let layer = checked_blob(&image, &manifest["layers"][0]);
     let unpacked =
         run(Command::new("sh").arg("-c").arg(format!("gzip -dc {} | sha256sum", layer.display())));

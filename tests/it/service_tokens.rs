@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     pages::{Tab, page},
-    support::{Admin, Scene, TestApp, stories, text},
+    support::{Admin, Scene, TestApp, eventually, stories, text},
 };
 
 stories!(
@@ -53,6 +53,16 @@ fn a_token_does_what_its_scope_says(app: &mut TestApp) {
     let all = with_scope(&admin, "admin");
     all.patch("/api/v1/account", json!({ "silent_after_hours": 24 }), 200);
     all.delete(&path, 204);
+    // What would outlive the token, or works for others, is for people.
+    all.post("/api/v1/keys", json!({ "kind": "api" }), 403);
+    devices.post("/api/v1/keys", json!({ "kind": "appliance" }), 403);
+    all.post("/api/v1/users", json!({ "email": "eve@example.com", "role": "admin" }), 403);
+    let people =
+        json!({ "version": 1, "people": [{ "email": "eve@example.com", "role": "admin" }] });
+    let refused = all.post("/api/v1/configuration", people, 422);
+    assert_eq!(refused["errors"][0]["code"], "not_for_service_tokens");
+    assert!(all.get("/api/v1/account")["webhook_secret"].is_null());
+    assert_eq!(intake.get_status("/api/v1/audit"), 403);
     // What it did is in the audit log under its name.
     let log = admin.get("/api/v1/audit?limit=200");
     let by = |action: &str| {
@@ -96,15 +106,27 @@ fn no_token_does_more_than_its_scope(app: &mut TestApp) {
             // No object has this id: nothing is changed by asking.
             let at = path.replace("{id}", &uuid::Uuid::nil().to_string());
             let of_people = noun == "/me"
-                || noun == "/account/password"
                 || noun.starts_with("/sessions")
+                || noun.starts_with("/users") && method != "GET"
                 || noun.starts_with("/service-tokens") && !noun.ends_with("/current");
+            let reads = method == "GET"
+                && ![
+                    "/audit",
+                    "/configuration",
+                    "/emulator",
+                    "/outbox",
+                    "/recordings",
+                    "/scenarios",
+                    "/users",
+                ]
+                .iter()
+                .any(|of| noun.starts_with(of));
             for (i, (scope, token)) in tokens.iter().enumerate() {
                 let may = !of_people
-                    && (method == "GET"
+                    && (reads
                         || *scope == "admin"
                         || *scope == "devices"
-                            && ["/devices", "/groups", "/keys", "/rules"]
+                            && ["/devices", "/groups", "/rules"]
                                 .iter()
                                 .any(|of| noun.starts_with(of))
                         || *scope == "intake"
@@ -149,6 +171,16 @@ fn a_token_for_one_device_or_source(app: &mut TestApp) {
     feed.import(&scene.source, "text/plain", "a.example", 200);
     let import = text(&admin.get("/api/v1/imports")["items"][0], "id");
     assert_eq!(feed.get_status(&format!("/api/v1/imports/{import}")), 200);
+    // It fills its source, and says nothing for others: neither tags and decisions of people nor
+    // what the source may claim.
+    let at = format!("/api/v1/sources/{}", scene.source);
+    let list = [("content-type", "text/plain")];
+    let sent = |query: &str| {
+        feed.send("POST", &format!("{at}/iocs?{query}"), &list, Some(b"c.example")).status
+    };
+    assert_eq!((sent("restore=true"), sent("tag=mine")), (403, 422));
+    feed.patch(&at, json!({ "confidence": 3 }), 403);
+    feed.delete(&at, 403);
     let second = admin.post("/api/v1/sources", json!({ "name": "Second", "confidence": 2 }), 201);
     let second = text(&second, "id");
     feed.import(&second, "text/plain", "b.example", 403);
@@ -177,11 +209,20 @@ fn tokens_end(app: &mut TestApp) {
     let works = |token: &Admin| token.get_status("/api/v1/devices") == 200;
     assert!(works(&old));
     let used = admin.get("/api/v1/service-tokens");
-    assert!(used["items"][0]["last_used_at"].is_string(), "{used}");
+    assert!(used["items"][0]["active"] == true, "{used}");
+    eventually("its use is noted", || {
+        let all = admin.get("/api/v1/service-tokens");
+        all["items"][0]["last_used_at"].is_string().then_some(())
+    });
     let path = format!("/api/v1/service-tokens/{id}");
     let new = admin.post(&format!("{path}/rotate"), json!({ "overlap_hours": 24 }), 201);
     let new = Admin { url: admin.url.clone(), token: text(&new, "secret") };
     assert!(works(&old) && works(&new));
+    // Twice would cut its life short, and leave one more.
+    assert_eq!(
+        admin.post(&format!("{path}/rotate"), json!({}), 409)["code"],
+        "service_token_replaced"
+    );
     // The emulator's clock moves the product, not what programs show.
     app.advance(&admin, "25h");
     assert!(works(&old));

@@ -41,6 +41,14 @@ impl fmt::Debug for NewKey {
     }
 }
 
+/// An API key may do what an administrator may, and does not expire.
+fn may_make(actor: &Actor, kind: KeyKind) -> AppResult<()> {
+    match kind {
+        KeyKind::Api => actor.may_give_access(),
+        KeyKind::Appliance | KeyKind::Device => actor.may_write(),
+    }
+}
+
 impl Accounts {
     /// Makes a key in a transaction.
     pub(crate) async fn key_write(
@@ -95,7 +103,7 @@ impl Accounts {
         kind: KeyKind,
         device: Option<DeviceId>,
     ) -> AppResult<NewKey> {
-        actor.may_write()?;
+        may_make(actor, kind)?;
         if device.is_some() {
             actor.may_read(Module::Automation)?;
         }
@@ -171,6 +179,7 @@ impl Accounts {
         }
         let txn = self.context.store.write().await?;
         let old = txn.key_fetch(&actor.account_id, id).await?.ok_or(AppError::NotFound("key"))?;
+        may_make(actor, old.kind)?;
         let now = self.context.now();
         if let Some(refusal) = old.refusal(now) {
             return Err(AppError::Conflict {

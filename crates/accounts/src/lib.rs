@@ -10,7 +10,10 @@ use iocast_context::{
     Actor, AppError, AppResult, Caller, Context, Fields, Messages, Tables, credentials, random_hex,
     taken,
 };
-use iocast_domain::id::AccountId;
+use iocast_domain::{
+    id::{AccountId, ServiceTokenId},
+    time::Timestamp,
+};
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
@@ -55,6 +58,8 @@ pub use self::{
 
 /// Names of rules of which the last number is remembered.
 const RULE_NUMBERS: usize = 10_000;
+/// Service tokens of which it is remembered when their use was noted.
+const TOKENS_NOTED: usize = 10_000;
 /// Password hashes that are made at once.
 const PASSWORDS: usize = 2;
 
@@ -69,6 +74,8 @@ pub struct Accounts {
     rule_numbers: Cache<(AccountId, String), u32>,
     api_calls: calls::Calls,
     api_used: calls::Used,
+    /// When it was last noted that a service token was used.
+    tokens_used: Cache<ServiceTokenId, Timestamp>,
 }
 
 impl Accounts {
@@ -87,6 +94,7 @@ impl Accounts {
             rule_numbers: Cache::new(RULE_NUMBERS),
             api_calls: calls::Calls::default(),
             api_used: calls::Used::default(),
+            tokens_used: Cache::new(TOKENS_NOTED),
         }
     }
 

@@ -126,7 +126,7 @@ impl Accounts {
         email: &str,
         role: Role,
     ) -> AppResult<User> {
-        actor.may_write()?;
+        actor.may_give_access()?;
         if self.messages.are_off() {
             return Err(AppError::Conflict {
                 code: "mail_off",
@@ -183,7 +183,7 @@ impl Accounts {
         id: UserId,
         patch: UserPatch,
     ) -> AppResult<User> {
-        actor.may_write()?;
+        actor.may_give_access()?;
         let txn = self.context.store.write().await?;
         // The account's row is locked: two administrators can't disable each other at once.
         txn.account_lock(&actor.account_id).await?;

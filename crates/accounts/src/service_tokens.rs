@@ -59,14 +59,6 @@ impl fmt::Debug for MadeServiceToken {
     }
 }
 
-/// A token that could make tokens would outlive its own end.
-fn may_manage(actor: &Actor) -> AppResult<()> {
-    if actor.service_token().is_some() {
-        return Err(AppError::Forbidden);
-    }
-    actor.may_write()
-}
-
 impl Accounts {
     /// Sessions and service tokens run on the real clock, whatever the product's was moved to.
     fn token_now(&self) -> Timestamp {
@@ -83,8 +75,19 @@ impl Accounts {
         actor: &Actor,
         new: NewServiceToken,
     ) -> AppResult<(ServiceToken, String)> {
-        let secret = format!("{PREFIX}{}", random_hex(&*self.context.entropy, 40));
         let now = self.token_now();
+        // One change of tokens at a time: none is made beside a rotation or a revocation.
+        txn.account_lock(&actor.account_id).await?;
+        let all = txn.service_token_list(&actor.account_id).await?;
+        if all.iter().filter(|token| token.refusal(now).is_none()).count() >= TOKENS_MAX {
+            return Err(AppError::Conflict {
+                code: "too_many_service_tokens",
+                detail: format!(
+                    "An account has at most {TOKENS_MAX} service tokens that work; revoke one first."
+                ),
+            });
+        }
+        let secret = format!("{PREFIX}{}", random_hex(&*self.context.entropy, 40));
         let token = ServiceToken {
             id: ServiceTokenId::random(&*self.context.entropy),
             account_id: actor.account_id.clone(),
@@ -98,6 +101,8 @@ impl Accounts {
             expires_at: new.days.map(|days| now.plus(days.saturating_mul(DAY))),
             revoked_at: None,
             last_used_at: None,
+            days: new.days,
+            replaced_by: None,
         };
         txn.service_token_insert(&token).await?;
         let change = serde_json::json!({
@@ -170,7 +175,7 @@ impl Accounts {
         actor: &Actor,
         new: NewServiceToken,
     ) -> AppResult<MadeServiceToken> {
-        may_manage(actor)?;
+        actor.may_give_access()?;
         let name = check_name(&new.name).map_err(|error| AppError::Invalid(vec![error]))?;
         check_limit(new.scope, new.limit).map_err(|error| AppError::Invalid(vec![error]))?;
         if new.days.is_some_and(|days| !(1..=DAYS_MAX).contains(&days)) {
@@ -192,16 +197,6 @@ impl Accounts {
             }
             None => {}
         }
-        let now = self.token_now();
-        let all = txn.service_token_list(&actor.account_id).await?;
-        if all.iter().filter(|token| token.refusal(now).is_none()).count() >= TOKENS_MAX {
-            return Err(AppError::Conflict {
-                code: "too_many_service_tokens",
-                detail: format!(
-                    "An account has at most {TOKENS_MAX} service tokens that work; revoke one first."
-                ),
-            });
-        }
         let (token, secret) =
             self.token_write(&txn, actor, NewServiceToken { name, ..new }).await?;
         txn.commit().await?;
@@ -213,7 +208,7 @@ impl Accounts {
     /// # Errors
     /// If the database does not answer.
     pub async fn service_token_list(&self, actor: &Actor) -> AppResult<Vec<ServiceTokenView>> {
-        may_manage(actor)?;
+        actor.may_give_access()?;
         let all = self.context.store.read().service_token_list(&actor.account_id).await?;
         Ok(all.into_iter().map(|token| self.token_view(token)).collect())
     }
@@ -242,7 +237,7 @@ impl Accounts {
         id: ServiceTokenId,
         overlap_hours: Option<i64>,
     ) -> AppResult<MadeServiceToken> {
-        may_manage(actor)?;
+        actor.may_give_access()?;
         let overlap = overlap_hours.unwrap_or(24);
         if !(0..=OVERLAP_MAX).contains(&overlap) {
             return Err(AppError::field(
@@ -252,6 +247,7 @@ impl Accounts {
             ));
         }
         let txn = self.context.store.write().await?;
+        txn.account_lock(&actor.account_id).await?;
         let old = txn
             .service_token_fetch(&actor.account_id, id)
             .await?
@@ -263,16 +259,22 @@ impl Accounts {
                 detail: format!("{refusal} Make a new one instead."),
             });
         }
+        if let Some(by) = old.replaced_by {
+            return Err(AppError::Conflict {
+                code: "service_token_replaced",
+                detail: format!("The token {by} took its place already; rotate that one."),
+            });
+        }
         let new = NewServiceToken {
             name: old.name.clone(),
             scope: old.scope,
             limit: old.limit,
-            days: old.expires_at.map(|at| (at.since(old.created_at) / DAY).max(1)),
+            days: old.days,
         };
         let (token, secret) = self.token_write(&txn, actor, new).await?;
         let end = now.plus(overlap * HOUR);
         let until = old.expires_at.map_or(end, |at| at.min(end));
-        txn.service_token_expires(id, until).await?;
+        txn.service_token_replaced(id, token.id, until).await?;
         let change = serde_json::json!({ "new": token.id, "old_works_until": until });
         self.context.audit(&txn, actor, "service_token.rotate", &id, &change).await?;
         txn.commit().await?;
@@ -284,8 +286,9 @@ impl Accounts {
     /// # Errors
     /// If it is not there.
     pub async fn service_token_revoke(&self, actor: &Actor, id: ServiceTokenId) -> AppResult<()> {
-        may_manage(actor)?;
+        actor.may_give_access()?;
         let txn = self.context.store.write().await?;
+        txn.account_lock(&actor.account_id).await?;
         let token = txn
             .service_token_fetch(&actor.account_id, id)
             .await?
@@ -318,28 +321,33 @@ impl Accounts {
         let account = read.account_fetch(&token.account_id).await?.ok_or(
             AppError::Unauthenticated("The account of this service token is not there any more."),
         )?;
-        if token.last_used_at.is_none_or(|at| now.since(at) >= USED_EVERY) {
-            self.token_used(token.id, now).await;
+        let noted = self.tokens_used.get(&token.id).or(token.last_used_at);
+        if noted.is_none_or(|at| now.since(at) >= USED_EVERY) {
+            self.tokens_used.insert(token.id, now);
+            self.token_used(token.id, now);
         }
         Ok(Actor { modules: account.modules, ..Actor::service(token, caller) })
     }
 
-    /// Notes that a token is used. A request is not refused because that can't be written.
-    async fn token_used(&self, id: ServiceTokenId, now: Timestamp) {
-        let written = async {
-            let txn = self.context.store.write().await?;
+    /// Notes that a token is used, while the request goes on.
+    fn token_used(&self, id: ServiceTokenId, now: Timestamp) {
+        let store = self.context.store.clone();
+        let write = async move {
+            let txn = store.write().await?;
             txn.service_token_used(id, now).await?;
             txn.commit().await
         };
-        if let Err(error) = written.await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "It could not be written that a service token was used"
-            );
-        }
+        self.context.in_background(async move {
+            if let Err(error) = write.await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "It could not be written that a service token was used"
+                );
+            }
+        });
     }
 
-    /// Whether a group or an import belongs to the one thing that a token is for.
+    /// Whether a group belongs to the one thing that a token is for.
     ///
     /// # Errors
     /// If the database does not answer.
@@ -349,7 +357,7 @@ impl Accounts {
         Ok(group.is_some_and(|group| token.limit == Some(Limit::Device(group.group.device_id))))
     }
 
-    /// The same for an import.
+    /// Whether an import belongs to the one thing that a token is for.
     ///
     /// # Errors
     /// If the database does not answer.

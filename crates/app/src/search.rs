@@ -51,7 +51,7 @@ impl App {
         if actor.may_read(Module::Tip).is_err() {
             hits.named.sources.clear();
         }
-        if actor.may_write().is_err() {
+        if actor.may_administer().is_err() {
             hits.named.people.clear();
         }
         Ok(hits)

@@ -143,6 +143,29 @@ impl Actor {
         self.may_write()
     }
 
+    /// Lets only those through who may see and do everything in the account: of service tokens,
+    /// those with the scope `admin`.
+    ///
+    /// # Errors
+    /// [`AppError::Forbidden`] for everybody else.
+    pub const fn may_administer(&self) -> AppResult<()> {
+        match &self.who {
+            Who::Service(token, _) if !matches!(token.scope, Scope::Admin) => {
+                Err(AppError::Forbidden)
+            }
+            _ => self.may_write(),
+        }
+    }
+
+    /// Lets only people and the operator through: what gives lasting access is not for service
+    /// tokens, which would outlive their own end by it.
+    ///
+    /// # Errors
+    /// [`AppError::Forbidden`] for service tokens, and for everybody who may change nothing.
+    pub const fn may_give_access(&self) -> AppResult<()> {
+        if self.service_token().is_some() { Err(AppError::Forbidden) } else { self.may_write() }
+    }
+
     /// Lets only those through who may change things: administrators, programs with an API key or a
     /// service token for changes, and the operator. What a service token may change is held where
     /// its requests come in.

@@ -17,13 +17,14 @@ const NAME_MAX: usize = 80;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// Read everything, change nothing.
+    /// Read all but what only administrators see: people, messages, the audit log.
     Read,
-    /// Read everything; change devices, groups, their keys and rules.
+    /// Read; change devices with their groups and keys, and rules.
     Devices,
-    /// Read everything; change sources and IOCs, and import.
+    /// Read; change sources and IOCs, and import.
     Intake,
-    /// Everything that an administrator may, but for service tokens and the passwords of people.
+    /// Everything that an administrator may, but for what gives lasting access: service tokens, API
+    /// keys and people.
     Admin,
 }
 
@@ -85,6 +86,10 @@ pub struct ServiceToken {
     pub revoked_at: Option<Timestamp>,
     /// When it was last used, to some minutes.
     pub last_used_at: Option<Timestamp>,
+    /// The days that it was made for; none: for ever. A token that takes its place gets as many.
+    pub days: Option<i64>,
+    /// The token that took its place.
+    pub replaced_by: Option<ServiceTokenId>,
 }
 
 impl ServiceToken {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use iocast_domain::{
     account::Module,
     id::SourceId,
-    subscription::{Access, Coverage, Freshness, Protocol, Subscription, SubscriptionOptions},
+    subscription::{
+        Access, Coverage, FetchProgress, Freshness, Protocol, Subscription, SubscriptionOptions,
+    },
     time::Timestamp,
 };
 use iocast_store::{Fetch, Page, PageOf};
@@ -103,6 +105,27 @@ fn shown(of: &Subscription) -> serde_json::Value {
     })
 }
 
+/// A subscription that never fetched anything, without its secrets.
+fn made(source: SourceId, new: &NewSubscription, checked: Checked) -> Subscription {
+    let Checked { url, every, grace, form, access_name, options, .. } = checked;
+    Subscription {
+        source_id: source,
+        protocol: new.protocol,
+        url,
+        form,
+        every,
+        coverage: new.coverage,
+        grace,
+        access: new.access,
+        access_name,
+        secret: Vec::new(),
+        tls_key: Vec::new(),
+        paused: new.paused,
+        options,
+        progress: FetchProgress::default(),
+    }
+}
+
 /// For what the secret of a source's subscription is sealed.
 fn purpose(source: SourceId) -> String {
     format!("subscription {source}")
@@ -150,6 +173,16 @@ impl Intake {
         Ok(found.into_iter().map(|of| SubscriptionView::of(of, now)).collect())
     }
 
+    /// A subscription as it would be kept, without its secrets.
+    ///
+    /// # Errors
+    /// If a field breaks a rule.
+    pub fn subscription_checked(&self, new: &NewSubscription) -> AppResult<SubscriptionView> {
+        let now = self.context.now();
+        let checked = checked(new, now, &self.context.settings.fetch_folders)?;
+        Ok(SubscriptionView::of(made(SourceId(uuid::Uuid::nil()), new, checked), now))
+    }
+
     /// Gives a source a subscription, or changes the one that it has. It is fetched at once.
     ///
     /// # Errors
@@ -167,23 +200,8 @@ impl Intake {
         txn.account_lock(&actor.account_id).await?;
         let before = txn.subscription_fetch(source).await?;
         let (secret, tls_key) = self.sealed(source, before.as_ref(), &new, &checked)?;
-        let Checked { url, every, grace, form, access_name, options, .. } = checked;
-        let mut after = Subscription {
-            source_id: source,
-            protocol: new.protocol,
-            url,
-            form,
-            every,
-            coverage: new.coverage,
-            grace,
-            access: new.access,
-            access_name,
-            secret,
-            tls_key,
-            paused: new.paused,
-            options,
-            progress: before.as_ref().map(|of| of.progress.clone()).unwrap_or_default(),
-        };
+        let progress = before.as_ref().map(|of| of.progress.clone()).unwrap_or_default();
+        let mut after = Subscription { secret, tls_key, progress, ..made(source, &new, checked) };
         let same_list = before.as_ref().is_some_and(|of| of.fetches_the_same(&after));
         if !same_list {
             // Another list: nothing is known of it.

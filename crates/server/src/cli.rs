@@ -275,7 +275,7 @@ fn ready(settings: &Settings, url: Option<String>, ca_file: Option<&Path>) -> Re
         std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
     };
     let ca = ca_file.map(read).transpose()?;
-    let asked = Remote::new(&url, "", ca.as_deref()).and_then(|at| at.get("/api/v1/ready"));
+    let asked = Remote::ready(&url, ca.as_deref());
     let (status, body) = asked.map_err(|error| format!("{url}: {error}"))?;
     if status == 200 {
         say(&format!("{url} serves devices."));
@@ -337,8 +337,11 @@ fn show_first(first: &Value, file: Option<PathBuf>) -> Result<(), String> {
         print_account(first, FIRST_ADMIN);
         return Ok(());
     };
-    files::write(&path, account_lines(first, FIRST_ADMIN).as_bytes())
-        .map_err(|e| format!("writing {}: {e}", path.display()))?;
+    if let Err(error) = files::write(&path, account_lines(first, FIRST_ADMIN).as_bytes()) {
+        // The account is made: without these lines nobody could sign in.
+        eprintln!("iocast: writing {}: {error}", path.display());
+        return show_first(first, None);
+    }
     say(&format!(
         "iocast made an account. Its secrets are in {}: read them, and delete the file.",
         path.display()

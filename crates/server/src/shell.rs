@@ -44,7 +44,13 @@ pub(crate) enum Command {
     /// Look at sources that fetch by themselves, make one, or fetch one.
     Sources { account: Option<String>, what: SourcesCommand },
     /// Show an account as a document; with one, make the account what it says.
-    Configuration { account: Option<String>, document: Option<Value>, plan: bool, prune: bool },
+    Configuration {
+        account: Option<String>,
+        document: Option<Value>,
+        plan: bool,
+        prune: bool,
+        expected: Option<String>,
+    },
     /// Switch modules of an account.
     Modules { account: Option<String>, automation: Option<bool>, tip: Option<bool> },
 }
@@ -106,9 +112,9 @@ pub(crate) async fn execute(
                 json!({ "account_id": operator.account_id, "automation": modules.automation, "tip": modules.tip }),
             )
         }
-        Command::Configuration { account: named, document, plan, prune } => {
+        Command::Configuration { account: named, document, plan, prune, expected } => {
             let operator = Actor::operator(account(app, named.as_deref()).await?);
-            configuration(app, &operator, document, ApplyOptions { plan, prune }).await
+            configuration(app, &operator, document, ApplyOptions { plan, prune, expected }).await
         }
         Command::Sources { account: named, what } => {
             let operator = Actor::operator(account(app, named.as_deref()).await?);

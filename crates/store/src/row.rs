@@ -31,6 +31,7 @@ row!(service_token, "service_tokens", {
     #[sea_orm(primary_key, auto_increment = false)] id: Uuid,
     account_id: String, name: String, scope: i16, device_id: Option<Uuid>, source_id: Option<Uuid>, prefix: String, hash: String,
     made_by: String, created_at: i64, expires_at: Option<i64>, revoked_at: Option<i64>, last_used_at: Option<i64>,
+    days: Option<i64>, replaced_by: Option<Uuid>,
 });
 row!(source, "sources", { #[sea_orm(primary_key, auto_increment = false)] id: Uuid, account_id: String, name: String, folded: String, confidence: i16, enabled: bool, created_at: i64, kind: i16, description: String, limits: String });
 row!(source_day, "source_days", {

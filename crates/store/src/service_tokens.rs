@@ -45,6 +45,8 @@ fn to_token(row: service_token::Model) -> StoreResult<ServiceToken> {
         expires_at,
         revoked_at,
         last_used_at,
+        days,
+        replaced_by,
     } = row;
     let (device, source) = (device_id.map(DeviceId), source_id.map(SourceId));
     Ok(ServiceToken {
@@ -64,14 +66,17 @@ fn to_token(row: service_token::Model) -> StoreResult<ServiceToken> {
         expires_at: expires_at.map(Timestamp::from_micros),
         revoked_at: revoked_at.map(Timestamp::from_micros),
         last_used_at: last_used_at.map(Timestamp::from_micros),
+        days,
+        replaced_by: replaced_by.map(ServiceTokenId),
     })
 }
 
 impl<C: ConnectionTrait> Conn<C> {
-    /// The service tokens of an account, newest first.
+    /// The service tokens of an account: those that were not revoked first, then newest first.
     pub async fn service_token_list(&self, account: &AccountId) -> StoreResult<Vec<ServiceToken>> {
         service_token::Entity::find()
             .filter(service_token::Column::AccountId.eq(account.as_str()))
+            .order_by_desc(service_token::Column::RevokedAt.is_null())
             .order_by_desc(service_token::Column::CreatedAt)
             .order_by_desc(service_token::Column::Id)
             .limit(LISTED)
@@ -132,17 +137,25 @@ impl Txn {
             expires_at: Set(token.expires_at.map(Timestamp::micros)),
             revoked_at: Set(token.revoked_at.map(Timestamp::micros)),
             last_used_at: Set(token.last_used_at.map(Timestamp::micros)),
+            days: Set(token.days),
+            replaced_by: Set(token.replaced_by.map(|id| id.0)),
         };
         row.insert(&self.0).await?;
         Ok(())
     }
 
-    /// Sets when a service token expires.
-    pub async fn service_token_expires(
+    /// Notes that another service token takes the place of one, which expires at `at`.
+    pub async fn service_token_replaced(
         &self,
         id: ServiceTokenId,
+        by: ServiceTokenId,
         at: Timestamp,
     ) -> StoreResult<()> {
+        service_token::Entity::update_many()
+            .col_expr(service_token::Column::ReplacedBy, Expr::value(by.0))
+            .filter(service_token::Column::Id.eq(id.0))
+            .exec(&self.0)
+            .await?;
         self.service_token_set(id, service_token::Column::ExpiresAt, at).await
     }
 

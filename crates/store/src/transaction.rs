@@ -25,6 +25,11 @@ use sea_orm::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::{StoreResult, Txn};
+
+/// For a transaction on PostgreSQL that stands still between two statements.
+const MAY_IDLE: &str = "SET LOCAL idle_in_transaction_session_timeout = 0";
+
 /// When a commit or a rollback last failed. Connections that were open then are replaced.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Suspicion(Arc<Mutex<Option<Instant>>>);
@@ -158,5 +163,18 @@ impl ConnectionTrait for Write {
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         self.watched(self.transaction.query_all_raw(statement)).await
+    }
+}
+
+impl Txn {
+    /// Lets this transaction stand still between two statements for as long as it needs.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub async fn may_idle(&self) -> StoreResult<()> {
+        if self.0.get_database_backend() == DbBackend::Postgres {
+            self.0.execute_unprepared(MAY_IDLE).await?;
+        }
+        Ok(())
     }
 }

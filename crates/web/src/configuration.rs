@@ -13,11 +13,13 @@ use utoipa::ToSchema;
 
 use crate::problem::Problem;
 
+mod allow;
 mod current;
 mod document;
 mod normal;
 mod plan;
 mod prune;
+mod values;
 mod work;
 
 pub use self::document::Document;
@@ -28,6 +30,9 @@ use self::{
     plan::{Planner, Step},
     work::Worker,
 };
+
+/// Changes that a failure names.
+const MADE_SHOWN: usize = 20;
 
 /// What is done with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -73,6 +78,17 @@ pub struct Change {
     pub fields: Vec<FieldChange>,
 }
 
+impl Change {
+    fn words(&self) -> String {
+        let action = match self.action {
+            Action::Create => "created",
+            Action::Update => "changed",
+            Action::Delete => "deleted",
+        };
+        format!("{} {} {action}", self.what, self.name).replace("  ", " ")
+    }
+}
+
 /// A group that was made.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct MadeGroup {
@@ -87,6 +103,8 @@ pub struct MadeGroup {
 pub struct Applied {
     /// Whether the changes were made; false for a plan.
     pub applied: bool,
+    /// Tells this plan from others: give it as `expected` to have exactly these changes made.
+    pub fingerprint: String,
     /// The changes, in the order in which they are made.
     pub changes: Vec<Change>,
     /// Groups that were made.
@@ -94,12 +112,14 @@ pub struct Applied {
 }
 
 /// How to apply a document.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ApplyOptions {
     /// Only say what would change.
     pub plan: bool,
     /// Delete what the parts of the document do not name.
     pub prune: bool,
+    /// The plan that is to be carried out; another one is refused.
+    pub expected: Option<String>,
 }
 
 /// The account as a document.
@@ -107,10 +127,10 @@ pub struct ApplyOptions {
 /// # Errors
 /// If the database does not answer, or the actor may not see all of it.
 pub async fn export(app: &App, actor: &Actor) -> AppResult<Document> {
-    actor.may_write()?;
+    actor.may_administer()?;
     let (mut document, ids) = current(app, actor).await?;
     if let Some(sources) = &mut document.sources {
-        sources.retain(|source| !ids.own_sources.contains(&folded(&source.name)));
+        sources.retain(|source| !ids.document_sources.contains(&folded(&source.name)));
     }
     Ok(document)
 }
@@ -125,7 +145,7 @@ pub async fn apply(
     document: Document,
     options: ApplyOptions,
 ) -> AppResult<Applied> {
-    actor.may_write()?;
+    actor.may_administer()?;
     if document.version != VERSION {
         return Err(AppError::field(
             "version",
@@ -134,8 +154,8 @@ pub async fn apply(
         ));
     }
     let (there, ids) = current(app, actor).await?;
-    let mut normal = Normal::of(&there, &document);
-    let wanted = normal.document(document);
+    let mut normal = Normal::of(app, &ids, &there, &document, options.prune);
+    let wanted = normal.document(document, &there)?;
     let mut new_secrets = HashSet::new();
     for source in wanted.sources.iter().flatten() {
         let (Some(fields), Some(id)) =
@@ -153,32 +173,60 @@ pub async fn apply(
     let mut planner = Planner::new(&ids, options.prune, me, new_secrets);
     planner.wrong = normal.wrong;
     let steps = planner.plan(&wanted, &there)?;
+    let changes: Vec<Change> = steps.iter().map(|step| step.change.clone()).collect();
+    if actor.service_token().is_some() && changes.iter().any(|change| change.what == "person") {
+        return Err(AppError::field(
+            "people",
+            "not_for_service_tokens",
+            "A service token can't change people. Leave the part out, or apply the document in the shell of the server.",
+        ));
+    }
+    let fingerprint = fingerprint(&changes)?;
     if options.plan {
-        let changes = steps.into_iter().map(|step| step.change).collect();
-        return Ok(Applied { applied: false, changes, groups: Vec::new() });
+        return Ok(Applied { applied: false, fingerprint, changes, groups: Vec::new() });
+    }
+    if options.expected.is_some_and(|expected| expected != fingerprint) {
+        return Err(AppError::Conflict {
+            code: "plan_outdated",
+            detail: "Something was changed since the plan was made; nothing was done. Look at a new plan.".to_owned(),
+        });
     }
     let worker = Worker { app, actor, ids, groups: Vec::new() };
-    carry_out(worker, steps).await
+    carry_out(worker, steps, fingerprint).await
 }
 
-async fn carry_out(mut worker: Worker<'_>, steps: Vec<Step>) -> AppResult<Applied> {
+/// What tells a plan from others.
+fn fingerprint(changes: &[Change]) -> AppResult<String> {
+    let written = serde_json::to_vec(changes).map_err(AppError::internal)?;
+    let id = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, &written);
+    Ok(id.simple().to_string())
+}
+
+async fn carry_out(
+    mut worker: Worker<'_>,
+    steps: Vec<Step>,
+    fingerprint: String,
+) -> AppResult<Applied> {
     let all = steps.len();
     let mut changes = Vec::with_capacity(all);
     for Step { change, work } in steps {
         if let Err(error) = worker.work(work).await {
             let done = changes.len();
+            let made: Vec<String> = changes.iter().take(MADE_SHOWN).map(Change::words).collect();
+            let made =
+                if made.is_empty() { String::new() } else { format!(": {}", made.join(", ")) };
             let name = format!("{} {}", change.what, change.name);
             let problem = Problem::from(error);
             let why = problem.errors.first().map_or(problem.detail, |error| error.message.clone());
             return Err(AppError::Conflict {
                 code: "apply_stopped",
                 detail: format!(
-                    "{}: {why} {done} of {all} changes were made before. Correct the document, and apply it again.",
+                    "{}: {why} {done} of {all} changes were made before{made}. Correct the document, and apply it again.",
                     name.trim()
                 ),
             });
         }
         changes.push(change);
     }
-    Ok(Applied { applied: true, changes, groups: worker.groups })
+    Ok(Applied { applied: true, fingerprint, changes, groups: worker.groups })
 }

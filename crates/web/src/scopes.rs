@@ -16,11 +16,15 @@ use crate::problem::Problem;
 /// Whose calls a path belongs to.
 fn needed(noun: &str) -> Scope {
     match noun {
-        "devices" | "groups" | "keys" | "rules" => Scope::Devices,
+        "devices" | "groups" | "rules" => Scope::Devices,
         "sources" | "imports" | "public-feeds" | "iocs" => Scope::Intake,
         _ => Scope::Admin,
     }
 }
+
+/// What only administrators may read, too.
+const ADMIN_READS: [&str; 7] =
+    ["audit", "configuration", "emulator", "outbox", "recordings", "scenarios", "users"];
 
 /// Lets a request with a service token through if the token's scope and limit allow it.
 ///
@@ -33,13 +37,16 @@ pub(crate) async fn check(request: &HttpRequest, app: &App, actor: &Actor) -> Re
     let noun = path.split('/').next().unwrap_or_default();
     match path {
         "service-tokens/current" | "device-types" => return Ok(()),
-        "me" | "account/password" => return Err(of_people()),
-        _ if matches!(noun, "sessions" | "service-tokens") => return Err(of_people()),
+        _ if matches!(noun, "me" | "sessions" | "service-tokens") => return Err(of_people()),
         _ => {}
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if noun == "users" && !reads {
+        return Err(of_people());
+    }
     let needed = needed(noun);
-    if !(reads || token.scope == Scope::Admin || token.scope == needed) {
+    let may_read = reads && !ADMIN_READS.contains(&noun);
+    if !(may_read || token.scope == Scope::Admin || token.scope == needed) {
         let or = if needed == Scope::Admin { "" } else { " or `admin`" };
         return Err(refused(format!(
             "This service token has the scope `{}`; this call needs `{}`{or}.",
@@ -48,6 +55,10 @@ pub(crate) async fn check(request: &HttpRequest, app: &App, actor: &Actor) -> Re
         )));
     }
     let id = request.match_info().get("id").and_then(|id| id.parse().ok());
+    // What a source may claim is not for the one who fills it.
+    if !reads && path == "sources/{id}" && token.limit.is_some() {
+        return Err(outside(token));
+    }
     if is_within_limit(app, actor, token, noun, id).await? { Ok(()) } else { Err(outside(token)) }
 }
 
@@ -79,7 +90,7 @@ fn of_people() -> Problem {
 fn outside(token: &ServiceToken) -> Problem {
     let what = match token.limit {
         Some(Limit::Device(id)) => format!("the device {id}, its groups and its keys"),
-        Some(Limit::Source(id)) => format!("the source {id} and its imports"),
+        Some(Limit::Source(id)) => format!("imports of the source {id} and its subscription"),
         None => "its account".to_owned(),
     };
     refused(format!("This service token is for {what} only."))

@@ -53,6 +53,8 @@ impl Import<'_> {
             };
             if overtaken.is_empty() || round == OVERTAKEN_ROUNDS {
                 // Others were quicker each time: they wait for once.
+                // The body is read once more, which may take long between two statements.
+                txn.may_idle().await?;
                 self.restage(Some(&txn), &overtaken).await?;
                 return self.promote_in(txn, seq).await;
             }

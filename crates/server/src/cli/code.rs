@@ -11,7 +11,7 @@ use iocast_fetch::Remote;
 use iocast_web::configuration::Document;
 use serde_json::{Map, Value};
 
-use super::{Settings, arguments::DataFlags, commands::text};
+use super::{Settings, arguments::DataFlags, commands::text, say};
 use crate::{files, shell::Command};
 
 /// Ends a plan in which something would change.
@@ -42,6 +42,9 @@ pub(super) struct WhereFlags {
     /// Certificates (PEM) that sign for that server, in place of the public ones.
     #[arg(long, value_name = "FILE", requires = "server")]
     ca_file: Option<PathBuf>,
+    /// Send the service token to a server without https.
+    #[arg(long, requires = "server")]
+    insecure: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -85,7 +88,7 @@ pub(super) enum CodeVerb {
 pub(super) async fn code(settings: &Settings, what: CodeVerb) -> Result<u8, String> {
     match what {
         CodeVerb::Export { of, output, json } => {
-            let document = Place::of(settings, of)?.export().await?;
+            let document = Place::of(settings, of)?.once(None, How::default()).await?;
             let shown = if json {
                 format!("{document:#}\n")
             } else {
@@ -94,26 +97,32 @@ pub(super) async fn code(settings: &Settings, what: CodeVerb) -> Result<u8, Stri
             match output {
                 Some(file) => files::write(&file, shown.as_bytes())
                     .map_err(|error| format!("{}: {error}", file.display()))?,
-                None => print!("{shown}"),
+                None => say(shown.trim_end()),
             }
             Ok(0)
         }
         CodeVerb::Apply { file, of, plan, prune, yes, json } => {
             let document = read(&file)?;
             let place = Place::of(settings, of)?;
-            let planned = place.apply(&document, true, prune).await?;
-            let changes = changes(&planned).len();
-            if plan || changes == 0 {
+            let how = How { plan: true, prune, expected: None };
+            let planned = place.once(Some(&document), how).await?;
+            let count = changes(&planned).len();
+            if plan || count == 0 {
                 show(json, &planned);
-                return Ok(if plan && changes > 0 { PENDING } else { 0 });
+                return Ok(if plan && count > 0 { PENDING } else { 0 });
             }
             if !yes {
+                if json {
+                    return Err("nothing was changed: with --json say --yes, or --plan".to_owned());
+                }
                 show(false, &planned);
-                if !confirmed(&file, changes)? {
+                if !confirmed(&file, count)? {
                     return Err("nothing was changed".to_owned());
                 }
             }
-            let applied = place.apply(&document, false, prune).await?;
+            let expected = Some(text(&planned, "fingerprint")).filter(|_| !yes);
+            let how = How { plan: false, prune, expected };
+            let applied = place.once(Some(&document), how).await?;
             show(json, &applied);
             Ok(0)
         }
@@ -128,7 +137,7 @@ enum Place {
 
 impl Place {
     fn of(settings: &Settings, of: WhereFlags) -> Result<Self, String> {
-        let WhereFlags { data, account, server, token_file, ca_file } = of;
+        let WhereFlags { data, account, server, token_file, ca_file, insecure } = of;
         let Some(server) = server else {
             return Ok(Self::Here { config: Box::new(settings.quiet(data)?), account });
         };
@@ -143,20 +152,19 @@ impl Place {
             })?,
         };
         let ca = ca_file.as_deref().map(read).transpose()?;
-        let remote = Remote::new(&server, token.trim(), ca.as_deref());
+        if token.trim().is_empty() {
+            return Err("the service token is empty".to_owned());
+        }
+        let remote = Remote::new(&server, token.trim(), ca.as_deref(), insecure);
         remote.map(Self::There).map_err(|error| error.to_string())
     }
 
-    async fn once(
-        &self,
-        document: Option<&Value>,
-        plan: bool,
-        prune: bool,
-    ) -> Result<Value, String> {
+    async fn once(&self, document: Option<&Value>, how: How) -> Result<Value, String> {
+        let How { plan, prune, expected } = how;
         match self {
             Self::Here { config, account } => {
                 let (account, document) = (account.clone(), document.cloned());
-                let command = Command::Configuration { account, document, plan, prune };
+                let command = Command::Configuration { account, document, plan, prune, expected };
                 super::command_once(config, command).await
             }
             Self::There(remote) => {
@@ -164,7 +172,9 @@ impl Place {
                 let answer = match document {
                     None => remote.get(path),
                     Some(document) => {
-                        let path = format!("{path}?plan={plan}&prune={prune}");
+                        let expected = expected.map(|of| format!("&expected={of}"));
+                        let more = expected.unwrap_or_default();
+                        let path = format!("{path}?plan={plan}&prune={prune}{more}");
                         remote.post(&path, document.to_string().as_bytes())
                     }
                 };
@@ -172,14 +182,15 @@ impl Place {
             }
         }
     }
+}
 
-    async fn export(&self) -> Result<Value, String> {
-        self.once(None, false, false).await
-    }
-
-    async fn apply(&self, document: &Value, plan: bool, prune: bool) -> Result<Value, String> {
-        self.once(Some(document), plan, prune).await
-    }
+/// How a document is applied.
+#[derive(Default)]
+struct How {
+    plan: bool,
+    prune: bool,
+    /// The plan that a person has seen.
+    expected: Option<String>,
 }
 
 /// A document as TOML, with its fields in the order in which people read them.
@@ -189,7 +200,16 @@ fn as_toml(document: Value) -> Result<String, String> {
         // Of a newer iocast, with more fields.
         Err(_more) => toml::to_string_pretty(&document),
     };
-    written.map_err(|error| error.to_string())
+    let written = written.map_err(|error| error.to_string())?;
+    let mut shown = String::new();
+    for line in written.lines() {
+        shown.push_str(line);
+        shown.push('\n');
+        if line.starts_with("access = ") {
+            shown.push_str("# secret = { env = \"NAME\" }\n");
+        }
+    }
+    Ok(shown)
 }
 
 /// What an iocast elsewhere says.
@@ -255,6 +275,9 @@ fn resolve(fields: &mut Map<String, Value>, field: &str, folder: &Path) -> Resul
             return Err("a document holds no secrets; refer to one: { env = \"NAME\" } or { file = \"PATH\" }".to_owned());
         }
     };
+    if secret.trim().is_empty() {
+        return Err("it is empty; leave the field out to keep the stored secret".to_owned());
+    }
     fields.insert(field.to_owned(), secret.trim().into());
     Ok(())
 }
@@ -285,7 +308,9 @@ fn confirmed(file: &Path, changes: usize) -> Result<bool, String> {
                 .to_owned(),
         );
     }
-    print!("Make these {changes} changes? [y/N] ");
+    let these =
+        if changes == 1 { "this change".to_owned() } else { format!("these {changes} changes") };
+    print!("Make {these}? [y/N] ");
     io::stdout().flush().map_err(|error| error.to_string())?;
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line).map_err(|error| error.to_string())?;
@@ -301,15 +326,37 @@ fn brief(value: Option<&Value>) -> String {
     }
 }
 
+/// A field that changes, on a line of its own; of lists, what joins and what leaves.
+fn field_lines(field: &Value, created: bool) -> Vec<String> {
+    let name = text(field, "field");
+    let (from, to) = (field.get("from"), field.get("to"));
+    if created {
+        return vec![format!("    {name}: {}", brief(to))];
+    }
+    let list = |of: Option<&Value>| of.and_then(Value::as_array).cloned();
+    if let (Some(before), Some(after)) = (list(from), list(to)) {
+        let left = before.iter().filter(|one| !after.contains(one));
+        let joined = after.iter().filter(|one| !before.contains(one));
+        let left = left.map(|one| format!("    {name}: - {}", brief(Some(one))));
+        let lines: Vec<String> =
+            left.chain(joined.map(|one| format!("    {name}: + {}", brief(Some(one))))).collect();
+        // In another order.
+        if !lines.is_empty() {
+            return lines;
+        }
+    }
+    vec![format!("    {name}: {} -> {}", brief(from), brief(to))]
+}
+
 /// Prints a plan, or what came of it.
 fn show(json: bool, of: &Value) {
     if json {
-        println!("{of}");
+        say(&of.to_string());
         return;
     }
     let changes = changes(of);
     if changes.is_empty() {
-        println!("Nothing to change: the account is what the document says.");
+        say("Nothing to change: the account is what the document says.");
         return;
     }
     let mut counts = [0; 3];
@@ -322,24 +369,20 @@ fn show(json: bool, of: &Value) {
         if let Some(count) = counts.get_mut(at) {
             *count += 1;
         }
-        println!("{sign} {} {}", text(change, "what"), text(change, "name"));
+        let line = format!("{sign} {} {}", text(change, "what"), text(change, "name"));
+        say(line.trim_end());
         for field in change.get("fields").and_then(Value::as_array).into_iter().flatten() {
-            let (name, to) = (text(field, "field"), brief(field.get("to")));
-            if sign == '+' {
-                println!("    {name}: {to}");
-            } else {
-                println!("    {name}: {} -> {to}", brief(field.get("from")));
-            }
+            field_lines(field, sign == '+').iter().for_each(|line| say(line));
         }
     }
     let [made, changed, deleted] = counts;
     let is_done = of.get("applied").and_then(Value::as_bool) == Some(true);
-    if is_done {
-        println!("{made} created, {changed} changed, {deleted} deleted.");
+    say(&if is_done {
+        format!("{made} created, {changed} changed, {deleted} deleted.")
     } else {
-        println!("{made} to create, {changed} to change, {deleted} to delete.");
-    }
+        format!("{made} to create, {changed} to change, {deleted} to delete.")
+    });
     for group in of.get("groups").and_then(Value::as_array).into_iter().flatten() {
-        println!("  {}  {}", text(group, "name"), text(group, "url"));
+        say(&format!("  {}  {}", text(group, "name"), text(group, "url")));
     }
 }

@@ -133,7 +133,7 @@ async fn out(app: &App, session: &Session, account: Account) -> Answer {
             .webhook_url
             .as_deref()
             .and_then(|url| app.accounts.webhook_secret(&session.0, url).ok()),
-        webhook_url: account.webhook_url.filter(|_| session.0.may_write().is_ok()),
+        webhook_url: account.webhook_url.filter(|_| session.0.may_administer().is_ok()),
         mail: app.watch.mail_goes_to(),
         alerted_people,
         created_at: account.created_at,

@@ -1,7 +1,7 @@
 //! Configuration as code.
 
 use actix_web::{HttpResponse, get, post, web};
-use iocast_app::App;
+use iocast_app::{App, AppError};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -25,6 +25,9 @@ pub(crate) struct ApplyQuery {
     /// Delete rules, groups, devices and sources that the parts of the document do not name, and
     /// disable people. A part that the document leaves out is not touched.
     prune: bool,
+    /// `fingerprint` of the plan that is to be carried out; if others would be the changes now, nothing
+    /// is done (409).
+    expected: Option<String>,
 }
 
 /// The account as a document, without secrets: people, guards, sources with their subscriptions,
@@ -46,7 +49,11 @@ pub(crate) async fn apply(
     query: Query<ApplyQuery>,
     body: Body<Document, DOCUMENT_MAX>,
 ) -> Answer {
-    let ApplyQuery { plan, prune } = query.0;
-    let options = ApplyOptions { plan, prune };
-    Ok(HttpResponse::Ok().json(apply_document(&app, &session.0, body.value, options).await?))
+    let ApplyQuery { plan, prune, expected } = query.0;
+    let options = ApplyOptions { plan, prune, expected };
+    // It goes on where the client is cut off: half of it would be worse.
+    let (on, actor) = (app.clone().into_inner(), session.0);
+    let work = async move { apply_document(&on, &actor, body.value, options).await };
+    let done = app.context.in_background(work).await.map_err(AppError::internal)?;
+    Ok(HttpResponse::Ok().json(done?))
 }

@@ -173,6 +173,18 @@ pub(crate) async fn create(
     also.malware_families.extend(query.0.malware_family.as_deref().and_then(label));
     // Who may not, or where there is no such source, is told before the body is read.
     actor.may_change(Module::Tip)?;
+    if query.0.restore {
+        actor.may_administer()?;
+    }
+    // Tags of people count for IOCs of other sources, too.
+    if query.0.tag.is_some() && actor.service_token().is_some_and(|token| token.limit.is_some()) {
+        return Err(iocast_app::AppError::field(
+            "tag",
+            "tag_not_allowed",
+            "A service token for one source can't set tags of people; leave `tag` out.",
+        )
+        .into());
+    }
     app.intake.source_fetch(actor, source).await?;
     let spooled = spool(&app, payload).await?;
     let key = match idempotency_key(&request, |key, operation| Ok((key.to_owned(), operation)))? {

@@ -24,9 +24,10 @@ use crate::{
 pub(crate) struct ServiceTokenIn {
     /// Which program uses it; 1 to 80 characters.
     name: String,
-    /// `read`: reads everything. `devices`: also changes devices, groups, keys and rules. `intake`:
-    /// also changes sources and IOCs, and imports. `admin`: everything that an administrator may,
-    /// but for service tokens and passwords.
+    /// `read`: reads all but what only administrators see (people, messages, the audit log).
+    /// `devices`: also changes devices with their groups and keys, and rules. `intake`: also changes
+    /// sources and IOCs, and imports. `admin`: everything that an administrator may, but for service
+    /// tokens, API keys and people.
     #[schema(value_type = String)]
     scope: Scope,
     /// Only this device, with its groups and keys.
@@ -69,6 +70,8 @@ pub(crate) struct ServiceTokenOut {
     /// When it was revoked.
     #[schema(value_type = Option<String>, format = DateTime)]
     revoked_at: Option<Timestamp>,
+    /// The token that took its place; it works beside it until it expires.
+    replaced_by: Option<String>,
     /// When it was last used, to five minutes.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Timestamp>,
@@ -97,6 +100,7 @@ impl From<ServiceTokenView> for ServiceTokenOut {
             created_at: token.created_at,
             expires_at: token.expires_at,
             revoked_at: token.revoked_at,
+            replaced_by: token.replaced_by.map(|id| id.to_string()),
             last_used_at: token.last_used_at,
             secret: None,
         }

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use iocast_app::{ALERT_SOURCE, Actor, App, AppError, AppResult, DeviceView, Page};
+use iocast_app::{
+    ALERT_SOURCE, Actor, App, AppError, AppResult, DeviceView, Page, SubscriptionView,
+};
 use iocast_domain::{
+    account::Module,
     guard::AllowEntry,
     id::{DeviceId, GroupId, RuleId, SourceId, UserId},
     rule::Rule,
@@ -18,11 +21,10 @@ use super::{
         AccountPart, AllowPart, DevicePart, Document, GroupPart, GuardsPart, PersonPart, RulePart,
         SourcePart, VERSION,
     },
-    normal::{subscription, without_empty},
+    values::{limits_part, subscription, without_empty},
 };
 use crate::api::{
     rules::CriteriaWire,
-    sources::LimitsWire,
     subscriptions::{SUBSCRIPTION_FIELDS, SubscriptionOut},
 };
 
@@ -37,6 +39,11 @@ pub(super) struct Ids {
     /// Sources that iocast made by itself: of alerts, and of documents that were handed in. They
     /// are never deleted because a document does not name them.
     pub(super) own_sources: HashSet<String>,
+    /// Those of documents, which are no configuration.
+    pub(super) document_sources: HashSet<String>,
+    /// Names that stand for deleted sources which rules still ask for. Without them such a rule
+    /// would take what all sources report.
+    pub(super) deleted_sources: Vec<String>,
     pub(super) devices: HashMap<String, DeviceId>,
     /// By `device/group`.
     pub(super) groups: HashMap<String, GroupId>,
@@ -76,7 +83,10 @@ pub(super) async fn current(app: &App, actor: &Actor) -> AppResult<(Document, Id
         });
     }
     let mut subscriptions = HashMap::new();
-    for view in app.intake.subscription_list(actor).await? {
+    let tip = actor.modules.has(Module::Tip);
+    let automation = actor.modules.has(Module::Automation);
+    let views = if tip { app.intake.subscription_list(actor).await? } else { Vec::new() };
+    for view in views {
         let source = view.subscription.source_id;
         let all = fields(&SubscriptionOut::from(view))?;
         let given =
@@ -85,10 +95,15 @@ pub(super) async fn current(app: &App, actor: &Actor) -> AppResult<(Document, Id
     }
     let mut source_names = HashMap::new();
     let mut sources = Vec::new();
-    for source in app.intake.source_list(actor).await? {
+    let listed = if tip { app.intake.source_list(actor).await? } else { Vec::new() };
+    for source in listed {
         ids.sources.insert(folded(&source.name), source.id);
         source_names.insert(source.id, source.name.clone());
-        if source.kind == SourceKind::Document || source.name == ALERT_SOURCE {
+        let is_document = source.kind == SourceKind::Document;
+        if is_document {
+            ids.document_sources.insert(folded(&source.name));
+        }
+        if is_document || source.name == ALERT_SOURCE {
             ids.own_sources.insert(folded(&source.name));
         }
         let subscription = subscriptions.remove(&source.id);
@@ -97,7 +112,7 @@ pub(super) async fn current(app: &App, actor: &Actor) -> AppResult<(Document, Id
     let (mut devices, mut device_names) = (Vec::new(), HashMap::new());
     let mut group_names = HashMap::new();
     let mut page = Page { limit: DEVICES, after: None };
-    loop {
+    while automation {
         let some = app.accounts.device_list(actor, &page).await?;
         for view in some.items {
             let name = view.device.name.to_string();
@@ -115,31 +130,48 @@ pub(super) async fn current(app: &App, actor: &Actor) -> AppResult<(Document, Id
             break;
         }
     }
-    let mut rules = Vec::new();
-    for rule in app.accounts.rule_list(actor).await? {
+    let (mut rules, mut deleted) = (Vec::new(), HashMap::new());
+    let listed = if automation { app.accounts.rule_list(actor).await? } else { Vec::new() };
+    for rule in listed {
         ids.rules.insert(folded(rule.name.as_str()), rule.id);
+        for id in rule.criteria.source_ids.iter().filter(|id| !source_names.contains_key(*id)) {
+            let name = format!("deleted source {id}");
+            ids.sources.insert(folded(&name), *id);
+            ids.deleted_sources.push(name.clone());
+            deleted.insert(*id, name);
+        }
+        source_names.extend(std::mem::take(&mut deleted));
         rules.push(rule_part(rule, &source_names, &group_names)?);
     }
     let guards = account.guards;
-    let allow =
-        guards.allow.into_iter().map(|entry| allow_part(entry, &source_names, &device_names));
+    let allow = guards
+        .allow
+        .into_iter()
+        .filter_map(|entry| allow_part(entry, &source_names, &device_names));
     let document = Document {
         version: VERSION,
         account: Some(AccountPart {
             silent_after_hours: Some(account.silent_after.map_or(0, |micros| micros / HOUR)),
             webhook_url: Some(account.webhook_url.unwrap_or_default()),
         }),
-        guards: Some(GuardsPart {
+        guards: automation.then(|| GuardsPart {
             off: Some(guards.off.iter().map(|guard| guard.word().to_owned()).collect()),
             own: Some(guards.own.into_iter().map(String::from).collect()),
             allow: Some(allow.collect()),
         }),
         people: Some(people),
-        sources: Some(sources),
-        devices: Some(devices),
-        rules: Some(rules),
+        sources: tip.then_some(sources),
+        devices: automation.then_some(devices),
+        rules: automation.then_some(rules),
     };
     Ok((document, ids))
+}
+
+/// A subscription, by the fields that are not as usual.
+pub(super) fn subscription_part(view: SubscriptionView) -> AppResult<Map<String, Value>> {
+    let all = fields(&SubscriptionOut::from(view))?;
+    let given = all.into_iter().filter(|(name, _)| SUBSCRIPTION_FIELDS.contains(&name.as_str()));
+    Ok(subscription(given.collect()))
 }
 
 fn source_part(source: Source, subscription: Option<Map<String, Value>>) -> AppResult<SourcePart> {
@@ -147,7 +179,7 @@ fn source_part(source: Source, subscription: Option<Map<String, Value>>) -> AppR
         name: source.name,
         confidence: Some(u8::from(source.confidence).into()),
         enabled: Some(source.enabled),
-        limits: Some(without_empty(fields(&LimitsWire::from(source.limits))?)),
+        limits: Some(limits_part(source.limits)?),
         subscription,
     })
 }
@@ -188,6 +220,12 @@ fn rule_part(
     named.sort();
     let mut criteria = without_empty(fields(&CriteriaWire::from(rule.criteria))?);
     criteria.remove("source_ids");
+    // With past alerts, the time from which on others count says nothing.
+    if let Some(Value::Object(alerts)) = criteria.get_mut("alerts")
+        && alerts.get("past").and_then(Value::as_bool) == Some(true)
+    {
+        alerts.remove("since");
+    }
     if !named.is_empty() {
         criteria.insert("sources".to_owned(), named.into());
     }
@@ -202,19 +240,26 @@ fn rule_part(
     })
 }
 
+/// An entry; none where what it holds for is deleted: without that it would hold everywhere.
 fn allow_part(
     entry: AllowEntry,
     sources: &HashMap<SourceId, String>,
     devices: &HashMap<DeviceId, String>,
-) -> AllowPart {
+) -> Option<AllowPart> {
     let (source, device) = entry.scope.ids();
-    AllowPart {
+    Some(AllowPart {
         value: entry.value.into(),
         comment: entry.comment,
         expires_at: entry.expires_at,
-        source: source.and_then(|id| sources.get(&id).cloned()),
-        device: device.and_then(|id| devices.get(&id).cloned()),
-    }
+        source: match source {
+            Some(id) => Some(sources.get(&id)?.clone()),
+            None => None,
+        },
+        device: match device {
+            Some(id) => Some(devices.get(&id)?.clone()),
+            None => None,
+        },
+    })
 }
 
 /// Names as they are written, by how they are compared: of what is there, and of what the document

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use iocast_app::{AppError, AppResult};
 use iocast_domain::{
+    account::Role,
     id::{DeviceId, GroupId, RuleId, SourceId, UserId},
     problem::FieldError,
 };
@@ -29,7 +30,7 @@ pub(super) struct Step {
 pub(super) enum Work {
     Account(AccountPart),
     Guards(GuardsPart),
-    Allow(Vec<AllowPart>),
+    Allow { add: Vec<AllowPart>, remove: Vec<AllowPart> },
     Invite(PersonPart),
     Person(UserId, PersonPart),
     SourceAdd(SourcePart),
@@ -96,7 +97,7 @@ pub(super) fn step(
 pub(super) struct Planner<'a> {
     pub(super) ids: &'a Ids,
     pub(super) prune: bool,
-    /// The person who asks; nobody takes the own access away.
+    /// The person who asks; nobody takes away their own access.
     me: Option<String>,
     /// Sources whose stored secrets are not those of the document, by folded name.
     new_secrets: HashSet<String>,
@@ -117,12 +118,15 @@ impl<'a> Planner<'a> {
     /// The steps, in an order in which each can be done.
     pub(super) fn plan(mut self, wanted: &Document, there: &Document) -> AppResult<Vec<Step>> {
         self.account(wanted, there)?;
+        self.allow(wanted, there, false);
         self.people(wanted, there)?;
-        self.outdated(wanted, there);
+        self.outdated_devices(wanted, there);
         self.sources(wanted, there)?;
         self.devices(wanted, there)?;
         self.rules(wanted, there)?;
-        self.allow(wanted, there)?;
+        // Only now: what replaces them chooses IOCs already.
+        self.outdated_rules(wanted, there);
+        self.allow(wanted, there, true);
         self.outdated_sources(wanted, there);
         if self.wrong.is_empty() { Ok(self.steps) } else { Err(AppError::Invalid(self.wrong)) }
     }
@@ -155,7 +159,10 @@ impl<'a> Planner<'a> {
     fn people(&mut self, wanted: &Document, there: &Document) -> AppResult<()> {
         let Some(people) = &wanted.people else { return Ok(()) };
         let known = there.people.iter().flatten();
-        for person in people {
+        // Administrators first: the last one can't be taken away before the next one is there.
+        let mut people: Vec<&PersonPart> = people.iter().collect();
+        people.sort_by_key(|of| of.role != Role::Admin || of.active == Some(false));
+        for person in people.iter().copied() {
             let found = known.clone().find(|of| folded(&of.email) == person.email);
             match (found, self.ids.people.get(&person.email)) {
                 (Some(there), Some(id)) => {
@@ -349,46 +356,5 @@ impl<'a> Planner<'a> {
             }
         }
         Ok(())
-    }
-
-    /// The allow list names devices and sources, which are there by now.
-    fn allow(&mut self, wanted: &Document, there: &Document) -> AppResult<()> {
-        let of = |document: &Document| document.guards.as_ref().and_then(|of| of.allow.clone());
-        let (Some(wanted), there) = (of(wanted), of(there).unwrap_or_default()) else {
-            return Ok(());
-        };
-        // Entries that the document does not name stay unless it is to be the whole truth.
-        let missing: Vec<&AllowPart> =
-            there.iter().filter(|entry| !wanted.iter().any(|of| of.is_same_entry(entry))).collect();
-        let mut after = wanted.clone();
-        if !self.prune {
-            after.extend(missing.into_iter().cloned());
-        }
-        let sorted = |entries: &[AllowPart]| -> AppResult<Vec<Value>> {
-            let mut all: Vec<Value> =
-                entries.iter().map(|of| fields(of).map(Value::Object)).collect::<AppResult<_>>()?;
-            all.sort_by_key(ToString::to_string);
-            Ok(all)
-        };
-        let (from, to) = (sorted(&there)?, sorted(&after)?);
-        if from != to {
-            let change =
-                FieldChange { field: "allow".to_owned(), from: from.into(), to: to.into() };
-            let work = Work::Allow(after);
-            self.steps.push(step(Action::Update, "guards", "allow list", vec![change], work));
-        }
-        Ok(())
-    }
-}
-
-impl AllowPart {
-    /// Whether two entries are about the same value in the same place.
-    fn is_same_entry(&self, other: &Self) -> bool {
-        let same = |a: &Option<String>, b: &Option<String>| {
-            a.as_deref().map(folded) == b.as_deref().map(folded)
-        };
-        self.value == other.value
-            && same(&self.source, &other.source)
-            && same(&self.device, &other.device)
     }
 }

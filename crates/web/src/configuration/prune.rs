@@ -2,36 +2,45 @@
 
 use std::collections::HashSet;
 
+use serde_json::Value;
+
 use super::{
-    Action,
+    Action, FieldChange,
     current::{folded, group_name},
     document::Document,
     plan::{Planner, Work, step},
 };
 
 impl Planner<'_> {
-    /// What is there and not in the document: rules, groups, devices.
-    pub(super) fn outdated(&mut self, wanted: &Document, there: &Document) {
-        if !self.prune {
-            return;
-        }
-        if let Some(rules) = &wanted.rules {
-            let named: HashSet<String> = rules.iter().map(|of| folded(&of.name)).collect();
-            for rule in there.rules.iter().flatten() {
-                let name = folded(&rule.name);
-                if let (false, Some(id)) = (named.contains(&name), self.ids.rules.get(&name)) {
-                    let work = Work::RuleDelete(*id);
-                    self.steps.push(step(Action::Delete, "rule", &rule.name, Vec::new(), work));
-                }
+    /// Rules that the document does not name.
+    pub(super) fn outdated_rules(&mut self, wanted: &Document, there: &Document) {
+        let (true, Some(rules)) = (self.prune, &wanted.rules) else { return };
+        let named: HashSet<String> = rules.iter().map(|of| folded(&of.name)).collect();
+        for rule in there.rules.iter().flatten() {
+            let name = folded(&rule.name);
+            if let (false, Some(id)) = (named.contains(&name), self.ids.rules.get(&name)) {
+                let work = Work::RuleDelete(*id);
+                self.steps.push(step(Action::Delete, "rule", &rule.name, Vec::new(), work));
             }
         }
-        let Some(devices) = &wanted.devices else { return };
+    }
+
+    /// Devices and groups that the document does not name.
+    pub(super) fn outdated_devices(&mut self, wanted: &Document, there: &Document) {
+        let (true, Some(devices)) = (self.prune, &wanted.devices) else { return };
         for there in there.devices.iter().flatten() {
             let name = folded(&there.name);
             let Some(id) = self.ids.devices.get(&name) else { continue };
             let Some(device) = devices.iter().find(|of| folded(&of.name) == name) else {
+                let groups: Vec<&str> =
+                    there.groups.iter().flatten().map(|group| group.name.as_str()).collect();
+                let lost = FieldChange {
+                    field: "groups".to_owned(),
+                    from: groups.into(),
+                    to: Value::Null,
+                };
                 let work = Work::DeviceDelete(*id);
-                self.steps.push(step(Action::Delete, "device", &there.name, Vec::new(), work));
+                self.steps.push(step(Action::Delete, "device", &there.name, vec![lost], work));
                 continue;
             };
             let Some(groups) = &device.groups else { continue };

@@ -84,7 +84,7 @@ impl Worker<'_> {
                 let patch = GuardsPatch { off: list(part.off), own: list(part.own), allow: None };
                 app.accounts.guards_update(actor, patch).await?;
             }
-            Work::Allow(entries) => self.allow(entries).await?,
+            Work::Allow { add, remove } => self.allow(add, remove).await?,
             Work::Invite(person) => self.invite(person).await?,
             Work::Person(id, person) => {
                 app.accounts.user_update(actor, id, person_patch(&person)).await?;
@@ -140,7 +140,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    async fn allow(&self, entries: Vec<AllowPart>) -> AppResult<()> {
+    async fn allow(&self, add: Vec<AllowPart>, remove: Vec<AllowPart>) -> AppResult<()> {
         let entry = |of: AllowPart| -> AppResult<NewAllow> {
             Ok(NewAllow {
                 value: of.value,
@@ -150,9 +150,9 @@ impl Worker<'_> {
                 device_id: of.device.map(|name| self.device(&name)).transpose()?,
             })
         };
-        let allow = Some(entries.into_iter().map(entry).collect::<AppResult<_>>()?);
-        let patch = GuardsPatch { off: None, own: None, allow };
-        self.app.accounts.guards_update(self.actor, patch).await?;
+        let add = add.into_iter().map(entry).collect::<AppResult<_>>()?;
+        let remove = remove.into_iter().map(entry).collect::<AppResult<_>>()?;
+        self.app.accounts.allow_change(self.actor, add, remove).await?;
         Ok(())
     }
 
