@@ -8,8 +8,8 @@ use actix_web::{
 };
 use futures_util::StreamExt as _;
 use iocast_app::{
-    Actor, App, Idempotent, ImportReport, ImportRequest, Input, Mode, Options, Spooled, Stated,
-    Trust,
+    Actor, App, AppError, Idempotent, ImportReport, ImportRequest, Input, Mode, Options, Spooled,
+    Stated, Trust,
 };
 use iocast_domain::{
     account::Module,
@@ -125,6 +125,22 @@ impl ImportIocIn {
     }
 }
 
+/// What people decided is not for everybody to bring along.
+fn may_say(actor: &Actor, query: &ImportQuery) -> Result<(), AppError> {
+    if query.restore {
+        actor.may_administer()?;
+    }
+    // Tags of people count for IOCs of other sources, too.
+    if query.tag.is_some() && actor.service_token().is_some_and(|token| token.limit.is_some()) {
+        return Err(AppError::field(
+            "tag",
+            "tag_not_allowed",
+            "A service token for one source can't set tags of people; leave `tag` out.",
+        ));
+    }
+    Ok(())
+}
+
 /// Import IOCs into a source. The form is found from the bytes: JSON (our own, MISP, STIX, exports
 /// of other products), tables, lists, reports, pages, OpenIOC, PDF, Office documents, mails, also in gzip, ZIP or
 /// tar; `Content-Type` is a hint, and `form` decides.
@@ -173,18 +189,7 @@ pub(crate) async fn create(
     also.malware_families.extend(query.0.malware_family.as_deref().and_then(label));
     // Who may not, or where there is no such source, is told before the body is read.
     actor.may_change(Module::Tip)?;
-    if query.0.restore {
-        actor.may_administer()?;
-    }
-    // Tags of people count for IOCs of other sources, too.
-    if query.0.tag.is_some() && actor.service_token().is_some_and(|token| token.limit.is_some()) {
-        return Err(iocast_app::AppError::field(
-            "tag",
-            "tag_not_allowed",
-            "A service token for one source can't set tags of people; leave `tag` out.",
-        )
-        .into());
-    }
+    may_say(actor, &query.0)?;
     app.intake.source_fetch(actor, source).await?;
     let spooled = spool(&app, payload).await?;
     let key = match idempotency_key(&request, |key, operation| Ok((key.to_owned(), operation)))? {

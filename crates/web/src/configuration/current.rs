@@ -7,7 +7,7 @@ use iocast_app::{
 };
 use iocast_domain::{
     account::Module,
-    guard::AllowEntry,
+    guard::{AllowEntry, Guards},
     id::{DeviceId, GroupId, RuleId, SourceId, UserId},
     rule::Rule,
     source::{Source, SourceKind},
@@ -68,13 +68,48 @@ pub(super) fn fields(of: &impl Serialize) -> AppResult<Map<String, Value>> {
     }
 }
 
-/// Reads all of an account.
+/// Reads all of an account, as far as its modules go.
 pub(super) async fn current(app: &App, actor: &Actor) -> AppResult<(Document, Ids)> {
-    let mut ids = Ids::default();
+    let mut names = Names::default();
     let account = app.accounts.account_fetch(actor).await?;
+    let people = people(app, actor, &mut names).await?;
+    let has_tip = actor.modules.has(Module::Tip);
+    let sources = if has_tip { Some(sources(app, actor, &mut names).await?) } else { None };
+    let (devices, rules, guards) = if actor.modules.has(Module::Automation) {
+        let devices = devices(app, actor, &mut names).await?;
+        let rules = rules(app, actor, &mut names).await?;
+        (Some(devices), Some(rules), Some(guards_part(account.guards, &names)))
+    } else {
+        (None, None, None)
+    };
+    let document = Document {
+        version: VERSION,
+        account: Some(AccountPart {
+            silent_after_hours: Some(account.silent_after.map_or(0, |micros| micros / HOUR)),
+            webhook_url: Some(account.webhook_url.unwrap_or_default()),
+        }),
+        guards,
+        people: Some(people),
+        sources,
+        devices,
+        rules,
+    };
+    Ok((document, names.ids))
+}
+
+/// Names by ids, and the other way round.
+#[derive(Default)]
+struct Names {
+    ids: Ids,
+    sources: HashMap<SourceId, String>,
+    devices: HashMap<DeviceId, String>,
+    groups: HashMap<GroupId, String>,
+}
+
+async fn people(app: &App, actor: &Actor, names: &mut Names) -> AppResult<Vec<PersonPart>> {
     let mut people = Vec::new();
     for user in app.accounts.user_list(actor).await? {
-        ids.people.insert(folded(&user.email), user.id);
+        names.ids.people.insert(folded(&user.email), user.id);
         people.push(PersonPart {
             email: user.email,
             role: user.role,
@@ -82,89 +117,79 @@ pub(super) async fn current(app: &App, actor: &Actor) -> AppResult<(Document, Id
             mail_alerts: Some(user.mail_alerts),
         });
     }
+    Ok(people)
+}
+
+async fn sources(app: &App, actor: &Actor, names: &mut Names) -> AppResult<Vec<SourcePart>> {
     let mut subscriptions = HashMap::new();
-    let tip = actor.modules.has(Module::Tip);
-    let automation = actor.modules.has(Module::Automation);
-    let views = if tip { app.intake.subscription_list(actor).await? } else { Vec::new() };
-    for view in views {
-        let source = view.subscription.source_id;
-        let all = fields(&SubscriptionOut::from(view))?;
-        let given =
-            all.into_iter().filter(|(name, _)| SUBSCRIPTION_FIELDS.contains(&name.as_str()));
-        subscriptions.insert(source, subscription(given.collect()));
+    for view in app.intake.subscription_list(actor).await? {
+        subscriptions.insert(view.subscription.source_id, subscription_part(view)?);
     }
-    let mut source_names = HashMap::new();
     let mut sources = Vec::new();
-    let listed = if tip { app.intake.source_list(actor).await? } else { Vec::new() };
-    for source in listed {
-        ids.sources.insert(folded(&source.name), source.id);
-        source_names.insert(source.id, source.name.clone());
+    for source in app.intake.source_list(actor).await? {
+        names.ids.sources.insert(folded(&source.name), source.id);
+        names.sources.insert(source.id, source.name.clone());
         let is_document = source.kind == SourceKind::Document;
         if is_document {
-            ids.document_sources.insert(folded(&source.name));
+            names.ids.document_sources.insert(folded(&source.name));
         }
         if is_document || source.name == ALERT_SOURCE {
-            ids.own_sources.insert(folded(&source.name));
+            names.ids.own_sources.insert(folded(&source.name));
         }
         let subscription = subscriptions.remove(&source.id);
         sources.push(source_part(source, subscription)?);
     }
-    let (mut devices, mut device_names) = (Vec::new(), HashMap::new());
-    let mut group_names = HashMap::new();
+    Ok(sources)
+}
+
+async fn devices(app: &App, actor: &Actor, names: &mut Names) -> AppResult<Vec<DevicePart>> {
+    let mut devices = Vec::new();
     let mut page = Page { limit: DEVICES, after: None };
-    while automation {
+    loop {
         let some = app.accounts.device_list(actor, &page).await?;
         for view in some.items {
             let name = view.device.name.to_string();
-            ids.devices.insert(folded(&name), view.device.id);
+            names.ids.devices.insert(folded(&name), view.device.id);
             for group in &view.groups {
                 let full = group_name(&name, group.row.group.name.as_str());
-                ids.groups.insert(folded(&full), group.row.group.id);
-                group_names.insert(group.row.group.id, full);
+                names.ids.groups.insert(folded(&full), group.row.group.id);
+                names.groups.insert(group.row.group.id, full);
             }
-            device_names.insert(view.device.id, name);
-            devices.push(device_part(view, &source_names));
+            names.devices.insert(view.device.id, name);
+            devices.push(device_part(view, &names.sources));
         }
         page.after = some.next;
         if page.after.is_none() {
-            break;
+            return Ok(devices);
         }
     }
-    let (mut rules, mut deleted) = (Vec::new(), HashMap::new());
-    let listed = if automation { app.accounts.rule_list(actor).await? } else { Vec::new() };
-    for rule in listed {
-        ids.rules.insert(folded(rule.name.as_str()), rule.id);
-        for id in rule.criteria.source_ids.iter().filter(|id| !source_names.contains_key(*id)) {
-            let name = format!("deleted source {id}");
-            ids.sources.insert(folded(&name), *id);
-            ids.deleted_sources.push(name.clone());
-            deleted.insert(*id, name);
+}
+
+async fn rules(app: &App, actor: &Actor, names: &mut Names) -> AppResult<Vec<RulePart>> {
+    let mut rules = Vec::new();
+    for rule in app.accounts.rule_list(actor).await? {
+        names.ids.rules.insert(folded(rule.name.as_str()), rule.id);
+        for id in &rule.criteria.source_ids {
+            if !names.sources.contains_key(id) {
+                let name = format!("deleted source {id}");
+                names.ids.sources.insert(folded(&name), *id);
+                names.ids.deleted_sources.push(name.clone());
+                names.sources.insert(*id, name);
+            }
         }
-        source_names.extend(std::mem::take(&mut deleted));
-        rules.push(rule_part(rule, &source_names, &group_names)?);
+        rules.push(rule_part(rule, &names.sources, &names.groups)?);
     }
-    let guards = account.guards;
-    let allow = guards
-        .allow
-        .into_iter()
-        .filter_map(|entry| allow_part(entry, &source_names, &device_names));
-    let document = Document {
-        version: VERSION,
-        account: Some(AccountPart {
-            silent_after_hours: Some(account.silent_after.map_or(0, |micros| micros / HOUR)),
-            webhook_url: Some(account.webhook_url.unwrap_or_default()),
-        }),
-        guards: automation.then(|| GuardsPart {
-            off: Some(guards.off.iter().map(|guard| guard.word().to_owned()).collect()),
-            own: Some(guards.own.into_iter().map(String::from).collect()),
-            allow: Some(allow.collect()),
-        }),
-        people: Some(people),
-        sources: tip.then_some(sources),
-        devices: automation.then_some(devices),
-        rules: automation.then_some(rules),
-    };
-    Ok((document, ids))
+    Ok(rules)
+}
+
+fn guards_part(guards: Guards, names: &Names) -> GuardsPart {
+    let allow = guards.allow.into_iter();
+    let allow = allow.filter_map(|entry| allow_part(entry, &names.sources, &names.devices));
+    GuardsPart {
+        off: Some(guards.off.iter().map(|guard| guard.word().to_owned()).collect()),
+        own: Some(guards.own.into_iter().map(String::from).collect()),
+        allow: Some(allow.collect()),
+    }
 }
 
 /// A subscription, by the fields that are not as usual.
