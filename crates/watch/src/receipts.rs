@@ -20,12 +20,21 @@ use crate::{
 /// Receipts of which it is remembered that they are written.
 const REMEMBERED: usize = 150_000;
 /// After how long what is written already is written again, so that it shows who was seen last, in
-/// microseconds.
-const WRITTEN_EVERY: i64 = 10 * MINUTE;
+/// seconds.
+const WRITTEN_EVERY: i64 = 10 * MINUTE / SECOND;
 
 /// Receipts that are in the database: a client that polls and is told each time that there is
-/// nothing new costs no write.
-pub(crate) struct Written(Cache<(Uuid, GroupId), (Fetched, Timestamp)>);
+/// nothing new costs no write. There may be very many, so each is kept in few bytes.
+pub(crate) struct Written(Cache<u128, Known>);
+
+/// A pull that is in the database.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    publication: i64,
+    /// In seconds.
+    at: u32,
+    kind: u8,
+}
 
 impl Default for Written {
     fn default() -> Self {
@@ -33,18 +42,39 @@ impl Default for Written {
     }
 }
 
+/// A client of a group. The id of a client is a keyed hash: nobody chooses one that meets another.
+fn key(client: Uuid, group: GroupId) -> u128 {
+    client.as_u128() ^ group.0.as_u128().rotate_left(64)
+}
+
+impl Known {
+    fn of(fetched: Fetched, at: Timestamp) -> Option<Self> {
+        let (kind, publication) = match fetched {
+            Fetched::Whole(publication) => (0, publication),
+            Fetched::Same(publication) => (1, publication),
+            Fetched::Rest(publication) => (2, publication),
+            Fetched::Part => (3, 0),
+            Fetched::Event { .. } => return None,
+        };
+        Some(Self { publication, at: u32::try_from(at.secs()).ok()?, kind })
+    }
+}
+
 impl Written {
     fn is_written(&self, receipt: &NewReceipt) -> bool {
-        receipt.fetched.is_pull()
-            && self.0.get(&(receipt.client.id, receipt.group_id)).is_some_and(|(fetched, at)| {
-                fetched == receipt.fetched && receipt.at.since(at).abs() < WRITTEN_EVERY
-            })
+        let known = self.0.get(&key(receipt.client.id, receipt.group_id));
+        let now = Known::of(receipt.fetched, receipt.at);
+        known.zip(now).is_some_and(|(known, now)| {
+            known.kind == now.kind
+                && known.publication == now.publication
+                && i64::from(known.at.abs_diff(now.at)) < WRITTEN_EVERY
+        })
     }
 
     pub(crate) fn remember(&self, written: Vec<NewReceipt>) {
         for NewReceipt { client, group_id, fetched, at, .. } in written {
-            if fetched.is_pull() {
-                self.0.insert((client.id, group_id), (fetched, at));
+            if let Some(known) = Known::of(fetched, at).filter(|_| fetched.is_pull()) {
+                self.0.insert(key(client.id, group_id), known);
             }
         }
     }

@@ -57,10 +57,8 @@ pub struct FieldChange {
     /// Its name.
     pub field: String,
     /// What it is; null: nothing.
-    #[schema(value_type = Option<Object>)]
     pub from: Value,
     /// What it becomes; null: nothing.
-    #[schema(value_type = Option<Object>)]
     pub to: Value,
 }
 
