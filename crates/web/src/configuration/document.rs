@@ -47,7 +47,7 @@ pub struct AccountPart {
     /// Hours without a pull after which a device is silent: 1 to 720; 0: the usual 48.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silent_after_hours: Option<i64>,
-    /// A program that is told of silence, recovery and full groups; empty: none.
+    /// Where signed POSTs about silent devices, recoveries and full groups go; empty: nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook_url: Option<String>,
 }
