@@ -391,6 +391,12 @@ kind = "domain"
         try_iocast_on(app, &["apply", "--file", path, "--prune", "--plan"], None);
     assert!(done && shown.starts_with("Nothing to change"), "{shown}{said}");
 
+    // A rule whose criteria have unset parts: TOML has no word for nothing.
+    let alerts =
+        json!({ "name": "Past", "criteria": { "alerts": { "past": true } }, "group_ids": [] });
+    admin.post("/api/v1/rules", alerts, 201);
+    let (done, toml, said) = try_iocast_on(app, &["export"], None);
+    assert!(done && toml.contains("past = true"), "{toml}{said}");
     // From another machine, with a service token.
     let asks = json!({ "name": "deploy", "scope": "admin" });
     let token = text(&admin.post("/api/v1/service-tokens", asks, 201), "secret");
@@ -414,6 +420,18 @@ kind = "domain"
         code == Some(1) && said.contains("device Edge: ") && said.contains("0 of 1 changes"),
         "{said}"
     );
+    let elsewhere = |address: &str| {
+        let command = ["export", "--server", address];
+        let done = Command::new(binary())
+            .args(command)
+            .env("IOCAST_SERVICE_TOKEN", &token)
+            .output()
+            .unwrap();
+        assert!(!done.status.success());
+        String::from_utf8(done.stderr).unwrap()
+    };
+    assert!(elsewhere("http://iocast.example").contains("--insecure"), "not in the clear");
+    assert!(elsewhere("iocast.example").contains("begin it with https://"));
     let (code, _, said) = remote("ist_nonsense", &["export"]);
     assert!(code == Some(1) && said.contains("No service token has this secret"), "{said}");
 }

@@ -287,8 +287,7 @@ fn allow_part(
     })
 }
 
-/// Names as they are written, by how they are compared: of what is there, and of what the document
-/// adds.
+/// Existing and new names: as written, by the folded form in which they are compared.
 pub(super) fn names<'a>(
     there: impl Iterator<Item = &'a str>,
     new: impl Iterator<Item = &'a str>,

@@ -36,8 +36,8 @@ fn group_names<'a>(devices: impl Iterator<Item = &'a DevicePart>) -> Vec<String>
 }
 
 impl<'a> Normal<'a> {
-    /// Knows the names that there will be: of what is there, less what is to be deleted, and of what
-    /// the document adds.
+    /// Collects the names that exist after the document is applied: without those that pruning
+    /// deletes, with those that the document adds.
     pub(super) fn of(
         app: &'a App,
         ids: &Ids,

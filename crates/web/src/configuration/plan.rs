@@ -48,7 +48,7 @@ pub(super) enum Work {
     RuleDelete(RuleId),
 }
 
-/// The fields in which what is wanted differs from what is there.
+/// The fields of the wanted object that differ from the existing one.
 fn differences(
     wanted: &impl Serialize,
     there: &impl Serialize,
@@ -159,7 +159,7 @@ impl<'a> Planner<'a> {
     fn people(&mut self, wanted: &Document, there: &Document) -> AppResult<()> {
         let Some(people) = &wanted.people else { return Ok(()) };
         let known = there.people.iter().flatten();
-        // Administrators first: the last one can't be taken away before the next one is there.
+        // Administrators first: the last one can't be demoted before the next one exists.
         let mut people: Vec<&PersonPart> = people.iter().collect();
         people.sort_by_key(|of| of.role != Role::Admin || of.active == Some(false));
         for person in people.iter().copied() {

@@ -1,4 +1,4 @@
-//! What is there and not in a document, where the document is to be the whole truth.
+//! Pruning: deletes what exists and is not in the document.
 
 use std::collections::HashSet;
 
