@@ -314,9 +314,7 @@ fn differences(misp: &Misp, feed: &BTreeMap<String, Value>, is_clone: bool) -> V
             tags(entry).filter(|(_, gone)| !gone).map(|(name, _)| name).collect();
         let mut tagged = attribute.tags.clone();
         if is_clone {
-            let gone: BTreeSet<String> =
-                tags(entry).filter(|(_, gone)| *gone).map(|(name, _)| name).collect();
-            tagged.retain(|name| !gone.contains(name));
+            tagged.retain(|name| live.contains(name) || !attribute.attached.contains(name));
         }
         if attribute.deleted && !attribute.rejected {
             found.push(format!("holds {} as deleted", attribute.value));

@@ -17,6 +17,8 @@ pub(crate) struct Attribute {
     pub(crate) deleted: bool,
     /// In lower case: its database compares so.
     pub(crate) tags: BTreeSet<String>,
+    /// Tags that its first import attached although they were listed as deleted.
+    pub(crate) attached: BTreeSet<String>,
     /// An analyst deleted it.
     pub(crate) rejected: bool,
 }
@@ -183,6 +185,8 @@ impl Misp {
             // What was being written when it broke off lacks its tags.
             if !halfway || nth + 1 < stored {
                 attribute.tags.extend(tags(entry).map(|(name, _)| name));
+                let gone = tags(entry).filter(|(_, gone)| *gone).map(|(name, _)| name);
+                attribute.attached = gone.collect();
             }
             event.attributes.insert(text(entry, "uuid"), attribute);
         }
@@ -289,6 +293,7 @@ fn read(entry: &Value) -> Attribute {
         kind: (text(entry, "type"), text(entry, "category")),
         deleted: entry["deleted"] == true,
         tags: BTreeSet::new(),
+        attached: BTreeSet::new(),
         rejected: false,
     }
 }
